@@ -1,0 +1,1 @@
+//! Benchmarks of fl-runtime, each a ratio against a limit measured in the same run.

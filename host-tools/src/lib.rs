@@ -1,0 +1,1 @@
+//! fl-host: what a federation's people do on their own machines.

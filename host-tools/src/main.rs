@@ -1,0 +1,3 @@
+//! fl-host: workspaces, plans, keys and reports.
+
+fn main() {}

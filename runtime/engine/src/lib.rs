@@ -1,0 +1,16 @@
+//! The pure half of fl-runtime.
+//!
+//! Plan, tensors, wire types, the round engine and aggregation: everything that decides, nothing that acts.
+//! No socket, file, clock, environment variable, thread or random source is reachable from here; time and
+//! randomness arrive as arguments. The shell (crate `fl-runtime`) carries out what this crate returns.
+
+pub mod digest;
+pub mod limits;
+pub mod name;
+pub mod plan;
+pub mod tensor;
+pub mod units;
+
+pub use digest::Digest;
+pub use name::Name;
+pub use units::{Bytes, Millis, RoundNo, Weight};

@@ -1,0 +1,74 @@
+//! Names of federations, collaborators and tasks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// A lower-case name: first a letter or digit, then letters, digits, `-`, `_` or `.`; at most 64 bytes.
+///
+/// It appears in a certificate's URI, in file names and in log lines, so nothing that any of them would
+/// have to escape is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+/// Why a text is not a [`Name`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a name: use 1 to {max} of a-z 0-9 - _ . beginning with a letter or digit",
+    max = limits::NAME_BYTES
+)]
+pub struct NameError(pub String);
+
+impl Name {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
+        if first && rest && text.len() <= limits::NAME_BYTES {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError(text.chars().take(limits::NAME_BYTES).collect()))
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_escape_a_path_or_a_uri_are_refused() {
+        for bad in ["", "../x", "a/b", "A", "a b", "-a", ".", "..", "ä", &"a".repeat(65)] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+        for good in ["one", "0", "site-1_b.c", &"a".repeat(64)] {
+            assert_eq!(good.parse::<Name>().map(|n| n.to_string()), Ok(good.to_owned()));
+        }
+    }
+}

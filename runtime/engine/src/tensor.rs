@@ -1,0 +1,7 @@
+//! Tensors of a model: what they are called, how they lie in memory, and the digest of their bytes.
+
+mod layout;
+mod state;
+
+pub use layout::{Combine, Dtype, Layout, LayoutError, Segment, TensorSpec};
+pub use state::{ModelState, StateError};

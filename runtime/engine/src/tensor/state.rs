@@ -1,0 +1,81 @@
+//! A model state: one value for every element of a layout.
+
+use std::sync::Arc;
+
+use super::Layout;
+
+/// An aligned f32 segment and an i64 segment over one [`Layout`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelState {
+    layout: Arc<Layout>,
+    /// All f32 tensors, in layout order.
+    pub f32: Vec<f32>,
+    /// All i64 tensors, in layout order.
+    pub i64: Vec<i64>,
+}
+
+/// A payload whose length is not the layout's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{given} bytes for a layout of {expected}")]
+pub struct StateError {
+    /// Bytes offered.
+    pub given: usize,
+    /// Bytes of the layout.
+    pub expected: usize,
+}
+
+impl ModelState {
+    /// All zeros.
+    #[must_use]
+    pub fn zeros(layout: Arc<Layout>) -> Self {
+        Self { f32: vec![0.0; layout.f32_len()], i64: vec![0; layout.i64_len()], layout }
+    }
+
+    /// The layout that the two segments follow.
+    #[must_use]
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Reads the payload form: f32 segment, then i64 segment, little-endian.
+    ///
+    /// # Errors
+    /// [`StateError`] when the length is not [`Layout::byte_len`].
+    pub fn from_bytes(layout: Arc<Layout>, bytes: &[u8]) -> Result<Self, StateError> {
+        if bytes.len() != layout.byte_len() {
+            return Err(StateError { given: bytes.len(), expected: layout.byte_len() });
+        }
+        let (floats, integers) = bytes.split_at(layout.f32_len() * 4);
+        let f32 = floats.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let i64 = integers.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
+        Ok(Self { layout, f32, i64 })
+    }
+
+    /// Appends the payload form to `out`.
+    pub fn write_bytes(&self, out: &mut Vec<u8>) {
+        out.reserve(self.layout.byte_len());
+        self.f32.iter().for_each(|v| out.extend(v.to_le_bytes()));
+        self.i64.iter().for_each(|v| out.extend(v.to_le_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Combine, Dtype, TensorSpec};
+    use super::*;
+
+    #[test]
+    fn payload_form_survives_a_round_trip_and_wrong_lengths_do_not() {
+        let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Sum, ..TensorSpec::f32("n", []) };
+        let layout = Layout::new(vec![steps, TensorSpec::f32("a", [2])]).unwrap();
+        let mut state = ModelState::zeros(layout.clone());
+        state.f32 = vec![1.5, -0.0];
+        state.i64 = vec![-7];
+        let mut bytes = Vec::new();
+        state.write_bytes(&mut bytes);
+        assert_eq!(bytes.len(), layout.byte_len());
+        assert_eq!(ModelState::from_bytes(layout.clone(), &bytes), Ok(state));
+        bytes.pop();
+        assert!(ModelState::from_bytes(layout, &bytes).is_err());
+    }
+}

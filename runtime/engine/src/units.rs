@@ -1,0 +1,84 @@
+//! Numbers with their unit in the type.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Bytes(pub u64);
+
+/// A span of time, or an instant counted from an origin that the caller chose, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Millis(pub u64);
+
+/// A round's number: the first is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RoundNo(pub u32);
+
+/// How much one update counts: an integer in `1 .. 2^29` (samples seen, over the plan's denominator).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Weight(u32);
+
+/// A weight of zero or one beyond the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("weight {0} is outside 1 .. 2^{bits}", bits = limits::WEIGHT_BITS)]
+pub struct WeightError(pub u64);
+
+impl Weight {
+    /// Accepts `1 .. 2^29`.
+    ///
+    /// # Errors
+    /// [`WeightError`] with the refused number.
+    pub fn new(weight: u64) -> Result<Self, WeightError> {
+        match u32::try_from(weight) {
+            Ok(w) if w > 0 && w < 1 << limits::WEIGHT_BITS => Ok(Self(w)),
+            _ => Err(WeightError(weight)),
+        }
+    }
+
+    /// The integer.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Weight {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = u32::deserialize(deserializer)?;
+        Self::new(raw.into()).map_err(serde::de::Error::custom)
+    }
+}
+
+impl RoundNo {
+    /// The round after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for RoundNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            b if b >= 10 << 20 => write!(f, "{} MiB", b >> 20),
+            b if b >= 10 << 10 => write!(f, "{} KiB", b >> 10),
+            b => write!(f, "{b} B"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! fl-runtime: federated learning inside Intel SGX enclaves, as a library.

@@ -1,0 +1,3 @@
+//! fl-runtime: an aggregator or a collaborator, by its first argument.
+
+fn main() {}

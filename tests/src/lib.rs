@@ -1,0 +1,1 @@
+//! What the federation tests share: real processes in real workspaces.
