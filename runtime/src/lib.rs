@@ -1,1 +1,3 @@
 //! fl-runtime: federated learning inside Intel SGX enclaves, as a library.
+
+pub mod data;

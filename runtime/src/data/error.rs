@@ -1,0 +1,65 @@
+//! Why a data folder was refused.
+
+use std::{io, path::PathBuf};
+
+/// A refusal that names the file and, where there is one, the row and column.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Its reason.
+        source: io::Error,
+    },
+    /// The plan's file name would leave the data folder.
+    #[error("data file {name:?} is not a plain name inside the data folder")]
+    Outside {
+        /// As the plan has it.
+        name: String,
+    },
+    /// A cell of a CSV file.
+    #[error("{file}: row {row}, column {column}: {what}")]
+    Cell {
+        /// File name.
+        file: String,
+        /// Line of the file, from 1.
+        row: u64,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A line of a CSV file.
+    #[error("{file}: row {row}: {what}")]
+    Row {
+        /// File name.
+        file: String,
+        /// Line of the file, from 1.
+        row: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The file as a whole.
+    #[error("{file}: {what}")]
+    File {
+        /// File name.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Data and plan do not agree.
+    #[error("the data does not fit the plan: {what}")]
+    Mismatch {
+        /// Where they differ.
+        what: String,
+    },
+    /// The plan names a loader that this build does not know.
+    #[error("no data loader named {name:?} is registered")]
+    UnknownLoader {
+        /// As the plan has it.
+        name: String,
+    },
+}
