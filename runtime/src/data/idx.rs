@@ -1,0 +1,84 @@
+//! MNIST's IDX format, bytes only: `00 00 08 rank`, big-endian sides, then the values.
+
+use std::{
+    io::{BufReader, Read},
+    path::Path,
+};
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::{DataError, folder};
+
+/// Reads `name` as an array of bytes widened to f32 (0 to 255: scale them with `standardise`).
+pub(super) fn load(dir: &Path, name: &str) -> Result<ArrayD<f32>, DataError> {
+    let file = folder::open(dir, name)?;
+    let length = file.metadata().map_err(|source| DataError::Io { path: dir.join(name), source })?.len();
+    read(BufReader::new(file), length, name)
+}
+
+fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, DataError> {
+    let refused = |what: String| DataError::File { file: file.to_owned(), what };
+    let short = |_| refused("the file is cut short".to_owned());
+    let mut magic = [0; 4];
+    input.read_exact(&mut magic).map_err(short)?;
+    let rank = match magic {
+        [0x1f, 0x8b, ..] => return Err(refused("compressed; unpack it first (gunzip)".to_owned())),
+        [0, 0, 0x08, rank @ 1..=4] => usize::from(rank),
+        [0, 0, 0x08, rank] => return Err(refused(format!("{rank} dimensions; 1 to 4 are read"))),
+        [0, 0, kind, _] => {
+            return Err(refused(format!("values of kind {kind:#04x}; only bytes (0x08) are read")));
+        }
+        _ => return Err(refused("not an IDX file".to_owned())),
+    };
+    let mut shape = Vec::with_capacity(rank);
+    for _ in 0..rank {
+        let mut side = [0; 4];
+        input.read_exact(&mut side).map_err(short)?;
+        shape.push(u64::from(u32::from_be_bytes(side)));
+    }
+    let volume = folder::volume(&shape).ok_or_else(|| refused(format!("shape {shape:?} is too large")))?;
+    let expected = 4 + 4 * rank as u64 + volume;
+    if length != expected {
+        return Err(refused(format!("{length} bytes where shape {shape:?} needs {expected}")));
+    }
+    let mut bytes = Vec::new();
+    input.take(volume).read_to_end(&mut bytes).map_err(short)?;
+    let shape: Vec<usize> = shape.iter().map(|&side| side as usize).collect();
+    ArrayD::from_shape_vec(IxDyn(&shape), bytes.into_iter().map(f32::from).collect())
+        .map_err(|e| refused(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(bytes: &[u8]) -> Result<ArrayD<f32>, DataError> {
+        read(bytes, bytes.len() as u64, "t.idx")
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        parse(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn images_of_bytes_are_read() {
+        let array = parse(&[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 7, 128, 255]).unwrap();
+        assert_eq!(array.shape(), [1, 2, 2]);
+        assert_eq!(array.as_slice().unwrap(), [0.0, 7.0, 128.0, 255.0]);
+    }
+
+    #[test]
+    fn hostile_files_are_refused_before_anything_is_allocated() {
+        assert_eq!(refusal(&[0, 0]), "t.idx: the file is cut short");
+        assert_eq!(refusal(&[1, 2, 3, 4]), "t.idx: not an IDX file");
+        assert_eq!(refusal(&[0, 0, 0x0d, 1]), "t.idx: values of kind 0x0d; only bytes (0x08) are read");
+        assert_eq!(refusal(&[0, 0, 8, 200]), "t.idx: 200 dimensions; 1 to 4 are read");
+        assert_eq!(refusal(&[0x1f, 0x8b, 8, 0]), "t.idx: compressed; unpack it first (gunzip)");
+        let huge = [&[0, 0, 8, 4][..], &[0xff; 16]].concat();
+        assert!(refusal(&huge).ends_with("is too large"));
+        let claims = [0, 0, 8, 1, 0, 0xff, 0xff, 0xff, 1];
+        assert_eq!(refusal(&claims), "t.idx: 9 bytes where shape [16777215] needs 16777223");
+        let extra = [0, 0, 8, 1, 0, 0, 0, 1, 1, 1];
+        assert_eq!(refusal(&extra), "t.idx: 10 bytes where shape [1] needs 9");
+    }
+}

@@ -1,0 +1,173 @@
+//! Cutting one data set into collaborators' shards, for trials and demonstrations.
+//!
+//! A real federation never calls this: its data are where they are.
+
+use super::{DataError, Dataset, split::Draws};
+
+/// How rows are dealt to collaborators.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Sharding {
+    /// Shuffled, equal sizes (they differ by one row at most).
+    Iid,
+    /// Each label's rows in proportions drawn from Dirichlet(α, …, α) (Hsu, Qi, Brown, arXiv:1909.06335).
+    /// α below 1 gives most of a label to few collaborators; 100 is close to [`Sharding::Iid`].
+    ByLabel {
+        /// Above 0.
+        alpha: f64,
+    },
+    /// Shuffled, sizes in these proportions; one number a collaborator, each above 0.
+    BySize {
+        /// Relative sizes.
+        sizes: Vec<f64>,
+    },
+}
+
+/// Row indices of `n` shards: every row in one shard, no shard empty. The same arguments give the same shards.
+///
+/// # Errors
+/// [`DataError::Mismatch`] for fewer rows than shards, or settings out of range.
+pub fn shards(data: &Dataset, n: usize, how: &Sharding, seed: u64) -> Result<Vec<Vec<usize>>, DataError> {
+    let refused = |what: String| Err(DataError::Mismatch { what });
+    let rows = data.rows();
+    if n == 0 || rows < n {
+        return refused(format!("{rows} rows cannot make {n} shards"));
+    }
+    let mut draws = Draws::new(seed);
+    let mut order: Vec<usize> = (0..rows).collect();
+    draws.shuffle(&mut order);
+    let mut shards = vec![Vec::new(); n];
+    match how {
+        Sharding::Iid => deal(&order, &vec![1.0; n], &mut shards),
+        Sharding::BySize { sizes } => {
+            if sizes.len() != n || sizes.iter().any(|s| !s.is_finite() || *s <= 0.0) {
+                return refused(format!("{n} shards need {n} relative sizes above 0"));
+            }
+            deal(&order, sizes, &mut shards);
+        }
+        Sharding::ByLabel { alpha } => {
+            if !alpha.is_finite() || *alpha <= 0.0 {
+                return refused(format!("alpha {alpha} is not above 0"));
+            }
+            // A stable sort of the shuffled rows keeps each label's rows shuffled.
+            order.sort_by(|&a, &b| data.labels[a].total_cmp(&data.labels[b]));
+            for label in order.chunk_by(|&a, &b| data.labels[a] == data.labels[b]) {
+                let shares: Vec<f64> = (0..n).map(|_| gamma(&mut draws, *alpha)).collect();
+                deal(label, &shares, &mut shards);
+            }
+        }
+    }
+    // A shard that got nothing takes a row from the largest, so that every collaborator can start.
+    while let Some(empty) = shards.iter().position(Vec::is_empty) {
+        let largest = (0..n).max_by_key(|&i| shards[i].len()).unwrap_or(0);
+        let row = shards[largest].pop();
+        shards[empty].extend(row);
+    }
+    Ok(shards)
+}
+
+/// Cuts `rows` at the cumulated shares, rounded.
+fn deal(rows: &[usize], shares: &[f64], shards: &mut [Vec<usize>]) {
+    // Tiny alphas may underflow every gamma draw to 0; equal shares are then as good a draw as any.
+    let total: f64 = shares.iter().sum();
+    let (shares, total) =
+        if total > 0.0 { (shares.to_vec(), total) } else { (vec![1.0; shares.len()], shares.len() as f64) };
+    let (mut sum, mut from) = (0.0, 0);
+    for (at, share) in shares.iter().enumerate() {
+        sum += share;
+        let to = if at + 1 == shares.len() {
+            rows.len()
+        } else {
+            ((sum / total * rows.len() as f64).round() as usize).clamp(from, rows.len())
+        };
+        shards[at].extend_from_slice(&rows[from..to]);
+        from = to;
+    }
+}
+
+/// Gamma(α, 1) (Marsaglia and Tsang, ACM TOMS 26, 2000), boosted for α below 1.
+fn gamma(draws: &mut Draws, alpha: f64) -> f64 {
+    if alpha < 1.0 {
+        return gamma(draws, alpha + 1.0) * draws.unit().powf(1.0 / alpha);
+    }
+    let d = alpha - 1.0 / 3.0;
+    let c = 1.0 / (9.0 * d).sqrt();
+    loop {
+        // Box and Muller's normal deviate.
+        let x = (-2.0 * draws.unit().ln()).sqrt() * (std::f64::consts::TAU * draws.unit()).cos();
+        let v = (1.0 + c * x).powi(3);
+        if v > 0.0 && draws.unit().ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+            return d * v;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::ArrayD;
+
+    use super::*;
+
+    fn two_labels(rows: usize) -> Dataset {
+        let labels = (0..rows).map(|r| (r % 2) as f32).collect();
+        Dataset { features: ArrayD::zeros(vec![rows, 1]), labels }
+    }
+
+    fn assert_partition(shards: &[Vec<usize>], rows: usize) {
+        let mut all: Vec<usize> = shards.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..rows).collect::<Vec<_>>());
+        assert!(shards.iter().all(|s| !s.is_empty()));
+    }
+
+    #[test]
+    fn every_row_is_dealt_once_and_the_seed_decides_where() {
+        let data = two_labels(101);
+        for how in [
+            Sharding::Iid,
+            Sharding::ByLabel { alpha: 0.5 },
+            Sharding::ByLabel { alpha: 1e-300 },
+            Sharding::BySize { sizes: vec![3.0, 2.0, 1.0] },
+        ] {
+            let first = shards(&data, 3, &how, 7).unwrap();
+            assert_partition(&first, 101);
+            assert_eq!(first, shards(&data, 3, &how, 7).unwrap(), "{how:?}");
+            assert_ne!(first, shards(&data, 3, &how, 8).unwrap(), "{how:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_follow_the_request() {
+        let data = two_labels(120);
+        let sizes = |how| -> Vec<usize> { shards(&data, 3, &how, 1).unwrap().iter().map(Vec::len).collect() };
+        assert_eq!(sizes(Sharding::Iid), [40, 40, 40]);
+        assert_eq!(sizes(Sharding::BySize { sizes: vec![3.0, 2.0, 1.0] }), [60, 40, 20]);
+    }
+
+    #[test]
+    fn small_alpha_skews_labels_more_than_a_large_one() {
+        let data = two_labels(1000);
+        let skew = |alpha| -> f64 {
+            (0..20)
+                .flat_map(|seed| shards(&data, 4, &Sharding::ByLabel { alpha }, seed).unwrap())
+                .map(|shard| {
+                    let ones = shard.iter().filter(|&&r| r % 2 == 1).count() as f64;
+                    (ones / shard.len() as f64 - 0.5).abs()
+                })
+                .sum::<f64>()
+                / 80.0
+        };
+        let (small, large) = (skew(0.1), skew(100.0));
+        assert!(small > 0.25 && large < 0.1, "{small} {large}");
+    }
+
+    #[test]
+    fn impossible_requests_are_refused() {
+        let data = two_labels(2);
+        assert!(shards(&data, 0, &Sharding::Iid, 0).is_err());
+        assert!(shards(&data, 3, &Sharding::Iid, 0).is_err());
+        assert!(shards(&data, 2, &Sharding::ByLabel { alpha: 0.0 }, 0).is_err());
+        assert!(shards(&data, 2, &Sharding::BySize { sizes: vec![1.0] }, 0).is_err());
+        assert!(shards(&data, 2, &Sharding::BySize { sizes: vec![1.0, f64::NAN] }, 0).is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! Which rows are trained on, and a shuffle that gives the same order on every machine.
+
+use fl_engine::plan::Split;
+
+use super::{DataError, Dataset, SplitData};
+
+/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): one 64-bit word of state, any seed is good.
+#[derive(Clone, Debug)]
+pub(super) struct Draws(u64);
+
+impl Draws {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In `0 .. bound`, without bias (Lemire, arXiv:1805.10941); `bound` above 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        let threshold = bound.wrapping_neg() % bound;
+        loop {
+            let product = u128::from(self.next()) * u128::from(bound);
+            if product as u64 >= threshold {
+                return (product >> 64) as u64;
+            }
+        }
+    }
+
+    /// In the open interval `0 .. 1`.
+    pub(super) fn unit(&mut self) -> f64 {
+        ((self.next() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+    }
+
+    /// Fisher and Yates.
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last as u64 + 1) as usize);
+        }
+    }
+}
+
+/// Shuffles the rows by `seed` and deals them out by the plan's shares.
+///
+/// Counts are rounded to the nearest row; what is left goes to the test part, or to validation when the plan
+/// has no test share, or to training when it has neither.
+///
+/// # Errors
+/// [`DataError::Mismatch`] when a part that the plan asks for would have no row.
+pub fn split(data: &Dataset, shares: &Split, seed: u64) -> Result<SplitData, DataError> {
+    let rows = data.rows();
+    let mut order: Vec<usize> = (0..rows).collect();
+    Draws::new(seed).shuffle(&mut order);
+    let count = |share: f64| ((share * rows as f64).round() as usize).min(rows);
+    let train = if shares.validation == 0.0 && shares.test == 0.0 { rows } else { count(shares.train) };
+    let validation =
+        if shares.test == 0.0 { rows - train } else { count(shares.validation).min(rows - train) };
+    let counts = [
+        ("train", shares.train, train),
+        ("validation", shares.validation, validation),
+        ("test", shares.test, rows - train - validation),
+    ];
+    if let Some((part, share, _)) = counts.iter().find(|(_, share, count)| *share > 0.0 && *count == 0) {
+        let what = format!("{rows} rows are too few for a {part} share of {share}");
+        return Err(DataError::Mismatch { what });
+    }
+    Ok(SplitData {
+        train: data.select(&order[..train]),
+        validation: data.select(&order[train..train + validation]),
+        test: data.select(&order[train + validation..]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::ArrayD;
+
+    use super::*;
+
+    fn numbered(rows: usize) -> Dataset {
+        let values: Vec<f32> = (0..rows).map(|r| r as f32).collect();
+        let features = ArrayD::from_shape_vec(vec![rows, 1], values.clone()).unwrap();
+        Dataset { features, labels: values }
+    }
+
+    #[test]
+    fn draws_are_the_published_sequence() {
+        let mut draws = Draws::new(1_234_567);
+        let first: Vec<u64> = (0..3).map(|_| draws.next()).collect();
+        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+    }
+
+    #[test]
+    fn every_row_lands_in_one_part_and_the_seed_decides_which() {
+        let data = numbered(101);
+        let shares = Split { train: 0.7, validation: 0.2, test: 0.1 };
+        let parts = split(&data, &shares, 7).unwrap();
+        assert_eq!([parts.train.rows(), parts.validation.rows(), parts.test.rows()], [71, 20, 10]);
+        let mut all =
+            [parts.train.labels.clone(), parts.validation.labels.clone(), parts.test.labels.clone()].concat();
+        all.sort_by(f32::total_cmp);
+        assert_eq!(all, data.labels);
+        assert_eq!(parts, split(&data, &shares, 7).unwrap());
+        assert_ne!(parts, split(&data, &shares, 8).unwrap());
+        assert_eq!(parts.train.features.iter().copied().collect::<Vec<_>>(), parts.train.labels);
+    }
+
+    #[test]
+    fn share_that_gets_no_row_is_refused() {
+        let shares = Split { train: 0.8, validation: 0.2, test: 0.0 };
+        let refusal = split(&numbered(1), &shares, 0).unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            "the data does not fit the plan: 1 rows are too few for a validation share of 0.2"
+        );
+        let all = Split { train: 1.0, validation: 0.0, test: 0.0 };
+        assert_eq!(split(&numbered(1), &all, 0).unwrap().train.rows(), 1);
+    }
+}
