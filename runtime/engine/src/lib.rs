@@ -4,6 +4,7 @@
 //! No socket, file, clock, environment variable, thread or random source is reachable from here; time and
 //! randomness arrive as arguments. The shell (crate `fl-runtime`) carries out what this crate returns.
 
+pub mod aggregate;
 pub mod digest;
 pub mod limits;
 pub mod name;

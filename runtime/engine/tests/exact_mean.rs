@@ -1,0 +1,216 @@
+//! The exact mean against arbitrary-precision arithmetic that shares no code with it.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::sync::Arc;
+
+use fl_engine::Weight;
+use fl_engine::aggregate::ExactMean;
+use fl_engine::plan::ExactRange;
+use fl_engine::tensor::{Layout, ModelState, TensorSpec};
+use num_bigint::{BigInt, Sign};
+
+const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
+const LEN: usize = 2000;
+
+/// splitmix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+type Updates = Vec<(Vec<f32>, u32)>;
+
+fn layout() -> Arc<Layout> {
+    Layout::new(vec![TensorSpec::f32("a", [700]), TensorSpec::f32("b", [1300])]).unwrap()
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn federated(updates: &Updates, order: &[usize], shards: usize) -> Vec<u32> {
+    let mut mean = ExactMean::new(layout(), RANGE, shards);
+    for &i in order {
+        mean.absorb(&bytes(&updates[i].0), Weight::new(updates[i].1.into()).unwrap()).unwrap();
+    }
+    mean.finalise(&ModelState::zeros(layout())).f32.iter().map(|v| v.to_bits()).collect()
+}
+
+/// `value · 2^149` as an integer: every finite f32 is one.
+fn integer(value: f32) -> BigInt {
+    let bits = value.to_bits();
+    let (exponent, fraction) = (bits >> 23 & 0xff, bits & 0x7f_ffff);
+    let magnitude = match exponent {
+        0 => BigInt::from(fraction),
+        e => BigInt::from(fraction | 1 << 23) << (e - 1),
+    };
+    if bits >> 31 == 1 { -magnitude } else { magnitude }
+}
+
+/// The f32 nearest to the exact rational mean, ties to even, found by bisection over all f32 bit patterns.
+fn reference(updates: &Updates, element: usize) -> u32 {
+    let total: u64 = updates.iter().map(|(_, w)| u64::from(*w)).sum();
+    let sum: BigInt = updates.iter().map(|(v, w)| integer(v[element]) * BigInt::from(*w)).sum();
+    let (sign, magnitude) = (sum.sign(), BigInt::from(sum.magnitude().clone()));
+    if sign == Sign::NoSign {
+        return 0;
+    }
+    let scaled = |bits: u32| integer(f32::from_bits(bits)) * total;
+    let (mut low, mut high) = (0u32, 0x7f7f_ffff);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if scaled(middle) <= magnitude { low = middle } else { high = middle }
+    }
+    let (below, above) = (&magnitude - scaled(low), scaled(high) - &magnitude);
+    let nearest = match below.cmp(&above) {
+        std::cmp::Ordering::Less => low,
+        std::cmp::Ordering::Greater => high,
+        std::cmp::Ordering::Equal => low + (low & 1),
+    };
+    if sign == Sign::Minus && nearest != 0 { nearest | 1 << 31 } else { nearest }
+}
+
+fn plain_f64(updates: &Updates, element: usize) -> u32 {
+    let total: f64 = updates.iter().map(|(_, w)| f64::from(*w)).sum();
+    let sum: f64 = updates.iter().map(|(v, w)| f64::from(v[element]) * f64::from(*w)).sum();
+    ((sum / total) as f32).to_bits()
+}
+
+/// Sixteen updates of one kind of trouble each.
+fn cases() -> Vec<(&'static str, Updates)> {
+    let mut random = Random(1);
+    let mut make = |name, f: &mut dyn FnMut(&mut Random, usize) -> (f32, u32)| {
+        let updates = (0..16)
+            .map(|i| {
+                let weight = f(&mut random, i).1;
+                ((0..LEN).map(|_| f(&mut random, i).0).collect(), weight)
+            })
+            .collect();
+        (name, updates)
+    };
+    vec![
+        make("ordinary weights", &mut |r, _| (r.unit() * 0.1, 1 + r.next() as u32 % 1000)),
+        make("heavy weights", &mut |r, _| (r.unit() * 60_000.0, 1 + r.next() as u32 % ((1 << 29) - 1))),
+        make("equal weights, many ties", &mut |r, _| ((r.next() % 4096) as f32 / 8.0, 1)),
+        make("largest weights and values", &mut |r, i| {
+            (if (r.next() + i as u64).is_multiple_of(2) { 65535.996 } else { -65535.996 }, (1 << 29) - 1)
+        }),
+        make("wide magnitudes", &mut |r, _| {
+            (r.unit() * f32::exp2((r.next() % 26) as f32 - 10.0), 1 + r.next() as u32 % 100)
+        }),
+    ]
+}
+
+fn cancelling() -> Updates {
+    let mut random = Random(3);
+    let plus: Vec<f32> = (0..LEN).map(|_| random.unit() * 30_000.0).collect();
+    let minus = plus.iter().map(|v| -v * (1.0 + 1e-6)).collect();
+    let small = (0..LEN).map(|_| random.unit() * 1e-4).collect();
+    vec![(plus, 77), (small, 3), (minus, 77)]
+}
+
+#[test]
+fn the_mean_is_the_correctly_rounded_exact_mean() {
+    let cases = cases().into_iter().chain([("cancellation", cancelling())]);
+    for (name, updates) in cases {
+        let order: Vec<usize> = (0..updates.len()).collect();
+        let mean = federated(&updates, &order, 3);
+        for (element, bits) in mean.iter().enumerate() {
+            let expected = reference(&updates, element);
+            assert_eq!(
+                *bits,
+                expected,
+                "{name}, element {element}: {} for {}",
+                f32::from_bits(*bits),
+                f32::from_bits(expected)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_plain_f64_sum_would_not_pass() {
+    let updates = cancelling();
+    let wrong = (0..LEN).filter(|e| plain_f64(&updates, *e) != reference(&updates, *e)).count();
+    assert!(wrong > 0, "the reference cannot tell an inexact sum from an exact one");
+}
+
+#[test]
+fn arrival_order_and_shards_change_no_bit() {
+    let mut random = Random(5);
+    for (name, updates) in cases() {
+        let mut order: Vec<usize> = (0..updates.len()).collect();
+        let expected = federated(&updates, &order, 1);
+        for shards in [1, 2, 7, LEN] {
+            for i in (1..order.len()).rev() {
+                order.swap(i, random.next() as usize % (i + 1));
+            }
+            assert_eq!(federated(&updates, &order, shards), expected, "{name}, {shards} shards");
+        }
+    }
+}
+
+#[test]
+fn batches_of_four_change_no_bit() {
+    for (name, updates) in cases() {
+        let order: Vec<usize> = (0..updates.len()).collect();
+        let expected = federated(&updates, &order, 1);
+        let mut mean = ExactMean::new(layout(), RANGE, 2);
+        for batch in updates.chunks(4) {
+            let payloads: Vec<Vec<u8>> = batch.iter().map(|(v, _)| bytes(v)).collect();
+            let weights: Vec<Weight> = batch.iter().map(|(_, w)| Weight::new((*w).into()).unwrap()).collect();
+            for weight in &weights {
+                mean.admit(std::iter::empty(), *weight).unwrap();
+            }
+            for shard in mean.shards_mut() {
+                shard.reserve(4);
+                let range = shard.range();
+                let part = |i: usize| &payloads[i][range.start * 4..range.end * 4];
+                shard.absorb_four(
+                    range.start,
+                    [part(0), part(1), part(2), part(3)],
+                    [weights[0], weights[1], weights[2], weights[3]],
+                );
+            }
+        }
+        let got: Vec<u32> =
+            mean.finalise(&ModelState::zeros(layout())).f32.iter().map(|v| v.to_bits()).collect();
+        assert_eq!(got, expected, "{name}");
+    }
+}
+
+#[test]
+fn more_terms_than_a_bin_holds_do_not_overflow() {
+    let mut mean = ExactMean::new(layout(), ExactRange { value_bits: 16, weight_bits: 27 }, 1);
+    let payload = bytes(&vec![65535.996; LEN]);
+    // 2^27 - 1 a term: 2048 terms reach the bound of the total.
+    let weight = Weight::new((1 << 27) - 1).unwrap();
+    for _ in 0..2048 {
+        mean.absorb(&payload, weight).unwrap();
+    }
+    assert!(mean.absorb(&payload, weight).is_err());
+    assert!(mean.finalise(&ModelState::zeros(layout())).f32.iter().all(|v| *v == 65535.996));
+    mean.clear();
+    let light = Weight::new(1).unwrap();
+    for _ in 0..10_000 {
+        mean.absorb(&payload, light).unwrap();
+    }
+    assert!(mean.finalise(&ModelState::zeros(layout())).f32.iter().all(|v| *v == 65535.996));
+}
+
+#[test]
+fn a_sum_of_zeros_is_positive_zero() {
+    let updates = vec![(vec![-0.0; LEN], 3), (vec![-0.0; LEN], 4)];
+    assert!(federated(&updates, &[0, 1], 1).iter().all(|bits| *bits == 0));
+}
