@@ -1,0 +1,76 @@
+//! How long a collaborator waits before it dials again. The seed comes from the caller, so a test sees the same
+//! waits as a run.
+
+use std::time::Duration;
+
+/// Doubling waits with jitter: the n-th lies between half and all of `base · 2ⁿ`, never over the cap.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+    attempt: u32,
+    state: u64,
+}
+
+impl Backoff {
+    /// Waits that start around `base` and stay below `cap`; peers should differ in `seed`.
+    #[must_use]
+    pub fn new(base: Duration, cap: Duration, seed: u64) -> Self {
+        Self { base, cap, attempt: 0, state: seed }
+    }
+
+    /// The next wait.
+    pub fn next_wait(&mut self) -> Duration {
+        let doubled = self.base.checked_mul(1_u32.checked_shl(self.attempt).unwrap_or(u32::MAX));
+        let full = doubled.unwrap_or(self.cap).min(self.cap);
+        self.attempt = self.attempt.saturating_add(1);
+        let half = full / 2;
+        // 2^-32 steps are finer than any timer.
+        let share = self.draw() >> 32;
+        half + Duration::from_nanos(u64::try_from((half.as_nanos() * u128::from(share)) >> 32).unwrap_or(0))
+    }
+
+    /// Starts over after a success.
+    pub fn reset(&mut self) {
+        self.attempt = 0;
+    }
+
+    /// SplitMix64.
+    fn draw(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Duration = Duration::from_millis(100);
+    const CAP: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_start_over() {
+        let mut backoff = Backoff::new(BASE, CAP, 1);
+        for n in 0..100 {
+            let full = if n < 7 { BASE * (1 << n) } else { CAP };
+            let wait = backoff.next_wait();
+            assert!(wait >= full.min(CAP) / 2 && wait <= full.min(CAP), "wait {n} is {wait:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next_wait() <= BASE);
+    }
+
+    #[test]
+    fn seed_decides_the_jitter() {
+        let waits = |seed| {
+            let mut backoff = Backoff::new(BASE, CAP, seed);
+            (0..8).map(|_| backoff.next_wait()).collect::<Vec<_>>()
+        };
+        assert_eq!(waits(1), waits(1));
+        assert_ne!(waits(1), waits(2));
+    }
+}

@@ -1,0 +1,119 @@
+//! Why a link or one of its streams gave up. Every net function answers with it; it never carries peer bytes
+//! unfiltered.
+
+use std::net::SocketAddr;
+
+/// Longest close reason that is kept from a peer, bytes.
+const REASON_BYTES: usize = 200;
+
+/// Failure of a link, of one stream, or of opening either.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The peer closed the link on purpose.
+    #[error("peer closed the link: code {code}, {reason:?}")]
+    Closed {
+        /// The peer's close code.
+        code: u32,
+        /// The peer's words, cut and stripped of control characters.
+        reason: String,
+    },
+    /// This side closed the link.
+    #[error("link is closed on this side")]
+    ClosedHere,
+    /// Nothing was heard for the idle timeout.
+    #[error("peer fell silent")]
+    TimedOut,
+    /// The TLS handshake failed, here or at the peer.
+    #[error("handshake refused: {0}")]
+    Handshake(String),
+    /// Any other failure of the transport.
+    #[error("transport failed: {0}")]
+    Transport(String),
+    /// The sender dropped the stream before finishing it.
+    #[error("stream was abandoned by its sender")]
+    Abandoned,
+    /// The receiver no longer wants the stream.
+    #[error("stream was refused by its receiver")]
+    Refused,
+    /// The stream ended inside an envelope or a header.
+    #[error("stream ended early")]
+    Ended,
+    /// An envelope or header is longer than its bound.
+    #[error("{bytes} bytes announced, {limit} allowed")]
+    TooLarge {
+        /// Announced length, bytes.
+        bytes: u64,
+        /// The bound, bytes.
+        limit: u64,
+    },
+    /// An earlier send was cancelled in the middle of an envelope, so the control stream is unusable.
+    #[error("an earlier envelope was cut short on this side")]
+    Interrupted,
+    /// The control stream did not begin with this protocol's mark.
+    #[error("peer does not speak this protocol")]
+    WrongProtocol,
+    /// The address cannot be dialled.
+    #[error("cannot dial {0}: {1}")]
+    Dial(SocketAddr, String),
+}
+
+impl LinkError {
+    /// A peer's close, made safe to log.
+    pub(crate) fn closed(code: u64, reason: &[u8]) -> Self {
+        let reason = String::from_utf8_lossy(&reason[..reason.len().min(REASON_BYTES)]);
+        let reason = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Self::Closed { code: u32::try_from(code).unwrap_or(u32::MAX), reason }
+    }
+}
+
+impl From<quinn::ConnectionError> for LinkError {
+    fn from(error: quinn::ConnectionError) -> Self {
+        use quinn::ConnectionError as E;
+        // RFC 9001, 4.8: a TLS alert is transport error 0x100 + alert.
+        let is_tls = |code: u64| (0x100..0x200).contains(&code);
+        match error {
+            E::ApplicationClosed(close) => Self::closed(close.error_code.into_inner(), &close.reason),
+            E::ConnectionClosed(close) if is_tls(close.error_code.into()) => {
+                Self::Handshake(close.error_code.to_string())
+            }
+            E::TransportError(error) if is_tls(error.code.into()) => Self::Handshake(error.reason),
+            E::LocallyClosed => Self::ClosedHere,
+            E::TimedOut => Self::TimedOut,
+            other => Self::Transport(other.to_string()),
+        }
+    }
+}
+
+impl From<quinn::ReadError> for LinkError {
+    fn from(error: quinn::ReadError) -> Self {
+        match error {
+            quinn::ReadError::ConnectionLost(lost) => lost.into(),
+            quinn::ReadError::Reset(_) => Self::Abandoned,
+            other => Self::Transport(other.to_string()),
+        }
+    }
+}
+
+impl From<quinn::WriteError> for LinkError {
+    fn from(error: quinn::WriteError) -> Self {
+        match error {
+            quinn::WriteError::ConnectionLost(lost) => lost.into(),
+            quinn::WriteError::Stopped(_) => Self::Refused,
+            other => Self::Transport(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_reason_is_cut_and_cleaned() {
+        let LinkError::Closed { code, reason } = LinkError::closed(u64::MAX >> 2, &[b'\n'; 500]) else {
+            panic!("not a close")
+        };
+        assert_eq!((code, reason), (u32::MAX, " ".repeat(REASON_BYTES)));
+    }
+}

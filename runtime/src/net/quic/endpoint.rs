@@ -1,0 +1,283 @@
+//! The UDP port: dials or accepts links. The acceptor and the collaborator's dialler call it; it decides nothing
+//! about who a peer is beyond what the TLS configuration demands.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use quinn::{
+    AsyncUdpSocket, EndpointConfig, Runtime, TokioRuntime, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::{portable::PortableSocket, transport::NetLimits};
+use crate::net::{
+    ALPN, LinkError, RecvStream, SendStream,
+    link::{Link, LinkHandle, MARK},
+};
+use bytes::Bytes;
+
+/// Kernel buffer of the UDP socket in each direction; less loses datagrams at gigabit speeds.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// Largest datagram that is ever received, bytes.
+const MOST_DATAGRAM: u16 = 65_527;
+
+/// Which UDP socket carries the endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SocketKind {
+    /// The native one, or the portable one where the native one does not open.
+    #[default]
+    Auto,
+    /// quinn's own: segmentation offload, ECN, source address control.
+    Native,
+    /// Plain datagrams without options; works inside a library OS.
+    Portable,
+}
+
+/// Why an endpoint could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// The UDP port cannot be bound.
+    #[error("cannot open udp port {0}")]
+    Bind(SocketAddr, #[source] io::Error),
+    /// The TLS configuration lacks QUIC's initial cipher suite (AES-128-GCM with SHA-256).
+    #[error("tls configuration does not fit quic")]
+    Tls,
+}
+
+/// A UDP port that dials and, as a server, accepts links. Clones share the port.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    inner: quinn::Endpoint,
+    limits: NetLimits,
+    handshakes: Arc<Semaphore>,
+    kind: SocketKind,
+}
+
+impl Endpoint {
+    /// Opens a port that accepts links. The configuration's ALPN is replaced by [`ALPN`].
+    ///
+    /// # Errors
+    /// When the port cannot be bound or `config` does not fit QUIC.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn server(
+        mut config: rustls::ServerConfig,
+        bind: SocketAddr,
+        kind: SocketKind,
+        limits: NetLimits,
+    ) -> Result<Self, EndpointError> {
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.max_early_data_size = 0;
+        let crypto = QuicServerConfig::try_from(config).map_err(|_| EndpointError::Tls)?;
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        // quinn silently drops what exceeds its own bound; twice ours leaves room to refuse with an answer.
+        server
+            .max_incoming(limits.handshakes.saturating_mul(2))
+            .incoming_buffer_size(64 << 10)
+            .incoming_buffer_size_total(4 << 20);
+        let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
+        server.transport_config(limits.transport(true, kind == SocketKind::Portable));
+        Self::over(socket, kind, Some(server), limits).map_err(|error| EndpointError::Bind(bind, error))
+    }
+
+    /// Opens a port that dials. The configuration's ALPN is replaced by [`ALPN`].
+    ///
+    /// # Errors
+    /// When the port cannot be bound or `config` does not fit QUIC.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn client(
+        mut config: rustls::ClientConfig,
+        bind: SocketAddr,
+        kind: SocketKind,
+        limits: NetLimits,
+    ) -> Result<Self, EndpointError> {
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.enable_early_data = false;
+        let crypto = QuicClientConfig::try_from(config).map_err(|_| EndpointError::Tls)?;
+        let mut client = quinn::ClientConfig::new(Arc::new(crypto));
+        let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
+        client.transport_config(limits.transport(false, kind == SocketKind::Portable));
+        let mut endpoint =
+            Self::over(socket, kind, None, limits).map_err(|error| EndpointError::Bind(bind, error))?;
+        endpoint.inner.set_default_client_config(client);
+        Ok(endpoint)
+    }
+
+    fn over(
+        socket: Arc<dyn AsyncUdpSocket>,
+        kind: SocketKind,
+        server: Option<quinn::ServerConfig>,
+        limits: NetLimits,
+    ) -> io::Result<Self> {
+        let mut config = EndpointConfig::default();
+        let datagram = limits.mtu.clamp(1472, MOST_DATAGRAM);
+        config.max_udp_payload_size(datagram).map_err(io::Error::other)?;
+        let inner =
+            quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))?;
+        let handshakes = Arc::new(Semaphore::new(limits.handshakes));
+        Ok(Self { inner, limits, handshakes, kind })
+    }
+
+    /// Dials `addr` and opens the control stream. `server_name` must match the certificate as the TLS configuration
+    /// sees it.
+    ///
+    /// TLS 1.3 lets this succeed although the server refuses our certificate; the refusal comes as the error of the
+    /// first [`Link::recv_envelope`].
+    ///
+    /// # Errors
+    /// When nobody answers, the handshake fails or takes longer than allowed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: the half-open link is closed.
+    pub async fn connect(&self, addr: SocketAddr, server_name: &str) -> Result<Link, LinkError> {
+        let dial = |error: quinn::ConnectError| LinkError::Dial(addr, error.to_string());
+        let connecting = self.inner.connect(addr, server_name).map_err(dial)?;
+        let most_window = self.limits.most_window;
+        let dialling = async move {
+            let connection = connecting.await?;
+            let (send, recv) = connection.open_bi().await?;
+            let mut send = SendStream::quic(send);
+            send.write_chunks(&mut [Bytes::from_static(&MARK)]).await?;
+            Ok(Link::new((send, RecvStream::quic(recv)), LinkHandle::quic(connection, most_window)))
+        };
+        timeout(self.limits.handshake_time, dialling).await.unwrap_or(Err(LinkError::TimedOut))
+    }
+
+    /// The next peer that knocks; `None` once the endpoint is closed, and never on a client's.
+    ///
+    /// Strangers are turned away here, before any cryptography, when too many handshakes or links are open; under
+    /// load they must prove their address first.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn accept(&self) -> Option<Incoming> {
+        loop {
+            let incoming = self.inner.accept().await?;
+            if self.inner.open_connections() >= self.limits.links {
+                incoming.refuse();
+                continue;
+            }
+            let under_way = self.limits.handshakes.saturating_sub(self.handshakes.available_permits());
+            if under_way >= self.limits.retry_from && incoming.may_retry() {
+                // Cannot fail: `may_retry` was asked.
+                let _ = incoming.retry();
+                continue;
+            }
+            let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+                incoming.refuse();
+                continue;
+            };
+            return Some(Incoming { inner: incoming, permit, limits: self.limits.clone() });
+        }
+    }
+
+    /// The bound address.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// The socket in use: [`SocketKind::Native`] or [`SocketKind::Portable`].
+    #[must_use]
+    pub fn socket_kind(&self) -> SocketKind {
+        self.kind
+    }
+
+    /// Closes every link and stops accepting.
+    pub fn close(&self, code: u32, reason: &str) {
+        self.inner.close(VarInt::from_u32(code), reason.as_bytes());
+    }
+
+    /// Waits until peers were told of the close. Call it before the process ends.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn wait_idle(&self) {
+        self.inner.wait_idle().await;
+    }
+}
+
+/// A peer that knocked and is not authenticated yet. It holds one of the endpoint's handshake permits; dropping it
+/// turns the peer away.
+#[derive(Debug)]
+pub struct Incoming {
+    inner: quinn::Incoming,
+    permit: OwnedSemaphorePermit,
+    limits: NetLimits,
+}
+
+impl Incoming {
+    /// Where the peer claims to be.
+    #[must_use]
+    pub fn remote_address(&self) -> SocketAddr {
+        self.inner.remote_address()
+    }
+
+    /// Shakes hands and takes the control stream. Run it in a task of its own: it may take as long as a handshake is
+    /// allowed to.
+    ///
+    /// # Errors
+    /// When the peer's certificate is refused, it speaks another protocol, or it is too slow.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: the half-open link is closed.
+    pub async fn admit(self) -> Result<Link, LinkError> {
+        let Self { inner, permit, limits } = self;
+        let shaking = async move {
+            let connection = inner.accept()?.await?;
+            let (send, recv) = connection.accept_bi().await?;
+            let mut recv = RecvStream::quic(recv);
+            let mut mark = Vec::with_capacity(MARK.len());
+            while mark.len() < MARK.len() {
+                let piece = recv.read(MARK.len() - mark.len()).await?.ok_or(LinkError::Ended)?;
+                mark.extend_from_slice(&piece);
+            }
+            if mark != MARK {
+                return Err(LinkError::WrongProtocol);
+            }
+            let handle = LinkHandle::quic(connection, limits.most_window);
+            Ok(Link::new((SendStream::quic(send), recv), handle))
+        };
+        let link = timeout(limits.handshake_time, shaking).await.unwrap_or(Err(LinkError::TimedOut));
+        drop(permit);
+        link
+    }
+}
+
+fn open(
+    bind: SocketAddr,
+    kind: SocketKind,
+    limits: &NetLimits,
+) -> io::Result<(Arc<dyn AsyncUdpSocket>, SocketKind)> {
+    if kind != SocketKind::Portable {
+        match TokioRuntime.wrap_udp_socket(bound(bind)?) {
+            Ok(socket) => return Ok((socket, SocketKind::Native)),
+            Err(error) if kind == SocketKind::Native => return Err(error),
+            Err(error) => tracing::info!(%error, "native udp socket refused, using the portable one"),
+        }
+    }
+    let may_probe = limits.mtu > 1452;
+    Ok((Arc::new(PortableSocket::new(bound(bind)?, may_probe)?), SocketKind::Portable))
+}
+
+fn bound(bind: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(bind), socket2::Type::DGRAM, None)?;
+    // Best effort: small buffers cost speed, not correctness.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.bind(&bind.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Every number of the QUIC transport: windows, stream counts, timeouts, datagram sizes. The endpoint turns them into
+//! quinn's configuration.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+/// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of envelopes
+/// and the header of an upload.
+pub const IDLE_WINDOW: u64 = 256 * 1024;
+/// Default upper bound of a granted window.
+const GRANTED_WINDOW: u64 = 8 << 20;
+/// Unacknowledged bytes of our own on one link; they are shared with the payload, not copied.
+const SEND_WINDOW: u64 = 8 << 20;
+/// Silence after which a link is dead.
+const IDLE_TIMEOUT: VarInt = VarInt::from_u32(30_000);
+/// Interval of keep-alive packets, well inside [`IDLE_TIMEOUT`].
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Largest datagram to begin with: what Ethernet carries under IPv6 and a tunnel or two.
+const INITIAL_MTU: u16 = 1452;
+/// Every QUIC path carries this.
+const LEAST_MTU: u16 = 1200;
+/// Handshake bytes out of order that are kept per connection.
+const CRYPTO_BYTES: usize = 16 * 1024;
+
+/// Bounds of one endpoint.
+#[derive(Clone, Debug)]
+pub struct NetLimits {
+    /// Receive window of a link at its start, bytes.
+    pub first_window: u64,
+    /// Largest window that a grant can open, bytes.
+    pub most_window: u64,
+    /// Uni streams that a peer may have open at once.
+    pub uni_streams: u32,
+    /// Handshakes that may be under way at once (server).
+    pub handshakes: usize,
+    /// Handshakes under way from which on a stranger must prove its address first (server).
+    pub retry_from: usize,
+    /// Links that may be open at once (server).
+    pub links: usize,
+    /// Time that a handshake and the control stream's first bytes may take.
+    pub handshake_time: Duration,
+    /// Largest datagram that the site's path is said to carry, bytes of UDP payload. Above 1452 it is used by the
+    /// portable socket only, and only after probing.
+    pub mtu: u16,
+}
+
+impl NetLimits {
+    /// For the aggregator: peers start with [`IDLE_WINDOW`] and are granted more.
+    #[must_use]
+    pub fn server() -> Self {
+        Self {
+            first_window: IDLE_WINDOW,
+            most_window: GRANTED_WINDOW,
+            uni_streams: 4,
+            handshakes: 128,
+            retry_from: 32,
+            links: 4096,
+            handshake_time: Duration::from_secs(10),
+            mtu: INITIAL_MTU,
+        }
+    }
+
+    /// For a collaborator: its one peer may send a model at any time.
+    #[must_use]
+    pub fn client() -> Self {
+        Self { first_window: GRANTED_WINDOW, ..Self::server() }
+    }
+
+    /// quinn's configuration. `dialled` tells whether the peer dialled: only then may it open the control stream.
+    /// `jumbo` allows datagrams over 1452 bytes.
+    pub(super) fn transport(&self, dialled: bool, jumbo: bool) -> Arc<TransportConfig> {
+        let var = |n: u64| VarInt::from_u64(n).unwrap_or(VarInt::MAX);
+        let mtu = self.mtu.max(LEAST_MTU);
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(if jumbo { mtu } else { mtu.min(INITIAL_MTU) });
+        let mut config = TransportConfig::default();
+        config
+            .receive_window(var(self.first_window))
+            .stream_receive_window(var(self.most_window))
+            .send_window(SEND_WINDOW)
+            .max_concurrent_uni_streams(self.uni_streams.into())
+            .max_concurrent_bidi_streams(u32::from(dialled).into())
+            .max_idle_timeout(Some(IdleTimeout::from(IDLE_TIMEOUT)))
+            .keep_alive_interval(Some(KEEP_ALIVE))
+            .initial_mtu(mtu.min(INITIAL_MTU))
+            .min_mtu(LEAST_MTU)
+            .mtu_discovery_config(Some(discovery))
+            .crypto_buffer_size(CRYPTO_BYTES)
+            .datagram_receive_buffer_size(None);
+        Arc::new(config)
+    }
+}

@@ -1,0 +1,140 @@
+//! One direction of bytes over a link, whatever carries it. Payload code and the control halves call it.
+//!
+//! A stream that is dropped before [`SendStream::finish`] is reset, so a receiver can never take a cut upload for a
+//! whole one.
+
+use bytes::Bytes;
+
+use super::{LinkError, local};
+
+/// Most bytes that one [`RecvStream::read`] returns.
+pub const READ_BYTES: usize = 256 * 1024;
+
+/// The sending half. Dropping it unfinished resets the stream.
+#[derive(Debug)]
+pub struct SendStream {
+    inner: Sender,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Quic { stream: quinn::SendStream, finished: bool },
+    Local(local::Sender),
+}
+
+impl SendStream {
+    pub(crate) fn quic(stream: quinn::SendStream) -> Self {
+        Self { inner: Sender::Quic { stream, finished: false } }
+    }
+
+    pub(crate) fn local(sender: local::Sender) -> Self {
+        Self { inner: Sender::Local(sender) }
+    }
+
+    /// Sends all of `chunks` without copying them; they are left empty.
+    ///
+    /// # Errors
+    /// When the link is gone or the receiver refused the stream.
+    ///
+    /// # Cancel safety
+    /// Not cancel-safe: a prefix may have been sent. Drop the stream afterwards.
+    pub async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<(), LinkError> {
+        match &mut self.inner {
+            Sender::Quic { stream, .. } => Ok(stream.write_all_chunks(chunks).await?),
+            Sender::Local(sender) => {
+                for chunk in chunks {
+                    sender.write(std::mem::take(chunk)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the stream; what was written still travels.
+    ///
+    /// # Errors
+    /// When the receiver refused the stream already, or the stream is finished.
+    pub fn finish(&mut self) -> Result<(), LinkError> {
+        match &mut self.inner {
+            Sender::Quic { stream, finished } => {
+                stream.finish().map_err(|_| LinkError::Refused)?;
+                *finished = true;
+                Ok(())
+            }
+            Sender::Local(sender) => sender.finish(),
+        }
+    }
+
+    /// Waits until the peer holds everything. Call it after [`Self::finish`] and before dropping the link.
+    ///
+    /// # Errors
+    /// When the receiver refused the stream or the link is gone.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn delivered(&mut self) -> Result<(), LinkError> {
+        match &mut self.inner {
+            Sender::Quic { stream, .. } => match stream.stopped().await {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => Err(LinkError::Refused),
+                Err(quinn::StoppedError::ConnectionLost(lost)) => Err(lost.into()),
+                Err(other) => Err(LinkError::Transport(other.to_string())),
+            },
+            Sender::Local(sender) => sender.delivered().await,
+        }
+    }
+
+    /// Sends this stream before others of the link that have data waiting (higher goes first, 0 by default).
+    pub fn set_priority(&self, priority: i32) {
+        if let Sender::Quic { stream, .. } = &self.inner {
+            // Fails only on a closed stream, whose next write says so.
+            let _ = stream.set_priority(priority);
+        }
+    }
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        if let Sender::Quic { stream, finished: false } = &mut self.inner {
+            // quinn would finish the stream, which would make a cut payload look complete.
+            let _ = stream.reset(quinn::VarInt::from_u32(0));
+        }
+    }
+}
+
+/// The receiving half. Dropping it tells the sender to stop.
+#[derive(Debug)]
+pub struct RecvStream {
+    inner: Receiver,
+}
+
+#[derive(Debug)]
+enum Receiver {
+    Quic(quinn::RecvStream),
+    Local(local::Receiver),
+}
+
+impl RecvStream {
+    pub(crate) fn quic(stream: quinn::RecvStream) -> Self {
+        Self { inner: Receiver::Quic(stream) }
+    }
+
+    pub(crate) fn local(receiver: local::Receiver) -> Self {
+        Self { inner: Receiver::Local(receiver) }
+    }
+
+    /// The next bytes, at most `most` and at most [`READ_BYTES`]; `None` once the sender has finished.
+    ///
+    /// # Errors
+    /// [`LinkError::Abandoned`] when the sender dropped the stream, else what broke the link.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: bytes are either returned or still there.
+    pub async fn read(&mut self, most: usize) -> Result<Option<Bytes>, LinkError> {
+        let most = most.min(READ_BYTES);
+        match &mut self.inner {
+            Receiver::Quic(stream) => Ok(stream.read_chunk(most, true).await?.map(|chunk| chunk.bytes)),
+            Receiver::Local(receiver) => receiver.read(most).await,
+        }
+    }
+}
