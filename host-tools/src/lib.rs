@@ -1,1 +1,7 @@
 //! fl-host: what a federation's people do on their own machines.
+
+pub mod cli;
+pub mod exit;
+pub mod plan;
+pub mod templates;
+pub mod workspace;

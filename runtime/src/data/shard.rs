@@ -23,7 +23,11 @@ pub enum Sharding {
     },
 }
 
-/// Row indices of `n` shards: every row in one shard, no shard empty. The same arguments give the same shards.
+/// Fewest rows that a shard gets while there are enough: below this, a fifth for validation says nothing.
+pub const LEAST_ROWS: usize = 10;
+
+/// Row indices of `n` shards: every row in one shard, at least [`LEAST_ROWS`] (or an equal part of fewer) in each.
+/// The same arguments give the same shards.
 ///
 /// # Errors
 /// [`DataError::Mismatch`] for fewer rows than shards, or settings out of range.
@@ -57,13 +61,32 @@ pub fn shards(data: &Dataset, n: usize, how: &Sharding, seed: u64) -> Result<Vec
             }
         }
     }
-    // A shard that got nothing takes a row from the largest, so that every collaborator can start.
-    while let Some(empty) = shards.iter().position(Vec::is_empty) {
+    let least = LEAST_ROWS.min(rows / n);
+    while let Some(poor) = shards.iter().position(|shard| shard.len() < least) {
         let largest = (0..n).max_by_key(|&i| shards[i].len()).unwrap_or(0);
         let row = shards[largest].pop();
-        shards[empty].extend(row);
+        shards[poor].extend(row);
     }
     Ok(shards)
+}
+
+/// Two disjoint lists of row indices that hold every row: the rest, and `share` of each label's rows (rounded).
+///
+/// For a held-out test set that looks like the whole.
+#[must_use]
+pub fn stratified(labels: &[f32], share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    Draws::new(seed).shuffle(&mut order);
+    order.sort_by(|&a, &b| labels[a].total_cmp(&labels[b]));
+    let (mut rest, mut held_out) = (Vec::new(), Vec::new());
+    for label in order.chunk_by(|&a, &b| labels[a] == labels[b]) {
+        let count = (share.clamp(0.0, 1.0) * label.len() as f64).round() as usize;
+        held_out.extend_from_slice(&label[..count]);
+        rest.extend_from_slice(&label[count..]);
+    }
+    rest.sort_unstable();
+    held_out.sort_unstable();
+    (rest, held_out)
 }
 
 /// Cuts `rows` at the cumulated shares, rounded.
@@ -117,7 +140,7 @@ mod tests {
         let mut all: Vec<usize> = shards.concat();
         all.sort_unstable();
         assert_eq!(all, (0..rows).collect::<Vec<_>>());
-        assert!(shards.iter().all(|s| !s.is_empty()));
+        assert!(shards.iter().all(|s| s.len() >= LEAST_ROWS.min(rows / shards.len())));
     }
 
     #[test]
@@ -159,6 +182,18 @@ mod tests {
         };
         let (small, large) = (skew(0.1), skew(100.0));
         assert!(small > 0.25 && large < 0.1, "{small} {large}");
+    }
+
+    #[test]
+    fn held_out_rows_are_a_share_of_every_label() {
+        let labels: Vec<f32> = (0..100).map(|r| if r < 80 { 0.0 } else { 1.0 }).collect();
+        let (rest, held_out) = stratified(&labels, 0.2, 7);
+        let mut all = [rest, held_out.clone()].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
+        assert_eq!(held_out.len(), 20);
+        assert_eq!(held_out.iter().filter(|&&r| labels[r] == 1.0).count(), 4);
+        assert_ne!(held_out, stratified(&labels, 0.2, 8).1);
     }
 
     #[test]

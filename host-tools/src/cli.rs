@@ -1,0 +1,201 @@
+//! The command line: argh's structs, and one line of dispatch for each command.
+//!
+//! [`run`] takes arguments and returns text, so that transcripts are tests.
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+use serde_json::json;
+
+use crate::{
+    exit::{Exit, Failure},
+    templates::TEMPLATES,
+    workspace,
+};
+
+/// What a command said, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// For standard output.
+    pub out: String,
+    /// For standard error.
+    pub err: String,
+    /// The exit code.
+    pub exit: Exit,
+}
+
+/// Workspaces, plans, models and keys of a federation.
+#[derive(FromArgs)]
+#[argh(
+    error_code(0, "done"),
+    error_code(1, "something that no other code names"),
+    error_code(2, "the command line cannot be understood"),
+    error_code(3, "a file cannot be read or written"),
+    error_code(4, "a plan, site, roster or data-map file is refused"),
+    error_code(5, "a key or certificate is refused or missing"),
+    error_code(6, "a model file is refused"),
+    error_code(7, "data are refused"),
+    error_code(8, "the folder is not a workspace, or already is one")
+)]
+struct Host {
+    /// results and failures as one JSON object
+    #[argh(switch)]
+    json: bool,
+    #[argh(subcommand)]
+    area: Area,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Area {
+    Workspace(WorkspaceArea),
+}
+
+/// Make workspaces.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "workspace")]
+struct WorkspaceArea {
+    #[argh(subcommand)]
+    command: WorkspaceCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum WorkspaceCommand {
+    Create(WorkspaceCreate),
+    Templates(WorkspaceTemplates),
+}
+
+/// Make a workspace from a template: plan, trial data, folders.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "create")]
+struct WorkspaceCreate {
+    /// the new folder
+    #[argh(option)]
+    prefix: PathBuf,
+    /// a name that `workspace templates` lists
+    #[argh(option)]
+    template: String,
+    /// the federation's name; the folder's by default
+    #[argh(option)]
+    federation: Option<String>,
+}
+
+/// List the templates.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "templates")]
+struct WorkspaceTemplates {}
+
+/// A command's result: lines for people, and the same as JSON.
+pub(crate) struct Report {
+    pub(crate) text: String,
+    pub(crate) json: serde_json::Value,
+}
+
+/// Runs `fl-host` with these arguments, the program's name left out.
+#[must_use]
+pub fn run(args: &[&str]) -> Said {
+    let host = match Host::from_args(&["fl-host"], args) {
+        Ok(host) => host,
+        Err(early) if early.status.is_ok() => {
+            return Said { out: early.output, err: String::new(), exit: Exit::Done };
+        }
+        Err(early) => {
+            let failure = Failure::new(Exit::Usage, early.output.trim_end())
+                .hint("`fl-host --help` lists commands; each has its own --help");
+            let json = args.contains(&"--json");
+            return Said { out: String::new(), err: failure.render(json), exit: Exit::Usage };
+        }
+    };
+    let done = match host.area {
+        Area::Workspace(area) => match area.command {
+            WorkspaceCommand::Create(command) => create(&command),
+            WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),
+        },
+    };
+    match done {
+        Ok(report) => {
+            let out = if host.json { format!("{}\n", report.json) } else { report.text };
+            Said { out, err: String::new(), exit: Exit::Done }
+        }
+        Err(failure) => Said { out: String::new(), err: failure.render(host.json), exit: failure.exit },
+    }
+}
+
+fn templates() -> Report {
+    let text = TEMPLATES.iter().map(|t| format!("{:<16}{}\n", t.name, t.about)).collect();
+    let json = TEMPLATES.iter().map(|t| json!({"name": t.name, "about": t.about})).collect();
+    Report { text, json }
+}
+
+fn create(command: &WorkspaceCreate) -> Result<Report, Failure> {
+    let template = workspace::template(&command.template)?;
+    let made = workspace::create(&command.prefix, template, command.federation.as_deref())?;
+    let shards: Vec<String> = made.shards.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
+    let text = format!(
+        "workspace   {}\nfederation  {}\ntrial data  rows: {}; held out: {}\n",
+        made.root.display(),
+        made.federation,
+        shards.join(", "),
+        made.test_rows,
+    );
+    let json = json!({
+        "workspace": made.root,
+        "federation": made.federation.as_str(),
+        "shards": made.shards.iter().map(|(name, rows)| json!({"name": name, "rows": rows})).collect::<Vec<_>>(),
+        "test_rows": made.test_rows,
+    });
+    Ok(Report { text, json })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::tests::scratch;
+
+    /// Standard output, standard error and exit code, as a terminal shows them.
+    fn transcript(args: &[&str]) -> String {
+        let said = run(args);
+        format!("{}{}=> {}\n", said.out, said.err, said.exit as u8)
+    }
+
+    #[test]
+    fn help_lists_commands_and_exit_codes() {
+        assert_eq!(transcript(&["--help"]), include_str!("cli/help.txt"));
+        assert_eq!(transcript(&["workspace", "create", "--help"]), include_str!("cli/help_create.txt"));
+    }
+
+    #[test]
+    fn templates_are_listed() {
+        assert_eq!(transcript(&["workspace", "templates"]), include_str!("cli/templates.txt"));
+    }
+
+    #[test]
+    fn created_workspace_is_reported_and_not_made_twice() {
+        let root = scratch("transcript").join("w");
+        let path = root.display().to_string();
+        let args = ["workspace", "create", "--prefix", &path, "--template", "digits"];
+        let twice = transcript(&args) + &transcript(&args);
+        assert_eq!(twice.replace(&path, "W"), include_str!("cli/create_twice.txt"));
+    }
+
+    #[test]
+    fn mistakes_are_answered_with_error_hint_and_code() {
+        let mistakes = [
+            transcript(&["workspace", "crate"]),
+            transcript(&["workspace", "create", "--prefix", "w", "--template", "iris"]),
+            transcript(&["--json", "workspace", "create", "--prefix", "w", "--template", "iris"]),
+            transcript(&[
+                "workspace",
+                "create",
+                "--prefix",
+                "w",
+                "--template",
+                "digits",
+                "--federation",
+                "A B",
+            ]),
+        ];
+        assert_eq!(mistakes.concat(), include_str!("cli/mistakes.txt"));
+    }
+}

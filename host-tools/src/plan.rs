@@ -1,0 +1,95 @@
+//! What `plan initialize` writes into a workspace's files: the CA's hash and the aggregator's address.
+//!
+//! Both are edits of one line, so that the comments a data scientist wrote stay.
+
+use fl_engine::Digest;
+
+use crate::{
+    exit::{Exit, Failure},
+    workspace::set_key,
+};
+
+/// SHA-256 of the DER of the one certificate in a PEM text (`cert/ca.crt`).
+///
+/// # Errors
+/// [`Exit::Trust`] when the text is not exactly one certificate.
+pub fn ca_digest(pem: &str) -> Result<Digest, Failure> {
+    let refused = |what: String| Failure::new(Exit::Trust, format!("cert/ca.crt {what}"));
+    let blocks = pem::parse_many(pem).map_err(|e| refused(format!("is not PEM: {e}")))?;
+    match blocks.as_slice() {
+        [one] if one.tag() == "CERTIFICATE" => Ok(Digest::of(one.contents())),
+        [one] => Err(refused(format!("holds a {}, not a certificate", one.tag()))),
+        many => Err(refused(format!("holds {} certificates; one is needed", many.len()))),
+    }
+}
+
+/// The plan's text with its `ca:` line set.
+#[must_use]
+pub fn with_ca(plan: &str, ca: &Digest) -> String {
+    // Quoted: a digest of digits alone, or one like 12e45…, would be a number to YAML.
+    set_key(plan, "ca", &format!("\"{ca}\""), "federation")
+}
+
+/// The site file's text with its `address:` line set to a host name or IP address.
+///
+/// # Errors
+/// [`Exit::Usage`] for a text that is neither.
+pub fn with_address(site: &str, address: &str) -> Result<String, Failure> {
+    if !is_host(address) && address.parse::<std::net::IpAddr>().is_err() {
+        return Err(Failure::new(Exit::Usage, format!("{address:?} is not a host name or IP address"))
+            .hint("give the name alone; the port is in plan/site.yaml"));
+    }
+    Ok(set_key(site, "address", &format!("\"{address}\""), "schema"))
+}
+
+/// RFC 1123, section 2.1, and RFC 1035's lengths.
+fn is_host(text: &str) -> bool {
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn ca_is_the_digest_of_one_certificate() {
+        assert_eq!(ca_digest(CERTIFICATE).unwrap(), Digest::of(&[0, 1, 2]));
+        let refusal = |text: &str| ca_digest(text).unwrap_err().error;
+        assert_eq!(refusal(""), "cert/ca.crt holds 0 certificates; one is needed");
+        assert_eq!(refusal(&CERTIFICATE.repeat(2)), "cert/ca.crt holds 2 certificates; one is needed");
+        let key = CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY");
+        assert_eq!(refusal(&key), "cert/ca.crt holds a PRIVATE KEY, not a certificate");
+    }
+
+    #[test]
+    fn every_template_takes_the_ca_and_keeps_its_comments() {
+        let ca = Digest::of(b"ca");
+        for template in crate::templates::TEMPLATES {
+            let edited = with_ca(template.plan, &ca);
+            assert!(edited.contains(&format!("\nca: \"{ca}\"\n")));
+            assert_eq!(edited.lines().count(), template.plan.lines().count());
+            assert_eq!(with_ca(&edited, &ca), edited);
+        }
+    }
+
+    #[test]
+    fn address_is_a_host_or_an_ip_address_and_nothing_else() {
+        let site = include_str!("templates/site.yaml");
+        for good in ["localhost", "a-1.example.org", "10.0.0.1", "::1"] {
+            let edited = with_address(site, good).unwrap();
+            assert!(edited.contains(&format!("\naddress: \"{good}\"\n")), "{edited}");
+            assert_eq!(edited.lines().count(), site.lines().count());
+        }
+        for bad in ["", "a b", "host:7464", "-a", "a..b", "x\"\nport: 1", &"a".repeat(64)] {
+            assert_eq!(with_address(site, bad).unwrap_err().exit, Exit::Usage, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A workspace: the folder `plan/ src/ data/ cert/ save/ logs/` that the owner edits and an image is made from.
+
+mod create;
+mod edit;
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+pub use create::{Created, create, template};
+pub use edit::set_key;
+
+use crate::exit::{Exit, Failure};
+
+/// The folders of a workspace.
+pub const FOLDERS: [&str; 6] = ["plan", "src", "data", "cert", "save", "logs"];
+
+/// A folder that holds a `plan/plan.yaml`.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// Opens the workspace at `root`.
+    ///
+    /// # Errors
+    /// [`Exit::Workspace`] when there is no `plan/plan.yaml`.
+    pub fn open(root: &Path) -> Result<Self, Failure> {
+        let workspace = Self { root: root.to_owned() };
+        if workspace.plan_file().is_file() {
+            return Ok(workspace);
+        }
+        let error = format!("{} is not a workspace: it has no plan/plan.yaml", root.display());
+        Err(Failure::new(Exit::Workspace, error)
+            .hint("change to the workspace's folder, name it with --workspace, or make one with `fl-host workspace create`"))
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder's own name, which names model files: `W` of `save/W_init.safetensors`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let root = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
+        root.file_name().map_or_else(|| "workspace".to_owned(), |n| n.to_string_lossy().into_owned())
+    }
+
+    /// `plan/plan.yaml`.
+    #[must_use]
+    pub fn plan_file(&self) -> PathBuf {
+        self.root.join("plan/plan.yaml")
+    }
+
+    /// `plan/site.yaml`.
+    #[must_use]
+    pub fn site_file(&self) -> PathBuf {
+        self.root.join("plan/site.yaml")
+    }
+
+    /// `cert/ca.crt`: the federation CA's certificate.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.root.join("cert/ca.crt")
+    }
+
+    /// `save/W_init.safetensors`: the model that the first round starts from.
+    #[must_use]
+    pub fn init_model_file(&self) -> PathBuf {
+        self.root.join("save").join(format!("{}_init.safetensors", self.name()))
+    }
+
+    /// `save/accepted-plan`: the hash that this site has agreed to.
+    #[must_use]
+    pub fn accepted_file(&self) -> PathBuf {
+        self.root.join("save/accepted-plan")
+    }
+}
+
+/// Reads a text file of at most `limit` bytes.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
+    let bytes = read(path, limit)?;
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::new(Exit::File, format!("{} is not UTF-8 text", path.display())))
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let refused = |e: io::Error| Failure::new(Exit::File, format!("cannot read {}: {e}", path.display()));
+    let length = fs::metadata(path).map_err(refused)?.len();
+    if length > limit as u64 {
+        let error = format!("{} has {length} bytes; at most {limit} are read", path.display());
+        return Err(Failure::new(Exit::File, error));
+    }
+    fs::read(path).map_err(refused)
+}
+
+/// Replaces a file whole: a crash leaves the old one or the new one, never a part.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let fresh = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = fs::File::create(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(|e| Failure::new(Exit::File, format!("cannot write {}: {e}", path.display())))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A fresh folder of this test run.
+    pub(crate) fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("fl-host-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn replaced_file_is_whole_and_leaves_no_scrap() {
+        let dir = scratch("replace");
+        let path = dir.join("plan.yaml");
+        replace(&path, b"old").unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(read_text(&path, 3).unwrap(), "new");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        assert!(read(&path, 2).unwrap_err().error.contains("has 3 bytes; at most 2 are read"));
+    }
+}

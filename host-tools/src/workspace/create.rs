@@ -1,0 +1,127 @@
+//! `fl-host workspace create`: a template becomes a folder that can be initialised and run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use fl_engine::Name;
+
+use super::{FOLDERS, set_key};
+use crate::{
+    exit::{Exit, Failure},
+    templates::{self, ShardError, TEMPLATES, Template},
+};
+
+/// Collaborators of a fresh workspace's trial data.
+const TRIAL: [&str; 3] = ["one", "two", "three"];
+
+/// Seed of a fresh workspace's trial shards.
+const TRIAL_SEED: u64 = 7;
+
+/// What [`create`] made.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The new folder.
+    pub root: PathBuf,
+    /// The federation that its plan names.
+    pub federation: Name,
+    /// Rows of each trial collaborator's shard.
+    pub shards: Vec<(String, usize)>,
+    /// Rows of `data/test.csv`.
+    pub test_rows: usize,
+}
+
+/// Makes the workspace `root` from `template`; the federation is named after the folder unless `federation` says
+/// otherwise.
+///
+/// # Errors
+/// [`Exit::Workspace`] when `root` exists and is not an empty folder, [`Exit::Usage`] for a folder name that cannot
+/// name a federation, [`Exit::File`].
+pub fn create(root: &Path, template: &Template, federation: Option<&str>) -> Result<Created, Failure> {
+    let federation = name_of(root, federation)?;
+    if root.exists() && !fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()) {
+        let error = format!("{} already exists and is not an empty folder", root.display());
+        return Err(Failure::new(Exit::Workspace, error).hint("choose another --prefix"));
+    }
+    for folder in FOLDERS {
+        let path = root.join(folder);
+        fs::create_dir_all(&path)
+            .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", path.display())))?;
+    }
+    let dirs: Vec<PathBuf> = TRIAL.iter().map(|name| root.join("data").join(name)).collect();
+    let shards = templates::materialise_shards(template, TRIAL_SEED, &dirs, &root.join("data"));
+    let shards = shards.map_err(|e| {
+        Failure::of(if matches!(e, ShardError::Data(_)) { Exit::Data } else { Exit::File }, &e)
+    })?;
+
+    let plan = set_key(template.plan, "federation", &format!("\"{federation}\""), "schema");
+    let map: String = TRIAL.iter().map(|name| format!("{name}: data/{name}\n")).collect();
+    for (file, text) in [
+        ("plan/plan.yaml", plan.as_str()),
+        ("plan/site.yaml", include_str!("../templates/site.yaml")),
+        ("plan/data.yaml", &format!("{}{map}", include_str!("../templates/data.yaml"))),
+        ("README.md", template.readme),
+    ] {
+        super::replace(&root.join(file), text.as_bytes())?;
+    }
+    Ok(Created {
+        root: root.to_owned(),
+        federation,
+        shards: TRIAL.iter().map(|&name| name.to_owned()).zip(shards.rows).collect(),
+        test_rows: shards.test_rows,
+    })
+}
+
+/// The template of this name.
+///
+/// # Errors
+/// [`Exit::Usage`], with the names that there are.
+pub fn template(name: &str) -> Result<&'static Template, Failure> {
+    templates::find(name).ok_or_else(|| {
+        let known: Vec<&str> = TEMPLATES.iter().map(|t| t.name).collect();
+        Failure::new(Exit::Usage, format!("no template is named {name:?}"))
+            .hint(format!("templates are: {}", known.join(", ")))
+    })
+}
+
+fn name_of(root: &Path, federation: Option<&str>) -> Result<Name, Failure> {
+    let folder = root.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = federation.map_or(folder, str::to_owned);
+    text.parse().map_err(|e| {
+        let failure = Failure::of(Exit::Usage, &e);
+        if federation.is_none() { failure.hint("name the federation with --federation") } else { failure }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::tests::scratch;
+
+    #[test]
+    fn every_template_becomes_a_workspace() {
+        for t in TEMPLATES {
+            let root = scratch("create").join("w-1");
+            let made = create(&root, t, None).unwrap();
+            assert_eq!(made.federation.as_str(), "w-1");
+            let plan = fs::read_to_string(root.join("plan/plan.yaml")).unwrap();
+            assert!(plan.contains("\nfederation: \"w-1\"\n"));
+            for folder in FOLDERS {
+                assert!(root.join(folder).is_dir());
+            }
+            let again = create(&root, t, None).unwrap_err();
+            assert_eq!(again.exit, Exit::Workspace);
+        }
+    }
+
+    #[test]
+    fn folder_that_cannot_name_a_federation_asks_for_a_name() {
+        let root = scratch("names").join("My Federation");
+        let refused = create(&root, &TEMPLATES[0], None).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert_eq!(refused.hint.as_deref(), Some("name the federation with --federation"));
+        assert!(!root.exists());
+        assert_eq!(create(&root, &TEMPLATES[0], Some("mine")).unwrap().federation.as_str(), "mine");
+    }
+}
