@@ -1,4 +1,6 @@
 //! fl-runtime: federated learning inside Intel SGX enclaves, as a library.
 
 pub mod data;
+pub mod memory;
 pub mod net;
+pub mod pool;

@@ -236,6 +236,15 @@ impl LinkHandle {
         }
     }
 
+    /// Largest datagram that the path is known to carry now, bytes of UDP payload; `None` on a local link.
+    #[must_use]
+    pub fn path_mtu(&self) -> Option<u16> {
+        match &self.inner {
+            Handle::Quic { connection, .. } => Some(connection.stats().path.current_mtu),
+            Handle::Local(_) => None,
+        }
+    }
+
     /// Where the peer's datagrams come from; `None` on a local link.
     #[must_use]
     pub fn remote_address(&self) -> Option<SocketAddr> {

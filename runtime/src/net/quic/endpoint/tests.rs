@@ -80,7 +80,18 @@ async fn portable_sockets_carry_envelopes_and_payloads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jumbo_datagrams_are_found_by_probing() {
     let limits = NetLimits { mtu: 8952, ..NetLimits::server() };
-    exchange(SocketKind::Portable, SocketKind::Portable, limits, 5_000_001).await;
+    let authority = Authority::new();
+    let (server, _) = server(&authority, SocketKind::Portable, limits.clone());
+    let config = authority.client(&authority).0;
+    let client = Endpoint::client(config, LOOPBACK, SocketKind::Portable, limits).unwrap();
+    let (there, here) = linked(&server, &client).await;
+    assert!(there.handle().path_mtu().unwrap() <= 8952);
+    let found = async {
+        while here.handle().path_mtu().unwrap() < 8000 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), found).await.unwrap();
 }
 
 #[tokio::test]

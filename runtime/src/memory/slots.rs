@@ -1,0 +1,283 @@
+//! Places for whole payloads of one length: pooled buffers in memory, then encrypted spill files.
+//!
+//! A data-plane task reserves a slot before it reads an upload, writes bytes as they arrive, and hands the staged slot
+//! to the round. Uploads that fail, stall or are refused simply drop theirs.
+
+use std::{
+    ops::Range,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use fl_engine::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    MemoryError,
+    spill::{self, CHUNK, SpillFile, SpillKey},
+};
+
+/// Slots for payloads of one length. Clones share them.
+#[derive(Clone, Debug)]
+pub struct SlotStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    payload: u64,
+    memory: Arc<Semaphore>,
+    disk: Arc<Semaphore>,
+    dir: PathBuf,
+    key: SpillKey,
+    next: AtomicU64,
+    /// Payload buffers, at most one per memory slot.
+    buffers: Mutex<Vec<Vec<u8>>>,
+    /// Chunk buffers of spilling writers, at most one per disk slot.
+    chunks: Mutex<Vec<Vec<u8>>>,
+}
+
+impl SlotStore {
+    /// As many slots of `payload_len` bytes as fit into `memory` and, as files in `spill_dir`, into `spill`. The folder
+    /// is made when needed and belongs to this store alone: leftovers in it are deleted. A writer that spills also
+    /// holds one buffer of 256 KiB outside the budget.
+    ///
+    /// # Errors
+    /// [`MemoryError::NoSlot`] when not even one payload fits, [`MemoryError::Spill`] when the folder cannot be used,
+    /// [`MemoryError::Crypto`] without randomness.
+    pub fn new(
+        memory: Bytes,
+        spill: Bytes,
+        spill_dir: PathBuf,
+        payload_len: u64,
+    ) -> Result<Self, MemoryError> {
+        let count = |budget: u64, each: u64| {
+            let slots = budget.checked_div(each).unwrap_or(u64::MAX);
+            usize::try_from(slots).unwrap_or(usize::MAX).min(u32::MAX as usize)
+        };
+        let in_memory = count(memory.0, payload_len);
+        let on_disk = spill::stored_len(payload_len).map_or(0, |stored| count(spill.0, stored));
+        if in_memory == 0 && on_disk == 0 {
+            return Err(MemoryError::NoSlot { payload: Bytes(payload_len), memory, spill });
+        }
+        if on_disk > 0 {
+            std::fs::create_dir_all(&spill_dir)?;
+            spill::sweep(&spill_dir)?;
+        }
+        let inner = Inner {
+            payload: payload_len,
+            memory: Arc::new(Semaphore::new(in_memory)),
+            disk: Arc::new(Semaphore::new(on_disk)),
+            dir: spill_dir,
+            key: SpillKey::random()?,
+            next: AtomicU64::new(0),
+            buffers: Mutex::default(),
+            chunks: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Waits for a free slot, in memory before on disk.
+    ///
+    /// # Errors
+    /// [`MemoryError::Spill`] when the spill file cannot be made.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn reserve(&self) -> Result<SlotWriter, MemoryError> {
+        let memory = Arc::clone(&self.inner.memory).acquire_owned();
+        let disk = Arc::clone(&self.inner.disk).acquire_owned();
+        // Neither semaphore is ever closed.
+        let (permit, spills) = tokio::select! {
+            biased;
+            permit = memory => (permit, false),
+            permit = disk => (permit, true),
+        };
+        self.writer(permit.map_err(|_| MemoryError::Crypto)?, spills)
+    }
+
+    /// A free slot now, or `None`.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    pub fn try_reserve(&self) -> Result<Option<SlotWriter>, MemoryError> {
+        if let Ok(permit) = Arc::clone(&self.inner.memory).try_acquire_owned() {
+            return self.writer(permit, false).map(Some);
+        }
+        let permit = Arc::clone(&self.inner.disk).try_acquire_owned().ok();
+        permit.map(|permit| self.writer(permit, true)).transpose()
+    }
+
+    /// Length of every payload, bytes.
+    #[must_use]
+    pub fn payload_len(&self) -> u64 {
+        self.inner.payload
+    }
+
+    /// Free slots: in memory, on disk.
+    #[must_use]
+    pub fn free(&self) -> (usize, usize) {
+        (self.inner.memory.available_permits(), self.inner.disk.available_permits())
+    }
+
+    fn writer(&self, permit: OwnedSemaphorePermit, spills: bool) -> Result<SlotWriter, MemoryError> {
+        let inner = Arc::clone(&self.inner);
+        let place = if spills {
+            let slot = inner.next.fetch_add(1, Ordering::Relaxed);
+            let file = SpillFile::create(&inner.dir, slot, inner.payload)?;
+            Place::Disk { file, chunk: pooled(&inner.chunks, CHUNK + 64) }
+        } else {
+            // Fits: the count of memory slots was computed from it.
+            let len = usize::try_from(inner.payload).unwrap_or(usize::MAX);
+            Place::Memory(pooled(&inner.buffers, len))
+        };
+        Ok(SlotWriter { slot: Slot { place, store: inner, permit }, written: 0 })
+    }
+}
+
+/// A slot being filled. Dropping it frees the slot and deletes its file.
+#[derive(Debug)]
+pub struct SlotWriter {
+    slot: Slot,
+    written: u64,
+}
+
+impl SlotWriter {
+    /// Appends `bytes`. A spilling writer encrypts and writes up to 256 KiB at a time on the calling thread.
+    ///
+    /// # Errors
+    /// [`MemoryError::Overflow`] past the payload's length (nothing is taken then), [`MemoryError::Spill`] when the
+    /// disk fails; drop the writer after the latter.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), MemoryError> {
+        let Slot { place, store, .. } = &mut self.slot;
+        if bytes.len() as u64 > store.payload - self.written {
+            return Err(MemoryError::Overflow(Bytes(store.payload)));
+        }
+        self.written += bytes.len() as u64;
+        match place {
+            Place::Memory(buffer) => buffer.extend_from_slice(bytes),
+            Place::Disk { file, chunk } => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at(rest.len().min(CHUNK - chunk.len()));
+                    chunk.extend_from_slice(now);
+                    rest = later;
+                    if chunk.len() == CHUNK {
+                        file.append(&store.key, chunk)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Makes the full slot readable.
+    ///
+    /// # Errors
+    /// [`MemoryError::Short`] when bytes are missing, [`MemoryError::Spill`] when the disk fails; the slot is free
+    /// again in both cases.
+    pub fn finish(mut self) -> Result<StagedSlot, MemoryError> {
+        let expected = self.slot.store.payload;
+        if self.written != expected {
+            return Err(MemoryError::Short { got: self.written, expected });
+        }
+        if let Place::Disk { file, chunk } = &mut self.slot.place {
+            if !chunk.is_empty() {
+                file.append(&self.slot.store.key, chunk)?;
+            }
+            give_back(&self.slot.store.chunks, chunk);
+        }
+        Ok(StagedSlot { slot: self.slot })
+    }
+}
+
+/// A complete payload. Dropping it frees the slot and deletes its file.
+#[derive(Debug)]
+pub struct StagedSlot {
+    slot: Slot,
+}
+
+impl StagedSlot {
+    /// Bytes `range` of the payload, borrowed from memory or decrypted into `scratch` (which grows once and should be
+    /// reused). Ranges that begin and end at multiples of 256 KiB cost no decryption beyond their own bytes.
+    ///
+    /// # Errors
+    /// [`MemoryError::OutOfRange`], [`MemoryError::Tampered`] when the host changed the spill file,
+    /// [`MemoryError::Spill`] when the disk fails.
+    pub fn read<'a>(&'a self, range: Range<u64>, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], MemoryError> {
+        let Range { start, end } = range;
+        let Slot { place, store, .. } = &self.slot;
+        if start > end || end > store.payload {
+            return Err(MemoryError::OutOfRange { start, end });
+        }
+        match place {
+            Place::Memory(buffer) => Ok(&buffer[start as usize..end as usize]),
+            Place::Disk { file, .. } => file.read(&store.key, start, end, scratch),
+        }
+    }
+
+    /// The payload's length, bytes.
+    #[must_use]
+    pub fn payload_len(&self) -> u64 {
+        self.slot.store.payload
+    }
+
+    /// The whole payload when it lies in memory.
+    #[must_use]
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        match &self.slot.place {
+            Place::Memory(buffer) => Some(buffer),
+            Place::Disk { .. } => None,
+        }
+    }
+}
+
+/// A taken slot: what it holds, and the permit that is given back last.
+#[derive(Debug)]
+struct Slot {
+    // Fields drop in this order: the file is gone before its disk bytes are free again.
+    place: Place,
+    store: Arc<Inner>,
+    #[expect(dead_code, reason = "held for its drop")]
+    permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<u8>),
+    Disk { file: SpillFile, chunk: Vec<u8> },
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        match &mut self.place {
+            Place::Memory(buffer) => give_back(&self.store.buffers, buffer),
+            Place::Disk { chunk, .. } => give_back(&self.store.chunks, chunk),
+        }
+    }
+}
+
+fn pooled(pool: &Mutex<Vec<Vec<u8>>>, capacity: usize) -> Vec<u8> {
+    let reused = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    reused.unwrap_or_else(|| Vec::with_capacity(capacity))
+}
+
+fn give_back(pool: &Mutex<Vec<Vec<u8>>>, buffer: &mut Vec<u8>) {
+    let mut buffer = std::mem::take(buffer);
+    if buffer.capacity() > 0 {
+        buffer.clear();
+        pool.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! A fixed number of threads for CPU work: aggregation, hashing, compression, training.
+//!
+//! Data-plane tasks and actors hand closures to it and await the answer; neither the network's threads nor the
+//! actors' thread ever compute. A panicking closure costs its caller an error, never a thread.
+
+use std::{
+    any::Any,
+    future::Future,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    task::{Context, Poll},
+    thread,
+};
+
+use tokio::sync::oneshot;
+
+/// Why a job has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// The closure panicked.
+    #[error("cpu job panicked: {0}")]
+    Panicked(String),
+    /// The pool is gone.
+    #[error("cpu pool is gone")]
+    Gone,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads. Clones share them; they end when the last clone is dropped and the queue is empty.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    queue: mpsc::Sender<Job>,
+    threads: usize,
+}
+
+impl Pool {
+    /// Starts `threads` threads, at least one. The number comes from the plan, because an enclave's threads are fixed
+    /// in its manifest.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn new(threads: usize) -> io::Result<Self> {
+        let threads = threads.max(1);
+        let (queue, jobs) = mpsc::channel::<Job>();
+        let jobs = Arc::new(Mutex::new(jobs));
+        for n in 0..threads {
+            let jobs = Arc::clone(&jobs);
+            thread::Builder::new().name(format!("cpu-{n}")).spawn(move || work(&jobs))?;
+        }
+        Ok(Self { queue, threads })
+    }
+
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Queues `job` at once; the future answers when it has run. Dropping the future does not stop the job. The queue
+    /// has no bound of its own: whoever queues holds the permit for the bytes that the job works on.
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Running<T> {
+        let (answer, running) = oneshot::channel();
+        let job = move || {
+            let done =
+                catch_unwind(AssertUnwindSafe(job)).map_err(|panic| PoolError::Panicked(words(&*panic)));
+            // The caller may have stopped waiting.
+            let _ = answer.send(done);
+        };
+        // Without threads the job is dropped, and the future answers `Gone`.
+        let _ = self.queue.send(Box::new(job));
+        Running { answer: running }
+    }
+}
+
+/// A job's answer to come.
+///
+/// # Cancel safety
+/// Cancel-safe; the job runs on.
+#[derive(Debug)]
+pub struct Running<T> {
+    answer: oneshot::Receiver<Result<T, PoolError>>,
+}
+
+impl<T> Future for Running<T> {
+    type Output = Result<T, PoolError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(cx).map(|answer| answer.unwrap_or(Err(PoolError::Gone)))
+    }
+}
+
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        // `run` catches the closure's own panics; this one is for a panic in dropping its answer.
+        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            tracing::error!("cpu job panicked outside its closure");
+        }
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(words), _) => (*words).to_owned(),
+        (_, Some(words)) => words.clone(),
+        _ => "no message".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[tokio::test]
+    async fn jobs_run_side_by_side_on_pool_threads() {
+        let pool = Pool::new(2).unwrap();
+        let meet = Arc::new(Barrier::new(2));
+        let job = |meet: Arc<Barrier>| {
+            move || {
+                meet.wait();
+                thread::current().name().unwrap_or_default().to_owned()
+            }
+        };
+        let (a, b) = tokio::join!(pool.run(job(Arc::clone(&meet))), pool.run(job(meet)));
+        let mut names = [a.unwrap(), b.unwrap()];
+        names.sort();
+        assert_eq!(names, ["cpu-0", "cpu-1"]);
+    }
+
+    #[tokio::test]
+    async fn panicking_job_is_an_error_and_costs_no_thread() {
+        let pool = Pool::new(1).unwrap();
+        for n in 0..3 {
+            let failed = pool.run(move || assert!(n > 9, "job {n} failed")).await;
+            assert_eq!(failed, Err(PoolError::Panicked(format!("job {n} failed"))));
+        }
+        assert_eq!(pool.run(|| 5).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn panic_in_a_dropped_answer_costs_no_thread() {
+        struct Grenade;
+        impl Drop for Grenade {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let pool = Pool::new(1).unwrap();
+        let (go, wait) = mpsc::channel::<()>();
+        drop(pool.run(move || {
+            let _ = wait.recv();
+            Grenade
+        }));
+        go.send(()).unwrap();
+        assert_eq!(pool.run(|| 5).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn queued_jobs_outlive_the_pool() {
+        let pool = Pool::new(1).unwrap();
+        let running = pool.run(|| 5);
+        drop(pool);
+        assert_eq!(running.await, Ok(5));
+    }
+}
