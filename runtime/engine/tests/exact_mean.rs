@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fl_engine::Weight;
 use fl_engine::aggregate::ExactMean;
 use fl_engine::plan::ExactRange;
-use fl_engine::tensor::{Layout, ModelState, TensorSpec};
+use fl_engine::tensor::{Combine, Layout, TensorSpec};
 use num_bigint::{BigInt, Sign};
 
 const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
@@ -44,7 +44,14 @@ fn federated(updates: &Updates, order: &[usize], shards: usize) -> Vec<u32> {
     for &i in order {
         mean.absorb(&bytes(&updates[i].0), Weight::new(updates[i].1.into()).unwrap()).unwrap();
     }
-    mean.finalise(&ModelState::zeros(layout())).f32.iter().map(|v| v.to_bits()).collect()
+    finalised(&mut mean)
+}
+
+/// Bit patterns of the mean.
+fn finalised(mean: &mut ExactMean) -> Vec<u32> {
+    let mut out = Vec::new();
+    mean.finalise(&vec![0; LEN * 4], &mut out);
+    out.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect()
 }
 
 /// `value · 2^149` as an integer: every finite f32 is one.
@@ -184,9 +191,7 @@ fn batches_of_four_change_no_bit() {
                 );
             }
         }
-        let got: Vec<u32> =
-            mean.finalise(&ModelState::zeros(layout())).f32.iter().map(|v| v.to_bits()).collect();
-        assert_eq!(got, expected, "{name}");
+        assert_eq!(finalised(&mut mean), expected, "{name}");
     }
 }
 
@@ -200,17 +205,30 @@ fn more_terms_than_a_bin_holds_do_not_overflow() {
         mean.absorb(&payload, weight).unwrap();
     }
     assert!(mean.absorb(&payload, weight).is_err());
-    assert!(mean.finalise(&ModelState::zeros(layout())).f32.iter().all(|v| *v == 65535.996));
+    assert!(finalised(&mut mean).iter().all(|v| *v == 65535.996f32.to_bits()));
     mean.clear();
     let light = Weight::new(1).unwrap();
     for _ in 0..10_000 {
         mean.absorb(&payload, light).unwrap();
     }
-    assert!(mean.finalise(&ModelState::zeros(layout())).f32.iter().all(|v| *v == 65535.996));
+    assert!(finalised(&mut mean).iter().all(|v| *v == 65535.996f32.to_bits()));
 }
 
 #[test]
 fn a_sum_of_zeros_is_positive_zero() {
     let updates = vec![(vec![-0.0; LEN], 3), (vec![-0.0; LEN], 4)];
     assert!(federated(&updates, &[0, 1], 1).iter().all(|bits| *bits == 0));
+}
+
+#[test]
+fn a_tensor_held_out_keeps_the_bits_of_the_base() {
+    let held = TensorSpec { combine: Combine::Keep, ..TensorSpec::f32("held", [3]) };
+    let layout = Layout::new(vec![TensorSpec::f32("a", [2]), held, TensorSpec::f32("b", [1])]).unwrap();
+    let mut mean = ExactMean::new(layout, RANGE, 1);
+    for (update, weight) in [([1.0, 2.0, 9.0, 9.0, 9.0, 3.0], 1), ([5.0, 6.0, 8.0, 8.0, 8.0, 7.0], 3)] {
+        mean.absorb(&bytes(&update), Weight::new(weight).unwrap()).unwrap();
+    }
+    let mut out = Vec::new();
+    mean.finalise(&bytes(&[0.0, 0.0, -1.0, -2.0, -3.0, 0.0]), &mut out);
+    assert_eq!(out, bytes(&[4.0, 5.0, -1.0, -2.0, -3.0, 6.0]));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::exact::Bins;
 use crate::plan::ExactRange;
-use crate::tensor::{Combine, Dtype, Layout, ModelState};
+use crate::tensor::{Combine, Dtype, Layout};
 use crate::{Weight, limits};
 
 /// The accumulator of one round: f32 tensors in exact bins, i64 tensors by their declared rule.
@@ -67,15 +67,6 @@ impl Shard {
     pub fn absorb_four(&mut self, from: usize, bytes: [&[u8]; 4], weights: [Weight; 4]) {
         let values = bytes.map(|b| b.as_chunks::<4>().0);
         self.bins.add_four(from - self.range.start, values, weights.map(Weight::value));
-    }
-
-    /// Writes the mean of this shard's elements; `out` has the range's length.
-    ///
-    /// # Panics
-    /// When `out` is longer than the range or `total` is zero.
-    pub fn finalise(&mut self, total: u64, out: &mut [f32]) {
-        self.bins.normalise();
-        self.bins.mean(0, total, out);
     }
 }
 
@@ -162,35 +153,34 @@ impl ExactMean {
         Ok(())
     }
 
-    /// The mean: each f32 correctly rounded, held-out tensors as in `base`, integers by their rule.
+    /// Writes the mean's payload to `out` (cleared first): each f32 correctly rounded, held-out tensors as in
+    /// `base`, integers by their rule.
     ///
     /// # Panics
-    /// When nothing was absorbed or `base` has another layout.
-    #[must_use]
-    pub fn finalise(&mut self, base: &ModelState) -> ModelState {
-        let mut out = ModelState::zeros(self.layout.clone());
-        let total = self.total;
+    /// When nothing was absorbed, or `base` is not a payload of the layout.
+    pub fn finalise(&mut self, base: &[u8], out: &mut Vec<u8>) {
+        assert_eq!(base.len(), self.layout.byte_len(), "the base is a payload of the layout");
+        out.clear();
+        out.reserve(self.layout.byte_len());
+        let mut means = [0.0; PASS];
         for shard in &mut self.shards {
-            let range = shard.range();
-            shard.finalise(total, &mut out.f32[range]);
+            shard.bins.normalise();
+            for from in (0..shard.range.len()).step_by(PASS) {
+                let means = &mut means[..PASS.min(shard.range.len() - from)];
+                shard.bins.mean(from, self.total, means);
+                means.iter().for_each(|v| out.extend(v.to_le_bytes()));
+            }
         }
-        self.settle(base, &mut out);
-        out
-    }
-
-    /// Puts held-out tensors and integers into a state whose f32 means are there already.
-    ///
-    /// # Panics
-    /// When `base` or `out` has another layout.
-    pub fn settle(&self, base: &ModelState, out: &mut ModelState) {
-        out.i64.copy_from_slice(&self.integers);
+        self.integers.iter().for_each(|v| out.extend(v.to_le_bytes()));
         for (index, tensor) in self.layout.tensors().iter().enumerate() {
             if tensor.combine == Combine::Keep {
+                let (start, size) = match tensor.dtype {
+                    Dtype::F32 => (0, 4),
+                    Dtype::I64 => (self.layout.f32_len() * 4, 8),
+                };
                 let place = self.layout.place(index);
-                match tensor.dtype {
-                    Dtype::F32 => out.f32[place.clone()].copy_from_slice(&base.f32[place]),
-                    Dtype::I64 => out.i64[place.clone()].copy_from_slice(&base.i64[place]),
-                }
+                let bytes = start + place.start * size..start + place.end * size;
+                out[bytes.clone()].copy_from_slice(&base[bytes]);
             }
         }
     }
