@@ -1,1 +1,4 @@
-//! What the federation tests share: real processes in real workspaces.
+//! What the federation tests share: real processes in real workspaces, and readers of this repository's own source.
+
+pub mod elf;
+pub mod source;
