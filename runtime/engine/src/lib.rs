@@ -9,6 +9,7 @@ pub mod digest;
 pub mod limits;
 pub mod name;
 pub mod plan;
+pub mod round;
 pub mod tensor;
 pub mod units;
 

@@ -1,0 +1,66 @@
+//! Round facts: what a round was made of. Their append-only log is the history; receipts sign them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Metric;
+use crate::{Digest, Name, RoundNo, Weight};
+
+/// One round, as the history keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundFacts {
+    /// The round.
+    pub round: RoundNo,
+    /// The aggregator's run.
+    pub incarnation: u64,
+    /// The plan.
+    pub plan: Digest,
+    /// Root of the model it started from.
+    pub base: Digest,
+    /// Root of the model it made.
+    pub root: Digest,
+    /// What was counted, by name.
+    pub contributions: Vec<Contribution>,
+    /// What was not, in order of arrival.
+    pub refused: Vec<Refused>,
+    /// Measured on the base model, or by training, in this round; by task, then metric.
+    pub metrics: Vec<AggregatedMetric>,
+}
+
+/// One counted update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// Whose.
+    pub collaborator: Name,
+    /// The task that made it.
+    pub task: Name,
+    /// How much it counted.
+    pub weight: Weight,
+    /// Root of the update.
+    pub root: Digest,
+}
+
+/// One refused update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Whose.
+    pub collaborator: Name,
+    /// The task that it named.
+    pub task: Name,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// A metric's mean over collaborators, weighted by the rows that each measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AggregatedMetric {
+    /// The task that measured it.
+    pub task: Name,
+    /// The metric.
+    pub metric: Metric,
+    /// Its mean.
+    pub value: f64,
+    /// Rows in all.
+    pub samples: u64,
+    /// Collaborators in all.
+    pub collaborators: u32,
+}
