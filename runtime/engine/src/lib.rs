@@ -12,6 +12,7 @@ pub mod plan;
 pub mod round;
 pub mod tensor;
 pub mod units;
+pub mod wire;
 
 pub use digest::Digest;
 pub use name::Name;

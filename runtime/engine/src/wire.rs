@@ -1,0 +1,18 @@
+//! What travels on a link: envelopes on the control stream, headers in front of payloads.
+//!
+//! Sessions on both sides encode and decode with it. Every bound of what a peer says is checked here; what a message
+//! means is decided elsewhere.
+
+mod envelope;
+mod message;
+mod payload;
+
+pub use envelope::{Kind, WireError, decode, encode};
+pub use message::{
+    Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
+    Rejection, RoundDone, Verdict, Welcome, cut_text,
+};
+pub use payload::PayloadHeader;
+
+/// The protocol's versions that this build speaks, least and greatest.
+pub const VERSIONS: (u16, u16) = (1, 1);

@@ -1,0 +1,148 @@
+//! An envelope: a kind (u16, little-endian), then the message in postcard's encoding.
+//!
+//! Odd kinds are optional: a peer that does not know one skips it. An unknown even kind ends the link.
+
+use super::Message;
+use super::message::{
+    Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Received, RefusedUpdate, Rejection,
+    RoundDone, Verdict, Welcome,
+};
+use crate::limits;
+use crate::round::{Offer, Report};
+
+/// A message's number on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind(pub u16);
+
+impl Kind {
+    /// Whether a peer that does not know the kind may skip it.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        self.0 % 2 == 1
+    }
+}
+
+/// What is wrong with an envelope or a header.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// No room for a kind.
+    #[error("envelope of {0} bytes has no kind")]
+    NoKind(usize),
+    /// A kind that has to be understood and is not.
+    #[error("message kind {0} is not known to this version")]
+    UnknownKind(u16),
+    /// The bytes are not the message that the kind announces.
+    #[error("message of kind {kind} cannot be decoded: {what}")]
+    Malformed {
+        /// The kind.
+        kind: u16,
+        /// The decoder's words.
+        what: String,
+    },
+    /// Bytes after the message.
+    #[error("{bytes} bytes follow the message of kind {kind}")]
+    Trailing {
+        /// The kind.
+        kind: u16,
+        /// How many.
+        bytes: usize,
+    },
+    /// A list or text longer than its bound.
+    #[error("{what} of {given}; at most {limit} are allowed")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The peer's count.
+        given: usize,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// The envelope's bytes; at most [`limits::ENVELOPE_BYTES`] for messages within their bounds.
+#[must_use]
+pub fn encode(message: &Message) -> Vec<u8> {
+    let kind = kind_of(message);
+    let out = kind.0.to_le_bytes().to_vec();
+    let encoded = match message {
+        Message::Hello(m) => postcard::to_extend(m, out),
+        Message::Welcome(m) => postcard::to_extend(m, out),
+        Message::Rejected(m) => postcard::to_extend(m, out),
+        Message::Assign(m) => postcard::to_extend(m, out),
+        Message::Offer(m) => postcard::to_extend(m, out),
+        Message::Grant(m) => postcard::to_extend(m, out),
+        Message::Refused(m) => postcard::to_extend(m, out),
+        Message::Received(m) => postcard::to_extend(m, out),
+        Message::Counted(m) => postcard::to_extend(m, out),
+        Message::Report(m) => postcard::to_extend(m, out),
+        Message::Failed(m) => postcard::to_extend(m, out),
+        Message::Cancel(m) => postcard::to_extend(m, out),
+        Message::RoundDone(m) => postcard::to_extend(m, out),
+        Message::Finished(m) => postcard::to_extend(m, out),
+        Message::Leaving(m) => postcard::to_extend(m, out),
+    };
+    // These types hold nothing that postcard cannot encode, and a Vec does not fill up.
+    encoded.unwrap_or_default()
+}
+
+/// Reads an envelope. `None`: an optional message of a later version.
+///
+/// # Errors
+/// [`WireError`]; the link should be closed.
+pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
+    let (kind, body) = bytes.split_first_chunk::<2>().ok_or(WireError::NoKind(bytes.len()))?;
+    let kind = Kind(u16::from_le_bytes(*kind));
+    let message = match kind.0 {
+        0 => Message::Hello(whole::<Hello>(kind, body)?),
+        2 => Message::Welcome(whole::<Welcome>(kind, body)?),
+        4 => Message::Rejected(whole::<Rejection>(kind, body)?),
+        6 => Message::Assign(whole::<Assigned>(kind, body)?),
+        8 => Message::Offer(whole::<Offer>(kind, body)?),
+        10 => Message::Grant(whole::<Granted>(kind, body)?),
+        12 => Message::Refused(whole::<RefusedUpdate>(kind, body)?),
+        14 => Message::Received(whole::<Received>(kind, body)?),
+        16 => Message::Counted(whole::<Counted>(kind, body)?),
+        18 => Message::Report(whole::<Report>(kind, body)?),
+        20 => Message::Failed(whole::<Failed>(kind, body)?),
+        22 => Message::Cancel(whole::<Cancelled>(kind, body)?),
+        24 => Message::Finished(whole::<Verdict>(kind, body)?),
+        26 => Message::Leaving(whole::<Leaving>(kind, body)?),
+        1 => Message::RoundDone(whole::<RoundDone>(kind, body)?),
+        _ if kind.is_optional() => return Ok(None),
+        _ => return Err(WireError::UnknownKind(kind.0)),
+    };
+    message.check()?;
+    Ok(Some(message))
+}
+
+/// A value that takes all of `bytes`.
+pub(super) fn whole<'a, T: serde::Deserialize<'a>>(kind: Kind, bytes: &'a [u8]) -> Result<T, WireError> {
+    debug_assert!(bytes.len() <= limits::ENVELOPE_BYTES);
+    let malformed = |e: postcard::Error| WireError::Malformed { kind: kind.0, what: e.to_string() };
+    let (value, rest) = postcard::take_from_bytes(bytes).map_err(malformed)?;
+    match rest.len() {
+        0 => Ok(value),
+        bytes => Err(WireError::Trailing { kind: kind.0, bytes }),
+    }
+}
+
+fn kind_of(message: &Message) -> Kind {
+    Kind(match message {
+        Message::Hello(_) => 0,
+        Message::Welcome(_) => 2,
+        Message::Rejected(_) => 4,
+        Message::Assign(_) => 6,
+        Message::Offer(_) => 8,
+        Message::Grant(_) => 10,
+        Message::Refused(_) => 12,
+        Message::Received(_) => 14,
+        Message::Counted(_) => 16,
+        Message::Report(_) => 18,
+        Message::Failed(_) => 20,
+        Message::Cancel(_) => 22,
+        Message::Finished(_) => 24,
+        Message::Leaving(_) => 26,
+        Message::RoundDone(_) => 1,
+    })
+}

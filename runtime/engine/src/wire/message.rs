@@ -1,0 +1,243 @@
+//! The messages of the control stream.
+
+use serde::{Deserialize, Serialize};
+
+use super::WireError;
+use crate::round::{AggregatedMetric, Offer, Refusal, Report, Stamp};
+use crate::{Digest, Name, RoundNo, limits};
+
+/// Everything that an envelope can hold. Who sends which is the session's matter.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Message {
+    /// First from the collaborator.
+    Hello(Hello),
+    /// The aggregator's answer to a [`Hello`] that it accepts.
+    Welcome(Welcome),
+    /// The aggregator's answer to one that it does not; the link closes after it.
+    Rejected(Rejection),
+    /// Tasks of a round. The base model follows on a uni stream of its own unless it is held already.
+    Assign(Assigned),
+    /// The collaborator has an update.
+    Offer(Offer),
+    /// The offered update may come.
+    Grant(Granted),
+    /// The update does not count.
+    Refused(RefusedUpdate),
+    /// The update arrived in full and will be counted.
+    Received(Received),
+    /// The round in which the update counted is on disk.
+    Counted(Counted),
+    /// Metrics of one task.
+    Report(Report),
+    /// A task failed at the collaborator.
+    Failed(Failed),
+    /// The round's work is no longer wanted.
+    Cancel(Cancelled),
+    /// Optional: how a round went.
+    RoundDone(RoundDone),
+    /// The run is over.
+    Finished(Verdict),
+    /// The sender is about to close the link on purpose.
+    Leaving(Leaving),
+}
+
+/// A collaborator introduces itself. Its name comes from its certificate, not from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Least and greatest version that it speaks.
+    pub versions: (u16, u16),
+    /// Features that it has, one bit each; none are defined yet.
+    pub features: u64,
+    /// The federation that it means to join.
+    pub federation: Name,
+    /// Hash of the plan that its operator accepted.
+    pub plan: Digest,
+    /// Highest roster serial that it has seen; 0 for none.
+    pub roster_serial: u64,
+    /// Root of the model that it holds from an earlier link.
+    pub holds: Option<Digest>,
+    /// Reserved for a quote over the channel; at most 32 KiB, empty until attestation.
+    pub evidence: Vec<u8>,
+}
+
+/// The aggregator takes a collaborator in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version that both will speak.
+    pub version: u16,
+    /// Features that both have.
+    pub features: u64,
+    /// The aggregator's run.
+    pub incarnation: u64,
+    /// The name under which the collaborator was admitted.
+    pub name: Name,
+    /// The roster's serial.
+    pub roster_serial: u64,
+    /// The round that is open or opens next.
+    pub round: RoundNo,
+    /// Reserved, as in [`Hello`].
+    pub evidence: Vec<u8>,
+}
+
+/// Why a collaborator is not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// No version in common.
+    #[error("the aggregator speaks protocol versions {0} to {1}")]
+    Version(u16, u16),
+    /// Another federation.
+    #[error("this is the aggregator of federation {0}")]
+    Federation(Name),
+    /// Another plan.
+    #[error("the aggregator runs plan {0}")]
+    Plan(Digest),
+    /// Not on the roster, revoked, or a certificate that does not fit.
+    #[error("not admitted: {0}")]
+    Identity(String),
+    /// Someone with this name is connected already.
+    #[error("a collaborator of this name is connected already")]
+    Duplicate,
+    /// The aggregator's roster is older than one that the collaborator has seen.
+    #[error("the aggregator's roster has serial {0}, older than this collaborator's")]
+    Roster(u64),
+    /// Training is over.
+    #[error("training is over")]
+    Over,
+    /// The peer broke the protocol.
+    #[error("protocol broken: {0}")]
+    Protocol(String),
+}
+
+/// Tasks of a round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    /// The work.
+    pub stamp: Stamp,
+    /// Names, in the order in which they run.
+    pub tasks: Vec<Name>,
+}
+
+/// Which update may come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The work.
+    pub stamp: Stamp,
+    /// The task.
+    pub task: Name,
+}
+
+/// Which update does not count, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedUpdate {
+    /// The task that was named.
+    pub task: Name,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// Which update was received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// The work.
+    pub stamp: Stamp,
+    /// The task.
+    pub task: Name,
+}
+
+/// Which round is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The round.
+    pub round: RoundNo,
+}
+
+/// Which task failed at the collaborator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The work.
+    pub stamp: Stamp,
+    /// The task.
+    pub task: Name,
+    /// Why, in words; at most 512 bytes.
+    pub why: String,
+}
+
+/// Which work is no longer wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// The work.
+    pub stamp: Stamp,
+}
+
+/// How a round went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundDone {
+    /// The round.
+    pub round: RoundNo,
+    /// Updates that counted.
+    pub contributors: u32,
+    /// Means over collaborators; empty unless the plan lets members see them. At most [`limits::METRICS`].
+    pub metrics: Vec<AggregatedMetric>,
+}
+
+/// How the run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Every round was run; the root is the final model's.
+    Completed {
+        /// Rounds that made a model.
+        rounds: u32,
+        /// Root of the final model.
+        root: Digest,
+    },
+    /// The operator stopped the aggregator; it may come back.
+    Stopped,
+    /// A round's deadline passed with too few updates.
+    QuorumMissed {
+        /// The round.
+        round: RoundNo,
+    },
+}
+
+/// A farewell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {}
+
+impl Message {
+    /// Checks the bounds that the types do not carry.
+    pub(super) fn check(&self) -> Result<(), WireError> {
+        match self {
+            Self::Hello(m) => at_most("evidence bytes", m.evidence.len(), EVIDENCE_BYTES),
+            Self::Welcome(m) => at_most("evidence bytes", m.evidence.len(), EVIDENCE_BYTES),
+            Self::Assign(m) => at_most("tasks", m.tasks.len(), limits::TASKS),
+            Self::Report(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
+            Self::RoundDone(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
+            Self::Failed(m) => at_most("text bytes", m.why.len(), TEXT_BYTES),
+            Self::Rejected(Rejection::Identity(text) | Rejection::Protocol(text)) => {
+                at_most("text bytes", text.len(), TEXT_BYTES)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Text cut to what [`Message::check`] lets through.
+#[must_use]
+pub fn cut_text(text: &str) -> String {
+    let mut end = text.len().min(TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+fn at_most(what: &'static str, given: usize, limit: usize) -> Result<(), WireError> {
+    if given > limit { Err(WireError::TooMany { what, given, limit }) } else { Ok(()) }
+}
+
+/// A DCAP quote with its collateral is under 24 KiB.
+const EVIDENCE_BYTES: usize = 32 << 10;
+const TEXT_BYTES: usize = 512;

@@ -1,0 +1,158 @@
+//! The wire format: golden bytes of every message, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use fl_engine::plan::Metric;
+use fl_engine::round::{AggregatedMetric, Offer, Refusal, Report, Stamp};
+use fl_engine::wire::{self, *};
+use fl_engine::{Bytes, Digest, Name, RoundNo, Weight};
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn stamp() -> Stamp {
+    Stamp { incarnation: 7, round: RoundNo(3), base: Digest([0xab; 32]) }
+}
+
+fn offer() -> Offer {
+    Offer {
+        stamp: stamp(),
+        task: name("train"),
+        weight: Weight::new(300).unwrap(),
+        bytes: Bytes(4_000_000),
+        root: Digest([0xcd; 32]),
+    }
+}
+
+/// One of every kind, in the order of the golden file.
+fn messages() -> Vec<Message> {
+    let metric = AggregatedMetric {
+        task: name("train"),
+        metric: Metric::Loss,
+        value: 0.25,
+        samples: 400,
+        collaborators: 3,
+    };
+    vec![
+        Message::Hello(Hello {
+            versions: wire::VERSIONS,
+            features: 0,
+            federation: name("f"),
+            plan: Digest([1; 32]),
+            roster_serial: 9,
+            holds: Some(Digest([2; 32])),
+            evidence: vec![],
+        }),
+        Message::Welcome(Welcome {
+            version: 1,
+            features: 0,
+            incarnation: 7,
+            name: name("one"),
+            roster_serial: 9,
+            round: RoundNo(3),
+            evidence: vec![],
+        }),
+        Message::Rejected(Rejection::Plan(Digest([3; 32]))),
+        Message::Assign(Assigned { stamp: stamp(), tasks: vec![name("train")] }),
+        Message::Offer(offer()),
+        Message::Grant(Granted { stamp: stamp(), task: name("train") }),
+        Message::Refused(RefusedUpdate {
+            task: name("train"),
+            refusal: Refusal::NotFinite { tensor: "fc1.bias".into(), element: 5 },
+        }),
+        Message::Received(Received { stamp: stamp(), task: name("train") }),
+        Message::Counted(Counted { round: RoundNo(3) }),
+        Message::Report(Report {
+            stamp: stamp(),
+            task: name("train"),
+            samples: 400,
+            metrics: vec![(Metric::Accuracy, 0.5)],
+        }),
+        Message::Failed(Failed { stamp: stamp(), task: name("train"), why: "no rows".into() }),
+        Message::Cancel(Cancelled { stamp: stamp() }),
+        Message::RoundDone(RoundDone { round: RoundNo(3), contributors: 3, metrics: vec![metric] }),
+        Message::Finished(Verdict::Completed { rounds: 10, root: Digest([4; 32]) }),
+        Message::Leaving(Leaving {}),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn every_message_has_its_golden_bytes_and_comes_back() {
+    let mut lines = Vec::new();
+    for message in messages() {
+        let bytes = encode(&message);
+        assert_eq!(decode(&bytes).unwrap().as_ref(), Some(&message));
+        lines.push(hex(&bytes));
+    }
+    for header in [PayloadHeader::Model(stamp()), PayloadHeader::Update(offer())] {
+        let bytes = header.encode();
+        assert_eq!(PayloadHeader::decode(&bytes).as_ref(), Ok(&header));
+        lines.push(hex(&bytes));
+    }
+    let golden = include_str!("wire/golden.hex");
+    assert_eq!(lines.join("\n"), golden.trim_end(), "the wire format changed: old peers cannot read it");
+}
+
+#[test]
+fn every_cut_and_every_trailing_byte_is_refused() {
+    for message in messages() {
+        let mut bytes = encode(&message);
+        for end in 0..bytes.len() {
+            // A cut inside the kind, or inside a message that is not empty.
+            assert!(decode(&bytes[..end]).is_err(), "{message:?} cut at {end}");
+        }
+        bytes.push(0);
+        assert!(matches!(decode(&bytes), Err(WireError::Trailing { bytes: 1, .. })), "{message:?}");
+    }
+}
+
+#[test]
+fn unknown_optional_messages_are_skipped_and_unknown_required_ones_are_not() {
+    assert_eq!(decode(&[0xff, 0x7f, 1, 2, 3]), Ok(None));
+    assert_eq!(decode(&[0xfe, 0x7f, 1, 2, 3]), Err(WireError::UnknownKind(0x7ffe)));
+}
+
+#[test]
+fn lists_past_their_bounds_are_refused() {
+    let report =
+        Report { stamp: stamp(), task: name("t"), samples: 1, metrics: vec![(Metric::Loss, 0.0); 65] };
+    let refused = decode(&encode(&Message::Report(report)));
+    assert_eq!(refused, Err(WireError::TooMany { what: "metrics", given: 65, limit: 64 }));
+    let Message::Hello(mut hello) = messages().remove(0) else { panic!() };
+    hello.evidence = vec![0; (32 << 10) + 1];
+    assert!(matches!(decode(&encode(&Message::Hello(hello))), Err(WireError::TooMany { .. })));
+    let failed = |why: String| encode(&Message::Failed(Failed { stamp: stamp(), task: name("t"), why }));
+    assert!(decode(&failed("x".repeat(513))).is_err());
+    assert!(decode(&failed(cut_text(&"ä".repeat(513)))).is_ok());
+}
+
+#[test]
+fn lying_counts_reserve_nothing() {
+    // An Assign whose task list announces 2^60 entries.
+    let mut bytes = encode(&Message::Assign(Assigned { stamp: stamp(), tasks: vec![] }));
+    bytes.pop();
+    bytes.extend([0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10]);
+    assert!(matches!(decode(&bytes), Err(WireError::Malformed { kind: 6, .. })));
+}
+
+#[test]
+fn zero_and_huge_weights_do_not_decode() {
+    let bytes = encode(&Message::Offer(offer()));
+    // The weight 300 is the varint ac 02 behind the task's name.
+    let at = bytes.windows(2).position(|w| w == [0xac, 0x02]).unwrap();
+    let with = |weight: [u8; 2]| {
+        let mut bytes = bytes.clone();
+        bytes[at..at + 2].copy_from_slice(&weight);
+        bytes
+    };
+    assert!(decode(&with([0xad, 0x02])).is_ok());
+    assert!(matches!(decode(&with([0x80, 0x00])), Err(WireError::Malformed { .. })));
+    let mut huge = bytes[..at].to_vec();
+    huge.extend([0x80, 0x80, 0x80, 0x80, 0x02]);
+    huge.extend(&bytes[at + 2..]);
+    assert!(matches!(decode(&huge), Err(WireError::Malformed { .. })));
+}
