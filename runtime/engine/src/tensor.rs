@@ -5,5 +5,5 @@ mod root;
 mod state;
 
 pub use layout::{Combine, Dtype, Layout, LayoutError, Segment, TensorSpec};
-pub use root::{RootHasher, root_of};
+pub use root::{RootHasher, leaves_of, root_of, root_over};
 pub use state::{ModelState, StateError};

@@ -68,14 +68,39 @@ impl Shard {
         let values = bytes.map(|b| b.as_chunks::<4>().0);
         self.bins.add_four(from - self.range.start, values, weights.map(Weight::value));
     }
+
+    /// Appends the mean's payload over this shard's elements to `out`, for a sum of weights `total`; `base` holds the
+    /// same elements of the base's payload. The sum stays as it is.
+    ///
+    /// # Panics
+    /// When `total` is zero or `base` has another length.
+    pub fn finalise(&mut self, layout: &Layout, total: u64, base: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.reserve(self.range.len() * 4);
+        self.bins.normalise();
+        let mut means = [0.0; PASS];
+        for from in (0..self.range.len()).step_by(PASS) {
+            let means = &mut means[..PASS.min(self.range.len() - from)];
+            self.bins.mean(from, total, means);
+            means.iter().for_each(|v| out.extend(v.to_le_bytes()));
+        }
+        keep(layout, Dtype::F32, self.range(), base, &mut out[start..]);
+    }
+
+    /// Back to an empty sum, keeping the memory.
+    pub fn clear(&mut self) {
+        self.bins.clear();
+    }
 }
 
 impl ExactMean {
-    /// An empty sum in `shards` runs of about equal length (at least one).
+    /// An empty sum in `shards` runs of about equal length (at least one). Runs longer than a leaf of the chunk tree
+    /// begin at leaves, so that each can be hashed apart.
     #[must_use]
     pub fn new(layout: Arc<Layout>, range: ExactRange, shards: usize) -> Self {
         let len = layout.f32_len();
         let step = len.div_ceil(shards.max(1)).max(1);
+        let step = if step > LEAF { step.next_multiple_of(LEAF) } else { step };
         let shards = (0..len.div_ceil(step).max(1))
             .map(|i| {
                 let range_of = i * step..((i + 1) * step).min(len);
@@ -83,9 +108,7 @@ impl ExactMean {
             })
             .collect();
         let integers = vec![0; layout.i64_len()];
-        // hi holds X · W · 2^k < 2^63.
-        let most_total = 1 << (range.weight_bits + 11).min(50);
-        Self { layout, shards, integers, total: 0, updates: 0, most_total }
+        Self { layout, shards, integers, total: 0, updates: 0, most_total: most_total(range) }
     }
 
     /// Back to an empty sum, keeping the memory.
@@ -103,6 +126,27 @@ impl ExactMean {
     /// The shards, for threads of the caller's.
     pub fn shards_mut(&mut self) -> &mut [Shard] {
         &mut self.shards
+    }
+
+    /// Takes the shards out, for threads that work on them apart; nothing can be absorbed until they are back.
+    #[must_use]
+    pub fn take_shards(&mut self) -> Vec<Shard> {
+        std::mem::take(&mut self.shards)
+    }
+
+    /// Puts back what [`Self::take_shards`] took, in the same order.
+    pub fn put_shards(&mut self, shards: Vec<Shard>) {
+        self.shards = shards;
+    }
+
+    /// Appends the integers' part of the mean's payload to `out`; `base` is that part of the base's payload.
+    ///
+    /// # Panics
+    /// When `base` has another length.
+    pub fn finalise_integers(&self, base: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        self.integers.iter().for_each(|v| out.extend(v.to_le_bytes()));
+        keep(&self.layout, Dtype::I64, 0..self.integers.len(), base, &mut out[start..]);
     }
 
     /// Books an update's weight and integers; its f32 elements go to every shard.
@@ -162,29 +206,39 @@ impl ExactMean {
         assert_eq!(base.len(), self.layout.byte_len(), "the base is a payload of the layout");
         out.clear();
         out.reserve(self.layout.byte_len());
-        let mut means = [0.0; PASS];
+        let (floats, integers) = base.split_at(self.layout.f32_len() * 4);
         for shard in &mut self.shards {
-            shard.bins.normalise();
-            for from in (0..shard.range.len()).step_by(PASS) {
-                let means = &mut means[..PASS.min(shard.range.len() - from)];
-                shard.bins.mean(from, self.total, means);
-                means.iter().for_each(|v| out.extend(v.to_le_bytes()));
-            }
+            let range = shard.range();
+            shard.finalise(&self.layout, self.total, &floats[range.start * 4..range.end * 4], out);
         }
-        self.integers.iter().for_each(|v| out.extend(v.to_le_bytes()));
-        for (index, tensor) in self.layout.tensors().iter().enumerate() {
-            if tensor.combine == Combine::Keep {
-                let (start, size) = match tensor.dtype {
-                    Dtype::F32 => (0, 4),
-                    Dtype::I64 => (self.layout.f32_len() * 4, 8),
-                };
-                let place = self.layout.place(index);
-                let bytes = start + place.start * size..start + place.end * size;
-                out[bytes.clone()].copy_from_slice(&base[bytes]);
-            }
+        self.finalise_integers(integers, out);
+    }
+}
+
+/// The largest sum of weights that the accumulator holds.
+#[must_use]
+pub fn most_total(range: ExactRange) -> u64 {
+    // hi holds X · W · 2^k < 2^63.
+    1 << (range.weight_bits + 11).min(50)
+}
+
+/// Copies the tensors of `dtype` that aggregation leaves alone from `base` to `out`; both hold the elements `range`
+/// of their segment.
+fn keep(layout: &Layout, dtype: Dtype, range: Range<usize>, base: &[u8], out: &mut [u8]) {
+    assert!(
+        base.len() == out.len() && base.len() == range.len() * dtype.size(),
+        "a run of the layout's payload"
+    );
+    for segment in layout.segments(dtype).filter(|s| layout.tensors()[s.tensor].combine == Combine::Keep) {
+        let (start, end) = (segment.range.start.max(range.start), segment.range.end.min(range.end));
+        if start < end {
+            let bytes = (start - range.start) * dtype.size()..(end - range.start) * dtype.size();
+            out[bytes.clone()].copy_from_slice(&base[bytes]);
         }
     }
 }
 
+/// Elements under one leaf of the chunk tree.
+const LEAF: usize = limits::LEAF_BYTES / 4;
 /// Elements absorbed before the next: bins and values of one pass stay in the first-level cache.
-const PASS: usize = limits::LEAF_BYTES / 64;
+pub const PASS: usize = limits::LEAF_BYTES / 64;

@@ -57,6 +57,21 @@ impl RootHasher {
     }
 }
 
+/// Digests of the leaves of a payload, or of a run of it that begins at a multiple of 256 KiB.
+#[must_use]
+pub fn leaves_of(payload: &[u8]) -> Vec<Digest> {
+    payload.chunks(limits::LEAF_BYTES).map(Digest::of).collect()
+}
+
+/// The root over leaves that were hashed apart, of a payload of `length` bytes.
+#[must_use]
+pub fn root_over(layout: Digest, leaves: impl IntoIterator<Item = Digest>, length: u64) -> Digest {
+    let mut hasher = RootHasher::new(layout);
+    leaves.into_iter().for_each(|leaf| hasher.leaves.update(leaf.0));
+    hasher.length = length;
+    hasher.finish()
+}
+
 /// The root of a whole payload.
 #[must_use]
 pub fn root_of(layout: Digest, payload: &[u8]) -> Digest {
@@ -84,6 +99,9 @@ mod tests {
             assert_eq!(hasher.finish(), expected, "pieces of {piece}");
         }
         assert_eq!(root_of(layout, &payload), expected);
+        let (head, tail) = payload.split_at(262_144);
+        let apart = leaves_of(head).into_iter().chain(leaves_of(tail));
+        assert_eq!(root_over(layout, apart, 600_000), expected);
         assert_ne!(root_of(Digest([8; 32]), &payload), expected);
         assert_ne!(root_of(layout, &payload[1..]), expected);
     }
