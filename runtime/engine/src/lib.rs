@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod digest;
 pub mod limits;
+pub mod model;
 pub mod name;
 pub mod plan;
 pub mod round;

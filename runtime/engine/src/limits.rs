@@ -24,3 +24,7 @@ pub const TASKS: usize = 64;
 pub const METRICS: usize = 64;
 /// Weights stay below `2^WEIGHT_BITS`, so that weight × f32 is exact in f64 (29 + 24 = 53 bits).
 pub const WEIGHT_BITS: u32 = 29;
+/// Most layers of a model. Four times a ResNet-1001, whose layers are counted without activations.
+pub const LAYERS: usize = 4096;
+/// Largest header of a model file, bytes: about 500 for each of [`TENSORS`].
+pub const MODEL_HEADER_BYTES: usize = 32 << 20;

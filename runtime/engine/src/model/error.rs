@@ -1,0 +1,128 @@
+//! Why a model's spec was refused.
+
+use std::fmt;
+
+use crate::plan::Layer;
+use crate::tensor::LayoutError;
+
+/// Which layer an error speaks of: shown as `layers[2] (linear "fc1")`, the index counted from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerAt {
+    /// Index in the spec's `layers`.
+    pub index: usize,
+    /// Its kind, as a plan spells it.
+    pub kind: &'static str,
+    /// Its field name, if it has parameters.
+    pub name: Option<String>,
+}
+
+/// A refusal that names the layer at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The sample's shape is not one that layers take.
+    #[error("input shape {0:?} is not [features] or [channels, height, width] with sides above 0")]
+    Input(Vec<u32>),
+    /// None, or more than [`crate::limits::LAYERS`].
+    #[error("{0} layers; a model has 1 to {max}", max = crate::limits::LAYERS)]
+    Layers(usize),
+    /// Nothing to train or to aggregate.
+    #[error("the model has no layer with parameters")]
+    NoParameters,
+    /// A layer cannot take what the one before it gives.
+    #[error("{layer} is given shape {arrives:?} and needs {needs}")]
+    Shape {
+        /// Where.
+        layer: LayerAt,
+        /// The shape that the layer before gives, the batch left out.
+        arrives: Vec<u32>,
+        /// What would fit.
+        needs: String,
+    },
+    /// A number outside its range.
+    #[error("{layer}: {what}")]
+    Setting {
+        /// Where.
+        layer: LayerAt,
+        /// Which number, and its range.
+        what: String,
+    },
+    /// A field name that no Python attribute could have.
+    #[error("{0}: a field name is letters, digits and _, in parts with . between them")]
+    FieldName(LayerAt),
+    /// Two layers share a field name, and would share tensors.
+    #[error("{second} has the field name of layers[{first}]")]
+    Duplicate {
+        /// Index of the first.
+        first: usize,
+        /// The other.
+        second: LayerAt,
+    },
+    /// More elements than [`crate::limits::ELEMENTS`].
+    #[error("{layer} gives or holds more than 2^32 elements")]
+    TooLarge {
+        /// Where.
+        layer: LayerAt,
+    },
+    /// The plan holds out a tensor that the model does not have.
+    #[error("hold_out {pattern:?} matches no tensor of the model")]
+    HoldOut {
+        /// As the plan has it.
+        pattern: String,
+        /// A tensor that may be meant.
+        nearest: Option<String>,
+    },
+    /// The tensors together are no layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+impl ModelError {
+    /// What to do about it, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Shape { arrives, layer, .. } if arrives.len() == 3 && layer.kind == "linear" => {
+                Some("put a flatten before it".to_owned())
+            }
+            Self::HoldOut { nearest: Some(name), .. } => {
+                Some(format!("{name:?} is near; a final * takes a prefix"))
+            }
+            Self::HoldOut { .. } => {
+                Some("`fl-host model show` lists the tensors; a final * takes a prefix".to_owned())
+            }
+            Self::Duplicate { .. } => Some("field names prefix tensors: give each layer its own".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl LayerAt {
+    pub(super) fn new(index: usize, layer: &Layer) -> Self {
+        let (kind, name) = match layer {
+            Layer::Linear { name, .. } => ("linear", Some(name)),
+            Layer::Conv2d { name, .. } => ("conv2d", Some(name)),
+            Layer::ConvTranspose2d { name, .. } => ("conv_transpose2d", Some(name)),
+            Layer::BatchNorm { name } => ("batch_norm", Some(name)),
+            Layer::MaxPool { .. } => ("max_pool", None),
+            Layer::AvgPool { .. } => ("avg_pool", None),
+            Layer::Dropout { .. } => ("dropout", None),
+            Layer::Relu => ("relu", None),
+            Layer::Gelu => ("gelu", None),
+            Layer::Sigmoid => ("sigmoid", None),
+            Layer::Tanh => ("tanh", None),
+            Layer::Flatten => ("flatten", None),
+        };
+        Self { index, kind, name: name.cloned() }
+    }
+}
+
+impl fmt::Display for LayerAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "layers[{}] ({}", self.index, self.kind)?;
+        if let Some(name) = &self.name {
+            write!(f, " {name:?}")?;
+        }
+        f.write_str(")")
+    }
+}

@@ -1,0 +1,186 @@
+//! First values of a model: the same bits from the same seed, in every binary and on every machine.
+//!
+//! A value depends on the seed, its tensor's name and its index there, and on nothing else. A tensor's key is
+//! SHA-256 over seed and name; its draws are SplitMix64's (Steele, Lea, Flood, OOPSLA 2014) from that key, of which
+//! 24 bits give an odd multiple of 2⁻²⁴ in −1 .. 1, exact in f32. Only IEEE division, square root and
+//! multiplication follow, which round in one way everywhere; nothing of libm is called.
+
+use std::sync::Arc;
+
+use super::{ModelError, Placed, layout, place, plan_layout};
+use crate::Digest;
+use crate::plan::{Layer, ModelSpec, Plan};
+use crate::tensor::{Dtype, Layout, ModelState};
+
+/// Initial state of `spec`.
+///
+/// Weights are uniform in `−b .. b`: where ReLU or GELU comes next, `b = √(6 / fan_in)` (He et al., arXiv:1502.01852,
+/// equation 10); elsewhere `b = 1 / √fan_in` (Glorot and Bengio, AISTATS 2010, equation 1). `fan_in` is the number of
+/// terms in one output; for a transposed convolution, on average. Biases are 0; a batch normalisation starts as
+/// the identity.
+///
+/// # Errors
+/// As [`layout`].
+pub fn init(spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
+    fill(layout(spec)?, spec, seed)
+}
+
+/// Initial state of a plan's model from the plan's seed, over [`plan_layout`].
+///
+/// # Errors
+/// As [`plan_layout`].
+pub fn plan_init(plan: &Plan) -> Result<ModelState, ModelError> {
+    fill(plan_layout(plan)?, &plan.model, plan.seed)
+}
+
+fn fill(layout: Arc<Layout>, spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
+    let mut state = ModelState::zeros(Arc::clone(&layout));
+    let placed = place(spec)?;
+    let mut bounds = placed.iter().enumerate().filter_map(|(index, at)| {
+        let fan_in = fan_in(at)?;
+        let variance = if feeds_rectifier(&placed[index + 1..]) { 6.0 } else { 1.0 };
+        Some((variance / fan_in as f32).sqrt())
+    });
+    for segment in layout.segments(Dtype::F32) {
+        let tensor = &layout.tensors()[segment.tensor];
+        let values = &mut state.f32[segment.range];
+        match tensor.name.rsplit('.').next() {
+            // One dimension: a batch normalisation's scale.
+            Some("weight") if tensor.shape.len() == 1 => values.fill(1.0),
+            Some("weight") => {
+                let bound = bounds.next().unwrap_or(0.0);
+                let key = key(seed, &tensor.name);
+                for (value, index) in values.iter_mut().zip(1..) {
+                    *value = bound * signed_unit(draw(key, index));
+                }
+            }
+            Some("running_var") => values.fill(1.0),
+            _ => {}
+        }
+    }
+    Ok(state)
+}
+
+/// Terms of one output; `None` for a layer without weights to draw.
+fn fan_in(at: &Placed<'_>) -> Option<u64> {
+    let channels = u64::from(at.input[0]);
+    let window = |kernel: u32| channels * u64::from(kernel) * u64::from(kernel);
+    match *at.layer {
+        Layer::Linear { .. } => Some(channels),
+        Layer::Conv2d { kernel, .. } => Some(window(kernel)),
+        Layer::ConvTranspose2d { kernel, stride, .. } => {
+            Some((window(kernel) / (u64::from(stride) * u64::from(stride))).max(1))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the first activation after a layer is one that halves its input's variance.
+fn feeds_rectifier(after: &[Placed<'_>]) -> bool {
+    let passes = |layer: &Layer| {
+        matches!(
+            layer,
+            Layer::BatchNorm { .. }
+                | Layer::MaxPool { .. }
+                | Layer::AvgPool { .. }
+                | Layer::Dropout { .. }
+                | Layer::Flatten
+        )
+    };
+    after.iter().find(|at| !passes(at.layer)).is_some_and(|at| matches!(at.layer, Layer::Relu | Layer::Gelu))
+}
+
+/// First eight bytes of SHA-256 over a tag, the seed and the tensor's name.
+fn key(seed: u64, name: &str) -> u64 {
+    let digest = Digest::of(&[b"fl-init-1".as_slice(), &seed.to_le_bytes(), name.as_bytes()].concat());
+    digest.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Number `index` (from 1) of SplitMix64's sequence that starts at `key`.
+fn draw(key: u64, index: u64) -> u64 {
+    let mut z = key.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The top 24 bits as an odd multiple of 2⁻²⁴ in −1 .. 1: symmetric, never 0, exact.
+fn signed_unit(word: u64) -> f32 {
+    let odd = 2 * (word >> 40) as i32 + 1 - (1 << 24);
+    odd as f32 / (1 << 24) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{every_layer, linear};
+    use super::*;
+    use crate::tensor::root_of;
+
+    fn root(state: &ModelState) -> String {
+        let mut bytes = Vec::new();
+        state.write_bytes(&mut bytes);
+        root_of(state.layout().hash(), &bytes).to_string()
+    }
+
+    fn tensor<'a>(state: &'a ModelState, name: &str) -> &'a [f32] {
+        let index = state.layout().tensors().iter().position(|t| t.name == name).unwrap();
+        &state.f32[state.layout().place(index)]
+    }
+
+    #[test]
+    fn same_seed_gives_the_bits_of_the_first_release() {
+        let state = init(&every_layer(), 7).unwrap();
+        assert_eq!(root(&state), "4ee851b016303cc7b6c37e7c3a26390a8a2a6b0d13eab1d604ae94028b3ab872");
+        let first: Vec<u32> = tensor(&state, "fc1.weight")[..3].iter().map(|v| v.to_bits()).collect();
+        // Worked out apart, in Python.
+        assert_eq!(first, [0x3e1a_366e, 0xbe98_0ee3, 0x3d2b_5b34]);
+        assert_ne!(root(&init(&every_layer(), 8).unwrap()), root(&state));
+    }
+
+    #[test]
+    fn draws_are_the_published_sequence() {
+        let first = [1, 2, 3].map(|index| draw(1_234_567, index));
+        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        assert_eq!(signed_unit(0), -1.0 + f32::EPSILON / 2.0);
+        assert_eq!(signed_unit(u64::MAX), 1.0 - f32::EPSILON / 2.0);
+        assert_eq!(signed_unit(1 << 63), 1.0 / (1 << 24) as f32);
+    }
+
+    #[test]
+    fn bounds_follow_the_next_activation() {
+        let spec = ModelSpec {
+            input: vec![96],
+            layers: vec![
+                linear("relu", 64),
+                Layer::BatchNorm { name: "norm".to_owned() },
+                Layer::Relu,
+                linear("tanh", 16),
+                Layer::Tanh,
+                linear("last", 400),
+            ],
+        };
+        let state = init(&spec, 1).unwrap();
+        for (name, bound) in [("relu", 0.25f32), ("tanh", 0.125), ("last", 0.25)] {
+            let values = tensor(&state, &format!("{name}.weight"));
+            let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+            assert!(largest < bound && largest > bound * 0.99, "{name}: {largest} of {bound}");
+            let mean = values.iter().sum::<f32>() / values.len() as f32;
+            let square = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
+            assert!(mean.abs() < bound * 0.05, "{name}: mean {mean}");
+            assert!((square * 3.0 / (bound * bound) - 1.0).abs() < 0.06, "{name}: variance {square}");
+            assert!(tensor(&state, &format!("{name}.bias")).iter().all(|v| *v == 0.0));
+        }
+        let norm = ["weight", "bias", "running_mean", "running_var"]
+            .map(|p| tensor(&state, &format!("norm.{p}"))[0]);
+        assert_eq!(norm, [1.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn value_depends_on_its_tensors_name_and_not_on_its_place() {
+        let one = ModelSpec { input: vec![4], layers: vec![linear("a", 4), linear("b", 4)] };
+        let other = ModelSpec { input: vec![4], layers: vec![linear("b", 4), linear("a", 4)] };
+        let (one, other) = (init(&one, 3).unwrap(), init(&other, 3).unwrap());
+        assert_eq!(tensor(&one, "a.weight"), tensor(&other, "a.weight"));
+        assert_ne!(tensor(&one, "a.weight"), tensor(&one, "b.weight"));
+    }
+}

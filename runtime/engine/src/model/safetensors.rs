@@ -1,0 +1,321 @@
+//! Model files in the safetensors form, which PyTorch and others read without us.
+//!
+//! A file is a header's length (u64, little-endian), the header (JSON: name → dtype, shape, offsets, and a map of
+//! texts under `__metadata__`), and the tensors' bytes. We write i64 tensors before f32 ones, so that every tensor is
+//! aligned, and the same state and metadata always give the same bytes. Reading takes any order, and refuses a file
+//! before it allocates for it: names, shapes and dtypes are the layout's, every value is finite.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use ::safetensors::SafeTensors;
+use ::safetensors::tensor::{Metadata, TensorInfo};
+
+use super::nearest;
+use crate::limits;
+use crate::tensor::{Dtype, Layout, ModelState};
+
+/// Texts that travel in a file beside its tensors.
+pub type Texts = BTreeMap<String, String>;
+
+/// Why a model file was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelFileError {
+    /// Fewer bytes than the header's length takes.
+    #[error("{0} bytes are no model file")]
+    TooShort(usize),
+    /// The header's length is past the file's end or the bound.
+    #[error("the header claims {claimed} bytes; the file has room for {room} and a header has at most {max}", max = limits::MODEL_HEADER_BYTES)]
+    HeaderLength {
+        /// As the file says.
+        claimed: u64,
+        /// What is left of the file.
+        room: usize,
+    },
+    /// The reference implementation refuses the header.
+    #[error("not a safetensors file: {0}")]
+    Header(String),
+    /// Names differ from the layout's.
+    #[error("tensors do not match the model: {}", differences(missing, extra))]
+    Names {
+        /// In the model, not in the file.
+        missing: Vec<String>,
+        /// In the file, not in the model.
+        extra: Vec<String>,
+        /// A pair that may be one tensor spelt in two ways: the file's name, then the model's.
+        nearest: Option<(String, String)>,
+    },
+    /// Another element type.
+    #[error("tensor {name:?} has {found} elements; the model needs {expected:?}")]
+    Dtype {
+        /// Which.
+        name: String,
+        /// As the file says.
+        found: String,
+        /// As the layout says.
+        expected: Dtype,
+    },
+    /// Another shape.
+    #[error("tensor {name:?} has shape {found:?}; the model needs {expected:?}")]
+    Shape {
+        /// Which.
+        name: String,
+        /// As the file says.
+        found: Vec<usize>,
+        /// As the layout says.
+        expected: Vec<u32>,
+    },
+    /// NaN or an infinity.
+    #[error("tensor {name:?} holds {value} at element {index}")]
+    NotFinite {
+        /// Which.
+        name: String,
+        /// Row-major, from 0.
+        index: usize,
+        /// The value.
+        value: String,
+    },
+}
+
+impl ModelFileError {
+    /// What to do about it, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Names { nearest: Some((file, model)), .. } => {
+                Some(format!("the file's {file:?} may be the model's {model:?}: rename it before saving"))
+            }
+            Self::Dtype { expected: Dtype::F32, .. } => {
+                Some("convert it before saving, in PyTorch with tensor.float()".to_owned())
+            }
+            Self::Shape { .. } | Self::Names { .. } => {
+                Some("the file belongs to another model than plan/plan.yaml describes".to_owned())
+            }
+            Self::TooShort(_) | Self::HeaderLength { .. } | Self::Header(_) => {
+                Some("the file is not a safetensors file, or was cut short".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One tensor of a file of any model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileTensor {
+    /// As the file says.
+    pub name: String,
+    /// For example `F32`.
+    pub dtype: String,
+    /// Row-major.
+    pub shape: Vec<usize>,
+}
+
+/// The file as bytes.
+#[must_use]
+pub fn write(state: &ModelState, texts: &Texts) -> Vec<u8> {
+    let mut out = Vec::with_capacity(state.layout().byte_len() + 1024);
+    let Ok(()) = write_pieces(state, texts, &mut |piece| {
+        out.extend_from_slice(piece);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    out
+}
+
+/// The file in pieces of at most 64 KiB after the header, for models that should not be in memory twice.
+///
+/// # Errors
+/// The first of `put`'s.
+pub fn write_pieces<E>(
+    state: &ModelState,
+    texts: &Texts,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let header = header(state.layout(), texts);
+    put(&(header.len() as u64).to_le_bytes())?;
+    put(header.as_bytes())?;
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    for values in state.i64.chunks(PIECE_BYTES / 8) {
+        piece.clear();
+        piece.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        put(&piece)?;
+    }
+    for values in state.f32.chunks(PIECE_BYTES / 4) {
+        piece.clear();
+        piece.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        put(&piece)?;
+    }
+    Ok(())
+}
+
+/// The state over `layout` that a file holds, and its texts.
+///
+/// # Errors
+/// [`ModelFileError`]; nothing is allocated for tensors before all of them match the layout.
+pub fn read(file: &[u8], layout: &Arc<Layout>) -> Result<(ModelState, Texts), ModelFileError> {
+    let (metadata, data) = open(file)?;
+    same_names(&metadata, layout)?;
+    let mut state_f32 = Vec::new();
+    let mut state_i64 = Vec::new();
+    let mut found = Vec::with_capacity(layout.tensors().len());
+    for tensor in layout.tensors() {
+        let Some(info) = metadata.info(&tensor.name) else { continue };
+        if dtype(info) != Some(tensor.dtype) {
+            let (name, found) = (tensor.name.clone(), format!("{:?}", info.dtype));
+            return Err(ModelFileError::Dtype { name, found, expected: tensor.dtype });
+        }
+        let same = info.shape.len() == tensor.shape.len()
+            && info.shape.iter().zip(&tensor.shape).all(|(a, b)| *a as u64 == u64::from(*b));
+        if !same {
+            let (found, expected) = (info.shape.clone(), tensor.shape.clone());
+            return Err(ModelFileError::Shape { name: tensor.name.clone(), found, expected });
+        }
+        found.push((tensor, &data[info.data_offsets.0..info.data_offsets.1]));
+    }
+    state_f32.reserve_exact(layout.f32_len());
+    state_i64.reserve_exact(layout.i64_len());
+    for (tensor, bytes) in found {
+        match tensor.dtype {
+            Dtype::F32 => {
+                let start = state_f32.len();
+                state_f32.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
+                let bad = state_f32[start..].iter().position(|v| !v.is_finite());
+                if let Some(index) = bad {
+                    let value = state_f32[start + index].to_string();
+                    return Err(ModelFileError::NotFinite { name: tensor.name.clone(), index, value });
+                }
+            }
+            Dtype::I64 => state_i64.extend(bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b))),
+        }
+    }
+    let mut state = ModelState::zeros(Arc::clone(layout));
+    (state.f32, state.i64) = (state_f32, state_i64);
+    Ok((state, texts(&metadata)))
+}
+
+/// The tensors of a file of any model, in the order of their bytes, and its texts.
+///
+/// # Errors
+/// [`ModelFileError`] for a file that is not safetensors.
+pub fn inspect(file: &[u8]) -> Result<(Vec<FileTensor>, Texts), ModelFileError> {
+    let (metadata, _) = open(file)?;
+    let tensor = |name: String| {
+        let info = metadata.info(&name)?;
+        Some(FileTensor { dtype: format!("{:?}", info.dtype), shape: info.shape.clone(), name })
+    };
+    Ok((metadata.offset_keys().into_iter().filter_map(tensor).collect(), texts(&metadata)))
+}
+
+/// Header and tensors' bytes, the header checked: offsets follow one another without a gap from 0 to the file's end,
+/// and each is as long as shape and dtype say.
+fn open(file: &[u8]) -> Result<(Metadata, &[u8]), ModelFileError> {
+    let (length, rest) = file.split_first_chunk::<8>().ok_or(ModelFileError::TooShort(file.len()))?;
+    let claimed = u64::from_le_bytes(*length);
+    if claimed > rest.len().min(limits::MODEL_HEADER_BYTES) as u64 {
+        return Err(ModelFileError::HeaderLength { claimed, room: rest.len() });
+    }
+    let (header, metadata) =
+        SafeTensors::read_metadata(file).map_err(|e| ModelFileError::Header(e.to_string()))?;
+    Ok((metadata, &rest[header..]))
+}
+
+fn same_names(metadata: &Metadata, layout: &Layout) -> Result<(), ModelFileError> {
+    let wanted: BTreeSet<&str> = layout.tensors().iter().map(|t| t.name.as_str()).collect();
+    let keys = metadata.offset_keys();
+    let held: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+    if wanted == held {
+        return Ok(());
+    }
+    let missing: Vec<&str> = wanted.difference(&held).copied().collect();
+    let extra: Vec<&str> = held.difference(&wanted).copied().collect();
+    let pair = |wrong: &&str| Some(((*wrong).to_owned(), nearest(wrong, missing.iter().copied())?));
+    let nearest = extra.iter().take(NAMES_SHOWN).find_map(pair);
+    let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    Err(ModelFileError::Names { missing: owned(&missing), extra: owned(&extra), nearest })
+}
+
+fn texts(metadata: &Metadata) -> Texts {
+    metadata.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect()
+}
+
+fn dtype(info: &TensorInfo) -> Option<Dtype> {
+    match info.dtype {
+        ::safetensors::Dtype::F32 => Some(Dtype::F32),
+        ::safetensors::Dtype::I64 => Some(Dtype::I64),
+        _ => None,
+    }
+}
+
+/// JSON with keys in a stated order, padded with spaces so that the tensors start at a multiple of eight.
+fn header(layout: &Layout, texts: &Texts) -> String {
+    let mut json = String::from("{\"__metadata__\":{");
+    for (n, (key, text)) in texts.iter().enumerate() {
+        json.push_str(if n == 0 { "" } else { "," });
+        quote(&mut json, key);
+        json.push(':');
+        quote(&mut json, text);
+    }
+    json.push('}');
+    let integers = layout.i64_len() * 8;
+    for dtype in [Dtype::I64, Dtype::F32] {
+        for segment in layout.segments(dtype) {
+            let tensor = &layout.tensors()[segment.tensor];
+            let (name, start) = match dtype {
+                Dtype::I64 => ("I64", 0),
+                Dtype::F32 => ("F32", integers),
+            };
+            let [from, to] = [segment.range.start, segment.range.end].map(|at| start + at * dtype.size());
+            json.push(',');
+            quote(&mut json, &tensor.name);
+            let shape = tensor.shape.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            // Writing to a String cannot fail.
+            let _ =
+                write!(json, ":{{\"dtype\":\"{name}\",\"shape\":[{shape}],\"data_offsets\":[{from},{to}]}}");
+        }
+    }
+    json.push('}');
+    while !json.len().is_multiple_of(8) {
+        json.push(' ');
+    }
+    json
+}
+
+/// A JSON string (RFC 8259, section 7).
+fn quote(json: &mut String, text: &str) {
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c < ' ' => {
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+}
+
+fn differences(missing: &[String], extra: &[String]) -> String {
+    let list = |what: &str, names: &[String]| match names {
+        [] => None,
+        names => {
+            let shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(|n| format!("{n:?}")).collect();
+            let more = match names.len() - shown.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            Some(format!("{what} {}{more}", shown.join(", ")))
+        }
+    };
+    let parts = [list("the file lacks", missing), list("the model does not have", extra)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Pieces of [`write_pieces`]; a multiple of both element sizes.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Names that an error lists before it counts.
+const NAMES_SHOWN: usize = 5;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Model files: ours through the reference reader, its through ours, and files that lie.
+
+use std::collections::HashMap;
+
+use ::safetensors::tensor::{TensorView, serialize};
+
+use super::*;
+use crate::tensor::{Combine, TensorSpec};
+
+/// Written by the reference implementation (Python): `a` [2, 2] F32, `steps` [] I64, metadata `made_by`.
+const GOLDEN: &[u8] = include_bytes!("golden.safetensors");
+
+fn layout() -> Arc<Layout> {
+    let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Max, ..TensorSpec::f32("steps", []) };
+    Layout::new(vec![TensorSpec::f32("a", [2, 2]), steps, TensorSpec::f32("b.weight", [3])]).unwrap()
+}
+
+fn state() -> ModelState {
+    let mut state = ModelState::zeros(layout());
+    state.f32 = vec![1.0, -0.0, f32::MIN_POSITIVE / 2.0, f32::MAX, 5.0, 6.0, 7.0];
+    state.i64 = vec![i64::MIN];
+    state
+}
+
+fn some_texts() -> Texts {
+    [("round", "3"), ("who \"said\"", "a\\b\n\u{1}ü")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+}
+
+/// A file with this header and `data` bytes of tensors.
+fn file(header: &str, data: usize) -> Vec<u8> {
+    [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes(), &vec![0; data]].concat()
+}
+
+fn refusal(file: &[u8]) -> String {
+    let error = read(file, &layout()).unwrap_err();
+    let hint = error.hint().unwrap_or_default();
+    format!("{error} | {hint}")
+}
+
+/// Entries of a header that fits [`layout`], to be changed.
+const A: &str = r#""a":{"dtype":"F32","shape":[2,2],"data_offsets":[8,24]}"#;
+const STEPS: &str = r#""steps":{"dtype":"I64","shape":[],"data_offsets":[0,8]}"#;
+const B: &str = r#""b.weight":{"dtype":"F32","shape":[3],"data_offsets":[24,36]}"#;
+
+fn with(a: &str, steps: &str, b: &str) -> Vec<u8> {
+    file(&format!("{{{a},{steps},{b}}}"), 36)
+}
+
+#[test]
+fn reference_implementation_reads_what_we_write() {
+    let bytes = write(&state(), &some_texts());
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    assert_eq!((header + 8) % 8, 0);
+    let texts: HashMap<String, String> = some_texts().into_iter().collect();
+    assert_eq!(metadata.metadata(), &Some(texts));
+    let read = SafeTensors::deserialize(&bytes).unwrap();
+    let a = read.tensor("a").unwrap();
+    assert_eq!((a.dtype(), a.shape()), (::safetensors::Dtype::F32, [2, 2].as_slice()));
+    assert_eq!(a.data(), state().f32[..4].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
+    let steps = read.tensor("steps").unwrap();
+    assert_eq!((steps.dtype(), steps.shape().len()), (::safetensors::Dtype::I64, 0));
+    assert_eq!(steps.data(), i64::MIN.to_le_bytes());
+    assert_eq!(read.tensor("b.weight").unwrap().data()[..4], 5f32.to_le_bytes());
+}
+
+#[test]
+fn we_read_what_the_reference_implementation_writes() {
+    let floats = |range: std::ops::Range<usize>| -> Vec<u8> {
+        state().f32[range].iter().flat_map(|v| v.to_le_bytes()).collect()
+    };
+    let (a, b, steps) = (floats(0..4), floats(4..7), i64::MIN.to_le_bytes());
+    let views = [
+        ("b.weight", TensorView::new(::safetensors::Dtype::F32, vec![3], &b).unwrap()),
+        ("a", TensorView::new(::safetensors::Dtype::F32, vec![2, 2], &a).unwrap()),
+        ("steps", TensorView::new(::safetensors::Dtype::I64, vec![], &steps).unwrap()),
+    ];
+    let bytes = serialize(views, Some(some_texts().into_iter().collect())).unwrap();
+    assert_eq!(read(&bytes, &layout()), Ok((state(), some_texts())));
+}
+
+#[test]
+fn file_from_python_is_read() {
+    let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Max, ..TensorSpec::f32("steps", []) };
+    let layout = Layout::new(vec![TensorSpec::f32("a", [2, 2]), steps]).unwrap();
+    let (state, texts) = read(GOLDEN, &layout).unwrap();
+    assert_eq!((state.f32, state.i64), (vec![1.5, -2.0, 0.25, 1e-30], vec![41]));
+    assert_eq!(texts["made_by"], "safetensors.numpy.save");
+}
+
+#[test]
+fn same_state_and_texts_give_the_same_bytes() {
+    let bytes = write(&state(), &some_texts());
+    assert_eq!(crate::Digest::of(&bytes).short(), "e5293886");
+    assert_eq!(read(&bytes, &layout()), Ok((state(), some_texts())));
+    assert_eq!(read(&write(&state(), &Texts::new()), &layout()), Ok((state(), Texts::new())));
+}
+
+#[test]
+fn pieces_together_are_the_file_and_a_full_disk_is_told() {
+    let layout = Layout::new(vec![TensorSpec::f32("a", [40_000])]).unwrap();
+    let mut state = ModelState::zeros(layout);
+    state.f32.iter_mut().zip(0..).for_each(|(v, i)| *v = i as f32);
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    write_pieces(&state, &Texts::new(), &mut |p| {
+        pieces.push(p.to_vec());
+        Ok::<(), ()>(())
+    })
+    .unwrap();
+    assert_eq!(pieces.len(), 2 + 3);
+    assert!(pieces[2..].iter().all(|p| p.len() <= PIECE_BYTES));
+    assert_eq!(pieces.concat(), write(&state, &Texts::new()));
+    assert_eq!(write_pieces(&state, &Texts::new(), &mut |_| Err("disk full")), Err("disk full"));
+}
+
+#[test]
+fn names_that_differ_are_listed_with_the_nearest() {
+    let cases = [
+        (
+            with(A, STEPS, &B.replace("b.weight", "b.weigth")),
+            "tensors do not match the model: the file lacks \"b.weight\"; the model does not have \"b.weigth\" | \
+          the file's \"b.weigth\" may be the model's \"b.weight\": rename it before saving",
+        ),
+        (
+            file(&format!("{{{A},{STEPS}}}"), 24),
+            "tensors do not match the model: the file lacks \"b.weight\" | \
+          the file belongs to another model than plan/plan.yaml describes",
+        ),
+        (
+            file("{}", 0),
+            "tensors do not match the model: the file lacks \"a\", \"b.weight\", \"steps\" | \
+          the file belongs to another model than plan/plan.yaml describes",
+        ),
+    ];
+    for (file, expected) in cases {
+        assert_eq!(refusal(&file), expected);
+    }
+    let many: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+    assert_eq!(differences(&many, &[]), "the file lacks \"0\", \"1\", \"2\", \"3\", \"4\" and 4 more");
+}
+
+#[test]
+fn tensor_of_another_type_or_shape_is_named() {
+    assert_eq!(read(&with(A, STEPS, B), &layout()).map(|(state, _)| state.f32), Ok(vec![0.0; 7]));
+    let cases = [
+        (
+            with(&A.replace("F32", "I32"), STEPS, B),
+            "tensor \"a\" has I32 elements; the model needs F32 | convert it before saving, in PyTorch with tensor.float()",
+        ),
+        (
+            with(&A.replace("[2,2]", "[4]"), STEPS, B),
+            "tensor \"a\" has shape [4]; the model needs [2, 2] | the file belongs to another model than plan/plan.yaml describes",
+        ),
+        (
+            with(A, &STEPS.replace("I64", "F64"), B),
+            "tensor \"steps\" has F64 elements; the model needs I64 | ",
+        ),
+    ];
+    for (file, expected) in cases {
+        assert_eq!(refusal(&file), expected);
+    }
+}
+
+#[test]
+fn values_that_are_not_finite_are_refused_with_their_place() {
+    for (value, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let mut state = state();
+        state.f32[5] = value;
+        let expected = format!("tensor \"b.weight\" holds {shown} at element 1 | ");
+        assert_eq!(refusal(&write(&state, &Texts::new())), expected);
+    }
+}
+
+#[test]
+fn hostile_files_are_refused() {
+    let whole = write(&state(), &some_texts());
+    for length in 0..whole.len() {
+        assert!(read(&whole[..length], &layout()).is_err(), "cut to {length} bytes");
+        assert!(inspect(&whole[..length]).is_err(), "cut to {length} bytes");
+    }
+    assert!(read(&[whole.as_slice(), &[0]].concat(), &layout()).is_err(), "a byte too many");
+    for claimed in [u64::MAX, u64::MAX - 7, 1 << 40, whole.len() as u64, whole.len() as u64 - 7] {
+        let lie = [claimed.to_le_bytes().as_slice(), &whole[8..]].concat();
+        let expected = ModelFileError::HeaderLength { claimed, room: whole.len() - 8 };
+        assert_eq!(read(&lie, &layout()), Err(expected));
+    }
+    let big = limits::MODEL_HEADER_BYTES + 1;
+    let padded = file(&format!("{{{A},{STEPS},{B}}}{}", " ".repeat(big)), 36);
+    assert!(matches!(read(&padded, &layout()), Err(ModelFileError::HeaderLength { .. })));
+    let headers = [
+        ("overlap", with(&A.replace("[8,24]", "[4,20]"), STEPS, B)),
+        ("gap", with(A, STEPS, &B.replace("[24,36]", "[28,40]"))),
+        ("backwards", with(&A.replace("[8,24]", "[24,8]"), STEPS, B)),
+        ("past the end", with(A, STEPS, &B.replace("[24,36]", "[24,1000000000036]"))),
+        ("longer than its shape", with(&A.replace("[2,2]", "[2,1]"), STEPS, B)),
+        ("huge shape", with(&A.replace("[2,2]", "[4294967296,4294967296,4294967296]"), STEPS, B)),
+        ("negative offset", with(&A.replace("[8,24]", "[-8,8]"), STEPS, B)),
+        ("no such dtype", with(&A.replace("F32", "F33"), STEPS, B)),
+        ("not JSON", file("{\"a\":", 36)),
+        ("not UTF-8", [8u64.to_le_bytes().as_slice(), &[0xff; 8]].concat()),
+        ("an array", file("[]", 0)),
+        ("deep nesting", file(&"[".repeat(100_000), 0)),
+        ("metadata that is no text", file(&format!("{{\"__metadata__\":{{\"a\":1}},{A},{STEPS},{B}}}"), 36)),
+    ];
+    for (what, file) in headers {
+        let error = read(&file, &layout()).unwrap_err();
+        assert!(matches!(error, ModelFileError::Header(_)), "{what}: {error}");
+    }
+}
+
+#[test]
+fn any_file_can_be_inspected() {
+    let bytes = with(&A.replace("F32", "I32"), STEPS, B);
+    let (tensors, texts) = inspect(&bytes).unwrap();
+    let found: Vec<(&str, &str, &[usize])> =
+        tensors.iter().map(|t| (t.name.as_str(), t.dtype.as_str(), t.shape.as_slice())).collect();
+    let expected: [(&str, &str, &[usize]); 3] =
+        [("steps", "I64", &[]), ("a", "I32", &[2, 2]), ("b.weight", "F32", &[3])];
+    assert_eq!(found, expected);
+    assert!(texts.is_empty());
+}
