@@ -4,3 +4,6 @@ pub mod data;
 pub mod memory;
 pub mod net;
 pub mod pool;
+pub mod task;
+#[cfg(feature = "train")]
+mod train;

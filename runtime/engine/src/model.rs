@@ -106,6 +106,7 @@ fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{DataSpec, Loader, Split};
 
     pub(super) fn linear(name: &str, out: u32) -> Layer {
         Layer::Linear { name: name.to_owned(), out, bias: true }
@@ -166,6 +167,27 @@ mod tests {
     fn model_without_a_tensor_is_refused() {
         let spec = ModelSpec { input: vec![2], layers: vec![Layer::Relu] };
         assert!(layout(&spec).unwrap_err().to_string().contains("no layer with parameters"));
+    }
+
+    #[test]
+    fn held_out_tensors_are_kept_and_an_entry_without_a_match_is_named() {
+        let data = DataSpec {
+            loader: Loader::Custom { name: "none".to_owned() },
+            standardise: None,
+            split: Split { train: 1.0, validation: 0.0, test: 0.0 },
+            classes: None,
+        };
+        let mut plan = Plan::trial("a", every_layer(), data).unwrap();
+        plan.hold_out = vec!["norm.*".to_owned(), "fc1.bias".to_owned()];
+        let layout = plan_layout(&plan).unwrap();
+        let kept: Vec<&str> =
+            layout.tensors().iter().filter(|t| t.combine == Combine::Keep).map(|t| t.name.as_str()).collect();
+        assert_eq!(kept, ["norm.weight", "norm.bias", "norm.running_mean", "norm.running_var", "fc1.bias"]);
+        assert_eq!(plan_init(&plan).unwrap().f32, init(&plan.model, plan.seed).unwrap().f32);
+        plan.hold_out = vec!["fc1.bais".to_owned()];
+        let refusal = plan_layout(&plan).unwrap_err();
+        assert_eq!(refusal.to_string(), "hold_out \"fc1.bais\" matches no tensor of the model");
+        assert_eq!(refusal.hint().unwrap(), "\"fc1.bias\" is near; a final * takes a prefix");
     }
 
     #[test]

@@ -1,0 +1,294 @@
+//! What a collaborator computes in a round: training, validation, and the synthetic task of benches.
+//!
+//! The collaborator's actor owns one [`Runner`] and calls it on a pool thread for each task that the aggregator
+//! pushes; the demo calls [`evaluate`]. Nothing here talks to a peer or touches a file but [`load_data`]. A task that
+//! fails or is cancelled leaves the runner as it was, apart from the model that it had tuned in this round.
+//!
+//! Tensors that the plan holds out of aggregation (`Combine::Keep`) stay with the site: its own values go into every
+//! later round's tasks, as in FedBN (Li et al., arXiv:2102.07623), and the update carries the base's in their place.
+
+#[cfg(not(feature = "train"))]
+mod absent;
+mod error;
+mod scores;
+mod seed;
+mod synthetic;
+
+use std::{borrow::Cow, path::Path, sync::Arc};
+
+use fl_engine::{
+    Name, RoundNo, Weight,
+    plan::{Loss, Metric, ModelUnderTest, OptimiserState, Plan, TaskKind, TaskSpec, TrainSpec},
+    tensor::{Combine, Dtype, Layout, ModelState},
+};
+
+#[cfg(not(feature = "train"))]
+use self::absent::Trainer;
+use crate::data::{self, DataError, Dataset, SplitData};
+#[cfg(feature = "train")]
+use crate::train::Trainer;
+
+pub use error::TaskError;
+pub(crate) use scores::Scores;
+pub(crate) use seed::Seed;
+
+/// What one task gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskOutput {
+    /// The model to aggregate and how much it counts; `None` for a validation.
+    pub update: Option<(ModelState, Weight)>,
+    /// Rows that the metrics are over.
+    pub samples: u64,
+    /// In the plan's order. A metric that these rows do not define (AUC when they are all of one class) is left out.
+    pub metrics: Vec<(Metric, f64)>,
+}
+
+/// One training, as [`Trainer`] is asked for it.
+#[cfg_attr(not(feature = "train"), allow(dead_code, reason = "a trainer reads them"))]
+pub(crate) struct Fit<'a> {
+    /// Names the optimiser's state.
+    pub(crate) task: &'a Name,
+    pub(crate) spec: &'a TrainSpec,
+    pub(crate) data: &'a Dataset,
+    /// Where training starts, and what FedProx pulls towards.
+    pub(crate) start: &'a ModelState,
+    /// Of the member, task and round.
+    pub(crate) seed: Seed,
+    /// Asked before every batch.
+    pub(crate) cancelled: &'a dyn Fn() -> bool,
+}
+
+/// Runs one collaborator's tasks, round after round.
+pub struct Runner {
+    plan: Arc<Plan>,
+    layout: Arc<Layout>,
+    member: Name,
+    data: Option<SplitData>,
+    /// `None` when all of the member's tasks are synthetic.
+    trainer: Option<Trainer>,
+    tuned: Option<Tuned>,
+}
+
+/// The member's own model.
+struct Tuned {
+    /// The round whose training made it; `None` once another training has begun.
+    round: Option<RoundNo>,
+    model: ModelState,
+}
+
+impl Runner {
+    /// Checks that every task of `member`'s group can run here: on this data, with this build.
+    ///
+    /// `data` is `None` for a member whose tasks are all synthetic.
+    ///
+    /// # Errors
+    /// [`TaskError`] names the first task that cannot run.
+    pub fn new(
+        plan: Arc<Plan>,
+        layout: Arc<Layout>,
+        member: &Name,
+        data: Option<SplitData>,
+    ) -> Result<Self, TaskError> {
+        let mut computes = false;
+        for task in tasks_of(&plan, member) {
+            let part = match &task.kind {
+                TaskKind::Train(_) => Some("train"),
+                TaskKind::Validate(_) => Some("validation"),
+                TaskKind::Synthetic { .. } => None,
+                TaskKind::Custom { name, .. } => {
+                    return Err(TaskError::Custom { task: task.name.clone(), name: name.clone() });
+                }
+                other => return Err(TaskError::Foreign(format!("task {other:?}"))),
+            };
+            let Some(part) = part else { continue };
+            computes = true;
+            let data = data.as_ref().ok_or_else(|| TaskError::NoData(task.name.clone()))?;
+            let rows = if part == "train" { &data.train } else { &data.validation };
+            if rows.rows() == 0 {
+                return Err(TaskError::NoRows { task: task.name.clone(), part });
+            }
+            scores::check(&plan, task)?;
+            if plan.optimiser_state == OptimiserState::ContinueGlobal && part == "train" {
+                return Err(TaskError::ContinueGlobal);
+            }
+        }
+        let trainer = if computes { Some(Trainer::new(&plan, &layout)?) } else { None };
+        Ok(Self { plan, layout, member: member.clone(), data, trainer, tuned: None })
+    }
+
+    /// Runs one task on the calling (pool) thread.
+    ///
+    /// What later tasks of the round need (the tuned model) is kept, and optimiser state across rounds if the plan
+    /// says so. `cancelled` is asked before every batch.
+    ///
+    /// # Errors
+    /// [`TaskError::Cancelled`] when `cancelled` said yes; any other tells why there is no result.
+    pub fn run(
+        &mut self,
+        task: &Name,
+        round: RoundNo,
+        base: &ModelState,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        if base.layout().hash() != self.layout.hash() {
+            return Err(TaskError::Layout);
+        }
+        let plan = Arc::clone(&self.plan);
+        let spec = tasks_of(&plan, &self.member)
+            .find(|t| t.name == *task)
+            .ok_or_else(|| TaskError::Unknown(task.clone()))?;
+        let seed = Seed::new(plan.seed).with(&self.member).with(task).round(round);
+        match &spec.kind {
+            TaskKind::Synthetic { weight } => {
+                let update = synthetic::perturbed(base, seed, cancelled)?;
+                let weight = Weight::new(u64::from(*weight))?;
+                Ok(TaskOutput {
+                    update: Some((update, weight)),
+                    samples: weight.value().into(),
+                    metrics: vec![],
+                })
+            }
+            TaskKind::Train(train) => self.train(spec, train, round, base, seed, cancelled),
+            TaskKind::Validate(model) => self.validate(spec, *model, round, base, cancelled),
+            _ => Err(TaskError::Unknown(task.clone())),
+        }
+    }
+
+    fn train(
+        &mut self,
+        task: &TaskSpec,
+        spec: &TrainSpec,
+        round: RoundNo,
+        base: &ModelState,
+        seed: Seed,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        let start = self.own(base).into_owned();
+        if let Some(tuned) = &mut self.tuned {
+            tuned.round = None;
+        }
+        let none = || TaskError::NoData(task.name.clone());
+        let data = &self.data.as_ref().ok_or_else(none)?.train;
+        let trainer = self.trainer.as_mut().ok_or_else(none)?;
+        let weight = Weight::new(data.rows() as u64)?;
+        let fit = Fit { task: &task.name, spec, data, start: &start, seed, cancelled };
+        let (model, scores) = trainer.fit(&fit)?;
+        let update = with_kept(&model, base);
+        self.tuned = Some(Tuned { round: Some(round), model });
+        output(task, &scores, data.rows(), Some((update, weight)))
+    }
+
+    fn validate(
+        &self,
+        task: &TaskSpec,
+        which: ModelUnderTest,
+        round: RoundNo,
+        base: &ModelState,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        let model = match which {
+            ModelUnderTest::Aggregated => self.own(base),
+            ModelUnderTest::LocallyTuned => {
+                let tuned = self.tuned.as_ref().filter(|tuned| tuned.round == Some(round));
+                let none = || TaskError::NotTrained { task: task.name.clone(), round };
+                Cow::Borrowed(&tuned.ok_or_else(none)?.model)
+            }
+        };
+        let none = || TaskError::NoData(task.name.clone());
+        let data = &self.data.as_ref().ok_or_else(none)?.validation;
+        let trainer = self.trainer.as_ref().ok_or_else(none)?;
+        let scores = trainer.score(&model, data, cancelled)?;
+        output(task, &scores, data.rows(), None)
+    }
+
+    /// The base with the member's own values in the tensors that are held out of aggregation.
+    fn own<'a>(&self, base: &'a ModelState) -> Cow<'a, ModelState> {
+        match &self.tuned {
+            Some(tuned) if holds_out(&self.layout) => Cow::Owned(with_kept(base, &tuned.model)),
+            _ => Cow::Borrowed(base),
+        }
+    }
+}
+
+/// Reads a member's data folder and splits its rows by the plan's seed and the member's name.
+///
+/// # Errors
+/// As [`data::load`] and [`data::split`].
+pub fn load_data(plan: &Plan, folder: &Path, member: &Name) -> Result<SplitData, DataError> {
+    let rows = data::load(&plan.data, &plan.model.input, folder)?;
+    data::split(&rows, &plan.data.split, Seed::new(plan.seed).with(member).word("split"))
+}
+
+/// Measures a model on rows of any origin with every metric that the plan's loss and classes define.
+///
+/// # Errors
+/// [`TaskError`], also when this build trains nothing.
+pub fn evaluate(plan: &Plan, state: &ModelState, rows: &Dataset) -> Result<Vec<(Metric, f64)>, TaskError> {
+    let scores = Trainer::new(plan, state.layout())?.score(state, rows, &|| false)?;
+    let (loss, classes) = (loss_of(plan), plan.data.classes);
+    let metrics = [Metric::Accuracy, Metric::Loss, Metric::Auc, Metric::Rmse];
+    let defined = metrics.into_iter().filter(|m| scores::defines(loss, classes, *m).is_ok());
+    Ok(defined.filter_map(|m| Some((m, scores.value(m)?))).collect())
+}
+
+/// Accuracy of always naming the most frequent class of these rows: what a model has to beat. 0 without rows.
+#[must_use]
+pub fn majority_baseline(rows: &Dataset) -> f64 {
+    let mut labels = rows.labels.clone();
+    labels.sort_by(f32::total_cmp);
+    let most = labels.chunk_by(|a, b| a == b).map(<[f32]>::len).max().unwrap_or(0);
+    most as f64 / rows.rows().max(1) as f64
+}
+
+/// The loss that validations report: the first training task's, or the one that suits the classes.
+pub(crate) fn loss_of(plan: &Plan) -> Loss {
+    let trained = plan.tasks.iter().find_map(|task| match &task.kind {
+        TaskKind::Train(spec) => Some(spec.loss),
+        _ => None,
+    });
+    trained.unwrap_or(if plan.data.classes.is_some() { Loss::CrossEntropy } else { Loss::Mse })
+}
+
+/// The tasks of the first group that names the member, or of the first that takes everyone.
+fn tasks_of<'a>(plan: &'a Plan, member: &Name) -> impl Iterator<Item = &'a TaskSpec> {
+    let names = |g: &&fl_engine::plan::TaskGroup| g.collaborators.as_ref().is_none_or(|c| c.contains(member));
+    let group = plan.groups.iter().find(names);
+    plan.tasks.iter().filter(move |task| group.is_some_and(|g| g.tasks.contains(&task.name)))
+}
+
+fn output(
+    task: &TaskSpec,
+    scores: &Scores,
+    rows: usize,
+    update: Option<(ModelState, Weight)>,
+) -> Result<TaskOutput, TaskError> {
+    let values = task.metrics.iter().filter_map(|m| Some((*m, scores.value(*m)?)));
+    let metrics: Vec<(Metric, f64)> = values.collect();
+    if let Some((metric, _)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
+        let what = format!("metric {metric:?}").to_lowercase();
+        return Err(TaskError::NotFinite { task: task.name.clone(), what });
+    }
+    Ok(TaskOutput { update, samples: rows as u64, metrics })
+}
+
+fn holds_out(layout: &Layout) -> bool {
+    layout.tensors().iter().any(|t| t.combine == Combine::Keep)
+}
+
+/// `state` with `from`'s values in the tensors that are held out of aggregation.
+fn with_kept(state: &ModelState, from: &ModelState) -> ModelState {
+    let layout = state.layout();
+    let mut state = state.clone();
+    let kept = |dtype| {
+        layout
+            .segments(dtype)
+            .filter(|s| layout.tensors()[s.tensor].combine == Combine::Keep)
+            .map(|s| s.range)
+    };
+    kept(Dtype::F32).for_each(|range| state.f32[range.clone()].copy_from_slice(&from.f32[range]));
+    kept(Dtype::I64).for_each(|range| state.i64[range.clone()].copy_from_slice(&from.i64[range]));
+    state
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,422 @@
+//! A member's rounds on a small problem, and the refusals.
+
+use fl_engine::{
+    model,
+    plan::{DataSpec, Layer, Loader, ModelSpec, Split},
+    tensor::TensorSpec,
+};
+use ndarray::ArrayD;
+
+use super::*;
+use crate::data::Draws;
+
+const VALIDATE: &str = "aggregated_model_validation";
+const TUNED: &str = "locally_tuned_model_validation";
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn linear(name: &str, out: u32) -> Layer {
+    Layer::Linear { name: name.to_owned(), out, bias: true }
+}
+
+/// Four features, two classes, a hidden layer and a batch normalisation.
+fn plan() -> Plan {
+    let layers = vec![
+        linear("fc1", 8),
+        Layer::BatchNorm { name: "norm".to_owned() },
+        Layer::Relu,
+        Layer::Dropout { p: 0.1 },
+        linear("fc2", 2),
+    ];
+    let data = DataSpec {
+        loader: Loader::Custom { name: "none".to_owned() },
+        standardise: None,
+        split: Split { train: 0.8, validation: 0.2, test: 0.0 },
+        classes: Some(2),
+    };
+    Plan::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap()
+}
+
+/// Points on both sides of a plane, with some noise.
+fn rows(count: usize, seed: u64) -> Dataset {
+    let mut draws = Draws::new(seed);
+    let mut unit = || (2.0 * draws.unit() - 1.0) as f32;
+    let features: Vec<f32> = (0..count * 4).map(|_| unit()).collect();
+    let side = |x: &[f32]| x[0] + 2.0 * x[1] - x[3];
+    let labels = features.chunks(4).map(|x| f32::from(side(x) + 0.1 * unit() > 0.0)).collect();
+    Dataset { features: ArrayD::from_shape_vec(vec![count, 4], features).unwrap(), labels }
+}
+
+fn data() -> SplitData {
+    SplitData { train: rows(200, 1), validation: rows(50, 2), test: rows(0, 3) }
+}
+
+fn runner(plan: &Plan) -> Result<Runner, TaskError> {
+    let layout = model::plan_layout(plan)?;
+    Runner::new(Arc::new(plan.clone()), layout, &name("one"), Some(data()))
+}
+
+fn synthetic(weight: u32) -> Plan {
+    let mut plan = plan();
+    plan.tasks = vec![TaskSpec { name: name("send"), kind: TaskKind::Synthetic { weight }, metrics: vec![] }];
+    plan.groups[0].tasks = vec![name("send")];
+    plan
+}
+
+fn go(runner: &mut Runner, task: &str, round: u32, base: &ModelState) -> Result<TaskOutput, TaskError> {
+    runner.run(&name(task), RoundNo(round), base, &|| false)
+}
+
+#[test]
+fn synthetic_update_is_small_derived_and_needs_no_data() {
+    let plan = Arc::new(synthetic(12));
+    let base = model::plan_init(&plan).unwrap();
+    let update = |member: &str, round: u32| {
+        let mut runner =
+            Runner::new(Arc::clone(&plan), Arc::clone(base.layout()), &name(member), None).unwrap();
+        let output = go(&mut runner, "send", round, &base).unwrap();
+        assert_eq!((output.samples, output.metrics.len()), (12, 0));
+        let (update, weight) = output.update.unwrap();
+        assert_eq!(weight.value(), 12);
+        update
+    };
+    let one = update("one", 0);
+    assert!(one.f32.iter().zip(&base.f32).all(|(a, b)| a != b && (a - b).abs() <= 1.0 / 128.0));
+    assert_eq!(one, update("one", 0));
+    assert_ne!(one, update("one", 1));
+    assert_ne!(one, update("two", 0));
+}
+
+#[test]
+fn synthetic_task_stops_when_cancelled_and_knows_its_layout() {
+    let plan = synthetic(1);
+    let base = model::plan_init(&plan).unwrap();
+    let mut runner = runner(&plan).unwrap();
+    let cancelled = runner.run(&name("send"), RoundNo(0), &base, &|| true);
+    assert!(matches!(cancelled, Err(TaskError::Cancelled)));
+    let other = ModelState::zeros(Layout::new(vec![TensorSpec::f32("a", [1])]).unwrap());
+    assert!(matches!(go(&mut runner, "send", 0, &other), Err(TaskError::Layout)));
+    assert!(matches!(go(&mut runner, "train", 0, &base), Err(TaskError::Unknown(_))));
+}
+
+#[test]
+fn majority_is_the_share_of_the_most_frequent_label() {
+    let mut rows = rows(5, 1);
+    rows.labels = vec![2.0, 0.0, 2.0, 1.0, 2.0];
+    assert_eq!(majority_baseline(&rows), 0.6);
+    assert_eq!(majority_baseline(&rows.select(&[])), 0.0);
+}
+
+#[test]
+fn members_of_a_named_group_run_its_tasks_alone() {
+    let mut plan = plan();
+    plan.groups[0].collaborators = Some(vec![name("two")]);
+    let rest =
+        fl_engine::plan::TaskGroup { name: name("rest"), collaborators: None, tasks: vec![name(VALIDATE)] };
+    plan.groups.push(rest);
+    let of = |member: &str| tasks_of(&plan, &name(member)).map(|t| t.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(of("one"), [VALIDATE]);
+    assert_eq!(of("two"), [VALIDATE, "train", TUNED]);
+    plan.groups.truncate(1);
+    assert_eq!(tasks_of(&plan, &name("one")).count(), 0);
+}
+
+#[cfg(not(feature = "train"))]
+#[test]
+fn build_without_training_says_so() {
+    assert!(matches!(runner(&plan()), Err(TaskError::NoTraining)));
+    let base = model::plan_init(&plan()).unwrap();
+    let error = evaluate(&plan(), &base, &rows(5, 1)).unwrap_err();
+    assert_eq!(error.to_string(), "this build neither trains nor validates");
+    assert!(error.hint().unwrap().contains("feature `train`"));
+}
+
+#[cfg(feature = "train")]
+mod with_training {
+    use fl_engine::plan::{Optimiser, TrainLength};
+
+    use super::*;
+
+    fn edit_train(plan: &mut Plan, edit: impl Fn(&mut TrainSpec)) {
+        for task in &mut plan.tasks {
+            if let TaskKind::Train(spec) = &mut task.kind {
+                edit(spec);
+            }
+        }
+    }
+
+    /// Final model and validation loss after `rounds`, each of which starts from the update of the last.
+    fn alone(plan: &Plan, rounds: u32) -> (ModelState, Vec<f64>) {
+        let mut runner = runner(plan).unwrap();
+        let mut base = model::plan_init(plan).unwrap();
+        let mut losses = Vec::new();
+        for round in 0..rounds {
+            losses.push(metric(&go(&mut runner, VALIDATE, round, &base).unwrap(), Metric::Loss));
+            base = go(&mut runner, "train", round, &base).unwrap().update.unwrap().0;
+        }
+        (base, losses)
+    }
+
+    fn metric(output: &TaskOutput, metric: Metric) -> f64 {
+        output.metrics.iter().find(|(m, _)| *m == metric).unwrap().1
+    }
+
+    fn bits(state: &ModelState) -> Vec<u32> {
+        state.f32.iter().map(|v| v.to_bits()).collect()
+    }
+
+    #[test]
+    fn training_learns_and_reports_what_it_did() {
+        let plan = plan();
+        let (model, losses) = alone(&plan, 5);
+        assert!(losses[4] < 0.5 * losses[0], "{losses:?}");
+        let measured = evaluate(&plan, &model, &rows(500, 9)).unwrap();
+        let named: Vec<Metric> = measured.iter().map(|(m, _)| *m).collect();
+        assert_eq!(named, [Metric::Accuracy, Metric::Loss, Metric::Auc]);
+        assert!(measured[0].1 > 0.93 && measured[2].1 > 0.97, "{measured:?}");
+
+        let mut runner = runner(&plan).unwrap();
+        let base = model::plan_init(&plan).unwrap();
+        let output = go(&mut runner, "train", 0, &base).unwrap();
+        assert_eq!((output.samples, output.update.unwrap().1.value()), (200, 200));
+        let before = go(&mut runner, VALIDATE, 0, &base).unwrap();
+        let after = go(&mut runner, TUNED, 0, &base).unwrap();
+        assert!(before.samples == 50 && before.update.is_none());
+        assert!(metric(&after, Metric::Accuracy) > metric(&before, Metric::Accuracy));
+    }
+
+    #[test]
+    fn same_task_gives_the_same_bits_and_another_round_others() {
+        let plan = plan();
+        let base = model::plan_init(&plan).unwrap();
+        let update = |round: u32| {
+            let output = go(&mut runner(&plan).unwrap(), "train", round, &base).unwrap();
+            bits(&output.update.unwrap().0)
+        };
+        assert_eq!(update(0), update(0));
+        assert_ne!(update(0), update(1));
+        let elsewhere = std::thread::spawn({
+            let (plan, base) = (plan.clone(), base.clone());
+            move || bits(&go(&mut runner(&plan).unwrap(), "train", 0, &base).unwrap().update.unwrap().0)
+        });
+        assert_eq!(elsewhere.join().unwrap(), update(0));
+    }
+
+    #[test]
+    fn every_optimiser_reduces_the_loss() {
+        let optimisers = [
+            Optimiser::Sgd { learning_rate: 0.1, momentum: 0.0, weight_decay: 1e-4 },
+            Optimiser::Adam { learning_rate: 0.01 },
+            Optimiser::AdamW { learning_rate: 0.01, weight_decay: 0.01 },
+        ];
+        for optimiser in optimisers {
+            let mut plan = plan();
+            edit_train(&mut plan, |spec| spec.optimiser = optimiser);
+            let (_, losses) = alone(&plan, 5);
+            assert!(losses[4] < 0.7 * losses[0], "{optimiser:?}: {losses:?}");
+        }
+    }
+
+    #[test]
+    fn a_regression_and_a_binary_loss_are_trained_on() {
+        for loss in [Loss::Mse, Loss::BinaryCrossEntropy] {
+            let mut plan = plan();
+            *plan.model.layers.last_mut().unwrap() = linear("fc2", 1);
+            edit_train(&mut plan, |spec| {
+                spec.loss = loss;
+                spec.optimiser = Optimiser::Adam { learning_rate: 0.02 };
+            });
+            for task in &mut plan.tasks {
+                task.metrics = vec![Metric::Loss];
+            }
+            let (_, losses) = alone(&plan, 6);
+            assert!(losses[5] < 0.5 * losses[0], "{loss:?}: {losses:?}");
+        }
+    }
+
+    #[test]
+    fn steps_end_in_the_middle_of_an_epoch() {
+        let mut plan = plan();
+        let update = |plan: &Plan| {
+            let base = model::plan_init(plan).unwrap();
+            let asked = std::cell::Cell::new(0);
+            let count = || {
+                asked.set(asked.get() + 1);
+                false
+            };
+            runner(plan).unwrap().run(&name("train"), RoundNo(0), &base, &count).unwrap();
+            asked.get()
+        };
+        assert_eq!(update(&plan), 13);
+        edit_train(&mut plan, |spec| spec.length = TrainLength::Steps(20));
+        assert_eq!(update(&plan), 20);
+    }
+
+    #[test]
+    fn cancel_is_seen_at_the_next_batch_and_leaves_no_tuned_model() {
+        let plan = plan();
+        let base = model::plan_init(&plan).unwrap();
+        let mut runner = runner(&plan).unwrap();
+        go(&mut runner, "train", 0, &base).unwrap();
+        let left = std::cell::Cell::new(3);
+        let cancelled = || left.replace(left.get() - 1) == 0;
+        let stopped = runner.run(&name("train"), RoundNo(0), &base, &cancelled);
+        assert!(matches!(stopped, Err(TaskError::Cancelled)));
+        assert_eq!(left.get(), -1, "asked again after the yes");
+        assert!(matches!(go(&mut runner, TUNED, 0, &base), Err(TaskError::NotTrained { .. })));
+        let stopped = runner.run(&name(VALIDATE), RoundNo(0), &base, &|| true);
+        assert!(matches!(stopped, Err(TaskError::Cancelled)));
+    }
+
+    #[test]
+    fn tuned_model_belongs_to_its_round() {
+        let plan = plan();
+        let base = model::plan_init(&plan).unwrap();
+        let mut runner = runner(&plan).unwrap();
+        assert!(matches!(go(&mut runner, TUNED, 0, &base), Err(TaskError::NotTrained { .. })));
+        go(&mut runner, "train", 0, &base).unwrap();
+        go(&mut runner, TUNED, 0, &base).unwrap();
+        assert!(matches!(go(&mut runner, TUNED, 1, &base), Err(TaskError::NotTrained { .. })));
+    }
+
+    #[test]
+    fn optimiser_state_is_reset_or_goes_on_as_the_plan_says() {
+        let plan = plan();
+        let base = model::plan_init(&plan).unwrap();
+        let second = |plan: &Plan, first: bool| {
+            let mut runner = runner(plan).unwrap();
+            if first {
+                go(&mut runner, "train", 0, &base).unwrap();
+                let cancelled = runner.run(&name("train"), RoundNo(1), &base, &{
+                    let left = std::cell::Cell::new(3);
+                    move || left.replace(left.get() - 1) == 0
+                });
+                assert!(cancelled.is_err());
+            }
+            bits(&go(&mut runner, "train", 1, &base).unwrap().update.unwrap().0)
+        };
+        assert_eq!(second(&plan, true), second(&plan, false));
+        let mut on = plan.clone();
+        on.optimiser_state = OptimiserState::ContinueLocal;
+        assert_ne!(second(&on, true), second(&on, false));
+        assert_eq!(second(&on, true), second(&on, true));
+        assert_eq!(second(&on, false), second(&plan, false));
+    }
+
+    #[test]
+    fn fedprox_keeps_the_model_near_the_base() {
+        let distance = |mu: f32| {
+            let mut plan = plan();
+            edit_train(&mut plan, |spec| {
+                spec.fedprox_mu = mu;
+                spec.optimiser = Optimiser::Sgd { learning_rate: 0.05, momentum: 0.0, weight_decay: 0.0 };
+                spec.length = TrainLength::Epochs(5);
+            });
+            let base = model::plan_init(&plan).unwrap();
+            let update = go(&mut runner(&plan).unwrap(), "train", 0, &base).unwrap().update.unwrap().0;
+            let weight = update.layout().place(0);
+            let squares = weight.map(|i| (update.f32[i] - base.f32[i]).powi(2));
+            squares.sum::<f32>().sqrt()
+        };
+        let (free, pulled) = (distance(0.0), distance(5.0));
+        assert!(pulled < 0.3 * free, "{pulled} and {free}");
+    }
+
+    #[test]
+    fn held_out_tensors_stay_with_the_site() {
+        let mut plan = plan();
+        plan.hold_out = vec!["norm.*".to_owned()];
+        let base = model::plan_init(&plan).unwrap();
+        let norm = |state: &ModelState| {
+            let places = (0..6).filter(|i| state.layout().tensors()[*i].name.starts_with("norm"));
+            places.flat_map(|i| state.f32[state.layout().place(i)].to_vec()).collect::<Vec<_>>()
+        };
+        let mut runner = runner(&plan).unwrap();
+        let update = go(&mut runner, "train", 0, &base).unwrap().update.unwrap().0;
+        assert_eq!(norm(&update), norm(&base));
+        assert_ne!(update, base);
+        let own = runner.own(&base).into_owned();
+        assert_ne!(norm(&own), norm(&base));
+        assert_eq!(with_kept(&own, &base), base);
+        let kept = go(&mut runner, VALIDATE, 1, &update).unwrap();
+        let fresh = go(&mut super::runner(&plan).unwrap(), VALIDATE, 1, &update).unwrap();
+        assert_ne!(kept.metrics, fresh.metrics);
+    }
+
+    #[test]
+    fn diverging_training_is_an_error_that_says_what_to_do() {
+        let mut plan = plan();
+        edit_train(&mut plan, |spec| {
+            spec.optimiser = Optimiser::Sgd { learning_rate: 1e38, momentum: 0.9, weight_decay: 0.0 };
+        });
+        let base = model::plan_init(&plan).unwrap();
+        let error = go(&mut runner(&plan).unwrap(), "train", 0, &base).unwrap_err();
+        assert!(matches!(error, TaskError::NotFinite { .. }), "{error}");
+        assert_eq!(error.hint().unwrap(), "lower the learning rate, or standardise the features");
+    }
+
+    #[test]
+    fn auc_of_rows_of_one_class_is_left_out() {
+        let mut plan = plan();
+        plan.tasks[0].metrics = vec![Metric::Auc, Metric::Loss];
+        let mut data = data();
+        data.validation.labels.fill(1.0);
+        let layout = model::plan_layout(&plan).unwrap();
+        let base = model::plan_init(&plan).unwrap();
+        let mut runner = Runner::new(Arc::new(plan), layout, &name("one"), Some(data)).unwrap();
+        let metrics = go(&mut runner, VALIDATE, 0, &base).unwrap().metrics;
+        assert_eq!(metrics.iter().map(|(m, _)| *m).collect::<Vec<_>>(), [Metric::Loss]);
+    }
+
+    #[test]
+    fn tasks_that_cannot_run_here_are_refused_before_the_first_round() {
+        let refusal = |edit: &dyn Fn(&mut Plan)| {
+            let mut plan = plan();
+            edit(&mut plan);
+            runner(&plan).err().unwrap().to_string()
+        };
+        let last = |plan: &mut Plan, out: u32| *plan.model.layers.last_mut().unwrap() = linear("fc2", out);
+        type Edit<'a> = &'a dyn Fn(&mut Plan);
+        let cases: [(Edit<'_>, &str); 7] = [
+            (
+                &|p| p.optimiser_state = OptimiserState::ContinueGlobal,
+                "optimiser_state continue_global is not supported",
+            ),
+            (
+                &|p| p.tasks[0].metrics = vec![Metric::Rmse],
+                "task aggregated_model_validation reports rmse, which needs a regression: the loss mse",
+            ),
+            (&|p| last(p, 3), "the model gives [3] numbers a sample; cross_entropy over 2 classes takes [2]"),
+            (
+                &|p| edit_train(p, |s| s.loss = Loss::BinaryCrossEntropy),
+                "the model gives [2] numbers a sample; binary_cross_entropy takes [1], and 2 classes",
+            ),
+            (
+                &|p| edit_train(p, |s| s.loss = Loss::Mse),
+                "task aggregated_model_validation reports accuracy, which needs classes: a cross-entropy loss",
+            ),
+            (
+                &|p| p.tasks[1].kind = TaskKind::Custom { name: "mine".to_owned(), rule: None },
+                "task train is custom: \"mine\", which this build does not know",
+            ),
+            (
+                &|p| p.model.layers.insert(0, Layer::MaxPool { kernel: 2 }),
+                "layers[0] (max_pool) is given shape [4] and needs [channels, height, width]",
+            ),
+        ];
+        for (edit, expected) in cases {
+            assert_eq!(refusal(edit), expected);
+        }
+        let plan = Arc::new(plan());
+        let layout = model::plan_layout(&plan).unwrap();
+        let with =
+            |data| Runner::new(Arc::clone(&plan), Arc::clone(&layout), &name("one"), data).err().unwrap();
+        assert!(matches!(with(None), TaskError::NoData(_)));
+        let data = SplitData { validation: rows(0, 1), ..data() };
+        let expected =
+            "task aggregated_model_validation needs validation rows, and the plan's split leaves none";
+        assert_eq!(with(Some(data)).to_string(), expected);
+    }
+}

@@ -1,0 +1,196 @@
+//! Training and inference with burn on the CPU (feature `train`); the only module that knows burn.
+//!
+//! `task` asks for a [`Trainer`]. burn gives tensors, layers' arithmetic and gradients; parameters, optimiser state and
+//! running statistics are ours, over the model's layout: what a round receives is loaded bit for bit, what it sends is
+//! what was trained, and optimiser state can be kept, dropped or (later) aggregated like a model. All randomness comes
+//! from the task's seed and no thread is started, so the same task on the same machine gives the same bits.
+
+mod loss;
+mod net;
+mod optimiser;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use burn::tensor::Device;
+use fl_engine::{
+    Name,
+    model::output_shape,
+    plan::{Loss, OptimiserState, Plan, TaskKind, TrainLength},
+    tensor::{Layout, ModelState},
+};
+
+use self::{net::Net, optimiser::Memory};
+use crate::{
+    data::{Dataset, Draws},
+    task::{Fit, Scores, TaskError, loss_of},
+};
+
+/// One member's model, with the optimiser state of its training tasks.
+pub(crate) struct Trainer {
+    net: Net,
+    /// Of validations.
+    loss: Loss,
+    keep: bool,
+    memory: BTreeMap<Name, Memory>,
+}
+
+impl Trainer {
+    /// Checks the plan's model against `layout` and against every loss that is used.
+    pub(crate) fn new(plan: &Plan, layout: &Arc<Layout>) -> Result<Self, TaskError> {
+        let output = output_shape(&plan.model)?;
+        let trained = plan.tasks.iter().filter_map(|task| match &task.kind {
+            TaskKind::Train(spec) => Some(spec.loss),
+            _ => None,
+        });
+        for loss in trained.chain([loss_of(plan)]) {
+            if let Some(needs) = loss::needs(loss, plan.data.classes, &output) {
+                return Err(TaskError::Output { found: output, needs });
+            }
+        }
+        Ok(Self {
+            net: Net::new(&plan.model, layout)?,
+            loss: loss_of(plan),
+            keep: plan.optimiser_state == OptimiserState::ContinueLocal,
+            memory: BTreeMap::new(),
+        })
+    }
+
+    /// Trains from `fit.start`. The scores are over all batches, each as it was before its step.
+    pub(crate) fn fit(&mut self, fit: &Fit<'_>) -> Result<(ModelState, Scores), TaskError> {
+        let spec = fit.spec;
+        let device = Device::flex().autodiff();
+        let rows = Rows::new(fit.data);
+        let mut model = fit.start.clone();
+        let kept = if self.keep { self.memory.get(fit.task).cloned() } else { None };
+        let mut memory = kept.unwrap_or_default();
+        let mut scores = Scores::new(spec.loss);
+        let mut draws = Draws::new(fit.seed.word("dropout"));
+        let mut batches = Batches::new(rows.len(), spec.batch, Draws::new(fit.seed.word("shuffle")));
+        let steps = match spec.length {
+            TrainLength::Epochs(epochs) => u64::from(epochs) * batches.in_epoch(),
+            TrainLength::Steps(steps) => u64::from(steps),
+        };
+        for step in 1..=steps {
+            if (fit.cancelled)() {
+                return Err(TaskError::Cancelled);
+            }
+            let (features, labels) = rows.gather(batches.next());
+            let params = self.net.params(&model, &device, true);
+            let pass = self.net.forward(&params, features, labels.len(), Some(&mut draws), &device)?;
+            let loss = loss::mean(spec.loss, pass.output.clone(), &labels, &device);
+            let mut gradients = loss.backward();
+            if !loss.into_scalar::<f32>().is_finite() {
+                let what = format!("the loss of step {step}");
+                return Err(TaskError::NotFinite { task: fit.task.clone(), what });
+            }
+            scores.add(&net::values(pass.output.detach()), &labels);
+            let mut gradient = self.net.gradient(&params, &mut gradients);
+            if spec.fedprox_mu > 0.0 {
+                for range in self.net.trained() {
+                    optimiser::pull(
+                        &mut gradient,
+                        &model.f32,
+                        &fit.start.f32,
+                        range.clone(),
+                        spec.fedprox_mu,
+                    );
+                }
+            }
+            memory.step(spec.optimiser, &mut model.f32, &gradient, self.net.trained())?;
+            self.net.update_statistics(&mut model, pass.statistics);
+        }
+        if model.f32.iter().any(|v| !v.is_finite()) {
+            return Err(TaskError::NotFinite {
+                task: fit.task.clone(),
+                what: "the trained model".to_owned(),
+            });
+        }
+        if self.keep {
+            self.memory.insert(fit.task.clone(), memory);
+        }
+        Ok((model, scores))
+    }
+
+    /// Measures `state` on `data`: no dropout, batch normalisation by its running statistics.
+    pub(crate) fn score(
+        &self,
+        state: &ModelState,
+        data: &Dataset,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Scores, TaskError> {
+        let device = Device::flex();
+        let params = self.net.params(state, &device, false);
+        let rows = Rows::new(data);
+        let order: Vec<usize> = (0..rows.len()).collect();
+        let mut scores = Scores::new(self.loss);
+        for batch in order.chunks(SCORED_AT_ONCE) {
+            if cancelled() {
+                return Err(TaskError::Cancelled);
+            }
+            let (features, labels) = rows.gather(batch);
+            let pass = self.net.forward(&params, features, labels.len(), None, &device)?;
+            scores.add(&net::values(pass.output), &labels);
+        }
+        Ok(scores)
+    }
+}
+
+/// A data set's rows, one after another.
+struct Rows<'a> {
+    features: ndarray::CowArray<'a, f32, ndarray::IxDyn>,
+    labels: &'a [f32],
+}
+
+impl<'a> Rows<'a> {
+    fn new(data: &'a Dataset) -> Self {
+        Self { features: data.features.as_standard_layout(), labels: &data.labels }
+    }
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The rows at these indices: features end to end, and labels.
+    fn gather(&self, indices: &[usize]) -> (Vec<f32>, Vec<f32>) {
+        let values = self.features.as_slice().unwrap_or_default();
+        let width = values.len() / self.labels.len().max(1);
+        let mut features = Vec::with_capacity(indices.len() * width);
+        indices.iter().for_each(|&i| features.extend_from_slice(&values[i * width..][..width]));
+        (features, indices.iter().map(|&i| self.labels[i]).collect())
+    }
+}
+
+/// Batches of row indices, shuffled anew each time that all rows were seen; an epoch's last batch may be smaller.
+struct Batches {
+    order: Vec<usize>,
+    batch: usize,
+    at: usize,
+    draws: Draws,
+}
+
+impl Batches {
+    fn new(rows: usize, batch: u32, draws: Draws) -> Self {
+        let batch = (batch as usize).clamp(1, rows.max(1));
+        Self { order: (0..rows).collect(), batch, at: rows, draws }
+    }
+
+    fn in_epoch(&self) -> u64 {
+        self.order.len().div_ceil(self.batch) as u64
+    }
+
+    fn next(&mut self) -> &[usize] {
+        if self.at >= self.order.len() {
+            self.draws.shuffle(&mut self.order);
+            self.at = 0;
+        }
+        let start = self.at;
+        self.at = (start + self.batch).min(self.order.len());
+        &self.order[start..self.at]
+    }
+}
+
+/// Rows of one forward pass outside training; bounds the memory of activations.
+const SCORED_AT_ONCE: usize = 128;
+
+#[cfg(test)]
+mod tests;
