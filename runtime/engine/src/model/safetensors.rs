@@ -14,7 +14,7 @@ use ::safetensors::tensor::{Metadata, TensorInfo};
 
 use super::nearest;
 use crate::limits;
-use crate::tensor::{Dtype, Layout, ModelState};
+use crate::tensor::{Combine, Dtype, Layout, ModelState, TensorSpec};
 
 /// Texts that travel in a file beside its tensors.
 pub type Texts = BTreeMap<String, String>;
@@ -205,6 +205,29 @@ pub fn inspect(file: &[u8]) -> Result<(Vec<FileTensor>, Texts), ModelFileError> 
         Some(FileTensor { dtype: format!("{:?}", info.dtype), shape: info.shape.clone(), name })
     };
     Ok((metadata.offset_keys().into_iter().filter_map(tensor).collect(), texts(&metadata)))
+}
+
+/// The layout that a file's tensors have when nothing else is known: in the order of their bytes, f32 combined by the
+/// rule, i64 by the largest.
+///
+/// # Errors
+/// [`ModelFileError`] for a file that is not safetensors, or has other element types.
+pub fn layout_of(file: &[u8]) -> Result<Arc<Layout>, ModelFileError> {
+    let (metadata, _) = open(file)?;
+    let mut tensors = Vec::new();
+    for name in metadata.offset_keys() {
+        let Some(info) = metadata.info(&name) else { continue };
+        let found = format!("{:?}", info.dtype);
+        let Some(dtype) = dtype(info) else {
+            return Err(ModelFileError::Dtype { name, found, expected: Dtype::F32 });
+        };
+        let combine = if dtype == Dtype::F32 { Combine::Rule } else { Combine::Max };
+        let too_large = || ModelFileError::Header(format!("tensor {name:?} is too large"));
+        let sides: Option<Vec<u32>> = info.shape.iter().map(|&side| u32::try_from(side).ok()).collect();
+        let shape = sides.ok_or_else(too_large)?;
+        tensors.push(TensorSpec { name, shape, dtype, combine });
+    }
+    Layout::new(tensors).map_err(|e| ModelFileError::Header(e.to_string()))
 }
 
 /// Header and tensors' bytes, the header checked: offsets follow one another without a gap from 0 to the file's end,

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use ::safetensors::tensor::{TensorView, serialize};
 
 use super::*;
-use crate::tensor::{Combine, TensorSpec};
 
 /// Written by the reference implementation (Python): `a` [2, 2] F32, `steps` [] I64, metadata `made_by`.
 const GOLDEN: &[u8] = include_bytes!("golden.safetensors");
@@ -217,4 +216,15 @@ fn any_file_can_be_inspected() {
         [("steps", "I64", &[]), ("a", "I32", &[2, 2]), ("b.weight", "F32", &[3])];
     assert_eq!(found, expected);
     assert!(texts.is_empty());
+}
+
+#[test]
+fn layout_is_read_off_a_file_of_any_model() {
+    let layout = layout_of(&write(&state(), &Texts::new())).unwrap();
+    let names: Vec<&str> = layout.tensors().iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["steps", "a", "b.weight"]);
+    let (read, _) = read(&write(&state(), &Texts::new()), &layout).unwrap();
+    assert_eq!((read.f32, read.i64), (state().f32, state().i64));
+    let refused = layout_of(&with(&A.replace("F32", "I32"), STEPS, B)).unwrap_err();
+    assert_eq!(refused.to_string(), "tensor \"a\" has I32 elements; the model needs F32");
 }
