@@ -2,6 +2,8 @@
 //!
 //! [`run`] takes arguments and returns text, so that transcripts are tests.
 
+mod model;
+
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -49,6 +51,7 @@ struct Host {
 #[argh(subcommand)]
 enum Area {
     Workspace(WorkspaceArea),
+    Model(model::ModelArea),
 }
 
 /// Make workspaces.
@@ -108,6 +111,7 @@ pub fn run(args: &[&str]) -> Said {
         }
     };
     let done = match host.area {
+        Area::Model(area) => model::run(&area),
         Area::Workspace(area) => match area.command {
             WorkspaceCommand::Create(command) => create(&command),
             WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod exit;
+pub mod model;
 pub mod plan;
 pub mod templates;
 pub mod workspace;

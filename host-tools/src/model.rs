@@ -1,0 +1,268 @@
+//! Model files of a workspace: made from a plan, shown, written plainly for other programs.
+//!
+//! `fl-host model` and `plan initialize` come here. Which tensors there are is the engine's word; nothing here trains.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fl_engine::{
+    Digest, limits,
+    model::{self, ModelError, ModelFileError, safetensors},
+    plan::Plan,
+    tensor::{Layout, ModelState, root_of},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    workspace::{self, Workspace},
+};
+
+/// Keys of the texts in a model file.
+pub mod text {
+    /// The plan's hash.
+    pub const PLAN: &str = "plan";
+    /// Rounds that the model has been through.
+    pub const ROUND: &str = "round";
+    /// The state's root.
+    pub const ROOT: &str = "root";
+    /// Seed of the initial values.
+    pub const SEED: &str = "seed";
+}
+
+/// A model file as [`show`] found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// In the order of their bytes.
+    pub tensors: Vec<safetensors::FileTensor>,
+    /// Elements of all tensors.
+    pub elements: u64,
+    /// What the file says beside its tensors.
+    pub texts: safetensors::Texts,
+    /// Worked out from the tensors; `None` for element types that no root is defined over.
+    pub root: Option<Digest>,
+}
+
+/// A model file that [`init`] wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// `save/W_init.safetensors`.
+    pub path: PathBuf,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Elements of all tensors.
+    pub elements: u64,
+    /// The state's root.
+    pub root: Digest,
+}
+
+/// Writes the first round's model: the plan's, from its seed or from `seed`.
+///
+/// # Errors
+/// [`Exit::Plan`] when the plan's model is refused, [`Exit::File`].
+pub fn init(
+    workspace: &Workspace,
+    plan: &Plan,
+    hash: Option<Digest>,
+    seed: Option<u64>,
+) -> Result<Made, Failure> {
+    let plan = match seed {
+        Some(seed) => &{
+            let mut plan = plan.clone();
+            plan.seed = seed;
+            plan
+        },
+        None => plan,
+    };
+    let state = model::plan_init(plan).map_err(|e| refused_model(&e))?;
+    write_init(workspace, &state, hash, Some(plan.seed))
+}
+
+/// Writes the first round's model from any safetensors file with the plan's tensors.
+///
+/// # Errors
+/// [`Exit::Plan`] when the plan's model is refused, [`Exit::Model`] when the file is, [`Exit::File`].
+pub fn init_from(
+    workspace: &Workspace,
+    plan: &Plan,
+    hash: Option<Digest>,
+    file: &Path,
+) -> Result<Made, Failure> {
+    let layout = model::plan_layout(plan).map_err(|e| refused_model(&e))?;
+    let (state, _) = safetensors::read(&read(file)?, &layout).map_err(|e| refused_file(file, &e))?;
+    write_init(workspace, &state, hash, None)
+}
+
+/// Tensors, texts and root of a model file. With the plan's `layout`, the file must have its tensors.
+///
+/// # Errors
+/// [`Exit::Model`] when the file is refused, or when its tensors do not have the root that it states; [`Exit::File`].
+pub fn show(file: &Path, layout: Option<&Arc<Layout>>) -> Result<Shown, Failure> {
+    let bytes = read(file)?;
+    let refused = |e: ModelFileError| refused_file(file, &e);
+    let (tensors, texts) = safetensors::inspect(&bytes).map_err(refused)?;
+    let of_file = safetensors::layout_of(&bytes);
+    let root = match (layout, of_file) {
+        (Some(layout), _) => Some(root(&safetensors::read(&bytes, layout).map_err(refused)?.0)),
+        (None, Ok(layout)) => Some(root(&safetensors::read(&bytes, &layout).map_err(refused)?.0)),
+        (None, Err(_)) => None,
+    };
+    // Without the plan, tensors held out of aggregation are not known, and the root covers which they are.
+    if let (Some(_), Some(found), Some(stated)) = (layout, root, texts.get(text::ROOT))
+        && *stated != found.to_string()
+    {
+        let error = format!("{} states root {stated}; its tensors have {found}", file.display());
+        return Err(Failure::new(Exit::Model, error).hint("the file was changed after it was written"));
+    }
+    let elements = tensors.iter().map(|t| t.shape.iter().map(|&side| side as u64).product::<u64>()).sum();
+    Ok(Shown { tensors, elements, texts, root })
+}
+
+/// Writes a model file's tensors alone, as PyTorch's tools expect them.
+///
+/// # Errors
+/// [`Exit::Model`] when the file is refused, [`Exit::File`].
+pub fn export(file: &Path, output: &Path) -> Result<Shown, Failure> {
+    let bytes = read(file)?;
+    let refused = |e: ModelFileError| refused_file(file, &e);
+    let layout = safetensors::layout_of(&bytes).map_err(refused)?;
+    let (state, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
+    // What transformers asks a file for before it reads it.
+    let texts = safetensors::Texts::from([("format".to_owned(), "pt".to_owned())]);
+    workspace::replace(output, &safetensors::write(&state, &texts))?;
+    show(output, None)
+}
+
+/// A plan's model that was refused, as a failure.
+#[must_use]
+pub fn refused_model(error: &ModelError) -> Failure {
+    let failure = Failure::of(Exit::Plan, error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn refused_file(file: &Path, error: &ModelFileError) -> Failure {
+    let failure = Failure::new(Exit::Model, format!("{}: {error}", file.display()));
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn write_init(
+    workspace: &Workspace,
+    state: &ModelState,
+    hash: Option<Digest>,
+    seed: Option<u64>,
+) -> Result<Made, Failure> {
+    let root = root(state);
+    let mut texts = safetensors::Texts::from([
+        (text::ROUND.to_owned(), "0".to_owned()),
+        (text::ROOT.to_owned(), root.to_string()),
+    ]);
+    texts.extend(hash.map(|hash| (text::PLAN.to_owned(), hash.to_string())));
+    texts.extend(seed.map(|seed| (text::SEED.to_owned(), seed.to_string())));
+    let path = workspace.init_model_file();
+    workspace::replace(&path, &safetensors::write(state, &texts))?;
+    let elements = (state.f32.len() + state.i64.len()) as u64;
+    Ok(Made { path, tensors: state.layout().tensors().len(), elements, root })
+}
+
+fn root(state: &ModelState) -> Digest {
+    let mut bytes = Vec::new();
+    state.write_bytes(&mut bytes);
+    root_of(state.layout().hash(), &bytes)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    workspace::read(file, 8 + limits::MODEL_HEADER_BYTES + limits::ELEMENTS as usize * 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use fl_engine::plan::{DataSpec, Layer, Loader, ModelSpec, Split};
+
+    use super::*;
+    use crate::workspace::tests::scratch;
+
+    fn plan() -> Plan {
+        let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
+        let model =
+            ModelSpec { input: vec![3], layers: vec![linear("fc1", 4), Layer::Relu, linear("fc2", 2)] };
+        let data = DataSpec {
+            loader: Loader::Custom { name: "none".to_owned() },
+            standardise: None,
+            split: Split { train: 1.0, validation: 0.0, test: 0.0 },
+            classes: Some(2),
+        };
+        Plan::trial("trial", model, data).unwrap()
+    }
+
+    fn workspace(name: &str) -> Workspace {
+        let root = scratch(name).join("w");
+        let template = workspace::template("digits").unwrap();
+        workspace::create(&root, template, None).unwrap();
+        Workspace::open(&root).unwrap()
+    }
+
+    #[test]
+    fn initial_model_is_written_shown_and_read_back() {
+        let (workspace, mut plan) = (workspace("model-init"), plan());
+        plan.hold_out = vec!["fc2.*".to_owned()];
+        let made = init(&workspace, &plan, Some(Digest::of(b"plan")), None).unwrap();
+        assert!(made.path.ends_with("w/save/w_init.safetensors"));
+        assert_eq!((made.tensors, made.elements), (4, 26));
+        let layout = model::plan_layout(&plan).unwrap();
+        let shown = show(&made.path, Some(&layout)).unwrap();
+        assert_eq!((shown.elements, shown.root), (26, Some(made.root)));
+        let texts: Vec<&str> = shown.texts.keys().map(String::as_str).collect();
+        assert_eq!(texts, ["plan", "root", "round", "seed"]);
+        assert_eq!(shown.texts["root"], made.root.to_string());
+        assert!(show(&made.path, None).is_ok());
+        let other = init(&workspace, &plan, None, Some(8)).unwrap();
+        assert_ne!(other.root, made.root);
+    }
+
+    #[test]
+    fn exported_file_is_plain_and_can_start_a_run() {
+        let (workspace, plan) = (workspace("model-export"), plan());
+        let made = init(&workspace, &plan, None, None).unwrap();
+        let plain = workspace.root().join("plain.safetensors");
+        let shown = export(&made.path, &plain).unwrap();
+        assert_eq!(shown.texts, [("format".to_owned(), "pt".to_owned())].into());
+        assert_eq!(shown.root, Some(made.root));
+        let again = init_from(&workspace, &plan, None, &plain).unwrap();
+        assert_eq!(again, made);
+    }
+
+    #[test]
+    fn file_of_another_model_or_changed_after_writing_is_refused() {
+        let (workspace, plan) = (workspace("model-refused"), plan());
+        let made = init(&workspace, &plan, None, None).unwrap();
+        let layout = model::plan_layout(&plan).unwrap();
+        let mut bytes = fs::read(&made.path).unwrap();
+        let middle = bytes.len() - 10;
+        bytes[middle] ^= 1;
+        fs::write(&made.path, &bytes).unwrap();
+        let failure = show(&made.path, Some(&layout)).unwrap_err();
+        assert_eq!(failure.exit, Exit::Model);
+        assert!(failure.error.contains("states root"), "{}", failure.error);
+        let mut other = plan.clone();
+        other.model.layers.pop();
+        let failure = init_from(&workspace, &other, None, &made.path).unwrap_err();
+        assert!(
+            failure.error.contains("the model does not have \"fc2.bias\", \"fc2.weight\""),
+            "{}",
+            failure.error
+        );
+        other.model.input = vec![1, 2, 2];
+        let failure = init(&workspace, &other, None, None).unwrap_err();
+        assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Plan, Some("put a flatten before it")));
+        fs::write(&made.path, b"not a model").unwrap();
+        let failure = show(&made.path, None).unwrap_err();
+        assert_eq!(failure.hint.as_deref(), Some("the file is not a safetensors file, or was cut short"));
+    }
+}
