@@ -251,8 +251,7 @@ pub(crate) fn loss_of(plan: &Plan) -> Loss {
 
 /// The tasks of the first group that names the member, or of the first that takes everyone.
 fn tasks_of<'a>(plan: &'a Plan, member: &Name) -> impl Iterator<Item = &'a TaskSpec> {
-    let names = |g: &&fl_engine::plan::TaskGroup| g.collaborators.as_ref().is_none_or(|c| c.contains(member));
-    let group = plan.groups.iter().find(names);
+    let group = plan.group_of(member);
     plan.tasks.iter().filter(move |task| group.is_some_and(|g| g.tasks.contains(&task.name)))
 }
 

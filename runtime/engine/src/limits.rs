@@ -1,5 +1,7 @@
 //! Every bound that a peer, a file or a plan can run into, in one table.
 
+use crate::Millis;
+
 /// Longest [`crate::Name`], bytes. Leaves room for a URI SAN with three names in it.
 pub const NAME_BYTES: usize = 64;
 /// Most tensors in one layout. A ResNet-152 has under 1,000.
@@ -28,3 +30,15 @@ pub const WEIGHT_BITS: u32 = 29;
 pub const LAYERS: usize = 4096;
 /// Largest header of a model file, bytes: about 500 for each of [`TENSORS`].
 pub const MODEL_HEADER_BYTES: usize = 32 << 20;
+/// How long the first round of a run waits for the rest of the roster once `count.min` members are there. Processes
+/// that are started together connect within a second; a quorum's `time.min` may ask for more.
+pub const OPENING_GRACE: Millis = Millis(5_000);
+/// Longest closing round, where the plan's `time.max` is not shorter: the model is final and stored, only its
+/// measurement is missing.
+pub const CLOSING_TIME: Millis = Millis(120_000);
+/// Rounds whose facts may be on their way to the disk; the next sum is not finished before the oldest is there.
+pub const STORES_UNDER_WAY: usize = 2;
+/// Refusals of one collaborator that one round's facts name. Later ones are answered, not remembered.
+pub const REFUSALS_NOTED: u32 = 8;
+/// Granted updates of one collaborator that may be under way from links that broke.
+pub const GRANTS_REMEMBERED: usize = 4;

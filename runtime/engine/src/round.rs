@@ -3,13 +3,34 @@
 //! The aggregator actor feeds it [`Event`]s with the time and carries out the [`Effect`]s in their order; tests
 //! do the same with virtual time. It decides when a round opens and closes, whom it asks, what counts, what
 //! is refused and why, and when training is over. It never sees a payload, only slots.
+//!
+//! ```text
+//!              enough members               answered, enough, deadline         Finalised
+//!  gathering ────────────────▶ open (Assign) ────────────────▶ summing (Finalise) ─┬─▶ gathering, RoundClosed, Store
+//!                                │ Stop, quorum missed                             │        beside it: Durable ─▶ Counted
+//!                                ▼                                                 ▼ no round left
+//!                             draining ◀──────────────────────────── closing round (measures the final model)
+//!                                │ every store Durable
+//!                                ▼
+//!                             finished
+//! ```
 
+mod asked;
+mod closed;
 mod effect;
+mod engine;
 mod event;
 mod facts;
+mod members;
+mod metrics;
+mod notes;
+mod open;
 mod refusal;
+mod sample;
+mod work;
 
 pub use effect::{Effect, Reason, RoundSummary, WhyClosed};
+pub use engine::{RoundEngine, Start};
 pub use event::{Event, Offer, Report, SlotId, Stamp};
 pub use facts::{AggregatedMetric, Contribution, Refused, RoundFacts};
 pub use refusal::Refusal;

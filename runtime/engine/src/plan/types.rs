@@ -46,6 +46,16 @@ pub struct Plan {
     pub metrics: MetricsTo,
 }
 
+impl Plan {
+    /// The group that takes this collaborator: the first that names it, else the first that takes everyone.
+    #[must_use]
+    pub fn group_of(&self, collaborator: &Name) -> Option<&TaskGroup> {
+        let names = |g: &&TaskGroup| g.collaborators.as_ref().is_some_and(|c| c.contains(collaborator));
+        let takes_all = |g: &&TaskGroup| g.collaborators.is_none();
+        self.groups.iter().find(names).or_else(|| self.groups.iter().find(takes_all))
+    }
+}
+
 /// A declarative model: input shape and layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
@@ -239,6 +249,18 @@ pub enum TaskKind {
     },
 }
 
+impl TaskKind {
+    /// Whether it ends in an update.
+    #[must_use]
+    pub fn sends_update(&self) -> bool {
+        match self {
+            Self::Train(_) | Self::Synthetic { .. } => true,
+            Self::Validate(_) => false,
+            Self::Custom { rule, .. } => rule.is_some(),
+        }
+    }
+}
+
 /// The model that a validation measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ModelUnderTest {
@@ -338,7 +360,7 @@ pub enum Rule {
 pub struct TaskGroup {
     /// Shown in logs.
     pub name: Name,
-    /// Whom it takes; `None` takes everyone that no earlier group took.
+    /// Whom it takes; `None` takes everyone that no group names.
     pub collaborators: Option<Vec<Name>>,
     /// Names of tasks.
     pub tasks: Vec<Name>,

@@ -59,13 +59,14 @@ pub enum Event {
         /// Who.
         peer: Name,
     },
-    /// Its link is gone.
+    /// Its link is gone. When a new link replaces an old one, this comes before the new link's `Joined` or not
+    /// at all.
     Left {
         /// Who.
         peer: Name,
     },
-    /// The roster was replaced. Members that are no longer on it are treated as gone, and their staged
-    /// updates of the open round as refused.
+    /// The roster was replaced. Members that are no longer on it are treated as gone, and their updates that
+    /// are under way as refused; one that is in the sum stays there.
     RosterChanged {
         /// Everybody on it.
         members: Vec<Name>,

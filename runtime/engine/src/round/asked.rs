@@ -1,0 +1,228 @@
+//! One collaborator in the open round: what it still owes, and where its update stands.
+
+use super::{Contribution, Offer, Refusal};
+use crate::{Digest, Name, Weight, limits};
+
+/// What one collaborator was asked and has answered.
+///
+/// It has answered when each of its tasks was reported or has failed and its update, if it owes one, was staged,
+/// finally refused, or has failed. The report of the update's own task is waited for too, so that no metric is lost
+/// to a race between the two streams, unless the link that would have brought it is gone.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    answers: Vec<(Name, Heard)>,
+    update: Option<Update>,
+}
+
+/// What was heard of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    /// Nothing, and nothing is waited for: the task is done and the link that would have told is gone.
+    Waived,
+    Reported,
+}
+
+#[derive(Clone, Debug)]
+struct Update {
+    task: Name,
+    coming: Vec<Coming>,
+    fate: Fate,
+}
+
+/// A granted update that is under way.
+#[derive(Clone, Debug)]
+struct Coming {
+    offer: Offer,
+    /// Whether it comes over the collaborator's present link. Bytes that an earlier link delivered in full may
+    /// still be on their way through the checks.
+    live: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Fate {
+    Awaited,
+    Counted {
+        weight: Weight,
+        root: Digest,
+    },
+    /// Not under way, and may not be offered again.
+    Refused(Refusal),
+    /// The task failed at the collaborator. What was granted before may still arrive and counts then.
+    Failed,
+}
+
+/// A staged update was granted and counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    /// The collaborator has joined again since and may be working on the same task for nothing.
+    pub(super) redone: bool,
+}
+
+impl Asked {
+    /// `update` is the one of `tasks` that ends in an update.
+    pub(super) fn new(tasks: &[Name], update: Option<&Name>) -> Self {
+        let place = |task: &Name| Update { task: task.clone(), coming: Vec::new(), fate: Fate::Awaited };
+        Self {
+            answers: tasks.iter().map(|t| (t.clone(), Heard::Nothing)).collect(),
+            update: update.map(place),
+        }
+    }
+
+    /// Whether an update is asked for.
+    pub(super) fn contributes(&self) -> bool {
+        self.update.is_some()
+    }
+
+    pub(super) fn has_answered(&self) -> bool {
+        self.missing().next().is_none()
+    }
+
+    /// Tasks that it would have to run (again) to answer.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &Name> {
+        let unheard = |(task, heard): &&(Name, Heard)| *heard == Heard::Nothing || self.owes_update(task);
+        self.answers.iter().filter(unheard).map(|(task, _)| task)
+    }
+
+    /// Whether it neither answered nor had its update counted or refused.
+    pub(super) fn is_missing(&self) -> bool {
+        let decided = |u: &Update| matches!(u.fate, Fate::Counted { .. } | Fate::Refused(_));
+        !self.has_answered() && !self.update.as_ref().is_some_and(decided)
+    }
+
+    /// Its link is gone: what was granted comes over it no more, or has come already.
+    pub(super) fn link_lost(&mut self) {
+        let Some(update) = &mut self.update else { return };
+        update.coming.iter_mut().for_each(|c| c.live = false);
+        if !matches!(update.fate, Fate::Awaited) {
+            self.waive_update_report();
+        }
+    }
+
+    /// It left the roster: what is under way will not count.
+    pub(super) fn forget_coming(&mut self) {
+        if let Some(update) = &mut self.update {
+            update.coming.clear();
+        }
+    }
+
+    /// Whether a report of this task is news; from now on it is not.
+    pub(super) fn report(&mut self, task: &Name) -> bool {
+        match self.answers.iter_mut().find(|(t, _)| t == task) {
+            Some((_, heard)) if *heard != Heard::Reported => {
+                *heard = Heard::Reported;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Nothing more will come for this task.
+    pub(super) fn fail(&mut self, task: &Name) {
+        self.report(task);
+        if let Some(update) = self.update.as_mut().filter(|u| u.task == *task)
+            && matches!(update.fate, Fate::Awaited)
+        {
+            update.fate = Fate::Failed;
+        }
+    }
+
+    /// Why an update for `task` would not be granted, whatever is in it.
+    pub(super) fn why_not(&self, task: &Name) -> Option<Refusal> {
+        let Some(update) = self.update.as_ref().filter(|u| u.task == *task) else {
+            return Some(Refusal::NotAssigned(task.clone()));
+        };
+        match &update.fate {
+            Fate::Awaited if update.coming.iter().any(|c| c.live) => Some(Refusal::Duplicate),
+            Fate::Awaited => None,
+            Fate::Counted { .. } => Some(Refusal::Duplicate),
+            Fate::Refused(refusal) => Some(refusal.clone()),
+            Fate::Failed => Some(Refusal::NotAssigned(task.clone())),
+        }
+    }
+
+    /// Books a granted offer.
+    pub(super) fn grant(&mut self, offer: Offer) {
+        if let Some(update) = &mut self.update {
+            if update.coming.len() >= limits::GRANTS_REMEMBERED {
+                update.coming.remove(0);
+            }
+            update.coming.push(Coming { offer, live: true });
+        }
+    }
+
+    /// An offer was turned down for what is in it.
+    pub(super) fn turn_down(&mut self, refusal: &Refusal) {
+        if let Some(update) = &mut self.update
+            && matches!(update.fate, Fate::Awaited)
+            && update.coming.is_empty()
+            && !refusal.may_retry()
+        {
+            update.fate = Fate::Refused(refusal.clone());
+        }
+    }
+
+    /// A granted update failed on its way.
+    pub(super) fn drop_coming(&mut self, offer: &Offer, refusal: &Refusal) {
+        if self.take_coming(offer).is_some() {
+            self.turn_down(refusal);
+        }
+    }
+
+    /// An update has arrived in full.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub(super) fn stage(&mut self, offer: &Offer) -> Result<Accepted, Refusal> {
+        let coming = self.take_coming(offer);
+        let why_not = self.why_not(&offer.task);
+        let Some(coming) = coming else {
+            return Err(why_not.unwrap_or_else(|| Refusal::NotAssigned(offer.task.clone())));
+        };
+        let Some(update) = &mut self.update else {
+            return Err(Refusal::NotAssigned(offer.task.clone()));
+        };
+        if let Fate::Counted { .. } | Fate::Refused(_) = update.fate {
+            return Err(why_not.unwrap_or(Refusal::Duplicate));
+        }
+        update.fate = Fate::Counted { weight: offer.weight, root: offer.root };
+        if !coming.live {
+            self.waive_update_report();
+        }
+        Ok(Accepted { redone: !coming.live })
+    }
+
+    /// The share of the round's total weight that is kept for it.
+    pub(super) fn claim(&self) -> u64 {
+        let Some(update) = &self.update else { return 0 };
+        match &update.fate {
+            Fate::Counted { weight, .. } => weight.value().into(),
+            _ => update.coming.iter().map(|c| u64::from(c.offer.weight.value())).max().unwrap_or(0),
+        }
+    }
+
+    /// Its counted update.
+    pub(super) fn contribution(&self, collaborator: &Name) -> Option<Contribution> {
+        let update = self.update.as_ref()?;
+        let Fate::Counted { weight, root } = update.fate else { return None };
+        Some(Contribution { collaborator: collaborator.clone(), task: update.task.clone(), weight, root })
+    }
+
+    fn owes_update(&self, task: &Name) -> bool {
+        self.update.as_ref().is_some_and(|u| u.task == *task && matches!(u.fate, Fate::Awaited))
+    }
+
+    /// The oldest grant of this very offer.
+    fn take_coming(&mut self, offer: &Offer) -> Option<Coming> {
+        let coming = &mut self.update.as_mut()?.coming;
+        let at = coming.iter().position(|c| c.offer == *offer)?;
+        Some(coming.remove(at))
+    }
+
+    fn waive_update_report(&mut self) {
+        let Some(update) = &self.update else { return };
+        for (_, heard) in self.answers.iter_mut().filter(|(t, h)| *t == update.task && *h == Heard::Nothing) {
+            *heard = Heard::Waived;
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! The state machine itself: phases, quorum, deadline, stores.
+//!
+//! What it keeps is bounded by the roster: one entry a member, one a collaborator asked, a few refusals each, and
+//! the contributors of at most [`limits::STORES_UNDER_WAY`] rounds that are not on disk yet.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::closed::Closed;
+use super::members::Members;
+use super::metrics::improvement;
+use super::notes::Notes;
+use super::open::{Bounds, OpenRound};
+use super::work::Work;
+use super::{Effect, Event, Offer, Reason, Refusal, Report, SlotId, Stamp, WhyClosed, sample};
+use crate::plan::Plan;
+use crate::{Bytes, Digest, Millis, Name, RoundNo, limits};
+
+/// Where a run begins.
+#[derive(Clone)]
+pub struct Start {
+    /// Drawn for this run.
+    pub incarnation: u64,
+    /// The first round to run: 0, or after a restart the one after the last durable. The plan's number of rounds
+    /// leads straight to the closing round.
+    pub round: RoundNo,
+    /// Root of the model that it starts from.
+    pub base: Digest,
+    /// Everybody on the roster.
+    pub members: Vec<Name>,
+    /// Keys the sampling; no collaborator may know it.
+    pub secret: [u8; 32],
+    /// The best metric of earlier runs.
+    pub best: Option<f64>,
+    /// Length of an update's payload.
+    pub layout_bytes: Bytes,
+    /// The plan's.
+    pub plan_hash: Digest,
+}
+
+/// Decides over a run's rounds. See the [module](super) for who calls it.
+pub struct RoundEngine {
+    plan: Arc<Plan>,
+    incarnation: u64,
+    secret: [u8; 32],
+    plan_hash: Digest,
+    bounds: Bounds,
+    members: Members,
+    /// The open round, or the one that opens next.
+    round: RoundNo,
+    base: Digest,
+    best: Option<f64>,
+    phase: Phase,
+    /// Whether no round has opened in this run yet: members are still on their way.
+    first: bool,
+    stopping: bool,
+    /// The round that was open last; its updates come too late.
+    last: Option<Stamp>,
+    /// Refusals since the last facts.
+    notes: Notes,
+    /// Stored and not yet durable.
+    unstored: Vec<Unstored>,
+    now: Millis,
+}
+
+enum Phase {
+    /// Waits for members; `since` there are enough of them.
+    Gathering {
+        since: Option<Millis>,
+    },
+    /// At most one round is open.
+    Open(Box<OpenRound>),
+    /// The sum is being finished, or (`asked` is false) waits for the disk first.
+    Summing {
+        closed: Box<Closed>,
+        asked: bool,
+    },
+    /// Waits for the disk, then finishes.
+    Draining(Reason),
+    Finished,
+}
+
+struct Unstored {
+    round: RoundNo,
+    contributors: Vec<Name>,
+}
+
+impl RoundEngine {
+    /// A run that begins at `start`; nobody is connected yet.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, start: Start) -> Self {
+        Self {
+            incarnation: start.incarnation,
+            secret: start.secret,
+            plan_hash: start.plan_hash,
+            bounds: Bounds { range: plan.exact, bytes: start.layout_bytes },
+            members: Members::new(Arc::clone(&plan), start.members),
+            round: start.round.min(RoundNo(plan.rounds)),
+            base: start.base,
+            best: start.best.filter(|b| b.is_finite()),
+            phase: Phase::Gathering { since: None },
+            first: true,
+            stopping: false,
+            last: None,
+            notes: Notes::default(),
+            unstored: Vec::new(),
+            now: Millis(0),
+            plan,
+        }
+    }
+
+    /// Takes an event in and returns what is to be done, in order. `now` never goes backwards.
+    ///
+    /// A deadline that has passed counts before the event does.
+    pub fn on(&mut self, event: Event, now: Millis) -> Vec<Effect> {
+        self.now = self.now.max(now);
+        let mut out = Vec::new();
+        if let Phase::Finished = self.phase {
+            if let Event::Staged { slot, .. } = event {
+                out.push(Effect::Discard { slot });
+            }
+            return out;
+        }
+        self.expire(&mut out);
+        match event {
+            Event::Joined { peer } => self.joined(&peer, &mut out),
+            Event::Left { peer } => self.left(&peer),
+            Event::RosterChanged { members } => self.roster_changed(members),
+            Event::Offered { peer, offer } => self.offered(peer, offer, &mut out),
+            Event::Staged { peer, offer, slot } => self.staged(peer, offer, slot, &mut out),
+            Event::Refused { peer, offer, refusal } => self.turned_down(peer, &offer, refusal, &mut out),
+            Event::Failed { peer, stamp, task } => self.failed(&peer, stamp, &task),
+            Event::Reported { peer, report } => self.reported(&peer, &report),
+            Event::Finalised { round, root } => self.finalised(round, root, &mut out),
+            Event::Durable { round } => self.durable(round, &mut out),
+            Event::Tick => {}
+            Event::Stop => self.stop(&mut out),
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    /// When a `Tick` is due; `None` when only events matter. It may lie in the past: then at once.
+    #[must_use]
+    pub fn wake(&self) -> Option<Millis> {
+        match &self.phase {
+            // The closing round of a run that has nothing else left: it opens with the first event.
+            Phase::Gathering { .. } if self.is_closing() => Some(self.now),
+            Phase::Gathering { since } => since.filter(|_| self.has_enough_members()).map(|s| self.grace(s)),
+            Phase::Open(round) if self.has_enough(round) => Some(self.floor(round).min(self.deadline(round))),
+            Phase::Open(round) => Some(self.deadline(round)),
+            Phase::Summing { .. } | Phase::Draining(_) | Phase::Finished => None,
+        }
+    }
+
+    /// Whether [`Effect::Finished`] was returned.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Finished)
+    }
+
+    /// The open round, or the one that opens next; the plan's number of rounds from the closing round on.
+    #[must_use]
+    pub fn round(&self) -> RoundNo {
+        self.round
+    }
+
+    fn joined(&mut self, peer: &Name, out: &mut Vec<Effect>) {
+        let Some(work) = self.members.join(peer) else { return };
+        let Phase::Open(round) = &mut self.phase else { return };
+        let stamp = round.stamp;
+        // A new link may replace one whose end was not seen.
+        round.link_lost(peer);
+        if round.closing {
+            // Even with nothing left to measure it is sent the final model.
+            let again = round.ask_again(peer);
+            let tasks = again.unwrap_or_else(|| {
+                round.ask(peer, &work.closing, None);
+                work.closing.clone()
+            });
+            out.push(Effect::Assign { peer: peer.clone(), stamp, tasks });
+            return;
+        }
+        if enough(&self.plan, round) {
+            return;
+        }
+        let full = self.plan.sample.is_some_and(|k| round.contributors() >= k as usize);
+        let tasks = match round.was_asked(peer) {
+            true => round.ask_again(peer).unwrap_or_default(),
+            false if work.update.is_some() && full => return,
+            false => {
+                round.ask(peer, &work.tasks, work.update.as_ref());
+                work.tasks.clone()
+            }
+        };
+        if !tasks.is_empty() {
+            out.push(Effect::Assign { peer: peer.clone(), stamp, tasks });
+        }
+    }
+
+    fn left(&mut self, peer: &Name) {
+        self.members.leave(peer);
+        if let Phase::Open(round) = &mut self.phase {
+            round.link_lost(peer);
+        }
+    }
+
+    fn roster_changed(&mut self, names: Vec<Name>) {
+        for peer in self.members.replace(names) {
+            if let Phase::Open(round) = &mut self.phase {
+                round.unlisted(&peer);
+            }
+        }
+    }
+
+    fn offered(&mut self, peer: Name, offer: Offer, out: &mut Vec<Effect>) {
+        let (task, stamp) = (offer.task.clone(), offer.stamp);
+        let bounds = self.bounds;
+        let expected = offer.bytes;
+        let granted = match &mut self.phase {
+            _ if !self.members.is_listed(&peer) => Err(Refusal::NotOnRoster),
+            Phase::Open(round) if round.stamp == stamp => match self.members.is_here(&peer) {
+                true => round.offer(&peer, offer, bounds),
+                // Its link went while the offer was on its way here.
+                false => Err(Refusal::Dropped { got: Bytes(0), expected }),
+            },
+            Phase::Open(_) => Err(Refusal::Stale { open: self.round }),
+            _ => Err(self.untimely(stamp)),
+        };
+        match granted {
+            Ok(()) => out.push(Effect::Grant { peer, task, stamp }),
+            Err(refusal) => self.refuse(peer, task, refusal, out),
+        }
+    }
+
+    fn staged(&mut self, peer: Name, offer: Offer, slot: SlotId, out: &mut Vec<Effect>) {
+        let accepted = match &mut self.phase {
+            _ if !self.members.is_listed(&peer) => Err(Refusal::NotOnRoster),
+            Phase::Open(round) if round.stamp == offer.stamp => round.stage(&peer, &offer, self.now),
+            _ => Err(self.untimely(offer.stamp)),
+        };
+        match accepted {
+            Ok(accepted) => {
+                let stamp = offer.stamp;
+                out.push(Effect::Received { peer: peer.clone(), task: offer.task, stamp });
+                out.push(Effect::Absorb { slot, weight: offer.weight });
+                if accepted.redone && self.members.is_here(&peer) && self.has_answered(&peer) {
+                    out.push(Effect::Cancel { peer, stamp });
+                }
+            }
+            Err(refusal) => {
+                out.push(Effect::Discard { slot });
+                self.refuse(peer, offer.task, refusal, out);
+            }
+        }
+    }
+
+    fn turned_down(&mut self, peer: Name, offer: &Offer, refusal: Refusal, out: &mut Vec<Effect>) {
+        match &mut self.phase {
+            _ if !self.members.is_listed(&peer) => return,
+            Phase::Open(round) if round.stamp == offer.stamp => round.dropped(&peer, offer, &refusal),
+            // Cut off because its round had closed: nothing to blame the sender for.
+            _ if refusal.may_retry() => return,
+            _ => {}
+        }
+        self.refuse(peer, offer.task.clone(), refusal, out);
+    }
+
+    fn failed(&mut self, peer: &Name, stamp: Stamp, task: &Name) {
+        if let Some(round) = self.open_for(peer, stamp) {
+            round.fail(peer, task);
+        }
+    }
+
+    fn reported(&mut self, peer: &Name, report: &Report) {
+        if let Some(round) = self.open_for(peer, report.stamp) {
+            round.report(peer, report);
+        }
+    }
+
+    fn finalised(&mut self, number: RoundNo, root: Digest, out: &mut Vec<Effect>) {
+        let closed = match std::mem::replace(&mut self.phase, Phase::Gathering { since: None }) {
+            Phase::Summing { closed, asked: true } if closed.round.stamp.round == number => closed,
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        let notes = std::mem::take(&mut self.notes);
+        self.base = root;
+        self.round = number.next();
+        // The next tasks first: whoever waits for them waits for nothing else.
+        if self.stopping {
+            self.phase = Phase::Draining(Reason::Stopped);
+        } else {
+            self.open_when_ready(out);
+        }
+        let facts = closed.facts(&notes, self.plan_hash, root);
+        let contributors = facts.contributions.iter().map(|c| c.collaborator.clone()).collect();
+        self.unstored.push(Unstored { round: number, contributors });
+        out.push(Effect::RoundClosed(Box::new(closed.summary(&notes, self.now))));
+        out.push(Effect::Store { facts: Box::new(facts) });
+    }
+
+    fn durable(&mut self, number: RoundNo, out: &mut Vec<Effect>) {
+        let Some(at) = self.unstored.iter().position(|u| u.round == number) else { return };
+        let stored = self.unstored.remove(at);
+        let here = stored.contributors.into_iter().filter(|peer| self.members.is_here(peer));
+        out.extend(here.map(|peer| Effect::Counted { peer, round: number }));
+    }
+
+    fn stop(&mut self, out: &mut Vec<Effect>) {
+        match &self.phase {
+            Phase::Open(round) => {
+                let here = round.asked().filter(|peer| self.members.is_here(peer));
+                out.extend(here.map(|peer| Effect::Cancel { peer: peer.clone(), stamp: round.stamp }));
+                self.last = Some(round.stamp);
+                self.phase = Phase::Draining(Reason::Stopped);
+            }
+            Phase::Gathering { .. } => self.phase = Phase::Draining(Reason::Stopped),
+            // The round's updates are all in: its model is worth the wait.
+            Phase::Summing { .. } => self.stopping = true,
+            Phase::Draining(_) | Phase::Finished => {}
+        }
+    }
+
+    /// Closes a round whose deadline has passed.
+    fn expire(&mut self, out: &mut Vec<Effect>) {
+        if let Phase::Open(round) = &self.phase
+            && self.now >= self.deadline(round)
+        {
+            self.close(WhyClosed::Deadline, out);
+        }
+    }
+
+    /// Does what the present state asks for, until it asks for nothing.
+    fn settle(&mut self, out: &mut Vec<Effect>) {
+        loop {
+            match &mut self.phase {
+                Phase::Gathering { .. } => {
+                    self.open_when_ready(out);
+                    if let Phase::Gathering { .. } = self.phase {
+                        return;
+                    }
+                }
+                Phase::Open(_) => match self.why_close() {
+                    Some(why) => self.close(why, out),
+                    None => return,
+                },
+                Phase::Summing { closed, asked } => {
+                    if !*asked && self.unstored.len() < limits::STORES_UNDER_WAY {
+                        *asked = true;
+                        out.push(Effect::Finalise { round: closed.round.stamp.round });
+                    }
+                    return;
+                }
+                Phase::Draining(reason) => {
+                    if self.unstored.is_empty() {
+                        out.push(Effect::Finished(*reason));
+                        self.phase = Phase::Finished;
+                    }
+                    return;
+                }
+                Phase::Finished => return,
+            }
+        }
+    }
+
+    fn open_when_ready(&mut self, out: &mut Vec<Effect>) {
+        let enough = self.has_enough_members();
+        let Phase::Gathering { since } = &mut self.phase else { return };
+        if enough {
+            since.get_or_insert(self.now);
+        }
+        let since = since.unwrap_or(self.now);
+        let waited = !self.first || self.members.all_here() || self.now >= self.grace(since);
+        if self.is_closing() || (enough && waited) {
+            self.open(out);
+        }
+    }
+
+    fn open(&mut self, out: &mut Vec<Effect>) {
+        let closing = self.is_closing();
+        let stamp = Stamp { incarnation: self.incarnation, round: self.round, base: self.base };
+        let mut round = Box::new(OpenRound::new(stamp, closing, self.now));
+        let drawn = self.plan.sample.filter(|_| !closing).map(|k| self.draw(k as usize));
+        let is_drawn = |peer: &Name| drawn.as_ref().is_none_or(|drawn| drawn.contains(peer));
+        for (peer, work) in self.members.here() {
+            let (tasks, update) = match work {
+                Work { closing: tasks, .. } if closing => (tasks, None),
+                Work { tasks, .. } if tasks.is_empty() => continue,
+                // Whoever only measures is no part of the draw.
+                Work { tasks, update, .. } if update.is_none() || is_drawn(peer) => (tasks, update.as_ref()),
+                _ => continue,
+            };
+            round.ask(peer, tasks, update);
+            out.push(Effect::Assign { peer: peer.clone(), stamp, tasks: tasks.clone() });
+        }
+        self.phase = Phase::Open(round);
+        // Members of a run that begins with its closing round are still on their way: `why_close` waits for them.
+        self.first &= closing;
+    }
+
+    fn draw(&self, k: usize) -> BTreeSet<Name> {
+        let candidates = self.members.here().filter(|(_, work)| work.update.is_some()).map(|(peer, _)| peer);
+        sample::draw(&self.secret, &self.plan_hash, self.round, candidates, k)
+    }
+
+    /// Why the open round is over before its deadline, if it is.
+    fn why_close(&self) -> Option<WhyClosed> {
+        let Phase::Open(round) = &self.phase else { return None };
+        if round.closing {
+            let all_came = !self.first || self.members.listed().all(|peer| round.was_asked(peer));
+            return (round.awaits_nobody() && all_came).then_some(WhyClosed::Everybody);
+        }
+        if round.awaits_nobody() && round.updates() >= self.count_min() {
+            return Some(WhyClosed::Everybody);
+        }
+        (self.has_enough(round) && self.now >= self.floor(round)).then_some(WhyClosed::Enough)
+    }
+
+    fn close(&mut self, why: WhyClosed, out: &mut Vec<Effect>) {
+        let round = match std::mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::Open(round) => *round,
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        let stamp = round.stamp;
+        self.last = Some(stamp);
+        let unanswered = round.asked().filter(|p| !round.has_answered(p) && self.members.is_here(p));
+        out.extend(unanswered.map(|peer| Effect::Cancel { peer: peer.clone(), stamp }));
+
+        let metrics = round.metrics();
+        if let Some(value) = improvement(&self.plan.best, self.best, &metrics) {
+            self.best = Some(value);
+            out.push(Effect::Best { round: stamp.round, root: stamp.base, value });
+        }
+        let (have, need) = (round.updates(), self.count_min());
+        let (closing, closed) = (round.closing, Closed { round, why, at: self.now, metrics });
+        if !closing && have >= need {
+            self.phase = Phase::Summing { closed: Box::new(closed), asked: false };
+            return;
+        }
+        let notes = std::mem::take(&mut self.notes);
+        out.push(Effect::RoundClosed(Box::new(closed.summary(&notes, self.now))));
+        self.phase = Phase::Draining(match closing {
+            true => Reason::Completed,
+            false => Reason::QuorumMissed { round: stamp.round, have, need },
+        });
+    }
+
+    fn refuse(&mut self, peer: Name, task: Name, refusal: Refusal, out: &mut Vec<Effect>) {
+        self.notes.add(&peer, &task, &refusal);
+        out.push(Effect::Refuse { peer, task, refusal });
+    }
+
+    /// Why work with this stamp, which is not the open round's, does not count.
+    fn untimely(&self, stamp: Stamp) -> Refusal {
+        match self.last {
+            Some(last) if last == stamp => Refusal::Late,
+            _ => Refusal::Stale { open: self.round },
+        }
+    }
+
+    /// The open round, when this collaborator's work is for it.
+    fn open_for(&mut self, peer: &Name, stamp: Stamp) -> Option<&mut OpenRound> {
+        match &mut self.phase {
+            Phase::Open(round) if round.stamp == stamp && self.members.is_listed(peer) => Some(round),
+            _ => None,
+        }
+    }
+
+    fn has_answered(&self, peer: &Name) -> bool {
+        matches!(&self.phase, Phase::Open(round) if round.has_answered(peer))
+    }
+
+    fn is_closing(&self) -> bool {
+        self.round.0 >= self.plan.rounds
+    }
+
+    /// A mean needs an update, whatever the plan says.
+    fn count_min(&self) -> u32 {
+        self.plan.quorum.count_min.max(1)
+    }
+
+    fn has_enough_members(&self) -> bool {
+        self.members.contributors_here() >= self.count_min() as usize
+    }
+
+    fn has_enough(&self, round: &OpenRound) -> bool {
+        enough(&self.plan, round)
+    }
+
+    /// When the first round opens although members are missing.
+    fn grace(&self, since: Millis) -> Millis {
+        after(since, limits::OPENING_GRACE.max(self.plan.quorum.time_min))
+    }
+
+    /// Before this the round only closes when everybody has answered.
+    fn floor(&self, round: &OpenRound) -> Millis {
+        after(round.opened, self.plan.quorum.time_min)
+    }
+
+    fn deadline(&self, round: &OpenRound) -> Millis {
+        let longest = self.plan.quorum.time_max;
+        after(round.opened, if round.closing { longest.min(limits::CLOSING_TIME) } else { longest })
+    }
+}
+
+/// Whether `count.max` updates are in.
+fn enough(plan: &Plan, round: &OpenRound) -> bool {
+    let most = plan.quorum.count_max.map(|most| most.max(plan.quorum.count_min).max(1));
+    !round.closing && most.is_some_and(|most| round.updates() >= most)
+}
+
+fn after(start: Millis, span: Millis) -> Millis {
+    Millis(start.0.saturating_add(span.0))
+}

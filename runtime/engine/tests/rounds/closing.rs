@@ -1,0 +1,261 @@
+//! When a round closes, and what it says of itself.
+
+use fl_engine::plan::Metric;
+use fl_engine::round::{Event, Refusal, Report, Start};
+use fl_engine::{Millis, RoundNo};
+
+use crate::rig::{ABC, NOTHING, Rig, name, names, only_train, opened, plan, quorum, root, start};
+
+#[test]
+fn a_whole_run() {
+    let mut rig = opened(|p| p.rounds = 1);
+    rig.now = 100;
+    for peer in ABC {
+        rig.report(peer, "check", 10, 0.25);
+        rig.report(peer, "train", 10, 0.25);
+        rig.report(peer, "tuned", 10, 0.75);
+    }
+    assert_eq!(rig.update("b", 20), ["grant b train", "received b", "absorb 1 x 20"]);
+    assert_eq!(rig.update("a", 10), ["grant a train", "received a", "absorb 2 x 10"]);
+    rig.now = 200;
+    let last = ["grant c train", "received c", "absorb 3 x 30", "best 0: 0.25", "finalise 0"];
+    assert_eq!(rig.update("c", 30), last);
+    rig.now = 250;
+    let next =
+        ["assign a 1: check", "assign b 1: check", "assign c 1: check", "closed 0: Everybody", "store 0"];
+    assert_eq!(rig.finalised(0), next);
+
+    let facts = &rig.facts[0];
+    assert_eq!((facts.round, facts.incarnation, facts.plan), (RoundNo(0), 9, root("plan")));
+    assert_eq!((facts.base, facts.root), (root("model 0"), root("model 1")));
+    let contributors: Vec<_> =
+        facts.contributions.iter().map(|c| (c.collaborator.as_str(), c.weight.value())).collect();
+    assert_eq!(contributors, [("a", 10), ("b", 20), ("c", 30)]);
+    assert_eq!(facts.contributions[1].root, root("b 0"));
+    assert_eq!(
+        facts.metrics.iter().map(|m| (m.task.as_str(), m.value)).collect::<Vec<_>>(),
+        [("check", 0.25), ("train", 0.25), ("tuned", 0.75)]
+    );
+    let summary = &rig.closed[0];
+    assert_eq!((summary.opened, summary.first_staged), (Millis(0), Some(Millis(100))));
+    assert_eq!((summary.closed, summary.finalised), (Millis(200), Millis(250)));
+    assert_eq!((summary.missing.len(), summary.refused.len()), (0, 0));
+
+    assert_eq!(rig.stamp.round, RoundNo(1), "the plan's number of rounds");
+    assert_eq!(rig.stamp.base, root("model 1"));
+    assert_eq!(rig.durable(0), ["counted a 0", "counted b 0", "counted c 0"]);
+    rig.report("a", "check", 10, 0.5);
+    rig.report("b", "check", 10, 0.5);
+    let end = ["best 1: 0.5", "closing 1: Everybody", "finished Completed"];
+    assert_eq!(rig.report("c", "check", 10, 0.5), end);
+    assert!(rig.engine.is_finished());
+    assert!(rig.closed[1].closing && rig.closed[1].contributors.is_empty());
+    assert_eq!(rig.facts.len(), 1, "the closing round has no facts");
+}
+
+#[test]
+fn a_round_waits_for_the_last_report_of_a_collaborator_whose_update_is_in() {
+    let mut rig = Rig::new(&["a"], |_| {});
+    rig.join("a");
+    rig.update("a", 1);
+    rig.report("a", "train", 10, 0.5);
+    assert_eq!(rig.report("a", "check", 10, 0.5), NOTHING);
+    assert_eq!(rig.report("a", "tuned", 10, 0.5), ["best 0: 0.5", "finalise 0"]);
+}
+
+#[test]
+fn a_failed_task_is_an_answer() {
+    let mut rig = opened(|_| {});
+    rig.answer("a", 1);
+    for task in ["check", "train", "tuned"] {
+        assert_eq!(rig.fail("b", task), NOTHING);
+    }
+    rig.report("c", "check", 1, 0.5);
+    rig.report("c", "train", 1, 0.5);
+    rig.update("c", 5);
+    assert_eq!(rig.fail("c", "tuned"), ["best 0: 0.5", "finalise 0"]);
+    rig.finalised(0);
+    assert_eq!(rig.facts[0].contributions.len(), 2);
+    assert_eq!(rig.closed[0].missing, [], "b has answered");
+}
+
+#[test]
+fn a_refused_update_is_an_answer_and_is_named_in_the_facts() {
+    let mut rig = opened(|p| {
+        only_train(p);
+        p.rounds = 1;
+    });
+    for peer in ABC {
+        rig.report(peer, "train", 10, 0.5);
+    }
+    let bad = rig.offer_of("b", 1);
+    rig.offer("b", &bad);
+    rig.update("a", 1);
+    rig.update("c", 1);
+    let said = rig.refuse("b", &bad, Refusal::Root);
+    assert_eq!(said, ["refuse b: the payload's root is not the one that was offered", "finalise 0"]);
+    rig.finalised(0);
+    let refused = &rig.facts[0].refused;
+    assert_eq!(
+        (refused.len(), refused[0].collaborator.as_str(), refused[0].task.as_str()),
+        (1, "b", "train")
+    );
+    assert!(refused[0].reason.contains("root"));
+    assert_eq!(rig.closed[0].refused, [(name("b"), Refusal::Root)]);
+}
+
+#[test]
+fn too_few_updates_wait_for_returns_and_joiners_although_everybody_has_answered() {
+    let mut rig = Rig::new(&ABC, |p| {
+        only_train(p);
+        p.quorum.count_min = 2;
+    });
+    rig.join_all(&["a", "b"]);
+    rig.at(5_000);
+    rig.fail("a", "train");
+    rig.report("b", "train", 1, 0.5);
+    assert_eq!(rig.update("b", 1).len(), 3);
+    assert_eq!(rig.join("c"), ["assign c 0: train"]);
+    rig.report("c", "train", 1, 0.5);
+    assert_eq!(rig.update("c", 1)[3..], ["finalise 0"]);
+}
+
+#[test]
+fn count_max_closes_the_round_and_cancels_the_others() {
+    let mut rig = opened(|p| p.quorum = quorum(1, Some(2), 0, 60_000));
+    rig.answer("a", 1);
+    let said = rig.update("b", 1);
+    assert_eq!(said[3..], ["cancel b 0", "cancel c 0", "best 0: 0.5", "finalise 0"], "b owes reports");
+    rig.finalised(0);
+    assert_eq!(format!("{:?}", rig.closed[0].why), "Enough");
+    assert_eq!(rig.closed[0].missing, names(&["c"]));
+}
+
+#[test]
+fn enough_updates_wait_for_time_min() {
+    let mut rig = opened(|p| p.quorum = quorum(1, Some(1), 10_000, 60_000));
+    rig.answer("a", 1);
+    assert_eq!(rig.engine.wake(), Some(Millis(10_000)));
+    assert_eq!(rig.update("b", 2).len(), 3, "one more than enough still counts");
+    assert_eq!(rig.at(9_999), NOTHING);
+    assert_eq!(rig.at(10_000), ["cancel b 0", "cancel c 0", "best 0: 0.5", "finalise 0"]);
+    rig.finalised(0);
+    assert_eq!(rig.facts[0].contributions.len(), 2);
+}
+
+#[test]
+fn everybodys_answer_does_not_wait_for_time_min() {
+    let mut rig = opened(|p| p.quorum = quorum(1, None, 10_000, 60_000));
+    rig.answer("a", 1);
+    rig.answer("b", 1);
+    assert_eq!(rig.answer("c", 1).last().unwrap(), "finalise 0");
+}
+
+#[test]
+fn the_deadline_closes_a_round_with_a_quorum_and_cancels_the_rest() {
+    let mut rig = opened(|p| p.quorum.count_min = 2);
+    rig.answer("a", 1);
+    rig.answer("b", 1);
+    assert_eq!(rig.at(59_999), NOTHING);
+    assert_eq!(rig.at(60_000), ["cancel c 0", "best 0: 0.5", "finalise 0"]);
+    let offer = rig.offer_of("c", 1);
+    assert_eq!(rig.offer("c", &offer), ["refuse c: late: the round has closed"]);
+    rig.finalised(0);
+    assert_eq!(format!("{:?}", rig.closed[0].why), "Deadline");
+    assert_eq!(rig.closed[0].missing, names(&["c"]));
+    assert_eq!(rig.facts[0].refused.len(), 1, "named in its round's facts");
+}
+
+#[test]
+fn a_deadline_that_nobody_ticked_counts_before_the_update_that_came_after_it() {
+    let mut rig = opened(|_| {});
+    rig.answer("a", 1);
+    let offer = rig.offer_of("b", 1);
+    rig.offer("b", &offer);
+    rig.now = 60_000;
+    let said = rig.stage("b", &offer);
+    let late = [
+        "cancel b 0",
+        "cancel c 0",
+        "best 0: 0.5",
+        "discard 2",
+        "refuse b: late: the round has closed",
+        "finalise 0",
+    ];
+    assert_eq!(said, late);
+}
+
+#[test]
+fn a_deadline_with_too_few_updates_ends_training() {
+    let mut rig = opened(|p| p.quorum.count_min = 3);
+    rig.answer("a", 1);
+    let said = rig.at(60_000);
+    let end = "finished QuorumMissed { round: RoundNo(0), have: 1, need: 3 }";
+    assert_eq!(said, ["cancel b 0", "cancel c 0", "best 0: 0.5", "closed 0: Deadline", end]);
+    assert_eq!(rig.facts.len(), 0);
+    assert_eq!(rig.closed[0].missing, names(&["b", "c"]));
+}
+
+#[test]
+fn a_missed_quorum_waits_for_what_was_stored_before() {
+    let mut rig = opened(only_train);
+    for peer in ABC {
+        rig.report(peer, "train", 1, 0.5);
+        rig.update(peer, 1);
+    }
+    rig.finalised(0);
+    assert_eq!(rig.at(60_000), ["cancel a 1", "cancel b 1", "cancel c 1", "closed 1: Deadline"]);
+    let said = rig.durable(0);
+    assert_eq!(said[..3], ["counted a 0", "counted b 0", "counted c 0"]);
+    assert!(said[3].starts_with("finished QuorumMissed"));
+}
+
+#[test]
+fn a_report_counts_once_and_only_for_its_work() {
+    let mut rig = opened(|p| p.rounds = 1);
+    let report = |rig: &Rig, task: &str, value: f64| Report {
+        stamp: rig.stamp,
+        task: name(task),
+        samples: 10,
+        metrics: vec![(Metric::Accuracy, value)],
+    };
+    let mut stale = report(&rig, "check", 0.9);
+    stale.stamp.base = root("other");
+    rig.on(Event::Reported { peer: name("a"), report: stale });
+    let unasked = report(&rig, "other", 0.9);
+    rig.on(Event::Reported { peer: name("a"), report: unasked });
+    let stranger = report(&rig, "check", 0.9);
+    rig.on(Event::Reported { peer: name("mallory"), report: stranger });
+    rig.report("a", "check", 10, 0.5);
+    rig.report("a", "check", 10, 0.9);
+    rig.answer("a", 1);
+    rig.leave("b");
+    rig.leave("c");
+    rig.finalised(0);
+    let check = &rig.facts[0].metrics[0];
+    assert_eq!((check.task.as_str(), check.value, check.collaborators), ("check", 0.5, 1));
+    assert_eq!(rig.facts[0].metrics.len(), 3);
+}
+
+#[test]
+fn best_is_announced_when_a_base_improves_on_it() {
+    let mut rig = Rig::with(
+        {
+            let mut plan = plan();
+            plan.rounds = 4;
+            plan
+        },
+        Start { best: Some(0.5), ..start(&["a"]) },
+    );
+    rig.join("a");
+    let mut best = Vec::new();
+    for (round, value) in [(0, 0.4), (1, 0.6), (2, 0.6), (3, 0.7)] {
+        rig.report("a", "check", 10, value);
+        let said = rig.answer("a", 1);
+        best.extend(said.into_iter().filter(|s| s.starts_with("best")));
+        rig.finalised(round);
+        rig.durable(round);
+    }
+    assert_eq!(best, ["best 1: 0.6", "best 3: 0.7"]);
+    assert_eq!(rig.report("a", "check", 10, 0.8)[0], "best 4: 0.8", "the final model may be the best");
+}
