@@ -224,7 +224,7 @@ impl Message {
     }
 }
 
-/// Text cut to what [`Message::check`] lets through.
+/// Text cut to 512 bytes, the longest that a message may carry.
 #[must_use]
 pub fn cut_text(text: &str) -> String {
     let mut end = text.len().min(TEXT_BYTES);
