@@ -12,8 +12,8 @@ use std::sync::Arc;
 use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 
-use super::nearest;
 use crate::limits;
+use crate::name::nearest;
 use crate::tensor::{Combine, Dtype, Layout, ModelState, TensorSpec};
 
 /// Texts that travel in a file beside its tensors.

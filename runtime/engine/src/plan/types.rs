@@ -347,6 +347,19 @@ pub enum Metric {
     Rmse,
 }
 
+impl Metric {
+    /// As a plan spells it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Loss => "loss",
+            Self::Auc => "auc",
+            Self::Rmse => "rmse",
+        }
+    }
+}
+
 /// An aggregation rule.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

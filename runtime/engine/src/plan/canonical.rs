@@ -1,0 +1,83 @@
+//! The canonical bytes of a resolved plan, and their hash.
+//!
+//! The bytes are what the plan hash covers and what an image carries, so they are the same on every machine and in
+//! every later release for a plan that uses nothing new.
+//!
+//! ```text
+//! record  = field*                       fields in rising order of tag; absent ones are left out
+//! field   = tag:u8 length:u32 value      length of the value in bytes; integers little-endian
+//! value   = integer, fixed width | flag:u8 | IEEE 754 bits of a float, fixed width | UTF-8 | 32 bytes
+//!         | list | choice | record
+//! list    = (length:u32 value)*
+//! choice  = number:u8 record             the number of the variant, then its fields
+//! ```
+//!
+//! How to change the schema: tags and numbers are never used twice and types never change. A new field is added as
+//! *later*, with the value that older plans mean (`30 name = DEFAULT`): it is written only where it has another value, so
+//! a plan that leaves it alone keeps its bytes and its hash. An `Option` is such a field by itself: `None` is left
+//! out.
+//!
+//! Each type's schema is stated once, in [`schema`], and gives the writer and the reader. The reader accepts the bytes
+//! that the writer makes and no others.
+
+mod schema;
+mod value;
+
+pub(super) use value::{Canonical, Cut};
+
+use super::Plan;
+use super::check;
+use crate::{Digest, limits};
+
+/// Why bytes are not a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CanonicalError {
+    /// Longer than four times [`limits::PLAN_FILE_BYTES`].
+    #[error("{0} bytes; a plan's canonical form has at most {max}", max = MOST_BYTES)]
+    TooLong(usize),
+    /// Not the encoding: cut short, out of order, a tag or number that this program does not know.
+    #[error("not the canonical form of a plan that this program knows")]
+    Form,
+    /// Well formed, and refused as a `plan.yaml` would be.
+    #[error("the plan is refused: {0}")]
+    Refused(String),
+}
+
+impl Plan {
+    /// The resolved plan in its one canonical form; see this module's source for the grammar.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Reads what [`Self::canonical`] wrote, with all the checks of [`Self::parse`].
+    ///
+    /// # Errors
+    /// [`CanonicalError`].
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, CanonicalError> {
+        if bytes.len() > MOST_BYTES {
+            return Err(CanonicalError::TooLong(bytes.len()));
+        }
+        let plan = Self::read(bytes).map_err(|Cut| CanonicalError::Form)?;
+        check::check(&plan).map_err(|fault| CanonicalError::Refused(fault.message))?;
+        // Two encodings of one plan would have two hashes.
+        if plan.canonical() == bytes { Ok(plan) } else { Err(CanonicalError::Form) }
+    }
+
+    /// The plan hash: SHA-256 over a domain tag and the canonical bytes.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::of(&[DOMAIN, &self.canonical()].concat())
+    }
+}
+
+/// Keeps the hash of a plan apart from every other SHA-256 in the project.
+const DOMAIN: &[u8] = b"fl-plan-1\0";
+/// A number takes more bytes here than its shortest spelling in YAML.
+const MOST_BYTES: usize = 4 * limits::PLAN_FILE_BYTES;
+
+#[cfg(test)]
+mod tests;

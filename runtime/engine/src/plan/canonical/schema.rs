@@ -1,0 +1,104 @@
+//! Tags and numbers of everything in a plan. Appended to, never edited: see the parent module.
+
+use super::value::{Canonical, Cut, Fields, choice, framed, record};
+use crate::plan::{
+    BestModel, Column, DataSpec, Direction, ExactRange, Layer, Loader, Loss, Metric, MetricsTo, ModelSpec,
+    ModelUnderTest, Optimiser, OptimiserState, Plan, Quorum, Rule, Split, Standardise, TaskGroup, TaskKind,
+    TaskSpec, Threads, TrainLength, TrainSpec,
+};
+
+record!(Plan {
+    1 federation,
+    2 ca,
+    3 rounds,
+    4 seed,
+    5 model,
+    6 data,
+    7 tasks,
+    8 groups,
+    9 quorum,
+    10 sample,
+    11 optimiser_state,
+    12 hold_out,
+    13 exact,
+    14 best,
+    15 memory_budget,
+    16 spill_budget,
+    17 threads,
+    18 metrics,
+});
+
+record!(ModelSpec { 1 input, 2 layers });
+
+choice!(Layer {
+    0 Linear { 1 name, 2 out, 3 bias },
+    1 Conv2d { 1 name, 2 out, 3 kernel, 4 stride, 5 padding, 6 bias },
+    2 ConvTranspose2d { 1 name, 2 out, 3 kernel, 4 stride, 5 padding, 6 bias },
+    3 BatchNorm { 1 name },
+    4 MaxPool { 1 kernel },
+    5 AvgPool { 1 kernel },
+    6 Dropout { 1 p },
+    7 Relu,
+    8 Gelu,
+    9 Sigmoid,
+    10 Tanh,
+    11 Flatten,
+});
+
+record!(DataSpec { 1 loader, 2 standardise, 3 split, 4 classes });
+
+choice!(Loader {
+    0 Csv { 1 file, 2 header, 3 label },
+    1 Npy { 1 features, 2 labels },
+    2 Idx { 1 features, 2 labels },
+    3 Custom { 1 name },
+});
+
+choice!(Column { 0 Name(name), 1 Index(index) });
+
+record!(Standardise { 1 mean, 2 std });
+
+record!(Split { 1 train, 2 validation, 3 test });
+
+record!(TaskSpec { 1 name, 2 kind, 3 metrics });
+
+choice!(TaskKind {
+    0 Train(spec),
+    1 Validate(model),
+    2 Synthetic { 1 weight },
+    3 Custom { 1 name, 2 rule },
+});
+
+choice!(ModelUnderTest { 0 Aggregated, 1 LocallyTuned });
+
+record!(TrainSpec { 1 length, 2 batch, 3 optimiser, 4 loss, 5 fedprox_mu, 6 rule });
+
+choice!(TrainLength { 0 Epochs(epochs), 1 Steps(steps) });
+
+choice!(Optimiser {
+    0 Sgd { 1 learning_rate, 2 momentum, 3 weight_decay },
+    1 Adam { 1 learning_rate },
+    2 AdamW { 1 learning_rate, 2 weight_decay },
+});
+
+choice!(Loss { 0 CrossEntropy, 1 BinaryCrossEntropy, 2 Mse });
+
+choice!(Metric { 0 Accuracy, 1 Loss, 2 Auc, 3 Rmse });
+
+choice!(Rule { 0 WeightedMean });
+
+record!(TaskGroup { 1 name, 2 collaborators, 3 tasks });
+
+record!(Quorum { 1 count_min, 2 count_max, 3 time_min, 4 time_max });
+
+choice!(OptimiserState { 0 Reset, 1 ContinueLocal, 2 ContinueGlobal });
+
+record!(ExactRange { 1 value_bits, 2 weight_bits });
+
+record!(BestModel { 1 task, 2 metric, 3 direction });
+
+choice!(Direction { 0 Max, 1 Min });
+
+record!(Threads { 1 link, 2 cpu });
+
+choice!(MetricsTo { 0 Host, 1 Members, 2 None });

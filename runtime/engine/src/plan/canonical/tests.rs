@@ -1,0 +1,261 @@
+use super::value::{Fields, framed, record};
+use super::*;
+use crate::plan::{
+    Column, Direction, Layer, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser, OptimiserState,
+    Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength, TrainSpec,
+};
+use crate::{Bytes, Millis, Name};
+
+const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
+const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+#[test]
+fn templates_have_the_hashes_of_the_first_release() {
+    let hash = |text| Plan::parse(text).unwrap().hash().to_string();
+    assert_eq!(hash(BREAST_CANCER), "704a262f76d0d2f43ea5903a9f38574f0fe7addc07bccf22815b9b13a1439e63");
+    assert_eq!(hash(DIGITS), "9ccfcb5e2f36f2119c920273f8c181b08dbb181d793a22fe57979fac16637bdf");
+}
+
+#[test]
+fn canonical_bytes_begin_as_documented() {
+    let plan = Plan::parse(DIGITS).unwrap();
+    // federation, no ca, rounds, seed, then model: input [1, 8, 8].
+    let start = b"\x01\x06\0\0\0digits\x03\x04\0\0\0\x0a\0\0\0\x04\x08\0\0\0\x07\0\0\0\0\0\0\0\x05";
+    let bytes = plan.canonical();
+    assert_eq!(&bytes[..start.len()], start);
+    let input = b"\x01\x18\0\0\0\x04\0\0\0\x01\0\0\0\x04\0\0\0\x08\0\0\0\x04\0\0\0\x08\0\0\0\x02";
+    assert_eq!(&bytes[start.len() + 4..][..input.len()], input);
+}
+
+/// A plan with at least one of everything that has fields.
+fn full() -> Plan {
+    let mut plan = Plan::parse(BREAST_CANCER).unwrap();
+    plan.ca = Some(Digest::of(b"ca"));
+    plan.sample = Some(2);
+    plan.hold_out = vec!["fc2.*".to_owned()];
+    plan.groups.push(TaskGroup {
+        name: name("some"),
+        collaborators: Some(vec![name("one"), name("two")]),
+        tasks: vec![name("aggregated_model_validation")],
+    });
+    plan
+}
+
+fn train(plan: &mut Plan) -> &mut TrainSpec {
+    let train = plan.tasks.iter_mut().find_map(|task| match &mut task.kind {
+        TaskKind::Train(spec) => Some(spec),
+        _ => None,
+    });
+    train.unwrap()
+}
+
+fn loader(plan: &mut Plan) -> (&mut String, &mut bool, &mut Column) {
+    match &mut plan.data.loader {
+        Loader::Csv { file, header, label } => (file, header, label),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_field_changes_the_hash() {
+    type Change = fn(&mut Plan);
+    let layers = |plan: &mut Plan, layer: Layer| plan.model.layers[0] = layer;
+    let changes: &[Change] = &[
+        |p| p.federation = name("other"),
+        |p| p.ca = None,
+        |p| p.ca = Some(Digest::of(b"other")),
+        |p| p.rounds += 1,
+        |p| p.seed += 1,
+        |p| p.model.input = vec![31],
+        |p| p.model.input = vec![30, 1, 1],
+        |p| p.model.layers.truncate(2),
+        |p| p.model.layers.swap(0, 2),
+        |p| p.data.loader = Loader::Npy { features: "a".to_owned(), labels: "b".to_owned() },
+        |p| p.data.loader = Loader::Npy { features: "b".to_owned(), labels: "a".to_owned() },
+        |p| p.data.loader = Loader::Idx { features: "a".to_owned(), labels: "b".to_owned() },
+        |p| p.data.loader = Loader::Custom { name: "a".to_owned() },
+        |p| p.data.loader = Loader::Custom { name: "b".to_owned() },
+        |p| loader(p).0.push('x'),
+        |p| *loader(p).1 = false,
+        |p| *loader(p).2 = Column::Name("other".to_owned()),
+        |p| *loader(p).2 = Column::Index(0),
+        |p| *loader(p).2 = Column::Index(-1),
+        |p| p.data.standardise = None,
+        |p| p.data.standardise = Some(Standardise { mean: vec![0.0], std: vec![1.0] }),
+        |p| p.data.standardise = Some(Standardise { mean: vec![0.0], std: vec![2.0] }),
+        |p| p.data.split.train = 0.7,
+        |p| p.data.split.validation = 0.3,
+        |p| p.data.split.test = 0.1,
+        |p| p.data.classes = None,
+        |p| p.data.classes = Some(3),
+        |p| p.tasks.swap(0, 1),
+        |p| p.tasks[0].name = name("other"),
+        |p| p.tasks[0].kind = TaskKind::Validate(ModelUnderTest::LocallyTuned),
+        |p| p.tasks[0].kind = TaskKind::Synthetic { weight: 1 },
+        |p| p.tasks[0].kind = TaskKind::Synthetic { weight: 2 },
+        |p| p.tasks[0].kind = TaskKind::Custom { name: "a".to_owned(), rule: None },
+        |p| p.tasks[0].kind = TaskKind::Custom { name: "b".to_owned(), rule: None },
+        |p| p.tasks[0].kind = TaskKind::Custom { name: "a".to_owned(), rule: Some(train(p).rule) },
+        |p| p.tasks[0].metrics = vec![Metric::Loss],
+        |p| p.tasks[0].metrics = vec![Metric::Loss, Metric::Accuracy],
+        |p| p.tasks[0].metrics = vec![Metric::Auc],
+        |p| p.tasks[0].metrics = vec![Metric::Rmse],
+        |p| p.tasks.push(TaskSpec { name: name("x"), kind: p.tasks[0].kind.clone(), metrics: vec![] }),
+        |p| train(p).length = TrainLength::Epochs(2),
+        |p| train(p).length = TrainLength::Steps(2),
+        |p| train(p).batch += 1,
+        |p| train(p).optimiser = Optimiser::Sgd { learning_rate: 0.2, momentum: 0.9, weight_decay: 0.0 },
+        |p| train(p).optimiser = Optimiser::Sgd { learning_rate: 0.1, momentum: 0.8, weight_decay: 0.0 },
+        |p| train(p).optimiser = Optimiser::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.1 },
+        |p| train(p).optimiser = Optimiser::Adam { learning_rate: 0.1 },
+        |p| train(p).optimiser = Optimiser::Adam { learning_rate: 0.2 },
+        |p| train(p).optimiser = Optimiser::AdamW { learning_rate: 0.1, weight_decay: 0.0 },
+        |p| train(p).optimiser = Optimiser::AdamW { learning_rate: 0.2, weight_decay: 0.0 },
+        |p| train(p).optimiser = Optimiser::AdamW { learning_rate: 0.1, weight_decay: 0.1 },
+        |p| train(p).loss = Loss::BinaryCrossEntropy,
+        |p| train(p).loss = Loss::Mse,
+        |p| train(p).fedprox_mu = 0.1,
+        |p| p.groups.swap(0, 1),
+        |p| p.groups[1].name = name("other"),
+        |p| p.groups[1].collaborators = None,
+        |p| p.groups[1].collaborators = Some(vec![]),
+        |p| p.groups[1].collaborators = Some(vec![name("two"), name("one")]),
+        |p| p.groups[1].tasks = vec![name("train")],
+        |p| p.quorum.count_min += 1,
+        |p| p.quorum.count_max = None,
+        |p| p.quorum.count_max = Some(4),
+        |p| p.quorum.time_min = Millis(1),
+        |p| p.quorum.time_max = Millis(1),
+        |p| p.sample = None,
+        |p| p.sample = Some(3),
+        |p| p.optimiser_state = OptimiserState::ContinueLocal,
+        |p| p.optimiser_state = OptimiserState::ContinueGlobal,
+        |p| p.hold_out.clear(),
+        |p| p.hold_out.push("fc1.bias".to_owned()),
+        |p| p.exact.value_bits -= 1,
+        |p| p.exact.weight_bits -= 1,
+        |p| p.best.task = name("train"),
+        |p| p.best.metric = Metric::Loss,
+        |p| p.best.direction = Direction::Min,
+        |p| p.memory_budget = Bytes(1),
+        |p| p.spill_budget = Bytes(1),
+        |p| p.threads.link += 1,
+        |p| p.threads.cpu += 1,
+        |p| p.metrics = MetricsTo::Host,
+        |p| p.metrics = MetricsTo::None,
+    ];
+    let mut hashes = vec![full().hash()];
+    for change in changes {
+        let mut plan = full();
+        change(&mut plan);
+        hashes.push(plan.hash());
+    }
+    let field = |name: &str| name.to_owned();
+    let convolution = |n: usize, transposed: bool| {
+        let name = field(if n == 1 { "b" } else { "a" });
+        let number = |at: usize| if n == at { 2 } else { 1 };
+        let (out, kernel, stride, padding, bias) = (number(2), number(3), number(4), number(5), n != 6);
+        match transposed {
+            false => Layer::Conv2d { name, out, kernel, stride, padding, bias },
+            true => Layer::ConvTranspose2d { name, out, kernel, stride, padding, bias },
+        }
+    };
+    let mut every = vec![
+        Layer::Linear { name: field("a"), out: 16, bias: true },
+        Layer::Linear { name: field("fc1"), out: 17, bias: true },
+        Layer::Linear { name: field("fc1"), out: 16, bias: false },
+        Layer::BatchNorm { name: field("a") },
+        Layer::BatchNorm { name: field("b") },
+        Layer::MaxPool { kernel: 1 },
+        Layer::MaxPool { kernel: 2 },
+        Layer::AvgPool { kernel: 1 },
+        Layer::AvgPool { kernel: 2 },
+        Layer::Dropout { p: 0.1 },
+        Layer::Dropout { p: 0.2 },
+        Layer::Relu,
+        Layer::Gelu,
+        Layer::Sigmoid,
+        Layer::Tanh,
+        Layer::Flatten,
+    ];
+    every.extend((0..=6).flat_map(|n| [convolution(n, false), convolution(n, true)]));
+    for layer in every {
+        let mut plan = full();
+        layers(&mut plan, layer);
+        hashes.push(plan.hash());
+    }
+    let all = hashes.len();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), all, "two plans share a hash");
+}
+
+#[test]
+fn bytes_are_read_back_and_checked() {
+    for plan in [full(), Plan::parse(DIGITS).unwrap()] {
+        assert_eq!(Plan::from_canonical(&plan.canonical()), Ok(plan));
+    }
+    let mut plan = full();
+    plan.best.task = name("nobody");
+    let refusal = Plan::from_canonical(&plan.canonical()).unwrap_err().to_string();
+    assert!(refusal.starts_with("the plan is refused: no task is named \"nobody\""), "{refusal}");
+    assert_eq!(Plan::from_canonical(&vec![0; MOST_BYTES + 1]), Err(CanonicalError::TooLong(MOST_BYTES + 1)));
+}
+
+#[test]
+fn no_other_bytes_give_the_same_plan() {
+    let plan = full();
+    let bytes = plan.canonical();
+    for end in 0..bytes.len() {
+        assert_eq!(Plan::from_canonical(&bytes[..end]), Err(CanonicalError::Form), "cut at {end}");
+    }
+    for at in 0..bytes.len() {
+        for bit in [1, 0x80] {
+            let mut other = bytes.clone();
+            other[at] ^= bit;
+            assert_ne!(Plan::from_canonical(&other).as_ref(), Ok(&plan), "byte {at}");
+        }
+    }
+    let mut longer = bytes;
+    longer.push(0);
+    assert_eq!(Plan::from_canonical(&longer), Err(CanonicalError::Form));
+}
+
+#[derive(Debug, PartialEq)]
+struct Old {
+    a: u32,
+    z: bool,
+}
+
+#[derive(Debug, PartialEq)]
+struct New {
+    a: u32,
+    b: u32,
+    c: Option<u32>,
+    z: bool,
+}
+
+record!(Old { 1 a, 9 z });
+record!(New { 1 a, 5 b = 7, 6 c, 9 z });
+
+#[test]
+fn later_field_with_its_default_leaves_the_bytes_alone() {
+    let bytes = |value: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        value(&mut out);
+        out
+    };
+    let old = bytes(&|out| Old { a: 1, z: true }.write(out));
+    let same = New { a: 1, b: 7, c: None, z: true };
+    assert_eq!(bytes(&|out| same.write(out)), old);
+    assert_eq!(New::read(&old), Ok(same));
+    let other = New { a: 1, b: 8, c: Some(0), z: true };
+    let new = bytes(&|out| other.write(out));
+    assert_eq!(New::read(&new), Ok(other));
+    // A program that does not know the field refuses it; it cannot have agreed to it.
+    assert_eq!(Old::read(&new), Err(Cut));
+}

@@ -1,0 +1,111 @@
+//! The `tasks` key.
+
+use crate::Name;
+use crate::plan::check::ranges;
+use crate::plan::field::{Field, Section};
+use crate::plan::{
+    Loss, Metric, ModelUnderTest, Optimiser, PlanError, Rule, TaskKind, TaskSpec, TrainLength, TrainSpec,
+};
+
+/// Tasks in the file's order.
+pub(super) fn tasks(field: &Field<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+    let tasks = field.named("a map from a task's name to its settings")?;
+    tasks.into_iter().map(|(name, field)| task(name, &field)).collect()
+}
+
+fn task(name: Name, field: &Field<'_>) -> Result<TaskSpec, PlanError> {
+    let (kind, task) = field.tagged(
+        "kind",
+        &[],
+        &[
+            ("train", &["epochs", "steps", "batch", "optimiser", "loss", "fedprox_mu", "rule", "metrics"]),
+            ("validate", &["model", "metrics"]),
+            ("synthetic", &["weight"]),
+            ("custom", &["name", "rule", "metrics"]),
+        ],
+    )?;
+    let kind = match kind {
+        "train" => TaskKind::Train(train(&task)?),
+        "validate" => TaskKind::Validate(task.required("model")?.choice(&[
+            ("aggregated", ModelUnderTest::Aggregated),
+            ("locally_tuned", ModelUnderTest::LocallyTuned),
+        ])?),
+        "synthetic" => TaskKind::Synthetic { weight: task.or("weight", 1, |f| f.whole(&ranges::WEIGHT))? },
+        _ => TaskKind::Custom {
+            name: task.required("name")?.text()?.to_owned(),
+            rule: task.optional("rule").map(|f| rule(&f)).transpose()?,
+        },
+    };
+    let metrics = task.or("metrics", Vec::new(), |f| {
+        f.list("a list of metrics: accuracy, loss, auc, rmse")?.iter().map(metric).collect()
+    })?;
+    Ok(TaskSpec { name, kind, metrics })
+}
+
+fn train(task: &Section<'_>) -> Result<TrainSpec, PlanError> {
+    let length = match (task.optional("epochs"), task.optional("steps")) {
+        (Some(epochs), None) => TrainLength::Epochs(epochs.whole(&ranges::LENGTH)?),
+        (None, Some(steps)) => TrainLength::Steps(steps.whole(&ranges::LENGTH)?),
+        (None, None) => {
+            let path = &task.field().path;
+            return Err(task.field().error(format!("{path} needs either epochs or steps")));
+        }
+        (Some(_), Some(steps)) => {
+            let path = &task.field().path;
+            return Err(steps.error(format!("{path} has both epochs and steps; it takes one of them")));
+        }
+    };
+    Ok(TrainSpec {
+        length,
+        batch: task.required("batch")?.whole(&ranges::BATCH)?,
+        optimiser: optimiser(&task.required("optimiser")?)?,
+        loss: task.required("loss")?.choice(&[
+            ("cross_entropy", Loss::CrossEntropy),
+            ("binary_cross_entropy", Loss::BinaryCrossEntropy),
+            ("mse", Loss::Mse),
+        ])?,
+        fedprox_mu: task.or("fedprox_mu", 0.0, Field::single)?,
+        rule: task.or("rule", Rule::WeightedMean, rule)?,
+    })
+}
+
+fn optimiser(field: &Field<'_>) -> Result<Optimiser, PlanError> {
+    let (kind, settings) = field.variant(&["sgd", "adam", "adamw"])?;
+    let Some(settings) = settings else {
+        let hint = Some(format!("write {{{kind}: {{learning_rate: 0.01}}}}"));
+        return Err(field.error(format!("{kind} needs a learning_rate")).with_hint(hint));
+    };
+    let of = |keys: &[&str]| settings.section(keys);
+    let learning_rate = |s: &Section<'_>| s.required("learning_rate")?.number();
+    match kind {
+        "sgd" => {
+            let s = of(&["learning_rate", "momentum", "weight_decay"])?;
+            Ok(Optimiser::Sgd {
+                learning_rate: learning_rate(&s)?,
+                momentum: s.or("momentum", 0.0, Field::number)?,
+                weight_decay: s.or("weight_decay", 0.0, Field::number)?,
+            })
+        }
+        "adam" => Ok(Optimiser::Adam { learning_rate: learning_rate(&of(&["learning_rate"])?)? }),
+        _ => {
+            let s = of(&["learning_rate", "weight_decay"])?;
+            // PyTorch's default.
+            let weight_decay = s.or("weight_decay", 0.01, Field::number)?;
+            Ok(Optimiser::AdamW { learning_rate: learning_rate(&s)?, weight_decay })
+        }
+    }
+}
+
+fn rule(field: &Field<'_>) -> Result<Rule, PlanError> {
+    field.choice(&[("weighted_mean", Rule::WeightedMean)])
+}
+
+/// A metric's name.
+pub(super) fn metric(field: &Field<'_>) -> Result<Metric, PlanError> {
+    field.choice(&[
+        ("accuracy", Metric::Accuracy),
+        ("loss", Metric::Loss),
+        ("auc", Metric::Auc),
+        ("rmse", Metric::Rmse),
+    ])
+}

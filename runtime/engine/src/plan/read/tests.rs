@@ -1,0 +1,249 @@
+use super::*;
+use crate::plan::{
+    Layer, Loss, ModelSpec, ModelUnderTest, Optimiser, Rule, TaskKind, TaskSpec, TrainLength, TrainSpec,
+};
+
+const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
+const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
+
+/// The least that a plan says.
+const SMALL: &str = "\
+schema: 1
+federation: small
+rounds: 3
+model: {network: mlp, input: [4], hidden: [8], outputs: 2}
+data: {loader: csv, file: a.csv, label: y, classes: 2}
+tasks:
+  train: {kind: train, epochs: 1, batch: 4, optimiser: {sgd: {learning_rate: 0.1}}, loss: cross_entropy, metrics: [loss]}
+";
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+#[test]
+fn templates_are_read_as_they_are_meant() {
+    let plan = Plan::parse(BREAST_CANCER).unwrap();
+    let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
+    let layers = vec![linear("fc1", 16), Layer::Relu, linear("fc2", 2)];
+    assert_eq!(plan.model, ModelSpec { input: vec![30], layers });
+    let csv = Loader::Csv {
+        file: "data.csv".to_owned(),
+        header: true,
+        label: Column::Name("diagnosis".to_owned()),
+    };
+    assert_eq!(plan.data.loader, csv);
+    assert_eq!(plan.data.standardise.as_ref().unwrap().mean[0], 14.1273);
+    let train = TrainSpec {
+        length: TrainLength::Epochs(1),
+        batch: 16,
+        optimiser: Optimiser::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 },
+        loss: Loss::CrossEntropy,
+        fedprox_mu: 0.0,
+        rule: Rule::WeightedMean,
+    };
+    let kinds: Vec<TaskKind> = plan.tasks.iter().map(|task| task.kind.clone()).collect();
+    let before = TaskKind::Validate(ModelUnderTest::Aggregated);
+    let after = TaskKind::Validate(ModelUnderTest::LocallyTuned);
+    assert_eq!(kinds, [before, TaskKind::Train(train), after]);
+    assert_eq!(plan.groups.len(), 1);
+    assert_eq!((plan.groups[0].name.as_str(), plan.groups[0].tasks.len()), ("all", 3));
+    let quorum = Quorum { count_min: 2, count_max: Some(3), time_min: Millis(0), time_max: Millis(600_000) };
+    assert_eq!(plan.quorum, quorum);
+    assert_eq!((plan.memory_budget, plan.spill_budget), (Bytes(512 << 20), Bytes(4 << 30)));
+
+    let digits = Plan::parse(DIGITS).unwrap();
+    let names: Vec<&str> = crate::model::plan_layout(&digits)
+        .unwrap()
+        .tensors()
+        .iter()
+        .map(|t| t.name.clone().leak() as &str)
+        .collect();
+    assert_eq!(names, ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.weight", "fc1.bias"]);
+    assert_eq!(digits.model.layers[2], Layer::MaxPool { kernel: 2 });
+    assert_eq!(digits.model.layers[6], Layer::Flatten);
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let plan = Plan::parse(SMALL).unwrap();
+    assert_eq!((plan.ca, plan.seed, plan.sample), (None, 0, None));
+    assert_eq!(plan.quorum, QUORUM);
+    assert_eq!((plan.exact, plan.threads, plan.metrics), (EXACT, THREADS, MetricsTo::Members));
+    assert_eq!(plan.optimiser_state, OptimiserState::Reset);
+    assert_eq!(plan.data.split, SPLIT);
+    let best = BestModel { task: name("train"), metric: Metric::Loss, direction: Direction::Min };
+    assert_eq!(plan.best, best);
+    let spelt = SMALL.replace("kind: train,", "kind: train, fedprox_mu: 0, rule: weighted_mean,")
+        + "ca:\nseed: 0\nquorum: {count: {min: 1}, time: {min: 0s, max: 10m}}\noptimiser_state: reset\nhold_out: []\n\
+           exact: {value_bits: 16, weight_bits: 29}\nbest: {task: train, metric: loss}\n\
+           limits: {memory: 512MiB, spill: 4GiB}\nthreads: {link: 2, cpu: 2}\nmetrics: members\n\
+           groups: {all: {tasks: [train]}}\n";
+    assert_eq!(Plan::parse(&spelt).unwrap(), plan);
+}
+
+#[test]
+fn comments_order_and_quotes_change_nothing() {
+    let plan = Plan::parse(SMALL).unwrap();
+    let other = r#"
+# Another hand's.
+"data":
+    label: 'y'    # the diagnosis
+    "file": "a.csv"
+    classes: 0x2
+    loader: csv
+tasks: {train: {metrics: ["loss"], loss: cross_entropy, optimiser: {sgd: {learning_rate: 1e-1}},
+        batch: 4, epochs: 1, kind: "train"}}
+model: {outputs: 2, hidden: [ 8 ], input: [4,], network: mlp}
+rounds: 3
+federation: "small"
+schema: 1
+"#;
+    let other = Plan::parse(other).unwrap();
+    assert_eq!(other.canonical(), plan.canonical());
+    assert_eq!(other.hash(), plan.hash());
+}
+
+#[test]
+fn every_layer_has_a_spelling() {
+    let model = "
+model:
+  input: [1, 6, 6]
+  layers:
+    - conv2d: {name: conv, out: 3, kernel: 3, padding: 1}
+    - {batch_norm: {name: norm}}
+    - relu
+    - max_pool: {kernel: 2}
+    - conv_transpose2d: {name: up, out: 2, kernel: 2, stride: 2, bias: false}
+    - gelu
+    - avg_pool: {kernel: 3}
+    - dropout: {p: 0.5}
+    - flatten
+    - linear: {name: fc1, out: 4}
+    - tanh:
+    - linear: {name: fc2, out: 2, bias: false}
+    - {sigmoid: {}}
+";
+    let text = SMALL.replace("model: {network: mlp, input: [4], hidden: [8], outputs: 2}", model);
+    assert_eq!(Plan::parse(&text).unwrap().model, crate::model::tests::every_layer());
+}
+
+#[test]
+fn every_loader_task_and_optimiser_has_a_spelling() {
+    let loader = |text: &str| {
+        let data = format!("data: {{{text}, classes: 2}}");
+        let text = SMALL.replace("data: {loader: csv, file: a.csv, label: y, classes: 2}", &data);
+        Plan::parse(&text).unwrap().data.loader
+    };
+    let pair = |features: &str, labels: &str| (features.to_owned(), labels.to_owned());
+    let (features, labels) = pair("x.npy", "y.npy");
+    assert_eq!(loader("loader: npy, features: x.npy, labels: y.npy"), Loader::Npy { features, labels });
+    let (features, labels) = pair("d.npz:x", "d.npz:y");
+    assert_eq!(loader("loader: npz, file: d.npz, features: x, labels: y"), Loader::Npy { features, labels });
+    let (features, labels) = pair("x.idx", "y.idx");
+    assert_eq!(loader("loader: idx, features: x.idx, labels: y.idx"), Loader::Idx { features, labels });
+    assert_eq!(loader("loader: custom, name: scans"), Loader::Custom { name: "scans".to_owned() });
+    let label = Column::Index(-1);
+    let csv = Loader::Csv { file: "a.csv".to_owned(), header: false, label };
+    assert_eq!(loader("loader: csv, file: a.csv, header: false, label: -1"), csv);
+
+    let optimiser = |text: &str| {
+        let text = SMALL.replace("{sgd: {learning_rate: 0.1}}", text).replace("epochs: 1", "steps: 9");
+        match Plan::parse(&text).unwrap().tasks[0].kind.clone() {
+            TaskKind::Train(spec) => {
+                assert_eq!(spec.length, TrainLength::Steps(9));
+                spec.optimiser
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(optimiser("{adam: {learning_rate: 0.001}}"), Optimiser::Adam { learning_rate: 0.001 });
+    let adamw = Optimiser::AdamW { learning_rate: 1.0, weight_decay: 0.5 };
+    assert_eq!(optimiser("{adamw: {learning_rate: 1, weight_decay: 0.5}}"), adamw);
+
+    let tasks = "  probe: {kind: synthetic, weight: 5}\n  own: {kind: custom, name: mine, rule: weighted_mean}\n\
+                 groups:\n  a: {collaborators: [one], tasks: [probe]}\n  b: {collaborators: [two], tasks: [own]}\n  \
+                 c: {tasks: [train]}\nhold_out: [fc1.*]\nsample: 2\n";
+    let plan = Plan::parse(&format!("{SMALL}{tasks}")).unwrap();
+    let probe = TaskSpec { name: name("probe"), kind: TaskKind::Synthetic { weight: 5 }, metrics: vec![] };
+    assert_eq!(plan.tasks[1], probe);
+    let own = TaskKind::Custom { name: "mine".to_owned(), rule: Some(Rule::WeightedMean) };
+    assert_eq!(plan.tasks[2].kind, own);
+    assert_eq!(plan.groups[0].collaborators, Some(vec![name("one")]));
+    assert_eq!(plan.group_of(&name("three")).unwrap().name, name("c"));
+    assert_eq!((plan.sample, plan.hold_out.len()), (Some(2), 1));
+}
+
+/// `SMALL` with one text replaced; the refusal and its hint.
+fn refusal(from: &str, to: &str) -> String {
+    assert!(SMALL.contains(from), "{from}");
+    let error = Plan::parse(&SMALL.replacen(from, to, 1)).unwrap_err();
+    let hint = error.hint().map(|hint| format!(" | {hint}")).unwrap_or_default();
+    format!("{error}{hint}")
+}
+
+#[test]
+fn refusal_names_line_column_what_is_allowed_and_the_nearest_name() {
+    let unknown = refusal("rounds: 3", "roudns: 3");
+    assert!(
+        unknown.starts_with("plan/plan.yaml:3:1: unknown key \"roudns\"; allowed here: schema, federation"),
+        "{unknown}"
+    );
+    assert!(unknown.ends_with(" | did you mean \"rounds\"?"), "{unknown}");
+    assert_eq!(
+        refusal("rounds: 3", "rounds: ten"),
+        "plan/plan.yaml:3:9: rounds is the text \"ten\"; it takes a whole number of 1 to 1000000"
+    );
+    assert_eq!(
+        refusal("rounds: 3", "rounds: 3\nrounds: 4"),
+        "plan/plan.yaml:4:1: the key \"rounds\" is given twice; first in line 3"
+    );
+    assert_eq!(
+        refusal("metrics: [loss]", "metrics: [loss, acuracy]"),
+        "plan/plan.yaml:7:122: tasks.train.metrics[1] is \"acuracy\"; it takes one of accuracy, loss, auc, rmse \
+         | did you mean \"accuracy\"?"
+    );
+    assert_eq!(
+        refusal("hidden: [8], outputs: 2", "hidden: [8], outputs: 3"),
+        "plan/plan.yaml:7:91: the model's output is [3]; cross_entropy over 2 classes takes [2]"
+    );
+}
+
+#[test]
+fn aliases_depth_and_size_are_refused_before_they_cost_anything() {
+    let bomb = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b]\n";
+    let refusal = Plan::parse(bomb).unwrap_err();
+    assert_eq!((refusal.line, refusal.column), (1, 7));
+    assert!(refusal.message.starts_with("anchors (&) and aliases (*) are not allowed"), "{refusal}");
+    let merge = Plan::parse("<<: {a: 1}\n").unwrap_err();
+    assert_eq!(merge.line, 1);
+    let deep = "[".repeat(100_000);
+    assert!(Plan::parse(&deep).is_err());
+    let long = "#".repeat(crate::limits::PLAN_FILE_BYTES + 1);
+    assert_eq!(
+        Plan::parse(&long).unwrap_err().to_string(),
+        "plan/plan.yaml:1:1: 1048577 bytes; a file has at most 1048576"
+    );
+    let wide = format!("[{}]", "1,".repeat(400_000));
+    assert!(Plan::parse(&wide).unwrap_err().message.contains("more than"));
+}
+
+#[test]
+fn no_text_makes_the_parser_panic() {
+    for text in [BREAST_CANCER, SMALL] {
+        for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+            let _ = Plan::parse(&text[..end]);
+        }
+    }
+    for (at, _) in SMALL.char_indices() {
+        for strange in ["\0", "\t", "{", "}", "[", "&", "*", "!", "|", "-", ": ", "é", "\u{feff}", "'", "\n"]
+        {
+            let mut text = SMALL.to_owned();
+            text.replace_range(at..at + 1, strange);
+            let _ = Plan::parse(&text);
+        }
+    }
+    for text in ["", "~", "1", "[]", "{}", "---\n---\n", "\u{feff}schema: 1", "? [a]\n: b", "schema: .nan"] {
+        assert!(Plan::parse(text).is_err(), "{text:?}");
+    }
+}

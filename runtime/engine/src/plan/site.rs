@@ -1,0 +1,139 @@
+//! The site file: where the aggregator is and how its socket is made. Bounded, not measured, no part of any hash.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::field::Field;
+use super::{PlanError, read, yaml};
+
+/// `plan/site.yaml`, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Site {
+    /// Host name or IP address that collaborators connect to.
+    pub address: String,
+    /// UDP port of the aggregator.
+    pub port: u16,
+    /// Where the aggregator listens.
+    pub bind: IpAddr,
+    /// Largest UDP payload, bytes.
+    pub mtu: u16,
+    /// Which UDP socket is used.
+    pub socket: SocketKind,
+}
+
+/// A UDP socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketKind {
+    /// The fastest that opens.
+    #[default]
+    Auto,
+    /// The one that also opens under Gramine.
+    Portable,
+    /// The operating system's offloads, or nothing.
+    Native,
+}
+
+impl Site {
+    /// Reads and checks a `site.yaml`.
+    ///
+    /// # Errors
+    /// [`PlanError`], as for a plan.
+    pub fn parse(text: &str) -> Result<Self, PlanError> {
+        let tree = yaml::parse(FILE, text)?;
+        let site =
+            Field::root(FILE, &tree).section(&["schema", "address", "port", "bind", "mtu", "socket"])?;
+        read::schema(&site)?;
+        let address = site.required("address")?;
+        let host = address.text()?;
+        if !is_host(host) && host.parse::<IpAddr>().is_err() {
+            let hint = "give the name alone; the port has a key of its own".to_owned();
+            return Err(address.wrong("a host name or an IP address").with_hint(Some(hint)));
+        }
+        let bind = site.or("bind", BIND, |f| {
+            f.text()?.parse().map_err(|_| f.wrong("an IP address; 0.0.0.0 listens on every interface"))
+        })?;
+        Ok(Self {
+            address: host.to_owned(),
+            port: site.or("port", PORT, |f| f.whole(&PORTS))?,
+            bind,
+            mtu: site.or("mtu", *MTU.start(), |f| f.whole(&MTU))?,
+            socket: site.or("socket", SocketKind::Auto, |f| {
+                f.choice(&[
+                    ("auto", SocketKind::Auto),
+                    ("portable", SocketKind::Portable),
+                    ("native", SocketKind::Native),
+                ])
+            })?,
+        })
+    }
+}
+
+/// Whether a text can be a host name: RFC 1123, section 2.1, and RFC 1035's lengths.
+#[must_use]
+pub fn is_host(text: &str) -> bool {
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
+}
+
+const FILE: &str = "plan/site.yaml";
+const PORT: u16 = 7464;
+const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
+const BIND: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+/// QUIC's least (RFC 9000, section 14) to the most that a UDP datagram over IPv4 holds, and 20 bytes of leeway.
+const MTU: RangeInclusive<u16> = 1200..=65527;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = include_str!("../../../../host-tools/src/templates/site.yaml");
+
+    fn refusal(text: &str) -> String {
+        Site::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn template_is_read_and_defaults_are_the_same() {
+        let site = Site::parse(TEMPLATE).unwrap();
+        let expected = Site {
+            address: "localhost".to_owned(),
+            port: 7464,
+            bind: "0.0.0.0".parse().unwrap(),
+            mtu: 1200,
+            socket: SocketKind::Auto,
+        };
+        assert_eq!(site, expected);
+        assert_eq!(Site::parse("schema: 1\naddress: localhost\n"), Ok(expected));
+        let six =
+            Site::parse("schema: 1\naddress: '::1'\nbind: '::'\nsocket: portable\nmtu: 65527\n").unwrap();
+        assert_eq!((six.socket, six.mtu), (SocketKind::Portable, 65527));
+        assert!(six.bind.is_ipv6());
+    }
+
+    #[test]
+    fn site_that_nothing_could_reach_is_refused() {
+        let address = |text: &str| refusal(&format!("schema: 1\naddress: {text}\n"));
+        assert_eq!(
+            address("example.org:7464"),
+            "plan/site.yaml:2:10: address is the text \"example.org:7464\"; it takes a host name or an IP address"
+        );
+        assert!(address("7").contains("it takes a text"));
+        let other = |line: &str| refusal(&format!("schema: 1\naddress: a\n{line}\n"));
+        assert_eq!(
+            other("mtu: 1199"),
+            "plan/site.yaml:3:6: mtu is 1199; it takes a whole number of 1200 to 65527"
+        );
+        assert!(other("port: 0").contains("1 to 65535"));
+        assert!(other("bind: everywhere").contains("an IP address"));
+        assert!(other("soket: auto").contains("unknown key \"soket\""));
+        assert!(other("socket: fast").contains("one of auto, portable, native"));
+        assert!(refusal("schema: 2\naddress: a").contains("schema is 2; it takes 1"));
+    }
+}
