@@ -6,6 +6,8 @@
 //!
 //! Tensors that the plan holds out of aggregation (`Combine::Keep`) stay with the site: its own values go into every
 //! later round's tasks, as in FedBN (Li et al., arXiv:2102.07623), and the update carries the base's in their place.
+//! That includes the optimiser's state of such tensors where the plan has it travel with the model
+//! (`optimiser_state: continue_global`, [`fl_engine::model::plan_layout`]).
 
 #[cfg(not(feature = "train"))]
 mod absent;
@@ -17,8 +19,8 @@ mod synthetic;
 use std::{borrow::Cow, path::Path, sync::Arc};
 
 use fl_engine::{
-    Name, RoundNo, Weight,
-    plan::{Loss, Metric, ModelUnderTest, OptimiserState, Plan, TaskKind, TaskSpec, TrainSpec},
+    Name, RoundNo, Weight, model,
+    plan::{Loss, Metric, ModelUnderTest, Plan, TaskKind, TaskSpec, TrainSpec},
     tensor::{Combine, Dtype, Layout, ModelState},
 };
 
@@ -108,9 +110,9 @@ impl Runner {
                 return Err(TaskError::NoRows { task: task.name.clone(), part });
             }
             scores::check(&plan, task)?;
-            if plan.optimiser_state == OptimiserState::ContinueGlobal && part == "train" {
-                return Err(TaskError::ContinueGlobal);
-            }
+        }
+        if computes && model::plan_layout(&plan)?.hash() != layout.hash() {
+            return Err(TaskError::Layout);
         }
         let trainer = if computes { Some(Trainer::new(&plan, &layout)?) } else { None };
         Ok(Self { plan, layout, member: member.clone(), data, trainer, tuned: None })

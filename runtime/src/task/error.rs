@@ -85,9 +85,6 @@ pub enum TaskError {
     /// A layer, optimiser or kind of task that the plan knows and this build does not.
     #[error("this build does not know {0}")]
     Foreign(String),
-    /// Optimiser state would have to travel with the model.
-    #[error("optimiser_state continue_global is not supported")]
-    ContinueGlobal,
 }
 
 impl TaskError {
@@ -101,7 +98,6 @@ impl TaskError {
             Self::NoRows { .. } => "raise the part's share in the plan's data.split, or give more rows",
             Self::NotFinite { .. } => "lower the learning rate, or standardise the features",
             Self::NotTrained { .. } => "put a train task before it in the plan",
-            Self::ContinueGlobal => "choose reset or continue_local",
             Self::Model(error) => return error.hint(),
             _ => return None,
         };

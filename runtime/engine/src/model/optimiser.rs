@@ -34,7 +34,7 @@ use crate::plan::{Optimiser, OptimiserState, Plan, TaskKind};
 use crate::tensor::{Combine, Dtype, Layout, TensorSpec};
 
 /// First part of the names of all tensors that hold optimiser state; no layer may be called so.
-pub const OPTIMISER: &str = "optimiser";
+pub(super) const OPTIMISER: &str = "optimiser";
 
 /// Where one training task's state lies in a state over [`super::plan_layout`]; empty for a task without any there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
