@@ -202,4 +202,6 @@ impl Batches {
 const SCORED_AT_ONCE: usize = 128;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
