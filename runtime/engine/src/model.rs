@@ -18,6 +18,7 @@ pub use optimiser::{OptimiserPlaces, StatePlace, is_optimiser_tensor, optimiser_
 pub use safetensors::ModelFileError;
 pub use shape::{Placed, output_shape, place};
 
+use crate::name::nearest;
 use crate::plan::{Layer, ModelSpec, Plan};
 use crate::tensor::{Combine, Layout, TensorSpec};
 
@@ -107,15 +108,6 @@ fn matches(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
 }
 
-/// The known name that a reader most likely meant, if any is close.
-fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    known
-        .map(|name| (strsim::osa_distance(wrong, name), name))
-        .filter(|(distance, name)| *distance <= name.chars().count().max(3) / 3)
-        .min()
-        .map(|(_, name)| name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,12 +193,5 @@ mod tests {
         let refusal = plan_layout(&plan).unwrap_err();
         assert_eq!(refusal.to_string(), "hold_out \"fc1.bais\" matches no tensor of the model");
         assert_eq!(refusal.hint().unwrap(), "\"fc1.bias\" is near; a final * takes a prefix");
-    }
-
-    #[test]
-    fn nearest_name_is_close_or_absent() {
-        let known = ["fc1.weight", "fc1.bias"];
-        assert_eq!(nearest("fc1.weigth", known.into_iter()), Some("fc1.weight".to_owned()));
-        assert_eq!(nearest("encoder.0", known.into_iter()), None);
     }
 }

@@ -58,6 +58,16 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+/// The known name that a reader most likely meant, if any is close.
+#[must_use]
+pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|name| (strsim::osa_distance(wrong, name), name))
+        .filter(|(distance, name)| *distance <= name.chars().count().max(3) / 3)
+        .min()
+        .map(|(_, name)| name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +80,12 @@ mod tests {
         for good in ["one", "0", "site-1_b.c", &"a".repeat(64)] {
             assert_eq!(good.parse::<Name>().map(|n| n.to_string()), Ok(good.to_owned()));
         }
+    }
+
+    #[test]
+    fn nearest_name_is_close_or_absent() {
+        let known = ["fc1.weight", "fc1.bias"];
+        assert_eq!(nearest("fc1.weigth", known.into_iter()), Some("fc1.weight".to_owned()));
+        assert_eq!(nearest("encoder.0", known.into_iter()), None);
     }
 }

@@ -23,7 +23,7 @@
 //! on (`√(1 − β₂ᵗ) ≥ 0.308`), the divisor moves by at most 1.3·10⁻¹⁰ / 0.308 = 4.3·10⁻¹⁰, a twentieth of the 10⁻⁸ that is added
 //! to it. The worst is one row a member and one step, where 1.3·10⁻⁹ / 0.0316 = 4.2·10⁻⁸ is four times as much, for
 //! gradients of the order of 10⁻⁹ alone. Moments of `2^value_bits` and more are refused like any such value:
-//! gradients above 256 for the second moment by default.
+//! by default, second moments of gradients that stay above 256.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -127,7 +127,7 @@ const SECOND: &str = "second";
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ModelError, init, plan_init, plan_layout, tests::every_layer};
+    use super::super::{ModelError, init, plan_init, plan_layout, plan_state, tests::every_layer};
     use super::*;
     use crate::plan::{DataSpec, Layer, Loader, Split};
 
@@ -194,6 +194,8 @@ mod tests {
         assert_eq!(head, model.f32);
         assert!(tail.len() > 2 * head.len() - 20 && tail.iter().all(|v| v.to_bits() == 0));
         assert_eq!(state.i64, [0]);
+        assert_eq!(plan_state(&adam, &model).unwrap(), state);
+        assert_eq!(plan_state(&adam, &state), Err(ModelError::OtherModel));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 
-use super::{is_optimiser_tensor, nearest};
+use super::is_optimiser_tensor;
 use crate::limits;
+use crate::name::nearest;
 use crate::tensor::{Combine, Dtype, Layout, ModelState, TensorSpec};
 
 /// Texts that travel in a file beside its tensors.
