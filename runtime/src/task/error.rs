@@ -21,6 +21,16 @@ pub enum TaskError {
         task: Name,
         /// As the plan has it.
         name: String,
+        /// A registered one that may be meant.
+        nearest: Option<String>,
+    },
+    /// What a custom task found, in its own words.
+    #[error("task {task}: {what}")]
+    Failed {
+        /// The task.
+        task: Name,
+        /// For example `no row has a label`.
+        what: String,
     },
     /// Compiled without the feature `train`.
     #[error("this build neither trains nor validates")]
@@ -92,6 +102,8 @@ impl TaskError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Custom { nearest: Some(name), .. } => return Some(format!("{name:?} is registered")),
+            Self::Data(error) => return error.hint(),
             Self::NoTraining => "build fl-runtime with its default features (the feature `train`)",
             Self::Custom { .. } => "run the binary of the crate in src/ that registers it",
             Self::NoData(_) => "name the data folder in plan/data.yaml",
