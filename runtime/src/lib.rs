@@ -4,6 +4,7 @@ pub mod data;
 pub mod memory;
 pub mod net;
 pub mod pool;
+pub mod registry;
 pub mod task;
 #[cfg(feature = "train")]
 mod train;

@@ -35,7 +35,8 @@ struct ModelShow {
     file: PathBuf,
 }
 
-/// Write a model file's tensors alone, for PyTorch and others.
+/// Write a model file's tensors alone, for PyTorch and others; optimiser
+/// state is left out.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "export")]
 struct ModelExport {
@@ -45,13 +46,16 @@ struct ModelExport {
     /// the new file
     #[argh(option)]
     output: PathBuf,
+    /// keep optimiser state
+    #[argh(switch)]
+    all: bool,
 }
 
 pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
     match &area.command {
         ModelCommand::Show(command) => Ok(shown(&model::show(&command.file, None)?)),
         ModelCommand::Export(command) => {
-            let made = model::export(&command.file, &command.output)?;
+            let made = model::export(&command.file, &command.output, command.all)?;
             let text = format!(
                 "{}: {} tensors, {} elements\n",
                 command.output.display(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 
+use super::is_optimiser_tensor;
 use crate::limits;
 use crate::name::nearest;
 use crate::tensor::{Combine, Dtype, Layout, ModelState, TensorSpec};
@@ -84,6 +85,9 @@ impl ModelFileError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Names { extra, .. } if extra.iter().any(|name| is_optimiser_tensor(name)) => {
+                Some("`fl-host model export` writes a file without its optimiser state".to_owned())
+            }
             Self::Names { nearest: Some((file, model)), .. } => {
                 Some(format!("the file's {file:?} may be the model's {model:?}: rename it before saving"))
             }
