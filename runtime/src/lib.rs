@@ -3,7 +3,9 @@
 pub mod data;
 pub mod memory;
 pub mod net;
+pub mod payload;
 pub mod pool;
+pub mod summing;
 pub mod task;
 #[cfg(feature = "train")]
 mod train;
