@@ -3,8 +3,10 @@
 pub mod data;
 pub mod memory;
 pub mod net;
+pub mod payload;
 pub mod pool;
 pub mod registry;
+pub mod summing;
 pub mod task;
 #[cfg(feature = "train")]
 mod train;

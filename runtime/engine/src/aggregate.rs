@@ -9,4 +9,4 @@ mod mean;
 
 pub use check::{Fault, PayloadChecker};
 pub use exact::Bins;
-pub use mean::{AbsorbError, ExactMean, PASS, Shard, most_total};
+pub use mean::{AbsorbError, ExactMean, PASS, Shard, keep_base, most_total};
