@@ -10,6 +10,7 @@ mod error;
 mod field;
 mod loss;
 mod read;
+pub mod roster;
 mod site;
 mod trial;
 mod types;
