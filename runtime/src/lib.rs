@@ -3,6 +3,7 @@
 pub mod data;
 pub mod memory;
 pub mod net;
+pub mod observe;
 pub mod pool;
 pub mod task;
 #[cfg(feature = "train")]
