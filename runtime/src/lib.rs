@@ -5,6 +5,7 @@ pub mod memory;
 pub mod net;
 pub mod observe;
 pub mod pool;
+pub mod store;
 pub mod task;
 #[cfg(feature = "train")]
 mod train;
