@@ -124,7 +124,8 @@ impl Store {
             next: head.map_or(RoundNo(0), |h| h.round.next()),
         };
         store.sweep();
-        store.best = store.best_on_disk(head.and_then(|h| h.best));
+        // Without a generation, a file of this name is from a run that was given up.
+        store.best = head.and_then(|head| store.best_on_disk(head.best));
         if let Some((head, facts)) = &kept {
             if !found {
                 store.complete_history(head, facts)?;

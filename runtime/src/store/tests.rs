@@ -261,10 +261,25 @@ fn best_model_and_its_value_outlive_the_run() {
     // A crash here leaves a file that no generation speaks of; its own value counts.
     assert_eq!(open(&dir, &layout).unwrap().1.best, Some(value));
     put(&mut store, &layout, 1..3);
-    let (store, resume) = open(&dir, &layout).unwrap();
+    let (_, resume) = open(&dir, &layout).unwrap();
     assert_eq!(resume.best, Some(value));
     let texts = texts_of(&dir, "w_best.safetensors");
     assert_eq!((texts["round"].as_str(), texts["value"].as_str()), ("1", "0.30000000000000004"));
+    Store::forget(&dir.0, "w").unwrap();
+    assert_eq!(open(&dir, &layout).unwrap().1.best, None);
+}
+
+#[test]
+fn best_model_that_is_lost_does_not_stand_in_the_way_of_the_next() {
+    let (dir, layout) = prepared();
+    let (mut store, _) = open(&dir, &layout).unwrap();
+    // It states a root that its tensors do not have.
+    store.put_best(RoundNo(0), Digest([3; 32]), 0.9, &[], &model(&layout, 1000)).unwrap();
+    put(&mut store, &layout, 0..1);
+    assert_eq!(open(&dir, &layout).unwrap().1.best, None);
+    store.put_best(RoundNo(1), facts(&layout, 0).root, 0.9, &[], &model(&layout, 0)).unwrap();
+    put(&mut store, &layout, 1..2);
+    assert_eq!(open(&dir, &layout).unwrap().1.best, Some(0.9));
     // Lost, so the next model that is measured is kept, good or not.
     fs::remove_file(store.best_model_file()).unwrap();
     assert_eq!(open(&dir, &layout).unwrap().1.best, None);
