@@ -136,9 +136,7 @@ pub fn write_pieces<E>(
     texts: &Texts,
     put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let header = header(state.layout(), texts);
-    put(&(header.len() as u64).to_le_bytes())?;
-    put(header.as_bytes())?;
+    put_header(state.layout(), texts, put)?;
     let mut piece = Vec::with_capacity(PIECE_BYTES);
     for values in state.i64.chunks(PIECE_BYTES / 8) {
         piece.clear();
@@ -151,6 +149,25 @@ pub fn write_pieces<E>(
         put(&piece)?;
     }
     Ok(())
+}
+
+/// The file of a state in its payload form, whose two segments are written as they lie: no second copy of the model.
+///
+/// # Errors
+/// The first of `put`'s.
+///
+/// # Panics
+/// When `payload` is shorter than the layout's f32 segment.
+pub fn write_payload<E>(
+    layout: &Layout,
+    payload: &[u8],
+    texts: &Texts,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (floats, integers) = payload.split_at(layout.f32_len() * Dtype::F32.size());
+    put_header(layout, texts, put)?;
+    put(integers)?;
+    put(floats)
 }
 
 /// The state over `layout` that a file holds, and its texts.
@@ -272,6 +289,16 @@ fn dtype(info: &TensorInfo) -> Option<Dtype> {
         ::safetensors::Dtype::I64 => Some(Dtype::I64),
         _ => None,
     }
+}
+
+fn put_header<E>(
+    layout: &Layout,
+    texts: &Texts,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let header = header(layout, texts);
+    put(&(header.len() as u64).to_le_bytes())?;
+    put(header.as_bytes())
 }
 
 /// JSON with keys in a stated order, padded with spaces so that the tensors start at a multiple of eight.
