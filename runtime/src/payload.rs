@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use fl_engine::{
     Digest,
+    aggregate::LIVE_MODELS,
     tensor::{Layout, ModelState, StateError, root_of},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Models that live at once at the aggregator.
-pub const VERSIONS: usize = 2;
+pub const VERSIONS: usize = LIVE_MODELS as usize;
 
 /// A model or update in its payload form: f32 segment, then i64 segment, little-endian. Clones share the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
