@@ -40,7 +40,7 @@ pub enum SocketKind {
 }
 
 impl SocketKind {
-    /// Whether the kernel's segmentation, which knows no datagrams over 1500 bytes or so, is out of play.
+    /// Whether the kernel segments nothing: its segmentation and datagrams over 1452 bytes do not go together.
     fn is_portable(self) -> bool {
         matches!(self, Self::Portable | Self::PortablePlain)
     }

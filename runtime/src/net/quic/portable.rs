@@ -8,12 +8,12 @@
 //!
 //! # Who owns a segment
 //!
-//! quinn sends a transmit again, whole, when it is told `WouldBlock`, and forgets it when it is told `Ok`. So `WouldBlock` is
-//! said only when the kernel took no segment of it. Once the kernel took one, the answer is `Ok` and the segments that
-//! found no room belong to this socket: they wait in its own queue, go out before anything that is sent later, and
-//! until they are out every `try_send` is `WouldBlock`. Each connection can thus leave one transmit here at most. A task
-//! sends them as soon as there is room, also when nobody sends any more. A segment that the kernel refuses for any other reason
-//! is a lost datagram, which QUIC repairs.
+//! quinn sends a transmit again, whole, when it is told `WouldBlock`, and forgets it when it is told `Ok`. So `WouldBlock`
+//! is said only when the kernel took no segment of it. Once the kernel took one, the answer is `Ok` and the segments
+//! that found no room belong to this socket: they wait in its own queue, go out before anything that is sent later, and
+//! until they are out every `try_send` is `WouldBlock`. Each connection can thus leave one transmit here at most. A
+//! task sends them as soon as there is room, also when nobody sends any more. A segment that the kernel refuses for
+//! any other reason is a lost datagram, which QUIC repairs.
 
 use std::{
     collections::VecDeque,

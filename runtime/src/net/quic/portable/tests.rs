@@ -99,6 +99,16 @@ async fn segments_without_room_go_out_first_and_once() {
 }
 
 #[tokio::test]
+async fn nothing_overtakes_what_was_kept() {
+    let (socket, _raw, peer, address) = rig(send_batch).await;
+    let kept = Rest { destination: address, contents: segments(0, 4), segment_size: SEGMENT, sent: SEGMENT };
+    socket.rest().push_back(kept);
+    socket.is_behind.store(true, Ordering::SeqCst);
+    send(&socket, address, &segments(4, 3)).unwrap();
+    assert_eq!(numbers(&peer, 6).await, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
 async fn transmit_that_found_no_room_at_all_stays_with_its_sender() {
     static FULL: AtomicBool = AtomicBool::new(true);
     fn full(fd: BorrowedFd<'_>, to: SocketAddr, contents: &[u8], size: usize) -> io::Result<usize> {
