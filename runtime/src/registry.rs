@@ -50,8 +50,9 @@ impl Registry {
         self
     }
 
-    /// Adds a data loader, or replaces one of this name. `load` is given the data folder; labels, shapes and
-    /// standardisation are checked and done afterwards, as for any loader ([`crate::data::prepare`]).
+    /// Adds a data loader, or replaces one of this name. `load` is given the data folder; what it returns may be in any
+    /// memory order. Values that are not finite are refused afterwards, and labels, shapes and standardisation are
+    /// checked and done as for any loader ([`crate::data::prepare`]).
     #[must_use]
     pub fn with_loader(
         mut self,
@@ -78,6 +79,12 @@ impl Registry {
             name: name.to_owned(),
             nearest: nearest(name, self.loaders.keys().map(String::as_str)),
         })?;
-        load(folder)
+        let Dataset { features, labels } = load(folder)?;
+        if !features.iter().chain(&labels).all(|value| value.is_finite()) {
+            let what = format!("loader {name:?} gives a value that is not finite");
+            return Err(DataError::Mismatch { what });
+        }
+        // Rows one after another, whatever view of a larger array the loader made.
+        Ok(Dataset { features: features.as_standard_layout().into_owned(), labels })
     }
 }

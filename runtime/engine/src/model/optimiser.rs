@@ -93,7 +93,7 @@ pub(super) fn tensors(plan: &Plan, model: &[TensorSpec]) -> Vec<TensorSpec> {
     for task in &plan.tasks {
         let TaskKind::Train(spec) = &task.kind else { continue };
         let parts: &[&str] = match spec.optimiser {
-            Optimiser::Sgd { momentum, .. } if momentum == 0.0 => &[],
+            Optimiser::Sgd { momentum: 0.0, .. } => &[],
             Optimiser::Sgd { .. } => &[MOMENTUM],
             Optimiser::Adam { .. } | Optimiser::AdamW { .. } => &[FIRST, SECOND],
         };
