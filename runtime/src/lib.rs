@@ -7,3 +7,4 @@ pub mod pool;
 pub mod task;
 #[cfg(feature = "train")]
 mod train;
+pub mod trust;
