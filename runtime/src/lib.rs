@@ -12,3 +12,4 @@ pub mod summing;
 pub mod task;
 #[cfg(feature = "train")]
 mod train;
+pub mod trust;
