@@ -37,6 +37,11 @@ impl Payload {
         Ok(Self { root: root_of(layout.hash(), &bytes), bytes })
     }
 
+    /// Takes bytes whose root was computed while they arrived.
+    pub(crate) fn with_root(bytes: Bytes, root: Digest) -> Self {
+        Self { bytes, root }
+    }
+
     /// Encodes `state` in fresh memory that no pool counts: for collaborators and tools. The aggregator's first model
     /// comes from [`Draft::encode`].
     #[must_use]

@@ -85,6 +85,12 @@ struct Tuned {
 }
 
 impl Runner {
+    /// Whether any task of `member`'s group reads rows.
+    #[must_use]
+    pub fn needs_data(plan: &Plan, member: &Name) -> bool {
+        tasks_of(plan, member).any(|task| !matches!(task.kind, TaskKind::Synthetic { .. }))
+    }
+
     /// Checks that every task of `member`'s group can run here: on this data, with this build and `registry`.
     ///
     /// `data` is `None` for a member whose tasks are all synthetic, or custom ones that need none.

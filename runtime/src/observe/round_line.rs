@@ -181,7 +181,7 @@ fn closed(why: WhyClosed) -> &'static str {
 }
 
 /// Three decimals where they say something, four digits where they do not.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0.000".to_owned(),
         v if (0.001..10_000.0).contains(&v) => format!("{value:.3}"),

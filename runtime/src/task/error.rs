@@ -11,6 +11,9 @@ pub enum TaskError {
     /// The aggregator no longer wants it.
     #[error("cancelled")]
     Cancelled,
+    /// A defect: the task ended in the middle.
+    #[error("the task failed: {0}")]
+    Panicked(String),
     /// Not one of the member's tasks.
     #[error("the plan gives this collaborator no task {0}")]
     Unknown(Name),
