@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step ends the bench")]
 
-use std::{future::Future, hint::black_box, sync::Arc};
+use std::{future::Future, hint::black_box, path::PathBuf, sync::Arc};
 
 use fl_benches::{
     report::Report,
@@ -70,6 +70,12 @@ fn main() {
     let disk = bench.store(false);
     report.row("absorb, spilled, 1 a pass", bench.absorb(&disk, 1));
     report.row("absorb, spilled, 4 a pass", bench.absorb(&disk, AT_ONCE));
+    drop(disk);
+    let _ = std::fs::remove_dir_all(folder());
+}
+
+fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("fl-bench-{}", std::process::id()))
 }
 
 /// What the machine does with the same bytes on one thread.
@@ -114,8 +120,7 @@ impl Bench {
         let len = self.update.len() as u64;
         let all = Bytes(self.arguments.updates as u64 * (len + len / 1024 + 4096));
         let (memory, disk) = if in_memory { (all, Bytes(0)) } else { (Bytes(0), all) };
-        let folder = std::env::temp_dir().join(format!("fl-bench-{}", std::process::id()));
-        SlotStore::new(memory, disk, folder, len).unwrap()
+        SlotStore::new(memory, disk, folder(), len).unwrap()
     }
 
     fn stage(&self, store: &SlotStore, count: usize) -> Vec<(StagedSlot, Weight)> {
