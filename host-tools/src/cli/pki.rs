@@ -98,7 +98,7 @@ struct PkiApprove {
     /// days until the certificate ends; 365 by default
     #[argh(option, default = "365")]
     days: u32,
-    /// the file with the CA key's passphrase
+    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -137,7 +137,7 @@ struct PkiRenew {
     /// days until the certificate ends; 365 by default
     #[argh(option, default = "365")]
     days: u32,
-    /// the file with the CA key's passphrase
+    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -164,7 +164,7 @@ struct PkiRevoke {
     /// why, for those who read the roster
     #[argh(option, default = "String::from(\"revoked by the owner\")")]
     reason: String,
-    /// the file with the CA key's passphrase
+    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -176,7 +176,7 @@ struct PkiRevoke {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "sign")]
 struct PkiSign {
-    /// the file with the CA key's passphrase
+    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default

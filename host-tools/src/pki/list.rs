@@ -6,7 +6,7 @@ use fl_engine::{Name, plan::roster::UnixSeconds};
 use fl_runtime::trust::{Authority, Clock, Fingerprint, Identity, Role, one_certificate, validity};
 
 use super::{
-    PEM_BYTES, ca_file, ca_key_file, issued_folder,
+    PEM_BYTES, ca_file, ca_key_file, issued_folder, master_roster_file,
     owner::{DAY, of_roster},
     read_roster, roster_file,
 };
@@ -61,7 +61,11 @@ pub fn list(root: &Path, clock: &Clock) -> Result<Listed, Failure> {
         .map_err(|f| f.hint("the federation's owner makes it with `fl-host pki init`"))?;
     let authority =
         Authority::from_pem(pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
-    let roster = authority.open_roster(&read_roster(&roster_file(root))?).map_err(of_roster)?;
+    // At the owner's the master copy counts; a site has only what was published.
+    let published = read_roster(&roster_file(root));
+    let master = master_roster_file(root);
+    let text = if master.exists() { read_roster(&master)? } else { published.clone()? };
+    let roster = authority.open_roster(&text).map_err(of_roster)?;
     let now = clock.now();
     let issued = issued(root, now)?;
     let mut rows: Vec<Row> = issued.iter().filter(|row| row.role == Role::Aggregator).cloned().collect();
@@ -79,6 +83,12 @@ pub fn list(root: &Path, clock: &Clock) -> Result<Listed, Failure> {
         warnings.push(
             "the CA's key lies where an aggregator's key lies: who takes that machine can admit anybody; keep cert/ca/ \
              on the owner's machine alone"
+                .to_owned(),
+        );
+    }
+    if published.as_ref() != Ok(&text) {
+        warnings.push(
+            "plan/cols.yaml is not the roster that was signed last: `fl-host pki sign` publishes it anew"
                 .to_owned(),
         );
     }

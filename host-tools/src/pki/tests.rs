@@ -264,6 +264,12 @@ fn list_warns_of_ends_that_are_near_and_of_a_ca_key_beside_an_aggregators() {
     assert_eq!(late.warnings.len(), 3, "{:?}", late.warnings);
     assert!(late.warnings[0].starts_with("the roster ended 1 days ago"), "{:?}", late.warnings);
 
+    fs::write(roster_file(&rig.owner_root()), "an old one").unwrap();
+    let found = list(&rig.owner_root(), &clock()).unwrap();
+    assert!(found.warnings[0].starts_with("plan/cols.yaml is not the roster that was signed last"));
+    assert_eq!(found.rows.len(), 2);
+    sign(&mut rig.owner()).unwrap();
+
     request(&rig.owner_root(), Role::Aggregator, None).unwrap();
     let found = list(&rig.owner_root(), &clock()).unwrap();
     assert!(found.warnings[0].starts_with("the CA's key lies where an aggregator's key lies"));
