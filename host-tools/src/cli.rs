@@ -3,6 +3,7 @@
 //! [`run`] takes arguments and returns text, so that transcripts are tests.
 
 mod model;
+mod pki;
 
 use std::path::PathBuf;
 
@@ -52,6 +53,7 @@ struct Host {
 enum Area {
     Workspace(WorkspaceArea),
     Model(model::ModelArea),
+    Pki(pki::PkiArea),
 }
 
 /// Make workspaces.
@@ -112,6 +114,7 @@ pub fn run(args: &[&str]) -> Said {
     };
     let done = match host.area {
         Area::Model(area) => model::run(&area),
+        Area::Pki(area) => pki::run(&area),
         Area::Workspace(area) => match area.command {
             WorkspaceCommand::Create(command) => create(&command),
             WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod exit;
 pub mod model;
+pub mod pki;
 pub mod plan;
 pub mod templates;
 pub mod workspace;

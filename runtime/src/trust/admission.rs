@@ -145,7 +145,10 @@ mod tests {
         assert_eq!(try_one(&aggregator), Err(Refused::Role(Role::Aggregator)));
         assert_eq!(admit(&[], &roster, NOW), Err(Refused::NoCertificate));
         let late = UnixSeconds(roster.not_after().0 + 1);
-        assert_eq!(admit(&[one.clone()], &roster, late), Err(Refused::RosterExpired(roster.not_after())));
+        assert_eq!(
+            admit(std::slice::from_ref(&one), &roster, late),
+            Err(Refused::RosterExpired(roster.not_after()))
+        );
 
         let next = ca.roster(2, &[("one", &one, Some("laptop stolen"))]);
         let next = ca.authority().open_roster(&next).unwrap();

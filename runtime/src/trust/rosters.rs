@@ -118,7 +118,8 @@ impl Rosters {
     /// Reads the file; a text that was not looked at before comes into force if it is good. Answers whether it did.
     ///
     /// # Errors
-    /// [`RosterRefused`], once for each bad text; the held roster stays in force. A file that is just being rewritten
+    /// [`RosterRefused`], once for each bad text; the held roster stays in force. After [`RosterRefused::Seen`] the
+    /// new one is in force, and its serial is not remembered across a restart. A file that is just being rewritten
     /// is a bad text once, and a good one at the next call.
     pub fn reload_if_changed(&self) -> Result<bool, RosterRefused> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,396 @@
+//! `fl-host pki`: the command line of [`crate::pki`].
+
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+};
+
+use argh::FromArgs;
+use fl_engine::Name;
+use fl_runtime::trust::{Clock, Fingerprint, Role};
+use serde_json::json;
+
+use super::Report;
+use crate::{
+    exit::{Exit, Failure},
+    pki::{self, Approval, Init, Issued, Listed, Owner, vault::Passphrase},
+};
+
+/// Where a passphrase file may be named instead of on the command line.
+const PASSPHRASE_VARIABLE: &str = "FL_PASSPHRASE_FILE";
+
+/// Keys, certificates and the roster of a federation.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "pki")]
+pub(super) struct PkiArea {
+    #[argh(subcommand)]
+    command: PkiCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum PkiCommand {
+    Init(PkiInit),
+    Request(PkiRequest),
+    Approve(PkiApprove),
+    Import(PkiImport),
+    Renew(PkiRenew),
+    List(PkiList),
+    Revoke(PkiRevoke),
+    Sign(PkiSign),
+}
+
+/// Owner: make the federation's CA and an empty roster.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "init")]
+struct PkiInit {
+    /// the federation's name; the plan's by default
+    #[argh(option)]
+    federation: Option<Name>,
+    /// years until the CA's certificate ends; 10 by default
+    #[argh(option, default = "Init::default().years")]
+    years: u32,
+    /// put the CA's key under a passphrase that is asked for on the terminal
+    #[argh(switch)]
+    ask_passphrase: bool,
+    /// put the CA's key under the passphrase in this file
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Site: make a key, and a request for its certificate.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "request")]
+struct PkiRequest {
+    /// aggregator or collaborator
+    #[argh(option)]
+    role: Role,
+    /// the collaborator's name
+    #[argh(option, short = 'n')]
+    name: Option<Name>,
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Owner: issue the certificate that a request asks for; role and name are yours to say.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "approve")]
+struct PkiApprove {
+    /// the request, a .csr file
+    #[argh(positional)]
+    request: PathBuf,
+    /// aggregator or collaborator
+    #[argh(option)]
+    role: Role,
+    /// the member's name; an aggregator's is "aggregator" by default
+    #[argh(option, short = 'n')]
+    name: Option<Name>,
+    /// refuse any key but this one, as the site read it to you
+    #[argh(option)]
+    fingerprint: Option<String>,
+    /// take the name from the key that holds it, which is revoked
+    #[argh(switch)]
+    replace: bool,
+    /// days until the certificate ends; 365 by default
+    #[argh(option, default = "365")]
+    days: u32,
+    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Site: put a certificate that the owner sent beside its key.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "import")]
+struct PkiImport {
+    /// the certificate, a .crt file
+    #[argh(positional)]
+    certificate: PathBuf,
+    /// the federation's ca.crt, with the first certificate
+    #[argh(option)]
+    ca: Option<PathBuf>,
+    /// the roster, cols.yaml
+    #[argh(option)]
+    roster: Option<PathBuf>,
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Owner: issue a new certificate for the key that a member has; nothing else changes.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "renew")]
+struct PkiRenew {
+    /// the member's name; an aggregator's is "aggregator" by default
+    #[argh(option, short = 'n')]
+    name: Option<Name>,
+    /// collaborator by default
+    #[argh(option, default = "Role::Collaborator")]
+    role: Role,
+    /// days until the certificate ends; 365 by default
+    #[argh(option, default = "365")]
+    days: u32,
+    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// List members, keys and when their certificates end.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "list")]
+struct PkiList {
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Owner: take a collaborator off the federation.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "revoke")]
+struct PkiRevoke {
+    /// the collaborator's name
+    #[argh(option, short = 'n')]
+    name: Name,
+    /// why, for those who read the roster
+    #[argh(option, default = "String::from(\"revoked by the owner\")")]
+    reason: String,
+    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Owner: sign the roster anew, so that it lasts another year.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "sign")]
+struct PkiSign {
+    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+pub(super) fn run(area: &PkiArea) -> Result<Report, Failure> {
+    match &area.command {
+        PkiCommand::Init(command) => init(command),
+        PkiCommand::Request(command) => request(command),
+        PkiCommand::Approve(command) => approve(command),
+        PkiCommand::Import(command) => import(command),
+        PkiCommand::Renew(command) => renew(command),
+        PkiCommand::List(command) => Ok(listed(&pki::list(&command.workspace, &Clock::system())?)),
+        PkiCommand::Revoke(command) => {
+            let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
+            let serial = pki::revoke(&mut owner, &command.name, &command.reason)?;
+            let text = format!("revoked      {}\n{}", command.name, publish_hint(serial));
+            Ok(Report { text, json: json!({"revoked": command.name.as_str(), "serial": serial}) })
+        }
+        PkiCommand::Sign(command) => {
+            let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
+            let serial = pki::sign(&mut owner)?;
+            let until = owner.roster().not_after().to_string();
+            let text = format!("good until   {until}\n{}", publish_hint(serial));
+            Ok(Report { text, json: json!({"serial": serial, "not_after": until}) })
+        }
+    }
+}
+
+fn init(command: &PkiInit) -> Result<Report, Failure> {
+    let root = &command.workspace;
+    let federation = match &command.federation {
+        Some(name) => name.clone(),
+        None => pki::federation_of(root)?.ok_or_else(|| {
+            let error = format!("{} has no plan that names a federation", root.display());
+            Failure::new(Exit::Workspace, error).hint(
+                "run this in a workspace, name it with --workspace, or name the federation with --federation",
+            )
+        })?,
+    };
+    let passphrase = match passphrase_file(command.passphrase_file.as_deref()) {
+        Some(file) => Some(Passphrase::read(&file)?),
+        None if command.ask_passphrase => {
+            let (first, again) = (ask("Passphrase for the CA's key: ")?, ask("The same again: ")?);
+            if first != again {
+                return Err(Failure::new(Exit::Usage, "the two passphrases differ"));
+            }
+            Some(Passphrase::new(first.as_bytes())?)
+        }
+        None => None,
+    };
+    let locked = passphrase.is_some();
+    let settings = Init { years: command.years, passphrase };
+    let made = pki::init(root, &federation, &settings, &Clock::system())?;
+    let (ca, until) = (made.authority.digest().to_string(), made.authority.validity().not_after.to_string());
+    let key = if locked { "under a passphrase" } else { "not under a passphrase" };
+    let text = format!(
+        "federation   {federation}\nCA           {ca}\ngood until   {until}\nkey          {}, {key}: back it up, and \
+         keep it off the aggregator's host\n",
+        made.key_file.display()
+    );
+    let json = json!({
+        "federation": federation.as_str(), "ca": ca, "not_after": until, "key": made.key_file, "encrypted": locked,
+    });
+    Ok(Report { text, json })
+}
+
+fn request(command: &PkiRequest) -> Result<Report, Failure> {
+    if command.role == Role::Collaborator {
+        name_in(command.role, command.name.as_ref())?;
+    }
+    let made = pki::request(&command.workspace, command.role, command.name.as_ref())?;
+    let text = format!(
+        "request      {}\n{}send the request to the federation's owner and read the fingerprint to them\n",
+        made.path.display(),
+        fingerprint(made.fingerprint)
+    );
+    let json = json!({
+        "request": made.path, "fingerprint": made.fingerprint.to_string(), "made_key": made.made_key,
+    });
+    Ok(Report { text, json })
+}
+
+fn approve(command: &PkiApprove) -> Result<Report, Failure> {
+    let approval = Approval {
+        role: command.role,
+        name: name_in(command.role, command.name.as_ref())?,
+        fingerprint: command.fingerprint.clone(),
+        replace: command.replace,
+        days: command.days,
+    };
+    let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
+    let before = owner.roster().serial();
+    let made = pki::approve(&mut owner, &command.request, &approval)?;
+    let mut report = issued(&made);
+    if made.serial != before {
+        report.text += &publish_hint(made.serial);
+    }
+    Ok(report)
+}
+
+fn import(command: &PkiImport) -> Result<Report, Failure> {
+    let PkiImport { certificate, ca, roster, workspace } = command;
+    let made = pki::import(workspace, certificate, ca.as_deref(), roster.as_deref(), &Clock::system())?;
+    let (identity, until) = (made.credentials.identity(), made.credentials.not_after().to_string());
+    let text = format!(
+        "identity     {identity}\n{}good until   {until}\ncertificate  {}\n",
+        fingerprint(made.credentials.fingerprint()),
+        made.file.display()
+    );
+    let json = json!({
+        "identity": identity.to_string(), "fingerprint": made.credentials.fingerprint().to_string(),
+        "not_after": until, "certificate": made.file, "serial": made.serial,
+    });
+    Ok(Report { text, json })
+}
+
+fn renew(command: &PkiRenew) -> Result<Report, Failure> {
+    let name = name_in(command.role, command.name.as_ref())?;
+    let owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
+    Ok(issued(&pki::renew(&owner, command.role, &name, command.days)?))
+}
+
+fn issued(made: &Issued) -> Report {
+    let until = made.not_after.to_string();
+    let mut text = format!("identity     {}\n{}", made.identity, fingerprint(made.fingerprint));
+    if let Some(asked) = &made.asked_as {
+        text += &format!("asked as     {asked}\n");
+    }
+    text += &format!("good until   {until}\ncertificate  {}\n", made.file.display());
+    let json = json!({
+        "identity": made.identity.to_string(), "fingerprint": made.fingerprint.to_string(), "not_after": until,
+        "certificate": made.file, "serial": made.serial, "asked_as": made.asked_as,
+    });
+    Report { text, json }
+}
+
+fn listed(found: &Listed) -> Report {
+    let width = found.rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0).max(4);
+    let mut text = format!(
+        "federation   {}\nCA           {}, {} days left\nroster       serial {}, {} days left\n\n{:width$}  {:12}  {:23}  \
+         certificate\n",
+        found.federation, found.ca, found.ca_days, found.serial, found.roster_days, "name", "role", "key"
+    );
+    for row in &found.rows {
+        let state = match (&row.revoked, row.days) {
+            (Some(why), _) => format!("revoked: {why}"),
+            (None, Some(days)) if days < 0 => "expired".to_owned(),
+            (None, Some(days)) => format!("{days} days left"),
+            (None, None) => "not here".to_owned(),
+        };
+        text += &format!("{:width$}  {:12}  {}  {state}\n", row.name, row.role, row.fingerprint.grouped());
+    }
+    for warning in &found.warnings {
+        text += &format!("warning: {warning}\n");
+    }
+    let row = |row: &pki::Row| {
+        json!({
+            "name": row.name.as_str(), "role": row.role.as_str(), "fingerprint": row.fingerprint.to_string(),
+            "days": row.days, "revoked": row.revoked,
+        })
+    };
+    let json = json!({
+        "federation": found.federation.as_str(), "ca": found.ca.to_string(), "ca_days": found.ca_days,
+        "serial": found.serial, "roster_days": found.roster_days,
+        "members": found.rows.iter().map(row).collect::<Vec<_>>(), "warnings": found.warnings,
+    });
+    Report { text, json }
+}
+
+fn fingerprint(key: Fingerprint) -> String {
+    format!("fingerprint  {key}\n             in short {}\n", key.grouped())
+}
+
+fn publish_hint(serial: u64) -> String {
+    format!("roster       serial {serial}: copy plan/cols.yaml to the aggregator\n")
+}
+
+fn name_in(role: Role, name: Option<&Name>) -> Result<Name, Failure> {
+    match (name, role) {
+        (Some(name), _) => Ok(name.clone()),
+        (None, Role::Aggregator) => role.as_str().parse().map_err(|e| Failure::of(Exit::Failed, &e)),
+        (None, Role::Collaborator) => {
+            Err(Failure::new(Exit::Usage, "a collaborator needs a name").hint("name it with -n"))
+        }
+    }
+}
+
+fn owner(root: &Path, file: Option<&Path>) -> Result<Owner, Failure> {
+    let passphrase = || match passphrase_file(file) {
+        Some(file) => Passphrase::read(&file).map(Some),
+        None if std::io::stdin().is_terminal() => {
+            Passphrase::new(ask("Passphrase of the CA's key: ")?.as_bytes()).map(Some)
+        }
+        None => Ok(None),
+    };
+    Owner::open(root, passphrase, &Clock::system())
+}
+
+fn passphrase_file(named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_owned).or_else(|| std::env::var_os(PASSPHRASE_VARIABLE).map(PathBuf::from))
+}
+
+/// A line from the terminal, without echo.
+fn ask(prompt: &str) -> Result<String, Failure> {
+    let terminal = console::Term::stderr();
+    let asked = terminal.write_str(prompt).and_then(|()| terminal.read_secure_line());
+    asked.map_err(|e| {
+        Failure::new(Exit::Usage, format!("cannot ask for a passphrase: {e}"))
+            .hint("name a file that holds it with --passphrase-file")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What the commands say, with what differs from run to run put out of sight.
+
+use crate::{cli, workspace::tests::scratch};
+
+/// Runs command lines; `D` stands for the folder.
+fn transcript(folder: &str, lines: &[&str]) -> String {
+    let mut found = String::new();
+    for line in lines {
+        let words: Vec<String> =
+            line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
+        let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
+    }
+    hide(&found.replace(folder, "D"))
+}
+
+/// Digests, their short forms and dates, each kind by one word.
+fn hide(text: &str) -> String {
+    let is_hex = |word: &str| word.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut out = String::new();
+    for word in text.split_inclusive([' ', '\n', '"', ',']) {
+        let core = word.trim_end_matches([' ', '\n', '"', ',']);
+        let hidden = if core.len() == 64 && is_hex(core) {
+            "HEX"
+        } else if core.len() == 23 && core.split('-').all(|group| group.len() == 5 && is_hex(group)) {
+            "SHORT"
+        } else if core.len() == 20 && core.ends_with('Z') {
+            "DATE"
+        } else {
+            core
+        };
+        out += hidden;
+        out += &word[core.len()..];
+    }
+    out
+}
+
+#[test]
+fn pki_commands_answer_as_their_transcript_says() {
+    let folder = scratch("pki-cli");
+    for (file, text) in [
+        ("owner/plan/plan.yaml", "schema: 1\nfederation: \"w\" # ours\n"),
+        ("secret", "correct horse\n"),
+        ("wrong", "correct house\n"),
+    ] {
+        let path = folder.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let found = transcript(
+        &folder.display().to_string(),
+        &[
+            "pki --help",
+            "pki init --workspace D/none",
+            "pki init --workspace D/owner --passphrase-file D/secret",
+            "pki init --workspace D/owner",
+            "pki request --workspace D/one --role collaborator -n one",
+            "pki request --workspace D/one --role collaborator",
+            "pki request --workspace D/agg --role aggregator",
+            "pki approve D/one/cert/col_one.csr --workspace D/owner --role collaborator -n one --passphrase-file D/wrong",
+            "pki approve D/one/cert/col_one.csr --workspace D/owner --role collaborator -n one --passphrase-file D/secret",
+            "--json pki approve D/agg/cert/aggregator.csr --workspace D/owner --role aggregator --passphrase-file D/secret",
+            "pki import D/owner/cert/issued/col_one.crt --workspace D/one",
+            "pki import D/owner/cert/issued/col_one.crt --workspace D/one --ca D/owner/cert/ca.crt --roster D/owner/plan/cols.yaml",
+            "pki renew -n one --workspace D/owner --passphrase-file D/secret",
+            "pki renew -n two --workspace D/owner --passphrase-file D/secret",
+            "pki list --workspace D/owner",
+            "pki revoke -n one --reason left --workspace D/owner --passphrase-file D/secret",
+            "pki sign --workspace D/owner --passphrase-file D/secret",
+            "--json pki list --workspace D/owner",
+            "pki approve D/secret --workspace D/one --role collaborator -n one",
+        ],
+    );
+    assert_eq!(found, include_str!("../pki.txt"));
+}

@@ -1,0 +1,212 @@
+//! The owner says yes: a certificate for a requested key, and the collaborator's line on the roster.
+
+use std::path::{Path, PathBuf};
+
+use fl_engine::{
+    Name,
+    plan::roster::{Member, UnixSeconds},
+};
+use fl_runtime::trust::{Fingerprint, Identity, Role, one_certificate, public_key, validity};
+use rcgen::{
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType, SubjectPublicKeyInfo,
+};
+
+use super::{
+    PEM_BYTES, issued_file, make_folder_of,
+    owner::{DAY, Owner, SKEW, failed, set_validity},
+};
+use crate::{
+    exit::{Exit, Failure},
+    workspace,
+};
+
+/// What the approver decides.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    /// The role, whatever the request says.
+    pub role: Role,
+    /// The name, whatever the request says.
+    pub name: Name,
+    /// The key's fingerprint as the site read it out, in full or grouped.
+    pub fingerprint: Option<String>,
+    /// Take the name from the key that holds it, which is revoked.
+    pub replace: bool,
+    /// Days until the certificate ends.
+    pub days: u32,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// Whom it names.
+    pub identity: Identity,
+    /// Of its key.
+    pub fingerprint: Fingerprint,
+    /// Its last second.
+    pub not_after: UnixSeconds,
+    /// The owner's copy, to be sent to the site.
+    pub file: PathBuf,
+    /// The roster's serial.
+    pub serial: u64,
+    /// What the request says of itself: a note, no more.
+    pub asked_as: Option<String>,
+}
+
+/// Issues a certificate for the key in `request`, and puts a collaborator on the roster.
+///
+/// # Errors
+/// [`Exit::Trust`] when the request is not one, its signature does not hold, the fingerprint is another, or name or key
+/// are taken; [`Exit::File`].
+pub fn approve(owner: &mut Owner, request: &Path, approval: &Approval) -> Result<Issued, Failure> {
+    let text = workspace::read_text(request, PEM_BYTES)?;
+    // Reading it checks that who asks holds the key.
+    let asked = CertificateSigningRequestParams::from_pem(&text).map_err(|e| {
+        Failure::new(Exit::Trust, format!("{} is not a request for a certificate: {e}", request.display()))
+            .hint("the site makes one with `fl-host pki request`, or by starting its role")
+    })?;
+    let key = &asked.public_key;
+    if PublicKeyData::algorithm(key) != &PKCS_ED25519 {
+        return Err(Failure::new(Exit::Trust, "the request's key is not Ed25519")
+            .hint("the site makes a request with `fl-host pki request`, or by starting its role"));
+    }
+    let fingerprint = Fingerprint::of_key(&key.subject_public_key_info());
+    if let Some(told) = approval.fingerprint.as_ref().filter(|told| !fingerprint.is(told)) {
+        let error = format!("the request is for the key {fingerprint}, not {told}");
+        return Err(Failure::new(Exit::Trust, error)
+            .hint("somebody may have exchanged the request on its way: ask the site to send it again"));
+    }
+    let members = admitted(owner, approval, fingerprint)?;
+    let Approval { role, name, days, .. } = approval;
+    let (pem, identity, not_after) = certificate(owner, *role, name, *days, key)?;
+    let serial = match members {
+        Some(members) => {
+            let mut draft = owner.roster().draft();
+            draft.members = members;
+            owner.change_roster(draft)?
+        }
+        None => owner.roster().serial(),
+    };
+    let file = keep(owner, &identity, &pem)?;
+    let common_name = asked.params.distinguished_name.get(&DnType::CommonName);
+    let asked_as =
+        common_name.and_then(text_of).map(|name| name.chars().filter(|c| !c.is_control()).collect());
+    Ok(Issued { identity, fingerprint, not_after, file, serial, asked_as })
+}
+
+/// Issues a new certificate for the key that `name` has now. No other file changes.
+///
+/// # Errors
+/// [`Exit::Trust`] when the name has no certificate, or is not on the roster any more.
+pub fn renew(owner: &Owner, role: Role, name: &Name, days: u32) -> Result<Issued, Failure> {
+    let file = issued_file(&owner.root, role, name);
+    if !file.exists() {
+        return Err(Failure::new(Exit::Trust, format!("no certificate was issued to {role} {name}"))
+            .hint("`fl-host pki list` shows all; `fl-host pki approve` issues the first one"));
+    }
+    let held = one_certificate(workspace::read_text(&file, PEM_BYTES)?.as_bytes())
+        .map_err(|e| Failure::new(Exit::Trust, format!("{} {e}", file.display())))?;
+    let identity = Identity::of(&held).map_err(|e| failed(&e))?;
+    if identity.name != *name {
+        let error = format!("the {role}'s certificate is of {}, not {name}", identity.name);
+        return Err(Failure::new(Exit::Trust, error).hint("`fl-host pki list` shows all"));
+    }
+    let fingerprint = Fingerprint::of(&held).map_err(|e| failed(&e))?;
+    let listed = owner.roster().by_name(name).is_some_and(|line| line.key == fingerprint.0);
+    if role == Role::Collaborator && !listed {
+        return Err(owner.unknown(name));
+    }
+    let spki = public_key(&held).map_err(|e| failed(&e))?;
+    let key = SubjectPublicKeyInfo::from_der(&spki).map_err(|e| failed(&e))?;
+    let (pem, identity, not_after) = certificate(owner, role, name, days, &key)?;
+    let file = keep(owner, &identity, &pem)?;
+    Ok(Issued { identity, fingerprint, not_after, file, serial: owner.roster().serial(), asked_as: None })
+}
+
+/// The roster's lines after the approval; `None` when they stay.
+fn admitted(
+    owner: &Owner,
+    approval: &Approval,
+    fingerprint: Fingerprint,
+) -> Result<Option<Vec<Member>>, Failure> {
+    let Approval { role, name, replace, .. } = approval;
+    let refused = |error: String, hint: &str| Err(Failure::new(Exit::Trust, error).hint(hint));
+    let another = "ask the site to make a new key: it moves the old one away and starts again";
+    match owner.roster().by_key(&fingerprint.0) {
+        Some(Member { name: holder, revoked: Some(why), .. }) => {
+            return refused(format!("this key was {holder}'s and is revoked: {why}"), another);
+        }
+        Some(line) if *role == Role::Aggregator || line.name != *name => {
+            return refused(format!("this key is on the roster as collaborator {}", line.name), another);
+        }
+        Some(_) => return Ok(None),
+        None if *role == Role::Aggregator => return Ok(None),
+        None => {}
+    }
+    let mut members = owner.roster().members().to_vec();
+    if let Some(line) = members.iter_mut().find(|m| m.name == *name && m.revoked.is_none()) {
+        if !replace {
+            return refused(
+                format!("{name} is on the roster with another key, {}", Fingerprint(line.key)),
+                "choose another name; if the site made a new key, approve it with --replace, which revokes the old one",
+            );
+        }
+        line.revoked = Some("replaced by another key".to_owned());
+    }
+    members.push(Member { name: name.clone(), key: fingerprint.0, revoked: None });
+    Ok(Some(members))
+}
+
+/// A certificate in PEM, whom it names, and its last second.
+fn certificate(
+    owner: &Owner,
+    role: Role,
+    name: &Name,
+    days: u32,
+    key: &impl PublicKeyData,
+) -> Result<(String, Identity, UnixSeconds), Failure> {
+    if !(1..=3650).contains(&days) {
+        return Err(Failure::new(Exit::Usage, "a certificate lasts 1 to 3650 days"));
+    }
+    let identity = Identity { federation: owner.federation().clone(), role, name: name.clone() };
+    let ca = owner.authority.validity();
+    let now = owner.now();
+    let not_before = UnixSeconds(now.0.saturating_sub(SKEW)).max(ca.not_before);
+    let not_after = UnixSeconds(now.0 + u64::from(days) * DAY).min(ca.not_after);
+    if not_after <= now {
+        return Err(Failure::new(Exit::Trust, format!("the CA's own certificate ended at {}", ca.not_after))
+            .hint("the federation needs a new CA: move cert/ away and run `fl-host pki init`"));
+    }
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, format!("{role} {name}"));
+    let uri = identity.to_string();
+    params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().map_err(|e| failed(&e))?)];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![match role {
+        Role::Aggregator => ExtendedKeyUsagePurpose::ServerAuth,
+        Role::Collaborator => ExtendedKeyUsagePurpose::ClientAuth,
+    }];
+    params.use_authority_key_identifier_extension = true;
+    set_validity(&mut params, not_before, not_after)?;
+    let made = params.signed_by(key, &owner.issuer()?).map_err(|e| failed(&e))?;
+    debug_assert_eq!(validity(made.der()).map(|v| v.not_after), Ok(not_after));
+    // What a site would refuse is not issued.
+    owner.authority.check(made.der(), role, now).map_err(|e| failed(&e))?;
+    Ok((made.pem(), identity, not_after))
+}
+
+fn keep(owner: &Owner, identity: &Identity, pem: &str) -> Result<PathBuf, Failure> {
+    let file = issued_file(&owner.root, identity.role, &identity.name);
+    make_folder_of(&file)?;
+    workspace::replace(&file, pem.as_bytes())?;
+    Ok(file)
+}
+
+fn text_of(value: &DnValue) -> Option<String> {
+    match value {
+        DnValue::Utf8String(text) => Some(text.clone()),
+        DnValue::PrintableString(text) => Some(text.as_str().to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,144 @@
+//! `fl-host pki list`: who has a certificate, until when, and what needs the owner's attention.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use fl_engine::{Name, plan::roster::UnixSeconds};
+use fl_runtime::trust::{Authority, Clock, Fingerprint, Identity, Role, one_certificate, validity};
+
+use super::{
+    PEM_BYTES, ca_file, ca_key_file, issued_folder, master_roster_file,
+    owner::{DAY, of_roster},
+    read_roster, roster_file,
+};
+use crate::{
+    exit::{Exit, Failure},
+    workspace,
+};
+
+/// Certificates and rosters that end sooner are warned of.
+const SOON_DAYS: i64 = 30;
+
+/// One certificate, or one line of the roster without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The name.
+    pub name: Name,
+    /// The role.
+    pub role: Role,
+    /// The key.
+    pub fingerprint: Fingerprint,
+    /// Days until the certificate ends; negative after its end; `None` when this folder holds none for the key.
+    pub days: Option<i64>,
+    /// Why the key is revoked.
+    pub revoked: Option<String>,
+}
+
+/// What [`list()`] found.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The federation.
+    pub federation: Name,
+    /// SHA-256 of the CA certificate.
+    pub ca: fl_engine::Digest,
+    /// Days until the CA's certificate ends.
+    pub ca_days: i64,
+    /// The roster's serial.
+    pub serial: u64,
+    /// Days until the roster ends.
+    pub roster_days: i64,
+    /// Aggregators first, then the roster's order.
+    pub rows: Vec<Row>,
+    /// What needs attention.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the CA's certificate, the roster and the certificates issued; needs no key.
+///
+/// # Errors
+/// [`Exit::File`], [`Exit::Trust`], [`Exit::Plan`].
+pub fn list(root: &Path, clock: &Clock) -> Result<Listed, Failure> {
+    let pem = workspace::read_text(&ca_file(root), PEM_BYTES)
+        .map_err(|f| f.hint("the federation's owner makes it with `fl-host pki init`"))?;
+    let authority =
+        Authority::from_pem(pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
+    // At the owner's the master copy counts; a site has only what was published.
+    let published = read_roster(&roster_file(root));
+    let master = master_roster_file(root);
+    let text = if master.exists() { read_roster(&master)? } else { published.clone()? };
+    let roster = authority.open_roster(&text).map_err(of_roster)?;
+    let now = clock.now();
+    let issued = issued(root, now)?;
+    let mut rows: Vec<Row> = issued.iter().filter(|row| row.role == Role::Aggregator).cloned().collect();
+    rows.extend(roster.members().iter().map(|member| Row {
+        name: member.name.clone(),
+        role: Role::Collaborator,
+        fingerprint: Fingerprint(member.key),
+        days: issued.iter().find(|row| row.fingerprint.0 == member.key).and_then(|row| row.days),
+        revoked: member.revoked.clone(),
+    }));
+    let (ca_days, roster_days) = (days(authority.validity().not_after, now), days(roster.not_after(), now));
+
+    let mut warnings = Vec::new();
+    if ca_key_file(root).exists() && root.join("cert/aggregator.key").exists() {
+        warnings.push(
+            "the CA's key lies where an aggregator's key lies: who takes that machine can admit anybody; keep cert/ca/ \
+             on the owner's machine alone"
+                .to_owned(),
+        );
+    }
+    if published.as_ref() != Ok(&text) {
+        warnings.push(
+            "plan/cols.yaml is not the roster that was signed last: `fl-host pki sign` publishes it anew"
+                .to_owned(),
+        );
+    }
+    let mut ends = |what: String, days: i64, remedy: &str| match days {
+        d if d < 0 => warnings.push(format!("{what} ended {} days ago: {remedy}", -d)),
+        d if d < SOON_DAYS => warnings.push(format!("{what} ends in {d} days: {remedy}")),
+        _ => {}
+    };
+    ends("the CA's certificate".into(), ca_days, "every site needs a new one; see `fl-host pki init --help`");
+    ends("the roster".into(), roster_days, "`fl-host pki sign` signs it anew");
+    for Row { name, role, days, .. } in rows.iter().filter(|row| row.revoked.is_none()) {
+        if let Some(days) = days {
+            let of = if *role == Role::Aggregator { "--role aggregator " } else { "" };
+            let remedy = format!("`fl-host pki renew {of}-n {name}`");
+            ends(format!("the certificate of {role} {name}"), *days, &remedy);
+        }
+    }
+    Ok(Listed {
+        federation: roster.federation().clone(),
+        ca: authority.digest(),
+        ca_days,
+        serial: roster.serial(),
+        roster_days,
+        rows,
+        warnings,
+    })
+}
+
+/// The certificates in `cert/issued`; at a site there are none.
+fn issued(root: &Path, now: UnixSeconds) -> Result<Vec<Row>, Failure> {
+    let folder = issued_folder(root);
+    let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
+    let files: BTreeSet<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let certificates = files.into_iter().filter(|path| path.extension().is_some_and(|e| e == "crt"));
+    certificates
+        .map(|path| {
+            let bad = |what: String| Failure::new(Exit::Trust, format!("{} {what}", path.display()));
+            let pem = workspace::read_text(&path, PEM_BYTES)?;
+            let certificate = one_certificate(pem.as_bytes()).map_err(bad)?;
+            let Identity { role, name, .. } =
+                Identity::of(&certificate).map_err(|e| bad(format!("is refused: {e}")))?;
+            let fingerprint = Fingerprint::of(&certificate).map_err(|e| bad(format!("is refused: {e}")))?;
+            let until = validity(&certificate).map_err(|e| bad(format!("is refused: {e}")))?.not_after;
+            Ok(Row { name, role, fingerprint, days: Some(days(until, now)), revoked: None })
+        })
+        .collect()
+}
+
+/// Days from `now` to `until`, a begun one counted as whole on either side: 0 is neither left nor past.
+fn days(until: UnixSeconds, now: UnixSeconds) -> i64 {
+    let whole = |seconds: u64| i64::try_from(seconds.div_ceil(DAY)).unwrap_or(i64::MAX);
+    if until >= now { whole(until.0 - now.0) } else { -whole(now.0 - until.0) }
+}

@@ -1,0 +1,277 @@
+//! The federation's owner: makes the CA, keeps the roster, revokes.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fl_engine::{
+    Name,
+    plan::roster::{Roster, RosterDraft, RosterError, UnixSeconds},
+};
+use fl_runtime::trust::{Authority, Clock, Fingerprint};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ED25519, PublicKeyData as _, SerialNumber, SigningKey as _, date_time_ymd,
+};
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use super::{
+    PEM_BYTES, ca_file, ca_key_file, make_folder_of, master_roster_file, publish, read_roster, roster_file,
+    vault, vault::Passphrase,
+};
+use crate::{
+    exit::{Exit, Failure},
+    workspace,
+};
+
+/// One day, seconds.
+pub(super) const DAY: u64 = 86_400;
+/// How far a site's clock may be behind the owner's.
+pub(super) const SKEW: u64 = 3_600;
+/// How long a roster is good after it was signed; every change signs it anew.
+const ROSTER_DAYS: u64 = 365;
+
+/// What [`init`] may be told.
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// Years until the CA's own certificate ends.
+    pub years: u32,
+    /// Put the CA's key under this.
+    pub passphrase: Option<Passphrase>,
+}
+
+/// What [`init`] made.
+#[derive(Clone, Debug)]
+pub struct Initialised {
+    /// The CA as everybody else sees it.
+    pub authority: Authority,
+    /// The secret.
+    pub key_file: PathBuf,
+}
+
+/// The owner at work: the CA's key is open.
+pub struct Owner {
+    pub(super) root: PathBuf,
+    pub(super) authority: Authority,
+    ca_pem: String,
+    key: KeyPair,
+    roster: Roster,
+    now: UnixSeconds,
+}
+
+impl Default for Init {
+    fn default() -> Self {
+        Self { years: 10, passphrase: None }
+    }
+}
+
+/// Makes the federation's CA and an empty roster in the workspace `root`.
+///
+/// # Errors
+/// [`Exit::Trust`] when there is a CA already, [`Exit::Usage`] for a lifetime out of range, [`Exit::File`].
+pub fn init(root: &Path, federation: &Name, settings: &Init, clock: &Clock) -> Result<Initialised, Failure> {
+    if !(1..=50).contains(&settings.years) {
+        return Err(Failure::new(Exit::Usage, "a CA lasts 1 to 50 years"));
+    }
+    for held in [ca_key_file(root), ca_file(root), master_roster_file(root)] {
+        if held.exists() {
+            let error = format!("{} is there already", held.display());
+            return Err(Failure::new(Exit::Trust, error).hint(
+                "a federation has one CA; to begin anew, move cert/ away: every certificate of it becomes void",
+            ));
+        }
+    }
+    let now = clock.now();
+    let key = KeyPair::generate_for(&PKCS_ED25519).map_err(|e| failed(&e))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, format!("CA of federation {federation}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let until = now.0 + u64::from(settings.years) * 365 * DAY;
+    set_validity(&mut params, UnixSeconds(now.0.saturating_sub(SKEW)), UnixSeconds(until))?;
+    let pem = params.self_signed(&key).map_err(|e| failed(&e))?.pem();
+    let authority = Authority::from_pem(pem.as_bytes()).map_err(|e| failed(&e))?;
+
+    let key_file = ca_key_file(root);
+    write_secret(&key_file, vault::lock(&key, settings.passphrase.as_ref())?.as_bytes())?;
+    workspace::replace(&ca_file(root), pem.as_bytes())?;
+    let not_after = roster_end(now, &authority);
+    let roster = RosterDraft::new(federation.clone(), authority.digest(), not_after);
+    save_roster(root, &key, &roster)?;
+    Ok(Initialised { authority, key_file })
+}
+
+/// The federation that `plan/plan.yaml` names; `None` when there is no such file or line.
+///
+/// # Errors
+/// [`Exit::Plan`] for a name that is none.
+pub fn federation_of(root: &Path) -> Result<Option<Name>, Failure> {
+    let Ok(plan) = read_roster(&root.join("plan/plan.yaml")) else { return Ok(None) };
+    // One plain scalar at the top level: the rest of the plan may still be wrong, and is not this command's business.
+    let Some(value) = plan.lines().find_map(|line| line.strip_prefix("federation:")) else { return Ok(None) };
+    let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+    value
+        .parse()
+        .map(Some)
+        .map_err(|e| Failure::of(Exit::Plan, &e).hint("see `federation` in plan/plan.yaml"))
+}
+
+/// Revokes the collaborator `name`. Answers with the roster's new serial.
+///
+/// # Errors
+/// [`Exit::Trust`] when nobody of that name is on the roster.
+pub fn revoke(owner: &mut Owner, name: &Name, reason: &str) -> Result<u64, Failure> {
+    let mut draft = owner.roster.draft();
+    let line = draft.members.iter_mut().find(|m| m.name == *name && m.revoked.is_none());
+    line.ok_or_else(|| owner.unknown(name))?.revoked = Some(reason.to_owned());
+    owner.change_roster(draft)
+}
+
+/// Signs the roster anew, so that it lasts. Answers with its new serial.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn sign(owner: &mut Owner) -> Result<u64, Failure> {
+    let draft = owner.roster.draft();
+    owner.change_roster(draft)
+}
+
+impl Owner {
+    /// Opens the CA's key in the workspace `root`. `passphrase` is asked only if the key is under one.
+    ///
+    /// # Errors
+    /// [`Exit::Trust`] when the key, certificate and roster do not belong together, [`Exit::File`].
+    pub fn open(
+        root: &Path,
+        passphrase: impl FnOnce() -> Result<Option<Passphrase>, Failure>,
+        clock: &Clock,
+    ) -> Result<Self, Failure> {
+        let key_file = ca_key_file(root);
+        if !key_file.exists() {
+            let error =
+                format!("{} is not there: this is not the federation owner's workspace", key_file.display());
+            return Err(Failure::new(Exit::Trust, error)
+                .hint("run this where `fl-host pki init` was run, or name that folder with --workspace"));
+        }
+        let mode = fs::metadata(&key_file).map(|m| m.permissions().mode()).unwrap_or(0);
+        if mode & 0o007 != 0 {
+            let error = format!("{} may be read or changed by everybody on this machine", key_file.display());
+            return Err(Failure::new(Exit::Trust, error).hint(format!("chmod 600 {}", key_file.display())));
+        }
+        let text = workspace::read_text(&key_file, PEM_BYTES)?;
+        let passphrase = if vault::is_locked(&text) { passphrase()? } else { None };
+        let key = vault::unlock(&text, passphrase.as_ref())?;
+        let ca_pem = workspace::read_text(&ca_file(root), PEM_BYTES)?;
+        let refused = |e| Failure::of(Exit::Trust, &e);
+        let authority = Authority::from_pem(ca_pem.as_bytes()).map_err(refused)?;
+        let ours = Fingerprint::of_key(&key.subject_public_key_info());
+        if Fingerprint::of(authority.certificate()) != Ok(ours) {
+            return Err(Failure::new(Exit::Trust, "cert/ca.crt is not the certificate of cert/ca/ca.key")
+                .hint("put back the cert/ca.crt that `fl-host pki init` made"));
+        }
+        let roster = authority.open_roster(&read_roster(&master_roster_file(root))?).map_err(of_roster)?;
+        Ok(Self { root: root.to_owned(), authority, ca_pem, key, roster, now: clock.now() })
+    }
+
+    /// The federation.
+    #[must_use]
+    pub fn federation(&self) -> &Name {
+        self.roster.federation()
+    }
+
+    /// The roster as last signed.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    pub(super) fn now(&self) -> UnixSeconds {
+        self.now
+    }
+
+    pub(super) fn issuer(&self) -> Result<Issuer<'_, &KeyPair>, Failure> {
+        Issuer::from_ca_cert_pem(&self.ca_pem, &self.key).map_err(|e| failed(&e))
+    }
+
+    /// Signs `draft` with the next serial and publishes it.
+    pub(super) fn change_roster(&mut self, mut draft: RosterDraft) -> Result<u64, Failure> {
+        draft.serial = self.roster.serial() + 1;
+        draft.not_after = roster_end(self.now, &self.authority);
+        let text = save_roster(&self.root, &self.key, &draft)?;
+        self.roster = self.authority.open_roster(&text).map_err(of_roster)?;
+        Ok(draft.serial)
+    }
+
+    pub(super) fn unknown(&self, name: &Name) -> Failure {
+        let known: Vec<&str> = self.roster.names().map(Name::as_str).collect();
+        let error = format!("no collaborator named {name} is on the roster, or it is revoked");
+        Failure::new(Exit::Trust, error).hint(format!("on the roster: {}", known.join(", ")))
+    }
+}
+
+impl std::fmt::Debug for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Owner").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+fn roster_end(now: UnixSeconds, authority: &Authority) -> UnixSeconds {
+    UnixSeconds(now.0 + ROSTER_DAYS * DAY).min(authority.validity().not_after)
+}
+
+fn save_roster(root: &Path, key: &KeyPair, draft: &RosterDraft) -> Result<String, Failure> {
+    // Ed25519 signs everything, in 64 bytes; an empty signature would be refused by every reader.
+    let signature = |bytes: &[u8]| key.sign(bytes).ok().and_then(|s| s.try_into().ok()).unwrap_or([0; 64]);
+    let text = draft.seal(signature).map_err(of_roster)?;
+    let master = master_roster_file(root);
+    make_folder_of(&master)?;
+    workspace::replace(&master, text.as_bytes())?;
+    publish(&roster_file(root), &text)?;
+    Ok(text)
+}
+
+pub(super) fn of_roster(error: RosterError) -> Failure {
+    Failure::of(Exit::Plan, &error).hint(error.hint())
+}
+
+pub(super) fn set_validity(
+    params: &mut CertificateParams,
+    from: UnixSeconds,
+    until: UnixSeconds,
+) -> Result<(), Failure> {
+    let epoch = date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + Duration::from_secs(from.0);
+    params.not_after = epoch + Duration::from_secs(until.0);
+    // RFC 5280, 4.1.2.2: unique, positive, at most 20 bytes.
+    let mut serial = [0; 16];
+    let filled = SystemRandom::new().fill(&mut serial);
+    filled.map_err(|_| Failure::new(Exit::Failed, "the system has no random bytes"))?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(SerialNumber::from(serial.to_vec()));
+    Ok(())
+}
+
+/// Only the owner's user can read it, and its folder, from the first byte on.
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    make_folder_of(path)?;
+    let write = || {
+        if let Some(folder) = path.parent() {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        }
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|e: std::io::Error| {
+        Failure::new(Exit::File, format!("cannot write {}: {e}", path.display()))
+    })
+}
+
+pub(super) fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::of(Exit::Trust, error)
+}

@@ -1,0 +1,97 @@
+//! A site: asks for a certificate, and puts what the owner sent in its place.
+
+use std::path::{Path, PathBuf};
+
+use fl_engine::Name;
+use fl_runtime::trust::{
+    self, Authority, Clock, Credentials, Identity, KeyFiles, Request, Role, one_certificate,
+};
+
+use super::{PEM_BYTES, ca_file, of_credentials, owner::of_roster, publish, read_roster, roster_file};
+use crate::{
+    exit::{Exit, Failure},
+    workspace,
+};
+
+/// What [`import`] put in place.
+#[derive(Debug)]
+pub struct Imported {
+    /// The role's credentials, as the runtime will load them.
+    pub credentials: Credentials,
+    /// The certificate's file.
+    pub file: PathBuf,
+    /// Serial of the roster, if one was given.
+    pub serial: Option<u64>,
+}
+
+/// Makes the role's key and request in the workspace `root`: [`trust::request`].
+///
+/// # Errors
+/// [`Exit::Usage`] for a collaborator without a name, [`Exit::Trust`], [`Exit::File`].
+pub fn request(root: &Path, role: Role, name: Option<&Name>) -> Result<Request, Failure> {
+    trust::request(&root.join("cert"), role, name).map_err(|e| of_credentials(&e))
+}
+
+/// Puts the certificate in the file `certificate` beside its key, after checking that they, the CA and the roster fit;
+/// `ca` and `roster` are put in place too. Nothing is written unless all of it fits.
+///
+/// # Errors
+/// [`Exit::Trust`] for what does not fit, [`Exit::Plan`] for a roster that is refused, [`Exit::File`].
+pub fn import(
+    root: &Path,
+    certificate: &Path,
+    ca: Option<&Path>,
+    roster: Option<&Path>,
+    clock: &Clock,
+) -> Result<Imported, Failure> {
+    let held = ca_file(root);
+    let source = ca.unwrap_or(&held);
+    let ca_pem = workspace::read_text(source, PEM_BYTES).map_err(|failure| {
+        failure.hint("the owner sends ca.crt with the first certificate: name it with --ca")
+    })?;
+    let authority =
+        Authority::from_pem(ca_pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
+    if held.exists() && ca.is_some() {
+        let held_pem = workspace::read_text(&held, PEM_BYTES)?;
+        if Authority::from_pem(held_pem.as_bytes()).as_ref() != Ok(&authority) {
+            let error = format!("{} is another CA than {}", source.display(), held.display());
+            return Err(Failure::new(Exit::Trust, error).hint(
+                "if the federation was made anew, ask its owner by another way, then remove the old ca.crt",
+            ));
+        }
+    }
+    let pem = workspace::read_text(certificate, PEM_BYTES)?;
+    let read = one_certificate(pem.as_bytes())
+        .map_err(|e| Failure::new(Exit::Trust, format!("{} {e}", certificate.display())))?;
+    let Identity { role, name, .. } = Identity::of(&read).map_err(|e| {
+        Failure::of(Exit::Trust, &e)
+            .hint("import the certificate that the owner made with `fl-host pki approve`")
+    })?;
+    let cert = root.join("cert");
+    let files = KeyFiles::of(&cert, role, Some(&name)).map_err(|e| of_credentials(&e))?;
+    let credentials =
+        Credentials::check_import(&cert, certificate, authority.clone(), role, Some(&name), clock)
+            .map_err(|e| of_credentials(&e))?;
+    let roster = roster.map(|file| new_roster(root, &authority, file)).transpose()?;
+
+    if ca.is_some() {
+        workspace::replace(&held, ca_pem.as_bytes())?;
+    }
+    workspace::replace(&files.certificate, pem.as_bytes())?;
+    if let Some((text, _)) = &roster {
+        publish(&roster_file(root), text)?;
+    }
+    Ok(Imported { credentials, file: files.certificate, serial: roster.map(|(_, serial)| serial) })
+}
+
+/// A roster's text and serial, unless the site holds a newer one.
+fn new_roster(root: &Path, authority: &Authority, file: &Path) -> Result<(String, u64), Failure> {
+    let text = read_roster(file)?;
+    let serial = authority.open_roster(&text).map_err(of_roster)?.serial();
+    let held = read_roster(&roster_file(root)).ok().and_then(|text| authority.open_roster(&text).ok());
+    if let Some(held) = held.map(|roster| roster.serial()).filter(|&held| held > serial) {
+        let error = format!("{} has serial {serial}; plan/cols.yaml has {held}", file.display());
+        return Err(Failure::new(Exit::Plan, error).hint("ask the owner for the newest roster"));
+    }
+    Ok((text, serial))
+}

@@ -1,0 +1,326 @@
+//! The certificate exchange as the people do it, and what each of them must not be able to do.
+
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
+
+use fl_engine::plan::roster::UnixSeconds;
+use fl_runtime::trust::{Clock, Credentials, Fingerprint, PeerError, Rosters, Serials};
+
+use super::{vault::Passphrase, *};
+use crate::workspace::tests::scratch;
+
+/// 2027-01-15T08:00:00Z.
+const NOW: u64 = 1_800_000_000;
+const DAY: u64 = 86_400;
+
+fn clock() -> Clock {
+    Clock::new(|| UnixSeconds(NOW))
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// An owner's folder with a CA, and folders of sites beside it.
+struct Rig {
+    dir: PathBuf,
+}
+
+impl Rig {
+    fn new(test: &str) -> Self {
+        let rig = Self { dir: scratch(test) };
+        init(&rig.owner_root(), &name("w"), &Init::default(), &clock()).unwrap();
+        rig
+    }
+
+    fn owner_root(&self) -> PathBuf {
+        self.dir.join("owner")
+    }
+
+    fn owner(&self) -> Owner {
+        Owner::open(&self.owner_root(), || panic!("asked for a passphrase"), &clock()).unwrap()
+    }
+
+    fn site(&self, of: &str) -> PathBuf {
+        self.dir.join(of)
+    }
+
+    /// A site's request, by the role starting without a key.
+    fn waiting(&self, role: Role, of: &str) -> fl_runtime::trust::Request {
+        match self.start(role, of) {
+            Err(CredentialsError::Waiting(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn start(&self, role: Role, of: &str) -> Result<Credentials, CredentialsError> {
+        let asked = (role == Role::Collaborator).then(|| name(of));
+        Credentials::load_or_request(&self.site(of).join("cert"), role, asked.as_ref(), &clock())
+    }
+
+    fn approve(&self, role: Role, of: &str) -> Issued {
+        let request = self.waiting(role, of);
+        approve(&mut self.owner(), &request.path, &approval(role, of)).unwrap()
+    }
+
+    fn import(&self, of: &str, issued: &Issued) -> Result<Imported, Failure> {
+        let (ca, roster) = (self.owner_root().join("cert/ca.crt"), self.owner_root().join("plan/cols.yaml"));
+        import(&self.site(of), &issued.file, Some(&ca), Some(&roster), &clock())
+    }
+}
+
+fn approval(role: Role, of: &str) -> Approval {
+    Approval { role, name: name(of), fingerprint: None, replace: false, days: 365 }
+}
+
+/// Every file under `folder` and its bytes.
+fn bytes_under(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn whole_certificate_exchange_as_the_people_do_it() {
+    let rig = Rig::new("exchange");
+    for (role, of) in [(Role::Aggregator, "agg"), (Role::Collaborator, "one"), (Role::Collaborator, "two")] {
+        let request = rig.waiting(role, of);
+        let told = Approval { fingerprint: Some(request.fingerprint.grouped()), ..approval(role, of) };
+        let issued = approve(&mut rig.owner(), &request.path, &told).unwrap();
+        assert_eq!(issued.fingerprint, request.fingerprint);
+        let imported = rig.import(of, &issued).unwrap();
+        let loaded = rig.start(role, of).unwrap();
+        assert_eq!(loaded.identity().to_string(), format!("fl://w/{role}/{of}"));
+        assert_eq!(loaded.identity(), imported.credentials.identity());
+        let plan_ca = crate::plan::ca_digest(&fs::read_to_string(ca_file(&rig.site(of))).unwrap()).unwrap();
+        loaded.check_plan(&name("w"), Some(plan_ca)).unwrap();
+    }
+    let agg = rig.site("agg");
+    let authority = rig.start(Role::Aggregator, "agg").unwrap().authority().clone();
+    let serials = Serials::open(&agg.join("save/roster-serial"), authority.digest());
+    fs::copy(roster_file(&rig.owner_root()), roster_file(&agg)).unwrap();
+    let rosters = Rosters::open(authority, name("w"), &roster_file(&agg), serials, &clock()).unwrap();
+    assert_eq!(rosters.members(), [name("one"), name("two")], "the aggregator is no collaborator");
+    let certificate = |of: &str| {
+        let pem = fs::read(rig.site(of).join(format!("cert/col_{of}.crt"))).unwrap();
+        fl_runtime::trust::one_certificate(&pem).unwrap()
+    };
+    assert_eq!(rosters.admit(&[certificate("one")]).unwrap().name(), &name("one"));
+
+    assert_eq!(revoke(&mut rig.owner(), &name("one"), "left").unwrap(), 4);
+    publish(&roster_file(&agg), &read_roster(&roster_file(&rig.owner_root())).unwrap()).unwrap();
+    assert!(rosters.reload_if_changed().unwrap());
+    assert!(rosters.admit(&[certificate("one")]).is_err());
+    rosters.admit(&[certificate("two")]).unwrap();
+}
+
+#[test]
+fn passphrase_opens_the_ca_and_nothing_else_does() {
+    let root = scratch("passphrase");
+    let right = Passphrase::new(b"correct horse").unwrap();
+    let settings = Init { passphrase: Some(right.clone()), ..Init::default() };
+    init(&root, &name("w"), &settings, &clock()).unwrap();
+    let open = |passphrase: Option<&[u8]>| {
+        Owner::open(&root, || passphrase.map(Passphrase::new).transpose(), &clock()).map(drop)
+    };
+    open(Some(b"correct horse\n")).unwrap();
+    let wrong = open(Some(b"correct house")).unwrap_err();
+    assert_eq!((wrong.exit, &wrong.error[..]), (Exit::Trust, "the passphrase does not open the CA's key"));
+    let none = open(None).unwrap_err();
+    assert_eq!(none.error, "the CA's key is under a passphrase");
+    assert!(none.hint.unwrap().contains("--passphrase-file"));
+    let key = fs::read_to_string(ca_key_file(&root)).unwrap();
+    assert!(vault::is_locked(&key));
+    assert_eq!(fs::metadata(ca_key_file(&root)).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(init(&root, &name("w"), &settings, &clock()).unwrap_err().exit, Exit::Trust);
+    assert_eq!(fs::read_to_string(ca_key_file(&root)).unwrap(), key, "a second init changes nothing");
+}
+
+#[test]
+fn renewal_touches_nobody_else() {
+    let rig = Rig::new("renew");
+    for of in ["one", "two"] {
+        let issued = rig.approve(Role::Collaborator, of);
+        rig.import(of, &issued).unwrap();
+    }
+    let before = bytes_under(&rig.dir);
+    let renewed = renew(&rig.owner(), Role::Collaborator, &name("one"), 700).unwrap();
+    let after = bytes_under(&rig.dir);
+    let changed: Vec<_> = before.keys().filter(|path| before[*path] != after[*path]).cloned().collect();
+    assert_eq!(changed, std::slice::from_ref(&renewed.file));
+    assert_eq!(before.len(), after.len());
+    import(&rig.site("one"), &renewed.file, None, None, &clock()).unwrap();
+    assert_eq!(rig.start(Role::Collaborator, "one").unwrap().not_after(), UnixSeconds(NOW + 700 * DAY));
+    assert!(renew(&rig.owner(), Role::Collaborator, &name("three"), 1).is_err());
+    revoke(&mut rig.owner(), &name("two"), "left").unwrap();
+    assert!(renew(&rig.owner(), Role::Collaborator, &name("two"), 1).is_err(), "revoked is not renewed");
+}
+
+#[test]
+fn approver_decides_name_and_role_and_nothing_of_the_request_does() {
+    let rig = Rig::new("decides");
+    let request = rig.waiting(Role::Collaborator, "one");
+    let issued = approve(&mut rig.owner(), &request.path, &approval(Role::Collaborator, "north")).unwrap();
+    assert_eq!(issued.identity.to_string(), "fl://w/collaborator/north");
+    assert_eq!(issued.asked_as.as_deref(), Some("collaborator one"));
+    // Its key is taken: not for another name, nor for an aggregator.
+    for other in [approval(Role::Collaborator, "south"), approval(Role::Aggregator, "agg")] {
+        let refused = approve(&mut rig.owner(), &request.path, &other).unwrap_err();
+        assert_eq!(refused.error, "this key is on the roster as collaborator north");
+    }
+    // Approved again, it gets another certificate, and the roster stays.
+    let again = approve(&mut rig.owner(), &request.path, &approval(Role::Collaborator, "north")).unwrap();
+    assert_eq!((again.serial, again.fingerprint), (issued.serial, issued.fingerprint));
+
+    let told = Approval { fingerprint: Some("0".repeat(64)), ..approval(Role::Collaborator, "north") };
+    assert!(approve(&mut rig.owner(), &request.path, &told).unwrap_err().error.contains(", not 000"));
+    let mut changed = pem::parse(fs::read(&request.path).unwrap()).unwrap();
+    let mut der = changed.contents().to_vec();
+    *der.last_mut().unwrap() ^= 1;
+    changed = pem::Pem::new(changed.tag(), der);
+    fs::write(&request.path, pem::encode(&changed)).unwrap();
+    let forged =
+        approve(&mut rig.owner(), &request.path, &approval(Role::Collaborator, "north")).unwrap_err();
+    assert!(forged.error.contains("is not a request for a certificate"), "{}", forged.error);
+}
+
+#[test]
+fn taken_name_needs_replace_which_revokes_the_old_key() {
+    let rig = Rig::new("replace");
+    let first = rig.approve(Role::Collaborator, "one");
+    let stranger = request(&rig.site("stranger"), Role::Collaborator, Some(&name("one"))).unwrap();
+    let refused =
+        approve(&mut rig.owner(), &stranger.path, &approval(Role::Collaborator, "one")).unwrap_err();
+    assert!(refused.error.starts_with("one is on the roster with another key"), "{}", refused.error);
+    let replace = Approval { replace: true, ..approval(Role::Collaborator, "one") };
+    let second = approve(&mut rig.owner(), &stranger.path, &replace).unwrap();
+    let owner = rig.owner();
+    let line = |key: Fingerprint| owner.roster().by_key(&key.0).unwrap().clone();
+    assert_eq!(line(first.fingerprint).revoked.as_deref(), Some("replaced by another key"));
+    assert_eq!(line(second.fingerprint).revoked, None);
+    // A revoked key does not come back.
+    let old = rig.waiting(Role::Collaborator, "one");
+    let refused = approve(&mut rig.owner(), &old.path, &replace).unwrap_err();
+    assert!(refused.error.contains("is revoked"), "{}", refused.error);
+}
+
+#[test]
+fn import_puts_nothing_in_place_that_does_not_fit() {
+    let rig = Rig::new("import");
+    let one = rig.approve(Role::Collaborator, "one");
+    let two = rig.approve(Role::Collaborator, "two");
+    let site = rig.site("one");
+    let before = bytes_under(&site);
+    let (ca, roster) = (ca_file(&rig.owner_root()), roster_file(&rig.owner_root()));
+    let refused = |certificate: &Path, ca: Option<&Path>, roster: Option<&Path>| {
+        let failure = import(&site, certificate, ca, roster, &clock()).unwrap_err();
+        assert_eq!(bytes_under(&site), before, "{}", failure.error);
+        failure
+    };
+    assert_eq!(refused(&one.file, None, None).exit, Exit::File);
+    assert!(refused(&two.file, Some(&ca), None).error.contains("its key"), "another site's certificate");
+    let torn = rig.dir.join("torn.yaml");
+    let text = fs::read_to_string(&roster).unwrap();
+    fs::write(&torn, &text[..text.len() - 9]).unwrap();
+    assert_eq!(refused(&one.file, Some(&ca), Some(&torn)).exit, Exit::Plan);
+    let other = Rig::new("import-other");
+    assert_eq!(refused(&one.file, Some(&ca_file(&other.owner_root())), None).exit, Exit::Trust);
+
+    rig.import("one", &one).unwrap();
+    let before = bytes_under(&site);
+    let refused = import(&site, &one.file, Some(&ca_file(&other.owner_root())), None, &clock()).unwrap_err();
+    assert!(refused.error.contains("is another CA than"), "{}", refused.error);
+    let old = rig.dir.join("old.yaml");
+    fs::write(&old, &text).unwrap();
+    revoke(&mut rig.owner(), &name("two"), "left").unwrap();
+    rig.import("one", &one).unwrap();
+    let refused = import(&site, &one.file, None, Some(&old), &clock()).unwrap_err();
+    assert!(refused.error.contains("plan/cols.yaml has 4"), "{}", refused.error);
+    assert_eq!(before.len(), bytes_under(&site).len());
+}
+
+#[test]
+fn list_warns_of_ends_that_are_near_and_of_a_ca_key_beside_an_aggregators() {
+    let rig = Rig::new("list");
+    rig.approve(Role::Collaborator, "one");
+    let short = Approval { days: 20, ..approval(Role::Aggregator, "agg") };
+    approve(&mut rig.owner(), &rig.waiting(Role::Aggregator, "agg").path, &short).unwrap();
+    let found = list(&rig.owner_root(), &clock()).unwrap();
+    let rows: Vec<_> = found.rows.iter().map(|row| (row.name.as_str(), row.role, row.days)).collect();
+    assert_eq!(rows, [("agg", Role::Aggregator, Some(20)), ("one", Role::Collaborator, Some(365))]);
+    assert_eq!(
+        found.warnings,
+        ["the certificate of aggregator agg ends in 20 days: `fl-host pki renew --role aggregator -n agg`"]
+    );
+    let late = list(&rig.owner_root(), &Clock::new(|| UnixSeconds(NOW + 366 * DAY))).unwrap();
+    assert_eq!(late.warnings.len(), 3, "{:?}", late.warnings);
+    assert!(late.warnings[0].starts_with("the roster ended 1 days ago"), "{:?}", late.warnings);
+
+    fs::write(roster_file(&rig.owner_root()), "an old one").unwrap();
+    let found = list(&rig.owner_root(), &clock()).unwrap();
+    assert!(found.warnings[0].starts_with("plan/cols.yaml is not the roster that was signed last"));
+    assert_eq!(found.rows.len(), 2);
+    sign(&mut rig.owner()).unwrap();
+
+    request(&rig.owner_root(), Role::Aggregator, None).unwrap();
+    let found = list(&rig.owner_root(), &clock()).unwrap();
+    assert!(found.warnings[0].starts_with("the CA's key lies where an aggregator's key lies"));
+}
+
+#[test]
+fn certificates_do_not_outlive_their_ca() {
+    let root = scratch("outlive");
+    init(&root, &name("w"), &Init { years: 1, passphrase: None }, &clock()).unwrap();
+    let mut owner = Owner::open(&root, || Ok(None), &clock()).unwrap();
+    let asked = request(&root.join("site"), Role::Collaborator, Some(&name("one"))).unwrap();
+    let long = Approval { days: 3650, ..approval(Role::Collaborator, "one") };
+    let issued = approve(&mut owner, &asked.path, &long).unwrap();
+    assert_eq!(issued.not_after, owner.authority.validity().not_after);
+    let late = Clock::new(|| UnixSeconds(NOW + 366 * DAY));
+    let mut owner = Owner::open(&root, || Ok(None), &late).unwrap();
+    assert!(approve(&mut owner, &asked.path, &long).unwrap_err().error.contains("ended at"));
+    let pem = fs::read(&issued.file).unwrap();
+    let certificate = fl_runtime::trust::one_certificate(&pem).unwrap();
+    let checked = owner.authority.check(&certificate, Role::Collaborator, UnixSeconds(NOW + 366 * DAY));
+    assert!(matches!(checked, Err(PeerError::Expired(_))));
+}
+
+#[test]
+fn owner_needs_its_key_and_keeps_it_to_itself() {
+    let rig = Rig::new("keeps");
+    let key = ca_key_file(&rig.owner_root());
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = || Owner::open(&rig.owner_root(), || Ok(None), &clock()).map(drop).unwrap_err();
+    assert!(open().hint.unwrap().starts_with("chmod 600 "));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let other = Rig::new("keeps-other");
+    fs::copy(ca_file(&other.owner_root()), ca_file(&rig.owner_root())).unwrap();
+    assert_eq!(open().error, "cert/ca.crt is not the certificate of cert/ca/ca.key");
+    fs::remove_file(&key).unwrap();
+    assert!(open().error.ends_with("this is not the federation owner's workspace"));
+}
+
+#[test]
+fn federation_is_read_from_the_plan() {
+    let root = scratch("federation");
+    assert_eq!(federation_of(&root).unwrap(), None);
+    fs::create_dir_all(root.join("plan")).unwrap();
+    for (plan, federation) in [
+        ("schema: 1\nfederation: \"w-1\" # ours\n", Some("w-1")),
+        ("federation: w\n", Some("w")),
+        ("  federation: w\n", None),
+    ] {
+        fs::write(root.join("plan/plan.yaml"), plan).unwrap();
+        assert_eq!(federation_of(&root).unwrap(), federation.map(name));
+    }
+    fs::write(root.join("plan/plan.yaml"), "federation: A B\n").unwrap();
+    assert_eq!(federation_of(&root).unwrap_err().exit, Exit::Plan);
+}

@@ -1,0 +1,197 @@
+//! The CA's key at rest: PKCS #8 PEM, or the same under a passphrase.
+//!
+//! Under a passphrase the file is one PEM block `FL ENCRYPTED CA KEY` over
+//!
+//! ```text
+//! version 1 (1 byte) ‖ iterations (4, big-endian) ‖ salt (16) ‖ nonce (12) ‖ AES-256-GCM(PKCS #8 DER) with its tag (16)
+//! ```
+//!
+//! with the first 33 bytes as associated data. The key of the cipher is PBKDF2-HMAC-SHA256 (RFC 8018) of the passphrase;
+//! salt and nonce are drawn anew each time.
+
+use std::{num::NonZeroU32, path::Path};
+
+use rcgen::{KeyPair, PKCS_ED25519};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    pbkdf2,
+    rand::{SecureRandom as _, SystemRandom},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    workspace,
+};
+
+/// PBKDF2 rounds of a new key: about a third of a second a guess. OWASP asks for 600,000.
+const ITERATIONS: u32 = 1_000_000;
+/// Most rounds that a file may ask for: a few seconds.
+const MOST_ITERATIONS: u32 = 20_000_000;
+const VERSION: u8 = 1;
+const HEADER: usize = 1 + 4 + 16 + 12;
+const TAG: &str = "FL ENCRYPTED CA KEY";
+const PLAIN_TAG: &str = "PRIVATE KEY";
+/// Longest passphrase file, bytes.
+const PASSPHRASE_BYTES: usize = 4096;
+
+/// What unlocks the CA's key.
+#[derive(Clone)]
+pub struct Passphrase(Vec<u8>);
+
+impl Passphrase {
+    /// From a text; a final line break is not part of it.
+    ///
+    /// # Errors
+    /// [`Exit::Trust`] for an empty one.
+    pub fn new(text: &[u8]) -> Result<Self, Failure> {
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.is_empty() {
+            return Err(Failure::new(Exit::Trust, "the passphrase is empty"));
+        }
+        Ok(Self(text.to_vec()))
+    }
+
+    /// From a file.
+    ///
+    /// # Errors
+    /// [`Exit::File`], [`Exit::Trust`].
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        Self::new(&workspace::read(path, PASSPHRASE_BYTES)?)
+    }
+
+    fn cipher(&self, header: &[u8], iterations: NonZeroU32) -> Result<LessSafeKey, Failure> {
+        let mut key = [0; 32];
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &header[5..21], &self.0, &mut key);
+        let key =
+            UnboundKey::new(&AES_256_GCM, &key).map_err(|_| broken("its cipher key has a wrong length"))?;
+        Ok(LessSafeKey::new(key))
+    }
+}
+
+impl std::fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passphrase(..)")
+    }
+}
+
+/// The key file's text.
+///
+/// # Errors
+/// [`Exit::Trust`] when the system has no random bytes.
+pub fn lock(key: &KeyPair, passphrase: Option<&Passphrase>) -> Result<String, Failure> {
+    lock_with(key, passphrase, ITERATIONS)
+}
+
+fn lock_with(key: &KeyPair, passphrase: Option<&Passphrase>, iterations: u32) -> Result<String, Failure> {
+    let Some(passphrase) = passphrase else { return Ok(key.serialize_pem()) };
+    let mut file = vec![0; HEADER];
+    file[0] = VERSION;
+    file[1..5].copy_from_slice(&iterations.to_be_bytes());
+    SystemRandom::new().fill(&mut file[5..]).map_err(|_| broken("the system has no random bytes"))?;
+    let iterations = NonZeroU32::new(iterations).ok_or_else(|| broken("it has no iterations"))?;
+    let cipher = passphrase.cipher(&file, iterations)?;
+    let mut body = key.serialize_der();
+    cipher
+        .seal_in_place_append_tag(nonce(&file)?, Aad::from(&file[..]), &mut body)
+        .map_err(|_| broken("it cannot be encrypted"))?;
+    file.extend(body);
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    Ok(pem::encode_config(&pem::Pem::new(TAG, file), lines))
+}
+
+/// Whether the key file needs a passphrase.
+#[must_use]
+pub fn is_locked(text: &str) -> bool {
+    text.contains(TAG)
+}
+
+/// The key in the file's text.
+///
+/// # Errors
+/// [`Exit::Trust`]: a passphrase that is missing or wrong, or a file that is no CA key.
+pub fn unlock(text: &str, passphrase: Option<&Passphrase>) -> Result<KeyPair, Failure> {
+    let block = pem::parse(text).map_err(|e| broken(&e.to_string()))?;
+    let der = match block.tag() {
+        PLAIN_TAG => block.into_contents(),
+        TAG => {
+            let passphrase = passphrase.ok_or_else(|| {
+                Failure::new(Exit::Trust, "the CA's key is under a passphrase").hint(
+                    "name a file that holds it with --passphrase-file or FL_PASSPHRASE_FILE, or run this on a terminal",
+                )
+            })?;
+            open(block.into_contents(), passphrase)?
+        }
+        other => return Err(broken(&format!("it is a {other}"))),
+    };
+    let der = der.as_slice().into();
+    KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519).map_err(|e| broken(&e.to_string()))
+}
+
+fn open(mut file: Vec<u8>, passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {
+    if file.len() < HEADER || file[0] != VERSION {
+        return Err(broken("it has a form that this version does not know"));
+    }
+    let mut body = file.split_off(HEADER);
+    let iterations = u32::from_be_bytes([file[1], file[2], file[3], file[4]]);
+    let iterations = NonZeroU32::new(iterations)
+        .filter(|n| n.get() <= MOST_ITERATIONS)
+        .ok_or_else(|| broken("it asks for an absurd number of iterations"))?;
+    let cipher = passphrase.cipher(&file, iterations)?;
+    let opened = cipher.open_in_place(nonce(&file)?, Aad::from(&file[..]), &mut body).map_err(|_| {
+        Failure::new(Exit::Trust, "the passphrase does not open the CA's key")
+            .hint("check the passphrase; if it is right, the key file was changed: put back its backup")
+    })?;
+    Ok(opened.to_vec())
+}
+
+fn nonce(header: &[u8]) -> Result<Nonce, Failure> {
+    Nonce::try_assume_unique_for_key(&header[21..HEADER]).map_err(|_| broken("its nonce has a wrong length"))
+}
+
+fn broken(what: &str) -> Failure {
+    Failure::new(Exit::Trust, format!("the CA's key file cannot be used: {what}"))
+        .hint("put back the backup of cert/ca/ca.key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_comes_back_with_its_passphrase_alone() {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let right = Passphrase::new(b"correct horse\n").unwrap();
+        let wrong = Passphrase::new(b"correct house").unwrap();
+        let text = lock_with(&key, Some(&right), 1000).unwrap();
+        assert!(is_locked(&text) && text.starts_with("-----BEGIN FL ENCRYPTED CA KEY-----\n"));
+        assert_eq!(unlock(&text, Some(&right)).unwrap().serialize_der(), key.serialize_der());
+        assert_eq!(
+            unlock(&text, Some(&wrong)).unwrap_err().error,
+            "the passphrase does not open the CA's key"
+        );
+        assert_eq!(unlock(&text, None).unwrap_err().error, "the CA's key is under a passphrase");
+        assert_ne!(lock_with(&key, Some(&right), 1000).unwrap(), text, "salt and nonce are new each time");
+        let plain = lock(&key, None).unwrap();
+        assert!(!is_locked(&plain));
+        assert_eq!(unlock(&plain, None).unwrap().serialize_der(), key.serialize_der());
+    }
+
+    #[test]
+    fn every_changed_byte_of_the_file_is_noticed() {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let passphrase = Passphrase::new(b"x").unwrap();
+        let file = pem::parse(lock_with(&key, Some(&passphrase), 3).unwrap()).unwrap().into_contents();
+        // The iterations' upper bytes are left out: they cost time, as they should.
+        for at in (0..file.len()).filter(|at| !(1..4).contains(at)) {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            assert!(open(changed, &passphrase).is_err(), "byte {at}");
+        }
+        let mut absurd = file;
+        absurd[1] = 0xff;
+        assert!(open(absurd, &passphrase).unwrap_err().error.contains("absurd"));
+        assert!(Passphrase::new(b"\r\n").is_err());
+        assert_eq!(format!("{passphrase:?}"), "Passphrase(..)");
+    }
+}
