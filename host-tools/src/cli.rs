@@ -3,6 +3,7 @@
 //! [`run`] takes arguments and returns text, so that transcripts are tests.
 
 mod model;
+mod plan;
 
 use std::path::PathBuf;
 
@@ -51,6 +52,7 @@ struct Host {
 #[argh(subcommand)]
 enum Area {
     Workspace(WorkspaceArea),
+    Plan(plan::PlanArea),
     Model(model::ModelArea),
 }
 
@@ -112,6 +114,7 @@ pub fn run(args: &[&str]) -> Said {
     };
     let done = match host.area {
         Area::Model(area) => model::run(&area),
+        Area::Plan(area) => plan::run(&area),
         Area::Workspace(area) => match area.command {
             WorkspaceCommand::Create(command) => create(&command),
             WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),

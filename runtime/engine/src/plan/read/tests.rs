@@ -229,6 +229,19 @@ fn aliases_depth_and_size_are_refused_before_they_cost_anything() {
 }
 
 #[test]
+fn what_multiplies_is_bounded() {
+    let groups: String = (0..=crate::limits::GROUPS).map(|n| format!("  g{n}: {{}}\n")).collect();
+    let refusal = Plan::parse(&format!("{SMALL}groups:\n{groups}")).unwrap_err();
+    assert_eq!(refusal.message, "groups has 257 entries; it takes at most 256");
+    let names = vec!["fc1.*"; crate::limits::HOLD_OUT + 1].join(", ");
+    let refusal = Plan::parse(&format!("{SMALL}hold_out: [{names}]\n")).unwrap_err();
+    assert_eq!((refusal.line, refusal.message.as_str()), (8, "1025 entries; hold_out has at most 1024"));
+    let tasks: String = (0..crate::limits::TASKS).map(|n| format!("  t{n}: {{kind: synthetic}}\n")).collect();
+    let refusal = Plan::parse(&format!("{SMALL}{tasks}")).unwrap_err();
+    assert_eq!(refusal.message, "tasks has 65 entries; it takes at most 64");
+}
+
+#[test]
 fn no_text_makes_the_parser_panic() {
     for text in [BREAST_CANCER, SMALL] {
         for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
