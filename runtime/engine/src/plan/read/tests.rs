@@ -174,6 +174,15 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
     assert_eq!((plan.sample, plan.hold_out.len()), (Some(2), 1));
 }
 
+#[test]
+fn documented_example_is_a_plan() {
+    let doc = include_str!("../../plan.rs");
+    let yaml = doc.split("```yaml\n").nth(1).unwrap().split("//! ```").next().unwrap();
+    let yaml: String = yaml.lines().map(|line| format!("{}\n", &line[4.min(line.len())..])).collect();
+    let plan = Plan::parse(&format!("schema: 1\nfederation: doc\nrounds: 1\n{yaml}")).unwrap();
+    assert_eq!((plan.model.layers.len(), plan.tasks.len(), plan.groups.len()), (8, 3, 2));
+}
+
 /// `SMALL` with one text replaced; the refusal and its hint.
 fn refusal(from: &str, to: &str) -> String {
     assert!(SMALL.contains(from), "{from}");
