@@ -9,7 +9,7 @@ use fl_engine::{
     Digest, limits,
     model::{self, ModelError, ModelFileError, safetensors},
     plan::Plan,
-    tensor::{Layout, ModelState, root_of},
+    tensor::{Dtype, Layout, LayoutError, ModelState, root_of},
 };
 
 use crate::{
@@ -77,7 +77,8 @@ pub fn init(
     write_init(workspace, &state, hash, Some(plan.seed))
 }
 
-/// Writes the first round's model from any safetensors file with the plan's tensors.
+/// Writes the first round's model from any safetensors file with the plan's tensors, or with those of its model alone:
+/// optimiser state that the plan has travel then starts at 0.
 ///
 /// # Errors
 /// [`Exit::Plan`] when the plan's model is refused, [`Exit::Model`] when the file is, [`Exit::File`].
@@ -87,8 +88,16 @@ pub fn init_from(
     hash: Option<Digest>,
     file: &Path,
 ) -> Result<Made, Failure> {
-    let layout = model::plan_layout(plan).map_err(|e| refused_model(&e))?;
-    let (state, _) = safetensors::read(&read(file)?, &layout).map_err(|e| refused_file(file, &e))?;
+    let (bytes, refused) = (read(file)?, |e: ModelFileError| refused_file(file, &e));
+    let (tensors, _) = safetensors::inspect(&bytes).map_err(refused)?;
+    let state = if tensors.iter().any(|t| model::is_optimiser_tensor(&t.name)) {
+        let layout = model::plan_layout(plan).map_err(|e| refused_model(&e))?;
+        safetensors::read(&bytes, &layout).map_err(refused)?.0
+    } else {
+        let layout = model::layout(&plan.model).map_err(|e| refused_model(&e))?;
+        let (plain, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
+        model::plan_state(plan, &plain).map_err(|e| refused_model(&e))?
+    };
     write_init(workspace, &state, hash, None)
 }
 
@@ -117,15 +126,21 @@ pub fn show(file: &Path, layout: Option<&Arc<Layout>>) -> Result<Shown, Failure>
     Ok(Shown { tensors, elements, texts, root })
 }
 
-/// Writes a model file's tensors alone, as PyTorch's tools expect them.
+/// Writes a model file's tensors alone, as PyTorch's tools expect them. Optimiser state is left out, unless `all`.
 ///
 /// # Errors
-/// [`Exit::Model`] when the file is refused, [`Exit::File`].
-pub fn export(file: &Path, output: &Path) -> Result<Shown, Failure> {
+/// [`Exit::Model`] when the file is refused or holds nothing else, [`Exit::File`].
+pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
     let bytes = read(file)?;
     let refused = |e: ModelFileError| refused_file(file, &e);
     let layout = safetensors::layout_of(&bytes).map_err(refused)?;
-    let (state, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
+    let (mut state, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
+    if !all {
+        state = without_optimiser(&state).map_err(|_| {
+            Failure::new(Exit::Model, format!("{} holds nothing but optimiser state", file.display()))
+                .hint("--all keeps it")
+        })?;
+    }
     // What transformers asks a file for before it reads it.
     let texts = safetensors::Texts::from([("format".to_owned(), "pt".to_owned())]);
     workspace::replace(output, &safetensors::write(&state, &texts))?;
@@ -169,6 +184,24 @@ fn write_init(
     Ok(Made { path, tensors: state.layout().tensors().len(), elements, root })
 }
 
+/// The model's tensors alone.
+fn without_optimiser(state: &ModelState) -> Result<ModelState, LayoutError> {
+    let layout = state.layout();
+    let kept = |index: &usize| !model::is_optimiser_tensor(&layout.tensors()[*index].name);
+    let kept: Vec<usize> = (0..layout.tensors().len()).filter(kept).collect();
+    let tensors = kept.iter().map(|&index| layout.tensors()[index].clone()).collect();
+    let mut plain = ModelState::zeros(Layout::new(tensors)?);
+    let (mut floats, mut integers) = (Vec::new(), Vec::new());
+    for index in kept {
+        match layout.tensors()[index].dtype {
+            Dtype::F32 => floats.extend_from_slice(&state.f32[layout.place(index)]),
+            Dtype::I64 => integers.extend_from_slice(&state.i64[layout.place(index)]),
+        }
+    }
+    (plain.f32, plain.i64) = (floats, integers);
+    Ok(plain)
+}
+
 fn root(state: &ModelState) -> Digest {
     let mut bytes = Vec::new();
     state.write_bytes(&mut bytes);
@@ -183,7 +216,10 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 mod tests {
     use std::fs;
 
-    use fl_engine::plan::{DataSpec, Layer, Loader, ModelSpec, Split};
+    use fl_engine::{
+        plan::{DataSpec, Layer, Loader, ModelSpec, Optimiser, OptimiserState, Split, TaskKind},
+        tensor::TensorSpec,
+    };
 
     use super::*;
     use crate::workspace::tests::scratch;
@@ -231,11 +267,45 @@ mod tests {
         let (workspace, plan) = (workspace("model-export"), plan());
         let made = init(&workspace, &plan, None, None).unwrap();
         let plain = workspace.root().join("plain.safetensors");
-        let shown = export(&made.path, &plain).unwrap();
+        let shown = export(&made.path, &plain, false).unwrap();
         assert_eq!(shown.texts, [("format".to_owned(), "pt".to_owned())].into());
         assert_eq!(shown.root, Some(made.root));
         let again = init_from(&workspace, &plan, None, &plain).unwrap();
         assert_eq!(again, made);
+    }
+
+    #[test]
+    fn optimiser_state_is_shown_kept_on_request_and_left_out_of_a_plain_file() {
+        let (workspace, mut plan) = (workspace("model-optimiser"), plan());
+        plan.optimiser_state = OptimiserState::ContinueGlobal;
+        for task in &mut plan.tasks {
+            if let TaskKind::Train(spec) = &mut task.kind {
+                spec.optimiser = Optimiser::Adam { learning_rate: 0.1 };
+            }
+        }
+        let made = init(&workspace, &plan, None, None).unwrap();
+        assert_eq!((made.tensors, made.elements), (4 + 2 * 4 + 1, 26 + 2 * 26 + 1));
+        let names = |shown: &Shown| shown.tensors.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
+        let layout = model::plan_layout(&plan).unwrap();
+        let all = names(&show(&made.path, Some(&layout)).unwrap());
+        assert!(all.contains(&"optimiser.train.steps".to_owned()), "{all:?}");
+        let [plain, whole] =
+            ["plain", "whole"].map(|n| workspace.root().join(n).with_extension("safetensors"));
+        let shown = export(&made.path, &plain, false).unwrap();
+        assert_eq!(names(&shown), ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]);
+        assert_eq!(export(&made.path, &whole, true).unwrap().elements, made.elements);
+        for file in [&plain, &whole] {
+            assert_eq!(init_from(&workspace, &plan, None, file).unwrap(), made);
+        }
+        plan.optimiser_state = OptimiserState::Reset;
+        assert_eq!(init_from(&workspace, &plan, None, &plain).unwrap().elements, 26);
+        let failure = init_from(&workspace, &plan, None, &whole).unwrap_err();
+        let hint = "`fl-host model export` writes a file without its optimiser state";
+        assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Model, Some(hint)));
+        let state = Layout::new(vec![TensorSpec::f32("optimiser.train.momentum.a", [1])]).unwrap();
+        fs::write(&whole, safetensors::write(&ModelState::zeros(state), &safetensors::Texts::new())).unwrap();
+        let failure = export(&whole, &plain, false).unwrap_err();
+        assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Model, Some("--all keeps it")));
     }
 
     #[test]

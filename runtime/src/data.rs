@@ -69,14 +69,17 @@ pub struct SplitData {
 ///
 /// # Errors
 /// [`DataError`], which names the file and, where there is one, the row and column. Labels of a classifier
-/// must be whole numbers in `0 .. classes`.
+/// must be whole numbers in `0 .. classes`. A loader of a user's crate is not known here, but to
+/// [`crate::task::load_data`].
 pub fn load(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Dataset, DataError> {
     let data = match &spec.loader {
         Loader::Csv { file, header, label } => csv::load(dir, file, *header, label)?,
         Loader::Npy { features, labels } => pair(npy::load(dir, features)?, npy::load(dir, labels)?)?,
         Loader::Idx { features, labels } => pair(idx::load(dir, features)?, idx::load(dir, labels)?)?,
-        Loader::Custom { name } => return Err(DataError::UnknownLoader { name: name.clone() }),
-        other => return Err(DataError::UnknownLoader { name: format!("{other:?}") }),
+        Loader::Custom { name } => {
+            return Err(DataError::UnknownLoader { name: name.clone(), nearest: None });
+        }
+        other => return Err(DataError::UnknownLoader { name: format!("{other:?}"), nearest: None }),
     };
     prepare(data, spec, input_shape)
 }

@@ -1,9 +1,30 @@
 //! fl-runtime: federated learning inside Intel SGX enclaves, as a library.
 
+use std::process::ExitCode;
+
+mod actors;
+pub mod cli;
 pub mod data;
+pub mod exit;
+mod folder;
 pub mod memory;
 pub mod net;
+pub mod observe;
+pub mod payload;
 pub mod pool;
+pub mod registry;
+mod roles;
+pub mod store;
+pub mod summing;
 pub mod task;
 #[cfg(feature = "train")]
 mod train;
+pub mod trust;
+
+/// Runs the program on the process's own arguments: what a `main` does, with what a user's crate adds to the plain one.
+#[must_use]
+pub fn run(registry: &registry::Registry) -> ExitCode {
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    cli::run(&args.iter().map(String::as_str).collect::<Vec<_>>(), registry)
+}

@@ -1,3 +1,9 @@
 //! fl-runtime: an aggregator or a collaborator, by its first argument.
 
-fn main() {}
+use std::process::ExitCode;
+
+use fl_runtime::registry::Registry;
+
+fn main() -> ExitCode {
+    fl_runtime::run(&Registry::new())
+}

@@ -14,6 +14,8 @@ pub mod stream;
 
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+pub(crate) mod refusing;
 
 pub use error::LinkError;
 pub use link::{ControlReceiver, ControlSender, Link, LinkHandle};

@@ -6,28 +6,35 @@
 //!
 //! Tensors that the plan holds out of aggregation (`Combine::Keep`) stay with the site: its own values go into every
 //! later round's tasks, as in FedBN (Li et al., arXiv:2102.07623), and the update carries the base's in their place.
+//! That includes the optimiser's state of such tensors where the plan has it travel with the model
+//! (`optimiser_state: continue_global`, [`fl_engine::model::plan_layout`]).
 
 #[cfg(not(feature = "train"))]
 mod absent;
+mod custom;
 mod error;
 mod scores;
 mod seed;
 mod synthetic;
 
-use std::{borrow::Cow, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, path::Path, sync::Arc};
 
 use fl_engine::{
-    Name, RoundNo, Weight,
-    plan::{Loss, Metric, ModelUnderTest, OptimiserState, Plan, TaskKind, TaskSpec, TrainSpec},
+    Name, RoundNo, Weight, model,
+    plan::{Loader, Loss, Metric, ModelUnderTest, Plan, TaskKind, TaskSpec, TrainSpec},
     tensor::{Combine, Dtype, Layout, ModelState},
 };
 
 #[cfg(not(feature = "train"))]
 use self::absent::Trainer;
-use crate::data::{self, DataError, Dataset, SplitData};
 #[cfg(feature = "train")]
 use crate::train::Trainer;
+use crate::{
+    data::{self, DataError, Dataset, SplitData},
+    registry::Registry,
+};
 
+pub use custom::{CustomJob, CustomTask};
 pub use error::TaskError;
 pub(crate) use scores::Scores;
 pub(crate) use seed::Seed;
@@ -64,8 +71,9 @@ pub struct Runner {
     layout: Arc<Layout>,
     member: Name,
     data: Option<SplitData>,
-    /// `None` when all of the member's tasks are synthetic.
+    /// `None` when the member neither trains nor validates.
     trainer: Option<Trainer>,
+    custom: BTreeMap<Name, Box<dyn CustomTask>>,
     tuned: Option<Tuned>,
 }
 
@@ -77,9 +85,15 @@ struct Tuned {
 }
 
 impl Runner {
-    /// Checks that every task of `member`'s group can run here: on this data, with this build.
+    /// Whether any task of `member`'s group reads rows.
+    #[must_use]
+    pub fn needs_data(plan: &Plan, member: &Name) -> bool {
+        tasks_of(plan, member).any(|task| !matches!(task.kind, TaskKind::Synthetic { .. }))
+    }
+
+    /// Checks that every task of `member`'s group can run here: on this data, with this build and `registry`.
     ///
-    /// `data` is `None` for a member whose tasks are all synthetic.
+    /// `data` is `None` for a member whose tasks are all synthetic, or custom ones that need none.
     ///
     /// # Errors
     /// [`TaskError`] names the first task that cannot run.
@@ -88,15 +102,21 @@ impl Runner {
         layout: Arc<Layout>,
         member: &Name,
         data: Option<SplitData>,
+        registry: &Registry,
     ) -> Result<Self, TaskError> {
         let mut computes = false;
+        let mut custom = BTreeMap::new();
         for task in tasks_of(&plan, member) {
             let part = match &task.kind {
                 TaskKind::Train(_) => Some("train"),
                 TaskKind::Validate(_) => Some("validation"),
                 TaskKind::Synthetic { .. } => None,
                 TaskKind::Custom { name, .. } => {
-                    return Err(TaskError::Custom { task: task.name.clone(), name: name.clone() });
+                    let mut made = registry.task(&task.name, name)?;
+                    made.check(&plan, data.as_ref())
+                        .map_err(|what| TaskError::Failed { task: task.name.clone(), what })?;
+                    custom.insert(task.name.clone(), made);
+                    None
                 }
                 other => return Err(TaskError::Foreign(format!("task {other:?}"))),
             };
@@ -108,12 +128,12 @@ impl Runner {
                 return Err(TaskError::NoRows { task: task.name.clone(), part });
             }
             scores::check(&plan, task)?;
-            if plan.optimiser_state == OptimiserState::ContinueGlobal && part == "train" {
-                return Err(TaskError::ContinueGlobal);
-            }
+        }
+        if computes && model::plan_layout(&plan)?.hash() != layout.hash() {
+            return Err(TaskError::Layout);
         }
         let trainer = if computes { Some(Trainer::new(&plan, &layout)?) } else { None };
-        Ok(Self { plan, layout, member: member.clone(), data, trainer, tuned: None })
+        Ok(Self { plan, layout, member: member.clone(), data, trainer, custom, tuned: None })
     }
 
     /// Runs one task on the calling (pool) thread.
@@ -149,6 +169,7 @@ impl Runner {
                 })
             }
             TaskKind::Train(train) => self.train(spec, train, round, base, seed, cancelled),
+            TaskKind::Custom { .. } => self.custom(spec, round, base, seed, cancelled),
             TaskKind::Validate(model) => self.validate(spec, *model, round, base, cancelled),
             _ => Err(TaskError::Unknown(task.clone())),
         }
@@ -201,6 +222,54 @@ impl Runner {
         output(task, &scores, data.rows(), None)
     }
 
+    fn custom(
+        &mut self,
+        task: &TaskSpec,
+        round: RoundNo,
+        base: &ModelState,
+        seed: Seed,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        let start = self.own(base).into_owned();
+        let updates = task.kind.sends_update();
+        if let Some(tuned) = self.tuned.as_mut().filter(|_| updates) {
+            tuned.round = None;
+        }
+        let own = self.custom.get_mut(&task.name).ok_or_else(|| TaskError::Unknown(task.name.clone()))?;
+        let output = own.run(&CustomJob {
+            plan: &self.plan,
+            task,
+            member: &self.member,
+            round,
+            base: &start,
+            data: self.data.as_ref(),
+            seed: seed.word("custom"),
+            cancelled,
+        })?;
+        let failed = |what: &str| TaskError::Failed { task: task.name.clone(), what: what.to_owned() };
+        let update = match output.update {
+            Some(_) if !updates => return Err(failed("it gives an update, and the plan gives it no rule")),
+            None if updates => return Err(failed("it gives no update, and the plan's rule needs one")),
+            Some((model, _)) if model.layout().hash() != self.layout.hash() => return Err(TaskError::Layout),
+            Some((model, weight)) => {
+                if model.f32.iter().any(|v| !v.is_finite()) {
+                    return Err(TaskError::NotFinite {
+                        task: task.name.clone(),
+                        what: "the update".to_owned(),
+                    });
+                }
+                let update = with_kept(&model, base);
+                self.tuned = Some(Tuned { round: Some(round), model });
+                Some((update, weight))
+            }
+            None => None,
+        };
+        let found =
+            |metric: Metric| output.metrics.iter().find(|(m, _)| *m == metric).map(|(_, value)| *value);
+        let metrics = finite(task, task.metrics.iter().filter_map(|m| Some((*m, found(*m)?))).collect())?;
+        Ok(TaskOutput { update, samples: output.samples, metrics })
+    }
+
     /// The base with the member's own values in the tensors that are held out of aggregation.
     fn own<'a>(&self, base: &'a ModelState) -> Cow<'a, ModelState> {
         match &self.tuned {
@@ -213,9 +282,18 @@ impl Runner {
 /// Reads a member's data folder and splits its rows by the plan's seed and the member's name.
 ///
 /// # Errors
-/// As [`data::load`] and [`data::split`].
-pub fn load_data(plan: &Plan, folder: &Path, member: &Name) -> Result<SplitData, DataError> {
-    let rows = data::load(&plan.data, &plan.model.input, folder)?;
+/// As [`data::load`] and [`data::split`]; [`DataError::UnknownLoader`] for a loader that `registry` does not have.
+pub fn load_data(
+    plan: &Plan,
+    folder: &Path,
+    member: &Name,
+    registry: &Registry,
+) -> Result<SplitData, DataError> {
+    let (spec, input) = (&plan.data, &plan.model.input);
+    let rows = match &spec.loader {
+        Loader::Custom { name } => data::prepare(registry.load(name, folder)?, spec, input)?,
+        _ => data::load(spec, input, folder)?,
+    };
     data::split(&rows, &plan.data.split, Seed::new(plan.seed).with(member).word("split"))
 }
 
@@ -262,12 +340,15 @@ fn output(
     update: Option<(ModelState, Weight)>,
 ) -> Result<TaskOutput, TaskError> {
     let values = task.metrics.iter().filter_map(|m| Some((*m, scores.value(*m)?)));
-    let metrics: Vec<(Metric, f64)> = values.collect();
+    Ok(TaskOutput { update, samples: rows as u64, metrics: finite(task, values.collect())? })
+}
+
+fn finite(task: &TaskSpec, metrics: Vec<(Metric, f64)>) -> Result<Vec<(Metric, f64)>, TaskError> {
     if let Some((metric, _)) = metrics.iter().find(|(_, value)| !value.is_finite()) {
         let what = format!("metric {metric:?}").to_lowercase();
         return Err(TaskError::NotFinite { task: task.name.clone(), what });
     }
-    Ok(TaskOutput { update, samples: rows as u64, metrics })
+    Ok(metrics)
 }
 
 fn holds_out(layout: &Layout) -> bool {

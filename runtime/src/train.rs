@@ -2,7 +2,7 @@
 //!
 //! `task` asks for a [`Trainer`]. burn gives tensors, layers' arithmetic and gradients; parameters, optimiser state and
 //! running statistics are ours, over the model's layout: what a round receives is loaded bit for bit, what it sends is
-//! what was trained, and optimiser state can be kept, dropped or (later) aggregated like a model. All randomness comes
+//! what was trained, and optimiser state is dropped, kept, or part of what is sent. All randomness comes
 //! from the task's seed and no thread is started, so the same task on the same machine gives the same bits.
 
 mod loss;
@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use burn::tensor::Device;
 use fl_engine::{
     Name,
-    model::output_shape,
+    model::{optimiser_places, output_shape},
     plan::{Loss, OptimiserState, Plan, TaskKind, TrainLength},
     tensor::{Layout, ModelState},
 };
@@ -30,7 +30,8 @@ pub(crate) struct Trainer {
     net: Net,
     /// Of validations.
     loss: Loss,
-    keep: bool,
+    state: OptimiserState,
+    /// Of `continue_local`.
     memory: BTreeMap<Name, Memory>,
 }
 
@@ -50,19 +51,24 @@ impl Trainer {
         Ok(Self {
             net: Net::new(&plan.model, layout)?,
             loss: loss_of(plan),
-            keep: plan.optimiser_state == OptimiserState::ContinueLocal,
+            state: plan.optimiser_state,
             memory: BTreeMap::new(),
         })
     }
 
-    /// Trains from `fit.start`. The scores are over all batches, each as it was before its step.
+    /// Trains from `fit.start`, which holds the optimiser's state too where the plan has it travel. The scores are over
+    /// all batches, each as it was before its step.
     pub(crate) fn fit(&mut self, fit: &Fit<'_>) -> Result<(ModelState, Scores), TaskError> {
         let spec = fit.spec;
         let device = Device::flex().autodiff();
         let rows = Rows::new(fit.data);
         let mut model = fit.start.clone();
-        let kept = if self.keep { self.memory.get(fit.task).cloned() } else { None };
-        let mut memory = kept.unwrap_or_default();
+        let (places, len) = (optimiser_places(fit.start.layout(), fit.task), self.net.len());
+        let mut memory = match self.state {
+            OptimiserState::Reset => Memory::default(),
+            OptimiserState::ContinueLocal => self.memory.get(fit.task).cloned().unwrap_or_default(),
+            OptimiserState::ContinueGlobal => Memory::load(fit.start, &places, len),
+        };
         let mut scores = Scores::new(spec.loss);
         let mut draws = Draws::new(fit.seed.word("dropout"));
         let mut batches = Batches::new(rows.len(), spec.batch, Draws::new(fit.seed.word("shuffle")));
@@ -96,8 +102,11 @@ impl Trainer {
                     );
                 }
             }
-            memory.step(spec.optimiser, &mut model.f32, &gradient, self.net.trained())?;
+            memory.step(spec.optimiser, &mut model.f32[..len], &gradient, self.net.trained())?;
             self.net.update_statistics(&mut model, pass.statistics);
+        }
+        if self.state == OptimiserState::ContinueGlobal {
+            memory.store(&mut model, &places);
         }
         if model.f32.iter().any(|v| !v.is_finite()) {
             return Err(TaskError::NotFinite {
@@ -105,7 +114,7 @@ impl Trainer {
                 what: "the trained model".to_owned(),
             });
         }
-        if self.keep {
+        if self.state == OptimiserState::ContinueLocal {
             self.memory.insert(fit.task.clone(), memory);
         }
         Ok((model, scores))
@@ -192,5 +201,7 @@ impl Batches {
 /// Rows of one forward pass outside training; bounds the memory of activations.
 const SCORED_AT_ONCE: usize = 128;
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

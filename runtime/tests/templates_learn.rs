@@ -9,7 +9,10 @@ use fl_engine::{
     model::{plan_init, plan_layout},
     plan::{Metric, Plan, Split, TaskKind, TrainLength},
 };
-use fl_runtime::task::{Runner, evaluate, load_data, majority_baseline};
+use fl_runtime::{
+    registry::Registry,
+    task::{Runner, evaluate, load_data, majority_baseline},
+};
 
 fn template(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../host-tools/src/templates").join(name)
@@ -40,11 +43,12 @@ fn accuracy(name: &str, mut plan: Plan, seed: u64) -> f64 {
     plan.seed = seed;
     let plan = Arc::new(plan);
     let member = "one".parse().unwrap();
-    let data = load_data(&plan, &template(name), &member).unwrap();
+    let data = load_data(&plan, &template(name), &member, &Registry::new()).unwrap();
     let test = data.test.clone();
     let mut base = plan_init(&plan).unwrap();
     let mut runner =
-        Runner::new(Arc::clone(&plan), plan_layout(&plan).unwrap(), &member, Some(data)).unwrap();
+        Runner::new(Arc::clone(&plan), plan_layout(&plan).unwrap(), &member, Some(data), &Registry::new())
+            .unwrap();
     let started = Instant::now();
     for round in 0..10 {
         let output = runner.run(&"train".parse().unwrap(), RoundNo(round), &base, &|| false).unwrap();

@@ -53,7 +53,8 @@ struct ModelShow {
     file: PathBuf,
 }
 
-/// Write a model file's tensors alone, for PyTorch and others.
+/// Write a model file's tensors alone, for PyTorch and others; optimiser
+/// state is left out.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "export")]
 struct ModelExport {
@@ -63,6 +64,9 @@ struct ModelExport {
     /// the new file
     #[argh(option)]
     output: PathBuf,
+    /// keep optimiser state
+    #[argh(switch)]
+    all: bool,
 }
 
 pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
@@ -91,7 +95,7 @@ pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
         }
         ModelCommand::Show(command) => Ok(shown(&model::show(&command.file, None)?)),
         ModelCommand::Export(command) => {
-            let made = model::export(&command.file, &command.output)?;
+            let made = model::export(&command.file, &command.output, command.all)?;
             let text = format!(
                 "{}: {} tensors, {} elements\n",
                 command.output.display(),

@@ -5,8 +5,10 @@
 
 mod check;
 mod exact;
+mod footprint;
 mod mean;
 
 pub use check::{Fault, PayloadChecker};
 pub use exact::Bins;
-pub use mean::{AbsorbError, ExactMean, PASS, Shard, most_total};
+pub use footprint::{Footprint, LIVE_MODELS, OVERHEAD, PEER_BYTES, Term, footprint};
+pub use mean::{AbsorbError, ExactMean, PASS, Shard, keep_base, most_total};

@@ -1,6 +1,6 @@
 //! Every bound that a peer, a file or a plan can run into, in one table.
 
-use crate::Millis;
+use crate::{Bytes, Millis};
 
 /// Longest [`crate::Name`], bytes. Leaves room for a URI SAN with three names in it.
 pub const NAME_BYTES: usize = 64;
@@ -46,3 +46,7 @@ pub const STORES_UNDER_WAY: usize = 2;
 pub const REFUSALS_NOTED: u32 = 8;
 /// Granted updates of one collaborator that may be under way from links that broke.
 pub const GRANTS_REMEMBERED: usize = 4;
+/// Whoever sends a payload and moves fewer than [`PROGRESS_BYTES`] in this time is cut off.
+pub const PROGRESS_WINDOW: Millis = Millis(15_000);
+/// See [`PROGRESS_WINDOW`]: 4 KiB a second, far below any line that could carry a model within a deadline.
+pub const PROGRESS_BYTES: Bytes = Bytes(60 << 10);

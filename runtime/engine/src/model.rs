@@ -6,13 +6,15 @@
 
 mod error;
 mod init;
+mod optimiser;
 pub mod safetensors;
 mod shape;
 
 use std::sync::Arc;
 
 pub use error::{LayerAt, ModelError};
-pub use init::{init, plan_init};
+pub use init::{init, plan_init, plan_state};
+pub use optimiser::{OptimiserPlaces, StatePlace, is_optimiser_tensor, optimiser_places};
 pub use safetensors::ModelFileError;
 pub use shape::{Placed, output_shape, place};
 
@@ -31,7 +33,10 @@ pub fn layout(spec: &ModelSpec) -> Result<Arc<Layout>, ModelError> {
     Ok(Layout::new(tensors(spec)?)?)
 }
 
-/// [`layout`] of a plan's model, with the tensors that the plan holds out of aggregation marked [`Combine::Keep`].
+/// [`layout`] of a plan's model, with the tensors that the plan holds out of aggregation marked [`Combine::Keep`], and
+/// with the optimiser's state behind it where the plan has it travel (`optimiser_state: continue_global`):
+/// `optimiser.TASK.momentum.fc1.weight` of SGD, `first`, `second` and one `optimiser.TASK.steps` of Adam. The state of
+/// a tensor that is held out is held out too; `hold_out` names the model's tensors alone.
 ///
 /// # Errors
 /// As [`layout`]; [`ModelError::HoldOut`] for an entry of `hold_out` that matches no tensor.
@@ -48,6 +53,8 @@ pub fn plan_layout(plan: &Plan) -> Result<Arc<Layout>, ModelError> {
             return Err(ModelError::HoldOut { pattern: pattern.clone(), nearest: nearest(pattern, names) });
         }
     }
+    let state = optimiser::tensors(plan, &tensors);
+    tensors.extend(state);
     Ok(Layout::new(tensors)?)
 }
 
@@ -88,6 +95,12 @@ fn tensors(spec: &ModelSpec) -> Result<Vec<TensorSpec>, ModelError> {
         }
     }
     Ok(tensors)
+}
+
+/// Whether a model's tensor is a batch normalisation's running statistic, which no gradient reaches.
+#[must_use]
+pub fn is_statistic(name: &str) -> bool {
+    name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
 /// An exact name, or a prefix with a final `*`.

@@ -59,7 +59,8 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 /// The known name that a reader most likely meant, if any is close.
-pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+#[must_use]
+pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
         .map(|name| (strsim::osa_distance(wrong, name), name))
         .filter(|(distance, name)| *distance <= name.chars().count().max(3) / 3)

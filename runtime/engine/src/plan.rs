@@ -37,6 +37,7 @@ mod error;
 mod field;
 mod loss;
 mod read;
+pub mod roster;
 mod site;
 mod trial;
 mod types;

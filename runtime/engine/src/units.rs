@@ -75,10 +75,11 @@ impl fmt::Display for Millis {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            b if b >= 10 << 20 => write!(f, "{} MiB", b >> 20),
-            b if b >= 10 << 10 => write!(f, "{} KiB", b >> 10),
-            b => write!(f, "{b} B"),
-        }
+        let text = match self.0 {
+            b if b >= 10 << 20 => format!("{} MiB", b >> 20),
+            b if b >= 10 << 10 => format!("{} KiB", b >> 10),
+            b => format!("{b} B"),
+        };
+        f.pad(&text)
     }
 }

@@ -61,5 +61,24 @@ pub enum DataError {
     UnknownLoader {
         /// As the plan has it.
         name: String,
+        /// A registered one that may be meant.
+        nearest: Option<String>,
     },
+    /// What a registered loader found, in its own words.
+    #[error("{0}")]
+    Loader(String),
+}
+
+impl DataError {
+    /// What to do about it, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownLoader { nearest: Some(name), .. } => Some(format!("{name:?} is registered")),
+            Self::UnknownLoader { .. } => {
+                Some("run the binary of the crate in src/ that registers it".to_owned())
+            }
+            _ => None,
+        }
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use crate::trust::handshake::{refused_here, refused_there};
+
 /// Longest close reason that is kept from a peer, bytes.
 const REASON_BYTES: usize = 200;
 
@@ -75,9 +77,11 @@ impl From<quinn::ConnectionError> for LinkError {
         match error {
             E::ApplicationClosed(close) => Self::closed(close.error_code.into_inner(), &close.reason),
             E::ConnectionClosed(close) if is_tls(close.error_code.into()) => {
-                Self::Handshake(close.error_code.to_string())
+                Self::Handshake(refused_there(u64::from(close.error_code) as u8))
             }
-            E::TransportError(error) if is_tls(error.code.into()) => Self::Handshake(error.reason),
+            E::TransportError(error) if is_tls(error.code.into()) => {
+                Self::Handshake(refused_here(&error.reason))
+            }
             E::LocallyClosed => Self::ClosedHere,
             E::TimedOut => Self::TimedOut,
             other => Self::Transport(other.to_string()),

@@ -18,8 +18,16 @@ pub const HEADER_BYTES: usize = 1024;
 #[non_exhaustive]
 pub enum PayloadError<E> {
     /// The link or the stream broke.
-    #[error(transparent)]
-    Link(#[from] LinkError),
+    #[error("stream broke after {got} of {expected} bytes")]
+    Link {
+        /// Bytes received.
+        got: u64,
+        /// Bytes agreed on.
+        expected: u64,
+        /// What broke it.
+        #[source]
+        why: LinkError,
+    },
     /// The stream ended before the agreed length.
     #[error("payload ended after {got} of {expected} bytes")]
     Short {
@@ -115,7 +123,7 @@ pub async fn recv_payload<E>(
             owed = progress.bytes.max(1);
             continue;
         };
-        let Some(piece) = read? else {
+        let Some(piece) = read.map_err(|why| PayloadError::Link { got, expected, why })? else {
             return if got == expected { Ok(()) } else { Err(PayloadError::Short { got, expected }) };
         };
         let len = piece.len() as u64;

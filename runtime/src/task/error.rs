@@ -11,6 +11,9 @@ pub enum TaskError {
     /// The aggregator no longer wants it.
     #[error("cancelled")]
     Cancelled,
+    /// A defect: the task ended in the middle.
+    #[error("the task failed: {0}")]
+    Panicked(String),
     /// Not one of the member's tasks.
     #[error("the plan gives this collaborator no task {0}")]
     Unknown(Name),
@@ -21,6 +24,16 @@ pub enum TaskError {
         task: Name,
         /// As the plan has it.
         name: String,
+        /// A registered one that may be meant.
+        nearest: Option<String>,
+    },
+    /// What a custom task found, in its own words.
+    #[error("task {task}: {what}")]
+    Failed {
+        /// The task.
+        task: Name,
+        /// For example `no row has a label`.
+        what: String,
     },
     /// Compiled without the feature `train`.
     #[error("this build neither trains nor validates")]
@@ -85,9 +98,6 @@ pub enum TaskError {
     /// A layer, optimiser or kind of task that the plan knows and this build does not.
     #[error("this build does not know {0}")]
     Foreign(String),
-    /// Optimiser state would have to travel with the model.
-    #[error("optimiser_state continue_global is not supported")]
-    ContinueGlobal,
 }
 
 impl TaskError {
@@ -95,13 +105,14 @@ impl TaskError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Custom { nearest: Some(name), .. } => return Some(format!("{name:?} is registered")),
+            Self::Data(error) => return error.hint(),
             Self::NoTraining => "build fl-runtime with its default features (the feature `train`)",
             Self::Custom { .. } => "run the binary of the crate in src/ that registers it",
             Self::NoData(_) => "name the data folder in plan/data.yaml",
             Self::NoRows { .. } => "raise the part's share in the plan's data.split, or give more rows",
             Self::NotFinite { .. } => "lower the learning rate, or standardise the features",
             Self::NotTrained { .. } => "put a train task before it in the plan",
-            Self::ContinueGlobal => "choose reset or continue_local",
             Self::Model(error) => return error.hint(),
             _ => return None,
         };

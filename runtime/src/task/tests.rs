@@ -2,13 +2,15 @@
 
 use fl_engine::{
     model,
-    plan::{DataSpec, Layer, Loader, ModelSpec, Split},
+    plan::{DataSpec, Layer, ModelSpec, Split},
     tensor::TensorSpec,
 };
 use ndarray::ArrayD;
 
 use super::*;
 use crate::data::Draws;
+
+mod custom;
 
 const VALIDATE: &str = "aggregated_model_validation";
 const TUNED: &str = "locally_tuned_model_validation";
@@ -55,7 +57,7 @@ fn data() -> SplitData {
 
 fn runner(plan: &Plan) -> Result<Runner, TaskError> {
     let layout = model::plan_layout(plan)?;
-    Runner::new(Arc::new(plan.clone()), layout, &name("one"), Some(data()))
+    Runner::new(Arc::new(plan.clone()), layout, &name("one"), Some(data()), &Registry::new())
 }
 
 fn synthetic(weight: u32) -> Plan {
@@ -75,7 +77,8 @@ fn synthetic_update_is_small_derived_and_needs_no_data() {
     let base = model::plan_init(&plan).unwrap();
     let update = |member: &str, round: u32| {
         let mut runner =
-            Runner::new(Arc::clone(&plan), Arc::clone(base.layout()), &name(member), None).unwrap();
+            Runner::new(Arc::clone(&plan), Arc::clone(base.layout()), &name(member), None, &Registry::new())
+                .unwrap();
         let output = go(&mut runner, "send", round, &base).unwrap();
         assert_eq!((output.samples, output.metrics.len()), (12, 0));
         let (update, weight) = output.update.unwrap();
@@ -135,9 +138,11 @@ fn build_without_training_says_so() {
 
 #[cfg(feature = "train")]
 mod with_training {
-    use fl_engine::plan::{Optimiser, TrainLength};
+    use fl_engine::plan::{Optimiser, OptimiserState, TrainLength};
 
     use super::*;
+
+    mod travelling;
 
     fn edit_train(plan: &mut Plan, edit: impl Fn(&mut TrainSpec)) {
         for task in &mut plan.tasks {
@@ -365,7 +370,8 @@ mod with_training {
         data.validation.labels.fill(1.0);
         let layout = model::plan_layout(&plan).unwrap();
         let base = model::plan_init(&plan).unwrap();
-        let mut runner = Runner::new(Arc::new(plan), layout, &name("one"), Some(data)).unwrap();
+        let mut runner =
+            Runner::new(Arc::new(plan), layout, &name("one"), Some(data), &Registry::new()).unwrap();
         let metrics = go(&mut runner, VALIDATE, 0, &base).unwrap().metrics;
         assert_eq!(metrics.iter().map(|(m, _)| *m).collect::<Vec<_>>(), [Metric::Loss]);
     }
@@ -379,11 +385,7 @@ mod with_training {
         };
         let last = |plan: &mut Plan, out: u32| *plan.model.layers.last_mut().unwrap() = linear("fc2", out);
         type Edit<'a> = &'a dyn Fn(&mut Plan);
-        let cases: [(Edit<'_>, &str); 7] = [
-            (
-                &|p| p.optimiser_state = OptimiserState::ContinueGlobal,
-                "optimiser_state continue_global is not supported",
-            ),
+        let cases: [(Edit<'_>, &str); 6] = [
             (
                 &|p| p.tasks[0].metrics = vec![Metric::Rmse],
                 "task aggregated_model_validation reports rmse, which needs a regression: the loss mse",
@@ -411,8 +413,11 @@ mod with_training {
         }
         let plan = Arc::new(plan());
         let layout = model::plan_layout(&plan).unwrap();
-        let with =
-            |data| Runner::new(Arc::clone(&plan), Arc::clone(&layout), &name("one"), data).err().unwrap();
+        let with = |data| {
+            Runner::new(Arc::clone(&plan), Arc::clone(&layout), &name("one"), data, &Registry::new())
+                .err()
+                .unwrap()
+        };
         assert!(matches!(with(None), TaskError::NoData(_)));
         let data = SplitData { validation: rows(0, 1), ..data() };
         let expected =

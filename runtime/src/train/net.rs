@@ -55,29 +55,33 @@ enum Flow {
 }
 
 impl Net {
-    /// Checks that `layout` is that of `spec`, whatever of it is held out of aggregation.
+    /// Checks that `layout` begins with the tensors of `spec`, whatever of them is held out of aggregation; optimiser
+    /// state may follow.
     pub(super) fn new(spec: &ModelSpec, layout: &Arc<Layout>) -> Result<Self, TaskError> {
         let own = model::layout(spec)?;
+        let count = own.tensors().len();
         let shapes = |layout: &Layout| -> Vec<_> {
-            layout.tensors().iter().map(|t| (t.name.clone(), t.shape.clone(), t.dtype)).collect()
+            layout.tensors().iter().take(count).map(|t| (t.name.clone(), t.shape.clone(), t.dtype)).collect()
         };
         if shapes(&own) != shapes(layout) {
             return Err(TaskError::Layout);
         }
         let sides = |shape: &[u32]| shape.iter().map(|&side| side as usize).collect::<Vec<_>>();
-        let segments: Vec<_> = layout.segments(Dtype::F32).collect();
+        let segments: Vec<_> = layout.segments(Dtype::F32).take(count).collect();
         let tensor =
             |s: &fl_engine::tensor::Segment| (sides(&layout.tensors()[s.tensor].shape), s.range.clone());
-        let statistic = |s: &&fl_engine::tensor::Segment| {
-            let name = &layout.tensors()[s.tensor].name;
-            !name.ends_with(".running_mean") && !name.ends_with(".running_var")
-        };
+        let learns = |s: &&fl_engine::tensor::Segment| !model::is_statistic(&layout.tensors()[s.tensor].name);
         Ok(Self {
             input: sides(&spec.input),
             layers: spec.layers.clone(),
             tensors: segments.iter().map(tensor).collect(),
-            trained: segments.iter().filter(statistic).map(|s| s.range.clone()).collect(),
+            trained: segments.iter().filter(learns).map(|s| s.range.clone()).collect(),
         })
+    }
+
+    /// Elements of the model; a state's f32 segment begins with them.
+    pub(super) fn len(&self) -> usize {
+        self.tensors.last().map_or(0, |(_, range)| range.end)
     }
 
     /// Places of the elements that an optimiser steps on.
@@ -95,9 +99,9 @@ impl Net {
         Params(self.tensors.iter().map(tensor).collect())
     }
 
-    /// The gradient of every element, 0 where none arrived.
+    /// The gradient of every element of the model, 0 where none arrived.
     pub(super) fn gradient(&self, params: &Params, gradients: &mut Gradients) -> Vec<f32> {
-        let mut flat = vec![0.0; self.tensors.last().map_or(0, |(_, range)| range.end)];
+        let mut flat = vec![0.0; self.len()];
         for (tensor, (_, range)) in params.0.iter().zip(&self.tensors) {
             if let Some(gradient) = tensor.grad_remove(gradients) {
                 flat[range.clone()].copy_from_slice(&values(gradient));

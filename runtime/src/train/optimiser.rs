@@ -1,11 +1,15 @@
 //! Local optimisers over a model's flat f32 segment, with PyTorch's definitions and defaults.
 //!
 //! They are here, and not burn's, because their state is a federation's business: it lies over the model's layout, is
-//! reset or kept between rounds as the plan says, and no step of it depends on anything but its arguments.
+//! reset, kept or aggregated between rounds as the plan says, and no step of it depends on anything but its arguments.
 
 use std::ops::Range;
 
-use fl_engine::plan::Optimiser;
+use fl_engine::{
+    model::{OptimiserPlaces, StatePlace},
+    plan::Optimiser,
+    tensor::ModelState,
+};
 
 use crate::task::TaskError;
 
@@ -16,11 +20,47 @@ pub(super) struct Memory {
     first: Vec<f32>,
     /// The second moment.
     second: Vec<f32>,
+    /// t: how many steps the moments have seen.
+    steps: u64,
     /// β₁ᵗ and β₂ᵗ, by multiplication: `powi` may differ between builds.
     decayed: Option<(f64, f64)>,
 }
 
 impl Memory {
+    /// What `state` holds of it at `places`; `len` is the number of the model's elements.
+    ///
+    /// The state is a mean over other sites' claims: a second moment or a count below 0, which no honest site makes,
+    /// is read as 0, so that no root of it is NaN.
+    pub(super) fn load(state: &ModelState, places: &OptimiserPlaces, len: usize) -> Self {
+        let gather = |places: &[StatePlace], least: f32| {
+            let mut values = if places.is_empty() { Vec::new() } else { vec![0.0; len] };
+            for StatePlace { of, at } in places {
+                let pairs = values[of.clone()].iter_mut().zip(&state.f32[at.clone()]);
+                pairs.for_each(|(value, held)| *value = held.max(least));
+            }
+            values
+        };
+        let steps = places.steps.map_or(0, |at| u64::try_from(state.i64[at]).unwrap_or(0));
+        Self {
+            first: gather(&places.first, f32::NEG_INFINITY),
+            second: gather(&places.second, 0.0),
+            steps,
+            decayed: Some((decayed(BETA1, steps), decayed(BETA2, steps))),
+        }
+    }
+
+    /// Puts it where [`Self::load`] finds it.
+    pub(super) fn store(&self, state: &mut ModelState, places: &OptimiserPlaces) {
+        for (places, values) in [(&places.first, &self.first), (&places.second, &self.second)] {
+            for StatePlace { of, at } in places.iter().filter(|place| place.of.end <= values.len()) {
+                state.f32[at.clone()].copy_from_slice(&values[of.clone()]);
+            }
+        }
+        if let Some(at) = places.steps {
+            state.i64[at] = i64::try_from(self.steps).unwrap_or(i64::MAX);
+        }
+    }
+
     /// One step on the elements in `trained`; `gradient` is as long as `values`.
     pub(super) fn step(
         &mut self,
@@ -68,6 +108,7 @@ impl Memory {
         let (decayed1, decayed2) = self.decayed.unwrap_or((1.0, 1.0));
         let (decayed1, decayed2) = (decayed1 * BETA1, decayed2 * BETA2);
         self.decayed = Some((decayed1, decayed2));
+        self.steps = self.steps.saturating_add(1);
         let rate = (learning_rate / (1.0 - decayed1)) as f32;
         let root = (1.0 - decayed2).sqrt() as f32;
         let keep = (1.0 - learning_rate * weight_decay) as f32;
@@ -89,12 +130,25 @@ pub(super) fn pull(gradient: &mut [f32], values: &[f32], start: &[f32], range: R
     }
 }
 
+/// `beta` to the power `steps`, multiplied up as single steps do it. Below 2⁻⁵⁴ it no longer changes `1 − βᵗ`, which is
+/// all that it is used for; to stop there bounds the work, whatever count a peer has claimed.
+fn decayed(beta: f64, steps: u64) -> f64 {
+    let (mut power, mut left) = (1.0, steps);
+    while left > 0 && power > f64::EPSILON / 4.0 {
+        power *= beta;
+        left -= 1;
+    }
+    power
+}
+
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f32 = 1e-8;
 
 #[cfg(test)]
 mod tests {
+    use fl_engine::tensor::{Combine, Dtype, Layout, TensorSpec};
+
     use super::*;
 
     /// Minimises ½(w − 3)² + … for three steps from (1, −2), the third element not trained.
@@ -128,6 +182,39 @@ mod tests {
     fn adam_and_adamw_take_the_published_steps() {
         close(three_steps(Optimiser::Adam { learning_rate: 0.1 }), [1.299377, -1.700623]);
         close(three_steps(Optimiser::AdamW { learning_rate: 0.1, weight_decay: 0.1 }), [1.266766, -1.644369]);
+    }
+
+    #[test]
+    fn decay_of_a_claimed_count_is_that_of_single_steps_and_takes_bounded_work() {
+        let mut single = 1.0;
+        for steps in 0..5_000 {
+            assert_eq!(decayed(BETA2, steps), single);
+            single *= BETA2;
+        }
+        assert_eq!(1.0 - decayed(BETA2, u64::MAX), 1.0);
+        assert_eq!(decayed(BETA2, u64::MAX), decayed(BETA2, 1_000_000));
+    }
+
+    #[test]
+    fn state_that_no_honest_site_makes_is_read_as_none() {
+        let moment = |name: &str| TensorSpec::f32(name, [2]);
+        let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Max, ..TensorSpec::f32("n", []) };
+        let layout = Layout::new(vec![moment("w"), moment("first"), moment("second"), steps]).unwrap();
+        let places = OptimiserPlaces {
+            first: vec![StatePlace { of: 0..2, at: 2..4 }],
+            second: vec![StatePlace { of: 0..2, at: 4..6 }],
+            steps: Some(0),
+        };
+        let mut state = ModelState::zeros(layout);
+        state.f32 = vec![7.0, 8.0, -1.0, 2.0, -3.0, 4.0];
+        state.i64 = vec![-5];
+        let memory = Memory::load(&state, &places, 2);
+        assert_eq!(
+            (&memory.first[..], &memory.second[..], memory.steps),
+            (&[-1.0, 2.0][..], &[0.0, 4.0][..], 0)
+        );
+        memory.store(&mut state, &places);
+        assert_eq!((state.f32, state.i64), (vec![7.0, 8.0, -1.0, 2.0, 0.0, 4.0], vec![0]));
     }
 
     #[test]

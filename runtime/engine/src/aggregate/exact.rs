@@ -107,15 +107,30 @@ impl Bins {
 
     /// Carries whole units from `lo` to `hi`: the one form of a sum that can be compared.
     pub fn normalise(&mut self) {
-        for (hi, lo) in self.hi.iter_mut().zip(&mut self.lo) {
-            let carry = lo.wrapping_add(1 << 51) >> 52;
-            *hi = hi.wrapping_add(carry);
-            *lo = lo.wrapping_sub(carry << 52);
-        }
+        carry(&mut self.hi, &mut self.lo);
         self.terms = self.terms.min(1);
     }
 
-    /// Writes the correctly rounded mean of the elements from `start` on: sum over `total`.
+    /// Writes the correctly rounded mean of the elements from `start` on, and leaves their sums at zero. Terms are
+    /// still counted: [`Self::emptied`] follows the last run.
+    ///
+    /// # Panics
+    /// As [`Self::mean`].
+    pub fn take_mean(&mut self, start: usize, total: u64, out: &mut [f32]) {
+        let run = start..start + out.len();
+        carry(&mut self.hi[run.clone()], &mut self.lo[run.clone()]);
+        self.mean(start, total, out);
+        self.hi[run.clone()].fill(0);
+        self.lo[run].fill(0);
+    }
+
+    /// Says that every element was taken, so that there is room for 4095 terms again.
+    pub fn emptied(&mut self) {
+        debug_assert!(self.hi.iter().chain(&self.lo).all(|bin| *bin == 0), "a sum was not taken");
+        self.terms = 0;
+    }
+
+    /// Writes the correctly rounded mean of the elements from `start` on, of normalised bins: sum over `total`.
     ///
     /// # Panics
     /// When `out` reaches past the last element or `total` is zero.
@@ -157,6 +172,15 @@ const LO_ZERO: i64 = LO_MAGIC.to_bits() as i64;
 
 /// Elements between two branches of the final division.
 const GUARD_BLOCK: usize = 64;
+
+/// Moves whole units from `lo` to `hi`.
+fn carry(hi: &mut [i64], lo: &mut [i64]) {
+    for (hi, lo) in hi.iter_mut().zip(lo) {
+        let carry = lo.wrapping_add(1 << 51) >> 52;
+        *hi = hi.wrapping_add(carry);
+        *lo = lo.wrapping_sub(carry << 52);
+    }
+}
 
 fn scale(weight: u32, fraction: u32) -> f64 {
     f64::from(weight) * pow2(fraction as i32)

@@ -84,7 +84,26 @@ impl Shard {
             self.bins.mean(from, total, means);
             means.iter().for_each(|v| out.extend(v.to_le_bytes()));
         }
-        keep(layout, Dtype::F32, self.range(), base, &mut out[start..]);
+        keep_base(layout, Dtype::F32, self.range(), base, &mut out[start..]);
+    }
+
+    /// Writes the mean's payload over the elements from `from` on to `out`, at most [`PASS`] of them, and leaves their
+    /// sums empty. [`keep_base`] restores the tensors held out, [`Self::emptied`] follows the last run.
+    ///
+    /// # Panics
+    /// When the elements are not all within [`Self::range`] or are more than [`PASS`], or `total` is zero.
+    pub fn take_mean(&mut self, from: usize, total: u64, out: &mut [u8]) {
+        let mut means = [0.0; PASS];
+        let means = &mut means[..out.len() / 4];
+        self.bins.take_mean(from - self.range.start, total, means);
+        for (bytes, mean) in out.as_chunks_mut::<4>().0.iter_mut().zip(&*means) {
+            *bytes = mean.to_le_bytes();
+        }
+    }
+
+    /// Says that [`Self::take_mean`] took every element: the sum is empty.
+    pub fn emptied(&mut self) {
+        self.bins.emptied();
     }
 
     /// Back to an empty sum, keeping the memory.
@@ -139,14 +158,15 @@ impl ExactMean {
         self.shards = shards;
     }
 
-    /// Appends the integers' part of the mean's payload to `out`; `base` is that part of the base's payload.
+    /// Writes the integers' part of the mean's payload to `out`; `base` is that part of the base's payload.
     ///
     /// # Panics
-    /// When `base` has another length.
-    pub fn finalise_integers(&self, base: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        self.integers.iter().for_each(|v| out.extend(v.to_le_bytes()));
-        keep(&self.layout, Dtype::I64, 0..self.integers.len(), base, &mut out[start..]);
+    /// When `base` or `out` has another length.
+    pub fn finalise_integers(&self, base: &[u8], out: &mut [u8]) {
+        for (bytes, value) in out.as_chunks_mut::<8>().0.iter_mut().zip(&self.integers) {
+            *bytes = value.to_le_bytes();
+        }
+        keep_base(&self.layout, Dtype::I64, 0..self.integers.len(), base, out);
     }
 
     /// Books an update's weight and integers; its f32 elements go to every shard.
@@ -211,7 +231,9 @@ impl ExactMean {
             let range = shard.range();
             shard.finalise(&self.layout, self.total, &floats[range.start * 4..range.end * 4], out);
         }
-        self.finalise_integers(integers, out);
+        let start = out.len();
+        out.resize(self.layout.byte_len(), 0);
+        self.finalise_integers(integers, &mut out[start..]);
     }
 }
 
@@ -224,7 +246,10 @@ pub fn most_total(range: ExactRange) -> u64 {
 
 /// Copies the tensors of `dtype` that aggregation leaves alone from `base` to `out`; both hold the elements `range`
 /// of their segment.
-fn keep(layout: &Layout, dtype: Dtype, range: Range<usize>, base: &[u8], out: &mut [u8]) {
+///
+/// # Panics
+/// When one of them has another length.
+pub fn keep_base(layout: &Layout, dtype: Dtype, range: Range<usize>, base: &[u8], out: &mut [u8]) {
     assert!(
         base.len() == out.len() && base.len() == range.len() * dtype.size(),
         "a run of the layout's payload"

@@ -50,6 +50,9 @@ pub enum ModelError {
     /// A field name that no Python attribute could have.
     #[error("{0}: a field name is letters, digits and _, in parts with . between them")]
     FieldName(LayerAt),
+    /// A field name whose tensors would be taken for optimiser state.
+    #[error("{0}: tensors under {name}. hold optimiser state", name = super::optimiser::OPTIMISER)]
+    Reserved(LayerAt),
     /// Two layers share a field name, and would share tensors.
     #[error("{second} has the field name of layers[{first}]")]
     Duplicate {
@@ -72,6 +75,9 @@ pub enum ModelError {
         /// A tensor that may be meant.
         nearest: Option<String>,
     },
+    /// A model state over other tensors than the plan's model has.
+    #[error("the state has other tensors than the plan's model")]
+    OtherModel,
     /// The tensors together are no layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -91,6 +97,7 @@ impl ModelError {
             Self::HoldOut { .. } => {
                 Some("`fl-host model show` lists the tensors; a final * takes a prefix".to_owned())
             }
+            Self::Reserved(_) => Some("give the layer another field name".to_owned()),
             Self::Duplicate { .. } => Some("field names prefix tensors: give each layer its own".to_owned()),
             _ => None,
         }

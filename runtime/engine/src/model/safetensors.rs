@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 
+use super::is_optimiser_tensor;
 use crate::limits;
 use crate::name::nearest;
 use crate::tensor::{Combine, Dtype, Layout, ModelState, TensorSpec};
@@ -84,6 +85,9 @@ impl ModelFileError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Names { extra, .. } if extra.iter().any(|name| is_optimiser_tensor(name)) => {
+                Some("`fl-host model export` writes a file without its optimiser state".to_owned())
+            }
             Self::Names { nearest: Some((file, model)), .. } => {
                 Some(format!("the file's {file:?} may be the model's {model:?}: rename it before saving"))
             }
@@ -132,9 +136,7 @@ pub fn write_pieces<E>(
     texts: &Texts,
     put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let header = header(state.layout(), texts);
-    put(&(header.len() as u64).to_le_bytes())?;
-    put(header.as_bytes())?;
+    put_header(state.layout(), texts, put)?;
     let mut piece = Vec::with_capacity(PIECE_BYTES);
     for values in state.i64.chunks(PIECE_BYTES / 8) {
         piece.clear();
@@ -147,6 +149,25 @@ pub fn write_pieces<E>(
         put(&piece)?;
     }
     Ok(())
+}
+
+/// The file of a state in its payload form, whose two segments are written as they lie: no second copy of the model.
+///
+/// # Errors
+/// The first of `put`'s.
+///
+/// # Panics
+/// When `payload` is shorter than the layout's f32 segment.
+pub fn write_payload<E>(
+    layout: &Layout,
+    payload: &[u8],
+    texts: &Texts,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (floats, integers) = payload.split_at(layout.f32_len() * Dtype::F32.size());
+    put_header(layout, texts, put)?;
+    put(integers)?;
+    put(floats)
 }
 
 /// The state over `layout` that a file holds, and its texts.
@@ -268,6 +289,16 @@ fn dtype(info: &TensorInfo) -> Option<Dtype> {
         ::safetensors::Dtype::I64 => Some(Dtype::I64),
         _ => None,
     }
+}
+
+fn put_header<E>(
+    layout: &Layout,
+    texts: &Texts,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let header = header(layout, texts);
+    put(&(header.len() as u64).to_le_bytes())?;
+    put(header.as_bytes())
 }
 
 /// JSON with keys in a stated order, padded with spaces so that the tensors start at a multiple of eight.

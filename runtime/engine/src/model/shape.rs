@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LayerAt, ModelError};
+use super::{LayerAt, ModelError, is_optimiser_tensor};
 use crate::limits;
 use crate::plan::{Layer, ModelSpec};
 
@@ -39,6 +39,9 @@ pub fn place(spec: &ModelSpec) -> Result<Vec<Placed<'_>>, ModelError> {
         if let Some(name) = field_name(layer) {
             if !is_field_name(name) {
                 return Err(ModelError::FieldName(at()));
+            }
+            if is_optimiser_tensor(name) {
+                return Err(ModelError::Reserved(at()));
             }
             if let Some(first) = names.insert(name, index) {
                 return Err(ModelError::Duplicate { first, second: at() });

@@ -102,13 +102,14 @@ fn model(plan: &Plan) -> Result<Bytes, Fault> {
             ModelError::Shape { layer, .. }
             | ModelError::Setting { layer, .. }
             | ModelError::FieldName(layer)
+            | ModelError::Reserved(layer)
             | ModelError::Duplicate { second: layer, .. }
             | ModelError::TooLarge { layer } => format!("model/layers/{}", layer.index),
             ModelError::HoldOut { pattern, .. } => {
                 let index = plan.hold_out.iter().position(|p| p == pattern).unwrap_or(0);
                 format!("hold_out/{index}")
             }
-            ModelError::NoParameters | ModelError::Layout(_) => "model".to_owned(),
+            ModelError::NoParameters | ModelError::OtherModel | ModelError::Layout(_) => "model".to_owned(),
         };
         Fault::new(path, error.to_string()).hint(error.hint())
     })?;

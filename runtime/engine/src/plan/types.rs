@@ -399,7 +399,7 @@ pub enum OptimiserState {
     Reset,
     /// The collaborator's own goes on.
     ContinueLocal,
-    /// Aggregated with the model.
+    /// Aggregated with the model, as further tensors of its layout ([`crate::model::plan_layout`]).
     ContinueGlobal,
 }
 

@@ -78,6 +78,8 @@ pub enum Effect {
         root: Digest,
         /// The plan's best-model metric.
         value: f64,
+        /// Everything that the round has measured.
+        metrics: Vec<AggregatedMetric>,
     },
     /// A round is over; for logs and members.
     RoundClosed(Box<RoundSummary>),

@@ -435,7 +435,8 @@ impl RoundEngine {
         let metrics = round.metrics();
         if let Some(value) = improvement(&self.plan.best, self.best, &metrics) {
             self.best = Some(value);
-            out.push(Effect::Best { round: stamp.round, root: stamp.base, value });
+            let metrics = metrics.clone();
+            out.push(Effect::Best { round: stamp.round, root: stamp.base, value, metrics });
         }
         let (have, need) = (round.updates(), self.count_min());
         let (closing, closed) = (round.closing, Closed { round, why, at: self.now, metrics });

@@ -32,8 +32,18 @@ pub enum SocketKind {
     Auto,
     /// quinn's own: segmentation offload, ECN, source address control.
     Native,
-    /// Plain datagrams without options; works inside a library OS.
+    /// Datagrams without options, several a system call where the system can; works inside a library OS.
     Portable,
+    /// The same, one a system call. No site file asks for it: it is what [`Self::Portable`] falls back to, for tests and
+    /// benches.
+    PortablePlain,
+}
+
+impl SocketKind {
+    /// Whether the kernel segments nothing: its segmentation and datagrams over 1452 bytes do not go together.
+    fn is_portable(self) -> bool {
+        matches!(self, Self::Portable | Self::PortablePlain)
+    }
 }
 
 /// Why an endpoint could not be opened.
@@ -81,7 +91,7 @@ impl Endpoint {
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(4 << 20);
         let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
-        server.transport_config(limits.transport(true, kind == SocketKind::Portable));
+        server.transport_config(limits.transport(true, kind.is_portable()));
         Self::over(socket, kind, Some(server), limits).map_err(|error| EndpointError::Bind(bind, error))
     }
 
@@ -103,7 +113,7 @@ impl Endpoint {
         let crypto = QuicClientConfig::try_from(config).map_err(|_| EndpointError::Tls)?;
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
         let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
-        client.transport_config(limits.transport(false, kind == SocketKind::Portable));
+        client.transport_config(limits.transport(false, kind.is_portable()));
         let mut endpoint =
             Self::over(socket, kind, None, limits).map_err(|error| EndpointError::Bind(bind, error))?;
         endpoint.inner.set_default_client_config(client);
@@ -186,7 +196,7 @@ impl Endpoint {
         self.inner.local_addr()
     }
 
-    /// The socket in use: [`SocketKind::Native`] or [`SocketKind::Portable`].
+    /// The socket in use; never [`SocketKind::Auto`].
     #[must_use]
     pub fn socket_kind(&self) -> SocketKind {
         self.kind
@@ -258,15 +268,16 @@ fn open(
     kind: SocketKind,
     limits: &NetLimits,
 ) -> io::Result<(Arc<dyn AsyncUdpSocket>, SocketKind)> {
-    if kind != SocketKind::Portable {
+    if !kind.is_portable() {
         match TokioRuntime.wrap_udp_socket(bound(bind)?) {
             Ok(socket) => return Ok((socket, SocketKind::Native)),
             Err(error) if kind == SocketKind::Native => return Err(error),
             Err(error) => tracing::info!(%error, "native udp socket refused, using the portable one"),
         }
     }
-    let may_probe = limits.mtu > 1452;
-    Ok((Arc::new(PortableSocket::new(bound(bind)?, may_probe)?), SocketKind::Portable))
+    let kind = if kind == SocketKind::PortablePlain { kind } else { SocketKind::Portable };
+    let (may_probe, batched) = (limits.mtu > 1452, kind == SocketKind::Portable);
+    Ok((PortableSocket::open(bound(bind)?, may_probe, batched)?, kind))
 }
 
 fn bound(bind: SocketAddr) -> io::Result<std::net::UdpSocket> {

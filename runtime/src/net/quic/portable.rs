@@ -1,42 +1,199 @@
-//! A UDP socket for quinn that sets no option and sends no control message, because a library OS refuses both.
+//! A UDP socket for quinn that sets no option and sends no control message, because a library OS refuses both: no ECN, no
+//! segmentation offload by the kernel, no choice of source address. The endpoint uses it when it is asked to or when
+//! the native socket does not open.
 //!
-//! One datagram per call, no ECN, no segmentation offload, no choice of source address. The endpoint uses it when it
-//! is asked to or when the native socket does not open.
+//! *Batched*, it takes up to ten segments from quinn at once and hands them to the kernel in one call, and receives as
+//! many datagrams in one call as quinn has buffers. *Plain*, it makes one call a datagram. A batched socket whose kernel
+//! knows no such call becomes plain by itself.
+//!
+//! # Who owns a segment
+//!
+//! quinn sends a transmit again, whole, when it is told `WouldBlock`, and forgets it when it is told `Ok`. So `WouldBlock`
+//! is said only when the kernel took no segment of it. Once the kernel took one, the answer is `Ok` and the segments
+//! that found no room belong to this socket: they wait in its own queue, go out before anything that is sent later, and
+//! until they are out every `try_send` is `WouldBlock`. Each connection can thus leave one transmit here at most. A
+//! task sends them as soon as there is room, also when nobody sends any more. A segment that the kernel refuses for
+//! any other reason is a lost datagram, which QUIC repairs.
 
 use std::{
+    collections::VecDeque,
     fmt,
     future::Future,
     io,
     net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
+use fl_sys::udp::{BATCH, Datagram, recv_batch, send_batch};
 use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
-use tokio::net::UdpSocket;
+use tokio::{io::Interest, net::UdpSocket, runtime};
 
-/// The plain socket.
+/// Most segments of one transmit: as many as quinn gives at all.
+const SEGMENTS: usize = 10;
+
+/// [`send_batch`], or what a test puts in its place.
+type SendCall = fn(BorrowedFd<'_>, SocketAddr, &[u8], usize) -> io::Result<usize>;
+
+/// The portable socket, plain or batched.
 #[derive(Debug)]
 pub struct PortableSocket {
     io: UdpSocket,
     may_probe: bool,
+    sends: Batching,
+    receives: Batching,
+    send: SendCall,
+    /// Whether `rest` holds anything, to be asked without its lock.
+    is_behind: AtomicBool,
+    rest: Mutex<VecDeque<Rest>>,
+    this: Weak<Self>,
+    runtime: runtime::Handle,
+}
+
+/// Segments that quinn is rid of and the kernel has not taken yet.
+#[derive(Debug)]
+struct Rest {
+    destination: SocketAddr,
+    contents: Vec<u8>,
+    segment_size: usize,
+    sent: usize,
 }
 
 impl PortableSocket {
     /// Wraps a bound, non-blocking socket. With `may_probe` quinn looks for datagrams larger than its first ones; the
-    /// kernel must not fragment then, which Linux does not by default.
+    /// kernel must not fragment then, which Linux does by default. Without `batched` the socket is plain.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O.
-    pub fn new(socket: std::net::UdpSocket, may_probe: bool) -> io::Result<Self> {
-        Ok(Self { io: UdpSocket::from_std(socket)?, may_probe })
+    pub fn open(socket: std::net::UdpSocket, may_probe: bool, batched: bool) -> io::Result<Arc<Self>> {
+        Self::over(socket, may_probe, batched, send_batch)
+    }
+
+    fn over(
+        socket: std::net::UdpSocket,
+        may_probe: bool,
+        batched: bool,
+        send: SendCall,
+    ) -> io::Result<Arc<Self>> {
+        let io = UdpSocket::from_std(socket)?;
+        Ok(Arc::new_cyclic(|this| Self {
+            io,
+            may_probe,
+            sends: Batching::new("sending", batched),
+            receives: Batching::new("receiving", batched),
+            send,
+            is_behind: AtomicBool::new(false),
+            rest: Mutex::default(),
+            this: this.clone(),
+            runtime: runtime::Handle::current(),
+        }))
+    }
+
+    /// Offers segments to the kernel until it has taken all or has no room; answers the bytes that are done with.
+    fn push(&self, destination: SocketAddr, contents: &[u8], segment_size: usize) -> usize {
+        let mut done = 0;
+        while done < contents.len() {
+            let sent = match self.call(destination, &contents[done..], segment_size) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // To QUIC an unreachable peer or an oversized probe is a lost datagram; any error here would end every
+                // link of the endpoint.
+                Err(error) => {
+                    tracing::trace!(%error, "datagram not sent");
+                    1
+                }
+            };
+            done = contents.len().min(done + sent * segment_size);
+        }
+        done
+    }
+
+    /// One call: how many segments the kernel took.
+    fn call(&self, destination: SocketAddr, contents: &[u8], segment_size: usize) -> io::Result<usize> {
+        // One datagram needs no batch, so a handshake never depends on it.
+        if contents.len() > segment_size && self.sends.is_on() {
+            let sent = self.io.try_io(Interest::WRITABLE, || {
+                (self.send)(self.io.as_fd(), destination, contents, segment_size)
+            });
+            if !self.sends.is_refused(&sent) {
+                return sent;
+            }
+        }
+        let first = &contents[..segment_size.min(contents.len())];
+        self.io.try_send_to(first, destination).map(|_| 1)
+    }
+
+    /// Sends what is left of earlier transmits; false when some still is.
+    fn catch_up(&self) -> bool {
+        if !self.is_behind.load(Ordering::Acquire) {
+            return true;
+        }
+        let mut queue = self.rest();
+        while let Some(rest) = queue.front_mut() {
+            rest.sent += self.push(rest.destination, &rest.contents[rest.sent..], rest.segment_size);
+            if rest.sent < rest.contents.len() {
+                return false;
+            }
+            queue.pop_front();
+        }
+        self.is_behind.store(false, Ordering::Release);
+        true
+    }
+
+    /// Takes over what the kernel had no room for.
+    fn keep(&self, destination: SocketAddr, contents: &[u8], segment_size: usize) {
+        let mut queue = self.rest();
+        queue.push_back(Rest { destination, contents: contents.to_vec(), segment_size, sent: 0 });
+        let was_behind = self.is_behind.swap(true, Ordering::AcqRel);
+        drop(queue);
+        let Some(this) = self.this.upgrade().filter(|_| !was_behind) else { return };
+        self.runtime.spawn(async move { while this.io.writable().await.is_ok() && !this.catch_up() {} });
+    }
+
+    fn rest(&self) -> MutexGuard<'_, VecDeque<Rest>> {
+        // Every change of the queue is one step, so a panic elsewhere leaves it whole.
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Receives in one call.
+    fn receive_batch(&self, bufs: &mut [io::IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        let mut datagrams = [None; BATCH];
+        let received = self.io.try_io(Interest::READABLE, || {
+            recv_batch(self.io.as_fd(), bufs, &mut datagrams[..metas.len().min(BATCH)])
+        })?;
+        for (meta, datagram) in metas.iter_mut().zip(&datagrams).take(received) {
+            *meta = match *datagram {
+                Some(Datagram { from, len }) => received_from(from, len),
+                // quinn skips what is empty.
+                None => RecvMeta::default(),
+            };
+        }
+        Ok(received)
+    }
+
+    /// Receives by a call for each. What ends it after the first datagram is met again at the next call, or has passed.
+    fn receive_each(&self, bufs: &mut [io::IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        let mut count = 0;
+        for (buf, meta) in bufs.iter_mut().zip(metas) {
+            match self.io.try_recv_from(buf) {
+                Ok((len, from)) => *meta = received_from(from, len),
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
+            }
+            count += 1;
+        }
+        Ok(count)
     }
 }
 
@@ -46,13 +203,16 @@ impl AsyncUdpSocket for PortableSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        match self.io.try_send_to(transmit.contents, transmit.destination) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // To QUIC an unreachable peer or an oversized probe is a lost datagram; any error here would end every
-            // link of the endpoint.
-            Err(error) => {
-                tracing::trace!(%error, "datagram not sent");
+        if !self.catch_up() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let contents = transmit.contents;
+        let segment_size = transmit.segment_size.unwrap_or(contents.len());
+        match self.push(transmit.destination, contents, segment_size) {
+            done if done == contents.len() => Ok(()),
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            done => {
+                self.keep(transmit.destination, &contents[done..], segment_size);
                 Ok(())
             }
         }
@@ -66,25 +226,19 @@ impl AsyncUdpSocket for PortableSocket {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
-            let mut count = 0;
-            let mut failed = None;
-            for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()) {
-                match self.io.try_recv_from(buf) {
-                    Ok((len, addr)) => {
-                        *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
-                        count += 1;
-                    }
-                    Err(error) => {
-                        failed = Some(error);
-                        break;
-                    }
+            let received = if self.receives.is_on() {
+                let received = self.receive_batch(bufs, meta);
+                if self.receives.is_refused(&received) {
+                    continue;
                 }
-            }
-            match failed {
-                _ if count > 0 => return Poll::Ready(Ok(count)),
+                received
+            } else {
+                self.receive_each(bufs, meta)
+            };
+            match received {
                 // An earlier send was answered by "port unreachable" or the like: no datagram, no reason to stop.
-                Some(error) if !is_passing(error.kind()) => return Poll::Ready(Err(error)),
-                _ => {}
+                Err(error) if is_passing(error.kind()) => {}
+                received => return Poll::Ready(received),
             }
         }
     }
@@ -96,6 +250,58 @@ impl AsyncUdpSocket for PortableSocket {
     fn may_fragment(&self) -> bool {
         !self.may_probe
     }
+
+    fn max_transmit_segments(&self) -> usize {
+        if self.sends.is_on() { SEGMENTS } else { 1 }
+    }
+}
+
+/// Whether one direction is batched. The first call that the kernel answers decides for good.
+#[derive(Debug)]
+struct Batching {
+    what: &'static str,
+    is_on: AtomicBool,
+    is_proven: AtomicBool,
+}
+
+impl Batching {
+    fn new(what: &'static str, is_on: bool) -> Self {
+        Self { what, is_on: AtomicBool::new(is_on), is_proven: AtomicBool::new(false) }
+    }
+
+    fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Judges the answer of a batched call: true when the kernel knows no such call, and the caller has to do without.
+    fn is_refused(&self, answer: &io::Result<usize>) -> bool {
+        if self.is_proven.load(Ordering::Relaxed) {
+            return false;
+        }
+        match answer {
+            Err(error) if is_unknown_call(error) => {
+                if self.is_on.swap(false, Ordering::Relaxed) {
+                    tracing::info!(%error, "{} one datagram at a time: batches are refused", self.what);
+                }
+                true
+            }
+            // Also said without a call, by a socket that is known not to be ready.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            _ => {
+                self.is_proven.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+}
+
+/// ENOSYS and EOPNOTSUPP, or EINVAL.
+fn is_unknown_call(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+}
+
+fn received_from(addr: SocketAddr, len: usize) -> RecvMeta {
+    RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None }
 }
 
 fn is_passing(kind: io::ErrorKind) -> bool {
@@ -137,3 +343,6 @@ impl fmt::Debug for Writable {
         f.debug_struct("Writable").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

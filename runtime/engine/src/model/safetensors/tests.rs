@@ -63,6 +63,17 @@ fn reference_implementation_reads_what_we_write() {
 }
 
 #[test]
+fn payload_form_gives_the_bytes_of_the_state() {
+    let (mut payload, mut file) = (Vec::new(), Vec::new());
+    state().write_bytes(&mut payload);
+    let Ok(()) = write_payload(&layout(), &payload, &some_texts(), &mut |piece| {
+        file.extend_from_slice(piece);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    assert_eq!(file, write(&state(), &some_texts()));
+}
+
+#[test]
 fn we_read_what_the_reference_implementation_writes() {
     let floats = |range: std::ops::Range<usize>| -> Vec<u8> {
         state().f32[range].iter().flat_map(|v| v.to_le_bytes()).collect()

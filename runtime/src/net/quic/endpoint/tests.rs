@@ -1,46 +1,122 @@
-//! Real QUIC on loopback, over every kind of socket.
+//! Real QUIC on loopback, over every kind of socket. `refusing.rs` runs them a second time where socket options are
+//! refused; there [`SocketKind::Auto`] is the portable socket.
 
-use std::{net::Ipv4Addr, process::Command, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use tokio::net::UdpSocket;
 
 use super::*;
 use crate::net::{
     fixture::{Authority, SERVER_NAME},
     payload::{self, Progress},
+    refusing,
 };
 
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const PROGRESS: Progress = Progress { window: Duration::from_secs(20), bytes: 1 };
-/// Set in the child process of the refused-options test.
-const CHILD: &str = "FL_NET_REFUSED_CHILD";
 
-fn server(authority: &Authority, kind: SocketKind, limits: NetLimits) -> (Endpoint, SocketAddr) {
-    let endpoint = Endpoint::server(authority.server(), LOOPBACK, kind, limits).unwrap();
-    let addr = endpoint.local_addr().unwrap();
-    (endpoint, addr)
+/// What a test runs over.
+#[derive(Clone, Copy)]
+struct Over {
+    kind: SocketKind,
+    loopback: IpAddr,
 }
 
-fn client(authority: &Authority, kind: SocketKind) -> Endpoint {
-    Endpoint::client(authority.client(authority).0, LOOPBACK, kind, NetLimits::client()).unwrap()
+impl Over {
+    const fn v4(kind: SocketKind) -> Self {
+        Self { kind, loopback: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
+
+    const fn v6(kind: SocketKind) -> Self {
+        Self { kind, loopback: IpAddr::V6(Ipv6Addr::LOCALHOST) }
+    }
+
+    /// A machine may have no IPv6.
+    fn is_absent(self) -> bool {
+        self.loopback.is_ipv6() && std::net::UdpSocket::bind((self.loopback, 0)).is_err()
+    }
+
+    fn server(self, authority: &Authority, limits: NetLimits) -> (Endpoint, SocketAddr) {
+        let bind = SocketAddr::new(self.loopback, 0);
+        let endpoint = Endpoint::server(authority.server(), bind, self.kind, limits).unwrap();
+        let addr = endpoint.local_addr().unwrap();
+        (endpoint, addr)
+    }
+
+    fn client(self, authority: &Authority) -> Endpoint {
+        self.client_by(authority.client(authority).0, NetLimits::client())
+    }
+
+    fn client_by(self, config: rustls::ClientConfig, limits: NetLimits) -> Endpoint {
+        Endpoint::client(config, SocketAddr::new(self.loopback, 0), self.kind, limits).unwrap()
+    }
+}
+
+macro_rules! over_every_socket {
+    ($($name:ident)*) => { over_every_socket! { @modules [$($name)*] } };
+    (@modules $names:tt) => {
+        over_every_socket! { @module auto Over::v4(SocketKind::Auto), $names }
+        over_every_socket! { @module auto_v6 Over::v6(SocketKind::Auto), $names }
+        over_every_socket! { @module batched Over::v4(SocketKind::Portable), $names }
+        over_every_socket! { @module batched_v6 Over::v6(SocketKind::Portable), $names }
+        over_every_socket! { @module plain Over::v4(SocketKind::PortablePlain), $names }
+        over_every_socket! { @module plain_v6 Over::v6(SocketKind::PortablePlain), $names }
+    };
+    (@module $module:ident $over:expr, [$($name:ident)*]) => {
+        mod $module {
+            use super::{Over, SocketKind};
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let over: Over = $over;
+                    if !over.is_absent() {
+                        super::$name(over).await;
+                    }
+                }
+            )*
+        }
+    };
+}
+
+over_every_socket! {
+    envelopes_and_payloads_are_carried
+    peer_certificate_is_the_one_it_dialled_with
+    stranger_is_refused
+    handshakes_over_the_cap_are_refused
+    loaded_server_asks_for_proof_of_address_and_then_admits
+    ungranted_peer_cannot_push_more_than_the_idle_window
+    dropped_upload_is_abandoned_not_finished
+    path_that_drops_large_datagrams_is_left_with_small_ones
 }
 
 async fn linked(server: &Endpoint, client: &Endpoint) -> (Link, Link) {
-    let addr = server.local_addr().unwrap();
+    linked_at(server, client, server.local_addr().unwrap()).await
+}
+
+async fn linked_at(server: &Endpoint, client: &Endpoint, addr: SocketAddr) -> (Link, Link) {
     let admitting = async { server.accept().await.unwrap().admit().await };
     let (there, here) = tokio::join!(client.connect(addr, SERVER_NAME), admitting);
     (there.unwrap(), here.unwrap())
 }
 
-/// Envelopes both ways and an upload of `len` bytes.
-async fn exchange(server_kind: SocketKind, client_kind: SocketKind, limits: NetLimits, len: usize) {
+/// Envelopes both ways, an upload of `len` bytes, and a close.
+async fn exchange(over_server: Over, over_client: Over, len: usize) {
     let authority = Authority::new();
-    let (server, _) = server(&authority, server_kind, limits);
-    let client = client(&authority, client_kind);
+    let (server, _) = over_server.server(&authority, NetLimits::server());
+    let client = over_client.client(&authority);
     let (mut there, mut here) = linked(&server, &client).await;
     there.send_envelope(b"hello").await.unwrap();
     assert_eq!(here.recv_envelope().await.unwrap(), &b"hello"[..]);
     here.send_envelope(b"welcome").await.unwrap();
     assert_eq!(there.recv_envelope().await.unwrap(), &b"welcome"[..]);
+    upload(&there, &here, len).await;
+    here.handle().close(3, "done");
+    assert_eq!(there.handle().closed().await, LinkError::Closed { code: 3, reason: "done".into() });
+}
 
+async fn upload(there: &Link, here: &Link, len: usize) {
     let body: Bytes = (0..len).map(|n| (n / 7) as u8).collect::<Vec<_>>().into();
     here.handle().grant(8 << 20);
     let mut sent = body.clone();
@@ -62,55 +138,118 @@ async fn exchange(server_kind: SocketKind, client_kind: SocketKind, limits: NetL
     };
     let ((), held) = tokio::join!(sending, receiving);
     assert!(body == held, "the upload changed on its way");
-    here.handle().close(3, "done");
-    assert_eq!(there.handle().closed().await, LinkError::Closed { code: 3, reason: "done".into() });
+}
+
+async fn envelopes_and_payloads_are_carried(over: Over) {
+    exchange(over, over, 5_000_001).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn native_sockets_carry_envelopes_and_payloads() {
-    exchange(SocketKind::Native, SocketKind::Native, NetLimits::server(), 5_000_001).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn portable_sockets_carry_envelopes_and_payloads() {
-    exchange(SocketKind::Portable, SocketKind::Portable, NetLimits::server(), 5_000_001).await;
-    exchange(SocketKind::Portable, SocketKind::Native, NetLimits::server(), 1_000_001).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jumbo_datagrams_are_found_by_probing() {
-    let limits = NetLimits { mtu: 8952, ..NetLimits::server() };
-    let authority = Authority::new();
-    let (server, _) = server(&authority, SocketKind::Portable, limits.clone());
-    let config = authority.client(&authority).0;
-    let client = Endpoint::client(config, LOOPBACK, SocketKind::Portable, limits).unwrap();
-    let (there, here) = linked(&server, &client).await;
-    assert!(there.handle().path_mtu().unwrap() <= 8952);
-    let found = async {
-        while here.handle().path_mtu().unwrap() < 8000 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), found).await.unwrap();
+async fn kinds_of_sockets_understand_each_other() {
+    let [auto, batched, plain] =
+        [SocketKind::Auto, SocketKind::Portable, SocketKind::PortablePlain].map(Over::v4);
+    for (server, client) in [(batched, auto), (auto, batched), (batched, plain), (plain, batched)] {
+        exchange(server, client, 1_000_001).await;
+    }
 }
 
 #[tokio::test]
-async fn peer_certificate_is_the_one_it_dialled_with() {
+async fn auto_is_native_unless_the_system_refuses() {
     let authority = Authority::new();
-    let (server, _) = server(&authority, SocketKind::Auto, NetLimits::server());
+    for over in [Over::v4(SocketKind::Auto), Over::v6(SocketKind::Auto)] {
+        if over.is_absent() {
+            continue;
+        }
+        let bind = SocketAddr::new(over.loopback, 0);
+        let native = Endpoint::server(authority.server(), bind, SocketKind::Native, NetLimits::server());
+        let (auto, _) = over.server(&authority, NetLimits::server());
+        if refusing::is_here() {
+            assert!(matches!(native, Err(EndpointError::Bind(..))), "nothing was refused: {native:?}");
+            assert_eq!(auto.socket_kind(), SocketKind::Portable);
+        } else {
+            assert_eq!(native.unwrap().socket_kind(), SocketKind::Native);
+            assert_eq!(auto.socket_kind(), SocketKind::Native);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jumbo_datagrams_are_found_by_probing_and_kept() {
+    for kind in [SocketKind::Portable, SocketKind::PortablePlain] {
+        let limits = NetLimits { mtu: 8952, ..NetLimits::server() };
+        let authority = Authority::new();
+        let over = Over::v4(kind);
+        let (server, _) = over.server(&authority, limits.clone());
+        let client = over.client_by(authority.client(&authority).0, limits);
+        let (there, here) = linked(&server, &client).await;
+        assert!(there.handle().path_mtu().unwrap() <= 8952);
+        let found = async {
+            for link in [&here, &there] {
+                while link.handle().path_mtu().unwrap() < 8000 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        };
+        timeout(Duration::from_secs(10), found).await.unwrap();
+        upload(&there, &here, 20_000_001).await;
+        assert!(there.handle().path_mtu().unwrap() >= 8000, "{kind:?}");
+    }
+}
+
+/// Carries datagrams between one client and `server`, but none over `longest` bytes.
+async fn narrow_path(over: Over, server: SocketAddr, longest: usize) -> SocketAddr {
+    let near = UdpSocket::bind((over.loopback, 0)).await.unwrap();
+    let far = UdpSocket::bind((over.loopback, 0)).await.unwrap();
+    let addr = near.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut client = None;
+        let (mut up, mut down) = (vec![0; 2048], vec![0; 2048]);
+        loop {
+            tokio::select! {
+                Ok((len, from)) = near.recv_from(&mut up) => {
+                    client = Some(from);
+                    if len <= longest {
+                        let _ = far.send_to(&up[..len], server).await;
+                    }
+                }
+                Ok(len) = far.recv(&mut down) => {
+                    if let (Some(client), true) = (client, len <= longest) {
+                        let _ = near.send_to(&down[..len], client).await;
+                    }
+                }
+                else => break,
+            }
+        }
+    });
+    addr
+}
+
+async fn path_that_drops_large_datagrams_is_left_with_small_ones(over: Over) {
+    let authority = Authority::new();
+    let (server, addr) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
+    let narrow = narrow_path(over, addr, 1300).await;
+    let (there, here) = linked_at(&server, &client, narrow).await;
+    assert_eq!(there.handle().path_mtu(), Some(1452));
+    timeout(Duration::from_secs(20), upload(&there, &here, 200_001)).await.unwrap();
+    assert_eq!(there.handle().path_mtu(), Some(1200));
+}
+
+async fn peer_certificate_is_the_one_it_dialled_with(over: Over) {
+    let authority = Authority::new();
+    let (server, _) = over.server(&authority, NetLimits::server());
     let (config, certificate) = authority.client(&authority);
-    let client = Endpoint::client(config, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
+    let client = over.client_by(config, NetLimits::client());
     let (there, here) = linked(&server, &client).await;
     assert_eq!(here.handle().peer_certificates(), [certificate]);
     assert_eq!(there.handle().peer_certificates().len(), 1);
 }
 
-#[tokio::test]
-async fn stranger_is_refused() {
+async fn stranger_is_refused(over: Over) {
     let (authority, other) = (Authority::new(), Authority::new());
-    let (server, addr) = server(&authority, SocketKind::Auto, NetLimits::server());
+    let (server, addr) = over.server(&authority, NetLimits::server());
     let config = authority.client(&other).0;
-    let stranger = Endpoint::client(config, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
+    let stranger = over.client_by(config, NetLimits::client());
     let dialling = async {
         match stranger.connect(addr, SERVER_NAME).await {
             Ok(mut link) => link.recv_envelope().await.map(|_| ()),
@@ -123,12 +262,11 @@ async fn stranger_is_refused() {
     assert!(matches!(here, Err(LinkError::Handshake(_))), "{here:?}");
 }
 
-#[tokio::test]
-async fn handshakes_over_the_cap_are_refused() {
+async fn handshakes_over_the_cap_are_refused(over: Over) {
     let authority = Authority::new();
     let limits = NetLimits { handshakes: 1, ..NetLimits::server() };
-    let (server, addr) = server(&authority, SocketKind::Auto, limits);
-    let client = client(&authority, SocketKind::Auto);
+    let (server, addr) = over.server(&authority, limits);
+    let client = over.client(&authority);
     let first = tokio::spawn({
         let client = client.clone();
         async move { client.connect(addr, SERVER_NAME).await }
@@ -146,22 +284,20 @@ async fn handshakes_over_the_cap_are_refused() {
     turning_away.abort();
 }
 
-#[tokio::test]
-async fn loaded_server_asks_for_proof_of_address_and_then_admits() {
+async fn loaded_server_asks_for_proof_of_address_and_then_admits(over: Over) {
     let authority = Authority::new();
     let limits = NetLimits { retry_from: 0, ..NetLimits::server() };
-    let (server, _) = server(&authority, SocketKind::Auto, limits);
-    let client = client(&authority, SocketKind::Auto);
+    let (server, _) = over.server(&authority, limits);
+    let client = over.client(&authority);
     let (mut there, mut here) = linked(&server, &client).await;
     there.send_envelope(b"hello").await.unwrap();
     assert_eq!(here.recv_envelope().await.unwrap(), &b"hello"[..]);
 }
 
-#[tokio::test]
-async fn ungranted_peer_cannot_push_more_than_the_idle_window() {
+async fn ungranted_peer_cannot_push_more_than_the_idle_window(over: Over) {
     let authority = Authority::new();
-    let (server, _) = server(&authority, SocketKind::Auto, NetLimits::server());
-    let client = client(&authority, SocketKind::Auto);
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
     let (there, here) = linked(&server, &client).await;
     let mut out = there.handle().open_uni().await.unwrap();
     let mut pushed = 0;
@@ -179,11 +315,10 @@ async fn ungranted_peer_cannot_push_more_than_the_idle_window() {
     out.write_chunks(&mut [Bytes::from(vec![0; 2 << 20])]).await.unwrap();
 }
 
-#[tokio::test]
-async fn dropped_upload_is_abandoned_not_finished() {
+async fn dropped_upload_is_abandoned_not_finished(over: Over) {
     let authority = Authority::new();
-    let (server, _) = server(&authority, SocketKind::Auto, NetLimits::server());
-    let client = client(&authority, SocketKind::Auto);
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
     let (there, here) = linked(&server, &client).await;
     let mut out = there.handle().open_uni().await.unwrap();
     out.write_chunks(&mut [Bytes::from_static(b"half")]).await.unwrap();
@@ -198,64 +333,3 @@ async fn dropped_upload_is_abandoned_not_finished() {
     };
     assert_eq!(end, Err(LinkError::Abandoned));
 }
-
-/// Refuses what Gramine refuses, then runs this test again in a child process under it.
-#[test]
-fn refused_socket_options_fall_back_to_the_portable_socket() {
-    if std::env::var_os(CHILD).is_some() {
-        return refused_child();
-    }
-    let folder = std::env::temp_dir().join(format!("fl-net-shim-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (source, library) = (folder.join("refuse.c"), folder.join("librefuse.so"));
-    std::fs::write(&source, SHIM).unwrap();
-    let built =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).status();
-    assert!(built.unwrap().success(), "the shim does not compile");
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture"])
-        .arg("net::quic::endpoint::tests::refused_socket_options_fall_back_to_the_portable_socket")
-        .env("LD_PRELOAD", &library)
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    let said = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success() && said.contains("carried over the portable socket"), "{child:?}");
-}
-
-fn refused_child() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let authority = Authority::new();
-        let native = Endpoint::server(authority.server(), LOOPBACK, SocketKind::Native, NetLimits::server());
-        assert!(matches!(native, Err(EndpointError::Bind(..))), "the shim refused nothing: {native:?}");
-        let auto = Endpoint::server(authority.server(), LOOPBACK, SocketKind::Auto, NetLimits::server());
-        assert_eq!(auto.unwrap().socket_kind(), SocketKind::Portable);
-        exchange(SocketKind::Auto, SocketKind::Auto, NetLimits::server(), 2_000_001).await;
-    });
-    println!("carried over the portable socket");
-}
-
-const SHIM: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-int setsockopt(int fd, int level, int name, const void *value, socklen_t len) {
-    static int (*real)(int, int, int, const void *, socklen_t);
-    int refused = level == IPPROTO_IP || level == IPPROTO_UDP || (level == IPPROTO_IPV6 && name != IPV6_V6ONLY);
-    if (refused) { errno = ENOPROTOOPT; return -1; }
-    if (!real) real = (int (*)(int, int, int, const void *, socklen_t))dlsym(RTLD_NEXT, "setsockopt");
-    return real(fd, level, name, value, len);
-}
-
-ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
-    static ssize_t (*real)(int, const struct msghdr *, int);
-    if (message->msg_controllen) { errno = EINVAL; return -1; }
-    if (!real) real = (ssize_t (*)(int, const struct msghdr *, int))dlsym(RTLD_NEXT, "sendmsg");
-    return real(fd, message, flags);
-}
-"#;

@@ -1,0 +1,156 @@
+//! Rosters written, read, torn and changed. The "signature" is a digest twice: this module holds no cryptography.
+
+use super::*;
+
+fn seal(bytes: &[u8]) -> [u8; 64] {
+    let half = Digest::of(bytes).0;
+    [half, half].concat().try_into().unwrap()
+}
+
+fn open(text: &str) -> Result<Roster, RosterError> {
+    Roster::open(text, |bytes, signature| seal(bytes) == *signature)
+}
+
+fn member(name: &str, key: &str) -> Member {
+    Member { name: name.parse().unwrap(), key: Digest::of(key.as_bytes()), revoked: None }
+}
+
+fn draft() -> RosterDraft {
+    let ca = Digest::of(b"ca");
+    let mut draft = RosterDraft::new("w".parse().unwrap(), ca, UnixSeconds(1_827_088_274));
+    draft.serial = 3;
+    let revoked = Some("laptop \"stolen\" \\ lost: # ä".to_owned());
+    draft.members =
+        vec![member("one", "1"), Member { revoked, ..member("two", "2") }, member("two", "2 again")];
+    draft
+}
+
+/// `body` with a signature under it.
+fn signed(body: &str) -> String {
+    let hex: String = seal(&signed_bytes(body)).iter().map(|b| format!("{b:02x}")).collect();
+    format!("{body}signature: \"{hex}\"\n")
+}
+
+#[test]
+fn roster_reads_back_as_it_was_written() {
+    let text = draft().seal(seal).unwrap();
+    assert!(text.starts_with(
+        "# The roster of federation \"w\": who takes part. Serial 3, good until 2027-11-24T20:31:14Z.\n\
+         # Made by `fl-host pki`; do not edit: it is signed.\nschema: 1\n"
+    ));
+    let roster = open(&text).unwrap();
+    assert_eq!(roster.draft(), draft());
+    assert_eq!(roster.draft().seal(seal).unwrap(), text);
+    assert_eq!(roster.names().map(Name::as_str).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(roster.by_name(&"two".parse().unwrap()).unwrap().key, Digest::of(b"2 again"));
+    assert!(roster.by_key(&Digest::of(b"2")).unwrap().revoked.is_some());
+    let empty = RosterDraft::new("w".parse().unwrap(), Digest::of(b""), UnixSeconds(0));
+    assert_eq!(open(&empty.seal(seal).unwrap()).unwrap().draft(), empty);
+}
+
+#[test]
+fn every_changed_byte_and_every_cut_is_refused() {
+    let text = draft().seal(seal).unwrap();
+    for at in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] ^= 1;
+        if let Ok(changed) = String::from_utf8(bytes) {
+            assert!(
+                matches!(open(&changed), Err(RosterError::Unsigned | RosterError::Signature)),
+                "byte {at} was changed and the roster accepted"
+            );
+        }
+        if text.is_char_boundary(at) {
+            assert_eq!(open(&text[..at]), Err(RosterError::Unsigned), "cut at {at}");
+        }
+    }
+    assert_eq!(open(&format!("{text}\n")), Err(RosterError::Unsigned));
+}
+
+#[test]
+fn roster_caught_between_two_writings_is_refused() {
+    let old = draft().seal(seal).unwrap();
+    let mut next = draft();
+    next.serial = 4;
+    next.members.push(member("three", "3"));
+    let new = next.seal(seal).unwrap();
+    for at in (0..old.len()).filter(|&at| old.is_char_boundary(at) && new.is_char_boundary(at)) {
+        let torn = format!("{}{}", &new[..at], &old[at..]);
+        if torn != old {
+            assert!(open(&torn).unwrap_err().hint().contains("read it again"), "torn at {at}");
+        }
+    }
+}
+
+#[test]
+fn sections_of_later_versions_are_signed_and_kept() {
+    let body = draft().render() + "measurements:\n  # one line an image\n  - mrenclave: \"ab\"\nnotes: x\n";
+    let roster = open(&signed(&body)).unwrap();
+    assert_eq!(roster.members(), draft().members);
+    let mut next = roster.draft();
+    next.members.pop();
+    let text = next.seal(seal).unwrap();
+    assert!(
+        text.contains("\nmeasurements:\n  # one line an image\n  - mrenclave: \"ab\"\nnotes: x\nsignature:")
+    );
+    let changed = text.replace("mrenclave: \"ab\"", "mrenclave: \"ac\"");
+    assert_eq!(open(&changed), Err(RosterError::Signature));
+}
+
+#[test]
+fn signed_nonsense_is_refused_by_name() {
+    let good = draft().render();
+    let refusal = |from: &str, to: &str| {
+        assert!(good.contains(from));
+        open(&signed(&good.replacen(from, to, 1))).unwrap_err()
+    };
+    assert_eq!(refusal("schema: 1", "schema: 2"), RosterError::Schema(2));
+    let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+    assert_eq!(refusal(&two.to_string(), &one.to_string()), RosterError::SameKey(one));
+    assert_eq!(refusal("name: \"one\"", "name: \"two\""), RosterError::SameName("two".parse().unwrap()));
+    for (from, to) in [
+        ("serial: 3", "serial: -3"),
+        ("serial: 3\n", ""),
+        ("name: \"one\"", "name: \"One\""),
+        (&one.to_string()[..], "12"),
+        ("    revoked:", "    retired:"),
+        ("collaborators:", "collaborators: 3\nx:"),
+    ] {
+        assert!(matches!(refusal(from, to), RosterError::Malformed(_)), "{to}");
+    }
+    assert_eq!(open(&"#".repeat((1 << 20) + 1)), Err(RosterError::TooLong((1 << 20) + 1)));
+}
+
+#[test]
+fn drafts_that_no_reader_takes_are_not_signed() {
+    let refused = |change: fn(&mut RosterDraft)| {
+        let mut draft = draft();
+        change(&mut draft);
+        draft.seal(|_| panic!("signed")).unwrap_err()
+    };
+    assert!(matches!(refused(|d| d.members[0].key = d.members[1].key), RosterError::SameKey(_)));
+    assert!(matches!(refused(|d| d.members[1].revoked = None), RosterError::SameName(_)));
+    assert!(matches!(refused(|d| d.members[1].revoked = Some(String::new())), RosterError::Reason(_)));
+    assert!(matches!(refused(|d| d.members[1].revoked = Some("a\nb".into())), RosterError::Reason(_)));
+}
+
+#[test]
+fn a_thousand_members_are_read() {
+    let mut draft = draft();
+    draft.members = (0..1000).map(|n| member(&format!("site-{n}"), &n.to_string())).collect();
+    assert_eq!(open(&draft.seal(seal).unwrap()).unwrap().members().len(), 1000);
+}
+
+#[test]
+fn instants_are_shown_as_dates() {
+    for (seconds, date) in [
+        (0, "1970-01-01T00:00:00Z"),
+        (951_782_399, "2000-02-28T23:59:59Z"),
+        (951_782_400, "2000-02-29T00:00:00Z"),
+        (1_709_251_199, "2024-02-29T23:59:59Z"),
+        (1_795_552_274, "2026-11-24T20:31:14Z"),
+        (4_107_542_400, "2100-03-01T00:00:00Z"),
+    ] {
+        assert_eq!(UnixSeconds(seconds).to_string(), date);
+    }
+}

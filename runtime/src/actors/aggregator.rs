@@ -1,0 +1,482 @@
+//! The aggregator: carries out what the round engine decides.
+//!
+//! News comes in from sessions, the sum's desk, the store's thread and the clock; each piece becomes an event for the
+//! engine, and each effect an order to one of them. It holds handles and the current model, reads no payload, and
+//! decides nothing that the engine could decide.
+//!
+//! ```text
+//! acceptor ─ Guest ─▶ ┌────────────┐ ◀─ said, staged, left ─ Session (one a link)
+//! roster, signals ──▶ │ Aggregator │ ── orders ───────────▶
+//!        clock ─────▶ │  (engine)  │ ── Absorb, Finalise ─▶ sum desk ─ Summed ─▶
+//!                     └────────────┘ ── Round, Best ──────▶ store thread ─ Stored ─▶
+//! ```
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use fl_engine::{
+    Digest, Millis, Name, RoundNo,
+    plan::{MetricsTo, Plan},
+    round::{Effect, Event, Offer, Reason, Refusal, RoundEngine, RoundSummary, SlotId, Stamp},
+    wire::{Cancelled, Counted, Message, Received, RefusedUpdate, RoundDone, Verdict},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    code,
+    greeting::{Guest, Standing},
+    keeper,
+    mailbox::{Alarm, Desk, Mailbox, Role, Undelivered},
+    report::{Arrivals, Report},
+    session::{self, Order, Session, SessionNo},
+    sum::{self, Summed},
+    upload::Intake,
+};
+use crate::{
+    exit::{Exit, Failure},
+    memory::StagedSlot,
+    observe::Counters,
+    payload::Payload,
+    store::StoreError,
+};
+
+/// What the aggregator hears.
+pub(crate) enum News {
+    /// The desks are ready.
+    Begin(Desks),
+    /// Somebody was let in.
+    Came(Guest),
+    /// A link is gone.
+    Left { peer: Name, session: SessionNo, why: String },
+    /// An offer, a report, or a failed task.
+    Said { peer: Name, session: SessionNo, message: Message },
+    /// An update arrived in full between these instants, and passed every check.
+    Staged { peer: Name, session: SessionNo, offer: Offer, slot: StagedSlot, began: Instant, staged: Instant },
+    /// An update was not taken.
+    TurnedDown { peer: Name, session: SessionNo, offer: Offer, refusal: Refusal },
+    /// A collaborator holds a model in full.
+    Delivered { stamp: Stamp, took: Duration },
+    /// A round's model exists.
+    Summed(Summed),
+    /// A round is on disk.
+    Stored { round: RoundNo, took: Duration },
+    /// The disk failed.
+    NotStored(StoreError),
+    /// A part of the aggregator failed.
+    Broken(String),
+    /// Everybody on the roster, which has changed.
+    Roster(Vec<Name>),
+    /// The engine's time has come.
+    Tick,
+    /// The operator wants to stop.
+    Stop,
+}
+
+/// Where the aggregator hands work on to.
+pub(crate) struct Desks {
+    pub(crate) sum: mpsc::UnboundedSender<sum::Job>,
+    pub(crate) keeper: mpsc::UnboundedSender<keeper::Job>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) reason: Reason,
+    /// The round that would come next; the plan's number of rounds when all were run.
+    pub(crate) round: RoundNo,
+    /// Root of the newest model.
+    pub(crate) root: Digest,
+}
+
+/// The actor.
+pub(crate) struct Aggregator {
+    plan: Arc<Plan>,
+    engine: RoundEngine,
+    /// What the engine's milliseconds count from.
+    origin: Instant,
+    base: Payload,
+    intake: Arc<Intake>,
+    desks: Option<Desks>,
+    peers: BTreeMap<Name, Peer>,
+    sessions: u64,
+    slots: HashMap<SlotId, StagedSlot>,
+    next_slot: u64,
+    alarm: Option<Alarm>,
+    standing: watch::Sender<Standing>,
+    counters: Arc<Counters>,
+    json: bool,
+    /// Of the open round.
+    arrivals: Arrivals,
+    /// Whether the round that closes had the best base so far.
+    best: bool,
+    /// Collaborators that were handed the newest model.
+    receivers: usize,
+    /// Closed rounds whose line waits for the disk or for the last model to be delivered.
+    reports: Vec<Report>,
+    outcome: Option<oneshot::Sender<Result<Ended, Failure>>>,
+}
+
+/// What brought an event about, for the effects that need more than the engine keeps.
+#[derive(Default)]
+struct Cause {
+    /// The offer, of `Offered`.
+    offer: Option<Offer>,
+    /// Time taken by the sum, of `Finalised`: adding, then finishing.
+    sum: Option<(Duration, Duration)>,
+}
+
+struct Peer {
+    session: SessionNo,
+    mailbox: Mailbox<Session>,
+}
+
+/// What an [`Aggregator`] is made from.
+pub(crate) struct Beginning {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) engine: RoundEngine,
+    pub(crate) base: Payload,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) json: bool,
+    pub(crate) outcome: oneshot::Sender<Result<Ended, Failure>>,
+}
+
+impl Aggregator {
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        let Beginning { plan, engine, base, intake, standing, counters, json, outcome } = beginning;
+        Self {
+            plan,
+            engine,
+            origin: Instant::now(),
+            base,
+            intake,
+            desks: None,
+            peers: BTreeMap::new(),
+            sessions: 0,
+            slots: HashMap::new(),
+            next_slot: 0,
+            alarm: None,
+            standing,
+            counters,
+            json,
+            arrivals: Arrivals::default(),
+            best: false,
+            receivers: 0,
+            reports: Vec::new(),
+            outcome: Some(outcome),
+        }
+    }
+}
+
+impl Role for Aggregator {
+    type News = News;
+
+    fn on(&mut self, news: News, desk: &mut Desk<'_, Self>) {
+        match news {
+            News::Begin(desks) => {
+                self.desks = Some(desks);
+                self.event(Event::Tick, desk);
+            }
+            News::Came(guest) => self.came(guest, desk),
+            News::Left { peer, session, why } => {
+                if self.is_current(&peer, session) {
+                    tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
+                    self.peers.remove(&peer);
+                    self.note_standing();
+                    self.event(Event::Left { peer }, desk);
+                }
+            }
+            News::Said { peer, session, message } => {
+                if self.is_current(&peer, session) {
+                    self.said(peer, message, desk);
+                }
+            }
+            News::Staged { peer, session, offer, slot, began, staged } => {
+                self.counters.updates_received.fetch_add(1, Relaxed);
+                self.counters.bytes_in.fetch_add(offer.bytes.0, Relaxed);
+                self.order_if_current(&peer, session, Order::UploadEnded);
+                self.arrivals.add(began, staged);
+                let id = SlotId(self.next_slot);
+                self.next_slot += 1;
+                self.slots.insert(id, slot);
+                self.event(Event::Staged { peer, offer, slot: id }, desk);
+            }
+            News::TurnedDown { peer, session, offer, refusal } => {
+                self.order_if_current(&peer, session, Order::UploadEnded);
+                self.event(Event::Refused { peer, offer, refusal }, desk);
+            }
+            News::Delivered { stamp, took } => {
+                self.counters.bytes_out.fetch_add(self.base.len() as u64, Relaxed);
+                self.reports.iter_mut().for_each(|report| report.delivered(stamp, took));
+                self.print_reports();
+            }
+            News::Summed(summed) => self.summed(summed, desk),
+            News::Stored { round, took } => {
+                self.reports.iter_mut().for_each(|report| report.stored(round, took));
+                self.print_reports();
+                self.event(Event::Durable { round }, desk);
+            }
+            News::NotStored(error) => {
+                let failure = Failure::of(Exit::File, &error).maybe_hint(error.hint());
+                self.end(Err(failure), desk);
+            }
+            News::Broken(what) => self.end(Err(Failure::new(Exit::Failed, what)), desk),
+            News::Roster(members) => self.roster_changed(members, desk),
+            News::Tick => self.event(Event::Tick, desk),
+            News::Stop => {
+                tracing::info!("stopping: finished rounds are saved first");
+                self.event(Event::Stop, desk);
+            }
+        }
+    }
+
+    fn panicked(&mut self, words: &str) {
+        if let Some(outcome) = self.outcome.take() {
+            // The run's task may have stopped waiting.
+            let _ = outcome.send(Err(Failure::new(Exit::Failed, format!("internal error: {words}"))
+                .hint("this is a defect; the last finished round is saved, start again")));
+        }
+    }
+}
+
+impl Aggregator {
+    fn came(&mut self, guest: Guest, desk: &mut Desk<'_, Self>) {
+        let peer = guest.name().clone();
+        if let Some(old) = self.peers.remove(&peer) {
+            // Its end need not have been seen: the newest link is the collaborator's own word.
+            let reason = "a newer link of this collaborator took its place";
+            Self::order(&peer, &old, Order::Close { code: code::REPLACED, reason });
+        }
+        self.sessions += 1;
+        let number = SessionNo(self.sessions);
+        let mailbox = session::open(guest, number, &desk.mailbox(), &self.intake);
+        self.peers.insert(peer.clone(), Peer { session: number, mailbox });
+        tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
+        self.event(Event::Joined { peer }, desk);
+    }
+
+    fn said(&mut self, peer: Name, message: Message, desk: &mut Desk<'_, Self>) {
+        match message {
+            Message::Offer(offer) => {
+                let cause = Cause { offer: Some(offer.clone()), sum: None };
+                self.take_in(Event::Offered { peer, offer }, &cause, desk);
+            }
+            Message::Report(report) => self.event(Event::Reported { peer, report }, desk),
+            Message::Failed(failed) => {
+                tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
+                self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, desk);
+            }
+            // The session lets nothing else through.
+            _ => {}
+        }
+    }
+
+    fn summed(&mut self, summed: Summed, desk: &mut Desk<'_, Self>) {
+        let Summed { round, model, absorb, finalise } = summed;
+        let root = model.root();
+        // The old model's buffer is for the next sum.
+        self.base = model;
+        self.receivers = 0;
+        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Forget));
+        let cause = Cause { offer: None, sum: Some((absorb, finalise)) };
+        self.take_in(Event::Finalised { round, root }, &cause, desk);
+    }
+
+    fn roster_changed(&mut self, members: Vec<Name>, desk: &mut Desk<'_, Self>) {
+        tracing::info!("the roster has changed: {} collaborators", members.len());
+        let gone: Vec<Name> = self.peers.keys().filter(|name| !members.contains(name)).cloned().collect();
+        for name in gone {
+            if let Some(peer) = self.peers.remove(&name) {
+                let reason = "no longer on the roster";
+                Self::order(&name, &peer, Order::Close { code: code::UNLISTED, reason });
+            }
+        }
+        self.event(Event::RosterChanged { members }, desk);
+    }
+
+    fn event(&mut self, event: Event, desk: &mut Desk<'_, Self>) {
+        self.take_in(event, &Cause::default(), desk);
+    }
+
+    /// Gives an event to the engine and carries out what it answers.
+    fn take_in(&mut self, event: Event, cause: &Cause, desk: &mut Desk<'_, Self>) {
+        if self.outcome.is_none() {
+            return;
+        }
+        let now = self.now();
+        for effect in self.engine.on(event, now) {
+            self.carry_out(effect, cause, desk);
+        }
+        self.note_standing();
+        if let Some(alarm) = self.alarm.take() {
+            desk.silence(alarm);
+        }
+        if let Some(due) = self.engine.wake() {
+            let wait = Duration::from_millis(due.0.saturating_sub(self.now().0));
+            self.alarm = Some(desk.after(wait, News::Tick));
+        }
+    }
+
+    fn note_standing(&self) {
+        let now =
+            Standing { round: self.engine.round(), over: self.engine.is_finished(), links: self.peers.len() };
+        self.standing.send_if_modified(|standing| std::mem::replace(standing, now) != now);
+    }
+
+    fn carry_out(&mut self, effect: Effect, cause: &Cause, desk: &mut Desk<'_, Self>) {
+        match effect {
+            Effect::Assign { peer, stamp, tasks } => {
+                self.receivers += 1;
+                self.tell(&peer, Order::Assign { stamp, tasks, model: self.base.clone() });
+            }
+            Effect::Grant { peer, .. } => {
+                // Only an offer is ever granted.
+                if let Some(offer) = &cause.offer {
+                    self.tell(&peer, Order::Grant(offer.clone()));
+                }
+            }
+            Effect::Refuse { peer, task, refusal } => {
+                tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
+                self.counters.updates_refused.fetch_add(1, Relaxed);
+                self.tell(&peer, Order::Say(Message::Refused(RefusedUpdate { task, refusal })));
+            }
+            Effect::Received { peer, task, stamp } => {
+                self.tell(&peer, Order::Say(Message::Received(Received { stamp, task })));
+            }
+            Effect::Absorb { slot, weight } => {
+                if let Some(slot) = self.slots.remove(&slot) {
+                    self.hand_on(|desks| desks.sum.send(sum::Job::Absorb(slot, weight)).is_ok(), desk);
+                }
+            }
+            Effect::Discard { slot } => drop(self.slots.remove(&slot)),
+            Effect::Cancel { peer, stamp } => {
+                self.tell(&peer, Order::Cancel(Message::Cancel(Cancelled { stamp })));
+            }
+            Effect::Finalise { round } => {
+                let base = self.base.clone();
+                self.hand_on(|desks| desks.sum.send(sum::Job::Finalise { round, base }).is_ok(), desk);
+            }
+            Effect::Best { round, root, value, metrics } => {
+                self.best = true;
+                let model = self.base.clone();
+                let job = keeper::Job::Best { round, root, value, metrics, model };
+                self.hand_on(|desks| desks.keeper.send(job).is_ok(), desk);
+            }
+            Effect::RoundClosed(summary) => self.round_closed(*summary, cause.sum, desk),
+            Effect::Store { facts } => {
+                let model = self.base.clone();
+                self.hand_on(|desks| desks.keeper.send(keeper::Job::Round { facts, model }).is_ok(), desk);
+            }
+            Effect::Counted { peer, round } => {
+                self.tell(&peer, Order::Say(Message::Counted(Counted { round })));
+            }
+            Effect::Finished(reason) => self.finished(reason, desk),
+            other => tracing::error!("an effect that this build does not know: {other:?}"),
+        }
+    }
+
+    fn round_closed(
+        &mut self,
+        summary: RoundSummary,
+        sum: Option<(Duration, Duration)>,
+        desk: &mut Desk<'_, Self>,
+    ) {
+        let metrics = match self.plan.metrics {
+            MetricsTo::Members => summary.metrics.clone(),
+            _ => Vec::new(),
+        };
+        let contributors = u32::try_from(summary.contributors.len()).unwrap_or(u32::MAX);
+        let done = Message::RoundDone(RoundDone { round: summary.stamp.round, contributors, metrics });
+        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Say(done.clone())));
+        if summary.closing {
+            let (model, metrics) = (self.base.clone(), summary.metrics.clone());
+            self.hand_on(|desks| desks.keeper.send(keeper::Job::Final { metrics, model }).is_ok(), desk);
+        }
+        self.reports.iter_mut().for_each(Report::give_up_delivery);
+        let mut report = Report::new(summary, &self.plan, std::mem::take(&mut self.best));
+        let arrivals = std::mem::take(&mut self.arrivals);
+        if let Some(sum) = sum {
+            // The next round's tasks were handed out just now.
+            report.made(self.base.root(), std::mem::take(&mut self.receivers), sum, &arrivals);
+        }
+        self.reports.push(report);
+        self.print_reports();
+    }
+
+    /// Prints the lines of closed rounds that are complete, in order.
+    fn print_reports(&mut self) {
+        while let Some(report) = self.reports.first().filter(|r| r.is_complete()) {
+            report.print(self.json);
+            self.reports.remove(0);
+        }
+    }
+
+    fn finished(&mut self, reason: Reason, desk: &mut Desk<'_, Self>) {
+        let verdict = match reason {
+            Reason::Completed => Verdict::Completed { rounds: self.plan.rounds, root: self.base.root() },
+            Reason::QuorumMissed { round, .. } => Verdict::QuorumMissed { round },
+            _ => Verdict::Stopped,
+        };
+        let last = Message::Finished(verdict);
+        for (name, peer) in &self.peers {
+            Self::order(name, peer, Order::Finish(last.clone()));
+        }
+        let (round, root) = (self.engine.round(), self.base.root());
+        self.end(Ok(Ended { reason, round, root }), desk);
+    }
+
+    /// Says how the run ended. Sessions go on until their last words are through.
+    fn end(&mut self, outcome: Result<Ended, Failure>, _: &mut Desk<'_, Self>) {
+        for report in self.reports.drain(..) {
+            report.print(self.json);
+        }
+        self.slots.clear();
+        self.desks = None;
+        if let Some(waiting) = self.outcome.take() {
+            // The run's task may have stopped waiting.
+            let _ = waiting.send(outcome);
+        }
+    }
+
+    fn hand_on(&mut self, send: impl FnOnce(&Desks) -> bool, desk: &mut Desk<'_, Self>) {
+        let sent = self.desks.as_ref().is_some_and(send);
+        if !sent && self.outcome.is_some() {
+            self.end(Err(Failure::new(Exit::Failed, "the sum or the store has ended")), desk);
+        }
+    }
+
+    fn tell(&self, peer: &Name, order: Order) {
+        if let Some(at) = self.peers.get(peer) {
+            Self::order(peer, at, order);
+        }
+    }
+
+    fn order_if_current(&self, peer: &Name, session: SessionNo, order: Order) {
+        if self.is_current(peer, session) {
+            self.tell(peer, order);
+        }
+    }
+
+    fn order(name: &Name, peer: &Peer, order: Order) {
+        match peer.mailbox.tell(order) {
+            Ok(()) => {}
+            // Its link has ended; the news of that is on its way.
+            Err(Undelivered::Gone) => {}
+            Err(Undelivered::Full) => {
+                tracing::error!(collaborator = %name, "an order was lost: the session is full")
+            }
+        }
+    }
+
+    fn is_current(&self, peer: &Name, session: SessionNo) -> bool {
+        self.peers.get(peer).is_some_and(|p| p.session == session)
+    }
+
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,16 @@
+//! Close codes of links, for the peer's log and its decision to come back.
+
+/// The run is over.
+pub(super) const DONE: u32 = 0;
+/// Not let in; the reason went ahead as a message.
+pub(super) const REJECTED: u32 = 1;
+/// A newer link of the same collaborator took this one's place.
+pub(super) const REPLACED: u32 = 2;
+/// The peer broke the protocol.
+pub(super) const PROTOCOL: u32 = 3;
+/// The peer does not read what it is sent.
+pub(super) const SLOW: u32 = 4;
+/// The collaborator is no longer on the roster.
+pub(super) const UNLISTED: u32 = 5;
+/// The process ends, or something in it failed.
+pub(super) const LEAVING: u32 = 6;

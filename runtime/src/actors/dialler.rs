@@ -1,0 +1,317 @@
+//! The collaborator's way to its aggregator: dial, introduce, read, and dial again.
+//!
+//! It waits between attempts with back-off and jitter, says so once and then rarely, and gives up only when another
+//! attempt could not end differently: a certificate, plan or roster that does not fit.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fl_engine::{
+    Digest, Name,
+    tensor::{Layout, RootHasher},
+    wire::{self, Hello, PayloadHeader, Rejection, VERSIONS},
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    code,
+    collaborator::{Collaborator, Holds, News},
+    greeting::{self, NotWelcome},
+    mailbox::Mailbox,
+};
+use crate::{
+    exit::{Exit, Failure},
+    net::{
+        ControlReceiver, ControlSender, Endpoint, Link, LinkError, LinkHandle, RecvStream,
+        backoff::Backoff,
+        payload::{self, PayloadError, Progress},
+    },
+    payload::Payload,
+};
+
+/// Everything that an attempt needs.
+pub(crate) struct Dialler {
+    pub(crate) endpoint: Endpoint,
+    /// Host name or IP address.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The name that TLS is given; the certificate is judged by role and federation, not by it.
+    pub(crate) server_name: String,
+    pub(crate) federation: Name,
+    pub(crate) plan: Digest,
+    pub(crate) roster: Box<dyn SerialSeen>,
+    pub(crate) holds: Holds,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) collaborator: Mailbox<Collaborator>,
+    pub(crate) backoff: Backoff,
+}
+
+/// The highest roster serial that this site has seen.
+pub(crate) trait SerialSeen: Send + Sync {
+    /// 0 for none.
+    fn highest(&self) -> u64;
+
+    /// A welcome named this one.
+    fn saw(&self, serial: u64);
+}
+
+/// How one attempt ended.
+enum Attempt {
+    /// There was a link, and it is gone.
+    WasUp(String),
+    /// There was none; dialling again may help.
+    Failed(String),
+    /// Dialling again cannot help.
+    Final(Failure),
+}
+
+impl Dialler {
+    /// Runs until the collaborator is gone or it makes no sense to go on.
+    pub(crate) async fn run(mut self) {
+        let mut patience = Patience::default();
+        loop {
+            let (news, quiet) = match self.attempt().await {
+                Attempt::WasUp(why) => {
+                    self.backoff.reset();
+                    patience = Patience::default();
+                    (News::Down { why }, true)
+                }
+                Attempt::Failed(why) => {
+                    let quiet = !patience.speaks();
+                    (News::Down { why }, quiet)
+                }
+                Attempt::Final(failure) => (News::GiveUp(failure), true),
+            };
+            let wait = self.backoff.next_wait();
+            if let (News::Down { why }, false) = (&news, quiet) {
+                tracing::info!(
+                    "no aggregator at {}:{} yet ({why}); trying again, next in {:.1} s",
+                    self.host,
+                    self.port,
+                    wait.as_secs_f64()
+                );
+            }
+            let last = matches!(news, News::GiveUp(_));
+            if self.collaborator.deliver(news).await.is_err() || last {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn attempt(&mut self) -> Attempt {
+        let address = match resolve(&self.host, self.port).await {
+            Ok(address) => address,
+            Err(why) => return Attempt::Failed(why),
+        };
+        let mut link = match self.endpoint.connect(address, &self.server_name).await {
+            Ok(link) => link,
+            Err(error) => return judge_link(error),
+        };
+        let hello = Hello {
+            versions: VERSIONS,
+            features: 0,
+            federation: self.federation.clone(),
+            plan: self.plan,
+            roster_serial: self.roster.highest(),
+            holds: *self.holds.borrow(),
+            evidence: Vec::new(),
+        };
+        let welcome = match greeting::introduce(&mut link, hello).await {
+            Ok(welcome) => welcome,
+            Err(NotWelcome::Link(error)) => return judge_link(error),
+            Err(NotWelcome::Rejected(why)) => return judge_rejection(&why, self.plan),
+        };
+        self.roster.saw(welcome.roster_serial);
+        self.serve(link, welcome).await
+    }
+
+    /// Reads until the link ends.
+    async fn serve(&self, link: Link, welcome: wire::Welcome) -> Attempt {
+        let (sender, mut receiver, handle) = link.split();
+        let (outbox, letters) = mpsc::channel(OUTBOX);
+        // Dropping the set ends the link's tasks.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write(sender, letters));
+        tasks.spawn(take_models(handle.clone(), Arc::clone(&self.layout), self.collaborator.clone()));
+        let up = News::Up { outbox, handle: handle.clone(), welcome };
+        if self.collaborator.deliver(up).await.is_err() {
+            return Attempt::WasUp("this collaborator ends".to_owned());
+        }
+        let why = self.read(&mut receiver, &handle).await;
+        if let LinkError::Closed { code: code::REPLACED, .. } = why {
+            return Attempt::Final(
+                Failure::new(Exit::Refused, "another process has connected under this collaborator's name")
+                    .hint(
+                        "run one collaborator for each name; stop the other process before starting this one",
+                    ),
+            );
+        }
+        if let LinkError::Closed { code: code::UNLISTED, .. } = why {
+            return Attempt::Final(
+                Failure::new(Exit::Refused, "this collaborator is no longer on the roster")
+                    .hint("ask the federation owner: `fl-host pki list` shows who is"),
+            );
+        }
+        Attempt::WasUp(why.to_string())
+    }
+
+    async fn read(&self, receiver: &mut ControlReceiver, handle: &LinkHandle) -> LinkError {
+        loop {
+            let envelope = match receiver.recv_envelope().await {
+                Ok(envelope) => envelope,
+                // A finished control stream is a farewell; the close that follows says more.
+                Err(LinkError::Ended) => return handle.closed().await,
+                Err(error) => return error,
+            };
+            let message = match wire::decode(&envelope) {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(error) => {
+                    handle.close(code::PROTOCOL, &error.to_string());
+                    return LinkError::Transport(format!("the aggregator broke the protocol: {error}"));
+                }
+            };
+            if self.collaborator.deliver(News::Heard(message)).await.is_err() {
+                return LinkError::ClosedHere;
+            }
+        }
+    }
+}
+
+async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Vec<u8>>) {
+    while let Some(envelope) = letters.recv().await {
+        if sender.send_envelope(&envelope).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes the aggregator's models in, the newest only.
+async fn take_models(handle: LinkHandle, layout: Arc<Layout>, collaborator: Mailbox<Collaborator>) {
+    let mut receiving = JoinSet::new();
+    while let Ok(stream) = handle.accept_uni().await {
+        let (layout, collaborator, handle) = (Arc::clone(&layout), collaborator.clone(), handle.clone());
+        // An older model is not wanted any more.
+        receiving = JoinSet::new();
+        receiving.spawn(async move {
+            match take_model(stream, &layout).await {
+                Ok(news) => drop(collaborator.deliver(news).await),
+                Err(Untaken::Broken(why)) => tracing::debug!("a model was not received: {why}"),
+                Err(Untaken::Wrong(why)) => {
+                    tracing::error!("the aggregator sent a model that is refused: {why}");
+                    handle.close(code::PROTOCOL, &why);
+                }
+            }
+        });
+    }
+    while receiving.join_next().await.is_some() {}
+}
+
+enum Untaken {
+    /// The stream ended early: a newer model replaces it, or the link is gone.
+    Broken(String),
+    /// Not what it says it is.
+    Wrong(String),
+}
+
+async fn take_model(mut stream: RecvStream, layout: &Layout) -> Result<News, Untaken> {
+    let broken = |error: LinkError| Untaken::Broken(error.to_string());
+    let header = payload::recv_header(&mut stream, greeting::FIRST_WORDS).await.map_err(broken)?;
+    let stamp = match PayloadHeader::decode(&header) {
+        Ok(PayloadHeader::Model(stamp)) => stamp,
+        Ok(_) => return Err(Untaken::Wrong("not a model".to_owned())),
+        Err(error) => return Err(Untaken::Wrong(error.to_string())),
+    };
+    let mut bytes = Vec::with_capacity(layout.byte_len());
+    let mut hasher = RootHasher::new(layout.hash());
+    let received = payload::recv_payload(&mut stream, layout.byte_len() as u64, PATIENCE, |piece| {
+        hasher.update(piece);
+        bytes.extend_from_slice(piece);
+        Ok::<_, std::convert::Infallible>(())
+    });
+    received.await.map_err(|error| match error {
+        PayloadError::Long { .. } | PayloadError::Short { .. } => Untaken::Wrong(error.to_string()),
+        error => Untaken::Broken(error.to_string()),
+    })?;
+    let root = hasher.finish();
+    if root != stamp.base {
+        return Err(Untaken::Wrong(format!("its root is {root}, announced was {}", stamp.base)));
+    }
+    Ok(News::Model { stamp, model: Payload::with_root(bytes.into(), root) })
+}
+
+fn judge_link(error: LinkError) -> Attempt {
+    match error {
+        LinkError::Handshake(why) => Attempt::Final(
+            Failure::new(Exit::Trust, format!("the TLS handshake was refused: {why}"))
+                .hint("compare fingerprints with the federation owner: `fl-host pki list`; an expired certificate is renewed with `fl-host pki renew`"),
+        ),
+        LinkError::WrongProtocol => Attempt::Final(
+            Failure::new(Exit::Network, "whoever answers there does not speak this protocol")
+                .hint("check address and port in plan/site.yaml"),
+        ),
+        error => Attempt::Failed(error.to_string()),
+    }
+}
+
+fn judge_rejection(why: &Rejection, own: Digest) -> Attempt {
+    let failure = Failure::new(Exit::Refused, format!("the aggregator refuses this collaborator: {why}"));
+    Attempt::Final(match why {
+        Rejection::Plan(_) => failure.hint(format!(
+            "this site's plan is {own}; get the federation's plan/plan.yaml, read it, and run `fl-host plan accept`"
+        )),
+        Rejection::Federation(_) => failure.hint("plan/plan.yaml or plan/site.yaml belongs to another federation"),
+        Rejection::Identity(_) => failure.hint("the federation owner lists this site with `fl-host pki approve`"),
+        Rejection::Version(..) => failure.hint("install the version of fl-runtime that the federation uses"),
+        Rejection::Roster(_) => failure.hint(
+            "an old roster would bring back who was revoked: the aggregator's operator has to install the newest plan/cols.yaml",
+        ),
+        Rejection::Over => Failure { exit: Exit::Done, ..failure },
+        // Something passing, or a defect; the next attempt may go better.
+        Rejection::Duplicate | Rejection::Protocol(_) => return Attempt::Failed(why.to_string()),
+        _ => failure,
+    })
+}
+
+/// The first address of `host`. "localhost" needs no resolver: a library OS has none for it.
+async fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, port));
+    }
+    if host == "localhost" {
+        return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+    }
+    let found = tokio::net::lookup_host((host, port)).await;
+    let mut addresses = found.map_err(|error| format!("cannot resolve {host}: {error}"))?;
+    addresses.next().ok_or_else(|| format!("{host} has no address"))
+}
+
+/// When a failed attempt is worth a line.
+#[derive(Default)]
+struct Patience {
+    spoke: Option<Instant>,
+}
+
+impl Patience {
+    fn speaks(&mut self) -> bool {
+        let speaks = self.spoke.is_none_or(|at| at.elapsed() >= BETWEEN_LINES);
+        if speaks {
+            self.spoke = Some(Instant::now());
+        }
+        speaks
+    }
+}
+
+/// Between two lines that say the same.
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
+/// Letters that wait for the writer.
+const OUTBOX: usize = 256;
+/// What the aggregator owes while it sends a model.
+const PATIENCE: Progress = Progress {
+    window: Duration::from_millis(fl_engine::limits::PROGRESS_WINDOW.0),
+    bytes: fl_engine::limits::PROGRESS_BYTES.0,
+};

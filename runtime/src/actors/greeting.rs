@@ -1,0 +1,185 @@
+//! The first words on a link: who is there, and whether both mean the same plan.
+//!
+//! The acceptor's tasks call [`welcome`], the collaborator's dialler [`introduce`]. A [`Guest`] can only be made here,
+//! so whoever holds one knows that its certificate, its roster line and its plan hash were checked.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fl_engine::{
+    Digest, Name, RoundNo,
+    wire::{self, Hello, Message, Rejection, VERSIONS, Welcome, cut_text},
+};
+use rustls::pki_types::CertificateDer;
+use tokio::{sync::watch, time::timeout};
+
+use super::code;
+use crate::net::{Link, LinkError};
+
+/// Longest wait for a peer's first envelope.
+pub(super) const FIRST_WORDS: Duration = Duration::from_secs(10);
+
+/// Who may come in: the roster, by the certificate that TLS has verified.
+pub(crate) trait Roll: Send + Sync {
+    /// The name behind this certificate.
+    ///
+    /// # Errors
+    /// In words for the collaborator's operator.
+    fn admit(&self, certificates: &[CertificateDer<'static>]) -> Result<Name, String>;
+
+    /// The roster's serial.
+    fn serial(&self) -> u64;
+}
+
+/// Where the run stands, for newcomers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The round that is open or opens next.
+    pub(crate) round: RoundNo,
+    /// Whether training is over.
+    pub(crate) over: bool,
+    /// Collaborators that are connected.
+    pub(crate) links: usize,
+}
+
+/// What a newcomer is measured against.
+pub(crate) struct Gate {
+    pub(crate) federation: Name,
+    pub(crate) plan: Digest,
+    pub(crate) incarnation: u64,
+    pub(crate) roll: Box<dyn Roll>,
+    pub(crate) standing: watch::Receiver<Standing>,
+}
+
+/// A collaborator that was let in.
+pub(crate) struct Guest {
+    name: Name,
+    holds: Option<Digest>,
+    link: Link,
+}
+
+impl Guest {
+    /// The name that its certificate proves.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its link, and the root of the model that it holds.
+    pub(crate) fn into_parts(self) -> (Name, Option<Digest>, Link) {
+        (self.name, self.holds, self.link)
+    }
+}
+
+/// Why somebody was not let in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TurnedAway {
+    /// Told so.
+    #[error("{}: {why}", name.as_ref().map_or("a stranger", Name::as_str))]
+    Rejected { name: Option<Name>, why: Rejection },
+    /// The link broke first.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// The aggregator's side: checks a newcomer and welcomes it, or tells it why not and closes the link.
+pub(crate) async fn welcome(mut link: Link, gate: &Gate) -> Result<Guest, TurnedAway> {
+    let admitted = gate.roll.admit(link.handle().peer_certificates());
+    // Its words are read even when it is not let in: it is listening for an answer to them.
+    let envelope = timeout(FIRST_WORDS, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
+    let (name, checked) = match admitted {
+        Ok(name) => (Some(name), gate.check(&envelope)),
+        Err(why) => (None, Err(Rejection::Identity(cut_text(&why)))),
+    };
+    match (name, checked) {
+        (Some(name), Ok(hello)) => {
+            let answer = Message::Welcome(Welcome {
+                version: VERSIONS.1.min(hello.versions.1),
+                features: 0,
+                incarnation: gate.incarnation,
+                name: name.clone(),
+                roster_serial: gate.roll.serial(),
+                round: gate.standing.borrow().round,
+                evidence: Vec::new(),
+            });
+            link.send_envelope(&wire::encode(&answer)).await?;
+            Ok(Guest { name, holds: hello.holds, link })
+        }
+        (name, checked) => {
+            let why = checked.err().unwrap_or(Rejection::Over);
+            say_last(link, &Message::Rejected(why.clone()), code::REJECTED).await;
+            Err(TurnedAway::Rejected { name, why })
+        }
+    }
+}
+
+impl Gate {
+    fn check(&self, envelope: &Bytes) -> Result<Hello, Rejection> {
+        let protocol = |what: String| Rejection::Protocol(cut_text(&what));
+        let hello = match wire::decode(envelope) {
+            Ok(Some(Message::Hello(hello))) => hello,
+            Ok(_) => return Err(protocol("the first message has to be a hello".to_owned())),
+            Err(error) => return Err(protocol(error.to_string())),
+        };
+        if hello.versions.0 > VERSIONS.1 || hello.versions.1 < VERSIONS.0 {
+            return Err(Rejection::Version(VERSIONS.0, VERSIONS.1));
+        }
+        if hello.federation != self.federation {
+            return Err(Rejection::Federation(self.federation.clone()));
+        }
+        if hello.plan != self.plan {
+            return Err(Rejection::Plan(self.plan));
+        }
+        let serial = self.roll.serial();
+        if hello.roster_serial > serial {
+            return Err(Rejection::Roster(serial));
+        }
+        if self.standing.borrow().over {
+            return Err(Rejection::Over);
+        }
+        Ok(hello)
+    }
+}
+
+/// Why a collaborator is not in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotWelcome {
+    /// The aggregator says no.
+    #[error("{0}")]
+    Rejected(Rejection),
+    /// The link broke first.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// The collaborator's side: says who it is and waits for the answer.
+pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, NotWelcome> {
+    let serial = hello.roster_serial;
+    link.send_envelope(&wire::encode(&Message::Hello(hello))).await?;
+    let envelope = timeout(FIRST_WORDS, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
+    match wire::decode(&envelope) {
+        Ok(Some(Message::Welcome(welcome))) if welcome.roster_serial < serial => {
+            Err(NotWelcome::Rejected(Rejection::Roster(welcome.roster_serial)))
+        }
+        Ok(Some(Message::Welcome(welcome))) => Ok(welcome),
+        Ok(Some(Message::Rejected(why))) => Err(NotWelcome::Rejected(why)),
+        Ok(_) => Err(NotWelcome::Rejected(Rejection::Protocol("no answer to the hello".to_owned()))),
+        Err(error) => Err(NotWelcome::Rejected(Rejection::Protocol(error.to_string()))),
+    }
+}
+
+/// Sends one last envelope and closes the link once the peer holds it, or after a while.
+pub(super) async fn say_last(link: Link, message: &Message, code: u32) {
+    let (mut sender, _receiver, handle) = link.split();
+    let saying = async {
+        sender.send_envelope(&wire::encode(message)).await?;
+        sender.finish().await?;
+        // It holds the words, but may not have read them yet: closing now would take them away.
+        Ok::<_, LinkError>(handle.closed().await)
+    };
+    // The peer may be gone; the link closes in any case.
+    let _ = timeout(LAST_WORDS, saying).await;
+    handle.close(code, "");
+}
+
+/// Longest wait for a peer to take a last envelope.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(3);

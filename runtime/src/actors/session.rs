@@ -1,0 +1,334 @@
+//! One collaborator's link at the aggregator.
+//!
+//! The aggregator opens a session for each [`Guest`] and tells it what to send. The session owns what belongs to the
+//! link: a task that reads the control stream, one that writes it, one that takes streams in and spawns an
+//! [`upload`] for each, and the sending of the newest model. It decides nothing about rounds; what it hears goes to the
+//! aggregator with the session's number, so that words of a link that was replaced are told apart.
+//!
+//! ```text
+//! reader ──────────┐ (awaits room)                       ┌──▶ writer ──▶ control stream
+//! streams ─▶ upload┼──────▶ Aggregator ──▶ Session ──────┤
+//!                  └ link closed                         └──▶ model sender ──▶ uni stream
+//! ```
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use fl_engine::{
+    Digest, Name,
+    round::{Offer, Stamp},
+    wire::{self, Assigned, Granted, Message, PayloadHeader},
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinHandle, JoinSet},
+    time::timeout,
+};
+
+use super::{
+    aggregator::{Aggregator, News},
+    code,
+    greeting::{Guest, LAST_WORDS},
+    mailbox::{self, Desk, Mailbox, Role},
+    upload::{self, Grants, Intake, Upload},
+};
+use crate::{
+    net::{ControlReceiver, ControlSender, LinkError, LinkHandle, RecvStream, payload},
+    payload::Payload,
+};
+
+/// Tells two links of one collaborator apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SessionNo(pub(crate) u64);
+
+/// What the aggregator tells a session.
+pub(crate) enum Order {
+    /// Give the collaborator work, and the model unless it holds it.
+    Assign { stamp: Stamp, tasks: Vec<Name>, model: Payload },
+    /// Let this update come.
+    Grant(Offer),
+    /// The round's work is not wanted any more: cut its uploads off and say so.
+    Cancel(Message),
+    /// A new model exists: stop sending an older one.
+    Forget,
+    /// Pass this on.
+    Say(Message),
+    /// An upload is through: the link needs no large window any more.
+    UploadEnded,
+    /// Say this last and close the link when the collaborator holds it and the model.
+    Finish(Message),
+    /// Close the link at once.
+    Close { code: u32, reason: &'static str },
+}
+
+/// One link's state.
+pub(crate) struct Session {
+    peer: Name,
+    handle: LinkHandle,
+    outbox: mpsc::Sender<Out>,
+    from: From,
+    grants: Grants,
+    uploads: mpsc::Sender<CutOff>,
+    holds: Option<Digest>,
+    /// The sending of the model that was assigned last.
+    sending: Option<JoinHandle<()>>,
+    /// Ends with the session.
+    tasks: Vec<AbortHandle>,
+}
+
+/// What the writer does next.
+enum Out {
+    Envelope(Vec<u8>),
+    /// The last words, once the model is through.
+    Last(Vec<u8>, Option<JoinHandle<()>>),
+}
+
+/// Tells the streams' task to drop every upload under way.
+struct CutOff;
+
+/// Opens a session for `guest`.
+pub(crate) fn open(
+    guest: Guest,
+    number: SessionNo,
+    aggregator: &Mailbox<Aggregator>,
+    intake: &Arc<Intake>,
+) -> Mailbox<Session> {
+    let (peer, holds, link) = guest.into_parts();
+    let (sender, receiver, handle) = link.split();
+    let (outbox, letters) = mpsc::channel(OUTBOX);
+    let (uploads, cut_offs) = mpsc::channel(1);
+    let grants = Grants::default();
+    let from = From { peer: peer.clone(), number, aggregator: aggregator.clone() };
+    let writer = tokio::spawn(write(sender, letters, handle.clone()));
+    let why = Arc::new(OnceLock::new());
+    let reader = tokio::spawn(read(receiver, handle.clone(), Arc::clone(&why), from.clone()));
+    let streams = Streams {
+        handle: handle.clone(),
+        grants: grants.clone(),
+        intake: Arc::clone(intake),
+        from: from.clone(),
+        why,
+    };
+    let streams = tokio::spawn(streams.run(cut_offs));
+    let tasks = [writer.abort_handle(), reader.abort_handle(), streams.abort_handle()].to_vec();
+    let session = Session { peer, handle, outbox, from, grants, uploads, holds, sending: None, tasks };
+    mailbox::open(session, ORDERS)
+}
+
+impl Role for Session {
+    type News = Order;
+
+    fn on(&mut self, order: Order, desk: &mut Desk<'_, Self>) {
+        match order {
+            Order::Assign { stamp, tasks, model } => {
+                if self.holds != Some(stamp.base) {
+                    self.send_model(stamp, model);
+                }
+                self.say(&Message::Assign(Assigned { stamp, tasks }));
+            }
+            Order::Grant(offer) => {
+                let granted = Granted { stamp: offer.stamp, task: offer.task.clone() };
+                self.handle.grant(offer.bytes.0);
+                self.grants.add(offer);
+                self.say(&Message::Grant(granted));
+            }
+            Order::Cancel(message) => {
+                self.grants.clear();
+                // Full: the streams' task has not seen the last one yet, and one is enough.
+                let _ = self.uploads.try_send(CutOff);
+                self.say(&message);
+            }
+            Order::Forget => {
+                if let Some(sending) = self.sending.take().filter(|s| !s.is_finished()) {
+                    sending.abort();
+                    self.holds = None;
+                }
+            }
+            Order::Say(message) => self.say(&message),
+            Order::UploadEnded => self.handle.grant(0),
+            Order::Finish(message) => {
+                let last = Out::Last(wire::encode(&message), self.sending.take());
+                if self.outbox.try_send(last).is_err() {
+                    self.handle.close(code::SLOW, "control messages were not read");
+                }
+            }
+            Order::Close { code, reason } => {
+                self.handle.close(code, reason);
+                desk.close();
+            }
+        }
+    }
+
+    fn panicked(&mut self, words: &str) {
+        tracing::error!(collaborator = %self.peer, "the session failed: {words}");
+        self.handle.close(code::LEAVING, "internal error");
+    }
+}
+
+impl Session {
+    fn say(&self, message: &Message) {
+        if self.outbox.try_send(Out::Envelope(wire::encode(message))).is_err() {
+            self.handle.close(code::SLOW, "control messages were not read");
+        }
+    }
+
+    fn send_model(&mut self, stamp: Stamp, model: Payload) {
+        if let Some(older) = self.sending.take() {
+            older.abort();
+        }
+        self.holds = Some(stamp.base);
+        let (handle, from, started) = (self.handle.clone(), self.from.clone(), Instant::now());
+        self.sending = Some(tokio::spawn(async move {
+            let sent = send_model(&handle, stamp, &model).await;
+            drop(model);
+            match sent {
+                Ok(()) => from.tell(News::Delivered { stamp, took: started.elapsed() }).await,
+                Err(error) => tracing::debug!(collaborator = %from.peer, %error, "the model was not sent"),
+            }
+        }));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+        if let Some(sending) = &self.sending {
+            sending.abort();
+        }
+    }
+}
+
+async fn send_model(handle: &LinkHandle, stamp: Stamp, model: &Payload) -> Result<(), LinkError> {
+    let mut stream = handle.open_uni().await?;
+    let header = PayloadHeader::Model(stamp).encode();
+    payload::send_payload(&mut stream, &header, &mut [model.bytes()]).await?;
+    stream.delivered().await
+}
+
+/// Where a session's tasks report to.
+#[derive(Clone)]
+struct From {
+    peer: Name,
+    number: SessionNo,
+    aggregator: Mailbox<Aggregator>,
+}
+
+impl From {
+    async fn tell(&self, news: News) {
+        // The aggregator is gone only when the process ends.
+        let _ = self.aggregator.deliver(news).await;
+    }
+}
+
+async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Out>, handle: LinkHandle) {
+    while let Some(letter) = letters.recv().await {
+        match letter {
+            Out::Envelope(envelope) => {
+                if sender.send_envelope(&envelope).await.is_err() {
+                    return;
+                }
+            }
+            Out::Last(envelope, sending) => {
+                let farewell = async {
+                    if let Some(sending) = sending {
+                        // An aborted sending is as good as a finished one.
+                        let _ = sending.await;
+                    }
+                    sender.send_envelope(&envelope).await?;
+                    sender.finish().await
+                };
+                // The peer may be gone; the link closes in any case.
+                if let Ok(Ok(())) = timeout(MODEL_TIME, farewell).await {
+                    // It holds everything, but may not have read it yet: closing now would take that away.
+                    let _ = timeout(LAST_WORDS, handle.closed()).await;
+                }
+                handle.close(code::DONE, "");
+                return;
+            }
+        }
+    }
+}
+
+/// Passes on what the collaborator says until the link ends, and closes it then.
+async fn read(mut receiver: ControlReceiver, handle: LinkHandle, why: Arc<OnceLock<String>>, from: From) {
+    let (code, reason) = loop {
+        let message = match receiver.recv_envelope().await {
+            Ok(envelope) => wire::decode(&envelope),
+            Err(error) => break (code::LEAVING, error.to_string()),
+        };
+        let message = match message {
+            Ok(Some(Message::Leaving(_))) => break (code::DONE, "it said good-bye".to_owned()),
+            Ok(Some(message @ (Message::Offer(_) | Message::Report(_) | Message::Failed(_)))) => message,
+            Ok(Some(_)) => break (code::PROTOCOL, "a message that collaborators do not send".to_owned()),
+            Ok(None) => continue,
+            Err(error) => break (code::PROTOCOL, error.to_string()),
+        };
+        from.tell(News::Said { peer: from.peer.clone(), session: from.number, message }).await;
+    };
+    // Only the first to end the link knows why.
+    let _ = why.set(reason.clone());
+    handle.close(code, &reason);
+}
+
+/// What takes a collaborator's streams in.
+#[derive(Clone)]
+struct Streams {
+    handle: LinkHandle,
+    grants: Grants,
+    intake: Arc<Intake>,
+    from: From,
+    /// Why the link ended.
+    why: Arc<OnceLock<String>>,
+}
+
+impl Streams {
+    /// Until the link ends; the news of that comes after those of the last upload.
+    async fn run(self, mut cut_offs: mpsc::Receiver<CutOff>) {
+        // Dropping the set drops the uploads.
+        let mut uploads = JoinSet::new();
+        let broken = loop {
+            tokio::select! {
+                biased;
+                cut = cut_offs.recv() => match cut {
+                    Some(CutOff) => uploads = JoinSet::new(),
+                    None => return,
+                },
+                Some(_) = uploads.join_next(), if !uploads.is_empty() => {}
+                stream = self.handle.accept_uni() => match stream {
+                    Ok(stream) => drop(uploads.spawn(self.clone().upload(stream))),
+                    Err(error) => break error,
+                },
+            }
+        };
+        while uploads.join_next().await.is_some() {}
+        let why = self.why.get().cloned().unwrap_or_else(|| broken.to_string());
+        self.from.tell(News::Left { peer: self.from.peer.clone(), session: self.from.number, why }).await;
+    }
+
+    async fn upload(self, stream: RecvStream) {
+        let (peer, session) = (self.from.peer.clone(), self.from.number);
+        let began = Instant::now();
+        let received = upload::receive(stream, &self.handle, &self.grants, &self.intake).await;
+        let news = match received {
+            Upload::Staged { offer, slot } => {
+                News::Staged { peer, session, offer, slot, began, staged: Instant::now() }
+            }
+            Upload::Refused { offer, refusal } => News::TurnedDown { peer, session, offer, refusal },
+            Upload::Nameless(why) => {
+                let _ = self.why.set(why.clone());
+                self.handle.close(code::PROTOCOL, &why);
+                return;
+            }
+        };
+        self.from.tell(news).await;
+    }
+}
+
+/// Letters that wait for the writer. A round needs about ten.
+const OUTBOX: usize = 256;
+/// Orders that wait for a session.
+const ORDERS: usize = 256;
+/// Longest wait for a slow collaborator to take the final model.
+const MODEL_TIME: Duration = Duration::from_secs(60);

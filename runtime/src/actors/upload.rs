@@ -1,0 +1,162 @@
+//! An update on its way in: one task for each stream that a collaborator opens.
+//!
+//! It reads the header, asks whether that upload was granted, waits for a slot, and only then reads the payload:
+//! hashed, checked and staged as it arrives. Dropping the task at any point gives slot and permit back.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use fl_engine::{
+    Bytes,
+    aggregate::PayloadChecker,
+    limits,
+    plan::ExactRange,
+    round::{Offer, Refusal},
+    tensor::{Layout, RootHasher},
+    wire::PayloadHeader,
+};
+
+use crate::{
+    memory::{MemoryError, SlotStore, StagedSlot},
+    net::{
+        LinkHandle, RecvStream,
+        payload::{self, PayloadError, Progress},
+    },
+};
+
+/// What an upload is held against; the same for every collaborator.
+pub(crate) struct Intake {
+    pub(crate) slots: SlotStore,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) range: ExactRange,
+}
+
+/// The uploads that one collaborator may send.
+#[derive(Clone, Default)]
+pub(crate) struct Grants(Arc<Mutex<Vec<Offer>>>);
+
+impl Grants {
+    /// Books a grant; the oldest is forgotten when there are more than the round engine remembers.
+    pub(crate) fn add(&self, offer: Offer) {
+        let mut offers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if offers.len() >= limits::GRANTS_REMEMBERED {
+            offers.remove(0);
+        }
+        offers.push(offer);
+    }
+
+    /// Forgets every grant.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn take(&self, offer: &Offer) -> bool {
+        let mut offers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = offers.iter().position(|granted| granted == offer);
+        at.map(|at| offers.remove(at)).is_some()
+    }
+}
+
+/// How an upload ended.
+pub(crate) enum Upload {
+    /// In full, and every check passed.
+    Staged { offer: Offer, slot: StagedSlot },
+    /// Not taken.
+    Refused { offer: Offer, refusal: Refusal },
+    /// No header that names an update: the peer breaks the protocol, or its link broke.
+    Nameless(String),
+}
+
+/// Receives one update.
+///
+/// # Cancel safety
+/// Dropping it drops the stream, which tells the sender to stop, and frees the slot.
+pub(crate) async fn receive(
+    mut stream: RecvStream,
+    link: &LinkHandle,
+    grants: &Grants,
+    intake: &Intake,
+) -> Upload {
+    let header = match payload::recv_header(&mut stream, HEADER_TIME).await {
+        Ok(header) => header,
+        Err(error) => return Upload::Nameless(error.to_string()),
+    };
+    let offer = match PayloadHeader::decode(&header) {
+        Ok(PayloadHeader::Update(offer)) => offer,
+        Ok(_) => return Upload::Nameless("a collaborator sends updates alone".to_owned()),
+        Err(error) => return Upload::Nameless(error.to_string()),
+    };
+    if !grants.take(&offer) {
+        let refusal = Refusal::NotAssigned(offer.task.clone());
+        return Upload::Refused { offer, refusal };
+    }
+    match stage(&mut stream, link, &offer, intake).await {
+        Ok(slot) => Upload::Staged { offer, slot },
+        Err(refusal) => Upload::Refused { offer, refusal },
+    }
+}
+
+async fn stage(
+    stream: &mut RecvStream,
+    link: &LinkHandle,
+    offer: &Offer,
+    intake: &Intake,
+) -> Result<StagedSlot, Refusal> {
+    let expected = intake.layout.byte_len() as u64;
+    // The round engine grants no other length.
+    if offer.bytes.0 != expected {
+        return Err(Refusal::Length { given: offer.bytes, expected: Bytes(expected) });
+    }
+    let mut slot = tokio::select! {
+        slot = intake.slots.reserve() => slot.map_err(|e| internal(&e))?,
+        _ = link.closed() => return Err(Refusal::Dropped { got: Bytes(0), expected: offer.bytes }),
+    };
+    let mut checker = PayloadChecker::new(Arc::clone(&intake.layout), intake.range);
+    let mut hasher = RootHasher::new(intake.layout.hash());
+    let received = payload::recv_payload(stream, expected, PROGRESS, |piece| {
+        checker.update(piece)?;
+        hasher.update(piece);
+        slot.write(piece).map_err(|e| internal(&e))
+    });
+    received.await.map_err(refusal)?;
+    checker.finish()?;
+    if hasher.finish() != offer.root {
+        return Err(Refusal::Root);
+    }
+    slot.finish().map_err(|e| internal(&e))
+}
+
+fn refusal(error: PayloadError<Refusal>) -> Refusal {
+    match error {
+        PayloadError::Sink(refusal) => refusal,
+        PayloadError::Short { got, expected } => {
+            Refusal::Length { given: Bytes(got), expected: Bytes(expected) }
+        }
+        PayloadError::Long { expected } => {
+            Refusal::Length { given: Bytes(expected + 1), expected: Bytes(expected) }
+        }
+        PayloadError::Stalled { got, expected } => {
+            Refusal::TooSlow { got: Bytes(got), expected: Bytes(expected) }
+        }
+        PayloadError::Link { got, expected, .. } => {
+            Refusal::Dropped { got: Bytes(got), expected: Bytes(expected) }
+        }
+    }
+}
+
+fn internal(error: &MemoryError) -> Refusal {
+    tracing::error!(%error, "an update could not be kept");
+    Refusal::Internal(error.to_string())
+}
+
+/// Longest wait for a stream's header.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// What an uploader owes.
+const PROGRESS: Progress =
+    Progress { window: Duration::from_millis(limits::PROGRESS_WINDOW.0), bytes: limits::PROGRESS_BYTES.0 };
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! How a program ends: numbered exit codes, and a failure's two strings. Both programs use the same table.
+
+use std::{error::Error, fmt::Write as _};
+
+/// Numbered exit codes; scripts may rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Something that no other code names.
+    Failed = 1,
+    /// The command line cannot be understood.
+    Usage = 2,
+    /// A file cannot be read or written.
+    File = 3,
+    /// A plan, site, roster or data-map file is refused.
+    Plan = 4,
+    /// A key or certificate is refused or missing.
+    Trust = 5,
+    /// A model file is refused.
+    Model = 6,
+    /// Data are refused, or a task cannot run on them.
+    Data = 7,
+    /// The folder is not a workspace, or already is one.
+    Workspace = 8,
+    /// A request for a certificate was written; the federation owner has to approve it.
+    WaitingForCertificate = 9,
+    /// The plan is not the one that this site has accepted.
+    NotAccepted = 10,
+    /// The network port cannot be opened.
+    Network = 11,
+    /// The aggregator does not take this collaborator in.
+    Refused = 12,
+    /// A round's deadline passed with too few updates.
+    QuorumMissed = 13,
+    /// Stopped on request before the last round; what was finished is saved.
+    Stopped = 14,
+}
+
+/// A failure as the user meets it: what went wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The process's exit code.
+    pub exit: Exit,
+    /// One line; causes are appended after colons.
+    pub error: String,
+    /// What to do; `None` when the error says it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(exit: Exit, error: impl Into<String>) -> Self {
+        Self { exit, error: error.into(), hint: None }
+    }
+
+    /// A failure from an error and everything that caused it.
+    pub fn of(exit: Exit, error: &dyn Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(e) = cause {
+            let _ = write!(text, ": {e}");
+            cause = e.source();
+        }
+        Self::new(exit, text)
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With what to do about it, where there is something to do.
+    #[must_use]
+    pub fn maybe_hint(self, hint: Option<String>) -> Self {
+        Self { hint: hint.or(self.hint), ..self }
+    }
+
+    /// What goes to standard error: `error:` and, where there is one, `hint:`; or one JSON object.
+    #[must_use]
+    pub fn render(&self, json: bool) -> String {
+        if json {
+            let object = serde_json::json!({"error": self.error, "hint": self.hint, "exit": self.exit as u8});
+            return format!("{object}\n");
+        }
+        let hint = self.hint.as_ref().map(|h| format!("hint: {h}\n")).unwrap_or_default();
+        format!("error: {}\n{hint}", self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_shows_its_causes_and_what_to_do() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read plan.yaml")]
+        struct Outer(#[source] std::io::Error);
+        let outer = Outer(std::io::Error::other("disk on fire"));
+        let failure = Failure::of(Exit::File, &outer).hint("put it out");
+        assert_eq!(failure.render(false), "error: cannot read plan.yaml: disk on fire\nhint: put it out\n");
+        assert_eq!(
+            failure.render(true),
+            "{\"error\":\"cannot read plan.yaml: disk on fire\",\"exit\":3,\"hint\":\"put it out\"}\n"
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! Where log lines go: to stderr, as plain lines or as JSON objects, from a level that the command line chose.
+//!
+//! The environment has no say (`RUST_LOG` is never read): in an enclave it is the host's, and log lines leave the
+//! enclave.
+
+use std::{fmt, io};
+
+use serde_json::{Map, Value, json};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    Layer as _,
+    filter::Targets,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    util::{SubscriberInitExt as _, TryInitError},
+};
+
+/// Sets the process's log up, once. Our own lines are kept from `level` on, those of libraries from warnings on.
+///
+/// # Errors
+/// When a log was set up before.
+pub fn init(json: bool, level: Level) -> Result<(), TryInitError> {
+    let targets = OURS.iter().fold(Targets::new().with_default(Level::WARN.min(level)), |targets, name| {
+        targets.with_target(*name, level)
+    });
+    let lines = tracing_subscriber::fmt::layer().event_format(Lines { json }).with_writer(io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(targets)).try_init()
+}
+
+/// `2026-11-24T20:31:14Z info  round 3 …`; no colour, whether stderr is a terminal or not.
+struct Lines {
+    json: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let line = line(self.json, &now(), event.metadata().level(), |visit| event.record(visit));
+        writeln!(writer, "{line}")
+    }
+}
+
+/// One event's line.
+fn line(json: bool, time: &str, level: &Level, record: impl FnOnce(&mut dyn Visit)) -> String {
+    let mut fields = Fields::default();
+    record(&mut fields);
+    let level = level.as_str().to_ascii_lowercase();
+    if json {
+        let mut object = fields.others;
+        object.insert("time".to_owned(), json!(time));
+        object.insert("level".to_owned(), json!(level));
+        object.insert("message".to_owned(), json!(fields.message));
+        return Value::Object(object).to_string();
+    }
+    let mut line = format!("{time} {level:<5} {}", one_line(&fields.message));
+    for (name, value) in &fields.others {
+        let value = value.as_str().map_or_else(|| value.to_string(), one_line);
+        line.push_str(&format!("  {name}={value}"));
+    }
+    line
+}
+
+/// UTC, to the second: the host's clock, for people.
+fn now() -> String {
+    let mut text = String::new();
+    let told = SystemTime.format_time(&mut Writer::new(&mut text));
+    match text.get(..19) {
+        Some(seconds) if told.is_ok() => format!("{seconds}Z"),
+        _ => "-".to_owned(),
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => {
+                self.others.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, json!(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, json!(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, json!(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, json!(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, json!(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, json!(value));
+    }
+}
+
+/// A peer's words cannot begin a second line or move the terminal's cursor.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Targets whose lines follow the chosen level: a target is a path, and a prefix of it names all below.
+const OURS: [&str; 2] = ["fl_runtime", "fl_engine"];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! A round as an operator reads it: one line, one more for each refused or missing collaborator, or one JSON object.
+
+use std::{fmt::Write as _, time::Duration};
+
+use fl_engine::{
+    plan::{MetricsTo, Plan},
+    round::{RoundSummary, WhyClosed},
+};
+use serde_json::{Value, json};
+
+use super::{Measured, log::one_line, metric_name};
+
+/// Where a round's time went, as far as it is known when the round is told of. Spans may overlap: updates are received
+/// while others are waited for, and storing goes on beside the next round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeline {
+    /// From its opening until the first update was staged: training, for the most part.
+    pub wait: Option<Duration>,
+    /// From the first update's first byte until the last update was staged.
+    pub receive: Option<Duration>,
+    /// Adding updates to the sum.
+    pub absorb: Option<Duration>,
+    /// Making the sum a model.
+    pub finalise: Option<Duration>,
+    /// Generation and history, until the round was durable.
+    pub store: Option<Duration>,
+    /// Sending the model to everybody.
+    pub broadcast: Option<Duration>,
+    /// From the last staged update until the first task of the next round was sent.
+    pub turnaround: Option<Duration>,
+}
+
+/// A closed round, to be rendered.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundLine<'a> {
+    /// The engine's word.
+    pub summary: &'a RoundSummary,
+    /// The shell's measurements.
+    pub times: Timeline,
+    /// Whether the round's base is the best model so far.
+    pub best: bool,
+    /// Decides which metrics are the line's, and who may see them.
+    pub plan: &'a Plan,
+}
+
+impl Timeline {
+    /// What the engine's own stamps say, in whole milliseconds: `wait`, and `finalise` but for the closing round.
+    #[must_use]
+    pub fn of(summary: &RoundSummary) -> Self {
+        let between = |from: u64, to: u64| Some(Duration::from_millis(to.saturating_sub(from)));
+        Self {
+            wait: summary.first_staged.and_then(|first| between(summary.opened.0, first.0)),
+            finalise: between(summary.closed.0, summary.finalised.0).filter(|_| !summary.closing),
+            ..Self::default()
+        }
+    }
+
+    fn spans(&self) -> [(&'static str, Option<Duration>); 6] {
+        [
+            ("wait", self.wait),
+            ("receive", self.receive),
+            ("absorb", self.absorb),
+            ("finalise", self.finalise),
+            ("store", self.store),
+            ("broadcast", self.broadcast),
+        ]
+    }
+}
+
+impl RoundLine<'_> {
+    /// The line for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let summary = self.summary;
+        let mut parts = Vec::new();
+        if summary.closing {
+            parts.push("final model".to_owned());
+        } else {
+            parts.push(format!("round {}", summary.stamp.round));
+            parts.push(match summary.contributors.len() {
+                0 => "no updates".to_owned(),
+                1 => format!("1 update of {} rows", grouped(self.rows())),
+                updates => format!("{updates} updates of {} rows", grouped(self.rows())),
+            });
+        }
+        parts.extend(self.metrics_text());
+        let spans = self.times.spans().into_iter();
+        let spans = spans.filter_map(|(name, span)| Some(format!("{name} {}", duration(span?))));
+        parts.push(spans.collect::<Vec<_>>().join(" "));
+        parts.extend(self.times.turnaround.map(|t| format!("turnaround {}", duration(t))));
+        parts.extend((summary.why == WhyClosed::Deadline).then(|| "closed at its deadline".to_owned()));
+        parts.extend(self.best.then(|| "best so far".to_owned()));
+        parts.retain(|part| !part.is_empty());
+        parts.join("  ")
+    }
+
+    /// A line for each refused update and each missing collaborator, with the reason.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let summary = self.summary;
+        let round =
+            if summary.closing { "final model".to_owned() } else { format!("round {}", summary.stamp.round) };
+        let refused = summary
+            .refused
+            .iter()
+            .map(|(who, why)| format!("{round}  refused {who}: {}", one_line(&why.to_string())));
+        let missing =
+            summary.missing.iter().map(|who| format!("{round}  missing {who}: {}", self.why_missing()));
+        refused.chain(missing).collect()
+    }
+
+    /// The same as one JSON object; spans are in milliseconds.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let summary = self.summary;
+        let turnaround = [("turnaround", self.times.turnaround)];
+        let millis = self
+            .times
+            .spans()
+            .into_iter()
+            .chain(turnaround)
+            .filter_map(|(name, span)| Some((name.to_owned(), json!(span?.as_micros() as f64 / 1000.0))));
+        let contributors = summary.contributors.iter();
+        let mut object = json!({
+            "event": if summary.closing { "final" } else { "round" },
+            "round": summary.stamp.round,
+            "base": summary.stamp.base.to_string(),
+            "updates": summary.contributors.len(),
+            "rows": self.rows(),
+            "contributors": contributors
+                .map(|(name, weight)| json!({"collaborator": name, "weight": weight}))
+                .collect::<Vec<_>>(),
+            "refused": summary.refused
+                .iter()
+                .map(|(name, why)| json!({"collaborator": name, "reason": why.to_string()}))
+                .collect::<Vec<_>>(),
+            "missing": summary.missing,
+            "closed": closed(summary.why),
+            "millis": millis.collect::<serde_json::Map<_, _>>(),
+            "best": self.best,
+        });
+        if self.shows_metrics() {
+            object["metrics"] = json!(Measured::all(&summary.metrics));
+        }
+        object
+    }
+
+    /// Rows that the updates stand for: their weights.
+    fn rows(&self) -> u64 {
+        self.summary.contributors.iter().map(|(_, weight)| u64::from(weight.value())).sum()
+    }
+
+    fn shows_metrics(&self) -> bool {
+        self.plan.metrics != MetricsTo::None
+    }
+
+    /// Metrics of the task that decides the best model: `accuracy 0.962 loss 0.104`.
+    fn metrics_text(&self) -> Option<String> {
+        let of_task = self.summary.metrics.iter().filter(|m| m.task == self.plan.best.task);
+        let shown: Vec<String> =
+            of_task.map(|m| format!("{} {}", metric_name(m.metric), number(m.value))).collect();
+        (self.shows_metrics() && !shown.is_empty()).then(|| shown.join(" "))
+    }
+
+    fn why_missing(&self) -> &'static str {
+        match self.summary.why {
+            WhyClosed::Enough => "not waited for, enough others had answered",
+            WhyClosed::Deadline => "no answer before the deadline",
+            _ => "left before it had answered",
+        }
+    }
+}
+
+fn closed(why: WhyClosed) -> &'static str {
+    match why {
+        WhyClosed::Everybody => "everybody",
+        WhyClosed::Enough => "enough",
+        WhyClosed::Deadline => "deadline",
+        _ => "other",
+    }
+}
+
+/// Three decimals where they say something, four digits where they do not.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0.000".to_owned(),
+        v if (0.001..10_000.0).contains(&v) => format!("{value:.3}"),
+        _ => format!("{value:.3e}"),
+    }
+}
+
+/// `1 438`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `0.4 ms`, `12 ms`, `1.2 s`, `45 s`, `3 min 20 s`.
+fn duration(span: Duration) -> String {
+    let micros = span.as_micros();
+    let seconds = span.as_secs_f64();
+    match micros {
+        0..950 => format!("{:.1} ms", micros as f64 / 1000.0),
+        950..999_500 => format!("{:.0} ms", micros as f64 / 1000.0),
+        999_500..9_950_000 => format!("{seconds:.1} s"),
+        9_950_000..59_500_000 => format!("{seconds:.0} s"),
+        _ => {
+            let seconds = seconds.round() as u64;
+            let mut text = format!("{} min", grouped(seconds / 60));
+            if !seconds.is_multiple_of(60) {
+                // Writing to a String cannot fail.
+                let _ = write!(text, " {} s", seconds % 60);
+            }
+            text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! The text, pinned.
+
+use fl_engine::{
+    Digest, Millis, Name, RoundNo, Weight,
+    plan::{DataSpec, Loader, Metric, ModelSpec, Split},
+    round::{AggregatedMetric, Refusal, Stamp},
+};
+
+use super::*;
+
+fn plan() -> Plan {
+    let data = DataSpec {
+        loader: Loader::Custom { name: "none".to_owned() },
+        standardise: None,
+        split: Split { train: 1.0, validation: 0.0, test: 0.0 },
+        classes: Some(2),
+    };
+    Plan::trial("trial", ModelSpec { input: vec![1], layers: Vec::new() }, data).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn summary() -> RoundSummary {
+    let metric = |task: &str, metric, value| AggregatedMetric {
+        task: name(task),
+        metric,
+        value,
+        samples: 284,
+        collaborators: 3,
+    };
+    let weight = |n| Weight::new(n).unwrap();
+    RoundSummary {
+        stamp: Stamp { incarnation: 1, round: RoundNo(3), base: Digest([9; 32]) },
+        closing: false,
+        contributors: vec![
+            (name("one"), weight(1000)),
+            (name("two"), weight(38)),
+            (name("three"), weight(400)),
+        ],
+        refused: Vec::new(),
+        missing: Vec::new(),
+        metrics: vec![
+            metric("aggregated_model_validation", Metric::Accuracy, 0.9621),
+            metric("aggregated_model_validation", Metric::Loss, 0.10449),
+            metric("train", Metric::Loss, 0.08),
+        ],
+        why: WhyClosed::Everybody,
+        opened: Millis(1000),
+        first_staged: Some(Millis(2200)),
+        closed: Millis(2300),
+        finalised: Millis(2302),
+    }
+}
+
+fn times() -> Timeline {
+    let micros = |n| Some(Duration::from_micros(n));
+    Timeline {
+        receive: micros(8_000),
+        absorb: micros(3_400),
+        store: micros(12_000),
+        broadcast: micros(410),
+        turnaround: micros(2_100),
+        ..Timeline::of(&summary())
+    }
+}
+
+#[test]
+fn a_round_is_a_line() {
+    let (summary, plan) = (summary(), plan());
+    let line = RoundLine { summary: &summary, times: times(), best: true, plan: &plan };
+    assert_eq!(
+        line.text(),
+        "round 3  3 updates of 1 438 rows  accuracy 0.962 loss 0.104  wait 1.2 s receive 8 ms absorb 3 ms finalise 2 ms \
+         store 12 ms broadcast 0.4 ms  turnaround 2 ms  best so far"
+    );
+    assert!(line.notes().is_empty());
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let (mut summary, plan) = (summary(), plan());
+    summary.contributors.truncate(1);
+    summary.metrics.clear();
+    let line = RoundLine { summary: &summary, times: Timeline::default(), best: false, plan: &plan };
+    assert_eq!(line.text(), "round 3  1 update of 1 000 rows");
+}
+
+#[test]
+fn refused_and_missing_collaborators_are_named_with_the_reason() {
+    let (mut summary, plan) = (summary(), plan());
+    let refused = Refusal::NotFinite { tensor: "fc1.weight".to_owned(), element: 7 };
+    summary.refused =
+        vec![(name("two"), refused), (name("four"), Refusal::Internal("disk\n\u{1b}[2J".to_owned()))];
+    summary.missing = vec![name("three")];
+    summary.why = WhyClosed::Deadline;
+    let line = RoundLine { summary: &summary, times: Timeline::default(), best: false, plan: &plan };
+    assert!(line.text().ends_with("  closed at its deadline"), "{}", line.text());
+    assert_eq!(
+        line.notes(),
+        [
+            "round 3  refused two: tensor \"fc1.weight\" holds a value that is not finite, at element 7",
+            "round 3  refused four: the aggregator could not keep the update: disk  [2J",
+            "round 3  missing three: no answer before the deadline",
+        ]
+    );
+    let mut reasons = Vec::new();
+    for why in [WhyClosed::Enough, WhyClosed::Everybody] {
+        summary.why = why;
+        let line = RoundLine { summary: &summary, times: Timeline::default(), best: false, plan: &plan };
+        reasons.extend(line.notes().pop());
+    }
+    assert_eq!(
+        reasons,
+        [
+            "round 3  missing three: not waited for, enough others had answered",
+            "round 3  missing three: left before it had answered",
+        ]
+    );
+}
+
+#[test]
+fn closing_round_tells_of_the_final_model() {
+    let (mut summary, plan) = (summary(), plan());
+    summary.closing = true;
+    summary.contributors.clear();
+    summary.first_staged = None;
+    let line = RoundLine { summary: &summary, times: Timeline::of(&summary), best: true, plan: &plan };
+    assert_eq!(line.text(), "final model  accuracy 0.962 loss 0.104  best so far");
+    assert_eq!(line.json()["event"], "final");
+}
+
+#[test]
+fn metrics_are_shown_to_whom_the_plan_says() {
+    let (summary, mut plan) = (summary(), plan());
+    for (to, shown) in [(MetricsTo::Host, true), (MetricsTo::Members, true), (MetricsTo::None, false)] {
+        plan.metrics = to;
+        let line = RoundLine { summary: &summary, times: Timeline::default(), best: false, plan: &plan };
+        assert_eq!(line.text().contains("accuracy"), shown, "{to:?}");
+        assert_eq!(line.json().to_string().contains("0.9621"), shown, "{to:?}");
+    }
+}
+
+#[test]
+fn json_says_the_same() {
+    let (mut summary, plan) = (summary(), plan());
+    summary.refused = vec![(name("four"), Refusal::Late)];
+    summary.missing = vec![name("five")];
+    summary.metrics.truncate(1);
+    let line = RoundLine { summary: &summary, times: times(), best: true, plan: &plan };
+    assert_eq!(
+        line.json(),
+        json!({
+            "event": "round", "round": 3, "base": "09".repeat(32), "updates": 3, "rows": 1438,
+            "contributors": [
+                {"collaborator": "one", "weight": 1000},
+                {"collaborator": "two", "weight": 38},
+                {"collaborator": "three", "weight": 400},
+            ],
+            "refused": [{"collaborator": "four", "reason": "late: the round has closed"}],
+            "missing": ["five"],
+            "closed": "everybody",
+            "millis": {
+                "wait": 1200.0, "receive": 8.0, "absorb": 3.4, "finalise": 2.0, "store": 12.0, "broadcast": 0.41,
+                "turnaround": 2.1,
+            },
+            "metrics": [
+                {"task": "aggregated_model_validation", "metric": "accuracy", "value": 0.9621, "samples": 284,
+                 "collaborators": 3},
+            ],
+            "best": true,
+        })
+    );
+}
+
+#[test]
+fn durations_and_numbers_have_the_digits_that_people_read() {
+    let micros = [
+        0,
+        410,
+        949,
+        950,
+        7_600,
+        999_499,
+        999_500,
+        9_949_999,
+        9_950_000,
+        59_499_999,
+        59_500_000,
+        200_000_000,
+    ];
+    let shown: Vec<String> = micros.iter().map(|n| duration(Duration::from_micros(*n))).collect();
+    assert_eq!(
+        shown,
+        [
+            "0.0 ms",
+            "0.4 ms",
+            "0.9 ms",
+            "1 ms",
+            "8 ms",
+            "999 ms",
+            "1.0 s",
+            "9.9 s",
+            "10 s",
+            "59 s",
+            "1 min",
+            "3 min 20 s"
+        ]
+    );
+    let shown = [0.0, 0.96249, -1.5, 0.0004, 123_456.0, f64::MAX].map(number);
+    assert_eq!(shown, ["0.000", "0.962", "-1.500", "4.000e-4", "1.235e5", "1.798e308"]);
+    assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1 000", "1 234 567"]);
+}

@@ -1,0 +1,22 @@
+//! The two roles, from a folder to a run and its exit code.
+//!
+//! [`aggregator`] and [`collaborator`] check everything that can be checked before the first socket opens, build the
+//! threads and actors, and wait for the outcome. `cli` calls them.
+
+pub(crate) mod aggregator;
+pub(crate) mod collaborator;
+mod threads;
+mod trusted;
+
+use fl_engine::plan;
+
+use crate::net::SocketKind;
+
+/// The site file's word, as the endpoint takes it.
+fn socket_kind(socket: plan::SocketKind) -> SocketKind {
+    match socket {
+        plan::SocketKind::Portable => SocketKind::Portable,
+        plan::SocketKind::Native => SocketKind::Native,
+        _ => SocketKind::Auto,
+    }
+}

@@ -1,0 +1,319 @@
+//! The aggregator's process.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use fl_engine::{
+    Bytes, Digest, Name,
+    aggregate::{Footprint, footprint},
+    model,
+    plan::{Plan, Site},
+    round::{Reason, RoundEngine, Start},
+    tensor::Layout,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use super::{socket_kind, threads, trusted};
+use crate::{
+    actors::{
+        aggregator::{Aggregator, Beginning, Desks, Ended, News},
+        greeting::{self, Gate, Roll, Standing},
+        keeper,
+        mailbox::{self, Mailbox},
+        sum,
+        upload::Intake,
+    },
+    exit::{Exit, Failure},
+    folder::Folder,
+    memory::SlotStore,
+    net::{Endpoint, NetLimits},
+    observe::Counters,
+    payload::PayloadPool,
+    pool::Pool,
+    store::{Resume, Store},
+    summing::Summing,
+    trust::{self, Clock, Role, Rosters},
+};
+
+/// Runs the aggregator of the workspace at `root` until training is over.
+pub(crate) fn run(root: &Path, json: bool) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let folder = Folder::open(root)?;
+    let (plan, hash) = folder.plan()?;
+    let site = folder.site()?;
+    let layout = model::plan_layout(&plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
+    let clock = Clock::system();
+    let credentials = trusted::credentials(&folder, &plan, Role::Aggregator, None, &clock)?;
+    let rosters = Arc::new(trusted::rosters(&folder, &plan, &credentials, &clock)?);
+    let peers = u32::try_from(rosters.members().len()).unwrap_or(u32::MAX);
+    let need = footprint(&plan, &layout, peers);
+    if !need.fits(plan.memory_budget) {
+        return Err(Failure::new(Exit::Plan, format!("the plan's memory budget is too small:\n{need}"))
+            .hint("raise limits.memory or limits.spill in plan/plan.yaml"));
+    }
+    let tls = trust::server_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
+    let (store, resume) = Store::open(&folder.path("save"), plan.federation.as_str(), &plan, hash, &layout)
+        .map_err(|e| Failure::of(Exit::Model, &e).maybe_hint(e.hint()))?;
+    let setup = Setup { folder, plan, hash, site, layout, need, tls, rosters, store, resume, json, started };
+    let threads = setup.plan.threads;
+    threads::run(threads, serve(setup))?
+}
+
+/// Everything that was checked.
+struct Setup {
+    folder: Folder,
+    plan: Arc<Plan>,
+    hash: Digest,
+    site: Site,
+    layout: Arc<Layout>,
+    need: Footprint,
+    tls: rustls::ServerConfig,
+    rosters: Arc<Rosters>,
+    store: Store,
+    resume: Resume,
+    json: bool,
+    started: Instant,
+}
+
+async fn serve(setup: Setup) -> Result<Exit, Failure> {
+    let Setup { folder, plan, hash, site, layout, need, tls, rosters, store, resume, json, started } = setup;
+    let slots = SlotStore::new(
+        need.slot_memory(),
+        plan.spill_budget,
+        folder.path("save/spill"),
+        layout.byte_len() as u64,
+    )
+    .map_err(|e| Failure::of(Exit::Plan, &e).hint("raise limits.memory or limits.spill in plan/plan.yaml"))?;
+    let intake = Arc::new(Intake { slots, layout: Arc::clone(&layout), range: plan.exact });
+    let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
+    let payloads = PayloadPool::new(Arc::clone(&layout));
+    let mut draft = payloads.take().await;
+    // The store has checked its length and root.
+    draft.as_mut_slice().copy_from_slice(&resume.payload);
+    let base = draft.finish();
+    drop(resume.payload);
+    let summing = Summing::new(pool, payloads, plan.exact);
+
+    let bind = SocketAddr::new(site.bind, site.port);
+    let limits = NetLimits { mtu: site.mtu, ..NetLimits::server() };
+    let endpoint = Endpoint::server(tls, bind, socket_kind(site.socket), limits).map_err(|e| {
+        Failure::of(Exit::Network, &e)
+            .hint("choose another port in plan/site.yaml, or stop whoever uses this one")
+    })?;
+
+    let start = Start {
+        incarnation: u64::from_le_bytes(random()?),
+        round: resume.round,
+        base: base.root(),
+        members: rosters.members(),
+        secret: random()?,
+        best: resume.best,
+        layout_bytes: Bytes(layout.byte_len() as u64),
+        plan_hash: hash,
+    };
+    let incarnation = start.incarnation;
+    let engine = RoundEngine::new(Arc::clone(&plan), start);
+    let counters = Arc::new(Counters::default());
+    let standing = Standing { round: engine.round(), over: false, links: 0 };
+    let (standing, watched) = watch::channel(standing);
+    let (outcome, ended) = oneshot::channel();
+    let beginning = Beginning {
+        plan: Arc::clone(&plan),
+        engine,
+        base,
+        intake,
+        standing,
+        counters: Arc::clone(&counters),
+        json,
+        outcome,
+    };
+    let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
+    let keeper = keeper::start(store, aggregator.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
+    let (jobs, todo) = mpsc::unbounded_channel();
+    tokio::spawn(sum::run(summing, todo, aggregator.clone()));
+    let desks = Desks { sum: jobs, keeper: keeper.jobs.clone() };
+    // The mailbox is empty.
+    let _ = aggregator.tell(News::Begin(desks));
+
+    let address = endpoint.local_addr().unwrap_or(bind);
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "event": "listening",
+                "address": address.to_string(),
+                "socket": format!("{:?}", endpoint.socket_kind()).to_lowercase(),
+                "round": resume.round,
+                "plan": hash.to_string(),
+                "ready_ms": started.elapsed().as_secs_f64() * 1000.0,
+            })
+        );
+    }
+    tracing::info!(
+        "aggregator of {} listens on udp {address} ({:?} socket), ready after {} ms",
+        plan.federation,
+        endpoint.socket_kind(),
+        started.elapsed().as_millis()
+    );
+    tracing::info!(
+        "plan {}, round {} of {}, {} collaborators on roster {}",
+        hash.short(),
+        resume.round,
+        plan.rounds,
+        rosters.members().len(),
+        rosters.serial()
+    );
+    let gate = Arc::new(Gate {
+        federation: plan.federation.clone(),
+        plan: hash,
+        incarnation,
+        roll: Box::new(Arc::clone(&rosters)),
+        standing: watched.clone(),
+    });
+    let accepting = tokio::spawn(accept(endpoint.clone(), gate, aggregator.clone(), counters));
+    let watching = tokio::spawn(watch_roster(rosters, aggregator.clone()));
+    let stopping = tokio::spawn(pass_stop_on(aggregator));
+
+    let outcome =
+        ended.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the aggregator actor has ended")));
+    accepting.abort();
+    watching.abort();
+    part(&endpoint, watched).await;
+    stopping.abort();
+    keeper.join();
+    conclude(&folder, &plan, outcome, json)
+}
+
+/// Lets sessions say their last words, then closes the port.
+async fn part(endpoint: &Endpoint, mut standing: watch::Receiver<Standing>) {
+    // The actor lives as long as its sessions; without it there is nobody to wait for.
+    let _ = timeout(FAREWELL, standing.wait_for(|now| now.links == 0)).await;
+    endpoint.close(0, "the aggregator ends");
+    let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+}
+
+fn conclude(
+    folder: &Folder,
+    plan: &Plan,
+    outcome: Result<Ended, Failure>,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let ended = outcome?;
+    let model = folder.path("save").join(format!("{}_last.safetensors", plan.federation));
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "event": "ended",
+                "reason": match ended.reason {
+                    Reason::Completed => "completed",
+                    Reason::QuorumMissed { .. } => "quorum_missed",
+                    _ => "stopped",
+                },
+                "rounds": ended.round.0.min(plan.rounds),
+                "root": ended.root.to_string(),
+                "model": model,
+            })
+        );
+    }
+    match ended.reason {
+        Reason::Completed => {
+            tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());
+            Ok(Exit::Done)
+        }
+        Reason::QuorumMissed { round, have, need } => Err(Failure::new(
+            Exit::QuorumMissed,
+            format!("round {round} had {have} of at least {need} updates at its deadline"),
+        )
+        .hint("finished rounds are saved: start again when the collaborators are back, or change quorum in the plan")),
+        _ => {
+            tracing::info!("stopped before round {}; finished rounds are saved, start again to go on", ended.round);
+            Ok(Exit::Stopped)
+        }
+    }
+}
+
+async fn accept(
+    endpoint: Endpoint,
+    gate: Arc<Gate>,
+    aggregator: Mailbox<Aggregator>,
+    counters: Arc<Counters>,
+) {
+    while let Some(incoming) = endpoint.accept().await {
+        let (gate, aggregator, counters) = (Arc::clone(&gate), aggregator.clone(), Arc::clone(&counters));
+        tokio::spawn(async move {
+            let address = incoming.remote_address();
+            let link = match incoming.admit().await {
+                Ok(link) => link,
+                Err(error) => {
+                    counters.handshakes_refused.fetch_add(1, Relaxed);
+                    tracing::debug!("handshake with {address} failed: {error}");
+                    return;
+                }
+            };
+            match greeting::welcome(link, &gate).await {
+                // The aggregator is gone only when the process ends.
+                Ok(guest) => drop(aggregator.deliver(News::Came(guest)).await),
+                Err(why) => {
+                    counters.handshakes_refused.fetch_add(1, Relaxed);
+                    tracing::warn!("{address} was turned away: {why}");
+                }
+            }
+        });
+    }
+}
+
+/// Looks for a new roster now and then: an enclave has no way to be told of a changed file.
+async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<Aggregator>) {
+    let mut ticks = tokio::time::interval(ROSTER_LOOK);
+    loop {
+        ticks.tick().await;
+        match rosters.reload_if_changed() {
+            Ok(false) => {}
+            Ok(true) => {
+                if aggregator.deliver(News::Roster(rosters.members())).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!("the new roster is not taken, the old one stays: {error}"),
+        }
+    }
+}
+
+async fn pass_stop_on(aggregator: Mailbox<Aggregator>) {
+    threads::stop_asked().await;
+    // The aggregator is gone only when the process ends.
+    let _ = aggregator.deliver(News::Stop).await;
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| Failure::new(Exit::Failed, "the system gives no random numbers"))?;
+    Ok(bytes)
+}
+
+impl Roll for Arc<Rosters> {
+    fn admit(&self, certificates: &[rustls::pki_types::CertificateDer<'static>]) -> Result<Name, String> {
+        Rosters::admit(self, certificates).map(|peer| peer.name().clone()).map_err(|e| e.to_string())
+    }
+
+    fn serial(&self) -> u64 {
+        Rosters::serial(self)
+    }
+}
+
+/// Letters that wait for the aggregator. Whoever has more to say waits.
+const MAILBOX: usize = 1024;
+/// Longest wait for collaborators to take the final model and their last words.
+const FAREWELL: Duration = Duration::from_secs(65);
+/// Between two looks at the roster file.
+const ROSTER_LOOK: Duration = Duration::from_secs(2);

@@ -1,0 +1,206 @@
+//! A collaborator's process.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use fl_engine::{Digest, Name, model, plan::Plan, tensor::Layout, wire::Verdict};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+use super::{socket_kind, threads, trusted};
+use crate::{
+    actors::{
+        collaborator::{Beginning, Collaborator, Ended, News},
+        dialler::{Dialler, SerialSeen},
+        mailbox::{self, Mailbox},
+        task,
+    },
+    exit::{Exit, Failure},
+    folder::Folder,
+    net::{Endpoint, NetLimits, backoff::Backoff},
+    pool::Pool,
+    registry::Registry,
+    store,
+    task::{Runner, load_data},
+    trust::{self, Clock, Role, Serials},
+};
+
+/// What the command line says.
+pub(crate) struct Options {
+    pub(crate) name: Name,
+    pub(crate) workspace: PathBuf,
+    pub(crate) accept_first: bool,
+    pub(crate) json: bool,
+}
+
+/// Runs a collaborator until training is over.
+pub(crate) fn run(options: &Options, registry: &Registry) -> Result<Exit, Failure> {
+    let folder = Folder::open(&options.workspace)?;
+    let (plan, hash) = folder.plan()?;
+    let clock = Clock::system();
+    let credentials = trusted::credentials(&folder, &plan, Role::Collaborator, Some(&options.name), &clock)?;
+    let tls = trust::client_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
+    let serials = trusted::serials(&folder, &credentials);
+    folder.check_accepted(hash, options.accept_first)?;
+    let layout = model::plan_layout(&plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
+    let runner = runner(&folder, &plan, &layout, &options.name, registry)?;
+    let threads = plan.threads;
+    threads::run(threads, serve(Setup { folder, options, plan, hash, layout, tls, serials, runner }))?
+}
+
+/// Everything that was checked.
+struct Setup<'a> {
+    folder: Folder,
+    options: &'a Options,
+    plan: Arc<Plan>,
+    hash: Digest,
+    layout: Arc<Layout>,
+    tls: rustls::ClientConfig,
+    serials: Serials,
+    runner: Runner,
+}
+
+fn runner(
+    folder: &Folder,
+    plan: &Arc<Plan>,
+    layout: &Arc<Layout>,
+    name: &Name,
+    registry: &Registry,
+) -> Result<Runner, Failure> {
+    let data = match Runner::needs_data(plan, name) {
+        false => None,
+        true => {
+            let data = load_data(plan, &folder.data_of(name)?, name, registry);
+            let data = data.map_err(|e| Failure::of(Exit::Data, &e))?;
+            tracing::info!(
+                "{} rows to train on, {} to validate on",
+                data.train.rows(),
+                data.validation.rows()
+            );
+            Some(data)
+        }
+    };
+    Runner::new(Arc::clone(plan), Arc::clone(layout), name, data, registry)
+        .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))
+}
+
+async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
+    let Setup { folder, options, plan, hash, layout, tls, serials, runner } = setup;
+    let site = folder.site()?;
+    let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
+    let any = if site.address.parse::<std::net::Ipv6Addr>().is_ok() { "[::]:0" } else { "0.0.0.0:0" };
+    // A constant that parses.
+    let bind = any.parse().map_err(|_| Failure::new(Exit::Network, "no address to send from"))?;
+    let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
+    let endpoint = Endpoint::client(tls, bind, socket_kind(site.socket), limits)
+        .map_err(|e| Failure::of(Exit::Network, &e))?;
+
+    let (outcome, ended) = oneshot::channel();
+    let (holds, held) = watch::channel(None);
+    let desk = mailbox::open(task::Desk::new(runner, Arc::clone(&layout), pool), MAILBOX);
+    let collaborator = Collaborator::new(Beginning { task: desk, holds, outcome });
+    let collaborator = mailbox::open(collaborator, MAILBOX);
+    // The mailbox is empty.
+    let _ = collaborator.tell(News::Begin);
+    let dialler = Dialler {
+        endpoint: endpoint.clone(),
+        host: site.address.clone(),
+        port: site.port,
+        server_name: trust::SERVER_NAME.to_owned(),
+        federation: plan.federation.clone(),
+        plan: hash,
+        roster: Box::new(serials),
+        holds: held,
+        layout: Arc::clone(&layout),
+        collaborator: collaborator.clone(),
+        backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed()),
+    };
+    tracing::info!("collaborator {} of {}, plan {}", options.name, plan.federation, hash.short());
+    let dialling = tokio::spawn(dialler.run());
+    let stopping = tokio::spawn(pass_stop_on(collaborator));
+    let outcome =
+        ended.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the collaborator actor has ended")));
+    // The aggregator closes the link once it has heard the good-bye.
+    let _ = timeout(Duration::from_secs(1), dialling).await;
+    stopping.abort();
+    endpoint.close(0, "the collaborator ends");
+    let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    conclude(&folder, options, &plan, hash, &layout, outcome)
+}
+
+async fn pass_stop_on(collaborator: Mailbox<Collaborator>) {
+    threads::stop_asked().await;
+    tracing::info!("stopping");
+    // The collaborator is gone only when the process ends.
+    let _ = collaborator.deliver(News::Stop).await;
+}
+
+fn conclude(
+    folder: &Folder,
+    options: &Options,
+    plan: &Plan,
+    hash: Digest,
+    layout: &Arc<Layout>,
+    outcome: Result<Ended, Failure>,
+) -> Result<Exit, Failure> {
+    let ended = outcome?;
+    let kept = ended.model.as_ref().and_then(|(round, model)| {
+        let about = store::About { plan: hash, rounds: round.0, root: model.root() };
+        let (save, workspace) = (folder.path("save"), plan.federation.as_str());
+        let kept = store::keep_final(&save, workspace, &options.name, about, layout, model.as_slice());
+        // The folder may be read-only: the site does without.
+        kept.map_err(|error| tracing::warn!("the model is not kept here: {error}")).ok()
+    });
+    if options.json {
+        let verdict = match &ended.verdict {
+            Some(Verdict::Completed { .. }) => "completed",
+            Some(Verdict::QuorumMissed { .. }) => "quorum_missed",
+            _ => "stopped",
+        };
+        println!("{}", serde_json::json!({"event": "ended", "reason": verdict, "model": kept}));
+    }
+    match ended.verdict {
+        Some(Verdict::Completed { rounds, .. }) => {
+            tracing::info!("training is over after {rounds} rounds");
+            if let Some(path) = kept {
+                tracing::info!("the model is {}", path.display());
+            }
+            debug_assert!(rounds <= plan.rounds);
+            Ok(Exit::Done)
+        }
+        Some(Verdict::QuorumMissed { round }) => Err(Failure::new(
+            Exit::QuorumMissed,
+            format!("the aggregator ended the run: round {round} had too few updates at its deadline"),
+        )
+        .hint("start again when the aggregator's operator does")),
+        _ => Ok(Exit::Stopped),
+    }
+}
+
+/// Collaborators must not dial in step.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness every collaborator waits alike, which is bearable.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+impl SerialSeen for Serials {
+    fn highest(&self) -> u64 {
+        Serials::highest(self)
+    }
+
+    fn saw(&self, serial: u64) {
+        if let Err(error) = Serials::saw(self, serial) {
+            tracing::warn!("the roster's serial is not remembered past this run: {error}");
+        }
+    }
+}
+
+/// Letters that wait for an actor. Whoever has more to say waits.
+const MAILBOX: usize = 256;
+/// First and longest wait between attempts to connect.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);

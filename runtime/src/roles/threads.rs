@@ -1,0 +1,60 @@
+//! The threads of a process: their numbers come from the plan, because an enclave's are fixed in its manifest.
+
+use std::future::Future;
+
+use fl_engine::plan::Threads;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::exit::{Exit, Failure};
+
+/// Runs `work` on this thread, which is the actors' thread too, beside `threads.link` threads for the link.
+pub(super) fn run<T>(threads: Threads, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads.link.max(1) as usize).thread_name("link").enable_all();
+    // Resolving a host name is all that blocks.
+    builder.max_blocking_threads(2);
+    let runtime =
+        builder.build().map_err(|e| Failure::of(Exit::Failed, &e).hint("threads could not be started"))?;
+    let mut runtime = Some(runtime);
+    let system = actix::System::with_tokio_rt(|| match runtime.take() {
+        Some(runtime) => runtime,
+        // actix asks once.
+        None => unreachable!("the runtime was taken twice"),
+    });
+    Ok(system.block_on(work))
+}
+
+/// Waits for SIGINT or SIGTERM; a second one ends the process at once.
+///
+/// # Cancel safety
+/// Cancel-safe.
+pub(super) async fn stop_asked() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::warn!("signals cannot be watched: end the run by killing it");
+        return std::future::pending().await;
+    };
+    let mut next = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    next().await;
+    tokio::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(i32::from(Exit::Stopped as u8));
+    });
+}

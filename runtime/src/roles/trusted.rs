@@ -1,0 +1,49 @@
+//! Who this process is, and whom it believes: keys, certificates, roster, from the workspace's folder.
+
+use fl_engine::{Name, plan::Plan};
+
+use crate::{
+    exit::{Exit, Failure},
+    folder::Folder,
+    trust::{Clock, Credentials, CredentialsError, Role, Rosters, Serials},
+};
+
+/// This role's credentials, or the failure that tells its operator how to get them.
+pub(super) fn credentials(
+    folder: &Folder,
+    plan: &Plan,
+    role: Role,
+    name: Option<&Name>,
+    clock: &Clock,
+) -> Result<Credentials, Failure> {
+    let credentials =
+        Credentials::load_or_request(&folder.path("cert"), role, name, clock).map_err(|e| refused(&e))?;
+    credentials.check_plan(&plan.federation, plan.ca).map_err(|e| refused(&e))?;
+    Ok(credentials)
+}
+
+/// The roster of the aggregator's folder.
+pub(super) fn rosters(
+    folder: &Folder,
+    plan: &Plan,
+    credentials: &Credentials,
+    clock: &Clock,
+) -> Result<Rosters, Failure> {
+    let authority = credentials.authority().clone();
+    let file = folder.path("plan/cols.yaml");
+    Rosters::open(authority, plan.federation.clone(), &file, serials(folder, credentials), clock)
+        .map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))
+}
+
+/// The highest roster serial that this folder has seen.
+pub(super) fn serials(folder: &Folder, credentials: &Credentials) -> Serials {
+    Serials::open(&folder.path("save/roster-serial"), credentials.authority().digest())
+}
+
+fn refused(error: &CredentialsError) -> Failure {
+    let exit = match error {
+        CredentialsError::Waiting(_) => Exit::WaitingForCertificate,
+        _ => Exit::Trust,
+    };
+    Failure::of(exit, error).hint(error.hint())
+}

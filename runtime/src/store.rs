@@ -1,0 +1,330 @@
+//! The aggregator's model store: what outlives a crash, and the files that people take home.
+//!
+//! The caller runs it on a thread of its own: every call blocks on the disk. It has no clock, no lock and no thread.
+//!
+//! ```text
+//! save/W_init.safetensors         read: what the first round starts from (`fl-host plan initialize`)
+//! save/generations/W-0000012.fl   state: the last two finished rounds, each with its own length and digest
+//! save/W_history.jsonl            one line a round, chained
+//! save/W_last.safetensors         a copy of the newest generation for people
+//! save/W_best.safetensors         the best model so far by the plan's metric
+//! ```
+//!
+//! A round is durable when its generation is synced. The generation holds the round's facts too, so a crash between
+//! it and the history's line loses neither: opening writes the line. It also makes `W_last` again where it is not the
+//! newest generation's. The disk needs room for seven models: three generations while one is written, and twice two
+//! copies while one is replaced.
+//!
+//! The history lies in `save/` and not in `logs/`, because under Gramine `save/` is an encrypted mount and `logs/` is
+//! the host's.
+
+mod error;
+mod generation;
+mod history;
+mod model_file;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fl_engine::{
+    Bytes, Digest, RoundNo, limits,
+    model::safetensors,
+    plan::{MetricsTo, Plan},
+    round::{AggregatedMetric, RoundFacts},
+    tensor::{Layout, root_of},
+};
+
+pub use error::StoreError;
+pub use model_file::{About, keep_final, text};
+
+use crate::observe::Measured;
+use generation::{Best, Generation, Generations, Head};
+use history::{History, facts_json};
+use model_file::{Sync, fits, replace, rounds_through, texts};
+
+/// What a run goes on from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resume {
+    /// The next round to run; the plan's number of rounds when all are done.
+    pub round: RoundNo,
+    /// Its base model: f32 segment, then i64 segment, little-endian.
+    pub payload: Vec<u8>,
+    /// The base model's root.
+    pub root: Digest,
+    /// The best-model metric of the model in `W_best`; `None` when there is none, so that the next good one is kept.
+    pub best: Option<f64>,
+    /// Where the base model was found.
+    pub from: From,
+}
+
+/// Where a base model was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// `W_init.safetensors`.
+    Init,
+    /// The newest generation that is whole.
+    Generation,
+}
+
+/// The open store of one run.
+#[derive(Debug)]
+pub struct Store {
+    save: PathBuf,
+    workspace: String,
+    plan: Digest,
+    shows_metrics: bool,
+    layout: Arc<Layout>,
+    generations: Generations,
+    history: History,
+    best: Option<Best>,
+    next: RoundNo,
+}
+
+impl Store {
+    /// Opens `save`, which is made where it is missing, for the workspace of this name, and finds what to go on from.
+    ///
+    /// What is not whole is passed over with a warning: a generation for the one before it, the history's last line, a
+    /// `W_best` that cannot be read.
+    ///
+    /// # Errors
+    /// [`StoreError`]: no initial model and no generation, one of another plan, none that is whole, a history that was
+    /// changed, a folder that cannot be written to.
+    pub fn open(
+        save: &Path,
+        workspace: &str,
+        plan: &Plan,
+        plan_hash: Digest,
+        layout: &Arc<Layout>,
+    ) -> Result<(Self, Resume), StoreError> {
+        let generations = Generations::new(save, workspace);
+        generations.prepare()?;
+        let (payload, root, from, kept) = match generations.newest(plan_hash, layout, plan.rounds)? {
+            Some(Generation { head, facts, payload }) => {
+                (payload, head.root, From::Generation, Some((head, facts)))
+            }
+            None => {
+                let (payload, root) = initial(&model_file::path(save, workspace, "init"), plan_hash, layout)?;
+                (payload, root, From::Init, None)
+            }
+        };
+        let head = kept.as_ref().map(|(head, _)| *head);
+        let (history, found) = History::open(save.join(format!("{workspace}_history.jsonl")), head.as_ref())?;
+        let mut store = Self {
+            save: save.to_owned(),
+            workspace: workspace.to_owned(),
+            plan: plan_hash,
+            shows_metrics: plan.metrics != MetricsTo::None,
+            layout: Arc::clone(layout),
+            generations,
+            history,
+            best: None,
+            next: head.map_or(RoundNo(0), |h| h.round.next()),
+        };
+        store.sweep();
+        // Without a generation, a file of this name is from a run that was given up.
+        store.best = head.and_then(|head| store.best_on_disk(head.best));
+        if let Some((head, facts)) = &kept {
+            if !found {
+                store.complete_history(head, facts)?;
+            }
+            store.mend_last(head, &payload);
+        }
+        let best = store.best.map(|b| b.value);
+        let resume = Resume { round: store.next, payload, root, best, from };
+        Ok((store, resume))
+    }
+
+    /// Gives up every round that is kept, for `--fresh`: the next [`Store::open`] begins at the initial model. The
+    /// history and the copies stay, until a round replaces them. Returns the number of generations deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`], [`StoreError::Write`].
+    pub fn forget(save: &Path, workspace: &str) -> Result<usize, StoreError> {
+        Generations::new(save, workspace).delete()
+    }
+
+    /// Keeps a finished round: when this returns, it is durable. `payload` is the model that it made, whose root the
+    /// facts state. `W_last` is replaced too; that it could not be is a warning.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the rounds before are untouched, and the same round may be put again.
+    pub fn put_round(&mut self, facts: &RoundFacts, payload: &[u8]) -> Result<(), StoreError> {
+        fits(&self.layout, payload)?;
+        if facts.round != self.next {
+            return Err(StoreError::Order { given: facts.round, expected: self.next });
+        }
+        let head = Head {
+            plan: self.plan,
+            layout: self.layout.hash(),
+            root: facts.root,
+            incarnation: facts.incarnation,
+            round: facts.round,
+            best: self.best,
+        };
+        let json = facts_json(facts, self.shows_metrics);
+        self.generations.write(&head, &json, payload)?;
+        self.history.append(&json)?;
+        self.next = facts.round.next();
+        self.generations.prune(facts.round);
+        let measured = self.shows_metrics.then(|| Measured::json(&facts.metrics));
+        if let Err(error) = self.write_last(facts.round, facts.root, measured, payload) {
+            warn_of_copy(&error);
+        }
+        Ok(())
+    }
+
+    /// Keeps the best model so far: the base of `round`, in which it was measured. Comes before that round's
+    /// [`Store::put_round`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; the best model before it is kept.
+    pub fn put_best(
+        &mut self,
+        round: RoundNo,
+        root: Digest,
+        value: f64,
+        metrics: &[AggregatedMetric],
+        payload: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut texts = texts(About { plan: self.plan, rounds: round.0, root });
+        if self.shows_metrics {
+            texts.insert(text::VALUE.to_owned(), value.to_string());
+            texts.insert(text::METRICS.to_owned(), Measured::json(metrics));
+        }
+        replace(&self.path("best"), &self.layout, payload, &texts, Sync::Yes)?;
+        self.best = Some(Best { round, root, value });
+        Ok(())
+    }
+
+    /// Writes `W_last` once more at the run's end, synced, with what the closing round measured on it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the copy that was there is kept, and so is the generation.
+    pub fn put_final(
+        &mut self,
+        root: Digest,
+        metrics: &[AggregatedMetric],
+        payload: &[u8],
+    ) -> Result<PathBuf, StoreError> {
+        let mut texts = texts(About { plan: self.plan, rounds: self.next.0, root });
+        if self.shows_metrics {
+            texts.insert(text::METRICS.to_owned(), Measured::json(metrics));
+        }
+        let path = self.path("last");
+        replace(&path, &self.layout, payload, &texts, Sync::Yes)?;
+        Ok(path)
+    }
+
+    /// `save/W_last.safetensors`: there once a round is kept.
+    #[must_use]
+    pub fn last_model_file(&self) -> PathBuf {
+        self.path("last")
+    }
+
+    /// `save/W_best.safetensors`: there once a round has measured the plan's metric.
+    #[must_use]
+    pub fn best_model_file(&self) -> PathBuf {
+        self.path("best")
+    }
+
+    fn path(&self, kind: &str) -> PathBuf {
+        model_file::path(&self.save, &self.workspace, kind)
+    }
+
+    fn write_last(
+        &self,
+        round: RoundNo,
+        root: Digest,
+        metrics: Option<String>,
+        payload: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut texts = texts(About { plan: self.plan, rounds: rounds_through(round), root });
+        texts.extend(metrics.map(|json| (text::ROUND_METRICS.to_owned(), json)));
+        replace(&self.path("last"), &self.layout, payload, &texts, Sync::No)
+    }
+
+    /// Removes what crashes in the middle of a replacement left.
+    fn sweep(&self) {
+        for kind in ["last", "best"] {
+            let _ = fs::remove_file(model_file::scrap_of(&self.path(kind)));
+        }
+    }
+
+    /// Writes the line that a crash left unwritten behind its generation.
+    fn complete_history(&mut self, head: &Head, facts: &str) -> Result<(), StoreError> {
+        if self.history.is_empty() && head.round > RoundNo(0) {
+            tracing::warn!("the history of the rounds before {} is missing", head.round);
+        }
+        self.history.append(facts)
+    }
+
+    /// Makes `W_last` again where it is not the newest generation's model.
+    fn mend_last(&self, head: &Head, payload: &[u8]) {
+        let last = model_file::examine(&self.path("last"), &self.layout);
+        if last.is_none_or(|(root, _)| root != head.root)
+            && let Err(error) = self.write_last(head.round, head.root, None, payload)
+        {
+            warn_of_copy(&error);
+        }
+    }
+
+    /// The best model as its file has it; `known` is the newest generation's word. A crash between the two leaves a
+    /// file that is newer, and its own value counts.
+    fn best_on_disk(&self, known: Option<Best>) -> Option<Best> {
+        let path = self.path("best");
+        let found = model_file::examine(&path, &self.layout)
+            .filter(|(_, texts)| texts.get(text::PLAN) == Some(&self.plan.to_string()));
+        let best = found.and_then(|(root, texts)| match known {
+            Some(best) if best.root == root => Some(best),
+            _ => {
+                let value = texts.get(text::VALUE)?.parse().ok()?;
+                let round = RoundNo(texts.get(text::ROUND)?.parse().ok()?);
+                Some(Best { round, root, value })
+            }
+        });
+        if let (None, Some(lost)) = (best, known) {
+            tracing::warn!("{}: the best model, of round {}, is lost", path.display(), lost.round);
+        }
+        best
+    }
+}
+
+/// Payload and root of the model that the first round starts from.
+fn initial(path: &Path, plan: Digest, layout: &Arc<Layout>) -> Result<(Vec<u8>, Digest), StoreError> {
+    let length = match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(StoreError::NoInit { path: path.to_owned() });
+        }
+        found => found.map_err(StoreError::read(path))?.len(),
+    };
+    let room = 8 + limits::MODEL_HEADER_BYTES as u64 + layout.byte_len() as u64;
+    if length > room {
+        return Err(StoreError::InitSize { path: path.to_owned(), length: Bytes(length), room: Bytes(room) });
+    }
+    let file = fs::read(path).map_err(StoreError::read(path))?;
+    let (state, texts) = safetensors::read(&file, layout)
+        .map_err(|source| StoreError::Init { path: path.to_owned(), source })?;
+    drop(file);
+    if let Some(theirs) = texts.get(text::PLAN).filter(|theirs| **theirs != plan.to_string()) {
+        let (path, theirs) = (path.to_owned(), theirs.clone());
+        return Err(StoreError::InitOfOtherPlan { path, theirs, ours: plan });
+    }
+    let mut payload = Vec::new();
+    state.write_bytes(&mut payload);
+    let found = root_of(layout.hash(), &payload);
+    if let Some(stated) = texts.get(text::ROOT).filter(|stated| **stated != found.to_string()) {
+        return Err(StoreError::InitRoot { path: path.to_owned(), stated: stated.clone(), found });
+    }
+    Ok((payload, found))
+}
+
+fn warn_of_copy(error: &StoreError) {
+    let cause = std::error::Error::source(error).map(|e| format!(": {e}")).unwrap_or_default();
+    tracing::warn!("{error}{cause}; the model itself is safe in save/generations");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! Generations: one file for each of the last rounds, which says of itself whether it is whole.
+//!
+//! ```text
+//! save/generations/W-0000012.fl      the number is the finished round's
+//!
+//!   0  magic "fl-state"      8
+//!   8  version               4   little-endian, as every number here
+//!  12  length of the facts   4
+//!  16  length of the body    8   head, facts and payload together
+//!  24  head                160   plan, layout, root, best root (32 each); incarnation, best value (8 each);
+//!                                round, best round (4 each), whether there is a best (8)
+//!      facts                     JSON, as a line of the history holds them
+//!      payload                   f32 segment, then i64 segment
+//!      SHA-256              32   of everything before it
+//! ```
+//!
+//! Integrity of an encrypted mount is not completeness: a file that a crash cut short opens without an error there.
+//! A file that was renamed and not synced may not open at all. So a generation is written under its own name,
+//! synced once, and only then are older ones deleted; whoever opens takes the newest that is whole.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use fl_engine::{
+    Digest, RoundNo,
+    tensor::{Layout, root_of},
+};
+use ring::digest::{Context, SHA256};
+
+use super::StoreError;
+
+/// The best model so far, whose values lie in `W_best.safetensors`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Best {
+    /// The round that measured it.
+    pub(super) round: RoundNo,
+    pub(super) root: Digest,
+    pub(super) value: f64,
+}
+
+/// What a generation says beside facts and payload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Head {
+    pub(super) plan: Digest,
+    pub(super) layout: Digest,
+    pub(super) root: Digest,
+    pub(super) incarnation: u64,
+    pub(super) round: RoundNo,
+    pub(super) best: Option<Best>,
+}
+
+/// A generation that is whole.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) head: Head,
+    pub(super) facts: String,
+    pub(super) payload: Vec<u8>,
+}
+
+/// The folder, for one workspace.
+#[derive(Debug)]
+pub(super) struct Generations {
+    dir: PathBuf,
+    prefix: String,
+}
+
+/// What a file turned out to be.
+enum Found {
+    Whole(Box<Generation>),
+    OtherPlan(Digest),
+}
+
+/// Why a file is not whole, in words.
+type Broken = String;
+
+impl Generations {
+    pub(super) fn new(save: &Path, workspace: &str) -> Self {
+        Self { dir: save.join("generations"), prefix: format!("{workspace}-") }
+    }
+
+    /// Makes the folder.
+    pub(super) fn prepare(&self) -> Result<(), StoreError> {
+        fs::create_dir_all(&self.dir).map_err(StoreError::write(&self.dir))
+    }
+
+    /// The newest that is whole; `None` when no round was finished before.
+    pub(super) fn newest(
+        &self,
+        plan: Digest,
+        layout: &Layout,
+        rounds: u32,
+    ) -> Result<Option<Generation>, StoreError> {
+        let files = self.list()?;
+        for (number, path) in &files {
+            match examine(path, plan, layout) {
+                Ok(Found::Whole(whole)) if whole.head.round.0 == *number && *number < rounds => {
+                    return Ok(Some(*whole));
+                }
+                Ok(Found::Whole(_)) => {
+                    tracing::warn!("{} is not the round of its name; it is passed over", path.display());
+                }
+                Ok(Found::OtherPlan(theirs)) => {
+                    return Err(StoreError::OtherPlan { path: path.clone(), theirs, ours: plan });
+                }
+                Err(broken) => tracing::warn!("{} is passed over: {broken}", path.display()),
+            }
+        }
+        match files.as_slice() {
+            // A crash in the middle of the first round: there is nothing before it to lose.
+            [] | [(0, _)] => Ok(None),
+            files => Err(StoreError::NoneWhole { dir: self.dir.clone(), count: files.len() }),
+        }
+    }
+
+    /// Writes one and syncs it; when this returns it is durable. A file of its name is a broken one, or the same round
+    /// put again: it is unlinked first, because an encrypted mount does not open a broken file to cut it.
+    pub(super) fn write(&self, head: &Head, facts: &str, payload: &[u8]) -> Result<(), StoreError> {
+        let path = self.dir.join(format!("{}{:07}.fl", self.prefix, head.round.0));
+        let write = || -> io::Result<()> {
+            remove_if_there(&path)?;
+            let mut out = Hashing::new(OpenOptions::new().write(true).create_new(true).open(&path)?);
+            let body = (HEAD + facts.len() + payload.len()) as u64;
+            let facts_len = u32::try_from(facts.len()).map_err(io::Error::other)?;
+            let start = [MAGIC.as_slice(), &VERSION.to_le_bytes(), &facts_len.to_le_bytes()].concat();
+            let parts = [&start, &body.to_le_bytes()[..], &head.to_bytes(), facts.as_bytes(), payload];
+            parts.into_iter().try_for_each(|part| out.write_all(part))?;
+            let digest = out.digest.finish();
+            out.inner.write_all(digest.as_ref())?;
+            out.inner.sync_all()
+        };
+        write().map_err(|source| {
+            // Part of a generation is of no use, and on a full disk its room is.
+            let _ = fs::remove_file(&path);
+            StoreError::Write { path: path.clone(), source }
+        })
+    }
+
+    /// Deletes all but `newest` and the one before it.
+    pub(super) fn prune(&self, newest: RoundNo) {
+        let Ok(files) = self.list() else { return };
+        let older = files.iter().filter(|(n, _)| *n < newest.0).skip(KEPT - 1);
+        for (_, path) in files.iter().filter(|(n, _)| *n > newest.0).chain(older) {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::warn!("{} cannot be deleted: {error}", path.display());
+            }
+        }
+    }
+
+    /// Deletes all; returns how many there were.
+    pub(super) fn delete(&self) -> Result<usize, StoreError> {
+        let files = match self.list() {
+            Err(StoreError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(0),
+            listed => listed?,
+        };
+        for (_, path) in &files {
+            fs::remove_file(path).map_err(StoreError::write(path))?;
+        }
+        Ok(files.len())
+    }
+
+    /// Numbers and paths, the newest first. Files of other names are nobody's business.
+    fn list(&self) -> Result<Vec<(u32, PathBuf)>, StoreError> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(StoreError::read(&self.dir))? {
+            let path = entry.map_err(StoreError::read(&self.dir))?.path();
+            let name = path.file_name().and_then(|n| n.to_str());
+            let digits = name.and_then(|n| n.strip_prefix(&self.prefix)?.strip_suffix(".fl"));
+            if let Some(number) = digits.filter(|d| d.len() >= 7).and_then(|d| d.parse().ok()) {
+                files.push((number, path));
+            }
+        }
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(files)
+    }
+}
+
+impl Head {
+    fn to_bytes(self) -> Vec<u8> {
+        let best = self.best.unwrap_or(Best { round: RoundNo(0), root: Digest([0; 32]), value: 0.0 });
+        let mut out = Vec::with_capacity(HEAD);
+        [self.plan, self.layout, self.root, best.root].iter().for_each(|d| out.extend(d.0));
+        out.extend(self.incarnation.to_le_bytes());
+        out.extend(best.value.to_bits().to_le_bytes());
+        out.extend(self.round.0.to_le_bytes());
+        out.extend(best.round.0.to_le_bytes());
+        out.extend(u64::from(self.best.is_some()).to_le_bytes());
+        out
+    }
+
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let [plan, layout, root, best_root] =
+            [take(from)?, take(from)?, take(from)?, take(from)?].map(Digest);
+        let incarnation = u64::from_le_bytes(take(from)?);
+        let value = f64::from_bits(u64::from_le_bytes(take(from)?));
+        let [round, best_round] = [take(from)?, take(from)?].map(|n| RoundNo(u32::from_le_bytes(n)));
+        let there = u64::from_le_bytes(take(from)?) != 0;
+        let best = there.then_some(Best { round: best_round, root: best_root, value });
+        Ok(Self { plan, layout, root, incarnation, round, best })
+    }
+}
+
+/// Reads a file to its end; memory is taken for a payload of the layout's length alone.
+fn examine(path: &Path, plan: Digest, layout: &Layout) -> Result<Found, Broken> {
+    let read = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it was cut short".to_owned(),
+        _ => error.to_string(),
+    };
+    let file = File::open(path).map_err(read)?;
+    let length = file.metadata().map_err(read)?.len();
+    let mut from = Hashing::new(file);
+    if take::<8>(&mut from).map_err(read)? != *MAGIC {
+        return Err("it is not a generation".to_owned());
+    }
+    let version = u32::from_le_bytes(take(&mut from).map_err(read)?);
+    if version != VERSION {
+        return Err(format!("its format is version {version}; this program reads {VERSION}"));
+    }
+    let facts_len = u64::from(u32::from_le_bytes(take(&mut from).map_err(read)?));
+    let body = u64::from_le_bytes(take(&mut from).map_err(read)?);
+    if body.checked_add((START + DIGEST) as u64) != Some(length) {
+        return Err(format!("it has {length} bytes where it should have {START} + {body} + {DIGEST}"));
+    }
+    let head = Head::read(&mut from).map_err(read)?;
+    let Some(payload_len) = body.checked_sub(HEAD as u64 + facts_len) else {
+        return Err("its facts are longer than itself".to_owned());
+    };
+    let ours = head.plan == plan && head.layout == layout.hash() && payload_len == layout.byte_len() as u64;
+    let (mut facts, mut payload) = (Vec::new(), Vec::new());
+    if ours {
+        facts.resize(facts_len as usize, 0);
+        from.read_exact(&mut facts).map_err(read)?;
+        payload.resize(payload_len as usize, 0);
+        from.read_exact(&mut payload).map_err(read)?;
+    } else {
+        io::copy(&mut Read::take(&mut from, facts_len + payload_len), &mut io::sink()).map_err(read)?;
+    }
+    let expected = from.digest.clone().finish();
+    if take::<DIGEST>(&mut from.inner).map_err(read)? != *expected.as_ref() {
+        return Err("its bytes are not those that were written".to_owned());
+    }
+    if !ours {
+        return Ok(Found::OtherPlan(head.plan));
+    }
+    if root_of(head.layout, &payload) != head.root {
+        return Err("its model does not have its root".to_owned());
+    }
+    let facts = String::from_utf8(facts).map_err(|_| "its facts are not text".to_owned())?;
+    Ok(Found::Whole(Box::new(Generation { head, facts, payload })))
+}
+
+/// Hashes what goes through it.
+struct Hashing {
+    inner: File,
+    digest: Context,
+}
+
+impl Hashing {
+    fn new(inner: File) -> Self {
+        Self { inner, digest: Context::new(&SHA256) }
+    }
+}
+
+impl Read for Hashing {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        // In steps that stay in the cache between the read and the hash.
+        let step = into.len().min(PIECE);
+        let read = self.inner.read(&mut into[..step])?;
+        self.digest.update(&into[..read]);
+        Ok(read)
+    }
+}
+
+impl Write for Hashing {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        let wrote = self.inner.write(&from[..from.len().min(PIECE)])?;
+        self.digest.update(&from[..wrote]);
+        Ok(wrote)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn take<const N: usize>(from: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+const MAGIC: &[u8; 8] = b"fl-state";
+const VERSION: u32 = 1;
+/// Bytes before the head.
+const START: usize = 24;
+/// Bytes of the head.
+const HEAD: usize = 160;
+/// Bytes of the trailer.
+const DIGEST: usize = 32;
+/// Bytes hashed at a time.
+const PIECE: usize = 256 * 1024;
+/// Generations kept: the newest, and one to fall back to.
+const KEPT: usize = 2;

@@ -1,0 +1,169 @@
+//! The history: one JSON line for each finished round, each with the digest of the line before it.
+//!
+//! `previous` is the SHA-256 of the line before, without its line feed, and 64 zeros in the first, so that
+//! `sed -n 3p W_history.jsonl | tr -d '\n' | sha256sum` is what line 4 says. Lines are only ever appended. A round
+//! that had to be run again, because its model was lost, has two: the later one counts. `previous` shows lines that
+//! were changed or taken out of the middle; that the file's end is missing only a generation or a peer can tell.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    path::PathBuf,
+};
+
+use fl_engine::{Digest, RoundNo, round::RoundFacts};
+use serde::{Deserialize, Serialize};
+
+use super::{StoreError, generation::Head};
+use crate::observe::Measured;
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct History {
+    path: PathBuf,
+    file: File,
+    /// Length of the whole lines.
+    length: u64,
+    previous: Digest,
+}
+
+/// What opening needs of a line.
+#[derive(Deserialize)]
+struct Line {
+    previous: String,
+    plan: String,
+    incarnation: String,
+    round: u32,
+    root: String,
+}
+
+/// [`RoundFacts`] with digests as hex digits, and with the incarnation as 16 of them: jq's numbers have 53 bits.
+#[derive(Serialize)]
+struct Facts<'a> {
+    round: RoundNo,
+    incarnation: String,
+    plan: String,
+    base: String,
+    root: String,
+    contributions: Vec<Contribution<'a>>,
+    refused: &'a [fl_engine::round::Refused],
+    metrics: Vec<Measured<'a>>,
+}
+
+#[derive(Serialize)]
+struct Contribution<'a> {
+    collaborator: &'a str,
+    task: &'a str,
+    weight: u32,
+    root: String,
+}
+
+/// Facts as JSON; metrics are left out where the plan shows them to nobody.
+pub(super) fn facts_json(facts: &RoundFacts, metrics: bool) -> String {
+    let contributions = facts.contributions.iter().map(|c| Contribution {
+        collaborator: c.collaborator.as_str(),
+        task: c.task.as_str(),
+        weight: c.weight.value(),
+        root: c.root.to_string(),
+    });
+    let facts = Facts {
+        round: facts.round,
+        incarnation: hex(facts.incarnation),
+        plan: facts.plan.to_string(),
+        base: facts.base.to_string(),
+        root: facts.root.to_string(),
+        contributions: contributions.collect(),
+        refused: &facts.refused,
+        metrics: if metrics { Measured::all(&facts.metrics) } else { Vec::new() },
+    };
+    // No map with keys that are not texts, no value that refuses: it cannot fail.
+    serde_json::to_string(&facts).unwrap_or_default()
+}
+
+impl History {
+    /// Opens or makes the file and checks the chain; also whether it has a line of the round of `sought`. A last line
+    /// that is not whole is cut, with a warning.
+    pub(super) fn open(path: PathBuf, sought: Option<&Head>) -> Result<(Self, bool), StoreError> {
+        // Not in append mode: where a torn line was cut, the next one must begin.
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = options.map_err(StoreError::write(&path))?;
+        let mut history = Self { path, file, length: 0, previous: FIRST };
+        let found = history.check(sought)?;
+        Ok((history, found))
+    }
+
+    fn check(&mut self, sought: Option<&Head>) -> Result<bool, StoreError> {
+        let read = || StoreError::read(&self.path);
+        let changed = |line| StoreError::History { path: self.path.clone(), line };
+        let mut lines = BufReader::new(self.file.try_clone().map_err(read())?);
+        let (mut text, mut number, mut torn, mut found) = (Vec::new(), 0, false, false);
+        let (mut length, mut previous) = (0, FIRST);
+        loop {
+            text.clear();
+            if lines.read_until(b'\n', &mut text).map_err(read())? == 0 {
+                break;
+            }
+            if torn {
+                return Err(changed(number));
+            }
+            number += 1;
+            let whole = text.strip_suffix(b"\n");
+            match whole.and_then(|line| Some((line, serde_json::from_slice::<Line>(line).ok()?))) {
+                Some((_, line)) if line.previous != previous.to_string() => {
+                    return Err(changed((number - 1).max(1)));
+                }
+                Some((bytes, line)) => {
+                    previous = Digest::of(bytes);
+                    length += text.len() as u64;
+                    found |= sought.is_some_and(|head| line.is_of(head));
+                }
+                None => torn = true,
+            }
+        }
+        (self.length, self.previous) = (length, previous);
+        if torn {
+            tracing::warn!("{}: line {number} was cut short by a crash and is removed", self.path.display());
+            self.file.set_len(length).map_err(StoreError::write(&self.path))?;
+        }
+        Ok(found)
+    }
+
+    /// Appends a line with these facts and syncs it. Where that fails, the file is as it was.
+    pub(super) fn append(&mut self, facts: &str) -> Result<(), StoreError> {
+        let line =
+            format!("{{\"previous\":\"{}\",{}", self.previous, facts.strip_prefix('{').unwrap_or(facts));
+        let mut write = || -> io::Result<()> {
+            self.file.seek(SeekFrom::Start(self.length))?;
+            self.file.write_all(line.as_bytes())?;
+            self.file.write_all(b"\n")?;
+            self.file.sync_data()
+        };
+        if let Err(source) = write() {
+            let _ = self.file.set_len(self.length);
+            return Err(StoreError::Write { path: self.path.clone(), source });
+        }
+        self.length += line.len() as u64 + 1;
+        self.previous = Digest::of(line.as_bytes());
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+impl Line {
+    fn is_of(&self, head: &Head) -> bool {
+        self.round == head.round.0
+            && self.root == head.root.to_string()
+            && self.plan == head.plan.to_string()
+            && self.incarnation == hex(head.incarnation)
+    }
+}
+
+fn hex(incarnation: u64) -> String {
+    format!("{incarnation:016x}")
+}
+
+/// What the first line names as the one before it.
+const FIRST: Digest = Digest([0; 32]);

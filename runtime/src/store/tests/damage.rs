@@ -1,0 +1,195 @@
+//! Files that are not as they were left.
+
+use super::*;
+
+fn generation(dir: &Scratch, n: u32) -> PathBuf {
+    dir.path("generations").join(format!("w-{n:07}.fl"))
+}
+
+/// Rounds 0 to 2 kept, generations 1 and 2 on the disk.
+fn three_rounds() -> (Scratch, Arc<Layout>) {
+    let (dir, layout) = prepared();
+    let (mut store, _) = open(&dir, &layout).unwrap();
+    put(&mut store, &layout, 0..3);
+    (dir, layout)
+}
+
+#[test]
+fn generation_cut_at_any_length_falls_back_to_the_one_before() {
+    let (dir, layout) = three_rounds();
+    let whole = fs::read(generation(&dir, 2)).unwrap();
+    for length in [0, 7, 8, 23, 24, 100, 184, 300, whole.len() / 2, whole.len() - 33, whole.len() - 1] {
+        fs::write(generation(&dir, 2), &whole[..length]).unwrap();
+        resumes_after(&dir, &layout, 1);
+    }
+    fs::write(generation(&dir, 2), [whole.as_slice(), &[0]].concat()).unwrap();
+    resumes_after(&dir, &layout, 1);
+    fs::write(generation(&dir, 2), &whole).unwrap();
+    resumes_after(&dir, &layout, 2);
+}
+
+#[test]
+fn flipped_bit_anywhere_falls_back_and_the_round_can_be_put_again() {
+    let (dir, layout) = three_rounds();
+    let whole = fs::read(generation(&dir, 2)).unwrap();
+    for at in (0..whole.len()).step_by(37).chain(whole.len() - 33..whole.len()) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(generation(&dir, 2), bytes).unwrap();
+        resumes_after(&dir, &layout, 1);
+    }
+    let mut store = resumes_after(&dir, &layout, 1);
+    put(&mut store, &layout, 2..3);
+    resumes_after(&dir, &layout, 2);
+    // The round was finished twice, and the history says so.
+    let rounds: Vec<_> = history(&dir).iter().map(|line| line["round"].as_u64().unwrap()).collect();
+    assert_eq!(rounds, [0, 1, 2, 2]);
+}
+
+#[test]
+fn generation_under_another_number_is_not_taken_for_newer() {
+    let (dir, layout) = three_rounds();
+    fs::copy(generation(&dir, 1), generation(&dir, 7)).unwrap();
+    put(&mut resumes_after(&dir, &layout, 2), &layout, 3..4);
+    assert_eq!(files(&dir.path("generations")), ["w-0000002.fl", "w-0000003.fl"]);
+}
+
+#[test]
+fn no_whole_generation_is_not_a_new_run_unless_asked_for() {
+    let (dir, layout) = three_rounds();
+    for n in [1, 2] {
+        fs::write(generation(&dir, n), b"fl-state").unwrap();
+    }
+    let error = open(&dir, &layout).unwrap_err();
+    assert_eq!(
+        said(&error).replace(dir.0.to_str().unwrap(), "save"),
+        "none of the 2 generations in save/generations is whole | bring save/generations back from a copy, or start \
+         with --fresh to begin at the initial model"
+    );
+    assert_eq!(Store::forget(&dir.0, "w").unwrap(), 2);
+    assert_eq!(open(&dir, &layout).unwrap().1.from, From::Init);
+    assert_eq!(history(&dir).len(), 3);
+}
+
+#[test]
+fn crash_in_the_middle_of_the_first_round_starts_over() {
+    let (dir, layout) = prepared();
+    put(&mut open(&dir, &layout).unwrap().0, &layout, 0..1);
+    let whole = fs::read(generation(&dir, 0)).unwrap();
+    fs::write(generation(&dir, 0), &whole[..whole.len() / 2]).unwrap();
+    let (mut store, resume) = open(&dir, &layout).unwrap();
+    assert_eq!((resume.round, resume.from), (RoundNo(0), From::Init));
+    put(&mut store, &layout, 0..1);
+    resumes_after(&dir, &layout, 0);
+}
+
+#[test]
+fn scraps_are_removed_and_strangers_are_left_alone() {
+    let (dir, layout) = three_rounds();
+    fs::write(dir.path("w_last.safetensors.new"), b"scrap").unwrap();
+    fs::write(dir.path("w_best.safetensors.new"), b"scrap").unwrap();
+    for stranger in ["notes.txt", "other-0000009.fl", "w-9.fl", "w-0000009.fl.new"] {
+        fs::write(dir.path("generations").join(stranger), b"kept").unwrap();
+    }
+    put(&mut resumes_after(&dir, &layout, 2), &layout, 3..4);
+    assert_eq!(files(&dir.path("generations")).len(), 6);
+    assert!(!files(&dir.0).iter().any(|name| name.ends_with(".new")));
+}
+
+#[test]
+fn rounds_of_another_plan_are_refused() {
+    let (dir, layout) = three_rounds();
+    let other = Digest([8; 32]);
+    let error = Store::open(&dir.0, "w", &plan(), other, &layout).unwrap_err();
+    assert_eq!(
+        said(&error).replace(dir.0.to_str().unwrap(), "save"),
+        format!(
+            "save/generations/w-0000002.fl is a round of plan {PLAN}; this plan is {other} | move save/ away and make \
+             the initial model anew, or start with --fresh to give those rounds up"
+        )
+    );
+    resumes_after(&dir, &layout, 2);
+}
+
+#[test]
+fn initial_model_that_is_missing_changed_or_anothers_is_refused() {
+    let (dir, layout) = (Scratch::new(), plan_layout(&plan()).unwrap());
+    let refused = || said(&open(&dir, &layout).unwrap_err()).replace(dir.0.to_str().unwrap(), "save");
+    assert_eq!(
+        refused(),
+        "there is no initial model save/w_init.safetensors | `fl-host plan initialize` makes it; then copy it to save/ \
+         on the aggregator's machine"
+    );
+    let again = "| make it again with `fl-host plan initialize`";
+    write_init(&dir, &layout, &[("plan", "abc".to_owned())]);
+    assert_eq!(
+        refused(),
+        format!("save/w_init.safetensors was made for plan abc; this plan is {PLAN} {again}")
+    );
+    write_init(&dir, &layout, &[("root", "abc".to_owned())]);
+    let root = root_of(layout.hash(), &model(&layout, 1000));
+    assert_eq!(
+        refused(),
+        format!("save/w_init.safetensors states root abc; its tensors have {root} {again}")
+    );
+    write_init(&dir, &Layout::new(vec![TensorSpec::f32("a", [2])]).unwrap(), &[]);
+    assert!(
+        refused().contains("w_init.safetensors is refused: tensors do not match the model"),
+        "{}",
+        refused()
+    );
+    assert!(!dir.path("w_history.jsonl").exists());
+}
+
+#[test]
+fn torn_last_line_of_the_history_is_cut_and_written_again() {
+    let (dir, layout) = three_rounds();
+    let path = dir.path("w_history.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let before_last = whole.trim_end().rfind('\n').unwrap() + 1;
+    for length in [before_last, before_last + 1, (before_last + whole.len()) / 2, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        resumes_after(&dir, &layout, 2);
+        // The generation holds the facts.
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole, "cut at {length}");
+    }
+    fs::write(&path, format!("{whole}{{\"previous\":\"0")).unwrap();
+    resumes_after(&dir, &layout, 2);
+    assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    fs::remove_file(&path).unwrap();
+    resumes_after(&dir, &layout, 2);
+    assert_eq!(history(&dir).len(), 1);
+}
+
+#[test]
+fn history_that_was_changed_is_refused_and_left_as_it_is() {
+    let (dir, layout) = three_rounds();
+    let path = dir.path("w_history.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let changed = whole.replacen("\"weight\":300", "\"weight\":999", 1);
+    let gone: String = whole.lines().skip(1).map(|line| format!("{line}\n")).collect();
+    let garbled = whole.replacen("{\"previous\"", "garbled", 1);
+    for text in [changed, gone, garbled] {
+        fs::write(&path, &text).unwrap();
+        let error = open(&dir, &layout).unwrap_err();
+        assert!(
+            error.to_string().ends_with("w_history.jsonl: line 1 was changed after it was written"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn lost_or_stale_copy_is_made_again() {
+    let (dir, layout) = three_rounds();
+    let last = dir.path("w_last.safetensors");
+    let whole = fs::read(&last).unwrap();
+    for bytes in
+        [b"".as_slice(), &whole[..whole.len() - 4], &fs::read(dir.path("w_init.safetensors")).unwrap()]
+    {
+        fs::write(&last, bytes).unwrap();
+        resumes_after(&dir, &layout, 2);
+        assert_eq!(texts_of(&dir, "w_last.safetensors")["root"], facts(&layout, 2).root.to_string());
+    }
+}

@@ -1,0 +1,113 @@
+//! Tasks and loaders of a user's crate.
+
+use fl_engine::plan::Rule;
+
+use super::*;
+
+/// Adds one to every value, and remembers how often.
+struct Increment(u32);
+
+impl CustomTask for Increment {
+    fn check(&mut self, plan: &Plan, _: Option<&SplitData>) -> Result<(), String> {
+        if plan.seed == 13 { Err("it does not like the seed".to_owned()) } else { Ok(()) }
+    }
+
+    fn run(&mut self, job: &CustomJob<'_>) -> Result<TaskOutput, TaskError> {
+        if (job.cancelled)() {
+            return Err(TaskError::Cancelled);
+        }
+        self.0 += 1;
+        let mut model = job.base.clone();
+        model.f32.iter_mut().for_each(|v| *v += 1.0);
+        let update = Some((model, Weight::new(5)?));
+        let metrics = vec![(Metric::Rmse, 1.0), (Metric::Loss, f64::from(self.0))];
+        Ok(TaskOutput { update, samples: 5, metrics })
+    }
+}
+
+/// A plan of one custom task, and a registry that has it.
+fn custom(rule: Option<Rule>) -> (Plan, Registry) {
+    let mut plan = synthetic(1);
+    plan.tasks[0].kind = TaskKind::Custom { name: "increment".to_owned(), rule };
+    plan.tasks[0].metrics = vec![Metric::Loss];
+    (plan, Registry::new().with_task("increment", || Box::new(Increment(0))))
+}
+
+fn custom_runner(plan: &Plan, registry: &Registry) -> Result<Runner, TaskError> {
+    Runner::new(Arc::new(plan.clone()), model::plan_layout(plan)?, &name("one"), None, registry)
+}
+
+#[test]
+fn registered_task_runs_remembers_and_sends_what_is_not_held_out() {
+    let (mut plan, registry) = custom(Some(Rule::WeightedMean));
+    plan.hold_out = vec!["fc2.bias".to_owned()];
+    let base = model::plan_init(&plan).unwrap();
+    let mut runner = custom_runner(&plan, &registry).unwrap();
+    let cancelled = runner.run(&name("send"), RoundNo(0), &base, &|| true);
+    assert!(matches!(cancelled, Err(TaskError::Cancelled)));
+    for round in 0..2 {
+        let output = go(&mut runner, "send", round, &base).unwrap();
+        assert_eq!((output.samples, output.metrics), (5, vec![(Metric::Loss, f64::from(round + 1))]));
+        let (update, weight) = output.update.unwrap();
+        assert_eq!((weight.value(), update.f32[0]), (5, base.f32[0] + 1.0));
+        assert_eq!(update.f32.last(), base.f32.last());
+        assert_eq!(runner.own(&base).f32.last(), Some(&(base.f32.last().unwrap() + (round + 1) as f32)));
+    }
+}
+
+#[test]
+fn custom_task_that_is_unknown_unwilling_or_breaks_the_plan_is_refused() {
+    let (mut plan, registry) = custom(None);
+    let base = model::plan_init(&plan).unwrap();
+    let refusal = go(&mut custom_runner(&plan, &registry).unwrap(), "send", 0, &base).unwrap_err();
+    assert_eq!(refusal.to_string(), "task send: it gives an update, and the plan gives it no rule");
+    let unknown = custom_runner(&plan, &Registry::new()).err().unwrap();
+    assert_eq!(unknown.hint().unwrap(), "run the binary of the crate in src/ that registers it");
+    plan.seed = 13;
+    let unwilling = custom_runner(&plan, &registry).err().unwrap();
+    assert_eq!(unwilling.to_string(), "task send: it does not like the seed");
+    plan.tasks[0].kind = TaskKind::Custom { name: "incremnt".to_owned(), rule: None };
+    let unknown = custom_runner(&plan, &registry).err().unwrap();
+    assert_eq!(unknown.to_string(), "task send is custom: \"incremnt\", which this build does not know");
+    assert_eq!(unknown.hint().unwrap(), "\"increment\" is registered");
+}
+
+#[test]
+fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
+    let mut plan = plan();
+    let planes = |folder: &Path| {
+        let mut rows = rows(100, 1);
+        rows.labels[0] = if folder.ends_with("bad") { 7.0 } else { 0.0 };
+        rows
+    };
+    let columns = move |folder: &Path| {
+        let Dataset { features, labels } = planes(folder);
+        let values = features.t().iter().copied().collect();
+        let features = ArrayD::from_shape_vec(vec![4, 100], values).unwrap().reversed_axes();
+        Dataset { features, labels }
+    };
+    let infinite = move |folder: &Path| {
+        let mut rows = planes(folder);
+        rows.features[[99, 3]] = f32::INFINITY;
+        rows
+    };
+    let registry = Registry::new()
+        .with_loader("planes", move |folder| Ok(planes(folder)))
+        .with_loader("columns", move |folder| Ok(columns(folder)))
+        .with_loader("infinite", move |folder| Ok(infinite(folder)));
+    let mut load = |loader: &str, folder: &str| {
+        plan.data.loader = Loader::Custom { name: loader.to_owned() };
+        load_data(&plan, Path::new(folder), &name("one"), &registry)
+    };
+    let data = load("planes", "good").unwrap();
+    assert_eq!((data.train.rows(), data.validation.rows()), (80, 20));
+    let refusal = load("planes", "bad").unwrap_err().to_string();
+    assert!(refusal.ends_with("sample 1 has label 7; classes are 0 to 1"), "{refusal}");
+    assert_eq!(load("columns", "good").unwrap(), data);
+    let refusal = load("infinite", "good").unwrap_err().to_string();
+    assert!(refusal.ends_with("loader \"infinite\" gives a value that is not finite"), "{refusal}");
+    let unknown = load("plans", "good").unwrap_err();
+    assert_eq!(unknown.to_string(), "no data loader named \"plans\" is registered");
+    assert_eq!(unknown.hint().unwrap(), "\"planes\" is registered");
+    assert!(load("csv", "good").unwrap_err().hint().unwrap().contains("src/"));
+}

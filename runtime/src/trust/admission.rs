@@ -1,0 +1,155 @@
+//! Whether a peer with a good certificate is on the roster.
+
+use fl_engine::{
+    Name,
+    plan::roster::{Roster, UnixSeconds},
+};
+use rustls::pki_types::CertificateDer;
+
+use super::identity::{Fingerprint, Identity, IdentityError, Role};
+
+/// A collaborator that the roster names: [`admit`] is the only way to one. Sessions take it as the proof that was
+/// checked, and the name from it alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAdmitted {
+    name: Name,
+    key: Fingerprint,
+}
+
+/// Why a peer is not admitted. The texts are told to the peer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The link carries no certificate.
+    #[error("no certificate was shown")]
+    NoCertificate,
+    /// The certificate names nobody.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Not a collaborator's.
+    #[error("certificate is of the role {0}; only collaborators are admitted")]
+    Role(Role),
+    /// Another federation's.
+    #[error("certificate is of federation {0}")]
+    Federation(Name),
+    /// No line for the name.
+    #[error("{0} is not on the roster: ask the federation's owner for approval")]
+    Unlisted(Name),
+    /// The name's line has another key.
+    #[error("{0} is on the roster with another key: ask the federation's owner to approve this one")]
+    OtherKey(Name),
+    /// The key's line is revoked.
+    #[error("{name} was revoked: {why}")]
+    Revoked {
+        /// The collaborator.
+        name: Name,
+        /// The owner's reason.
+        why: String,
+    },
+    /// The roster's time is over.
+    #[error("the aggregator's roster expired at {0}: its owner has to sign it anew")]
+    RosterExpired(UnixSeconds),
+}
+
+impl PeerAdmitted {
+    /// The name on the certificate and on the roster.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The key on the certificate and on the roster.
+    #[must_use]
+    pub fn key(&self) -> Fingerprint {
+        self.key
+    }
+
+    /// Whether `roster`, a later one, still admits it.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn still(&self, roster: &Roster, now: UnixSeconds) -> Result<(), Refused> {
+        listed(&self.name, self.key, roster, now)
+    }
+}
+
+/// Admits the collaborator that showed `certificates` in a handshake, its own first.
+///
+/// Only for certificates out of a handshake under [`super::server_config`]: chain, validity and key usage were checked
+/// there. What the peer says of itself is not an argument.
+///
+/// # Errors
+/// [`Refused`].
+pub fn admit(
+    certificates: &[CertificateDer<'_>],
+    roster: &Roster,
+    now: UnixSeconds,
+) -> Result<PeerAdmitted, Refused> {
+    let certificate = certificates.first().ok_or(Refused::NoCertificate)?;
+    let Identity { federation, role, name } = Identity::of(certificate)?;
+    if role != Role::Collaborator {
+        return Err(Refused::Role(role));
+    }
+    if federation != *roster.federation() {
+        return Err(Refused::Federation(federation));
+    }
+    let key = Fingerprint::of(certificate)?;
+    listed(&name, key, roster, now)?;
+    Ok(PeerAdmitted { name, key })
+}
+
+fn listed(name: &Name, key: Fingerprint, roster: &Roster, now: UnixSeconds) -> Result<(), Refused> {
+    if now > roster.not_after() {
+        return Err(Refused::RosterExpired(roster.not_after()));
+    }
+    match roster.by_key(&key.0) {
+        Some(line) if line.name == *name => match &line.revoked {
+            None => Ok(()),
+            Some(why) => Err(Refused::Revoked { name: name.clone(), why: why.clone() }),
+        },
+        _ if roster.by_name(name).is_some() => Err(Refused::OtherKey(name.clone())),
+        _ => Err(Refused::Unlisted(name.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::fixture::{Leaf, NOW, TestCa};
+
+    #[test]
+    fn only_lines_with_name_and_key_admit() {
+        let ca = TestCa::new("w");
+        let (one, key) = ca.issue(Leaf::collaborator("one"));
+        let stranger = ca.issue(Leaf::collaborator("two")).0;
+        let gone = ca.issue(Leaf::collaborator("gone")).0;
+        let roster = ca.roster(1, &[("one", &one, None), ("gone", &gone, Some("left"))]);
+        let roster = ca.authority().open_roster(&roster).unwrap();
+        let try_one =
+            |certificate: &CertificateDer<'static>| admit(std::slice::from_ref(certificate), &roster, NOW);
+        let name = |text: &str| text.parse::<Name>().unwrap();
+
+        let admitted = try_one(&one).unwrap();
+        assert_eq!((admitted.name().as_str(), admitted.key()), ("one", Fingerprint::of(&one).unwrap()));
+        assert_eq!(try_one(&stranger), Err(Refused::Unlisted(name("two"))));
+        let revoked = Refused::Revoked { name: name("gone"), why: "left".into() };
+        assert_eq!(try_one(&gone), Err(revoked.clone()));
+        let other_key = ca.issue(Leaf::collaborator("one")).0;
+        assert_eq!(try_one(&other_key), Err(Refused::OtherKey(name("one"))));
+        // The key of one under the name of another.
+        let disguised = ca.issue(Leaf::collaborator("three").key(&key)).0;
+        assert_eq!(try_one(&disguised), Err(Refused::Unlisted(name("three"))));
+        let elsewhere = ca.issue(Leaf::collaborator("one").key(&key).uris(&["fl://v/collaborator/one"])).0;
+        assert_eq!(try_one(&elsewhere), Err(Refused::Federation(name("v"))));
+        let aggregator = ca.issue(Leaf::aggregator("one").key(&key)).0;
+        assert_eq!(try_one(&aggregator), Err(Refused::Role(Role::Aggregator)));
+        assert_eq!(admit(&[], &roster, NOW), Err(Refused::NoCertificate));
+        let late = UnixSeconds(roster.not_after().0 + 1);
+        assert_eq!(admit(&[one.clone()], &roster, late), Err(Refused::RosterExpired(roster.not_after())));
+
+        let next = ca.roster(2, &[("one", &one, Some("laptop stolen"))]);
+        let next = ca.authority().open_roster(&next).unwrap();
+        assert_eq!(admitted.still(&roster, NOW), Ok(()));
+        assert!(matches!(admitted.still(&next, NOW), Err(Refused::Revoked { .. })));
+    }
+}

@@ -1,0 +1,302 @@
+//! The roster in force: read from `plan/cols.yaml`, read again when the owner publishes another.
+//!
+//! A held roster only moves forward: a lower serial than was ever seen is refused, across restarts too, and a bad file
+//! leaves the held one in force. Who calls [`Rosters::reload_if_changed`], and when, is not decided here.
+
+use std::{
+    fs, io,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use fl_engine::{
+    Digest, Name, limits,
+    plan::roster::{Roster, RosterError, UnixSeconds},
+};
+use rustls::pki_types::CertificateDer;
+
+use super::{
+    Authority, Clock, Serials,
+    admission::{self, PeerAdmitted, Refused},
+};
+
+/// The roster in force. Sessions share it.
+#[derive(Debug)]
+pub struct Rosters {
+    authority: Authority,
+    federation: Name,
+    file: PathBuf,
+    serials: Serials,
+    clock: Clock,
+    /// The text that was last looked at, good or bad.
+    last: Mutex<Vec<u8>>,
+    roster: RwLock<Arc<Roster>>,
+}
+
+/// Why a roster does not come into force.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RosterRefused {
+    /// The file cannot be read.
+    #[error("cannot read {0}")]
+    File(PathBuf, #[source] io::Error),
+    /// The highest serial cannot be remembered.
+    #[error("cannot write {0}")]
+    Seen(PathBuf, #[source] io::Error),
+    /// Torn, changed, signed by another CA, or not understood.
+    #[error("{0} is refused")]
+    Roster(PathBuf, #[source] RosterError),
+    /// Another CA certificate, although its key signed.
+    #[error("roster is for the CA certificate {found}; cert/ca.crt is {needed}")]
+    OtherCa {
+        /// This side's.
+        needed: Digest,
+        /// The roster's.
+        found: Digest,
+    },
+    /// Another federation's.
+    #[error("roster is of federation {found}; {needed} is needed")]
+    OtherFederation {
+        /// This side's.
+        needed: Name,
+        /// The roster's.
+        found: Name,
+    },
+    /// Its time is over.
+    #[error("roster expired at {0}")]
+    Expired(UnixSeconds),
+    /// Older than one that was seen.
+    #[error("roster has serial {found}, but serial {seen} was seen before: it is an old one")]
+    Older {
+        /// The file's.
+        found: u64,
+        /// The highest.
+        seen: u64,
+    },
+}
+
+impl Rosters {
+    /// Reads the roster `file`; `serials` remembers the highest serial.
+    ///
+    /// # Errors
+    /// [`RosterRefused`].
+    pub fn open(
+        authority: Authority,
+        federation: Name,
+        file: &Path,
+        serials: Serials,
+        clock: &Clock,
+    ) -> Result<Self, RosterRefused> {
+        let clock = clock.at_least(authority.validity().not_before);
+        let last = read(file)?;
+        let roster = verify(file, &last, &authority, &federation, clock.now(), serials.highest())?;
+        remember(&serials, &roster)?;
+        let (file, last, roster) = (file.to_owned(), Mutex::new(last), RwLock::new(Arc::new(roster)));
+        Ok(Self { authority, federation, file, serials, clock, last, roster })
+    }
+
+    /// The roster in force.
+    #[must_use]
+    pub fn roster(&self) -> Arc<Roster> {
+        // A writer that panicked has replaced the whole roster or nothing.
+        Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Its serial.
+    #[must_use]
+    pub fn serial(&self) -> u64 {
+        self.roster().serial()
+    }
+
+    /// Names that may take part.
+    #[must_use]
+    pub fn members(&self) -> Vec<Name> {
+        self.roster().names().cloned().collect()
+    }
+
+    /// Reads the file; a text that was not looked at before comes into force if it is good. Answers whether it did.
+    ///
+    /// # Errors
+    /// [`RosterRefused`], once for each bad text; the held roster stays in force. A file that is just being rewritten
+    /// is a bad text once, and a good one at the next call.
+    pub fn reload_if_changed(&self) -> Result<bool, RosterRefused> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = read(&self.file)?;
+        if text == *last {
+            return Ok(false);
+        }
+        *last = text;
+        let seen = self.serials.highest().max(self.serial());
+        let roster = verify(&self.file, &last, &self.authority, &self.federation, self.clock.now(), seen)?;
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
+        remember(&self.serials, &self.roster())?;
+        Ok(true)
+    }
+
+    /// [`admission::admit`] by the roster in force, now.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn admit(&self, certificates: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused> {
+        admission::admit(certificates, &self.roster(), self.clock.now())
+    }
+
+    /// Whether a peer that was admitted under an earlier roster may stay.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn still_admits(&self, peer: &PeerAdmitted) -> Result<(), Refused> {
+        peer.still(&self.roster(), self.clock.now())
+    }
+}
+
+impl RosterRefused {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::File(..) => {
+                "copy plan/cols.yaml from the federation's owner, who makes it with `fl-host pki approve`"
+            }
+            Self::Seen(..) => "the folder save/ has to be writable",
+            Self::Roster(_, error) => error.hint(),
+            Self::OtherCa { .. } | Self::OtherFederation { .. } => {
+                "copy plan/cols.yaml and cert/ca.crt, both of this federation, from its owner"
+            }
+            Self::Expired(_) => "ask the federation's owner to sign it anew: `fl-host pki sign`",
+            Self::Older { .. } => "copy the newest plan/cols.yaml from the federation's owner",
+        }
+    }
+}
+
+fn verify(
+    file: &Path,
+    text: &[u8],
+    authority: &Authority,
+    federation: &Name,
+    now: UnixSeconds,
+    seen: u64,
+) -> Result<Roster, RosterRefused> {
+    let refused = |error| RosterRefused::Roster(file.to_owned(), error);
+    // A text cut inside a character is as torn as any other.
+    let text = str::from_utf8(text).map_err(|_| refused(RosterError::Unsigned))?;
+    let roster = authority.open_roster(text).map_err(refused)?;
+    if roster.ca() != authority.digest() {
+        return Err(RosterRefused::OtherCa { needed: authority.digest(), found: roster.ca() });
+    }
+    if roster.federation() != federation {
+        let found = roster.federation().clone();
+        return Err(RosterRefused::OtherFederation { needed: federation.clone(), found });
+    }
+    if now > roster.not_after() {
+        return Err(RosterRefused::Expired(roster.not_after()));
+    }
+    if roster.serial() < seen {
+        return Err(RosterRefused::Older { found: roster.serial(), seen });
+    }
+    Ok(roster)
+}
+
+/// At most one byte more than a roster may have, so that a longer one is refused by its length.
+fn read(file: &Path) -> Result<Vec<u8>, RosterRefused> {
+    let mut text = Vec::new();
+    fs::File::open(file)
+        .and_then(|opened| opened.take(limits::PLAN_FILE_BYTES as u64 + 1).read_to_end(&mut text))
+        .map_err(|error| RosterRefused::File(file.to_owned(), error))?;
+    Ok(text)
+}
+
+fn remember(serials: &Serials, roster: &Roster) -> Result<(), RosterRefused> {
+    serials.saw(roster.serial()).map_err(|error| RosterRefused::Seen(serials.file().to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::fixture::{DAY, Leaf, NOW, TestCa, clock, scratch};
+
+    struct Rig {
+        ca: TestCa,
+        one: CertificateDer<'static>,
+        file: PathBuf,
+        seen: PathBuf,
+    }
+
+    impl Rig {
+        fn new(name: &str) -> Self {
+            let folder = scratch(name);
+            let ca = TestCa::new("w");
+            let one = ca.issue(Leaf::collaborator("one")).0;
+            Self { ca, one, file: folder.join("cols.yaml"), seen: folder.join("save/roster-serial") }
+        }
+
+        fn text(&self, serial: u64) -> String {
+            self.ca.roster(serial, &[("one", &self.one, None)])
+        }
+
+        fn open(&self, text: &str) -> Result<Rosters, RosterRefused> {
+            fs::write(&self.file, text).unwrap();
+            let federation = "w".parse().unwrap();
+            let serials = Serials::open(&self.seen, self.ca.authority().digest());
+            Rosters::open(self.ca.authority(), federation, &self.file, serials, &clock(NOW))
+        }
+    }
+
+    #[test]
+    fn lower_serial_is_refused_in_a_run_and_after_it() {
+        let rig = Rig::new("serial");
+        let held = rig.open(&rig.text(7)).unwrap();
+        fs::write(&rig.file, rig.text(6)).unwrap();
+        assert!(matches!(held.reload_if_changed(), Err(RosterRefused::Older { found: 6, seen: 7 })));
+        assert_eq!(held.roster().serial(), 7);
+        assert!(!held.reload_if_changed().unwrap(), "one bad text is reported once");
+        fs::write(&rig.file, rig.text(8)).unwrap();
+        assert!(held.reload_if_changed().unwrap());
+        assert_eq!(held.roster().serial(), 8);
+        assert!(matches!(rig.open(&rig.text(7)), Err(RosterRefused::Older { found: 7, seen: 8 })));
+        rig.open(&rig.text(8)).unwrap();
+        fs::remove_file(&rig.seen).unwrap();
+        rig.open(&rig.text(7)).unwrap();
+    }
+
+    #[test]
+    fn changed_torn_and_foreign_rosters_leave_the_held_one_in_force() {
+        let rig = Rig::new("torn");
+        let good = rig.text(1);
+        let held = rig.open(&good).unwrap();
+        let next = rig.ca.roster(2, &[("one", &rig.one, Some("left"))]);
+        let foreign = TestCa::new("w").roster(2, &[]);
+        for bad in [&next[..next.len() / 2], &format!("{}{}", &next[..300], &good[300..]), &foreign, ""] {
+            fs::write(&rig.file, bad).unwrap();
+            let refused = held.reload_if_changed().unwrap_err();
+            assert!(matches!(refused, RosterRefused::Roster(..)), "{refused:?}");
+            assert!(refused.hint().contains("read it again"));
+            assert!(held.admit(std::slice::from_ref(&rig.one)).is_ok());
+        }
+        let admitted = held.admit(std::slice::from_ref(&rig.one)).unwrap();
+        fs::write(&rig.file, &next).unwrap();
+        assert!(held.reload_if_changed().unwrap(), "the whole file comes into force after the torn one");
+        assert!(matches!(held.still_admits(&admitted), Err(Refused::Revoked { .. })));
+        fs::remove_file(&rig.file).unwrap();
+        assert!(matches!(held.reload_if_changed(), Err(RosterRefused::File(..))));
+    }
+
+    #[test]
+    fn rosters_of_another_ca_federation_or_time_do_not_open() {
+        let rig = Rig::new("other");
+        let foreign = TestCa::new("w").roster(1, &[]);
+        assert!(matches!(rig.open(&foreign), Err(RosterRefused::Roster(_, RosterError::Signature))));
+        let elsewhere = rig.ca.roster_of("v", 1, UnixSeconds(NOW.0 + DAY), None);
+        assert!(matches!(rig.open(&elsewhere), Err(RosterRefused::OtherFederation { .. })));
+        let expired = rig.ca.roster_of("w", 1, UnixSeconds(NOW.0 - 1), None);
+        assert!(matches!(rig.open(&expired), Err(RosterRefused::Expired(_))));
+        let renewed = rig.ca.roster_of("w", 1, UnixSeconds(NOW.0 + DAY), Some(Digest::of(b"renewed")));
+        assert!(matches!(rig.open(&renewed), Err(RosterRefused::OtherCa { .. })));
+        assert!(matches!(
+            rig.open(&"#".repeat(2 << 20)),
+            Err(RosterRefused::Roster(_, RosterError::TooLong(_)))
+        ));
+        assert!(!rig.seen.exists(), "a refused roster's serial is not remembered");
+    }
+}

@@ -1,0 +1,198 @@
+//! Many UDP datagrams in one system call, for sockets that may not use segmentation offload. The portable QUIC socket
+//! calls it.
+//!
+//! Both calls are made by number: musl's `sendmmsg` and `recvmmsg` are loops over single messages. They never wait, pass no
+//! control message and no timeout, because a library OS refuses those, and allocate nothing: at most [`BATCH`]
+//! datagrams a call, in arrays on the stack.
+
+use std::{
+    ffi::c_void,
+    io::{self, IoSliceMut},
+    mem::{self, offset_of, size_of},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+};
+
+use libc::{c_long, iovec, mmsghdr, sockaddr_in, sockaddr_in6};
+
+/// Most datagrams of one call. The caller repeats the call for more.
+pub const BATCH: usize = 32;
+
+/// One received datagram; its bytes are at the start of the buffer at the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// The sender.
+    pub from: SocketAddr,
+    /// Length in bytes; a datagram may be empty.
+    pub len: usize,
+}
+
+/// Sends `contents` to `destination` as datagrams of `segment_size` bytes, the last one shorter if need be, and answers
+/// how many of them, counted from the first, the kernel took. A smaller number than there are means that the next
+/// one failed; sending the rest tells why.
+///
+/// # Errors
+/// What kept the first datagram from being sent; `WouldBlock` when there is no room. `InvalidInput` for segments of no
+/// bytes.
+pub fn send_batch(
+    fd: BorrowedFd<'_>,
+    destination: SocketAddr,
+    contents: &[u8],
+    segment_size: usize,
+) -> io::Result<usize> {
+    if segment_size == 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut v4;
+    let mut v6;
+    let (name, name_len) = match destination {
+        SocketAddr::V4(address) => {
+            v4 = sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            (ptr::from_mut(&mut v4).cast::<c_void>(), V4_LEN)
+        }
+        SocketAddr::V6(address) => {
+            v6 = sockaddr_in6 {
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+                sin6_scope_id: address.scope_id(),
+                ..NO_NAME
+            };
+            (ptr::from_mut(&mut v6).cast::<c_void>(), V6_LEN)
+        }
+    };
+    let mut pieces = [NO_PIECE; BATCH];
+    let mut messages = no_messages();
+    let mut count = 0;
+    for ((segment, piece), message) in contents.chunks(segment_size).zip(&mut pieces).zip(&mut messages) {
+        // The kernel reads a piece that is sent and never writes to it.
+        *piece = iovec { iov_base: segment.as_ptr().cast_mut().cast(), iov_len: segment.len() };
+        message.msg_hdr.msg_name = name;
+        message.msg_hdr.msg_namelen = name_len;
+        message.msg_hdr.msg_iov = piece;
+        message.msg_hdr.msg_iovlen = 1;
+        count += 1;
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    // SAFETY: `messages` holds `count` headers or more. Each points to one address and one piece, which live on this
+    // stack frame, and the piece into `contents`, which is borrowed for the whole call. The kernel writes nothing but
+    // `msg_len` of the headers.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_sendmmsg,
+            fd.as_raw_fd(),
+            messages.as_mut_ptr(),
+            count,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    counted(sent)
+}
+
+/// Receives up to as many datagrams as there are places in both `buffers` and `datagrams`, one a buffer, and answers how
+/// many places were filled. A place is `None` when its datagram has to be dropped: it was longer than its buffer, or
+/// its sender is no internet address.
+///
+/// # Errors
+/// `WouldBlock` when nothing has arrived, else what the system says.
+pub fn recv_batch(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [IoSliceMut<'_>],
+    datagrams: &mut [Option<Datagram>],
+) -> io::Result<usize> {
+    let mut names = [NO_NAME; BATCH];
+    let mut pieces = [NO_PIECE; BATCH];
+    let mut messages = no_messages();
+    let count = buffers.len().min(datagrams.len()).min(BATCH);
+    if count == 0 {
+        return Ok(0);
+    }
+    for (((buffer, piece), name), message) in
+        buffers.iter_mut().zip(&mut pieces).zip(&mut names).zip(&mut messages)
+    {
+        *piece = iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        message.msg_hdr.msg_name = ptr::from_mut(name).cast();
+        message.msg_hdr.msg_namelen = V6_LEN;
+        message.msg_hdr.msg_iov = piece;
+        message.msg_hdr.msg_iovlen = 1;
+    }
+    // SAFETY: `messages` holds `count` headers or more, and `buffers` too, so each of the first `count` was set above. A
+    // header points to one name and one piece, which live on this stack frame, and the piece to a buffer that is
+    // borrowed mutably for the whole call. The kernel writes no more to a name or a buffer than the lengths given. A
+    // null timeout means none.
+    let received = unsafe {
+        libc::syscall(
+            libc::SYS_recvmmsg,
+            fd.as_raw_fd(),
+            messages.as_mut_ptr(),
+            count,
+            libc::MSG_DONTWAIT,
+            ptr::null_mut::<libc::timespec>(),
+        )
+    };
+    let received = counted(received)?;
+    for ((message, name), datagram) in messages.iter().zip(&names).zip(datagrams.iter_mut()).take(received) {
+        let is_whole = message.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
+        let from = if is_whole { address(name, message.msg_hdr.msg_namelen) } else { None };
+        *datagram = from.map(|from| Datagram { from, len: message.msg_len as usize });
+    }
+    Ok(received)
+}
+
+/// What a call answered: a count, or -1 and `errno`.
+fn counted(answer: c_long) -> io::Result<usize> {
+    usize::try_from(answer).map_err(|_| io::Error::last_os_error())
+}
+
+/// The address in a name that the kernel wrote; both kinds fit the larger one.
+fn address(name: &sockaddr_in6, len: libc::socklen_t) -> Option<SocketAddr> {
+    let port = u16::from_be(name.sin6_port);
+    match (i32::from(name.sin6_family), len) {
+        (libc::AF_INET, V4_LEN) => {
+            let ip = Ipv4Addr::from(name.sin6_flowinfo.to_ne_bytes());
+            Some(SocketAddrV4::new(ip, port).into())
+        }
+        (libc::AF_INET6, V6_LEN) => {
+            let ip = name.sin6_addr.s6_addr.into();
+            Some(SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Headers that name nothing. musl's have padding of its own, so they cannot be written out.
+fn no_messages() -> [mmsghdr; BATCH] {
+    // SAFETY: integers and raw pointers, for which zero is a value: no name, no piece, no control message.
+    unsafe { mem::zeroed() }
+}
+
+const NO_PIECE: iovec = iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+const NO_NAME: sockaddr_in6 = sockaddr_in6 {
+    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+    sin6_port: 0,
+    sin6_flowinfo: 0,
+    sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+    sin6_scope_id: 0,
+};
+const V4_LEN: libc::socklen_t = size_of::<sockaddr_in>() as libc::socklen_t;
+const V6_LEN: libc::socklen_t = size_of::<sockaddr_in6>() as libc::socklen_t;
+
+// `address` reads an IPv4 name through the IPv6 structure: family and port are at the same place in both, and the address
+// is where the flow label is.
+const _: () = assert!(
+    offset_of!(sockaddr_in, sin_family) == offset_of!(sockaddr_in6, sin6_family)
+        && offset_of!(sockaddr_in, sin_port) == offset_of!(sockaddr_in6, sin6_port)
+        && offset_of!(sockaddr_in, sin_addr) == offset_of!(sockaddr_in6, sin6_flowinfo)
+        && V4_LEN < V6_LEN
+);
+
+#[cfg(test)]
+mod tests;
