@@ -4,6 +4,7 @@
 
 mod model;
 mod pki;
+mod plan;
 
 use std::path::PathBuf;
 
@@ -52,6 +53,7 @@ struct Host {
 #[argh(subcommand)]
 enum Area {
     Workspace(WorkspaceArea),
+    Plan(plan::PlanArea),
     Model(model::ModelArea),
     Pki(pki::PkiArea),
 }
@@ -115,6 +117,7 @@ pub fn run(args: &[&str]) -> Said {
     let done = match host.area {
         Area::Model(area) => model::run(&area),
         Area::Pki(area) => pki::run(&area),
+        Area::Plan(area) => plan::run(&area),
         Area::Workspace(area) => match area.command {
             WorkspaceCommand::Create(command) => create(&command),
             WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),

@@ -1,8 +1,16 @@
-//! What `plan initialize` writes into a workspace's files: the CA's hash and the aggregator's address.
+//! A workspace's plan: initialised, shown, checked, accepted, converted from OpenFL's.
 //!
-//! Both are edits of one line, so that the comments a data scientist wrote stay.
+//! What a plan means is the engine's word. What `plan initialize` writes into the plan and the site file are edits of one
+//! line, so that the comments a data scientist wrote stay.
 
-use fl_engine::Digest;
+pub mod import;
+mod load;
+mod show;
+
+use fl_engine::{Digest, plan::is_host};
+
+pub use load::{Accepted, Initialised, Loaded, accept, accepted, check, initialise, load};
+pub use show::summary;
 
 use crate::{
     exit::{Exit, Failure},
@@ -40,17 +48,6 @@ pub fn with_address(site: &str, address: &str) -> Result<String, Failure> {
             .hint("give the name alone; the port is in plan/site.yaml"));
     }
     Ok(set_key(site, "address", &format!("\"{address}\""), "schema"))
-}
-
-/// RFC 1123, section 2.1, and RFC 1035's lengths.
-fn is_host(text: &str) -> bool {
-    text.len() <= 253
-        && text.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        })
 }
 
 #[cfg(test)]

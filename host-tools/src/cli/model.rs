@@ -7,11 +7,13 @@ use serde_json::json;
 
 use super::Report;
 use crate::{
-    exit::Failure,
+    exit::{Exit, Failure},
     model::{self, Shown},
+    plan,
+    workspace::Workspace,
 };
 
-/// Look at model files and convert them.
+/// Make, look at and convert model files.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "model")]
 pub(super) struct ModelArea {
@@ -22,8 +24,24 @@ pub(super) struct ModelArea {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum ModelCommand {
+    Init(ModelInit),
     Show(ModelShow),
     Export(ModelExport),
+}
+
+/// Make the first round's model, save/W_init.safetensors, from the plan.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "init")]
+struct ModelInit {
+    /// seed of the initial values; the plan's by default
+    #[argh(option)]
+    seed: Option<u64>,
+    /// take the values from this .safetensors file
+    #[argh(option)]
+    from: Option<PathBuf>,
+    /// the workspace's folder; the current one by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
 }
 
 /// List a model file's tensors, what it says beside them, and its root.
@@ -53,6 +71,28 @@ struct ModelExport {
 
 pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
     match &area.command {
+        ModelCommand::Init(command) => {
+            let workspace = Workspace::open(&command.workspace)?;
+            let plan = plan::load(&workspace)?;
+            let made = match &command.from {
+                Some(_) if command.seed.is_some() => {
+                    let error = "--seed has no effect on values that come --from a file";
+                    return Err(Failure::new(Exit::Usage, error).hint("give one of the two"));
+                }
+                Some(file) => model::init_from(&workspace, &plan.plan, Some(plan.hash), file)?,
+                None => model::init(&workspace, &plan.plan, Some(plan.hash), command.seed)?,
+            };
+            let path = made.path.display();
+            let text = format!(
+                "{path}: {} tensors, {} elements\nroot: {}\n",
+                made.tensors, made.elements, made.root
+            );
+            let json = json!({
+                "file": made.path, "tensors": made.tensors, "elements": made.elements,
+                "root": made.root.to_string(), "plan": plan.hash.to_string(),
+            });
+            Ok(Report { text, json })
+        }
         ModelCommand::Show(command) => Ok(shown(&model::show(&command.file, None)?)),
         ModelCommand::Export(command) => {
             let made = model::export(&command.file, &command.output, command.all)?;
@@ -108,10 +148,17 @@ mod tests {
         let bytes = safetensors::write(&ModelState::zeros(layout.unwrap()), &texts);
         std::fs::write(dir.join("a.safetensors"), &bytes).unwrap();
         std::fs::write(dir.join("b.safetensors"), &bytes[..100]).unwrap();
+        let template = crate::workspace::template("digits").unwrap();
+        crate::workspace::create(&dir.join("w"), template, None).unwrap();
         let folder = dir.display().to_string();
         let mut found = String::new();
         for line in [
             "model --help",
+            "model init --workspace D/w",
+            "model init --workspace D/w --seed 8",
+            "model init --workspace D/w --from D/a.safetensors",
+            "model init --workspace D/w --from D/a.safetensors --seed 8",
+            "model init --workspace D/none",
             "model show D/a.safetensors",
             "--json model show D/a.safetensors",
             "model export D/a.safetensors --output D/c.safetensors",

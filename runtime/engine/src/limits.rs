@@ -22,6 +22,10 @@ pub const ENVELOPE_BYTES: usize = 64 * 1024;
 pub const COLLABORATORS: usize = 65_536;
 /// Most tasks in a plan.
 pub const TASKS: usize = 64;
+/// Most task groups in a plan. Each lists up to all tasks, so they multiply.
+pub const GROUPS: usize = 256;
+/// Most entries of a plan's `hold_out`. Each is compared with every tensor; a prefix takes many at once.
+pub const HOLD_OUT: usize = 1024;
 /// Most metrics that one report carries.
 pub const METRICS: usize = 64;
 /// Weights stay below `2^WEIGHT_BITS`, so that weight × f32 is exact in f64 (29 + 24 = 53 bits).

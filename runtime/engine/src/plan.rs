@@ -1,7 +1,34 @@
 //! The plan: the experiment that every party agrees on, and the three files around it.
 //!
 //! A [`Plan`] is *resolved*: defaults are filled in, names are checked, ranges hold. Its canonical bytes are
-//! what the plan hash covers, so comments and key order in `plan.yaml` change nothing.
+//! what the plan hash covers, so comments and key order in `plan.yaml` change nothing; the order of tasks is theirs.
+//!
+//! What `plan.yaml` may say beside what the templates show:
+//!
+//! ```yaml
+//! model:
+//!   input: [1, 28, 28]
+//!   layers: # activations, flatten: the word alone; stride 1, padding 0, bias true unless said
+//!     - conv2d: {name: conv1, out: 8, kernel: 3, stride: 1, padding: 1, bias: false}
+//!     - batch_norm: {name: norm1}
+//!     - relu # gelu, sigmoid, tanh
+//!     - max_pool: {kernel: 2} # avg_pool
+//!     - conv_transpose2d: {name: up1, out: 8, kernel: 2, stride: 2}
+//!     - dropout: {p: 0.1}
+//!     - flatten
+//!     - linear: {name: fc1, out: 10}
+//! data: {loader: npz, file: d.npz, features: x, labels: y, classes: 10} # npy, idx; custom: name
+//! tasks:
+//!   train: {kind: train, steps: 100, batch: 32, optimiser: {adamw: {learning_rate: 0.001, weight_decay: 0.01}},
+//!           loss: cross_entropy, fedprox_mu: 0.01, metrics: [loss, accuracy]}
+//!   probe: {kind: synthetic, weight: 1}
+//!   own: {kind: custom, name: registered, rule: weighted_mean, metrics: []}
+//! groups: # without it, every task is everyone's
+//!   some: {collaborators: [one, two], tasks: [train]}
+//!   rest: {tasks: [probe]}
+//! sample: 2
+//! hold_out: ["norm1.*", fc1.bias]
+//! ```
 
 mod canonical;
 mod check;

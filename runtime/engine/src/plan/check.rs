@@ -91,6 +91,10 @@ fn within(path: &str, number: u32, range: &std::ops::RangeInclusive<u32>) -> Che
 
 /// Bytes of one model.
 fn model(plan: &Plan) -> Result<Bytes, Fault> {
+    if plan.hold_out.len() > limits::HOLD_OUT {
+        let message = format!("{} entries; hold_out has at most {}", plan.hold_out.len(), limits::HOLD_OUT);
+        return Err(Fault::new("hold_out", message).hint(Some("a final * takes a prefix".to_owned())));
+    }
     let layout = model::plan_layout(plan).map_err(|error| {
         let path = match &error {
             ModelError::Input(_) => "model/input".to_owned(),
@@ -139,13 +143,13 @@ fn data(plan: &Plan) -> Checked {
         for (key, list) in [("mean", &statistics.mean), ("std", &statistics.std)] {
             if list.len() != 1 && list.len() as u64 != features {
                 let message =
-                    format!("standardise.{key} has {} values; it takes 1 or {features}", list.len());
+                    format!("data.standardise.{key} has {} values; it takes 1 or {features}", list.len());
                 return Err(Fault::new(format!("data/standardise/{key}"), message));
             }
             let bad = list.iter().position(|v| !v.is_finite() || key == "std" && *v <= 0.0);
             if let Some(index) = bad {
                 let takes = if key == "std" { "numbers above 0" } else { "finite numbers" };
-                let message = format!("standardise.{key}[{index}] is {}; it takes {takes}", list[index]);
+                let message = format!("data.standardise.{key}[{index}] is {}; it takes {takes}", list[index]);
                 return Err(Fault::new(format!("data/standardise/{key}/{index}"), message));
             }
         }
@@ -189,6 +193,10 @@ fn groups(plan: &Plan) -> Checked {
             "groups is empty; leave the key out to give every task to everyone",
         ));
     }
+    if plan.groups.len() > limits::GROUPS {
+        let message = format!("{} groups; a plan has at most {}", plan.groups.len(), limits::GROUPS);
+        return Err(Fault::new("groups", message));
+    }
     let mut groups = BTreeMap::new();
     let mut members = BTreeMap::new();
     let mut takes_all = None;
@@ -221,10 +229,9 @@ fn groups(plan: &Plan) -> Checked {
                 "group {}: {} and {} both send an update; a group has at most one such task",
                 group.name, first.name, second.name
             );
-            let index = group.tasks.iter().position(|name| *name == second.name).unwrap_or(0);
             let hint = (plan.groups.len() == 1)
                 .then(|| "give the tasks to different groups: see `groups`".to_owned());
-            let path = at(&format!("/tasks/{index}"));
+            let path = format!("tasks/{}", second.name);
             return Err(Fault::new(path, message).hint(hint));
         }
         task::order(group, &tasks)?;

@@ -128,6 +128,14 @@ impl<'a> Field<'a> {
             .collect()
     }
 
+    /// Refuses a list or map of more than `most` entries.
+    pub(super) fn at_most(&self, count: usize, most: usize) -> Result<(), PlanError> {
+        if count <= most {
+            return Ok(());
+        }
+        Err(self.error(format!("{} has {count} entries; it takes at most {most}", self.path)))
+    }
+
     /// A map of one key, or that key alone: `sgd` and `{sgd: {…}}`.
     pub(super) fn variant(&self, known: &[&str]) -> Result<(&'a str, Option<Field<'a>>), PlanError> {
         let takes = || format!("one of {}", known.join(", "));

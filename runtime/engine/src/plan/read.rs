@@ -10,7 +10,7 @@ use super::{
     BestModel, Column, DataSpec, Direction, ExactRange, Loader, Metric, MetricsTo, OptimiserState, Plan,
     PlanError, Quorum, Split, Standardise, TaskGroup, TaskSpec, Threads,
 };
-use crate::{Bytes, Digest, Millis, Name, name::NameError};
+use crate::{Bytes, Digest, Millis, Name, limits, name::NameError};
 
 /// The label of refusals.
 const FILE: &str = "plan/plan.yaml";
@@ -54,7 +54,7 @@ fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
     ])?;
     schema(&plan)?;
     let tasks = task::tasks(&plan.required("tasks")?)?;
-    let (memory_budget, spill_budget) = plan.or("limits", LIMITS, limits)?;
+    let (memory_budget, spill_budget) = plan.or("limits", LIMITS, budgets)?;
     Ok(Plan {
         federation: plan.required("federation")?.name()?,
         ca: plan.optional("ca").filter(|ca| !ca.is_null()).map(|ca| digest(&ca)).transpose()?,
@@ -196,6 +196,8 @@ fn names_of(tasks: &[TaskSpec]) -> Vec<Name> {
 fn groups(field: &Field<'_>, tasks: &[TaskSpec]) -> Result<Vec<TaskGroup>, PlanError> {
     let names = |field: &Field<'_>, takes| field.list(takes)?.iter().map(Field::name).collect();
     let groups = field.named("a map from a group's name to its collaborators and tasks")?;
+    // Before a copy of all tasks is made for each.
+    field.at_most(groups.len(), limits::GROUPS)?;
     groups
         .into_iter()
         .map(|(name, group)| {
@@ -266,7 +268,7 @@ fn better(metric: Metric) -> Direction {
     }
 }
 
-fn limits(field: &Field<'_>) -> Result<(Bytes, Bytes), PlanError> {
+fn budgets(field: &Field<'_>) -> Result<(Bytes, Bytes), PlanError> {
     let limits = field.section(&["memory", "spill"])?;
     Ok((limits.or("memory", LIMITS.0, Field::size)?, limits.or("spill", LIMITS.1, Field::size)?))
 }

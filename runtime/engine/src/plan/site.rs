@@ -1,6 +1,7 @@
 //! The site file: where the aggregator is and how its socket is made. Bounded, not measured, no part of any hash.
 
-use std::net::IpAddr;
+// core's: addresses are values, and std::net is where sockets are.
+use core::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use super::field::Field;
@@ -85,8 +86,8 @@ pub fn is_host(text: &str) -> bool {
 const FILE: &str = "plan/site.yaml";
 const PORT: u16 = 7464;
 const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
-const BIND: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-/// QUIC's least (RFC 9000, section 14) to the most that a UDP datagram over IPv4 holds, and 20 bytes of leeway.
+const BIND: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// QUIC's least (RFC 9000, section 14) to the most that UDP's length field allows (section 18.2).
 const MTU: RangeInclusive<u16> = 1200..=65527;
 
 #[cfg(test)]

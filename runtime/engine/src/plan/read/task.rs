@@ -1,15 +1,16 @@
 //! The `tasks` key.
 
-use crate::Name;
 use crate::plan::check::ranges;
 use crate::plan::field::{Field, Section};
 use crate::plan::{
     Loss, Metric, ModelUnderTest, Optimiser, PlanError, Rule, TaskKind, TaskSpec, TrainLength, TrainSpec,
 };
+use crate::{Name, limits};
 
 /// Tasks in the file's order.
 pub(super) fn tasks(field: &Field<'_>) -> Result<Vec<TaskSpec>, PlanError> {
     let tasks = field.named("a map from a task's name to its settings")?;
+    field.at_most(tasks.len(), limits::TASKS)?;
     tasks.into_iter().map(|(name, field)| task(name, &field)).collect()
 }
 

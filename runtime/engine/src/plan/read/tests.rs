@@ -174,6 +174,15 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
     assert_eq!((plan.sample, plan.hold_out.len()), (Some(2), 1));
 }
 
+#[test]
+fn documented_example_is_a_plan() {
+    let doc = include_str!("../../plan.rs");
+    let yaml = doc.split("```yaml\n").nth(1).unwrap().split("//! ```").next().unwrap();
+    let yaml: String = yaml.lines().map(|line| format!("{}\n", &line[4.min(line.len())..])).collect();
+    let plan = Plan::parse(&format!("schema: 1\nfederation: doc\nrounds: 1\n{yaml}")).unwrap();
+    assert_eq!((plan.model.layers.len(), plan.tasks.len(), plan.groups.len()), (8, 3, 2));
+}
+
 /// `SMALL` with one text replaced; the refusal and its hint.
 fn refusal(from: &str, to: &str) -> String {
     assert!(SMALL.contains(from), "{from}");
@@ -226,6 +235,19 @@ fn aliases_depth_and_size_are_refused_before_they_cost_anything() {
     );
     let wide = format!("[{}]", "1,".repeat(400_000));
     assert!(Plan::parse(&wide).unwrap_err().message.contains("more than"));
+}
+
+#[test]
+fn what_multiplies_is_bounded() {
+    let groups: String = (0..=crate::limits::GROUPS).map(|n| format!("  g{n}: {{}}\n")).collect();
+    let refusal = Plan::parse(&format!("{SMALL}groups:\n{groups}")).unwrap_err();
+    assert_eq!(refusal.message, "groups has 257 entries; it takes at most 256");
+    let names = vec!["fc1.*"; crate::limits::HOLD_OUT + 1].join(", ");
+    let refusal = Plan::parse(&format!("{SMALL}hold_out: [{names}]\n")).unwrap_err();
+    assert_eq!((refusal.line, refusal.message.as_str()), (8, "1025 entries; hold_out has at most 1024"));
+    let tasks: String = (0..crate::limits::TASKS).map(|n| format!("  t{n}: {{kind: synthetic}}\n")).collect();
+    let refusal = Plan::parse(&format!("{SMALL}{tasks}")).unwrap_err();
+    assert_eq!(refusal.message, "tasks has 65 entries; it takes at most 64");
 }
 
 #[test]

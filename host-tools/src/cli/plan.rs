@@ -1,0 +1,185 @@
+//! `fl-host plan`: the command line of [`crate::plan`].
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+use serde_json::json;
+
+use super::Report;
+use crate::{
+    exit::Failure,
+    plan::{self, Loaded, import},
+    workspace::Workspace,
+};
+
+/// Initialise, show, check and accept a workspace's plan.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "plan")]
+pub(super) struct PlanArea {
+    #[argh(subcommand)]
+    command: PlanCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum PlanCommand {
+    Initialize(PlanInitialize),
+    Show(PlanShow),
+    Check(PlanCheck),
+    Accept(PlanAccept),
+    Import(PlanImport),
+}
+
+/// Set the CA and the aggregator's address, and make the initial model. Needs no data.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "initialize")]
+struct PlanInitialize {
+    /// host name or IP address of the aggregator
+    #[argh(option, short = 'a')]
+    address: String,
+    /// start from this .safetensors file, not from the plan's seed
+    #[argh(option)]
+    init_model: Option<PathBuf>,
+    /// seed of the initial values; the plan's by default
+    #[argh(option)]
+    seed: Option<u64>,
+    /// the workspace's folder; the current one by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Show the plan with its defaults filled in, its hash and its model's tensors.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "show")]
+struct PlanShow {
+    /// the workspace's folder; the current one by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Check the plan, the site file and the data map.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "check")]
+struct PlanCheck {
+    /// the workspace's folder; the current one by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Pin the plan: this site's runtime refuses any other.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "accept")]
+struct PlanAccept {
+    /// only show what is accepted
+    #[argh(switch)]
+    show: bool,
+    /// the workspace's folder; the current one by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Convert an OpenFL plan, with a line for each key that is kept, converted or dropped.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "import")]
+struct PlanImport {
+    /// an OpenFL plan.yaml
+    #[argh(positional)]
+    file: PathBuf,
+    /// the new file; plan/plan.yaml by default
+    #[argh(option, default = "PathBuf::from(\"plan/plan.yaml\")")]
+    output: PathBuf,
+}
+
+pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
+    match &area.command {
+        PlanCommand::Initialize(command) => initialise(command),
+        PlanCommand::Show(command) => {
+            let loaded = plan::load(&Workspace::open(&command.workspace)?)?;
+            let json = json!({"hash": loaded.hash.to_string(), "plan": loaded.plan});
+            Ok(Report { text: plan::summary(&loaded), json })
+        }
+        PlanCommand::Check(command) => {
+            let loaded = plan::check(&Workspace::open(&command.workspace)?)?;
+            let text = format!("plan    {}\n{}ok\n", loaded.hash, memory(&loaded));
+            let model = loaded.layout.byte_len();
+            Ok(Report { text, json: json!({"hash": loaded.hash.to_string(), "model_bytes": model}) })
+        }
+        PlanCommand::Accept(command) => accept(command),
+        PlanCommand::Import(command) => {
+            let done = import::file(&command.file, &command.output)?;
+            let mut text: String = done.notes.iter().map(|note| format!("{note}\n")).collect();
+            text += &format!(
+                "{}: fill in {}, then `fl-host plan check`\n",
+                command.output.display(),
+                done.fill_in.join(", ")
+            );
+            let notes: Vec<_> = done
+                .notes
+                .iter()
+                .map(|n| json!({"key": n.key, "verdict": n.verdict.word(), "text": n.text}))
+                .collect();
+            let json = json!({"file": command.output, "notes": notes, "fill_in": done.fill_in});
+            Ok(Report { text, json })
+        }
+    }
+}
+
+/// The sum that a plan's budget has to hold, a line for each part. The one place that shows it.
+fn memory(loaded: &Loaded) -> String {
+    format!("memory  one model {} B of {}\n", loaded.layout.byte_len(), loaded.plan.memory_budget)
+}
+
+fn initialise(command: &PlanInitialize) -> Result<Report, Failure> {
+    let workspace = Workspace::open(&command.workspace)?;
+    let done = plan::initialise(&workspace, &command.address, command.init_model.as_deref(), command.seed)?;
+    let (ca, next) = match done.ca {
+        Some(ca) => {
+            (ca.to_string(), "publish the plan hash; each site compares it and runs `fl-host plan accept`")
+        }
+        None => (
+            "none yet: there is no cert/ca.crt".to_owned(),
+            "make the federation's CA, then run this again: the CA's hash is part of the plan",
+        ),
+    };
+    let model = &done.model;
+    let text = format!(
+        "plan     {}\nca       {ca}\naddress  {}\nmodel    {}: {} tensors, {} elements\nroot     {}\nnext     {next}\n",
+        done.loaded.hash,
+        command.address,
+        model.path.display(),
+        model.tensors,
+        model.elements,
+        model.root,
+    );
+    let json = json!({
+        "hash": done.loaded.hash.to_string(),
+        "ca": done.ca.map(|ca| ca.to_string()),
+        "address": command.address,
+        "model": model.path,
+        "tensors": model.tensors,
+        "elements": model.elements,
+        "root": model.root.to_string(),
+    });
+    Ok(Report { text, json })
+}
+
+fn accept(command: &PlanAccept) -> Result<Report, Failure> {
+    let workspace = Workspace::open(&command.workspace)?;
+    if command.show {
+        let found = plan::accepted(&workspace)?;
+        let text = match found.accepted {
+            Some(accepted) if accepted == found.plan => format!("accepted  {accepted}: the plan here\n"),
+            Some(accepted) => format!("accepted  {accepted}\nplan      {}: not accepted\n", found.plan),
+            None => format!("accepted  none\nplan      {}: not accepted\n", found.plan),
+        };
+        let json = json!({
+            "accepted": found.accepted.map(|hash| hash.to_string()), "plan": found.plan.to_string(),
+        });
+        return Ok(Report { text, json });
+    }
+    let hash = plan::accept(&workspace)?;
+    Ok(Report { text: format!("accepted  {hash}\n"), json: json!({"accepted": hash.to_string()}) })
+}
+
+#[cfg(test)]
+mod tests;

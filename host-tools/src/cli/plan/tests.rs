@@ -1,0 +1,131 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{cli, workspace, workspace::tests::scratch};
+
+/// The commands with what they answered; `D` is a scratch folder.
+fn transcript(dir: &Path, lines: &[&str]) -> String {
+    let folder = dir.display().to_string();
+    let mut found = String::new();
+    for line in lines {
+        let words: Vec<String> =
+            line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
+        let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
+    }
+    found.replace(&folder, "D")
+}
+
+fn made(name: &str) -> PathBuf {
+    let dir = scratch(name);
+    workspace::create(&dir.join("w"), workspace::template("breast_cancer").unwrap(), None).unwrap();
+    dir
+}
+
+#[test]
+fn plan_commands_answer_as_their_transcript_says() {
+    let dir = made("plan-cli");
+    let mut found = transcript(
+        &dir,
+        &[
+            "plan --help",
+            "plan initialize --help",
+            "plan check --workspace D/w",
+            "plan accept --show --workspace D/w",
+            "plan initialize -a aggregator.example.org --workspace D/w",
+            "plan accept --workspace D/w",
+            "plan initialize -a a:7464 --workspace D/w",
+        ],
+    );
+    let pem = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+    fs::write(dir.join("w/cert/ca.crt"), pem).unwrap();
+    let old = fs::read_to_string(dir.join("w/plan/plan.yaml")).unwrap();
+    found += &transcript(
+        &dir,
+        &[
+            "plan initialize -a 10.0.0.1 --workspace D/w",
+            "--json plan initialize -a 10.0.0.1 --seed 8 --workspace D/w",
+            "plan initialize -a 10.0.0.1 --init-model D/w/save/w_init.safetensors --workspace D/w",
+            "plan initialize -a 10.0.0.1 --init-model D/x.safetensors --seed 8 --workspace D/w",
+            "plan accept --show --workspace D/w",
+            "--json plan accept --workspace D/w",
+            "plan accept --show --workspace D/w",
+            "plan show --workspace D/w",
+            "plan check --workspace D/w",
+            "--json plan check --workspace D/w",
+            "plan show --workspace D/none",
+        ],
+    );
+    assert_eq!(found, include_str!("../plan.txt"));
+    let edited = fs::read_to_string(dir.join("w/plan/plan.yaml")).unwrap();
+    let changed = old.lines().zip(edited.lines()).filter(|(a, b)| a != b).count();
+    assert_eq!((changed, old.lines().count()), (1, edited.lines().count()));
+    assert!(fs::read_to_string(dir.join("w/plan/site.yaml")).unwrap().contains("\naddress: \"10.0.0.1\"\n"));
+}
+
+#[test]
+fn refused_initialisation_changes_nothing() {
+    let dir = made("plan-untouched");
+    let files = ["w/plan/plan.yaml", "w/plan/site.yaml"];
+    let read = || files.map(|file| fs::read_to_string(dir.join(file)).unwrap());
+    fs::write(dir.join("w/cert/ca.crt"), "no certificate").unwrap();
+    let before = read();
+    let said = transcript(&dir, &["plan initialize -a 10.0.0.1 --workspace D/w"]);
+    assert!(said.ends_with("=> 5\n"), "{said}");
+    fs::remove_file(dir.join("w/cert/ca.crt")).unwrap();
+    let said = transcript(&dir, &["plan initialize -a 10.0.0.1 --init-model D/none --workspace D/w"]);
+    assert!(said.ends_with("=> 3\n"), "{said}");
+    assert_eq!(read(), before);
+    assert!(!dir.join("w/save/w_init.safetensors").exists());
+}
+
+#[test]
+fn every_wrong_file_is_refused_with_line_column_and_what_is_allowed() {
+    let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/plans");
+    let mut names: Vec<String> = fs::read_dir(&plans)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "good.yaml")
+        .collect();
+    names.sort();
+    let dir = made("wrong-plans");
+    let read = |name: &str| fs::read_to_string(plans.join(name)).unwrap();
+    let untouched = ["plan", "site", "data"].map(|file| {
+        let path = dir.join(format!("w/plan/{file}.yaml"));
+        let text = if file == "plan" { read("good.yaml") } else { fs::read_to_string(&path).unwrap() };
+        (path, text)
+    });
+    let restore = || untouched.iter().for_each(|(path, text)| fs::write(path, text).unwrap());
+    restore();
+    assert!(transcript(&dir, &["plan check --workspace D/w"]).ends_with("=> 0\n"));
+    let mut found = String::new();
+    for name in &names {
+        restore();
+        let file = name.split('_').next().filter(|kind| ["site", "data"].contains(kind)).unwrap_or("plan");
+        fs::write(dir.join(format!("w/plan/{file}.yaml")), read(name)).unwrap();
+        let said = transcript(&dir, &["plan check --workspace D/w"]);
+        assert!(said.ends_with("=> 4\n"), "{name}: {said}");
+        let (_, answer) = said.split_once('\n').unwrap();
+        found += &format!("# {name}\n{answer}");
+    }
+    assert_eq!(found, include_str!("../plans.txt"));
+}
+
+#[test]
+fn openfl_plan_is_imported_once() {
+    let dir = scratch("plan-import");
+    let openfl = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/import/kvasir.yaml");
+    fs::copy(openfl, dir.join("openfl.yaml")).unwrap();
+    fs::write(dir.join("list.yaml"), "- a\n").unwrap();
+    let found = transcript(
+        &dir,
+        &[
+            "plan import D/openfl.yaml --output D/plan.yaml",
+            "plan import D/openfl.yaml --output D/plan.yaml",
+            "plan import D/list.yaml --output D/other.yaml",
+        ],
+    );
+    assert_eq!(found, include_str!("../plan_import.txt"));
+}

@@ -1,0 +1,74 @@
+use fl_engine::plan::Plan;
+
+use super::*;
+
+const KVASIR: &str = include_str!("kvasir.yaml");
+
+#[test]
+fn real_plan_is_converted_with_a_line_for_each_key() {
+    let imported = text(KVASIR).unwrap();
+    let notes: String = imported.notes.iter().map(|note| format!("{note}\n")).collect();
+    assert_eq!(format!("{notes}---\n{}", imported.text), include_str!("kvasir.txt"));
+    // What no file says is refused until a person says it; then the plan is one.
+    assert!(Plan::parse(&imported.text).is_err());
+    let filled = imported
+        .text
+        .replace(
+            "model: fill_in",
+            "model: {input: [3, 4, 4], layers: [flatten, {linear: {name: outc, out: 2}}]}",
+        )
+        .replace("data: fill_in", "data: {loader: npy, features: x.npy, labels: y.npy, classes: 2}")
+        .replace("optimiser: fill_in", "optimiser: {adam: {learning_rate: 0.001}}")
+        .replace("loss: fill_in", "loss: cross_entropy");
+    let plan = Plan::parse(&filled).unwrap();
+    assert_eq!((plan.rounds, plan.quorum.count_min, plan.quorum.time_max.0), (3, 2, 600_000));
+    assert_eq!(plan.hold_out, ["outc.bias"]);
+}
+
+#[test]
+fn groups_with_names_are_kept_and_drawn_ones_are_not() {
+    let fixed = "tasks: {train: {}, validate: {}}\nassigner: {settings: {task_groups: [\
+                 {name: A, collaborators: [One], tasks: [train, gone]}, {name: B, collaborators: [two], tasks: [validate]}]}}\n";
+    let imported = text(fixed).unwrap().text;
+    assert!(imported.contains("  \"a\": {collaborators: [\"one\"], tasks: [\"train\"]}\n"), "{imported}");
+    let drawn = fixed
+        .replace("collaborators: [One]", "percentage: 0.5")
+        .replace("collaborators: [two]", "percentage: 0.5");
+    let imported = text(&drawn).unwrap();
+    assert!(imported.notes.iter().any(|n| n.verdict == Verdict::Warning && n.text.contains("by lot")));
+}
+
+#[test]
+fn no_yaml_makes_it_fail_otherwise_than_by_a_refusal() {
+    for odd in [
+        "",
+        "~",
+        "7",
+        "[]",
+        "a: [",
+        "{}",
+        "tasks: 7",
+        "tasks: {train: 7}",
+        "tasks: {train: {kwargs: [1]}}",
+        "tasks: {train: {kwargs: {epochs: -1, batch_size: x, metrics: 7}}}",
+        "assigner: {settings: {task_groups: {a: b}}}",
+        "assigner: {settings: {task_groups: [1, {name: 7, tasks: 7}]}}",
+        "aggregator: {settings: {rounds_to_train: .inf}}",
+        "straggler_handling_policy: {settings: {straggler_cutoff_time: .inf, minimum_reporting: -1}}",
+        "aggregator: x",
+        "\u{e9}: {1: 2}",
+        "tasks: {\"tra\\nin\": {}, \"ÄÖtrain\": {}}",
+        "a: &a [*a]",
+    ] {
+        if let Ok(imported) = text(odd) {
+            assert!(
+                Plan::parse(&imported.text).unwrap_err().message.contains("fill_in"),
+                "{odd:?}: {}",
+                imported.text
+            );
+        }
+    }
+    for end in (0..KVASIR.len()).filter(|end| KVASIR.is_char_boundary(*end)) {
+        let _ = text(&KVASIR[..end]);
+    }
+}

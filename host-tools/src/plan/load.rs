@@ -1,0 +1,156 @@
+//! The files of `plan/` in and out of a workspace.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fl_engine::{
+    Digest,
+    limits::PLAN_FILE_BYTES,
+    model::plan_layout,
+    plan::{DataMap, Plan, PlanError, Site},
+    tensor::Layout,
+};
+
+use super::{ca_digest, with_address, with_ca};
+use crate::{
+    exit::{Exit, Failure},
+    model::{self, Made},
+    workspace::{self, Workspace},
+};
+
+/// A plan that was read and checked.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The plan.
+    pub plan: Plan,
+    /// Its hash.
+    pub hash: Digest,
+    /// Its model's tensors.
+    pub layout: Arc<Layout>,
+}
+
+/// Reads a workspace's plan.
+///
+/// # Errors
+/// [`Exit::File`]; [`Exit::Plan`] with line and column.
+pub fn load(workspace: &Workspace) -> Result<Loaded, Failure> {
+    parsed(&workspace::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?)
+}
+
+fn parsed(text: &str) -> Result<Loaded, Failure> {
+    let plan = Plan::parse(text).map_err(|e| refused(&e))?;
+    let layout = plan_layout(&plan).map_err(|e| model::refused_model(&e))?;
+    Ok(Loaded { hash: plan.hash(), plan, layout })
+}
+
+/// Reads a workspace's plan, and the site file and the data map where there are such files.
+///
+/// # Errors
+/// As [`load`], for each of the three.
+pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
+    let loaded = load(workspace)?;
+    let read = |path: &Path| match path.exists() {
+        true => workspace::read_text(path, PLAN_FILE_BYTES).map(Some),
+        false => Ok(None),
+    };
+    if let Some(text) = read(&workspace.site_file())? {
+        Site::parse(&text).map_err(|e| refused(&e))?;
+    }
+    if let Some(text) = read(&workspace.root().join("plan/data.yaml"))? {
+        DataMap::parse(&text).map_err(|e| refused(&e))?;
+    }
+    Ok(loaded)
+}
+
+/// What [`initialise`] did.
+#[derive(Clone, Debug)]
+pub struct Initialised {
+    /// The plan as it now is.
+    pub loaded: Loaded,
+    /// The federation CA's hash; `None` when `cert/ca.crt` is not there yet.
+    pub ca: Option<Digest>,
+    /// The initial model.
+    pub model: Made,
+}
+
+/// Sets the plan's CA and the site's address, and writes the initial model: the plan's, or `from` a file. Nothing is
+/// written before everything was checked.
+///
+/// # Errors
+/// [`Exit::Plan`], [`Exit::Trust`] for a `cert/ca.crt` that is no certificate, [`Exit::Usage`] for an address that is
+/// none, [`Exit::Model`] for a model file that does not fit, [`Exit::File`].
+pub fn initialise(
+    workspace: &Workspace,
+    address: &str,
+    from: Option<&Path>,
+    seed: Option<u64>,
+) -> Result<Initialised, Failure> {
+    if from.is_some() && seed.is_some() {
+        let error = "--seed has no effect on values that come from --init-model";
+        return Err(Failure::new(Exit::Usage, error).hint("give one of the two"));
+    }
+    let mut plan = workspace::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?;
+    let ca = match workspace.ca_file().exists() {
+        true => Some(ca_digest(&workspace::read_text(&workspace.ca_file(), PLAN_FILE_BYTES)?)?),
+        false => None,
+    };
+    if let Some(ca) = &ca {
+        plan = with_ca(&plan, ca);
+    }
+    let loaded = parsed(&plan)?;
+    let site = with_address(&workspace::read_text(&workspace.site_file(), PLAN_FILE_BYTES)?, address)?;
+    Site::parse(&site).map_err(|e| refused(&e))?;
+    let hash = Some(loaded.hash);
+    let model = match from {
+        Some(file) => model::init_from(workspace, &loaded.plan, hash, file)?,
+        None => model::init(workspace, &loaded.plan, hash, seed)?,
+    };
+    workspace::replace(&workspace.plan_file(), plan.as_bytes())?;
+    workspace::replace(&workspace.site_file(), site.as_bytes())?;
+    Ok(Initialised { loaded, ca, model })
+}
+
+/// What this site has agreed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The accepted plan's hash; `None` before the first.
+    pub accepted: Option<Digest>,
+    /// The workspace's plan.
+    pub plan: Digest,
+}
+
+/// The accepted hash beside the plan's.
+///
+/// # Errors
+/// As [`load`]; [`Exit::File`] for a `save/accepted-plan` that holds no hash.
+pub fn accepted(workspace: &Workspace) -> Result<Accepted, Failure> {
+    let plan = load(workspace)?.hash;
+    let path = workspace.accepted_file();
+    if !path.exists() {
+        return Ok(Accepted { accepted: None, plan });
+    }
+    let text = workspace::read_text(&path, 256)?;
+    let accepted = text.trim().parse().map_err(|e| {
+        Failure::new(Exit::File, format!("{}: {e}", path.display()))
+            .hint("`fl-host plan accept` writes it anew")
+    })?;
+    Ok(Accepted { accepted: Some(accepted), plan })
+}
+
+/// Pins the workspace's plan: the runtime refuses any other. Returns its hash.
+///
+/// # Errors
+/// As [`load`]; [`Exit::File`].
+pub fn accept(workspace: &Workspace) -> Result<Digest, Failure> {
+    let hash = load(workspace)?.hash;
+    workspace::replace(&workspace.accepted_file(), format!("{hash}\n").as_bytes())?;
+    Ok(hash)
+}
+
+fn refused(error: &PlanError) -> Failure {
+    let failure = Failure::of(Exit::Plan, error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

@@ -1,0 +1,121 @@
+//! A resolved plan in a dozen lines.
+
+use std::fmt::Write as _;
+
+use fl_engine::{
+    Name,
+    plan::{Column, Loader, Optimiser, TaskKind, TaskSpec, TrainLength},
+};
+
+use super::Loaded;
+
+/// What the plan says once its defaults are filled in, and the tensors of its model.
+#[must_use]
+pub fn summary(loaded: &Loaded) -> String {
+    let Loaded { plan, hash, layout } = loaded;
+    let mut out = String::new();
+    let mut line = |key: &str, text: String| {
+        let _ = writeln!(out, "{key:<12}{text}");
+    };
+    line("plan", hash.to_string());
+    line("federation", plan.federation.to_string());
+    line("ca", plan.ca.map_or_else(|| "none yet".to_owned(), |ca| ca.to_string()));
+    line("rounds", format!("{}, seed {}", plan.rounds, plan.seed));
+    line("model", format!("{:?} in, {} layers", plan.model.input, plan.model.layers.len()));
+    for tensor in layout.tensors() {
+        line("", format!("{} {:?}", tensor.name, tensor.shape));
+    }
+    let (tensors, elements) = (layout.tensors().len(), layout.f32_len() + layout.i64_len());
+    line("", format!("{tensors} tensors, {elements} elements, {} B", layout.byte_len()));
+    if !plan.hold_out.is_empty() {
+        line("held out", plan.hold_out.join(", "));
+    }
+    line("data", loader(&plan.data.loader));
+    let split = plan.data.split;
+    line("", format!("train {}, validation {}, test {}", split.train, split.validation, split.test));
+    for task in &plan.tasks {
+        line("task", format!("{}: {}", task.name, kind(task)));
+    }
+    for group in &plan.groups {
+        let members = group.collaborators.as_deref().map_or_else(|| "everyone".to_owned(), names);
+        line("group", format!("{}: {members}: {}", group.name, names(&group.tasks)));
+    }
+    let quorum = plan.quorum;
+    let most = quorum.count_max.map_or_else(|| "all".to_owned(), |max| max.to_string());
+    let times = format!("{} to {}", quorum.time_min, quorum.time_max);
+    line("quorum", format!("{} to {most} collaborators, {times}", quorum.count_min));
+    line("sample", plan.sample.map_or_else(|| "all".to_owned(), |k| format!("{k} a round")));
+    line("optimiser", word(plan.optimiser_state));
+    line("exact", format!("{} value bits, {} weight bits", plan.exact.value_bits, plan.exact.weight_bits));
+    let best = &plan.best;
+    line("best", format!("{} of {}, {}", best.metric.word(), best.task, word(best.direction)));
+    line("limits", format!("memory {}, spill {}", plan.memory_budget, plan.spill_budget));
+    line("threads", format!("link {}, cpu {}", plan.threads.link, plan.threads.cpu));
+    line("metrics", word(plan.metrics));
+    out
+}
+
+fn names(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// A plain variant as a plan spells it: `ContinueLocal` is `continue_local`.
+fn word(variant: impl std::fmt::Debug) -> String {
+    let mut word = String::new();
+    for letter in format!("{variant:?}").chars() {
+        if letter.is_ascii_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(letter.to_ascii_lowercase());
+    }
+    word
+}
+
+fn loader(loader: &Loader) -> String {
+    match loader {
+        Loader::Csv { file, header, label } => {
+            let label = match label {
+                Column::Name(name) => format!("{name:?}"),
+                Column::Index(index) => index.to_string(),
+            };
+            format!("csv {file}, {} header, label {label}", if *header { "with" } else { "without" })
+        }
+        Loader::Npy { features, labels } => format!("npy {features}, {labels}"),
+        Loader::Idx { features, labels } => format!("idx {features}, {labels}"),
+        Loader::Custom { name } => format!("custom {name}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn kind(task: &TaskSpec) -> String {
+    let metrics = task.metrics.iter().map(|m| m.word()).collect::<Vec<_>>().join(", ");
+    let metrics = if metrics.is_empty() { String::new() } else { format!("; reports {metrics}") };
+    let what = match &task.kind {
+        TaskKind::Train(spec) => {
+            let length = match spec.length {
+                TrainLength::Epochs(n) => format!("{n} epochs"),
+                TrainLength::Steps(n) => format!("{n} steps"),
+            };
+            let optimiser = match spec.optimiser {
+                Optimiser::Sgd { learning_rate, momentum, weight_decay } => {
+                    format!("sgd {learning_rate}, momentum {momentum}, weight decay {weight_decay}")
+                }
+                Optimiser::Adam { learning_rate } => format!("adam {learning_rate}"),
+                Optimiser::AdamW { learning_rate, weight_decay } => {
+                    format!("adamw {learning_rate}, weight decay {weight_decay}")
+                }
+                other => format!("{other:?}"),
+            };
+            let proximal =
+                if spec.fedprox_mu > 0.0 { format!(", FedProx {}", spec.fedprox_mu) } else { String::new() };
+            format!("train {length} of batches of {}, {optimiser}, {}{proximal}", spec.batch, word(spec.loss))
+        }
+        TaskKind::Validate(model) => format!("validate {}", word(model)),
+        TaskKind::Synthetic { weight } => format!("synthetic, weight {weight}"),
+        TaskKind::Custom { name, rule } => {
+            format!("custom {name}{}", if rule.is_some() { ", sends an update" } else { "" })
+        }
+        other => format!("{other:?}"),
+    };
+    what + &metrics
+}
