@@ -12,6 +12,7 @@ use argh::FromArgs;
 use serde_json::json;
 
 use crate::{
+    demo,
     exit::{Exit, Failure},
     templates::TEMPLATES,
     workspace,
@@ -52,10 +53,32 @@ struct Host {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Area {
+    Demo(DemoArea),
     Workspace(WorkspaceArea),
     Plan(plan::PlanArea),
     Model(model::ModelArea),
     Pki(pki::PkiArea),
+}
+
+/// Run a whole federation on this machine, from an empty folder to a trained model.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "demo")]
+struct DemoArea {
+    /// a name that `workspace templates` lists; breast_cancer by default
+    #[argh(option, default = "DEMO_TEMPLATE.to_owned()")]
+    template: String,
+    /// how many collaborators; 3 by default
+    #[argh(option, default = "workspace::TRIAL")]
+    collaborators: usize,
+    /// rounds; the template's by default
+    #[argh(option)]
+    rounds: Option<u32>,
+    /// the new folder; the first free of fl-demo, fl-demo-2, … by default
+    #[argh(option)]
+    dir: Option<PathBuf>,
+    /// one object a round and a last one for all, on standard output
+    #[argh(switch)]
+    json: bool,
 }
 
 /// Make workspaces.
@@ -86,6 +109,9 @@ struct WorkspaceCreate {
     /// the federation's name; the folder's by default
     #[argh(option)]
     federation: Option<String>,
+    /// collaborators to cut trial data for; 3 by default
+    #[argh(option, default = "workspace::TRIAL")]
+    collaborators: usize,
 }
 
 /// List the templates.
@@ -115,6 +141,7 @@ pub fn run(args: &[&str]) -> Said {
         }
     };
     let done = match host.area {
+        Area::Demo(area) => return run_demo(area, host.json),
         Area::Model(area) => model::run(&area),
         Area::Pki(area) => pki::run(&area),
         Area::Plan(area) => plan::run(&area),
@@ -123,14 +150,28 @@ pub fn run(args: &[&str]) -> Said {
             WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),
         },
     };
+    said(done, host.json)
+}
+
+fn said(done: Result<Report, Failure>, json: bool) -> Said {
     match done {
         Ok(report) => {
-            let out = if host.json { format!("{}\n", report.json) } else { report.text };
+            let out = if json { format!("{}\n", report.json) } else { report.text };
             Said { out, err: String::new(), exit: Exit::Done }
         }
-        Err(failure) => Said { out: String::new(), err: failure.render(host.json), exit: failure.exit },
+        Err(failure) => Said { out: String::new(), err: failure.render(json), exit: failure.exit },
     }
 }
+
+/// The only command that says something before it ends; `--json` is taken before and after its name.
+fn run_demo(area: DemoArea, json: bool) -> Said {
+    let DemoArea { template, collaborators, rounds, dir, json: json_too } = area;
+    let json = json || json_too;
+    let shown = demo::run(&demo::Options { template, collaborators, rounds, dir, json });
+    said(shown.map(|shown| Report { text: shown.text, json: shown.json }), json)
+}
+
+const DEMO_TEMPLATE: &str = "breast_cancer";
 
 fn templates() -> Report {
     let text = TEMPLATES.iter().map(|t| format!("{:<16}{}\n", t.name, t.about)).collect();
@@ -140,7 +181,8 @@ fn templates() -> Report {
 
 fn create(command: &WorkspaceCreate) -> Result<Report, Failure> {
     let template = workspace::template(&command.template)?;
-    let made = workspace::create(&command.prefix, template, command.federation.as_deref())?;
+    let made =
+        workspace::create(&command.prefix, template, command.federation.as_deref(), command.collaborators)?;
     let shards: Vec<String> = made.shards.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
     let text = format!(
         "workspace   {}\nfederation  {}\ntrial data  rows: {}; held out: {}\n",

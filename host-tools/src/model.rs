@@ -74,7 +74,7 @@ pub fn init(
         None => plan,
     };
     let state = model::plan_init(plan).map_err(|e| refused_model(&e))?;
-    write_init(workspace, &state, hash, Some(plan.seed))
+    write_init(&workspace.init_model_file(&plan.federation), &state, hash, Some(plan.seed))
 }
 
 /// Writes the first round's model from any safetensors file with the plan's tensors, or with those of its model alone:
@@ -98,7 +98,7 @@ pub fn init_from(
         let (plain, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
         model::plan_state(plan, &plain).map_err(|e| refused_model(&e))?
     };
-    write_init(workspace, &state, hash, None)
+    write_init(&workspace.init_model_file(&plan.federation), &state, hash, None)
 }
 
 /// Tensors, texts and root of a model file. With the plan's `layout`, the file must have its tensors.
@@ -166,7 +166,7 @@ fn refused_file(file: &Path, error: &ModelFileError) -> Failure {
 }
 
 fn write_init(
-    workspace: &Workspace,
+    path: &Path,
     state: &ModelState,
     hash: Option<Digest>,
     seed: Option<u64>,
@@ -178,10 +178,9 @@ fn write_init(
     ]);
     texts.extend(hash.map(|hash| (text::PLAN.to_owned(), hash.to_string())));
     texts.extend(seed.map(|seed| (text::SEED.to_owned(), seed.to_string())));
-    let path = workspace.init_model_file();
-    workspace::replace(&path, &safetensors::write(state, &texts))?;
+    workspace::replace(path, &safetensors::write(state, &texts))?;
     let elements = (state.f32.len() + state.i64.len()) as u64;
-    Ok(Made { path, tensors: state.layout().tensors().len(), elements, root })
+    Ok(Made { path: path.to_owned(), tensors: state.layout().tensors().len(), elements, root })
 }
 
 /// The model's tensors alone.

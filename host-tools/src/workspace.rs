@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use create::{Created, create, template};
+pub use create::{Created, TRIAL, create, template, trial_names};
 pub use edit::set_key;
+
+use fl_engine::Name;
 
 use crate::exit::{Exit, Failure};
 
@@ -44,13 +46,6 @@ impl Workspace {
         &self.root
     }
 
-    /// The folder's own name, which names model files: `W` of `save/W_init.safetensors`.
-    #[must_use]
-    pub fn name(&self) -> String {
-        let root = fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
-        root.file_name().map_or_else(|| "workspace".to_owned(), |n| n.to_string_lossy().into_owned())
-    }
-
     /// `plan/plan.yaml`.
     #[must_use]
     pub fn plan_file(&self) -> PathBuf {
@@ -69,10 +64,11 @@ impl Workspace {
         self.root.join("cert/ca.crt")
     }
 
-    /// `save/W_init.safetensors`: the model that the first round starts from.
+    /// `save/W_init.safetensors`: the model that the first round starts from. `W` is the federation: its files have the
+    /// same names on every machine, whatever the folder is called there.
     #[must_use]
-    pub fn init_model_file(&self) -> PathBuf {
-        self.root.join("save").join(format!("{}_init.safetensors", self.name()))
+    pub fn init_model_file(&self, federation: &Name) -> PathBuf {
+        self.root.join("save").join(format!("{federation}_init.safetensors"))
     }
 
     /// `save/accepted-plan`: the hash that this site has agreed to.

@@ -13,8 +13,15 @@ use crate::{
     templates::{self, ShardError, TEMPLATES, Template},
 };
 
-/// Collaborators of a fresh workspace's trial data.
-const TRIAL: [&str; 3] = ["one", "two", "three"];
+/// Collaborators of a fresh workspace's trial data, unless asked otherwise.
+pub const TRIAL: usize = 3;
+
+/// Names for `count` collaborators of a trial: `one` to `ten`, then `site-11` and so on.
+#[must_use]
+pub fn trial_names(count: usize) -> Vec<String> {
+    let words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    (0..count).map(|n| words.get(n).map_or_else(|| format!("site-{}", n + 1), |w| (*w).to_owned())).collect()
+}
 
 /// Seed of a fresh workspace's trial shards.
 const TRIAL_SEED: u64 = 7;
@@ -32,13 +39,18 @@ pub struct Created {
     pub test_rows: usize,
 }
 
-/// Makes the workspace `root` from `template`; the federation is named after the folder unless `federation` says
-/// otherwise.
+/// Makes the workspace `root` from `template`, with trial data for `collaborators`; the federation is named after the
+/// folder unless `federation` says otherwise.
 ///
 /// # Errors
 /// [`Exit::Workspace`] when `root` exists and is not an empty folder, [`Exit::Usage`] for a folder name that cannot
 /// name a federation, [`Exit::File`].
-pub fn create(root: &Path, template: &Template, federation: Option<&str>) -> Result<Created, Failure> {
+pub fn create(
+    root: &Path,
+    template: &Template,
+    federation: Option<&str>,
+    collaborators: usize,
+) -> Result<Created, Failure> {
     let federation = name_of(root, federation)?;
     if root.exists() && !fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()) {
         let error = format!("{} already exists and is not an empty folder", root.display());
@@ -49,14 +61,15 @@ pub fn create(root: &Path, template: &Template, federation: Option<&str>) -> Res
         fs::create_dir_all(&path)
             .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", path.display())))?;
     }
-    let dirs: Vec<PathBuf> = TRIAL.iter().map(|name| root.join("data").join(name)).collect();
+    let names = trial_names(collaborators);
+    let dirs: Vec<PathBuf> = names.iter().map(|name| root.join("data").join(name)).collect();
     let shards = templates::materialise_shards(template, TRIAL_SEED, &dirs, &root.join("data"));
     let shards = shards.map_err(|e| {
         Failure::of(if matches!(e, ShardError::Data(_)) { Exit::Data } else { Exit::File }, &e)
     })?;
 
     let plan = set_key(template.plan, "federation", &format!("\"{federation}\""), "schema");
-    let map: String = TRIAL.iter().map(|name| format!("{name}: data/{name}\n")).collect();
+    let map: String = names.iter().map(|name| format!("{name}: data/{name}\n")).collect();
     for (file, text) in [
         ("plan/plan.yaml", plan.as_str()),
         ("plan/site.yaml", include_str!("../templates/site.yaml")),
@@ -68,7 +81,7 @@ pub fn create(root: &Path, template: &Template, federation: Option<&str>) -> Res
     Ok(Created {
         root: root.to_owned(),
         federation,
-        shards: TRIAL.iter().map(|&name| name.to_owned()).zip(shards.rows).collect(),
+        shards: names.into_iter().zip(shards.rows).collect(),
         test_rows: shards.test_rows,
     })
 }
@@ -103,14 +116,14 @@ mod tests {
     fn every_template_becomes_a_workspace() {
         for t in TEMPLATES {
             let root = scratch("create").join("w-1");
-            let made = create(&root, t, None).unwrap();
+            let made = create(&root, t, None, TRIAL).unwrap();
             assert_eq!(made.federation.as_str(), "w-1");
             let plan = fs::read_to_string(root.join("plan/plan.yaml")).unwrap();
             assert!(plan.contains("\nfederation: \"w-1\"\n"));
             for folder in FOLDERS {
                 assert!(root.join(folder).is_dir());
             }
-            let again = create(&root, t, None).unwrap_err();
+            let again = create(&root, t, None, TRIAL).unwrap_err();
             assert_eq!(again.exit, Exit::Workspace);
         }
     }
@@ -118,10 +131,10 @@ mod tests {
     #[test]
     fn folder_that_cannot_name_a_federation_asks_for_a_name() {
         let root = scratch("names").join("My Federation");
-        let refused = create(&root, &TEMPLATES[0], None).unwrap_err();
+        let refused = create(&root, &TEMPLATES[0], None, TRIAL).unwrap_err();
         assert_eq!(refused.exit, Exit::Usage);
         assert_eq!(refused.hint.as_deref(), Some("name the federation with --federation"));
         assert!(!root.exists());
-        assert_eq!(create(&root, &TEMPLATES[0], Some("mine")).unwrap().federation.as_str(), "mine");
+        assert_eq!(create(&root, &TEMPLATES[0], Some("mine"), TRIAL).unwrap().federation.as_str(), "mine");
     }
 }

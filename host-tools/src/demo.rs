@@ -1,0 +1,138 @@
+//! `fl-host demo`: a whole federation on one machine, from an empty folder to a trained model.
+//!
+//! [`prepare`] does every step that a federation's people would do, by the same commands; then the real processes run,
+//! and [`watch`] shows their rounds; at the end the model is measured on rows that no training saw. The folder stays,
+//! to be looked at.
+
+mod measure;
+mod prepare;
+mod processes;
+mod table;
+mod watch;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde_json::{Value, json};
+
+pub use prepare::{Federation, Request, prepare};
+
+use crate::{exit::Failure, workspace};
+use measure::Measured;
+use processes::Processes;
+
+/// What `fl-host demo` was asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A template's name.
+    pub template: String,
+    /// How many collaborators.
+    pub collaborators: usize,
+    /// Rounds, if not the template's.
+    pub rounds: Option<u32>,
+    /// The folder, if not the first free `fl-demo`.
+    pub dir: Option<PathBuf>,
+    /// Whether standard output is for a program.
+    pub json: bool,
+}
+
+/// A demonstration that has ended well.
+pub struct Shown {
+    /// For people: a table, the result, where things are, what to try next.
+    pub text: String,
+    /// `rounds`, `metrics`, `baseline`, `pids`, `model`, `wall_s`, `exit`.
+    pub json: Value,
+}
+
+/// Runs the demonstration. Progress goes to standard error; with `json`, one object a round to standard output.
+///
+/// # Errors
+/// A step's failure, or the aggregator's. That collaborators fail is no failure while the aggregator goes on.
+pub fn run(options: &Options) -> Result<Shown, Failure> {
+    let started = Instant::now();
+    let template = workspace::template(&options.template)?;
+    let dir = folder(options.dir.as_deref())?;
+    let request = Request {
+        dir: dir.clone(),
+        template,
+        collaborators: options.collaborators,
+        rounds: options.rounds,
+        edit: None,
+    };
+    let mut steps = watch::Steps::new(options.json);
+    let federation = prepare(&request, &mut |step| steps.step(step))?;
+    steps.done();
+
+    let mut processes = Processes::start(&federation)?;
+    let rounds = watch::rounds(&mut processes, &federation, options.json)?;
+    let ended = processes.wait();
+    let exit = ended.aggregator_exit;
+    let measured = measure::on_held_out_rows(&federation)?;
+    let wall = started.elapsed().as_secs_f64();
+    let model = federation.last_model();
+    let json = json!({
+        "event": "demo",
+        "rounds": rounds.len(),
+        "metrics": measured.metrics_json(),
+        "baseline": measured.baseline,
+        "test_rows": measured.rows,
+        "pids": processes.pids(),
+        "processes": processes.names_and_pids(),
+        "lost": ended.lost,
+        "model": model,
+        "dir": dir,
+        "wall_s": (wall * 1000.0).round() / 1000.0,
+        "exit": exit,
+    });
+    let text = told(&rounds, &measured, &federation, &ended.lost, wall);
+    Ok(Shown { text, json })
+}
+
+fn told(
+    rounds: &[watch::Round],
+    measured: &Measured,
+    federation: &Federation,
+    lost: &[String],
+    wall: f64,
+) -> String {
+    let mut text = table::of(rounds);
+    text.push('\n');
+    for who in lost {
+        text.push_str(&format!("{who}; the others went on\n"));
+    }
+    text.push_str(&format!(
+        "{} on {} rows that no training saw; always naming the most frequent class reaches {:.3}\n",
+        measured.summary(),
+        measured.rows,
+        measured.baseline
+    ));
+    text.push_str(&format!("wall time    {wall:.1} s, {} processes over QUIC\n", federation.names.len() + 1));
+    text.push_str(&format!("model        {}\n", federation.last_model().display()));
+    text.push_str(&format!("folder       {}: one folder a machine\n", federation.dir.display()));
+    text.push_str(&format!(
+        "next         change {} and run the demo's steps yourself: they are in {}\n",
+        federation.owner.join("plan/plan.yaml").display(),
+        federation.dir.join("steps.txt").display()
+    ));
+    text
+}
+
+/// The folder to use; a name that was asked for must be free.
+fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+    let free = |path: &Path| {
+        !path.exists() || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+    };
+    if let Some(path) = asked {
+        if free(path) {
+            return Ok(path.to_owned());
+        }
+        let error = format!("{} already exists and is not an empty folder", path.display());
+        return Err(Failure::new(crate::exit::Exit::Workspace, error).hint("choose another --dir"));
+    }
+    let numbered = (2..).map(|n| format!("fl-demo-{n}"));
+    let mut names = std::iter::once("fl-demo".to_owned()).chain(numbered).map(PathBuf::from);
+    // The sequence does not end.
+    Ok(names.find(|path| free(path)).unwrap_or_else(|| PathBuf::from("fl-demo")))
+}

@@ -1,0 +1,63 @@
+//! How good the model is on rows that no training saw.
+
+use fl_engine::{
+    model::{self, safetensors},
+    plan::{Loader, Metric},
+};
+use fl_runtime::{
+    data,
+    observe::metric_name,
+    task::{evaluate, majority_baseline},
+};
+use serde_json::{Value, json};
+
+use super::Federation;
+use crate::{
+    exit::{Exit, Failure},
+    model::refused_model,
+};
+
+/// The final model's test result.
+pub(super) struct Measured {
+    pub(super) metrics: Vec<(Metric, f64)>,
+    /// Accuracy of always naming the most frequent class.
+    pub(super) baseline: f64,
+    pub(super) rows: usize,
+}
+
+impl Measured {
+    pub(super) fn metrics_json(&self) -> Value {
+        let pairs =
+            self.metrics.iter().map(|(metric, value)| (metric_name(*metric).to_owned(), json!(value)));
+        Value::Object(pairs.collect())
+    }
+
+    /// `accuracy 0.974, loss 0.081`.
+    pub(super) fn summary(&self) -> String {
+        let shown: Vec<String> = self
+            .metrics
+            .iter()
+            .map(|(metric, value)| format!("{} {value:.3}", metric_name(*metric)))
+            .collect();
+        shown.join(", ")
+    }
+}
+
+/// Loads the aggregator's last model and the owner's held-out rows.
+pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Measured, Failure> {
+    let mut plan = federation.plan.clone();
+    if let Loader::Csv { file, .. } = &mut plan.data.loader {
+        "test.csv".clone_into(file);
+    }
+    let folder = federation.owner.join("data");
+    let rows = data::load(&plan.data, &plan.model.input, &folder).map_err(|e| Failure::of(Exit::Data, &e))?;
+    let path = federation.last_model();
+    let layout = model::plan_layout(&plan).map_err(|e| refused_model(&e))?;
+    let bytes = std::fs::read(&path)
+        .map_err(|e| Failure::new(Exit::File, format!("cannot read {}: {e}", path.display())))?;
+    let (state, _) = safetensors::read(&bytes, &layout)
+        .map_err(|e| Failure::new(Exit::Model, format!("{}: {e}", path.display())))?;
+    let metrics =
+        evaluate(&plan, &state, &rows).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
+    Ok(Measured { metrics, baseline: majority_baseline(&rows), rows: rows.rows() })
+}

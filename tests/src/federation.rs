@@ -1,0 +1,232 @@
+//! Federations of real processes: prepared as people would, started, watched, killed.
+//!
+//! Each lives in a folder of its own under the system's temporary folder and on a UDP port of its own, so that tests run side
+//! by side. Every process is killed when its handle is dropped.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fl_host_tools::{
+    demo::{Federation, Request, prepare},
+    templates,
+    workspace::set_key,
+};
+use serde_json::Value;
+
+/// A federation of `collaborators` members in a fresh folder called `name`; `edit` changes the owner's plan.
+///
+/// # Panics
+/// When a step fails.
+#[must_use]
+pub fn federation(name: &str, collaborators: usize, edit: &dyn Fn(&str) -> String) -> Federation {
+    let dir = std::env::temp_dir().join(format!("fl-federation-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    let template = templates::find("breast_cancer").unwrap_or_else(|| panic!("no template"));
+    let request = Request { dir, template, collaborators, rounds: None, edit: Some(edit) };
+    match prepare(&request, &mut |_| {}) {
+        Ok(federation) => federation,
+        Err(failure) => panic!("{failure:?}"),
+    }
+}
+
+/// A plan whose rounds are one synthetic task over a model of `inputs × 1` parameters: link, sum and store without
+/// training.
+#[must_use]
+pub fn synthetic(plan: &str, inputs: u32, rounds: u32) -> String {
+    let plan = set_block(
+        plan,
+        "model",
+        &format!("{{input: [{inputs}], layers: [{{linear: {{name: w, out: 1, bias: false}}}}]}}"),
+    );
+    let plan = set_block(&plan, "tasks", "{send: {kind: synthetic, weight: 7}}");
+    let plan = set_block(
+        &plan,
+        "data",
+        "{loader: csv, file: data.csv, header: true, label: diagnosis, split: {train: 1, validation: 0, test: 0}}",
+    );
+    let plan = set_block(&plan, "best", "{task: send, metric: loss, direction: min}");
+    set_key(&plan, "rounds", &rounds.to_string(), "schema")
+}
+
+/// Replaces a top-level key with all that is under it.
+#[must_use]
+pub fn set_block(plan: &str, key: &str, value: &str) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for line in plan.split_inclusive('\n') {
+        let top = line.starts_with(|c: char| c.is_ascii_alphabetic());
+        if top {
+            inside = line.starts_with(&format!("{key}:"));
+            if inside {
+                out.push_str(&format!("{key}: {value}\n"));
+            }
+        }
+        if !inside || line.starts_with('#') {
+            out.push_str(line);
+        }
+    }
+    out
+}
+
+/// A running role.
+pub struct Process {
+    child: Child,
+    /// Standard output, line by line.
+    lines: Receiver<String>,
+    log: PathBuf,
+    name: String,
+}
+
+impl Process {
+    /// Starts the aggregator.
+    #[must_use]
+    pub fn aggregator(federation: &Federation) -> Self {
+        Self::start("aggregator", &federation.aggregator, &["--json", "aggregator", "start"], &[])
+    }
+
+    /// Starts the collaborator `name`.
+    #[must_use]
+    pub fn collaborator(federation: &Federation, name: &str) -> Self {
+        Self::start(name, &federation.dir.join(name), &["--json", "collaborator", "-n", name, "start"], &[])
+    }
+
+    /// Starts `fl-runtime` with `args` in `folder`, wrapped in `wrapper` (for example `sh -c 'ulimit …'`).
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(name: &str, folder: &Path, args: &[&str], wrapper: &[&str]) -> Self {
+        let program = program("fl-runtime");
+        let log = folder.join("logs").join(format!("{name}.stderr"));
+        let file = File::options().create(true).append(true).open(&log);
+        let file = file.unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let mut command = match wrapper.split_first() {
+            None => Command::new(&program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&program);
+                command
+            }
+        };
+        command.args(args).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+        let (put, lines) = channel();
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || {
+                let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+                // Nobody may be listening any more.
+                lines.for_each(|line| drop(put.send(line)));
+            });
+        }
+        Self { child, lines, log, name: name.to_owned() }
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next JSON line whose `event` is `event`, skipping others.
+    ///
+    /// # Panics
+    /// When none comes within `within`.
+    pub fn event(&self, event: &str, within: Duration) -> Value {
+        let until = Instant::now() + within;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    let value: Value = serde_json::from_str(&line).unwrap_or_default();
+                    if value["event"] == event {
+                        return value;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("{}: no {event} within {within:?}; its log:\n{}", self.name, self.log())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("{} ended before {event}; its log:\n{}", self.name, self.log())
+                }
+            }
+        }
+    }
+
+    /// Every line with this event that has come and will come until the process ends.
+    pub fn events_to_the_end(&self, event: &str) -> Vec<Value> {
+        let values = self.lines.iter().map(|line| serde_json::from_str::<Value>(&line).unwrap_or_default());
+        values.filter(|value| value["event"] == event).collect()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end within `within`.
+    pub fn ended(&mut self, within: Duration) -> ExitStatus {
+        let until = Instant::now() + within;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status,
+                Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
+                other => panic!("{}: {other:?} after {within:?}; its log:\n{}", self.name, self.log()),
+            }
+        }
+    }
+
+    /// Sends a signal by name, for example `TERM`.
+    ///
+    /// # Panics
+    /// When `kill` cannot be run.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([format!("-{signal}"), self.id().to_string()]).status();
+        assert!(status.is_ok_and(|s| s.success()), "kill -{signal} {}", self.id());
+    }
+
+    /// What it has written to standard error.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Highest resident memory so far, bytes.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program of this workspace, as the test run has built it. `FL_BINARY_DIR` names another folder: the tests on the static
+/// binary use it.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("FL_BINARY_DIR").map(PathBuf::from)
+        && folder.join(name).is_file()
+    {
+        return folder.join(name);
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    // target/PROFILE/deps/test-HASH
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not built: run the tests of the whole workspace (ci/test)"))
+}

@@ -1,0 +1,217 @@
+//! Whole federations: real processes over real QUIC on loopback, real files.
+#![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
+
+use std::{fs, sync::Arc, time::Duration};
+
+use fl_engine::{
+    RoundNo, Weight,
+    model::{self, safetensors},
+    plan::Plan,
+    tensor::ModelState,
+};
+use fl_host_tools::demo::Federation;
+use fl_runtime::{registry::Registry, task::Runner};
+use fl_tests::federation::{Process, federation, synthetic};
+use num_bigint::BigInt;
+
+const SOON: Duration = Duration::from_secs(20);
+const LATER: Duration = Duration::from_secs(60);
+
+fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
+    let aggregator = Process::aggregator(federation);
+    let collaborators = federation.names.iter().map(|name| Process::collaborator(federation, name)).collect();
+    (aggregator, collaborators)
+}
+
+fn last_model(federation: &Federation) -> ModelState {
+    let layout = model::plan_layout(&federation.plan).unwrap();
+    let bytes = fs::read(federation.last_model()).unwrap();
+    safetensors::read(&bytes, &layout).unwrap().0
+}
+
+#[test]
+fn federation_trains_and_everybody_keeps_the_same_model() {
+    let federation = federation("trains", 3, &|plan| plan.replace("rounds: 10", "rounds: 3"));
+    let (mut aggregator, mut collaborators) = start_all(&federation);
+    for round in 0..3 {
+        let line = aggregator.event("round", LATER);
+        assert_eq!(line["round"], round);
+        assert_eq!(line["updates"], 3, "{line}");
+    }
+    assert_eq!(aggregator.event("ended", SOON)["reason"], "completed");
+    assert!(aggregator.ended(SOON).success());
+    let last = last_model(&federation);
+    for (name, process) in federation.names.iter().zip(&mut collaborators) {
+        assert!(process.ended(SOON).success(), "{name}: {}", process.log());
+        let path = federation.dir.join(name).join(format!("save/demo_{name}_final.safetensors"));
+        let (kept, _) = safetensors::read(&fs::read(&path).unwrap(), last.layout()).unwrap();
+        assert_eq!(kept, last, "{name}");
+    }
+    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
+    assert_eq!(history.lines().count(), 3);
+}
+
+/// The exact weighted mean of what the runners make, by integers of any size: shares no code with the aggregation.
+#[test]
+fn federated_model_is_the_exactly_rounded_mean_of_the_updates() {
+    let federation = federation("exact", 3, &|plan| synthetic(plan, 3000, 2));
+    let (mut aggregator, _collaborators) = start_all(&federation);
+    assert_eq!(aggregator.event("ended", LATER)["reason"], "completed");
+    assert!(aggregator.ended(SOON).success());
+
+    let plan = Arc::new(federation.plan.clone());
+    let layout = model::plan_layout(&plan).unwrap();
+    let mut base = model::plan_init(&plan).unwrap();
+    for round in 0..2 {
+        let updates: Vec<(ModelState, Weight)> = federation
+            .names
+            .iter()
+            .map(|name| {
+                let member = name.parse().unwrap();
+                let mut runner =
+                    Runner::new(Arc::clone(&plan), Arc::clone(&layout), &member, None, &Registry::new())
+                        .unwrap();
+                let task = "send".parse().unwrap();
+                runner.run(&task, RoundNo(round), &base, &|| false).unwrap().update.unwrap()
+            })
+            .collect();
+        let mut next = ModelState::zeros(Arc::clone(&layout));
+        for (at, value) in next.f32.iter_mut().enumerate() {
+            let terms: Vec<(f32, u32)> = updates.iter().map(|(u, w)| (u.f32[at], w.value())).collect();
+            *value = exact_mean(&terms);
+        }
+        base = next;
+    }
+    let bits = |state: &ModelState| state.f32.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&last_model(&federation)), bits(&base));
+}
+
+/// Sum of value × weight over the sum of weights, rounded to the nearest f32, ties to even.
+fn exact_mean(terms: &[(f32, u32)]) -> f32 {
+    // Every finite f32 is a whole number of 2^-149.
+    let whole = |value: f32| {
+        let bits = value.to_bits();
+        let (exponent, fraction) = ((bits >> 23 & 0xff) as i32, i64::from(bits & 0x7f_ffff));
+        let (mantissa, shift) =
+            if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 23, exponent - 1) };
+        let magnitude = BigInt::from(mantissa) << shift;
+        if value.is_sign_negative() { -magnitude } else { magnitude }
+    };
+    let sum: BigInt = terms.iter().map(|(value, weight)| whole(*value) * *weight).sum();
+    let total: BigInt = terms.iter().map(|(_, weight)| BigInt::from(*weight)).sum();
+    let (mut low, mut high) = (-(f32::MAX.to_bits() as i64), f32::MAX.to_bits() as i64);
+    // Ordered bits: find the float below or at the exact value by bisection, then the nearer of two neighbours.
+    let float = |ordered: i64| {
+        if ordered < 0 { -f32::from_bits((-ordered) as u32) } else { f32::from_bits(ordered as u32) }
+    };
+    while low < high {
+        let middle = (low + high + 1).div_euclid(2);
+        if whole(float(middle)) * &total <= sum { low = middle } else { high = middle - 1 }
+    }
+    let (below, above) = (float(low), float(low + 1));
+    let twice = &sum * 2;
+    let midpoint = (whole(below) + whole(above)) * &total;
+    match twice.cmp(&midpoint) {
+        std::cmp::Ordering::Less => below,
+        std::cmp::Ordering::Greater => above,
+        std::cmp::Ordering::Equal if below.to_bits() % 2 == 0 => below,
+        std::cmp::Ordering::Equal => above,
+    }
+}
+
+#[test]
+fn killed_collaborator_does_not_stop_the_others() {
+    let federation = federation("killed", 3, &|plan| plan.replace("rounds: 10", "rounds: 4"));
+    let (mut aggregator, mut collaborators) = start_all(&federation);
+    aggregator.event("round", LATER);
+    collaborators[2].signal("KILL");
+    let rest = aggregator.events_to_the_end("round");
+    assert_eq!(rest.len(), 3);
+    assert_eq!(rest[2]["updates"], 2);
+    assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
+    for process in &mut collaborators[..2] {
+        assert!(process.ended(SOON).success());
+    }
+}
+
+#[test]
+fn collaborator_that_comes_back_is_given_the_open_round() {
+    let federation = federation("back", 2, &|plan| {
+        plan.replace("rounds: 10", "rounds: 4").replace("count: {min: 1}", "count: {min: 2}")
+    });
+    let (mut aggregator, mut collaborators) = start_all(&federation);
+    aggregator.event("round", LATER);
+    collaborators.pop();
+    let again = Process::collaborator(&federation, "two");
+    let rest = aggregator.events_to_the_end("round");
+    assert_eq!(rest.len(), 3, "{}", aggregator.log());
+    assert!(rest.iter().all(|round| round["updates"] == 2), "{rest:?}");
+    assert!(aggregator.ended(SOON).success());
+    drop(again);
+}
+
+#[test]
+fn collaborator_waits_for_its_aggregator_and_says_so() {
+    let federation = federation("early", 1, &|plan| synthetic(plan, 100, 1));
+    let mut early = Process::collaborator(&federation, "one");
+    let waited = std::time::Instant::now();
+    while !early.log().contains("no aggregator at 127.0.0.1") {
+        assert!(waited.elapsed() < SOON, "{}", early.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut aggregator = Process::aggregator(&federation);
+    assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
+    assert!(early.ended(SOON).success(), "{}", early.log());
+}
+
+#[test]
+fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on() {
+    let federation = federation("stopped", 2, &|plan| plan.replace("rounds: 10", "rounds: 5"));
+    let (mut aggregator, mut collaborators) = start_all(&federation);
+    aggregator.event("round", LATER);
+    aggregator.signal("TERM");
+    assert_eq!(aggregator.event("ended", SOON)["reason"], "stopped");
+    assert_eq!(aggregator.ended(SOON).code(), Some(14), "{}", aggregator.log());
+    let done =
+        fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap().lines().count();
+    assert!(done >= 1);
+
+    // The collaborators wait for it to come back.
+    let mut again = Process::aggregator(&federation);
+    assert_eq!(again.event("listening", SOON)["round"], done);
+    assert_eq!(again.events_to_the_end("round").len(), 5 - done);
+    assert!(again.ended(SOON).success(), "{}", again.log());
+    for process in &mut collaborators {
+        assert!(process.ended(SOON).success(), "{}", process.log());
+    }
+}
+
+#[test]
+fn another_plan_is_refused_until_it_is_accepted() {
+    let federation = federation("plans", 1, &|plan| synthetic(plan, 100, 1));
+    let plan_file = federation.dir.join("one/plan/plan.yaml");
+    let plan = fs::read_to_string(&plan_file).unwrap();
+    fs::write(&plan_file, plan.replace("rounds: 1", "rounds: 2")).unwrap();
+    let mut refused = Process::collaborator(&federation, "one");
+    assert_eq!(refused.ended(SOON).code(), Some(10), "{}", refused.log());
+    assert!(refused.log().contains("hint: ") || refused.log().contains("\"hint\""), "{}", refused.log());
+
+    // Accepted here, but not the plan of the aggregator.
+    let other = Plan::parse(&fs::read_to_string(&plan_file).unwrap()).unwrap();
+    fs::write(federation.dir.join("one/save/accepted-plan"), format!("{}\n", other.hash())).unwrap();
+    let _aggregator = Process::aggregator(&federation);
+    let mut stranger = Process::collaborator(&federation, "one");
+    assert_eq!(stranger.ended(SOON).code(), Some(12), "{}", stranger.log());
+    assert!(stranger.log().contains("the aggregator runs plan"), "{}", stranger.log());
+}
+
+#[test]
+fn aggregator_is_ready_within_fifty_milliseconds() {
+    let federation = federation("ready", 1, &|plan| synthetic(plan, 100, 1));
+    let ready = (0..3).map(|_| {
+        let aggregator = Process::aggregator(&federation);
+        aggregator.event("listening", SOON)["ready_ms"].as_f64().unwrap()
+    });
+    let best = ready.fold(f64::MAX, f64::min);
+    assert!(best < 50.0, "{best} ms");
+}
