@@ -109,7 +109,7 @@ fn exact_mean(terms: &[(f32, u32)]) -> f32 {
         if whole(float(middle)) * &total <= sum { low = middle } else { high = middle - 1 }
     }
     let (below, above) = (float(low), float(low + 1));
-    let twice = &sum * 2;
+    let twice: BigInt = &sum * 2;
     let midpoint = (whole(below) + whole(above)) * &total;
     match twice.cmp(&midpoint) {
         std::cmp::Ordering::Less => below,
