@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Report;
 use crate::{
     exit::Failure,
-    plan::{self, Loaded, import},
+    plan::{self, import},
     workspace::Workspace,
 };
 
@@ -100,9 +100,14 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
         }
         PlanCommand::Check(command) => {
             let loaded = plan::check(&Workspace::open(&command.workspace)?)?;
-            let text = format!("plan    {}\n{}ok\n", loaded.hash, memory(&loaded));
-            let model = loaded.layout.byte_len();
-            Ok(Report { text, json: json!({"hash": loaded.hash.to_string(), "model_bytes": model}) })
+            let memory = plan::memory(&loaded);
+            let text = format!("plan {}\n{memory}\nok\n", loaded.hash);
+            let json = json!({
+                "hash": loaded.hash.to_string(),
+                "model_bytes": loaded.layout.byte_len(),
+                "memory_bytes": memory.total().0,
+            });
+            Ok(Report { text, json })
         }
         PlanCommand::Accept(command) => accept(command),
         PlanCommand::Import(command) => {
@@ -122,11 +127,6 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
             Ok(Report { text, json })
         }
     }
-}
-
-/// The sum that a plan's budget has to hold, a line for each part. The one place that shows it.
-fn memory(loaded: &Loaded) -> String {
-    format!("memory  one model {} B of {}\n", loaded.layout.byte_len(), loaded.plan.memory_budget)
 }
 
 fn initialise(command: &PlanInitialize) -> Result<Report, Failure> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fl_engine::{
     Digest,
+    aggregate::{Footprint, footprint},
     limits::PLAN_FILE_BYTES,
     model::plan_layout,
     plan::{DataMap, Plan, PlanError, Site},
@@ -43,12 +44,22 @@ fn parsed(text: &str) -> Result<Loaded, Failure> {
     Ok(Loaded { hash: plan.hash(), plan, layout })
 }
 
-/// Reads a workspace's plan, and the site file and the data map where there are such files.
+/// Reads a workspace's plan, and the site file and the data map where there are such files; adds up the aggregator's
+/// memory.
 ///
 /// # Errors
-/// As [`load`], for each of the three.
+/// As [`load`], for each of the three; [`Exit::Plan`] when the sum does not fit the plan's budget.
 pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     let loaded = load(workspace)?;
+    let memory = memory(&loaded);
+    if !memory.fits(loaded.plan.memory_budget) {
+        let error = format!(
+            "plan/plan.yaml: limits.memory is {}; the aggregator needs {}",
+            loaded.plan.memory_budget,
+            memory.least()
+        );
+        return Err(Failure::new(Exit::Plan, error).hint(format!("the sum is\n{memory}")));
+    }
     let read = |path: &Path| match path.exists() {
         true => workspace::read_text(path, PLAN_FILE_BYTES).map(Some),
         false => Ok(None),
@@ -60,6 +71,14 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
         DataMap::parse(&text).map_err(|e| refused(&e))?;
     }
     Ok(loaded)
+}
+
+/// The aggregator's memory for as many collaborators as the quorum takes, or asks for at least; the roster's number is
+/// known to the aggregator alone.
+#[must_use]
+pub fn memory(loaded: &Loaded) -> Footprint {
+    let quorum = loaded.plan.quorum;
+    footprint(&loaded.plan, &loaded.layout, quorum.count_max.unwrap_or(quorum.count_min))
 }
 
 /// What [`initialise`] did.
