@@ -239,7 +239,7 @@ mod tests {
     fn workspace(name: &str) -> Workspace {
         let root = scratch(name).join("w");
         let template = workspace::template("digits").unwrap();
-        workspace::create(&root, template, None).unwrap();
+        workspace::create(&root, template, None, workspace::TRIAL).unwrap();
         Workspace::open(&root).unwrap()
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let (workspace, mut plan) = (workspace("model-init"), plan());
         plan.hold_out = vec!["fc2.*".to_owned()];
         let made = init(&workspace, &plan, Some(Digest::of(b"plan")), None).unwrap();
-        assert!(made.path.ends_with("w/save/w_init.safetensors"));
+        assert!(made.path.ends_with("w/save/trial_init.safetensors"));
         assert_eq!((made.tensors, made.elements), (4, 26));
         let layout = model::plan_layout(&plan).unwrap();
         let shown = show(&made.path, Some(&layout)).unwrap();
