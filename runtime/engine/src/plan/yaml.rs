@@ -65,7 +65,6 @@ pub(super) fn parse(file: &'static str, text: &str) -> Result<Node, PlanError> {
             max_nodes: NODES,
             max_events: 4 * NODES,
         },
-        emit_comments: false,
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::PassThrough,
         merge_keys: serde_saphyr::options::MergeKeyPolicy::Error,
         leading_zero_numbers_as_strings: true,
