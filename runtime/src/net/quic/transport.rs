@@ -12,10 +12,10 @@ pub const IDLE_WINDOW: u64 = 256 * 1024;
 const GRANTED_WINDOW: u64 = 8 << 20;
 /// Unacknowledged bytes of our own on one link; they are shared with the payload, not copied.
 const SEND_WINDOW: u64 = 8 << 20;
-/// Silence after which a link is dead.
-const IDLE_TIMEOUT: VarInt = VarInt::from_u32(30_000);
+/// Silence after which a link is dead: how long a round waits for a peer that was killed.
+const IDLE_TIMEOUT: VarInt = VarInt::from_u32(15_000);
 /// Interval of keep-alive packets, well inside [`IDLE_TIMEOUT`].
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Largest datagram to begin with: what Ethernet carries under IPv6 and a tunnel or two.
 const INITIAL_MTU: u16 = 1452;
 /// Every QUIC path carries this.
@@ -61,10 +61,10 @@ impl NetLimits {
         }
     }
 
-    /// For a collaborator: its one peer may send a model at any time.
+    /// For a collaborator: its one peer may send a model at any time, and may not be there yet.
     #[must_use]
     pub fn client() -> Self {
-        Self { first_window: GRANTED_WINDOW, ..Self::server() }
+        Self { first_window: GRANTED_WINDOW, handshake_time: Duration::from_secs(5), ..Self::server() }
     }
 
     /// quinn's configuration. `dialled` tells whether the peer dialled: only then may it open the control stream.
