@@ -2,7 +2,7 @@
 
 use fl_engine::{
     model,
-    plan::{DataSpec, Layer, ModelSpec, Split},
+    plan::{DataSpec, Layer, Loss, ModelSpec, Split},
     tensor::TensorSpec,
 };
 use ndarray::ArrayD;
