@@ -97,7 +97,7 @@ fn told(
     lost: &[String],
     wall: f64,
 ) -> String {
-    let mut text = table::of(rounds);
+    let mut text = table::of(rounds, federation.plan.best.task.as_str());
     text.push('\n');
     for who in lost {
         text.push_str(&format!("{who}; the others went on\n"));
