@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes, Digest, Name, RoundNo, Weight,
+    Bytes, Digest, Millis, Name, RoundNo, Weight,
     model::{plan_init, plan_layout, safetensors},
     plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Split, TaskKind, TaskSpec},
     round::{Offer, Reason, Refusal, Report, RoundEngine, Stamp, Start},
@@ -38,7 +39,9 @@ use crate::{
     exit::{Exit, Failure},
     memory::SlotStore,
     net::{
-        Link, LinkError, local,
+        Endpoint, Link, LinkError, NetLimits, SocketKind,
+        fixture::{Authority, SERVER_NAME},
+        local,
         payload::{self, Progress},
     },
     payload::PayloadPool,
@@ -73,12 +76,12 @@ pub(super) fn plan(rounds: u32) -> Plan {
     plan
 }
 
-/// The name that a certificate of one word proves.
+/// The name that a certificate of one word proves; whoever comes with another is called "quic".
 struct Anybody;
 
 impl Roll for Anybody {
     fn admit(&self, certificates: &[CertificateDer<'static>]) -> Result<Name, String> {
-        Ok(name(std::str::from_utf8(&certificates[0]).unwrap()))
+        Ok(name(std::str::from_utf8(&certificates[0]).unwrap_or("quic")))
     }
 
     fn serial(&self) -> u64 {
@@ -161,7 +164,11 @@ impl Rig {
 
     async fn join(&self, who: &str) -> Player {
         let certificate = CertificateDer::from(who.as_bytes().to_vec());
-        let (mut there, here) = local::pair(vec![certificate], Vec::new());
+        let (there, here) = local::pair(vec![certificate], Vec::new());
+        self.join_over(there, here).await
+    }
+
+    async fn join_over(&self, mut there: Link, here: Link) -> Player {
         let hello = Hello {
             versions: VERSIONS,
             features: 0,
@@ -407,6 +414,42 @@ fn refusal_of_an_earlier_rounds_update_is_not_taken_for_this_rounds() {
                 _ => {}
             }
         }
+    });
+}
+
+/// Twelve megabytes: more than a link's windows.
+#[test]
+fn collaborator_that_never_reads_its_model_holds_nobody_up() {
+    run(async || {
+        let mut plan = plan(4);
+        plan.model.input = vec![1500];
+        plan.model.layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2000, bias: false }];
+        plan.quorum.count_max = Some(1);
+        plan.quorum.time_max = Millis(10_000);
+        let mut rig = Rig::new(plan, &["one", "quic"]).await;
+        let authority = Authority::new();
+        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let server =
+            Endpoint::server(authority.server(), any, SocketKind::Auto, NetLimits::server()).unwrap();
+        let config = authority.client(&authority).0;
+        let client = Endpoint::client(config, any, SocketKind::Auto, NetLimits::client()).unwrap();
+        let address = server.local_addr().unwrap();
+        let admitting = async { server.accept().await.unwrap().admit().await };
+        let (there, here) = tokio::join!(client.connect(address, SERVER_NAME), admitting);
+        let deaf = rig.join_over(there.unwrap(), here.unwrap()).await;
+        let unread = deaf.link.handle().clone();
+        let one = tokio::spawn(rig.join("one").await.play());
+        for _ in 0..3 {
+            // Its streams are taken and never read.
+            drop(timeout(Duration::from_millis(1), unread.accept_uni()).await);
+            let mut standing = rig.gate.standing.clone();
+            let round = standing.borrow_and_update().round;
+            let next = timeout(PATIENCE, standing.wait_for(|now| now.round > round)).await;
+            next.expect("the run stands still").unwrap();
+        }
+        assert_eq!(rig.end().await.unwrap().reason, Reason::Completed);
+        one.abort();
+        drop(deaf);
     });
 }
 
