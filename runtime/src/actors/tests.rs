@@ -185,8 +185,14 @@ impl Rig {
         Player { link: there, layout: Arc::clone(&self.layout) }
     }
 
+    /// How the run ended, with all of it written.
     async fn end(&mut self) -> Result<Ended, Failure> {
-        timeout(PATIENCE, &mut self.ended).await.expect("the run does not end").unwrap()
+        let outcome = timeout(PATIENCE, &mut self.ended).await.expect("the run does not end").unwrap();
+        if let Some(keeper) = self.keeper.take() {
+            let kept = timeout(PATIENCE, keeper.join()).await.expect("the store does not end");
+            assert!(kept.is_ok() || outcome.is_err(), "{kept:?}");
+        }
+        outcome
     }
 
     async fn nobody_is_left(&self) {
@@ -457,9 +463,9 @@ fn collaborator_that_never_reads_its_model_holds_nobody_up() {
 fn keeper_ends_although_the_aggregators_mailbox_is_full() {
     run(async || {
         let mut rig = Rig::new(plan(3), &["one"]).await;
+        let keeper = rig.keeper.take().unwrap();
         rig.aggregator.deliver(News::Stop).await.unwrap();
         rig.end().await.unwrap();
-        let keeper = rig.keeper.take().unwrap();
         let jobs = keeper.jobs.clone();
         while rig.aggregator.tell(News::Tick).is_ok() {}
         let (round, root) = (RoundNo(0), Digest([0; 32]));
