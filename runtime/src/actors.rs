@@ -17,3 +17,7 @@ mod session;
 pub(crate) mod sum;
 pub(crate) mod task;
 pub(crate) mod upload;
+mod window;
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,6 @@ mod member_line;
 mod round_line;
 
 pub use counters::{Counters, Snapshot};
-pub use measured::{Measured, metric_name};
+pub use measured::Measured;
 pub use member_line::{done_line, task_line};
 pub use round_line::{RoundLine, Timeline};

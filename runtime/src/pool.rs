@@ -104,7 +104,8 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(words), _) => (*words).to_owned(),
         (_, Some(words)) => words.clone(),

@@ -21,7 +21,7 @@ use std::{borrow::Cow, collections::BTreeMap, path::Path, sync::Arc};
 
 use fl_engine::{
     Name, RoundNo, Weight, model,
-    plan::{Loader, Loss, Metric, ModelUnderTest, Plan, TaskKind, TaskSpec, TrainSpec},
+    plan::{Loader, Metric, ModelUnderTest, Plan, TaskKind, TaskSpec, TrainSpec},
     tensor::{Combine, Dtype, Layout, ModelState},
 };
 
@@ -303,9 +303,9 @@ pub fn load_data(
 /// [`TaskError`], also when this build trains nothing.
 pub fn evaluate(plan: &Plan, state: &ModelState, rows: &Dataset) -> Result<Vec<(Metric, f64)>, TaskError> {
     let scores = Trainer::new(plan, state.layout())?.score(state, rows, &|| false)?;
-    let (loss, classes) = (loss_of(plan), plan.data.classes);
+    let (loss, classes) = (plan.loss(), plan.data.classes);
     let metrics = [Metric::Accuracy, Metric::Loss, Metric::Auc, Metric::Rmse];
-    let defined = metrics.into_iter().filter(|m| scores::defines(loss, classes, *m).is_ok());
+    let defined = metrics.into_iter().filter(|m| loss.defines(classes, *m).is_ok());
     Ok(defined.filter_map(|m| Some((m, scores.value(m)?))).collect())
 }
 
@@ -316,15 +316,6 @@ pub fn majority_baseline(rows: &Dataset) -> f64 {
     labels.sort_by(f32::total_cmp);
     let most = labels.chunk_by(|a, b| a == b).map(<[f32]>::len).max().unwrap_or(0);
     most as f64 / rows.rows().max(1) as f64
-}
-
-/// The loss that validations report: the first training task's, or the one that suits the classes.
-pub(crate) fn loss_of(plan: &Plan) -> Loss {
-    let trained = plan.tasks.iter().find_map(|task| match &task.kind {
-        TaskKind::Train(spec) => Some(spec.loss),
-        _ => None,
-    });
-    trained.unwrap_or(if plan.data.classes.is_some() { Loss::CrossEntropy } else { Loss::Mse })
 }
 
 /// The tasks of the first group that names the member, or of the first that takes everyone.

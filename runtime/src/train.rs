@@ -22,7 +22,7 @@ use fl_engine::{
 use self::{net::Net, optimiser::Memory};
 use crate::{
     data::{Dataset, Draws},
-    task::{Fit, Scores, TaskError, loss_of},
+    task::{Fit, Scores, TaskError},
 };
 
 /// One member's model, with the optimiser state of its training tasks.
@@ -43,14 +43,14 @@ impl Trainer {
             TaskKind::Train(spec) => Some(spec.loss),
             _ => None,
         });
-        for loss in trained.chain([loss_of(plan)]) {
-            if let Some(needs) = loss::needs(loss, plan.data.classes, &output) {
+        for loss in trained.chain([plan.loss()]) {
+            if let Some(needs) = loss.needs(plan.data.classes, &output) {
                 return Err(TaskError::Output { found: output, needs });
             }
         }
         Ok(Self {
             net: Net::new(&plan.model, layout)?,
-            loss: loss_of(plan),
+            loss: plan.loss(),
             state: plan.optimiser_state,
             memory: BTreeMap::new(),
         })

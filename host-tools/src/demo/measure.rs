@@ -6,7 +6,6 @@ use fl_engine::{
 };
 use fl_runtime::{
     data,
-    observe::metric_name,
     task::{evaluate, majority_baseline},
 };
 use serde_json::{Value, json};
@@ -27,18 +26,14 @@ pub(super) struct Measured {
 
 impl Measured {
     pub(super) fn metrics_json(&self) -> Value {
-        let pairs =
-            self.metrics.iter().map(|(metric, value)| (metric_name(*metric).to_owned(), json!(value)));
+        let pairs = self.metrics.iter().map(|(metric, value)| (metric.word().to_owned(), json!(value)));
         Value::Object(pairs.collect())
     }
 
     /// `accuracy 0.974, loss 0.081`.
     pub(super) fn summary(&self) -> String {
-        let shown: Vec<String> = self
-            .metrics
-            .iter()
-            .map(|(metric, value)| format!("{} {value:.3}", metric_name(*metric)))
-            .collect();
+        let shown: Vec<String> =
+            self.metrics.iter().map(|(metric, value)| format!("{} {value:.3}", metric.word())).collect();
         shown.join(", ")
     }
 }

@@ -2,18 +2,15 @@
 
 use super::watch::Round;
 
-/// The task whose metrics tell how good a round's base model is.
-pub(super) const BASE_TASK: &str = "aggregated_model_validation";
-
-/// One line a round.
-pub(super) fn of(rounds: &[Round]) -> String {
+/// One line a round; `task` is the one whose metrics tell how good a round's base model is.
+pub(super) fn of(rounds: &[Round], task: &str) -> String {
     let mut rows = vec![
         ["round", "updates", "rows", "accuracy", "loss", "train ms", "sum ms", "store ms", "next task ms"]
             .map(str::to_owned)
             .to_vec(),
     ];
     for round in rounds {
-        let metric = |name| round.metric(BASE_TASK, name).map_or("-".to_owned(), |v| format!("{v:.3}"));
+        let metric = |name| round.metric(task, name).map_or("-".to_owned(), |v| format!("{v:.3}"));
         let millis = |span| round.millis(span).map_or("-".to_owned(), |ms| format!("{ms:.1}"));
         let sum = match (round.millis("absorb"), round.millis("finalise")) {
             (Some(absorb), Some(finalise)) => format!("{:.1}", absorb + finalise),
@@ -54,14 +51,14 @@ mod tests {
 
     #[test]
     fn table_shows_what_is_known_and_a_dash_for_the_rest() {
-        let metric = |metric: &str, value: f64| json!({"task": BASE_TASK, "metric": metric, "value": value});
+        let metric = |metric: &str, value: f64| json!({"task": "measure", "metric": metric, "value": value});
         let rounds = [
             json!({"round": 0, "updates": 3, "rows": 366, "metrics": [metric("accuracy", 0.5)],
                 "millis": {"wait": 12.34, "absorb": 0.1, "finalise": 0.25}}),
             json!({"round": 10, "updates": 2, "rows": 300, "metrics": [metric("accuracy", 0.9), metric("loss", 0.1)],
                 "millis": {"turnaround": 1.5}}),
         ];
-        let table = of(&rounds.map(Round));
+        let table = of(&rounds.map(Round), "measure");
         assert_eq!(
             table,
             "round  updates  rows  accuracy   loss  train ms  sum ms  store ms  next task ms\n\

@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 pub(super) struct Round(pub(super) Value);
 
 impl Round {
-    /// A metric of the task that measures each round's base, or of any task.
+    /// What a task measured.
     pub(super) fn metric(&self, task: &str, metric: &str) -> Option<f64> {
         let metrics = self.0["metrics"].as_array()?;
         metrics.iter().find(|m| m["task"] == task && m["metric"] == metric)?["value"].as_f64()
@@ -78,7 +78,7 @@ pub(super) fn rounds(
             let _ = writeln!(std::io::stdout(), "{event}");
         }
         let round = Round(event);
-        let line = line_of(&round);
+        let line = line_of(&round, federation.plan.best.task.as_str());
         bar.inc(1);
         bar.set_message(line.clone());
         if plain {
@@ -94,10 +94,10 @@ pub(super) fn rounds(
 }
 
 /// `round 3: 3 updates, accuracy 0.962`.
-fn line_of(round: &Round) -> String {
-    let metric = ["accuracy", "rmse", "loss"].into_iter().find_map(|name| {
-        round.metric(super::table::BASE_TASK, name).map(|value| format!(", {name} {value:.3}"))
-    });
+fn line_of(round: &Round, task: &str) -> String {
+    let metric = ["accuracy", "rmse", "loss"]
+        .into_iter()
+        .find_map(|name| round.metric(task, name).map(|value| format!(", {name} {value:.3}")));
     format!(
         "round {}: {} updates{}",
         round.number("round"),

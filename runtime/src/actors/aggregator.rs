@@ -38,9 +38,9 @@ use super::{
 use crate::{
     exit::{Exit, Failure},
     memory::StagedSlot,
+    net::LinkHandle,
     observe::Counters,
     payload::Payload,
-    store::StoreError,
 };
 
 /// What the aggregator hears.
@@ -64,7 +64,7 @@ pub(crate) enum News {
     /// A round is on disk.
     Stored { round: RoundNo, took: Duration },
     /// The disk failed.
-    NotStored(StoreError),
+    NotStored(Failure),
     /// A part of the aggregator failed.
     Broken(String),
     /// Everybody on the roster, which has changed.
@@ -124,13 +124,19 @@ pub(crate) struct Aggregator {
 struct Cause {
     /// The offer, of `Offered`.
     offer: Option<Offer>,
+    /// The work of the upload that has ended, of `Staged` and `Refused`.
+    upload: Option<Stamp>,
     /// Time taken by the sum, of `Finalised`: adding, then finishing.
     sum: Option<(Duration, Duration)>,
 }
 
+/// A collaborator's link. Dropping it ends the session with all its tasks; close the link first, to say why.
 struct Peer {
     session: SessionNo,
     mailbox: Mailbox<Session>,
+    handle: LinkHandle,
+    /// The work that it was given last.
+    assigned: Option<Stamp>,
 }
 
 /// What an [`Aggregator`] is made from.
@@ -203,11 +209,13 @@ impl Role for Aggregator {
                 let id = SlotId(self.next_slot);
                 self.next_slot += 1;
                 self.slots.insert(id, slot);
-                self.event(Event::Staged { peer, offer, slot: id }, desk);
+                let cause = Cause { upload: Some(offer.stamp), ..Cause::default() };
+                self.take_in(Event::Staged { peer, offer, slot: id }, &cause, desk);
             }
             News::TurnedDown { peer, session, offer, refusal } => {
                 self.order_if_current(&peer, session, Order::UploadEnded);
-                self.event(Event::Refused { peer, offer, refusal }, desk);
+                let cause = Cause { upload: Some(offer.stamp), ..Cause::default() };
+                self.take_in(Event::Refused { peer, offer, refusal }, &cause, desk);
             }
             News::Delivered { stamp, took } => {
                 self.counters.bytes_out.fetch_add(self.base.len() as u64, Relaxed);
@@ -220,11 +228,8 @@ impl Role for Aggregator {
                 self.print_reports();
                 self.event(Event::Durable { round }, desk);
             }
-            News::NotStored(error) => {
-                let failure = Failure::of(Exit::File, &error).maybe_hint(error.hint());
-                self.end(Err(failure), desk);
-            }
-            News::Broken(what) => self.end(Err(Failure::new(Exit::Failed, what)), desk),
+            News::NotStored(failure) => self.fail(failure),
+            News::Broken(what) => self.fail(Failure::new(Exit::Failed, what)),
             News::Roster(members) => self.roster_changed(members, desk),
             News::Tick => self.event(Event::Tick, desk),
             News::Stop => {
@@ -246,15 +251,20 @@ impl Role for Aggregator {
 impl Aggregator {
     fn came(&mut self, guest: Guest, desk: &mut Desk<'_, Self>) {
         let peer = guest.name().clone();
+        if self.outcome.is_none() {
+            // It was let in before the run had ended.
+            guest.handle().close(code::LEAVING, "the run has ended");
+            return;
+        }
         if let Some(old) = self.peers.remove(&peer) {
             // Its end need not have been seen: the newest link is the collaborator's own word.
-            let reason = "a newer link of this collaborator took its place";
-            Self::order(&peer, &old, Order::Close { code: code::REPLACED, reason });
+            old.handle.close(code::REPLACED, "a newer link of this collaborator took its place");
         }
         self.sessions += 1;
-        let number = SessionNo(self.sessions);
-        let mailbox = session::open(guest, number, &desk.mailbox(), &self.intake);
-        self.peers.insert(peer.clone(), Peer { session: number, mailbox });
+        let session = SessionNo(self.sessions);
+        let handle = guest.handle().clone();
+        let mailbox = session::open(guest, session, &desk.mailbox(), &self.intake);
+        self.peers.insert(peer.clone(), Peer { session, mailbox, handle, assigned: None });
         tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
         self.event(Event::Joined { peer }, desk);
     }
@@ -262,7 +272,7 @@ impl Aggregator {
     fn said(&mut self, peer: Name, message: Message, desk: &mut Desk<'_, Self>) {
         match message {
             Message::Offer(offer) => {
-                let cause = Cause { offer: Some(offer.clone()), sum: None };
+                let cause = Cause { offer: Some(offer.clone()), ..Cause::default() };
                 self.take_in(Event::Offered { peer, offer }, &cause, desk);
             }
             Message::Report(report) => self.event(Event::Reported { peer, report }, desk),
@@ -282,7 +292,7 @@ impl Aggregator {
         self.base = model;
         self.receivers = 0;
         self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Forget));
-        let cause = Cause { offer: None, sum: Some((absorb, finalise)) };
+        let cause = Cause { sum: Some((absorb, finalise)), ..Cause::default() };
         self.take_in(Event::Finalised { round, root }, &cause, desk);
     }
 
@@ -291,11 +301,15 @@ impl Aggregator {
         let gone: Vec<Name> = self.peers.keys().filter(|name| !members.contains(name)).cloned().collect();
         for name in gone {
             if let Some(peer) = self.peers.remove(&name) {
-                let reason = "no longer on the roster";
-                Self::order(&name, &peer, Order::Close { code: code::UNLISTED, reason });
+                peer.handle.close(code::UNLISTED, "no longer on the roster");
             }
         }
+        // The acceptor reads the new roster before the engine does.
+        let early: Vec<Name> = self.peers.keys().filter(|name| !self.engine.lists(name)).cloned().collect();
         self.event(Event::RosterChanged { members }, desk);
+        for peer in early {
+            self.event(Event::Joined { peer }, desk);
+        }
     }
 
     fn event(&mut self, event: Event, desk: &mut Desk<'_, Self>) {
@@ -309,7 +323,7 @@ impl Aggregator {
         }
         let now = self.now();
         for effect in self.engine.on(event, now) {
-            self.carry_out(effect, cause, desk);
+            self.carry_out(effect, cause);
         }
         self.note_standing();
         if let Some(alarm) = self.alarm.take() {
@@ -327,10 +341,13 @@ impl Aggregator {
         self.standing.send_if_modified(|standing| std::mem::replace(standing, now) != now);
     }
 
-    fn carry_out(&mut self, effect: Effect, cause: &Cause, desk: &mut Desk<'_, Self>) {
+    fn carry_out(&mut self, effect: Effect, cause: &Cause) {
         match effect {
             Effect::Assign { peer, stamp, tasks } => {
                 self.receivers += 1;
+                if let Some(at) = self.peers.get_mut(&peer) {
+                    at.assigned = Some(stamp);
+                }
                 self.tell(&peer, Order::Assign { stamp, tasks, model: self.base.clone() });
             }
             Effect::Grant { peer, .. } => {
@@ -342,14 +359,18 @@ impl Aggregator {
             Effect::Refuse { peer, task, refusal } => {
                 tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
                 self.counters.updates_refused.fetch_add(1, Relaxed);
-                self.tell(&peer, Order::Say(Message::Refused(RefusedUpdate { task, refusal })));
+                // A refusal names no round: whoever has other work since would take it for that.
+                let assigned = self.peers.get(&peer).and_then(|at| at.assigned);
+                if cause.upload.is_none() || cause.upload == assigned {
+                    self.tell(&peer, Order::Say(Message::Refused(RefusedUpdate { task, refusal })));
+                }
             }
             Effect::Received { peer, task, stamp } => {
                 self.tell(&peer, Order::Say(Message::Received(Received { stamp, task })));
             }
             Effect::Absorb { slot, weight } => {
                 if let Some(slot) = self.slots.remove(&slot) {
-                    self.hand_on(|desks| desks.sum.send(sum::Job::Absorb(slot, weight)).is_ok(), desk);
+                    self.hand_on(|desks| desks.sum.send(sum::Job::Absorb(slot, weight)).is_ok());
                 }
             }
             Effect::Discard { slot } => drop(self.slots.remove(&slot)),
@@ -358,33 +379,28 @@ impl Aggregator {
             }
             Effect::Finalise { round } => {
                 let base = self.base.clone();
-                self.hand_on(|desks| desks.sum.send(sum::Job::Finalise { round, base }).is_ok(), desk);
+                self.hand_on(|desks| desks.sum.send(sum::Job::Finalise { round, base }).is_ok());
             }
             Effect::Best { round, root, value, metrics } => {
                 self.best = true;
                 let model = self.base.clone();
                 let job = keeper::Job::Best { round, root, value, metrics, model };
-                self.hand_on(|desks| desks.keeper.send(job).is_ok(), desk);
+                self.hand_on(|desks| desks.keeper.send(job).is_ok());
             }
-            Effect::RoundClosed(summary) => self.round_closed(*summary, cause.sum, desk),
+            Effect::RoundClosed(summary) => self.round_closed(*summary, cause.sum),
             Effect::Store { facts } => {
                 let model = self.base.clone();
-                self.hand_on(|desks| desks.keeper.send(keeper::Job::Round { facts, model }).is_ok(), desk);
+                self.hand_on(|desks| desks.keeper.send(keeper::Job::Round { facts, model }).is_ok());
             }
             Effect::Counted { peer, round } => {
                 self.tell(&peer, Order::Say(Message::Counted(Counted { round })));
             }
-            Effect::Finished(reason) => self.finished(reason, desk),
+            Effect::Finished(reason) => self.finished(reason),
             other => tracing::error!("an effect that this build does not know: {other:?}"),
         }
     }
 
-    fn round_closed(
-        &mut self,
-        summary: RoundSummary,
-        sum: Option<(Duration, Duration)>,
-        desk: &mut Desk<'_, Self>,
-    ) {
+    fn round_closed(&mut self, summary: RoundSummary, sum: Option<(Duration, Duration)>) {
         let metrics = match self.plan.metrics {
             MetricsTo::Members => summary.metrics.clone(),
             _ => Vec::new(),
@@ -394,7 +410,7 @@ impl Aggregator {
         self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Say(done.clone())));
         if summary.closing {
             let (model, metrics) = (self.base.clone(), summary.metrics.clone());
-            self.hand_on(|desks| desks.keeper.send(keeper::Job::Final { metrics, model }).is_ok(), desk);
+            self.hand_on(|desks| desks.keeper.send(keeper::Job::Final { metrics, model }).is_ok());
         }
         self.reports.iter_mut().for_each(Report::give_up_delivery);
         let mut report = Report::new(summary, &self.plan, std::mem::take(&mut self.best));
@@ -415,7 +431,7 @@ impl Aggregator {
         }
     }
 
-    fn finished(&mut self, reason: Reason, desk: &mut Desk<'_, Self>) {
+    fn finished(&mut self, reason: Reason) {
         let verdict = match reason {
             Reason::Completed => Verdict::Completed { rounds: self.plan.rounds, root: self.base.root() },
             Reason::QuorumMissed { round, .. } => Verdict::QuorumMissed { round },
@@ -426,11 +442,24 @@ impl Aggregator {
             Self::order(name, peer, Order::Finish(last.clone()));
         }
         let (round, root) = (self.engine.round(), self.base.root());
-        self.end(Ok(Ended { reason, round, root }), desk);
+        self.end(Ok(Ended { reason, round, root }));
+    }
+
+    /// Ends the run in the middle: collaborators come back when it does.
+    fn fail(&mut self, failure: Failure) {
+        if self.outcome.is_none() {
+            // Last words are on their way; the store's own failure is asked for when it ends.
+            return;
+        }
+        for (_, peer) in std::mem::take(&mut self.peers) {
+            peer.handle.close(code::LEAVING, "the aggregator failed");
+        }
+        self.note_standing();
+        self.end(Err(failure));
     }
 
     /// Says how the run ended. Sessions go on until their last words are through.
-    fn end(&mut self, outcome: Result<Ended, Failure>, _: &mut Desk<'_, Self>) {
+    fn end(&mut self, outcome: Result<Ended, Failure>) {
         for report in self.reports.drain(..) {
             report.print(self.json);
         }
@@ -442,10 +471,10 @@ impl Aggregator {
         }
     }
 
-    fn hand_on(&mut self, send: impl FnOnce(&Desks) -> bool, desk: &mut Desk<'_, Self>) {
+    fn hand_on(&mut self, send: impl FnOnce(&Desks) -> bool) {
         let sent = self.desks.as_ref().is_some_and(send);
         if !sent && self.outcome.is_some() {
-            self.end(Err(Failure::new(Exit::Failed, "the sum or the store has ended")), desk);
+            self.fail(Failure::new(Exit::Failed, "the sum or the store has ended"));
         }
     }
 
@@ -466,8 +495,10 @@ impl Aggregator {
             Ok(()) => {}
             // Its link has ended; the news of that is on its way.
             Err(Undelivered::Gone) => {}
+            // It would wait for what was lost: a new link begins anew.
             Err(Undelivered::Full) => {
-                tracing::error!(collaborator = %name, "an order was lost: the session is full")
+                tracing::warn!(collaborator = %name, "{name} causes more than its session can answer");
+                peer.handle.close(code::SLOW, "too many messages at once");
             }
         }
     }

@@ -10,11 +10,11 @@
 //!                              └──────────────┘ ── payload ────▶ upload ─▶ uni stream
 //! ```
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use fl_engine::{
     Bytes, Digest, Name, RoundNo,
-    round::{Offer, Report, Stamp},
+    round::{Offer, Refusal, Report, Stamp},
     wire::{
         self, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, Welcome, cut_text,
     },
@@ -51,6 +51,8 @@ pub(crate) enum News {
     Model { stamp: Stamp, model: Payload },
     /// A task has ended.
     Ran(Ran),
+    /// An update that was refused for no fault of its own may be offered again.
+    OfferAgain(Stamp),
     /// It makes no sense to dial again.
     GiveUp(Failure),
     /// The operator wants to stop.
@@ -101,6 +103,10 @@ struct Open {
 struct Made {
     offer: Offer,
     payload: Payload,
+    /// The link that it went over may have broken.
+    report: Report,
+    /// How often it was offered over this link.
+    offers: u32,
 }
 
 /// What a [`Collaborator`] is made from.
@@ -149,7 +155,7 @@ impl Role for Collaborator {
                     None => {}
                 }
             }
-            News::Heard(message) => self.heard(message),
+            News::Heard(message) => self.heard(message, desk),
             News::Model { stamp, model } => {
                 self.holds.send_replace(Some(model.root()));
                 self.model = Some((stamp, model));
@@ -157,6 +163,7 @@ impl Role for Collaborator {
                 self.end_when_complete();
             }
             News::Ran(ran) => self.ran(ran),
+            News::OfferAgain(stamp) => self.offer(stamp),
             News::GiveUp(failure) => self.end(Err(failure)),
             News::Stop => {
                 self.cancel_work();
@@ -176,11 +183,11 @@ impl Role for Collaborator {
 }
 
 impl Collaborator {
-    fn heard(&mut self, message: Message) {
+    fn heard(&mut self, message: Message, desk: &mut Desk<'_, Self>) {
         match message {
             Message::Assign(assigned) => self.assigned(assigned.stamp, assigned.tasks),
             Message::Grant(granted) => self.granted(granted.stamp, &granted.task),
-            Message::Refused(refused) => self.refused(&refused),
+            Message::Refused(refused) => self.refused(&refused, desk),
             Message::Received(received) => {
                 if self.made.as_ref().is_some_and(|made| made.offer.stamp == received.stamp) {
                     tracing::debug!("round {}: the update was received", received.stamp.round);
@@ -207,17 +214,20 @@ impl Collaborator {
         if !same {
             self.cancel_work();
         }
-        let made = self.made.as_ref().filter(|made| made.offer.stamp == stamp).map(|m| m.offer.clone());
+        let made = self.made.as_mut().filter(|made| made.offer.stamp == stamp);
         let running = if same { self.open.as_mut().and_then(|open| open.running.take()) } else { None };
         let left = tasks.iter().filter(|task| {
-            let is_made = made.as_ref().is_some_and(|offer| offer.task == **task);
+            let is_made = made.as_ref().is_some_and(|made| made.offer.task == **task);
             !is_made && running.as_ref() != Some(*task)
         });
         let tasks = left.cloned().collect();
         self.open = Some(Open { stamp, tasks, running });
         // Made over an earlier link: nothing to train again.
-        if let Some(offer) = made {
-            self.say(&Message::Offer(offer));
+        if let Some(made) = made {
+            made.offers = 0;
+            let report = Message::Report(made.report.clone());
+            self.say(&report);
+            self.offer(stamp);
         }
         self.next_task();
     }
@@ -258,13 +268,22 @@ impl Collaborator {
     fn report(&mut self, stamp: Stamp, task: Name, done: Done) {
         let Done { samples, metrics, update } = done;
         tracing::info!("{}", observe::task_line(stamp.round, &task, samples, &metrics));
-        self.say(&Message::Report(Report { stamp, task: task.clone(), samples, metrics }));
+        let report = Report { stamp, task: task.clone(), samples, metrics };
+        self.say(&Message::Report(report.clone()));
         if let Some((payload, weight)) = update {
             let bytes = Bytes(payload.len() as u64);
             let offer = Offer { stamp, task, weight, bytes, root: payload.root() };
-            self.say(&Message::Offer(offer.clone()));
-            self.made = Some(Made { offer, payload });
+            self.made = Some(Made { offer, payload, report, offers: 0 });
+            self.offer(stamp);
         }
+    }
+
+    /// Offers the update of this work, if it is still there.
+    fn offer(&mut self, stamp: Stamp) {
+        let Some(made) = self.made.as_mut().filter(|made| made.offer.stamp == stamp) else { return };
+        made.offers += 1;
+        let offer = Message::Offer(made.offer.clone());
+        self.say(&offer);
     }
 
     fn granted(&mut self, stamp: Stamp, task: &Name) {
@@ -280,13 +299,24 @@ impl Collaborator {
         }));
     }
 
-    fn refused(&mut self, refused: &RefusedUpdate) {
-        tracing::warn!("the update of task {} was refused: {}", refused.task, refused.refusal);
-        let Some(made) = self.made.take_if(|made| made.offer.task == refused.task) else { return };
-        let wanted = self.open.as_ref().is_some_and(|open| open.stamp == made.offer.stamp);
-        if refused.refusal.may_retry() && wanted {
-            self.say(&Message::Offer(made.offer.clone()));
+    fn refused(&mut self, refused: &RefusedUpdate, desk: &mut Desk<'_, Self>) {
+        let RefusedUpdate { task, refusal } = refused;
+        tracing::warn!("the update of task {task} was refused: {refusal}");
+        if let Refusal::Late | Refusal::Stale { .. } = refusal {
+            // Of a round that is over; the next round's update may be made already, and its tasks drop an older one.
+            return;
+        }
+        let Some(made) = self.made.take_if(|made| made.offer.task == *task) else { return };
+        if !refusal.may_retry() {
+            return;
+        }
+        let stamp = made.offer.stamp;
+        if made.offers < OFFERS {
+            desk.after(RETRY * made.offers, News::OfferAgain(stamp));
             self.made = Some(made);
+        } else {
+            let why = cut_text(&format!("its update was refused {OFFERS} times: {refusal}"));
+            self.say(&Message::Failed(Failed { stamp, task: task.clone(), why }));
         }
     }
 
@@ -375,3 +405,11 @@ async fn upload(handle: &LinkHandle, offer: Offer, payload: &Payload) -> Result<
     payload::send_payload(&mut stream, &header, &mut [payload.bytes()]).await?;
     stream.delivered().await
 }
+
+/// How often an update is offered over one link.
+const OFFERS: u32 = 4;
+/// Wait before an update is offered again, times the offers so far.
+const RETRY: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests;

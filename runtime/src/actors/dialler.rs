@@ -30,6 +30,7 @@ use crate::{
         payload::{self, PayloadError, Progress},
     },
     payload::Payload,
+    trust::Serials,
 };
 
 /// Everything that an attempt needs.
@@ -42,20 +43,12 @@ pub(crate) struct Dialler {
     pub(crate) server_name: String,
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
-    pub(crate) roster: Box<dyn SerialSeen>,
+    /// The highest roster serial that this site has seen.
+    pub(crate) serials: Serials,
     pub(crate) holds: Holds,
     pub(crate) layout: Arc<Layout>,
     pub(crate) collaborator: Mailbox<Collaborator>,
     pub(crate) backoff: Backoff,
-}
-
-/// The highest roster serial that this site has seen.
-pub(crate) trait SerialSeen: Send + Sync {
-    /// 0 for none.
-    fn highest(&self) -> u64;
-
-    /// A welcome named this one.
-    fn saw(&self, serial: u64);
 }
 
 /// How one attempt ended.
@@ -116,7 +109,7 @@ impl Dialler {
             features: 0,
             federation: self.federation.clone(),
             plan: self.plan,
-            roster_serial: self.roster.highest(),
+            roster_serial: self.serials.highest(),
             holds: *self.holds.borrow(),
             evidence: Vec::new(),
         };
@@ -125,7 +118,9 @@ impl Dialler {
             Err(NotWelcome::Link(error)) => return judge_link(error),
             Err(NotWelcome::Rejected(why)) => return judge_rejection(&why, self.plan),
         };
-        self.roster.saw(welcome.roster_serial);
+        if let Err(error) = self.serials.saw(welcome.roster_serial) {
+            tracing::warn!("the roster's serial is not remembered past this run: {error}");
+        }
         self.serve(link, welcome).await
     }
 

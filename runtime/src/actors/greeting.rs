@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time::timeout};
 
 use super::code;
-use crate::net::{Link, LinkError};
+use crate::net::{Link, LinkError, LinkHandle};
 
 /// Longest wait for a peer's first envelope.
 pub(super) const FIRST_WORDS: Duration = Duration::from_secs(10);
@@ -62,6 +62,11 @@ impl Guest {
     /// The name that its certificate proves.
     pub(crate) fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// The shared part of its link.
+    pub(crate) fn handle(&self) -> &LinkHandle {
+        self.link.handle()
     }
 
     /// Its link, and the root of the model that it holds.

@@ -1,18 +1,30 @@
 //! The store's thread: writes models and facts beside the next round, in order.
 
-use std::{thread, time::Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+    time::Instant,
+};
 
 use fl_engine::{
     Digest, RoundNo,
     round::{AggregatedMetric, RoundFacts},
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     aggregator::{Aggregator, News},
     mailbox::Mailbox,
 };
-use crate::{payload::Payload, store::Store};
+use crate::{
+    exit::{Exit, Failure},
+    payload::Payload,
+    pool::words,
+    store::Store,
+};
 
 /// What is to be written.
 pub(crate) enum Job {
@@ -27,7 +39,7 @@ pub(crate) enum Job {
 /// The thread; it ends, all written, when the sender of jobs is dropped.
 pub(crate) struct Keeper {
     pub(crate) jobs: mpsc::UnboundedSender<Job>,
-    thread: thread::JoinHandle<()>,
+    ended: oneshot::Receiver<Result<(), Failure>>,
 }
 
 /// Starts the thread. `aggregator` hears of each durable round, and of a failure.
@@ -35,24 +47,45 @@ pub(crate) struct Keeper {
 /// Jobs are not bounded here: the round engine has at most [`fl_engine::limits::STORES_UNDER_WAY`] rounds under way.
 pub(crate) fn start(store: Store, aggregator: Mailbox<Aggregator>) -> std::io::Result<Keeper> {
     let (jobs, todo) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
     let here = Handle::current();
-    let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
-        work(store, todo, &|news| here.block_on(aggregator.deliver(news)).is_ok());
+    thread::Builder::new().name("store".to_owned()).spawn(move || {
+        // The aggregator is gone only when the process ends.
+        let tell = |news| {
+            let _ = here.block_on(aggregator.deliver(news));
+        };
+        let worked = catch_unwind(AssertUnwindSafe(|| work(store, todo, &tell)));
+        let worked = worked.unwrap_or_else(|panic| {
+            let failure =
+                Failure::new(Exit::Failed, format!("internal error: the store: {}", words(&*panic)));
+            tell(News::NotStored(failure.clone()));
+            Err(failure)
+        });
+        // The run's task may have stopped waiting.
+        let _ = end.send(worked);
     })?;
-    Ok(Keeper { jobs, thread })
+    Ok(Keeper { jobs, ended })
 }
 
 impl Keeper {
-    /// Waits until everything is written.
-    pub(crate) fn join(self) {
+    /// Waits until everything is written, without a thread: the store's may be waiting for room in the aggregator's
+    /// mailbox, which only this one makes.
+    ///
+    /// # Errors
+    /// The first thing that could not be written, which the aggregator may not have heard of any more.
+    pub(crate) async fn join(self) -> Result<(), Failure> {
         drop(self.jobs);
-        if self.thread.join().is_err() {
-            tracing::error!("the store's thread failed");
-        }
+        // It always answers before it ends.
+        self.ended.await.unwrap_or(Ok(()))
     }
 }
 
-fn work(mut store: Store, mut todo: mpsc::UnboundedReceiver<Job>, tell: &dyn Fn(News) -> bool) {
+fn work(
+    mut store: Store,
+    mut todo: mpsc::UnboundedReceiver<Job>,
+    tell: &dyn Fn(News),
+) -> Result<(), Failure> {
+    let mut kept = Ok(());
     while let Some(job) = todo.blocking_recv() {
         let started = Instant::now();
         let done = match &job {
@@ -69,10 +102,13 @@ fn work(mut store: Store, mut todo: mpsc::UnboundedReceiver<Job>, tell: &dyn Fn(
                 News::Stored { round: facts.round, took: started.elapsed() }
             }
             (Ok(()), Job::Best { .. } | Job::Final { .. }) => continue,
-            (Err(error), _) => News::NotStored(error),
+            (Err(error), _) => {
+                let failure = Failure::of(Exit::File, &error).maybe_hint(error.hint());
+                kept = kept.and(Err(failure.clone()));
+                News::NotStored(failure)
+            }
         };
-        if !tell(news) {
-            return;
-        }
+        tell(news);
     }
+    kept
 }

@@ -6,14 +6,15 @@
 //! caught: it costs the role its life in an orderly way, never the thread.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, SpawnHandle};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+
+use crate::pool::words;
 
 /// What an actor is and does.
 pub(crate) trait Role: Sized + Unpin + 'static {
@@ -77,7 +78,10 @@ impl<R: Role> Mailbox<R> {
     /// # Errors
     /// [`Undelivered`].
     pub(crate) fn tell(&self, news: R::News) -> Result<(), Undelivered> {
-        let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Undelivered::Full)?;
+        let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::Closed => Undelivered::Gone,
+            TryAcquireError::NoPermits => Undelivered::Full,
+        })?;
         self.put(news, permit)
     }
 
@@ -169,14 +173,6 @@ impl<R: Role> Office<R> {
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(words), _) => (*words).to_owned(),
-        (_, Some(words)) => words.clone(),
-        _ => "no message".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -241,6 +237,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             assert_eq!(mailbox.deliver("x").await, Err(Undelivered::Gone));
+            assert_eq!(mailbox.tell("x"), Err(Undelivered::Gone));
         });
     }
 

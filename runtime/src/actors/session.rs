@@ -33,6 +33,7 @@ use super::{
     greeting::{Guest, LAST_WORDS},
     mailbox::{self, Desk, Mailbox, Role},
     upload::{self, Grants, Intake, Upload},
+    window::{Window, Windows},
 };
 use crate::{
     net::{ControlReceiver, ControlSender, LinkError, LinkHandle, RecvStream, payload},
@@ -59,8 +60,6 @@ pub(crate) enum Order {
     UploadEnded,
     /// Say this last and close the link when the collaborator holds it and the model.
     Finish(Message),
-    /// Close the link at once.
-    Close { code: u32, reason: &'static str },
 }
 
 /// One link's state.
@@ -70,6 +69,9 @@ pub(crate) struct Session {
     outbox: mpsc::Sender<Out>,
     from: From,
     grants: Grants,
+    windows: Windows,
+    /// The link's, while an upload is expected.
+    window: Option<Window>,
     uploads: mpsc::Sender<CutOff>,
     holds: Option<Digest>,
     /// The sending of the model that was assigned last.
@@ -88,7 +90,7 @@ enum Out {
 /// Tells the streams' task to drop every upload under way.
 struct CutOff;
 
-/// Opens a session for `guest`.
+/// Opens a session for `guest`. It lives as long as its mailbox: whoever drops that has closed the link too.
 pub(crate) fn open(
     guest: Guest,
     number: SessionNo,
@@ -113,14 +115,16 @@ pub(crate) fn open(
     };
     let streams = tokio::spawn(streams.run(cut_offs));
     let tasks = [writer.abort_handle(), reader.abort_handle(), streams.abort_handle()].to_vec();
-    let session = Session { peer, handle, outbox, from, grants, uploads, holds, sending: None, tasks };
+    let (windows, window, sending) = (intake.windows.clone(), None, None);
+    let session =
+        Session { peer, handle, outbox, from, grants, windows, window, uploads, holds, sending, tasks };
     mailbox::open(session, ORDERS)
 }
 
 impl Role for Session {
     type News = Order;
 
-    fn on(&mut self, order: Order, desk: &mut Desk<'_, Self>) {
+    fn on(&mut self, order: Order, _: &mut Desk<'_, Self>) {
         match order {
             Order::Assign { stamp, tasks, model } => {
                 if self.holds != Some(stamp.base) {
@@ -130,7 +134,9 @@ impl Role for Session {
             }
             Order::Grant(offer) => {
                 let granted = Granted { stamp: offer.stamp, task: offer.task.clone() };
-                self.handle.grant(offer.bytes.0);
+                self.window = None;
+                let window = self.window.insert(self.windows.open(offer.bytes.0));
+                self.handle.grant(window.bytes());
                 self.grants.add(offer);
                 self.say(&Message::Grant(granted));
             }
@@ -138,6 +144,7 @@ impl Role for Session {
                 self.grants.clear();
                 // Full: the streams' task has not seen the last one yet, and one is enough.
                 let _ = self.uploads.try_send(CutOff);
+                self.close_window();
                 self.say(&message);
             }
             Order::Forget => {
@@ -147,16 +154,12 @@ impl Role for Session {
                 }
             }
             Order::Say(message) => self.say(&message),
-            Order::UploadEnded => self.handle.grant(0),
+            Order::UploadEnded => self.close_window(),
             Order::Finish(message) => {
                 let last = Out::Last(wire::encode(&message), self.sending.take());
                 if self.outbox.try_send(last).is_err() {
                     self.handle.close(code::SLOW, "control messages were not read");
                 }
-            }
-            Order::Close { code, reason } => {
-                self.handle.close(code, reason);
-                desk.close();
             }
         }
     }
@@ -174,6 +177,11 @@ impl Session {
         }
     }
 
+    fn close_window(&mut self) {
+        self.window = None;
+        self.handle.grant(0);
+    }
+
     fn send_model(&mut self, stamp: Stamp, model: Payload) {
         if let Some(older) = self.sending.take() {
             older.abort();
@@ -185,7 +193,8 @@ impl Session {
             drop(model);
             match sent {
                 Ok(()) => from.tell(News::Delivered { stamp, took: started.elapsed() }).await,
-                Err(error) => tracing::debug!(collaborator = %from.peer, %error, "the model was not sent"),
+                // It has tasks and no model to do them on: a new link begins with both. Nothing to a link that is gone.
+                Err(error) => handle.close(code::SLOW, &format!("the model was not taken: {error}")),
             }
         }));
     }
@@ -231,19 +240,19 @@ async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Out>, hand
                 }
             }
             Out::Last(envelope, sending) => {
+                if let Some(sending) = sending {
+                    // An aborted sending is as good as a finished one. A collaborator that is too slow for the model
+                    // still hears that the run is over: it would dial for ever.
+                    let _ = timeout(MODEL_TIME, sending).await;
+                }
                 let farewell = async {
-                    if let Some(sending) = sending {
-                        // An aborted sending is as good as a finished one.
-                        let _ = sending.await;
-                    }
                     sender.send_envelope(&envelope).await?;
-                    sender.finish().await
+                    sender.finish().await?;
+                    // It holds everything, but may not have read it yet: closing now would take that away.
+                    Ok::<_, LinkError>(handle.closed().await)
                 };
                 // The peer may be gone; the link closes in any case.
-                if let Ok(Ok(())) = timeout(MODEL_TIME, farewell).await {
-                    // It holds everything, but may not have read it yet: closing now would take that away.
-                    let _ = timeout(LAST_WORDS, handle.closed()).await;
-                }
+                let _ = timeout(LAST_WORDS, farewell).await;
                 handle.close(code::DONE, "");
                 return;
             }
@@ -332,3 +341,6 @@ const OUTBOX: usize = 256;
 const ORDERS: usize = 256;
 /// Longest wait for a slow collaborator to take the final model.
 const MODEL_TIME: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

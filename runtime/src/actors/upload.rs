@@ -18,6 +18,7 @@ use fl_engine::{
     wire::PayloadHeader,
 };
 
+use super::window::Windows;
 use crate::{
     memory::{MemoryError, SlotStore, StagedSlot},
     net::{
@@ -31,6 +32,13 @@ pub(crate) struct Intake {
     pub(crate) slots: SlotStore,
     pub(crate) layout: Arc<Layout>,
     pub(crate) range: ExactRange,
+    pub(crate) windows: Windows,
+}
+
+impl Intake {
+    pub(crate) fn new(slots: SlotStore, layout: Arc<Layout>, range: ExactRange) -> Self {
+        Self { slots, layout, range, windows: Windows::default() }
+    }
 }
 
 /// The uploads that one collaborator may send.

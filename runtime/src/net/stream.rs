@@ -10,7 +10,7 @@ use super::{LinkError, local};
 /// Most bytes that one [`RecvStream::read`] returns.
 pub const READ_BYTES: usize = 256 * 1024;
 
-/// The sending half. Dropping it unfinished resets the stream.
+/// The sending half. Dropping it unfinished, or while its delivery is waited for, resets the stream.
 #[derive(Debug)]
 pub struct SendStream {
     inner: Sender,
@@ -18,13 +18,17 @@ pub struct SendStream {
 
 #[derive(Debug)]
 enum Sender {
-    Quic { stream: quinn::SendStream, finished: bool },
+    /// `kept`: what was written still travels when this is dropped.
+    Quic {
+        stream: quinn::SendStream,
+        kept: bool,
+    },
     Local(local::Sender),
 }
 
 impl SendStream {
     pub(crate) fn quic(stream: quinn::SendStream) -> Self {
-        Self { inner: Sender::Quic { stream, finished: false } }
+        Self { inner: Sender::Quic { stream, kept: false } }
     }
 
     pub(crate) fn local(sender: local::Sender) -> Self {
@@ -56,16 +60,18 @@ impl SendStream {
     /// When the receiver refused the stream already, or the stream is finished.
     pub fn finish(&mut self) -> Result<(), LinkError> {
         match &mut self.inner {
-            Sender::Quic { stream, finished } => {
+            Sender::Quic { stream, kept } => {
                 stream.finish().map_err(|_| LinkError::Refused)?;
-                *finished = true;
+                *kept = true;
                 Ok(())
             }
             Sender::Local(sender) => sender.finish(),
         }
     }
 
-    /// Waits until the peer holds everything. Call it after [`Self::finish`] and before dropping the link.
+    /// Waits until the peer holds everything. Call it after [`Self::finish`] and before dropping the link. Whoever drops
+    /// the stream after this has begun and before it has answered takes back what the peer does not hold: until a peer
+    /// reads, the transport holds the bytes that were written, which may be a model's.
     ///
     /// # Errors
     /// When the receiver refused the stream or the link is gone.
@@ -74,12 +80,15 @@ impl SendStream {
     /// Cancel-safe.
     pub async fn delivered(&mut self) -> Result<(), LinkError> {
         match &mut self.inner {
-            Sender::Quic { stream, .. } => match stream.stopped().await {
-                Ok(None) => Ok(()),
-                Ok(Some(_)) => Err(LinkError::Refused),
-                Err(quinn::StoppedError::ConnectionLost(lost)) => Err(lost.into()),
-                Err(other) => Err(LinkError::Transport(other.to_string())),
-            },
+            Sender::Quic { stream, kept } => {
+                *kept = false;
+                match stream.stopped().await {
+                    Ok(None) => Ok(()),
+                    Ok(Some(_)) => Err(LinkError::Refused),
+                    Err(quinn::StoppedError::ConnectionLost(lost)) => Err(lost.into()),
+                    Err(other) => Err(LinkError::Transport(other.to_string())),
+                }
+            }
             Sender::Local(sender) => sender.delivered().await,
         }
     }
@@ -95,8 +104,9 @@ impl SendStream {
 
 impl Drop for SendStream {
     fn drop(&mut self) {
-        if let Sender::Quic { stream, finished: false } = &mut self.inner {
-            // quinn would finish the stream, which would make a cut payload look complete.
+        if let Sender::Quic { stream, kept: false } = &mut self.inner {
+            // quinn would finish the stream, which would make a cut payload look complete. Fails on one that the peer
+            // holds in full.
             let _ = stream.reset(quinn::VarInt::from_u32(0));
         }
     }

@@ -1,6 +1,6 @@
 //! Aggregated metrics as JSON, in the history, in model files and in `--json` lines.
 
-use fl_engine::{plan::Metric, round::AggregatedMetric};
+use fl_engine::round::AggregatedMetric;
 use serde::Serialize;
 
 /// One metric of one task.
@@ -19,7 +19,7 @@ impl<'a> Measured<'a> {
     pub fn all(metrics: &'a [AggregatedMetric]) -> Vec<Self> {
         let one = |m: &'a AggregatedMetric| Self {
             task: m.task.as_str(),
-            metric: metric_name(m.metric),
+            metric: m.metric.word(),
             value: m.value,
             samples: m.samples,
             collaborators: m.collaborators,
@@ -32,16 +32,5 @@ impl<'a> Measured<'a> {
     pub fn json(metrics: &'a [AggregatedMetric]) -> String {
         // Texts and numbers: it cannot fail.
         serde_json::to_string(&Self::all(metrics)).unwrap_or_default()
-    }
-}
-
-/// As a plan spells it.
-#[must_use]
-pub fn metric_name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Accuracy => "accuracy",
-        Metric::Loss => "loss",
-        Metric::Auc => "auc",
-        Metric::Rmse => "rmse",
     }
 }

@@ -2,15 +2,13 @@
 
 use fl_engine::{Name, RoundNo, plan::Metric, wire::RoundDone};
 
-use super::{metric_name, round_line::number};
+use super::round_line::number;
 
 /// A task of this site that has ended: `round 3  train  96 rows  loss 0.104`.
 #[must_use]
 pub fn task_line(round: RoundNo, task: &Name, rows: u64, metrics: &[(Metric, f64)]) -> String {
-    let measured: Vec<String> = metrics
-        .iter()
-        .map(|(metric, value)| format!("{} {}", metric_name(*metric), number(*value)))
-        .collect();
+    let measured: Vec<String> =
+        metrics.iter().map(|(metric, value)| format!("{} {}", metric.word(), number(*value))).collect();
     let line = format!("round {round}  {task}  {rows} rows  {}", measured.join(" "));
     line.trim_end().to_owned()
 }
@@ -25,7 +23,7 @@ pub fn done_line(done: &RoundDone) -> String {
             line.push_str(&format!("  {}", metric.task));
             task = Some(&metric.task);
         }
-        line.push_str(&format!(" {} {}", metric_name(metric.metric), number(metric.value)));
+        line.push_str(&format!(" {} {}", metric.metric.word(), number(metric.value)));
     }
     line
 }

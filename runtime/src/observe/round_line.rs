@@ -8,7 +8,7 @@ use fl_engine::{
 };
 use serde_json::{Value, json};
 
-use super::{Measured, log::one_line, metric_name};
+use super::{Measured, log::one_line};
 
 /// Where a round's time went, as far as it is known when the round is told of. Spans may overlap: updates are received
 /// while others are waited for, and storing goes on beside the next round.
@@ -158,7 +158,7 @@ impl RoundLine<'_> {
     fn metrics_text(&self) -> Option<String> {
         let of_task = self.summary.metrics.iter().filter(|m| m.task == self.plan.best.task);
         let shown: Vec<String> =
-            of_task.map(|m| format!("{} {}", metric_name(m.metric), number(m.value))).collect();
+            of_task.map(|m| format!("{} {}", m.metric.word(), number(m.value))).collect();
         (self.shows_metrics() && !shown.is_empty()).then(|| shown.join(" "))
     }
 

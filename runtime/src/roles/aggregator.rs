@@ -92,7 +92,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         layout.byte_len() as u64,
     )
     .map_err(|e| Failure::of(Exit::Plan, &e).hint("raise limits.memory or limits.spill in plan/plan.yaml"))?;
-    let intake = Arc::new(Intake { slots, layout: Arc::clone(&layout), range: plan.exact });
+    let intake = Arc::new(Intake::new(slots, Arc::clone(&layout), plan.exact));
     let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let mut draft = payloads.take().await;
@@ -188,7 +188,8 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     watching.abort();
     part(&endpoint, watched).await;
     stopping.abort();
-    keeper.join();
+    let kept = keeper.join().await;
+    let outcome = outcome.and_then(|ended| kept.map(|()| ended));
     conclude(&folder, &plan, outcome, json)
 }
 

@@ -13,7 +13,7 @@ use super::{socket_kind, threads, trusted};
 use crate::{
     actors::{
         collaborator::{Beginning, Collaborator, Ended, News},
-        dialler::{Dialler, SerialSeen},
+        dialler::Dialler,
         mailbox::{self, Mailbox},
         task,
     },
@@ -111,7 +111,7 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
         server_name: trust::SERVER_NAME.to_owned(),
         federation: plan.federation.clone(),
         plan: hash,
-        roster: Box::new(serials),
+        serials,
         holds: held,
         layout: Arc::clone(&layout),
         collaborator: collaborator.clone(),
@@ -162,12 +162,16 @@ fn conclude(
         println!("{}", serde_json::json!({"event": "ended", "reason": verdict, "model": kept}));
     }
     match ended.verdict {
-        Some(Verdict::Completed { rounds, .. }) => {
+        Some(Verdict::Completed { rounds, root }) => {
             tracing::info!("training is over after {rounds} rounds");
+            if ended.model.is_some_and(|(_, model)| model.root() != root) {
+                tracing::warn!(
+                    "the link broke before the final model was here; what is kept is an older one"
+                );
+            }
             if let Some(path) = kept {
                 tracing::info!("the model is {}", path.display());
             }
-            debug_assert!(rounds <= plan.rounds);
             Ok(Exit::Done)
         }
         Some(Verdict::QuorumMissed { round }) => Err(Failure::new(
@@ -185,18 +189,6 @@ fn seed() -> u64 {
     // Without randomness every collaborator waits alike, which is bearable.
     let _ = SystemRandom::new().fill(&mut bytes);
     u64::from_le_bytes(bytes)
-}
-
-impl SerialSeen for Serials {
-    fn highest(&self) -> u64 {
-        Serials::highest(self)
-    }
-
-    fn saw(&self, serial: u64) {
-        if let Err(error) = Serials::saw(self, serial) {
-            tracing::warn!("the roster's serial is not remembered past this run: {error}");
-        }
-    }
 }
 
 /// Letters that wait for an actor. Whoever has more to say waits.

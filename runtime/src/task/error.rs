@@ -53,7 +53,7 @@ pub enum TaskError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The metric means nothing for this plan.
-    #[error("task {task} reports {}, which {why}", metric_name(*metric))]
+    #[error("task {task} reports {}, which {why}", metric.word())]
     Metric {
         /// The task.
         task: Name,
@@ -117,15 +117,5 @@ impl TaskError {
             _ => return None,
         };
         Some(hint.to_owned())
-    }
-}
-
-/// As a plan spells it.
-fn metric_name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Accuracy => "accuracy",
-        Metric::Loss => "loss",
-        Metric::Auc => "auc",
-        Metric::Rmse => "rmse",
     }
 }

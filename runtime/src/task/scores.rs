@@ -5,7 +5,7 @@
 
 use fl_engine::plan::{Loss, Metric, Plan, TaskKind, TaskSpec};
 
-use super::{TaskError, loss_of};
+use super::TaskError;
 
 /// Sums over the rows seen so far.
 #[derive(Clone, Debug)]
@@ -98,28 +98,14 @@ fn auc(rows: &[(f32, bool)]) -> Option<f64> {
     Some((ranks - positives * (positives + 1.0) / 2.0) / (positives * negatives))
 }
 
-/// Whether a loss and the plan's classes define the metric; if not, what it would need.
-pub(super) fn defines(loss: Loss, classes: Option<u32>, metric: Metric) -> Result<(), &'static str> {
-    match (metric, loss) {
-        (Metric::Loss, _)
-        | (Metric::Accuracy, Loss::CrossEntropy | Loss::BinaryCrossEntropy)
-        | (Metric::Rmse, Loss::Mse)
-        | (Metric::Auc, Loss::BinaryCrossEntropy) => Ok(()),
-        (Metric::Auc, Loss::CrossEntropy) if classes == Some(2) => Ok(()),
-        (Metric::Accuracy, Loss::Mse) => Err("needs classes: a cross-entropy loss"),
-        (Metric::Auc, _) => Err("needs two classes"),
-        (Metric::Rmse, _) => Err("needs a regression: the loss mse"),
-    }
-}
-
 /// Refuses a task whose metrics the plan does not define.
 pub(super) fn check(plan: &Plan, task: &TaskSpec) -> Result<(), TaskError> {
     let loss = match &task.kind {
         TaskKind::Train(spec) => spec.loss,
-        _ => loss_of(plan),
+        _ => plan.loss(),
     };
     task.metrics.iter().try_for_each(|&metric| {
-        defines(loss, plan.data.classes, metric).map_err(|why| TaskError::Metric {
+        loss.defines(plan.data.classes, metric).map_err(|why| TaskError::Metric {
             task: task.name.clone(),
             metric,
             why,

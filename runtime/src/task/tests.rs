@@ -138,7 +138,7 @@ fn build_without_training_says_so() {
 
 #[cfg(feature = "train")]
 mod with_training {
-    use fl_engine::plan::{Optimiser, OptimiserState, TrainLength};
+    use fl_engine::plan::{Loss, Optimiser, OptimiserState, TrainLength};
 
     use super::*;
 

@@ -22,21 +22,6 @@ pub(super) fn mean(loss: Loss, output: Tensor<2>, labels: &[f32], device: &Devic
     }
 }
 
-/// What the loss takes, when that is not a model with this output on a plan with these classes.
-pub(super) fn needs(loss: Loss, classes: Option<u32>, output: &[u32]) -> Option<String> {
-    match (loss, classes) {
-        (Loss::CrossEntropy, Some(classes)) if output == [classes] => None,
-        (Loss::CrossEntropy, Some(classes)) => {
-            Some(format!("cross_entropy over {classes} classes takes [{classes}]"))
-        }
-        (Loss::CrossEntropy, None) => Some("cross_entropy needs the plan's data.classes".to_owned()),
-        (Loss::BinaryCrossEntropy, Some(2)) if output == [1] => None,
-        (Loss::BinaryCrossEntropy, _) => Some("binary_cross_entropy takes [1], and 2 classes".to_owned()),
-        (Loss::Mse, _) if output == [1] => None,
-        (Loss::Mse, _) => Some("mse takes [1]".to_owned()),
-    }
-}
-
 fn column(labels: &[f32], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(labels.to_vec(), [labels.len(), 1]), device)
 }

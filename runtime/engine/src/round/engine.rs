@@ -165,6 +165,12 @@ impl RoundEngine {
         self.round
     }
 
+    /// Whether it is on the roster.
+    #[must_use]
+    pub fn lists(&self, peer: &Name) -> bool {
+        self.members.is_listed(peer)
+    }
+
     fn joined(&mut self, peer: &Name, out: &mut Vec<Effect>) {
         let Some(work) = self.members.join(peer) else { return };
         let Phase::Open(round) = &mut self.phase else { return };

@@ -19,7 +19,7 @@ fn intake(name: &str, memory: bool) -> Intake {
     let length = layout.byte_len() as u64;
     let dir = std::env::temp_dir().join(format!("fl-upload-{}-{name}", std::process::id()));
     let (memory, spill) = if memory { (Bytes(2 * length), Bytes(0)) } else { (Bytes(0), Bytes(3 * length)) };
-    Intake { slots: SlotStore::new(memory, spill, dir, length).unwrap(), layout, range: RANGE }
+    Intake::new(SlotStore::new(memory, spill, dir, length).unwrap(), layout, RANGE)
 }
 
 fn body(value: f32) -> Vec<u8> {

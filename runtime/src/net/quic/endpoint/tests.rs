@@ -88,6 +88,7 @@ over_every_socket! {
     loaded_server_asks_for_proof_of_address_and_then_admits
     ungranted_peer_cannot_push_more_than_the_idle_window
     dropped_upload_is_abandoned_not_finished
+    delivery_that_is_given_up_takes_the_rest_back
     path_that_drops_large_datagrams_is_left_with_small_ones
 }
 
@@ -329,6 +330,26 @@ async fn dropped_upload_is_abandoned_not_finished(over: Over) {
         match stream.read(64).await {
             Ok(Some(_)) => {}
             end => break end,
+        }
+    };
+    assert_eq!(end, Err(LinkError::Abandoned));
+}
+
+async fn delivery_that_is_given_up_takes_the_rest_back(over: Over) {
+    let authority = Authority::new();
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
+    let (there, here) = linked(&server, &client).await;
+    let mut out = here.handle().open_uni().await.unwrap();
+    // Less than the reader's window: written and finished at once, and not sent yet.
+    payload::send_payload(&mut out, b"a model", &mut [vec![1; 6 << 20].into()]).await.unwrap();
+    assert!(timeout(Duration::ZERO, out.delivered()).await.is_err());
+    drop(out);
+    let mut stream = there.handle().accept_uni().await.unwrap();
+    let end = loop {
+        match stream.read(1 << 20).await {
+            Ok(Some(_)) => {}
+            other => break other,
         }
     };
     assert_eq!(end, Err(LinkError::Abandoned));

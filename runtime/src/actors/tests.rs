@@ -1,0 +1,494 @@
+//! The aggregator's actors with its sum and its store in one process, over links in memory. Tests play the
+//! collaborators.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use fl_engine::{
+    Bytes, Digest, Millis, Name, RoundNo, Weight,
+    model::{plan_init, plan_layout, safetensors},
+    plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Split, TaskKind, TaskSpec},
+    round::{Offer, Reason, Refusal, Report, RoundEngine, Stamp, Start},
+    tensor::{Layout, root_of},
+    wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
+};
+use rustls::pki_types::CertificateDer;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{sleep, timeout},
+};
+
+use super::{
+    aggregator::{Aggregator, Beginning, Desks, Ended, News},
+    greeting::{self, Gate, Roll, Standing},
+    keeper::{self, Keeper},
+    mailbox::{self, Mailbox},
+    session::SessionNo,
+    sum,
+    upload::Intake,
+};
+use crate::{
+    exit::{Exit, Failure},
+    memory::SlotStore,
+    net::{
+        Endpoint, Link, LinkError, NetLimits, SocketKind,
+        fixture::{Authority, SERVER_NAME},
+        local,
+        payload::{self, Progress},
+    },
+    payload::PayloadPool,
+    pool::Pool,
+    store::Store,
+    summing::Summing,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const PROGRESS: Progress = Progress { window: PATIENCE, bytes: 1 };
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// One synthetic task over 2,000 floats and a bit.
+pub(super) fn plan(rounds: u32) -> Plan {
+    let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
+    let model = ModelSpec { input: vec![30], layers: vec![linear("fc1", 60), Layer::Relu, linear("fc2", 2)] };
+    let data = DataSpec {
+        loader: Loader::Custom { name: "none".to_owned() },
+        standardise: None,
+        split: Split { train: 1.0, validation: 0.0, test: 0.0 },
+        classes: Some(2),
+    };
+    let mut plan = Plan::trial("trial", model, data).unwrap();
+    plan.rounds = rounds;
+    plan.tasks =
+        vec![TaskSpec { name: name("send"), kind: TaskKind::Synthetic { weight: 5 }, metrics: vec![] }];
+    plan.groups[0].tasks = vec![name("send")];
+    plan.best.task = name("send");
+    plan
+}
+
+/// The name that a certificate of one word proves; whoever comes with another is called "quic".
+struct Anybody;
+
+impl Roll for Anybody {
+    fn admit(&self, certificates: &[CertificateDer<'static>]) -> Result<Name, String> {
+        Ok(name(std::str::from_utf8(&certificates[0]).unwrap_or("quic")))
+    }
+
+    fn serial(&self) -> u64 {
+        1
+    }
+}
+
+/// An aggregator that runs.
+struct Rig {
+    aggregator: Mailbox<Aggregator>,
+    ended: oneshot::Receiver<Result<Ended, Failure>>,
+    keeper: Option<Keeper>,
+    gate: Gate,
+    layout: Arc<Layout>,
+    dir: PathBuf,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Rig {
+    async fn new(plan: Plan, members: &[&str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("fl-actors-{}-{n}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (plan, layout) = (Arc::new(plan.clone()), plan_layout(&plan).unwrap());
+        let init = safetensors::write(&plan_init(&plan).unwrap(), &safetensors::Texts::new());
+        fs::write(dir.join("trial_init.safetensors"), init).unwrap();
+        let (store, resume) = Store::open(&dir, "trial", &plan, plan.hash(), &layout).unwrap();
+        let payloads = PayloadPool::new(Arc::clone(&layout));
+        let mut draft = payloads.take().await;
+        draft.as_mut_slice().copy_from_slice(&resume.payload);
+        let base = draft.finish();
+        let summing = Summing::new(Pool::new(1).unwrap(), payloads, plan.exact);
+        let length = layout.byte_len() as u64;
+        let slots = SlotStore::new(Bytes(4 * length), Bytes(0), dir.join("spill"), length).unwrap();
+        let intake = Intake::new(slots, Arc::clone(&layout), plan.exact);
+        let start = Start {
+            incarnation: 77,
+            round: resume.round,
+            base: base.root(),
+            members: members.iter().map(|n| name(n)).collect(),
+            secret: [1; 32],
+            best: None,
+            layout_bytes: Bytes(length),
+            plan_hash: plan.hash(),
+        };
+        let engine = RoundEngine::new(Arc::clone(&plan), start);
+        let standing = Standing { round: resume.round, over: false, links: 0 };
+        let (standing, watched) = watch::channel(standing);
+        let (outcome, ended) = oneshot::channel();
+        let beginning = Beginning {
+            plan: Arc::clone(&plan),
+            engine,
+            base,
+            intake: Arc::new(intake),
+            standing,
+            counters: Arc::default(),
+            json: false,
+            outcome,
+        };
+        let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
+        let keeper = keeper::start(store, aggregator.clone()).unwrap();
+        let (jobs, todo) = mpsc::unbounded_channel();
+        tokio::spawn(sum::run(summing, todo, aggregator.clone()));
+        aggregator.tell(News::Begin(Desks { sum: jobs, keeper: keeper.jobs.clone() })).unwrap();
+        let gate = Gate {
+            federation: plan.federation.clone(),
+            plan: plan.hash(),
+            incarnation: 77,
+            roll: Box::new(Anybody),
+            standing: watched,
+        };
+        Self { aggregator, ended, keeper: Some(keeper), gate, layout, dir }
+    }
+
+    async fn join(&self, who: &str) -> Player {
+        let certificate = CertificateDer::from(who.as_bytes().to_vec());
+        let (there, here) = local::pair(vec![certificate], Vec::new());
+        self.join_over(there, here).await
+    }
+
+    async fn join_over(&self, mut there: Link, here: Link) -> Player {
+        let hello = Hello {
+            versions: VERSIONS,
+            features: 0,
+            federation: self.gate.federation.clone(),
+            plan: self.gate.plan,
+            roster_serial: 1,
+            holds: None,
+            evidence: Vec::new(),
+        };
+        let (guest, welcome) =
+            tokio::join!(greeting::welcome(here, &self.gate), greeting::introduce(&mut there, hello));
+        welcome.unwrap();
+        self.aggregator.deliver(News::Came(guest.unwrap())).await.unwrap();
+        Player { link: there, layout: Arc::clone(&self.layout) }
+    }
+
+    /// How the run ended, with all of it written.
+    async fn end(&mut self) -> Result<Ended, Failure> {
+        let outcome = timeout(PATIENCE, &mut self.ended).await.expect("the run does not end").unwrap();
+        if let Some(keeper) = self.keeper.take() {
+            let kept = timeout(PATIENCE, keeper.join()).await.expect("the store does not end");
+            assert!(kept.is_ok() || outcome.is_err(), "{kept:?}");
+        }
+        outcome
+    }
+
+    async fn nobody_is_left(&self) {
+        let mut standing = self.gate.standing.clone();
+        let gone = timeout(Duration::from_secs(2), standing.wait_for(|now| now.links == 0)).await;
+        gone.expect("links are left").unwrap();
+    }
+}
+
+/// A collaborator in a test's hands.
+struct Player {
+    link: Link,
+    layout: Arc<Layout>,
+}
+
+impl Player {
+    async fn hear(&mut self) -> Result<Message, LinkError> {
+        let envelope = timeout(PATIENCE, self.link.recv_envelope()).await.expect("nothing is said")?;
+        Ok(wire::decode(&envelope).unwrap().unwrap())
+    }
+
+    async fn say(&mut self, message: Message) {
+        self.link.send_envelope(&wire::encode(&message)).await.unwrap();
+    }
+
+    /// Passes everything over up to its next tasks.
+    async fn assigned(&mut self) -> Stamp {
+        loop {
+            if let Message::Assign(assigned) = self.hear().await.unwrap() {
+                return assigned.stamp;
+            }
+        }
+    }
+
+    async fn take_model(&mut self) -> Stamp {
+        let mut stream = self.link.handle().accept_uni().await.unwrap();
+        let header = payload::recv_header(&mut stream, PATIENCE).await.unwrap();
+        let Ok(PayloadHeader::Model(stamp)) = PayloadHeader::decode(&header) else { panic!("no model") };
+        let len = self.layout.byte_len() as u64;
+        payload::recv_payload(&mut stream, len, PROGRESS, |_| Ok::<_, ()>(())).await.unwrap();
+        stamp
+    }
+
+    fn update(&self, stamp: Stamp, value: f32) -> (Offer, Vec<u8>) {
+        let body: Vec<u8> = (0..self.layout.f32_len()).flat_map(|_| value.to_le_bytes()).collect();
+        let (bytes, root) = (Bytes(body.len() as u64), root_of(self.layout.hash(), &body));
+        (Offer { stamp, task: name("send"), weight: Weight::new(5).unwrap(), bytes, root }, body)
+    }
+
+    /// Reports, offers, and uploads when it is granted.
+    async fn contribute(&mut self, stamp: Stamp) {
+        let (offer, body) = self.update(stamp, 1.0 + stamp.round.0 as f32);
+        self.say(Message::Report(Report { stamp, task: name("send"), samples: 5, metrics: vec![] })).await;
+        self.say(Message::Offer(offer.clone())).await;
+        while !matches!(self.hear().await.unwrap(), Message::Grant(_)) {}
+        let mut stream = self.link.handle().open_uni().await.unwrap();
+        let header = PayloadHeader::Update(offer).encode();
+        payload::send_payload(&mut stream, &header, &mut [body.into()]).await.unwrap();
+        stream.delivered().await.unwrap();
+    }
+
+    /// Takes part in every round and says good-bye after the last.
+    async fn play(mut self) -> Verdict {
+        loop {
+            match self.hear().await.unwrap() {
+                Message::Assign(assigned) => {
+                    assert_eq!(self.take_model().await, assigned.stamp);
+                    if !assigned.tasks.is_empty() {
+                        self.contribute(assigned.stamp).await;
+                    }
+                }
+                Message::Finished(verdict) => {
+                    self.say(Message::Leaving(Leaving {})).await;
+                    return verdict;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Why the link ends, whatever is said before.
+    async fn farewell(&mut self) -> LinkError {
+        loop {
+            if let Err(why) = self.hear().await {
+                return why;
+            }
+        }
+    }
+}
+
+fn run(test: impl AsyncFnOnce()) {
+    actix::System::new().block_on(test());
+}
+
+#[test]
+fn every_round_is_run_and_stored_and_everybody_hears_the_end() {
+    run(async || {
+        let mut rig = Rig::new(plan(3), &["one", "two"]).await;
+        let (one, two) = (rig.join("one").await, rig.join("two").await);
+        let (one, two) = tokio::join!(one.play(), two.play());
+        let ended = rig.end().await.unwrap();
+        assert_eq!((ended.reason, ended.round), (Reason::Completed, RoundNo(3)));
+        assert_eq!((one, two.clone()), (two, Verdict::Completed { rounds: 3, root: ended.root }));
+        rig.nobody_is_left().await;
+        let history = fs::read_to_string(rig.dir.join("trial_history.jsonl")).unwrap();
+        assert_eq!(history.lines().count(), 3);
+    });
+}
+
+#[test]
+fn failed_store_ends_the_run_and_every_link() {
+    run(async || {
+        let mut rig = Rig::new(plan(3), &["one"]).await;
+        fs::remove_dir_all(rig.dir.join("generations")).unwrap();
+        fs::write(rig.dir.join("generations"), "in the way").unwrap();
+        let mut one = rig.join("one").await;
+        let stamp = one.assigned().await;
+        one.contribute(stamp).await;
+        assert_eq!(rig.end().await.unwrap_err().exit, Exit::File);
+        let why = timeout(Duration::from_secs(2), one.farewell()).await.expect("nobody told it");
+        assert!(matches!(why, LinkError::Closed { code: super::code::LEAVING, .. }), "{why:?}");
+        rig.nobody_is_left().await;
+    });
+}
+
+#[test]
+fn guest_that_comes_after_the_end_is_sent_away() {
+    run(async || {
+        let mut rig = Rig::new(plan(3), &["one"]).await;
+        rig.aggregator.deliver(News::Broken("a pipe".to_owned())).await.unwrap();
+        rig.end().await.unwrap_err();
+        let mut late = rig.join("one").await;
+        let why = timeout(Duration::from_secs(2), late.farewell()).await;
+        assert!(why.is_ok(), "it waits for a run that has ended");
+        rig.nobody_is_left().await;
+    });
+}
+
+#[test]
+fn member_that_comes_before_its_roster_is_asked_once_that_is_here() {
+    run(async || {
+        let rig = Rig::new(plan(3), &["one"]).await;
+        let mut one = rig.join("one").await;
+        one.assigned().await;
+        let mut two = rig.join("two").await;
+        rig.aggregator.deliver(News::Roster(vec![name("one"), name("two")])).await.unwrap();
+        let stamp = timeout(Duration::from_secs(2), two.assigned()).await.expect("it is not asked");
+        assert_eq!(stamp.round, RoundNo(0));
+    });
+}
+
+#[test]
+fn replaced_link_is_closed_and_its_session_ends() {
+    run(async || {
+        let mut rig = Rig::new(plan(1), &["one"]).await;
+        let mut old = rig.join("one").await;
+        old.assigned().await;
+        let new = rig.join("one").await;
+        let why = old.farewell().await;
+        assert!(matches!(why, LinkError::Closed { code: super::code::REPLACED, .. }), "{why:?}");
+        assert!(matches!(new.play().await, Verdict::Completed { .. }));
+        rig.end().await.unwrap();
+        rig.nobody_is_left().await;
+    });
+}
+
+#[test]
+fn collaborator_that_lets_go_of_its_model_is_cut_off_so_that_it_comes_back() {
+    run(async || {
+        let rig = Rig::new(plan(1), &["one"]).await;
+        let mut one = rig.join("one").await;
+        one.assigned().await;
+        let mut stream = one.link.handle().accept_uni().await.unwrap();
+        payload::recv_header(&mut stream, PATIENCE).await.unwrap();
+        drop(stream);
+        let why = timeout(Duration::from_secs(2), one.farewell()).await.expect("it waits without a model");
+        assert!(matches!(why, LinkError::Closed { .. }), "{why:?}");
+        let mut again = rig.join("one").await;
+        assert_eq!(again.assigned().await, again.take_model().await);
+    });
+}
+
+#[test]
+fn session_that_cannot_take_its_orders_is_closed() {
+    run(async || {
+        let rig = Rig::new(plan(1), &["one"]).await;
+        let mut one = rig.join("one").await;
+        let mut stamp = one.assigned().await;
+        stamp.base = Digest([0; 32]);
+        // All at once: the session has no turn in between.
+        for _ in 0..600 {
+            let message = Message::Offer(one.update(stamp, 0.0).0);
+            rig.aggregator.tell(News::Said { peer: name("one"), session: SessionNo(1), message }).unwrap();
+        }
+        let mut answers = 0;
+        while answers < 600 {
+            match timeout(Duration::from_secs(2), one.hear()).await.expect("answers are missing") {
+                Ok(_) => answers += 1,
+                Err(why) => {
+                    assert!(matches!(why, LinkError::Closed { code: super::code::SLOW, .. }), "{why:?}");
+                    break;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn refusal_of_an_earlier_rounds_update_is_not_taken_for_this_rounds() {
+    run(async || {
+        let rig = Rig::new(plan(3), &["one"]).await;
+        let mut one = rig.join("one").await;
+        let first = one.assigned().await;
+        one.contribute(first).await;
+        let second = one.assigned().await;
+        let (offer, _) = one.update(first, 9.0);
+        let refusal = Refusal::Root;
+        let (peer, session) = (name("one"), SessionNo(1));
+        rig.aggregator.deliver(News::TurnedDown { peer, session, offer, refusal }).await.unwrap();
+        one.say(Message::Offer(one.update(second, 2.0).0)).await;
+        loop {
+            match one.hear().await.unwrap() {
+                Message::Refused(refused) => panic!("{refused:?}"),
+                Message::Grant(_) => break,
+                _ => {}
+            }
+        }
+    });
+}
+
+/// Twelve megabytes: more than a link's windows.
+#[test]
+fn collaborator_that_never_reads_its_model_holds_nobody_up() {
+    run(async || {
+        let mut plan = plan(4);
+        plan.model.input = vec![1500];
+        plan.model.layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2000, bias: false }];
+        plan.quorum.count_max = Some(1);
+        plan.quorum.time_max = Millis(10_000);
+        let mut rig = Rig::new(plan, &["one", "quic"]).await;
+        let authority = Authority::new();
+        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let server =
+            Endpoint::server(authority.server(), any, SocketKind::Auto, NetLimits::server()).unwrap();
+        let config = authority.client(&authority).0;
+        let client = Endpoint::client(config, any, SocketKind::Auto, NetLimits::client()).unwrap();
+        let address = server.local_addr().unwrap();
+        let admitting = async { server.accept().await.unwrap().admit().await };
+        let (there, here) = tokio::join!(client.connect(address, SERVER_NAME), admitting);
+        let deaf = rig.join_over(there.unwrap(), here.unwrap()).await;
+        let unread = deaf.link.handle().clone();
+        let one = tokio::spawn(rig.join("one").await.play());
+        for _ in 0..3 {
+            // Its streams are taken and never read.
+            drop(timeout(Duration::from_millis(1), unread.accept_uni()).await);
+            let mut standing = rig.gate.standing.clone();
+            let round = standing.borrow_and_update().round;
+            let next = timeout(PATIENCE, standing.wait_for(|now| now.round > round)).await;
+            next.expect("the run stands still").unwrap();
+        }
+        assert_eq!(rig.end().await.unwrap().reason, Reason::Completed);
+        one.abort();
+        drop(deaf);
+    });
+}
+
+#[test]
+fn keeper_ends_although_the_aggregators_mailbox_is_full() {
+    run(async || {
+        let mut rig = Rig::new(plan(3), &["one"]).await;
+        let keeper = rig.keeper.take().unwrap();
+        rig.aggregator.deliver(News::Stop).await.unwrap();
+        rig.end().await.unwrap();
+        let jobs = keeper.jobs.clone();
+        while rig.aggregator.tell(News::Tick).is_ok() {}
+        let (round, root) = (RoundNo(0), Digest([0; 32]));
+        let model = crate::payload::Payload::with_root(bytes::Bytes::new(), root);
+        jobs.send(keeper::Job::Best { round, root, value: 0.0, metrics: vec![], model }).unwrap();
+        drop(jobs);
+        let failed = timeout(PATIENCE, keeper.join()).await.expect("the store waits for the aggregator");
+        assert!(failed.is_err(), "what the store could not write is lost without a word");
+    });
+}
+
+#[test]
+fn stopped_run_lets_its_collaborators_go() {
+    run(async || {
+        let mut rig = Rig::new(plan(3), &["one"]).await;
+        let one = rig.join("one").await;
+        let playing = tokio::spawn(one.play());
+        sleep(Duration::from_millis(50)).await;
+        rig.aggregator.deliver(News::Stop).await.unwrap();
+        assert!(matches!(rig.end().await.unwrap().reason, Reason::Stopped | Reason::Completed));
+        playing.await.unwrap();
+        rig.nobody_is_left().await;
+    });
+}
+
+const MAILBOX: usize = 1024;

@@ -1,0 +1,82 @@
+//! Room for granted uploads: what all of them together may have on the wire, unread, beyond their links' idle windows.
+//!
+//! A session opens a [`Window`] when it passes a grant on and drops it when the upload has ended. The more are open, the
+//! smaller the next: the sum has a bound, whatever the number of uploads, and the first of a round is the fastest. A
+//! link's window shrinks only as its peer uses it up, so a peer that was granted much and sent nothing keeps that room.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Room that all windows together take, bytes. A part of [`fl_engine::aggregate::OVERHEAD`].
+pub(crate) const ROOM: u64 = 8 << 20;
+
+/// The room that is left. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Windows {
+    left: Arc<AtomicU64>,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self { left: Arc::new(AtomicU64::new(ROOM)) }
+    }
+}
+
+impl Windows {
+    /// A window for an upload of this many bytes: at most half of the room that is left.
+    pub(crate) fn open(&self, bytes: u64) -> Window {
+        let mut taken = 0;
+        // The closure always answers.
+        let _ = self.left.fetch_update(Relaxed, Relaxed, |left| {
+            taken = bytes.min(left / 2);
+            Some(left - taken)
+        });
+        Window { bytes: taken, of: self.clone() }
+    }
+}
+
+/// One upload's part of the room, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Window {
+    bytes: u64,
+    of: Windows,
+}
+
+impl Window {
+    /// How much.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.of.left.fetch_add(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fl_engine::aggregate::OVERHEAD;
+
+    #[test]
+    fn thirty_uploads_at_once_stay_within_the_room_and_give_it_back() {
+        let windows = Windows::default();
+        let open: Vec<Window> = (0..30).map(|_| windows.open(124 << 20)).collect();
+        let sum: u64 = open.iter().map(Window::bytes).sum();
+        assert!(sum <= ROOM && ROOM < OVERHEAD.0 / 3, "{sum}");
+        assert_eq!((open[0].bytes(), open[1].bytes()), (ROOM / 2, ROOM / 4));
+        drop(open);
+        assert_eq!(windows.open(124 << 20).bytes(), ROOM / 2);
+    }
+
+    #[test]
+    fn small_upload_takes_no_more_than_it_has() {
+        let windows = Windows::default();
+        let small = windows.open(1000);
+        assert_eq!((small.bytes(), windows.open(u64::MAX).bytes()), (1000, (ROOM - 1000) / 2));
+    }
+}
