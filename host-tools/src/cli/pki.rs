@@ -308,7 +308,7 @@ fn issued(made: &Issued) -> Report {
     if let Some(asked) = &made.asked_as {
         text += &format!("asked as     {asked}\n");
     }
-    text += &format!("good until   {until}\ncertificate  {}\n", made.file.display());
+    text += &format!("good until   {until}\ncertificate  {}: send it to the site\n", made.file.display());
     let json = json!({
         "identity": made.identity.to_string(), "fingerprint": made.fingerprint.to_string(), "not_after": until,
         "certificate": made.file, "serial": made.serial, "asked_as": made.asked_as,

@@ -13,7 +13,7 @@ const REASON_BYTES: usize = 200;
 #[non_exhaustive]
 pub enum LinkError {
     /// The peer closed the link on purpose.
-    #[error("peer closed the link: code {code}, {reason:?}")]
+    #[error("peer closed the link: {reason} (code {code})")]
     Closed {
         /// The peer's close code.
         code: u32,
