@@ -1,8 +1,8 @@
 //! `fl-host demo`: a whole federation on one machine, from an empty folder to a trained model.
 //!
 //! [`prepare`] does every step that a federation's people would do, by the same commands; then the real processes run,
-//! and `watch` shows their rounds; at the end the model is measured on rows that no training saw. The folder stays,
-//! to be looked at.
+//! and their rounds are shown as they go by; at the end the model is measured on rows that no training saw. The folder
+//! stays, to be looked at.
 
 mod measure;
 mod prepare;

@@ -162,7 +162,7 @@ struct PkiRevoke {
     #[argh(option, short = 'n')]
     name: Name,
     /// why, for those who read the roster
-    #[argh(option, default = "String::from(\"revoked by the owner\")")]
+    #[argh(option, default = "String::from(\"by the owner\")")]
     reason: String,
     /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
     #[argh(option)]

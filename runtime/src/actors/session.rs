@@ -244,7 +244,7 @@ async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Out>, hand
                     // It holds everything, but may not have read it yet: closing now would take that away.
                     let _ = timeout(LAST_WORDS, handle.closed()).await;
                 }
-                handle.close(code::DONE, "the run is over");
+                handle.close(code::DONE, "");
                 return;
             }
         }

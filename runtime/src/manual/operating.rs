@@ -8,6 +8,10 @@
 //! after the last round on disk; collaborators reconnect by themselves, except when another attempt could not end
 //! differently (exit codes 5 and 12).
 //!
+//! A collaborator that leaves says good-bye, and nobody waits for it. One that dies without a word is noticed after 30
+//! seconds of silence: until then the open round waits for it, unless `quorum.count.max` updates are there or `time.max`
+//! has passed.
+//!
 //! # Exit codes
 //!
 //! Those of [`Exit`](crate::exit::Exit); a script may rely on them. `--json` puts failures on standard error as
