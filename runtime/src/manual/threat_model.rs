@@ -5,7 +5,8 @@
 //!
 //! # The host of the aggregator
 //!
-//! It may stop the process, and see sizes and times.
+//! It may stop the process, and see sizes and times. "Enforced" here means by this program, or by the sites; that the
+//! host runs this program and no other is what attestation is for.
 //!
 //! | must not be able to | state |
 //! |---|---|
