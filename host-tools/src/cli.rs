@@ -39,8 +39,15 @@ pub struct Said {
     error_code(4, "a plan, site, roster or data-map file is refused"),
     error_code(5, "a key or certificate is refused or missing"),
     error_code(6, "a model file is refused"),
-    error_code(7, "data are refused"),
-    error_code(8, "the folder is not a workspace, or already is one")
+    error_code(7, "data are refused, or a task cannot run on them"),
+    error_code(8, "the folder is not a workspace, or already is one"),
+    error_code(9, "waiting for a certificate: the request is in cert/"),
+    error_code(10, "the plan is not the one that this site has accepted"),
+    error_code(11, "the network port cannot be opened"),
+    error_code(12, "the aggregator does not take this collaborator in"),
+    error_code(13, "a round's deadline passed with too few updates"),
+    error_code(14, "stopped on request before the last round; finished rounds are saved"),
+    note = "Both programs share the exit codes; 9, 10, 12 and 13 are fl-runtime's alone."
 )]
 struct Host {
     /// results and failures as one JSON object
@@ -134,7 +141,7 @@ pub fn run(args: &[&str]) -> Said {
             return Said { out: early.output, err: String::new(), exit: Exit::Done };
         }
         Err(early) => {
-            let failure = Failure::new(Exit::Usage, early.output.trim_end())
+            let failure = Failure::of_usage(&early.output)
                 .hint("`fl-host --help` lists commands; each has its own --help");
             let json = args.contains(&"--json");
             return Said { out: String::new(), err: failure.render(json), exit: Exit::Usage };
@@ -215,6 +222,15 @@ mod tests {
     fn help_lists_commands_and_exit_codes() {
         assert_eq!(transcript(&["--help"]), include_str!("cli/help.txt"));
         assert_eq!(transcript(&["workspace", "create", "--help"]), include_str!("cli/help_create.txt"));
+    }
+
+    #[test]
+    fn help_lists_every_exit_code_with_its_meaning() {
+        let help = run(&["--help"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
+        for exit in Exit::ALL {
+            let line = format!(" {} {}", exit as u8, exit.meaning());
+            assert!(help.contains(&line), "{line}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod measure;
 mod prepare;
 mod processes;
+mod stop;
 mod table;
 mod watch;
 
@@ -19,9 +20,13 @@ use serde_json::{Value, json};
 
 pub use prepare::{Federation, Request, prepare};
 
-use crate::{exit::Failure, workspace};
+use crate::{
+    exit::{Exit, Failure},
+    workspace,
+};
 use measure::Measured;
 use processes::Processes;
+use stop::Stop;
 
 /// What `fl-host demo` was asked for.
 #[derive(Clone, Debug)]
@@ -66,7 +71,14 @@ pub fn run(options: &Options) -> Result<Shown, Failure> {
     steps.done();
 
     let mut processes = Processes::start(&federation)?;
-    let rounds = watch::rounds(&mut processes, &federation, options.json)?;
+    let stop = Stop::watch(processes.pids())?;
+    let rounds = watch::rounds(&mut processes, &federation, options.json).map_err(|failure| {
+        if !stop.asked() {
+            return failure;
+        }
+        Failure::new(Exit::Stopped, "the demonstration was stopped")
+            .hint(format!("what was finished is in {}", federation.dir.display()))
+    })?;
     let ended = processes.wait();
     let exit = ended.aggregator_exit;
     let measured = measure::on_held_out_rows(&federation)?;
@@ -129,7 +141,7 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
             return Ok(path.to_owned());
         }
         let error = format!("{} already exists and is not an empty folder", path.display());
-        return Err(Failure::new(crate::exit::Exit::Workspace, error).hint("choose another --dir"));
+        return Err(Failure::new(Exit::Workspace, error).hint("choose another --dir"));
     }
     let numbered = (2..).map(|n| format!("fl-demo-{n}"));
     let mut names = std::iter::once("fl-demo".to_owned()).chain(numbered).map(PathBuf::from);

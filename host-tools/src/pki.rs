@@ -48,17 +48,17 @@ const PEM_BYTES: usize = 64 << 10;
 
 /// `cert/ca.crt` of the workspace `root`.
 fn ca_file(root: &Path) -> PathBuf {
-    root.join("cert/ca.crt")
+    workspace::shown(root).join("cert/ca.crt")
 }
 
 /// `cert/ca/ca.key`.
 fn ca_key_file(root: &Path) -> PathBuf {
-    root.join("cert/ca/ca.key")
+    workspace::shown(root).join("cert/ca/ca.key")
 }
 
 /// `cert/issued`.
 fn issued_folder(root: &Path) -> PathBuf {
-    root.join("cert/issued")
+    workspace::shown(root).join("cert/issued")
 }
 
 /// The owner's copy of a certificate; named as the site's.
@@ -71,7 +71,7 @@ fn issued_file(root: &Path, role: Role, name: &Name) -> PathBuf {
 
 /// The published roster.
 fn roster_file(root: &Path) -> PathBuf {
-    root.join("plan/cols.yaml")
+    workspace::shown(root).join("plan/cols.yaml")
 }
 
 /// The owner's roster, replaced whole.

@@ -31,7 +31,7 @@ impl Workspace {
     /// # Errors
     /// [`Exit::Workspace`] when there is no `plan/plan.yaml`.
     pub fn open(root: &Path) -> Result<Self, Failure> {
-        let workspace = Self { root: root.to_owned() };
+        let workspace = Self { root: shown(root).to_owned() };
         if workspace.plan_file().is_file() {
             return Ok(workspace);
         }
@@ -78,6 +78,12 @@ impl Workspace {
     }
 }
 
+/// Paths inside the current folder are shown without `./`.
+#[must_use]
+pub fn shown(root: &Path) -> &Path {
+    root.strip_prefix(".").unwrap_or(root)
+}
+
 /// Reads a text file of at most `limit` bytes.
 ///
 /// # Errors
@@ -93,7 +99,11 @@ pub fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
 /// # Errors
 /// [`Exit::File`].
 pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
-    let refused = |e: io::Error| Failure::new(Exit::File, format!("cannot read {}: {e}", path.display()));
+    let refused = |e: io::Error| {
+        Failure::new(Exit::File, format!("cannot read {}: {e}", path.display())).hint(
+            "check the path: relative ones begin at the current folder, or at --workspace for its own files",
+        )
+    };
     let length = fs::metadata(path).map_err(refused)?.len();
     if length > limit as u64 {
         let error = format!("{} has {length} bytes; at most {limit} are read", path.display());
@@ -114,7 +124,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         file.sync_all()?;
         fs::rename(&fresh, path)
     };
-    write().map_err(|e| Failure::new(Exit::File, format!("cannot write {}: {e}", path.display())))
+    write().map_err(|e| {
+        Failure::new(Exit::File, format!("cannot write {}: {e}", path.display()))
+            .hint("its folder has to be there, and this user allowed to write to it")
+    })
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::{
     example = "{command_name} collaborator -n one",
     note = "Ctrl-C or SIGTERM ends a run cleanly, with finished rounds saved; a second one ends it at once. fl-host makes
 workspaces, plans, certificates and models.",
-    error_code(0, "done: every round was run"),
+    error_code(0, "done"),
     error_code(1, "something that no other code names"),
     error_code(2, "the command line cannot be understood"),
     error_code(3, "a file cannot be read or written"),
@@ -31,7 +31,7 @@ workspaces, plans, certificates and models.",
     error_code(5, "a key or certificate is refused or missing"),
     error_code(6, "a model file is refused"),
     error_code(7, "data are refused, or a task cannot run on them"),
-    error_code(8, "the folder is not a workspace"),
+    error_code(8, "the folder is not a workspace, or already is one"),
     error_code(9, "waiting for a certificate: the request is in cert/"),
     error_code(10, "the plan is not the one that this site has accepted"),
     error_code(11, "the network port cannot be opened"),
@@ -40,7 +40,7 @@ workspaces, plans, certificates and models.",
     error_code(14, "stopped on request before the last round; finished rounds are saved")
 )]
 struct Runtime {
-    /// rounds, results and failures as JSON, one object a line, on standard output
+    /// JSON, one object a line: events on standard output, log lines and failures on standard error
     #[argh(switch)]
     json: bool,
     /// say more: messages and streams too
@@ -64,6 +64,9 @@ struct AggregatorRole {
     /// the workspace's folder; the current one by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
+    /// give up the rounds that save/ holds and begin at the initial model
+    #[argh(switch)]
+    fresh: bool,
 }
 
 /// Train on one site's data and send updates.
@@ -84,26 +87,49 @@ struct CollaboratorRole {
 /// Runs the program with these arguments, its name left out. `registry` holds what a user's crate adds.
 #[must_use]
 pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
-    let json = args.contains(&"--json");
-    let runtime = match Runtime::from_args(&["fl-runtime"], &without_start(args)) {
+    let runtime = match parse(args) {
         Ok(runtime) => runtime,
-        Err(early) if early.status.is_ok() => {
-            print!("{}", early.output);
+        Err(Early::Help(text)) => {
+            print!("{text}");
             return ExitCode::from(Exit::Done as u8);
         }
-        Err(early) => {
-            let failure = Failure::new(Exit::Usage, early.output.trim_end())
-                .hint("`fl-runtime --help` shows both roles and the exit codes");
-            eprint!("{}", failure.render(json));
-            return ExitCode::from(Exit::Usage as u8);
+        Err(Early::Mistake(failure)) => {
+            eprint!("{}", failure.render(args.contains(&"--json")));
+            return ExitCode::from(failure.exit as u8);
         }
     };
     let level = if runtime.verbose { Level::DEBUG } else { Level::INFO };
     if observe::log::init(runtime.json, level).is_err() {
         // Whoever embeds this has set its own log up.
     }
-    let ended = match runtime.role {
-        Role::Aggregator(role) => aggregator::run(&role.workspace, runtime.json),
+    let json = runtime.json;
+    match start(runtime, registry) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            eprint!("{}", failure.render(json));
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// Why there is nothing to start.
+enum Early {
+    Help(String),
+    Mistake(Failure),
+}
+
+fn parse(args: &[&str]) -> Result<Runtime, Early> {
+    Runtime::from_args(&["fl-runtime"], &without_start(args)).map_err(|early| match early.status {
+        Ok(()) => Early::Help(early.output),
+        Err(()) => Early::Mistake(
+            Failure::of_usage(&early.output).hint("`fl-runtime --help` shows both roles and the exit codes"),
+        ),
+    })
+}
+
+fn start(runtime: Runtime, registry: &Registry) -> Result<Exit, Failure> {
+    match runtime.role {
+        Role::Aggregator(role) => aggregator::run(&role.workspace, role.fresh, runtime.json),
         Role::Collaborator(role) => {
             let options = collaborator::Options {
                 name: role.name,
@@ -112,13 +138,6 @@ pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
                 json: runtime.json,
             };
             collaborator::run(&options, registry)
-        }
-    };
-    match ended {
-        Ok(exit) => ExitCode::from(exit as u8),
-        Err(failure) => {
-            eprint!("{}", failure.render(runtime.json));
-            ExitCode::from(failure.exit as u8)
         }
     }
 }
@@ -139,6 +158,8 @@ fn without_start<'a>(args: &[&'a str]) -> Vec<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -155,14 +176,86 @@ mod tests {
         }
     }
 
+    /// What a terminal shows, and the exit code.
+    fn transcript(args: &[&str]) -> String {
+        let json = args.contains(&"--json");
+        let (said, exit) = match parse(args) {
+            Err(Early::Help(text)) => (text, Exit::Done),
+            Err(Early::Mistake(failure)) => (failure.render(json), failure.exit),
+            Ok(runtime) => match start(runtime, &Registry::new()) {
+                Ok(exit) => (String::new(), exit),
+                Err(failure) => (failure.render(json), failure.exit),
+            },
+        };
+        format!("$ fl-runtime {}\n{said}=> {}\n", args.join(" "), exit as u8)
+    }
+
     #[test]
-    fn help_names_every_exit_code() {
+    fn help_teaches_both_roles_and_the_exit_codes() {
+        let asked: [&[&str]; 3] = [&["--help"], &["aggregator", "--help"], &["collaborator", "--help"]];
+        assert_eq!(asked.map(transcript).concat(), include_str!("cli/help.txt"));
+    }
+
+    #[test]
+    fn mistakes_are_answered_with_error_hint_and_code() {
+        let mistakes: [&[&str]; 9] = [
+            &[],
+            &["agregator"],
+            &["collaborator"],
+            &["collaborator", "-n", "One"],
+            &["collaborator", "-n", "one", "two"],
+            &["aggregator", "-n", "one"],
+            &["--json", "collaborator", "start", "--nme", "one"],
+            &["collaborator", "start", "-n", "one", "--workspace", "no/such/folder"],
+            &["--json", "aggregator", "start", "--workspace", "no/such/folder"],
+        ];
+        assert_eq!(mistakes.map(transcript).concat(), include_str!("cli/mistakes.txt"));
+    }
+
+    /// The key of a request is made anew each time.
+    fn without_fingerprints(text: &str) -> String {
+        let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let word = |word: &str| match word.len() {
+            65 => format!("FINGERPRINT{}", &word[64..]),
+            24 if word.matches('-').count() == 3 => format!("SHORT{}", &word[23..]),
+            _ => word.to_owned(),
+        };
+        words.map(word).collect()
+    }
+
+    #[test]
+    fn folder_that_lacks_a_file_is_told_where_the_file_comes_from() {
+        let root = std::env::temp_dir().join(format!("fl-runtime-cli-{}", std::process::id()));
+        let workspace = root.display().to_string();
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("plan")).unwrap();
+        let mut said = String::new();
+        let mut run = |args: &[&str]| {
+            let text = transcript(&[args, &["--workspace", &workspace]].concat());
+            said += &without_fingerprints(&text.replace(&workspace, "W"));
+        };
+        let plan = include_str!("../../host-tools/src/templates/breast_cancer/plan.yaml");
+        fs::write(root.join("plan/plan.yaml"), plan.replace("rounds:", "ronds:")).unwrap();
+        run(&["aggregator"]);
+        fs::write(root.join("plan/plan.yaml"), plan).unwrap();
+        run(&["aggregator"]);
+        fs::write(root.join("plan/site.yaml"), include_str!("../../host-tools/src/templates/site.yaml"))
+            .unwrap();
+        run(&["aggregator"]);
+        run(&["--json", "collaborator", "-n", "one"]);
+        fs::write(root.join("cert/col_one.crt"), "").unwrap();
+        run(&["collaborator", "-n", "one"]);
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(said, include_str!("cli/folder.txt"));
+    }
+
+    #[test]
+    fn help_lists_every_exit_code_with_its_meaning() {
         let early = Runtime::from_args(&["fl-runtime"], &["--help"]).err().unwrap();
-        for code in 0..=14 {
-            assert!(
-                early.output.lines().any(|line| line.trim_start().starts_with(&format!("{code} "))),
-                "{code}"
-            );
+        let help = early.output.split_whitespace().collect::<Vec<_>>().join(" ");
+        for exit in Exit::ALL {
+            let line = format!(" {} {}", exit as u8, exit.meaning());
+            assert!(help.contains(&line), "{line}");
         }
     }
 }

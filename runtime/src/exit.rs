@@ -39,6 +39,49 @@ pub enum Exit {
     Stopped = 14,
 }
 
+impl Exit {
+    /// Every code, in order: `--help` of both programs lists them.
+    pub const ALL: [Self; 15] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::File,
+        Self::Plan,
+        Self::Trust,
+        Self::Model,
+        Self::Data,
+        Self::Workspace,
+        Self::WaitingForCertificate,
+        Self::NotAccepted,
+        Self::Network,
+        Self::Refused,
+        Self::QuorumMissed,
+        Self::Stopped,
+    ];
+
+    /// What `--help` says about it.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "something that no other code names",
+            Self::Usage => "the command line cannot be understood",
+            Self::File => "a file cannot be read or written",
+            Self::Plan => "a plan, site, roster or data-map file is refused",
+            Self::Trust => "a key or certificate is refused or missing",
+            Self::Model => "a model file is refused",
+            Self::Data => "data are refused, or a task cannot run on them",
+            Self::Workspace => "the folder is not a workspace, or already is one",
+            Self::WaitingForCertificate => "waiting for a certificate: the request is in cert/",
+            Self::NotAccepted => "the plan is not the one that this site has accepted",
+            Self::Network => "the network port cannot be opened",
+            Self::Refused => "the aggregator does not take this collaborator in",
+            Self::QuorumMissed => "a round's deadline passed with too few updates",
+            Self::Stopped => "stopped on request before the last round; finished rounds are saved",
+        }
+    }
+}
+
 /// A failure as the user meets it: what went wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -65,6 +108,12 @@ impl Failure {
             cause = e.source();
         }
         Self::new(exit, text)
+    }
+
+    /// What the parser of the command line says, on one line.
+    #[must_use]
+    pub fn of_usage(said: &str) -> Self {
+        Self::new(Exit::Usage, said.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
     /// With what to do about it.

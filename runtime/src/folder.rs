@@ -21,7 +21,8 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
-        let folder = Self { root: root.to_owned() };
+        // Paths inside the current folder are shown without `./`.
+        let folder = Self { root: root.strip_prefix(".").unwrap_or(root).to_owned() };
         if folder.path("plan/plan.yaml").is_file() {
             return Ok(folder);
         }
@@ -84,7 +85,13 @@ impl Folder {
 
     fn text(&self, inside: &str) -> Result<String, Failure> {
         let path = self.path(inside);
-        let failed = |e: io::Error| Failure::new(Exit::File, format!("cannot read {}: {e}", path.display()));
+        let failed = |e: io::Error| {
+            let failure = Failure::new(Exit::File, format!("cannot read {}: {e}", path.display()));
+            match e.kind() {
+                io::ErrorKind::NotFound => failure.maybe_hint(origin(inside).map(str::to_owned)),
+                _ => failure,
+            }
+        };
         let length = fs::metadata(&path).map_err(failed)?.len();
         if length > limits::PLAN_FILE_BYTES as u64 {
             let error = format!(
@@ -95,6 +102,15 @@ impl Folder {
             return Err(Failure::new(Exit::Plan, error));
         }
         fs::read_to_string(&path).map_err(failed)
+    }
+}
+
+/// Where a file of the workspace comes from.
+fn origin(inside: &str) -> Option<&'static str> {
+    match inside {
+        "plan/site.yaml" => Some("copy it from the federation's owner: `fl-host plan initialize` writes it"),
+        "plan/data.yaml" => Some("write it: one line `NAME: FOLDER`, where this site's rows are"),
+        _ => None,
     }
 }
 

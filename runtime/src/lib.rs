@@ -1,4 +1,4 @@
-//! fl-runtime: federated learning inside Intel SGX enclaves, as a library.
+//! fl-runtime: federated learning inside Intel SGX enclaves, as a library. The [`manual`] explains the whole.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ pub mod cli;
 pub mod data;
 pub mod exit;
 mod folder;
+pub mod manual;
 pub mod memory;
 pub mod net;
 pub mod observe;

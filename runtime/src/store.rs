@@ -137,6 +137,19 @@ impl Store {
         Ok((store, resume))
     }
 
+    /// Whether a run could begin at the initial model.
+    ///
+    /// # Errors
+    /// As [`Store::open`] without a kept round.
+    pub fn check_initial(
+        save: &Path,
+        workspace: &str,
+        plan_hash: Digest,
+        layout: &Arc<Layout>,
+    ) -> Result<(), StoreError> {
+        initial(&model_file::path(save, workspace, "init"), plan_hash, layout).map(drop)
+    }
+
     /// Gives up every round that is kept, for `--fresh`: the next [`Store::open`] begins at the initial model. The
     /// history and the copies stay, until a round replaces them. Returns the number of generations deleted.
     ///

@@ -187,6 +187,36 @@ fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on() {
 }
 
 #[test]
+fn finished_run_ends_well_when_it_is_stopped_again_and_fresh_gives_its_rounds_up() {
+    let federation = federation("fresh", 1, &|plan| synthetic(plan, 100, 2));
+    let (mut aggregator, mut collaborators) = start_all(&federation);
+    assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
+    assert!(collaborators[0].ended(SOON).success(), "{}", collaborators[0].log());
+
+    let mut again = Process::aggregator(&federation);
+    assert_eq!(again.event("listening", SOON)["round"], 2);
+    again.signal("INT");
+    assert!(again.ended(SOON).success(), "{}", again.log());
+    assert!(again.log().contains("every round was run"), "{}", again.log());
+
+    let args = ["--json", "aggregator", "--fresh"];
+    let initial = federation.aggregator.join("save/demo_init.safetensors");
+    fs::rename(&initial, initial.with_extension("away")).unwrap();
+    let mut refused = Process::start("aggregator", &federation.aggregator, &args, &[]);
+    assert_eq!(refused.ended(SOON).code(), Some(6), "{}", refused.log());
+    fs::rename(initial.with_extension("away"), &initial).unwrap();
+    let again = Process::aggregator(&federation);
+    assert_eq!(
+        again.event("listening", SOON)["round"],
+        2,
+        "nothing was given up for a model that is not there"
+    );
+    drop(again);
+    let fresh = Process::start("aggregator", &federation.aggregator, &args, &[]);
+    assert_eq!(fresh.event("listening", SOON)["round"], 0);
+}
+
+#[test]
 fn another_plan_is_refused_until_it_is_accepted() {
     let federation = federation("plans", 1, &|plan| synthetic(plan, 100, 1));
     let plan_file = federation.dir.join("one/plan/plan.yaml");

@@ -162,7 +162,7 @@ struct PkiRevoke {
     #[argh(option, short = 'n')]
     name: Name,
     /// why, for those who read the roster
-    #[argh(option, default = "String::from(\"revoked by the owner\")")]
+    #[argh(option, default = "String::from(\"by the owner\")")]
     reason: String,
     /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
     #[argh(option)]
@@ -308,7 +308,7 @@ fn issued(made: &Issued) -> Report {
     if let Some(asked) = &made.asked_as {
         text += &format!("asked as     {asked}\n");
     }
-    text += &format!("good until   {until}\ncertificate  {}\n", made.file.display());
+    text += &format!("good until   {until}\ncertificate  {}: send it to the site\n", made.file.display());
     let json = json!({
         "identity": made.identity.to_string(), "fingerprint": made.fingerprint.to_string(), "not_after": until,
         "certificate": made.file, "serial": made.serial, "asked_as": made.asked_as,

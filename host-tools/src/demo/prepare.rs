@@ -63,6 +63,9 @@ impl Federation {
 pub fn prepare(request: &Request<'_>, told: &mut dyn FnMut(&str)) -> Result<Federation, Failure> {
     let dir = &request.dir;
     let names = names(request.collaborators)?;
+    if request.rounds == Some(0) {
+        return Err(Failure::new(Exit::Usage, "0 rounds; a demonstration has one at least"));
+    }
     let mut people = People { dir, steps: String::new(), told };
     let (owner, aggregator) = (dir.join("owner"), dir.join("aggregator"));
 

@@ -29,7 +29,7 @@ pub struct Imported {
 /// # Errors
 /// [`Exit::Usage`] for a collaborator without a name, [`Exit::Trust`], [`Exit::File`].
 pub fn request(root: &Path, role: Role, name: Option<&Name>) -> Result<Request, Failure> {
-    trust::request(&root.join("cert"), role, name).map_err(|e| of_credentials(&e))
+    trust::request(&workspace::shown(root).join("cert"), role, name).map_err(|e| of_credentials(&e))
 }
 
 /// Puts the certificate in the file `certificate` beside its key, after checking that they, the CA and the roster fit;
@@ -67,8 +67,17 @@ pub fn import(
         Failure::of(Exit::Trust, &e)
             .hint("import the certificate that the owner made with `fl-host pki approve`")
     })?;
-    let cert = root.join("cert");
+    let cert = workspace::shown(root).join("cert");
     let files = KeyFiles::of(&cert, role, Some(&name)).map_err(|e| of_credentials(&e))?;
+    if !files.key.exists() {
+        let error = format!(
+            "{} is the certificate of {role} {name}, and {} is not here",
+            certificate.display(),
+            files.key.display()
+        );
+        return Err(Failure::new(Exit::Trust, error)
+            .hint("import it on the machine that asked for it; only there is the key"));
+    }
     let credentials =
         Credentials::check_import(&cert, certificate, authority.clone(), role, Some(&name), clock)
             .map_err(|e| of_credentials(&e))?;

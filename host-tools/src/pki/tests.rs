@@ -226,7 +226,7 @@ fn import_puts_nothing_in_place_that_does_not_fit() {
         failure
     };
     assert_eq!(refused(&one.file, None, None).exit, Exit::File);
-    assert!(refused(&two.file, Some(&ca), None).error.contains("its key"), "another site's certificate");
+    assert!(refused(&two.file, Some(&ca), None).error.contains("is not here"), "another site's certificate");
     let torn = rig.dir.join("torn.yaml");
     let text = fs::read_to_string(&roster).unwrap();
     fs::write(&torn, &text[..text.len() - 9]).unwrap();

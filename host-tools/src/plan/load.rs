@@ -1,7 +1,6 @@
 //! The files of `plan/` in and out of a workspace.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::{fs, path::Path, sync::Arc};
 
 use fl_engine::{
     Digest,
@@ -162,6 +161,10 @@ pub fn accepted(workspace: &Workspace) -> Result<Accepted, Failure> {
 /// As [`load`]; [`Exit::File`].
 pub fn accept(workspace: &Workspace) -> Result<Digest, Failure> {
     let hash = load(workspace)?.hash;
+    // A site begins with what the owner sent: it may have no save/ yet.
+    let save = workspace.root().join("save");
+    fs::create_dir_all(&save)
+        .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", save.display())))?;
     workspace::replace(&workspace.accepted_file(), format!("{hash}\n").as_bytes())?;
     Ok(hash)
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use fl_engine::{
-    Name,
+    Millis, Name,
     plan::{Column, Loader, Optimiser, TaskKind, TaskSpec, TrainLength},
 };
 
@@ -42,7 +42,7 @@ pub fn summary(loaded: &Loaded) -> String {
     }
     let quorum = plan.quorum;
     let most = quorum.count_max.map_or_else(|| "all".to_owned(), |max| max.to_string());
-    let times = format!("{} to {}", quorum.time_min, quorum.time_max);
+    let times = format!("{} to {}", time(quorum.time_min), time(quorum.time_max));
     line("quorum", format!("{} to {most} collaborators, {times}", quorum.count_min));
     line("sample", plan.sample.map_or_else(|| "all".to_owned(), |k| format!("{k} a round")));
     line("optimiser", word(plan.optimiser_state));
@@ -53,6 +53,15 @@ pub fn summary(loaded: &Loaded) -> String {
     line("threads", format!("link {}, cpu {}", plan.threads.link, plan.threads.cpu));
     line("metrics", word(plan.metrics));
     out
+}
+
+/// In the largest unit of the plan's that gives a whole number.
+fn time(Millis(ms): Millis) -> String {
+    match ms {
+        ms if ms > 0 && ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    }
 }
 
 fn names(names: &[Name]) -> String {
@@ -93,6 +102,7 @@ fn kind(task: &TaskSpec) -> String {
     let what = match &task.kind {
         TaskKind::Train(spec) => {
             let length = match spec.length {
+                TrainLength::Epochs(1) => "1 epoch".to_owned(),
                 TrainLength::Epochs(n) => format!("{n} epochs"),
                 TrainLength::Steps(n) => format!("{n} steps"),
             };

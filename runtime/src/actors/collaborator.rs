@@ -205,7 +205,7 @@ impl Collaborator {
             }
             Message::RoundDone(done) => self.round_done(&done),
             Message::Finished(verdict) => self.finished(verdict),
-            other => tracing::warn!("the aggregator said something unexpected: {other:?}"),
+            _ => tracing::warn!("the aggregator sent a message that is a collaborator's to send"),
         }
     }
 

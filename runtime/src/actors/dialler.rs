@@ -79,17 +79,22 @@ impl Dialler {
                 Attempt::Final(failure) => (News::GiveUp(failure), true),
             };
             let wait = self.backoff.next_wait();
-            if let (News::Down { why }, false) = (&news, quiet) {
-                tracing::info!(
+            let last = matches!(news, News::GiveUp(_));
+            let line = match &news {
+                News::Down { why } if !quiet => Some(format!(
                     "no aggregator at {}:{} yet ({why}); trying again, next in {:.1} s",
                     self.host,
                     self.port,
                     wait.as_secs_f64()
-                );
-            }
-            let last = matches!(news, News::GiveUp(_));
+                )),
+                _ => None,
+            };
+            // Nothing is tried again for a collaborator that has ended.
             if self.collaborator.deliver(news).await.is_err() || last {
                 return;
+            }
+            if let Some(line) = line {
+                tracing::info!("{line}");
             }
             tokio::time::sleep(wait).await;
         }
@@ -183,6 +188,8 @@ async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Vec<u8>>) 
             return;
         }
     }
+    // A stream that is dropped unfinished takes the good-bye with it. The link may be gone already.
+    let _ = sender.finish().await;
 }
 
 /// Takes the aggregator's models in, the newest only.

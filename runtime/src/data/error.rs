@@ -73,12 +73,22 @@ impl DataError {
     /// What to do about it, where there is something to do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::UnknownLoader { nearest: Some(name), .. } => Some(format!("{name:?} is registered")),
-            Self::UnknownLoader { .. } => {
-                Some("run the binary of the crate in src/ that registers it".to_owned())
+        let hint = match self {
+            Self::UnknownLoader { nearest: Some(name), .. } => {
+                return Some(format!("{name:?} is registered"));
             }
-            _ => None,
-        }
+            Self::UnknownLoader { .. } => "run the binary of the crate in src/ that registers it",
+            Self::Io { .. } => {
+                "plan/data.yaml says where this site's folder is, and the plan's `data` which file is in it"
+            }
+            Self::Cell { .. } | Self::Row { .. } => {
+                "nothing is repaired here: correct the file or leave the row out"
+            }
+            Self::File { .. } | Self::Mismatch { .. } => {
+                "`fl-host plan show` says what the plan expects of the data"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }

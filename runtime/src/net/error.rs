@@ -13,7 +13,7 @@ const REASON_BYTES: usize = 200;
 #[non_exhaustive]
 pub enum LinkError {
     /// The peer closed the link on purpose.
-    #[error("peer closed the link: code {code}, {reason:?}")]
+    #[error("peer closed the link: code {code}{}", after_comma(reason))]
     Closed {
         /// The peer's close code.
         code: u32,
@@ -58,6 +58,10 @@ pub enum LinkError {
     /// The address cannot be dialled.
     #[error("cannot dial {0}: {1}")]
     Dial(SocketAddr, String),
+}
+
+fn after_comma(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(", {reason}") }
 }
 
 impl LinkError {
@@ -119,5 +123,7 @@ mod tests {
             panic!("not a close")
         };
         assert_eq!((code, reason), (u32::MAX, " ".repeat(REASON_BYTES)));
+        assert_eq!(LinkError::closed(0, b"").to_string(), "peer closed the link: code 0");
+        assert_eq!(LinkError::closed(5, b"off").to_string(), "peer closed the link: code 5, off");
     }
 }

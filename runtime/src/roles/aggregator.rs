@@ -38,13 +38,13 @@ use crate::{
     observe::Counters,
     payload::PayloadPool,
     pool::Pool,
-    store::{Resume, Store},
+    store::{Resume, Store, StoreError},
     summing::Summing,
     trust::{self, Clock, Role, Rosters},
 };
 
 /// Runs the aggregator of the workspace at `root` until training is over.
-pub(crate) fn run(root: &Path, json: bool) -> Result<Exit, Failure> {
+pub(crate) fn run(root: &Path, fresh: bool, json: bool) -> Result<Exit, Failure> {
     let started = Instant::now();
     let folder = Folder::open(root)?;
     let (plan, hash) = folder.plan()?;
@@ -60,6 +60,14 @@ pub(crate) fn run(root: &Path, json: bool) -> Result<Exit, Failure> {
             .hint("raise limits.memory or limits.spill in plan/plan.yaml"));
     }
     let tls = trust::server_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
+    if fresh {
+        let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint());
+        let (save, federation) = (folder.path("save"), plan.federation.as_str());
+        // Rounds are given up only for a model that a run can begin with.
+        Store::check_initial(&save, federation, hash, &layout).map_err(refused)?;
+        let given_up = Store::forget(&save, federation).map_err(refused)?;
+        tracing::warn!("{given_up} kept rounds are given up; the run begins at the initial model");
+    }
     let (store, resume) = Store::open(&folder.path("save"), plan.federation.as_str(), &plan, hash, &layout)
         .map_err(|e| Failure::of(Exit::Model, &e).maybe_hint(e.hint()))?;
     let setup = Setup { folder, plan, hash, site, layout, need, tls, rosters, store, resume, json, started };
@@ -105,8 +113,9 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let bind = SocketAddr::new(site.bind, site.port);
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::server() };
     let endpoint = Endpoint::server(tls, bind, socket_kind(site.socket), limits).map_err(|e| {
-        Failure::of(Exit::Network, &e)
-            .hint("choose another port in plan/site.yaml, or stop whoever uses this one")
+        Failure::of(Exit::Network, &e).hint(
+            "in plan/site.yaml, bind has to be an address of this machine and port one that no other program uses",
+        )
     })?;
 
     let start = Start {
@@ -150,7 +159,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
             serde_json::json!({
                 "event": "listening",
                 "address": address.to_string(),
-                "socket": format!("{:?}", endpoint.socket_kind()).to_lowercase(),
+                "socket": endpoint.socket_kind().as_str(),
                 "round": resume.round,
                 "plan": hash.to_string(),
                 "ready_ms": started.elapsed().as_secs_f64() * 1000.0,
@@ -158,9 +167,9 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         );
     }
     tracing::info!(
-        "aggregator of {} listens on udp {address} ({:?} socket), ready after {} ms",
+        "aggregator of {} listens on udp {address} ({} socket), ready after {} ms",
         plan.federation,
-        endpoint.socket_kind(),
+        endpoint.socket_kind().as_str(),
         started.elapsed().as_millis()
     );
     tracing::info!(
@@ -171,6 +180,11 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         rosters.members().len(),
         rosters.serial()
     );
+    if resume.round.0 >= plan.rounds {
+        tracing::info!(
+            "every round was run: who comes gets the final model; more rounds need a new plan, or --fresh"
+        );
+    }
     let gate = Arc::new(Gate {
         federation: plan.federation.clone(),
         plan: hash,
@@ -235,6 +249,10 @@ fn conclude(
             format!("round {round} had {have} of at least {need} updates at its deadline"),
         )
         .hint("finished rounds are saved: start again when the collaborators are back, or change quorum in the plan")),
+        _ if ended.round.0 >= plan.rounds => {
+            tracing::info!("stopped; all {} rounds were run, the model is {}", plan.rounds, model.display());
+            Ok(Exit::Done)
+        }
         _ => {
             tracing::info!("stopped before round {}; finished rounds are saved, start again to go on", ended.round);
             Ok(Exit::Stopped)

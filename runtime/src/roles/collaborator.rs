@@ -2,7 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use fl_engine::{Digest, Name, model, plan::Plan, tensor::Layout, wire::Verdict};
+use fl_engine::{
+    Digest, Name, model,
+    plan::{Plan, Site},
+    tensor::Layout,
+    wire::Verdict,
+};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     sync::{oneshot, watch},
@@ -39,6 +44,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options, registry: &Registry) -> Result<Exit, Failure> {
     let folder = Folder::open(&options.workspace)?;
     let (plan, hash) = folder.plan()?;
+    let site = folder.site()?;
     let clock = Clock::system();
     let credentials = trusted::credentials(&folder, &plan, Role::Collaborator, Some(&options.name), &clock)?;
     let tls = trust::client_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
@@ -47,7 +53,7 @@ pub(crate) fn run(options: &Options, registry: &Registry) -> Result<Exit, Failur
     let layout = model::plan_layout(&plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let runner = runner(&folder, &plan, &layout, &options.name, registry)?;
     let threads = plan.threads;
-    threads::run(threads, serve(Setup { folder, options, plan, hash, layout, tls, serials, runner }))?
+    threads::run(threads, serve(Setup { folder, options, plan, site, hash, layout, tls, serials, runner }))?
 }
 
 /// Everything that was checked.
@@ -55,6 +61,7 @@ struct Setup<'a> {
     folder: Folder,
     options: &'a Options,
     plan: Arc<Plan>,
+    site: Site,
     hash: Digest,
     layout: Arc<Layout>,
     tls: rustls::ClientConfig,
@@ -73,7 +80,7 @@ fn runner(
         false => None,
         true => {
             let data = load_data(plan, &folder.data_of(name)?, name, registry);
-            let data = data.map_err(|e| Failure::of(Exit::Data, &e))?;
+            let data = data.map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
             tracing::info!(
                 "{} rows to train on, {} to validate on",
                 data.train.rows(),
@@ -87,8 +94,7 @@ fn runner(
 }
 
 async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
-    let Setup { folder, options, plan, hash, layout, tls, serials, runner } = setup;
-    let site = folder.site()?;
+    let Setup { folder, options, plan, site, hash, layout, tls, serials, runner } = setup;
     let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let any = if site.address.parse::<std::net::Ipv6Addr>().is_ok() { "[::]:0" } else { "0.0.0.0:0" };
     // A constant that parses.
@@ -118,6 +124,7 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed()),
     };
     tracing::info!("collaborator {} of {}, plan {}", options.name, plan.federation, hash.short());
+    tracing::info!("connecting to {}:{}", site.address, site.port);
     let dialling = tokio::spawn(dialler.run());
     let stopping = tokio::spawn(pass_stop_on(collaborator));
     let outcome =

@@ -132,7 +132,7 @@ impl StoreError {
             }
             Self::Init { source, .. } => return source.hint(),
             Self::InitSize { .. } | Self::InitRoot { .. } | Self::InitOfOtherPlan { .. } => {
-                "make it again with `fl-host plan initialize`"
+                "make it again with `fl-host plan initialize`, and copy it to save/ on the aggregator's machine"
             }
             Self::OtherPlan { .. } => {
                 "move save/ away and make the initial model anew, or start with --fresh to give those rounds up"

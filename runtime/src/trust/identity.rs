@@ -52,6 +52,9 @@ pub enum IdentityError {
     /// Not of the form that this version knows.
     #[error("{0:?} is not fl://FEDERATION/ROLE/NAME")]
     Form(String),
+    /// Not a role's name.
+    #[error("{0:?} is not a role: aggregator or collaborator")]
+    Role(String),
 }
 
 impl Role {
@@ -128,7 +131,7 @@ impl FromStr for Role {
 
     fn from_str(text: &str) -> Result<Self, IdentityError> {
         let known = [Self::Aggregator, Self::Collaborator].into_iter().find(|role| role.as_str() == text);
-        known.ok_or_else(|| IdentityError::Form(text.to_owned()))
+        known.ok_or_else(|| IdentityError::Role(text.to_owned()))
     }
 }
 
@@ -192,6 +195,12 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<Identity>(), Err(IdentityError::Form(bad.into())));
         }
+    }
+
+    #[test]
+    fn word_that_is_no_role_is_answered_with_both() {
+        let error = "colaborator".parse::<Role>().unwrap_err();
+        assert_eq!(error.to_string(), "\"colaborator\" is not a role: aggregator or collaborator");
     }
 
     #[test]

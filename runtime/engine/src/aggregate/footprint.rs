@@ -100,12 +100,12 @@ impl fmt::Display for Footprint {
         self.terms.iter().try_for_each(|term| line(f, &term.name, term.bytes))?;
         line(f, &format!("{} updates in memory", self.slots), self.slot_memory())?;
         line(f, "sum", self.total())?;
-        line(f, "memory_budget", self.budget)?;
-        write!(f, "{} further updates of {} fit into the spill_budget", self.spilled, self.payload)?;
+        line(f, "limits.memory", self.budget)?;
+        write!(f, "{} further updates of {} fit into limits.spill", self.spilled, self.payload)?;
         write!(f, " of {}", self.spill_budget)?;
         match self.fits(self.budget) {
             true => Ok(()),
-            false => write!(f, "\nthe memory_budget is too small: it needs at least {}", self.least()),
+            false => write!(f, "\nlimits.memory is too small: it needs at least {}", self.least()),
         }
     }
 }
@@ -181,11 +181,11 @@ spill buffers              7681 KiB
 fixed overhead               28 MiB
 6 updates in memory         228 MiB
 sum                         501 MiB
-memory_budget               512 MiB
-107 further updates of 38 MiB fit into the spill_budget of 4096 MiB";
+limits.memory               512 MiB
+107 further updates of 38 MiB fit into limits.spill of 4096 MiB";
         assert_eq!(enough.to_string(), shown);
         let small = footprint(&plan(64 << 20, 0), &layout(), 3).to_string();
-        let last = "the memory_budget is too small: it needs at least 296 MiB";
+        let last = "limits.memory is too small: it needs at least 296 MiB";
         assert_eq!(small.lines().last(), Some(last), "{small}");
     }
 }

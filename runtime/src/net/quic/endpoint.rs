@@ -40,6 +40,19 @@ pub enum SocketKind {
 }
 
 impl SocketKind {
+    /// One word, for logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Portable => "portable",
+            Self::PortablePlain => "portable, plain",
+        }
+    }
+}
+
+impl SocketKind {
     /// Whether the kernel segments nothing: its segmentation and datagrams over 1452 bytes do not go together.
     fn is_portable(self) -> bool {
         matches!(self, Self::Portable | Self::PortablePlain)

@@ -120,7 +120,8 @@ fn initial_model_that_is_missing_changed_or_anothers_is_refused() {
         "there is no initial model save/w_init.safetensors | `fl-host plan initialize` makes it; then copy it to save/ \
          on the aggregator's machine"
     );
-    let again = "| make it again with `fl-host plan initialize`";
+    let again =
+        "| make it again with `fl-host plan initialize`, and copy it to save/ on the aggregator's machine";
     write_init(&dir, &layout, &[("plan", "abc".to_owned())]);
     assert_eq!(
         refused(),

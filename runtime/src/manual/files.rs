@@ -1,0 +1,63 @@
+//! Files: what lies in a workspace, who writes it, what is checked when it is read.
+//!
+//! `W` is the federation's name, as the plan has it. Files of `plan/` are at most
+//! [`PLAN_FILE_BYTES`](fl_engine::limits::PLAN_FILE_BYTES).
+//!
+//! | file | where | written by | is |
+//! |---|---|---|---|
+//! | `plan/plan.yaml` | everywhere | owner | the experiment; its hash is agreed on ([`Plan`](fl_engine::plan::Plan)) |
+//! | `plan/site.yaml` | everywhere | owner | address, port, bind, MTU, socket; in no hash ([`Site`](fl_engine::plan::Site)) |
+//! | `plan/cols.yaml` | owner, aggregator | `fl-host pki` | the roster ([`Roster`](fl_engine::plan::roster::Roster)): signed, may grow |
+//! | `plan/data.yaml` | collaborator | its operator | name to data folder ([`DataMap`](fl_engine::plan::DataMap)); local |
+//! | `cert/ca.crt` | everywhere | `fl-host pki init` | the authority's certificate; its hash is in the plan |
+//! | `cert/ca/ca.key` | owner | `fl-host pki init` | the authority's key: secret |
+//! | `cert/issued/` | owner | `fl-host pki` | certificates, and the roster's master copy |
+//! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | the role, `fl-host pki import` | `.key` (mode 0600), `.csr`, `.crt` |
+//! | `save/accepted-plan` | collaborator | `fl-host plan accept` | the plan hash that this site has agreed to |
+//! | `save/roster-serial` | a site | the role | the highest roster serial seen, and of which CA |
+//! | `save/W_init.safetensors` | owner, aggregator | `fl-host plan initialize` | the model that round 0 starts from |
+//! | `save/generations/W-NNNNNNN.fl` | aggregator | the role | state: the last two finished rounds |
+//! | `save/W_history.jsonl` | aggregator | the role | one line a round, chained |
+//! | `save/W_last.safetensors` | aggregator | the role | the model of the newest finished round |
+//! | `save/W_best.safetensors` | aggregator | the role | the best so far, by the plan's metric |
+//! | `save/spill/` | aggregator | the role | updates that memory has no room for, encrypted; removed at the next start |
+//! | `save/W_NAME_final.safetensors` | collaborator | the role | the model that it held at the end |
+//!
+//! # The plan's hash
+//!
+//! SHA-256 of the plan's canonical bytes: every field resolved, defaults filled in, floats as bits. Comments, the order
+//! of keys and spelled-out defaults change nothing; the order of tasks does, and so does the CA's hash.
+//!
+//! # The roster
+//!
+//! Each collaborator's name and the SHA-256 of its public key, a serial, an end. The last line is the CA's Ed25519
+//! signature over every byte before it. A running aggregator looks for a changed file every two seconds, takes it if
+//! the signature holds and the serial is not lower, and keeps the old one otherwise. It is rewritten in place, so that
+//! it can be a single-file mount.
+//!
+//! # Generations
+//!
+//! One file a finished round: magic `fl-state`, version, lengths, a head (plan, layout, root, best), the round's facts,
+//! the payload, and a SHA-256 of all of it. It is written under its own name and synced, and then the round is durable;
+//! older ones are deleted after that. The newest that is whole wins at the next start
+//! ([`Store::open`](crate::store::Store::open)). Rounds of another plan are refused; `fl-runtime aggregator --fresh`
+//! gives them up.
+//!
+//! # The history
+//!
+//! One JSON object a line: round, incarnation, plan, base and root, who contributed with what weight and root, what was
+//! refused and why, metrics if the plan shows them. `previous` is the SHA-256 of the line before without its line feed,
+//! 64 zeros in the first:
+//!
+//! ```sh
+//! sed -n 3p save/W_history.jsonl | tr -d '\n' | sha256sum   # what `previous` of line 4 says
+//! ```
+//!
+//! A round that had to be run again has two lines; the later one counts.
+//!
+//! # Models
+//!
+//! [safetensors](https://github.com/safetensors/safetensors), F32 and I64, with the texts `plan`, `round`, `root` and,
+//! where the plan shows them, `metrics` or `round_metrics` ([`store::text`](crate::store::text)). Python reads them
+//! with `safetensors.numpy.load_file`; what it saves is taken by `fl-host plan initialize --init-model FILE` if names,
+//! shapes and types are the plan's.

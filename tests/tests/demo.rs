@@ -1,0 +1,66 @@
+//! `fl-host demo` as a process: what it prints for programs, and that it leaves nobody behind.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fl_tests::federation::program;
+use serde_json::Value;
+
+/// A demonstration in a fresh folder called `name`.
+fn demo(name: &str, args: &[&str]) -> Child {
+    let dir = std::env::temp_dir().join(format!("fl-demo-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    let mut command = Command::new(program("fl-host"));
+    command.args(["--json", "demo", "--dir"]).arg(dir).args(args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+fn pids(line: &Value) -> Vec<u64> {
+    let pids = line["pids"].as_array().map(|pids| pids.iter().filter_map(Value::as_u64).collect());
+    pids.unwrap_or_else(|| panic!("no pids in {line}"))
+}
+
+/// Whether the process runs; one that has ended and waits to be noticed does not.
+fn runs(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or("Z").starts_with('Z'))
+}
+
+#[test]
+fn demonstration_prints_a_line_a_round_and_a_last_one_for_all() {
+    let out = demo("lines", &["--collaborators", "1", "--rounds", "2"]).wait_with_output().unwrap();
+    let lines = String::from_utf8(out.stdout).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["round", "round", "demo"]);
+    assert_eq!((out.status.code(), &lines[2]["exit"], &lines[2]["rounds"]), (Some(0), &0.into(), &2.into()));
+    assert_eq!(pids(&lines[2]).len(), 2);
+    assert_eq!(String::from_utf8(out.stderr).unwrap(), "");
+}
+
+#[test]
+fn stopped_demonstration_says_so_and_leaves_no_process_behind() {
+    for signal in ["-INT", "-TERM"] {
+        let mut demo = demo(signal, &["--rounds", "1000000"]);
+        let mut first = String::new();
+        BufReader::new(demo.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let pids = pids(&serde_json::from_str(&first).unwrap());
+        assert!(pids.len() == 4 && pids.iter().all(|pid| runs(*pid)), "{pids:?}");
+        Command::new("kill").args([signal, &demo.id().to_string()]).status().unwrap();
+        let asked = Instant::now();
+        let mut said = String::new();
+        demo.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(demo.wait().unwrap().code(), Some(14), "{said}");
+        assert!(said.contains("the demonstration was stopped"), "{said}");
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+        thread::sleep(Duration::from_millis(100));
+        let left: Vec<_> = pids.iter().filter(|pid| runs(**pid)).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
