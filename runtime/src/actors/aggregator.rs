@@ -54,9 +54,9 @@ pub(crate) enum News {
     /// An offer, a report, or a failed task.
     Said { peer: Name, session: SessionNo, message: Message },
     /// An update arrived in full between these instants, and passed every check.
-    Staged { peer: Name, session: SessionNo, offer: Offer, slot: StagedSlot, began: Instant, staged: Instant },
+    Staged { peer: Name, offer: Offer, slot: StagedSlot, began: Instant, staged: Instant },
     /// An update was not taken.
-    TurnedDown { peer: Name, session: SessionNo, offer: Offer, refusal: Refusal },
+    TurnedDown { peer: Name, offer: Offer, refusal: Refusal },
     /// A collaborator holds a model in full.
     Delivered { stamp: Stamp, took: Duration },
     /// A round's model exists.
@@ -195,18 +195,16 @@ impl Role for Aggregator {
                     self.said(peer, message, desk);
                 }
             }
-            News::Staged { peer, session, offer, slot, began, staged } => {
+            News::Staged { peer, offer, slot, began, staged } => {
                 self.counters.updates_received.fetch_add(1, Relaxed);
                 self.counters.bytes_in.fetch_add(offer.bytes.0, Relaxed);
-                self.order_if_current(&peer, session, Order::UploadEnded);
                 self.arrivals.add(began, staged);
                 let id = SlotId(self.next_slot);
                 self.next_slot += 1;
                 self.slots.insert(id, slot);
                 self.event(Event::Staged { peer, offer, slot: id }, desk);
             }
-            News::TurnedDown { peer, session, offer, refusal } => {
-                self.order_if_current(&peer, session, Order::UploadEnded);
+            News::TurnedDown { peer, offer, refusal } => {
                 self.event(Event::Refused { peer, offer, refusal }, desk);
             }
             News::Delivered { stamp, took } => {
@@ -452,12 +450,6 @@ impl Aggregator {
     fn tell(&self, peer: &Name, order: Order) {
         if let Some(at) = self.peers.get(peer) {
             Self::order(peer, at, order);
-        }
-    }
-
-    fn order_if_current(&self, peer: &Name, session: SessionNo, order: Order) {
-        if self.is_current(peer, session) {
-            self.tell(peer, order);
         }
     }
 

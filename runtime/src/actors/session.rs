@@ -55,8 +55,6 @@ pub(crate) enum Order {
     Forget,
     /// Pass this on.
     Say(Message),
-    /// An upload is through: the link needs no large window any more.
-    UploadEnded,
     /// Say this last and close the link when the collaborator holds it and the model.
     Finish(Message),
     /// Close the link at once.
@@ -130,7 +128,6 @@ impl Role for Session {
             }
             Order::Grant(offer) => {
                 let granted = Granted { stamp: offer.stamp, task: offer.task.clone() };
-                self.handle.grant(offer.bytes.0);
                 self.grants.add(offer);
                 self.say(&Message::Grant(granted));
             }
@@ -147,7 +144,6 @@ impl Role for Session {
                 }
             }
             Order::Say(message) => self.say(&message),
-            Order::UploadEnded => self.handle.grant(0),
             Order::Finish(message) => {
                 let last = Out::Last(wire::encode(&message), self.sending.take());
                 if self.outbox.try_send(last).is_err() {
@@ -308,14 +304,15 @@ impl Streams {
     }
 
     async fn upload(self, stream: RecvStream) {
-        let (peer, session) = (self.from.peer.clone(), self.from.number);
+        let peer = self.from.peer.clone();
         let began = Instant::now();
         let received = upload::receive(stream, &self.handle, &self.grants, &self.intake).await;
         let news = match received {
             Upload::Staged { offer, slot } => {
-                News::Staged { peer, session, offer, slot, began, staged: Instant::now() }
+                News::Staged { peer, offer, slot, began, staged: Instant::now() }
             }
-            Upload::Refused { offer, refusal } => News::TurnedDown { peer, session, offer, refusal },
+            Upload::Refused { offer, refusal } => News::TurnedDown { peer, offer, refusal },
+            Upload::Abandoned => return,
             Upload::Nameless(why) => {
                 let _ = self.why.set(why.clone());
                 self.handle.close(code::PROTOCOL, &why);

@@ -21,7 +21,7 @@ use fl_engine::{
 use crate::{
     memory::{MemoryError, SlotStore, StagedSlot},
     net::{
-        LinkHandle, RecvStream,
+        LinkError, LinkHandle, RecvStream,
         payload::{self, PayloadError, Progress},
     },
 };
@@ -65,6 +65,8 @@ pub(crate) enum Upload {
     Staged { offer: Offer, slot: StagedSlot },
     /// Not taken.
     Refused { offer: Offer, refusal: Refusal },
+    /// Its sender thought better of it before it had named the update.
+    Abandoned,
     /// No header that names an update: the peer breaks the protocol, or its link broke.
     Nameless(String),
 }
@@ -81,6 +83,8 @@ pub(crate) async fn receive(
 ) -> Upload {
     let header = match payload::recv_header(&mut stream, HEADER_TIME).await {
         Ok(header) => header,
+        // An honest sender whose round is over resets its stream wherever it is.
+        Err(LinkError::Abandoned) => return Upload::Abandoned,
         Err(error) => return Upload::Nameless(error.to_string()),
     };
     let offer = match PayloadHeader::decode(&header) {
@@ -113,6 +117,7 @@ async fn stage(
         slot = intake.slots.reserve() => slot.map_err(|e| internal(&e))?,
         _ = link.closed() => return Err(Refusal::Dropped { got: Bytes(0), expected: offer.bytes }),
     };
+    let _window = Window::open(link, offer.bytes);
     let mut checker = PayloadChecker::new(Arc::clone(&intake.layout), intake.range);
     let mut hasher = RootHasher::new(intake.layout.hash());
     let received = payload::recv_payload(stream, expected, PROGRESS, |piece| {
@@ -126,6 +131,23 @@ async fn stage(
         return Err(Refusal::Root);
     }
     slot.finish().map_err(|e| internal(&e))
+}
+
+/// Room for an upload in flight, as long as it lives. Opened once there is a slot: what is in flight before that lies in
+/// memory that no budget counts.
+struct Window<'a>(&'a LinkHandle);
+
+impl<'a> Window<'a> {
+    fn open(link: &'a LinkHandle, bytes: Bytes) -> Self {
+        link.grant(bytes.0);
+        Self(link)
+    }
+}
+
+impl Drop for Window<'_> {
+    fn drop(&mut self) {
+        self.0.grant(0);
+    }
 }
 
 fn refusal(error: PayloadError<Refusal>) -> Refusal {
