@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     code,
-    greeting::{Guest, Standing},
+    greeting::{Guest, Roll, Standing},
     keeper,
     mailbox::{Alarm, Desk, Mailbox, Role, Undelivered},
     report::{Arrivals, Report},
@@ -38,6 +38,7 @@ use super::{
 use crate::{
     exit::{Exit, Failure},
     memory::StagedSlot,
+    net::LinkHandle,
     observe::Counters,
     payload::Payload,
     store::StoreError,
@@ -100,6 +101,7 @@ pub(crate) struct Aggregator {
     base: Payload,
     intake: Arc<Intake>,
     desks: Option<Desks>,
+    roll: Arc<dyn Roll>,
     peers: BTreeMap<Name, Peer>,
     sessions: u64,
     slots: HashMap<SlotId, StagedSlot>,
@@ -131,6 +133,7 @@ struct Cause {
 struct Peer {
     session: SessionNo,
     mailbox: Mailbox<Session>,
+    handle: LinkHandle,
 }
 
 /// What an [`Aggregator`] is made from.
@@ -139,6 +142,7 @@ pub(crate) struct Beginning {
     pub(crate) engine: RoundEngine,
     pub(crate) base: Payload,
     pub(crate) intake: Arc<Intake>,
+    pub(crate) roll: Arc<dyn Roll>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) json: bool,
@@ -147,7 +151,7 @@ pub(crate) struct Beginning {
 
 impl Aggregator {
     pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { plan, engine, base, intake, standing, counters, json, outcome } = beginning;
+        let Beginning { plan, engine, base, intake, roll, standing, counters, json, outcome } = beginning;
         Self {
             plan,
             engine,
@@ -155,6 +159,7 @@ impl Aggregator {
             base,
             intake,
             desks: None,
+            roll,
             peers: BTreeMap::new(),
             sessions: 0,
             slots: HashMap::new(),
@@ -205,7 +210,7 @@ impl Role for Aggregator {
                 self.event(Event::Staged { peer, offer, slot: id }, desk);
             }
             News::TurnedDown { peer, offer, refusal } => {
-                self.event(Event::Refused { peer, offer, refusal }, desk);
+                self.event(Event::Refused { peer, offer, refusal }, desk)
             }
             News::Delivered { stamp, took } => {
                 self.counters.bytes_out.fetch_add(self.base.len() as u64, Relaxed);
@@ -243,16 +248,21 @@ impl Role for Aggregator {
 
 impl Aggregator {
     fn came(&mut self, guest: Guest, desk: &mut Desk<'_, Self>) {
-        let peer = guest.name().clone();
+        let (peer, handle) = (guest.name().clone(), guest.handle().clone());
+        // The roster may have changed since the door was opened.
+        if let Err(why) = self.still_admits(&peer, &handle) {
+            handle.close(code::UNLISTED, &why);
+            return;
+        }
         if let Some(old) = self.peers.remove(&peer) {
             // Its end need not have been seen: the newest link is the collaborator's own word.
-            let reason = "a newer link of this collaborator took its place";
+            let reason = "a newer link of this collaborator took its place".to_owned();
             Self::order(&peer, &old, Order::Close { code: code::REPLACED, reason });
         }
         self.sessions += 1;
         let number = SessionNo(self.sessions);
         let mailbox = session::open(guest, number, &desk.mailbox(), &self.intake);
-        self.peers.insert(peer.clone(), Peer { session: number, mailbox });
+        self.peers.insert(peer.clone(), Peer { session: number, mailbox, handle });
         tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
         self.event(Event::Joined { peer }, desk);
     }
@@ -286,14 +296,29 @@ impl Aggregator {
 
     fn roster_changed(&mut self, members: Vec<Name>, desk: &mut Desk<'_, Self>) {
         tracing::info!("the roster has changed: {} collaborators", members.len());
-        let gone: Vec<Name> = self.peers.keys().filter(|name| !members.contains(name)).cloned().collect();
-        for name in gone {
-            if let Some(peer) = self.peers.remove(&name) {
-                let reason = "no longer on the roster";
-                Self::order(&name, &peer, Order::Close { code: code::UNLISTED, reason });
+        // By key, not by name alone: a name may have passed to another key.
+        let refused = |(name, peer): (&Name, &Peer)| {
+            let why = self.still_admits(name, &peer.handle).err()?;
+            Some((name.clone(), why))
+        };
+        let gone: Vec<(Name, String)> = self.peers.iter().filter_map(refused).collect();
+        for (name, reason) in &gone {
+            if let Some(peer) = self.peers.remove(name) {
+                tracing::warn!(collaborator = %name, "{name} is cut off: {reason}");
+                Self::order(name, &peer, Order::Close { code: code::UNLISTED, reason: reason.clone() });
             }
         }
         self.event(Event::RosterChanged { members }, desk);
+        for (peer, _) in gone {
+            self.event(Event::Left { peer }, desk);
+        }
+    }
+
+    fn still_admits(&self, name: &Name, link: &LinkHandle) -> Result<(), String> {
+        match self.roll.admit(link.peer_certificates())? {
+            now if now == *name => Ok(()),
+            now => Err(format!("the certificate is {now}'s")),
+        }
     }
 
     fn event(&mut self, event: Event, desk: &mut Desk<'_, Self>) {

@@ -3,7 +3,7 @@
 //! The acceptor's tasks call [`welcome`], the collaborator's dialler [`introduce`]. A [`Guest`] can only be made here,
 //! so whoever holds one knows that its certificate, its roster line and its plan hash were checked.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fl_engine::{
@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time::timeout};
 
 use super::code;
-use crate::net::{Link, LinkError};
+use crate::net::{Link, LinkError, LinkHandle};
 
 /// Longest wait for a peer's first envelope.
 pub(super) const FIRST_WORDS: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub(crate) struct Gate {
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
     pub(crate) incarnation: u64,
-    pub(crate) roll: Box<dyn Roll>,
+    pub(crate) roll: Arc<dyn Roll>,
     pub(crate) standing: watch::Receiver<Standing>,
 }
 
@@ -62,6 +62,11 @@ impl Guest {
     /// The name that its certificate proves.
     pub(crate) fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// Its link's shared part.
+    pub(crate) fn handle(&self) -> &LinkHandle {
+        self.link.handle()
     }
 
     /// Its link, and the root of the model that it holds.

@@ -58,7 +58,7 @@ pub(crate) enum Order {
     /// Say this last and close the link when the collaborator holds it and the model.
     Finish(Message),
     /// Close the link at once.
-    Close { code: u32, reason: &'static str },
+    Close { code: u32, reason: String },
 }
 
 /// One link's state.
@@ -151,7 +151,7 @@ impl Role for Session {
                 }
             }
             Order::Close { code, reason } => {
-                self.handle.close(code, reason);
+                self.handle.close(code, &reason);
                 desk.close();
             }
         }

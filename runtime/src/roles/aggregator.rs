@@ -40,7 +40,7 @@ use crate::{
     pool::Pool,
     store::{Resume, Store},
     summing::Summing,
-    trust::{self, Clock, Role, Rosters},
+    trust::{self, Clock, Role, RosterRefused, Rosters},
 };
 
 /// Runs the aggregator of the workspace at `root` until training is over.
@@ -130,6 +130,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         engine,
         base,
         intake,
+        roll: Arc::clone(&rosters) as Arc<dyn Roll>,
         standing,
         counters: Arc::clone(&counters),
         json,
@@ -175,7 +176,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         federation: plan.federation.clone(),
         plan: hash,
         incarnation,
-        roll: Box::new(Arc::clone(&rosters)),
+        roll: Arc::clone(&rosters) as Arc<dyn Roll>,
         standing: watched.clone(),
     });
     let accepting = tokio::spawn(accept(endpoint.clone(), gate, aggregator.clone(), counters));
@@ -276,14 +277,20 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<Aggregator>) {
     let mut ticks = tokio::time::interval(ROSTER_LOOK);
     loop {
         ticks.tick().await;
-        match rosters.reload_if_changed() {
-            Ok(false) => {}
-            Ok(true) => {
-                if aggregator.deliver(News::Roster(rosters.members())).await.is_err() {
-                    return;
-                }
+        let changed = match rosters.reload_if_changed() {
+            Ok(changed) => changed,
+            Err(error) => {
+                let in_force = matches!(error, RosterRefused::Seen(..));
+                let what = match in_force {
+                    true => "the new roster is in force, but not remembered past this run",
+                    false => "the new roster is not taken, the old one stays",
+                };
+                tracing::warn!("{what}: {}", Failure::of(Exit::Trust, &error).error);
+                in_force
             }
-            Err(error) => tracing::warn!("the new roster is not taken, the old one stays: {error}"),
+        };
+        if changed && aggregator.deliver(News::Roster(rosters.members())).await.is_err() {
+            return;
         }
     }
 }
@@ -301,7 +308,7 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
     Ok(bytes)
 }
 
-impl Roll for Arc<Rosters> {
+impl Roll for Rosters {
     fn admit(&self, certificates: &[rustls::pki_types::CertificateDer<'static>]) -> Result<Name, String> {
         Rosters::admit(self, certificates).map(|peer| peer.name().clone()).map_err(|e| e.to_string())
     }
