@@ -30,8 +30,9 @@ use super::{
     greeting::{Guest, Roll, Standing},
     keeper,
     mailbox::{Alarm, Desk, Mailbox, Role, Undelivered},
+    ration::Ration,
     report::{Arrivals, Report},
-    session::{self, Order, Session, SessionNo},
+    session::{self, Order, Session, SessionNo, UNREAD},
     sum::{self, Summed},
     upload::Intake,
 };
@@ -103,6 +104,8 @@ pub(crate) struct Aggregator {
     desks: Option<Desks>,
     roll: Arc<dyn Roll>,
     peers: BTreeMap<Name, Peer>,
+    /// Lines of the log that each collaborator may cause; names come from certificates, so there are only so many.
+    rations: BTreeMap<Name, Ration>,
     sessions: u64,
     slots: HashMap<SlotId, StagedSlot>,
     next_slot: u64,
@@ -161,6 +164,7 @@ impl Aggregator {
             desks: None,
             roll,
             peers: BTreeMap::new(),
+            rations: BTreeMap::new(),
             sessions: 0,
             slots: HashMap::new(),
             next_slot: 0,
@@ -189,7 +193,9 @@ impl Role for Aggregator {
             News::Came(guest) => self.came(guest, desk),
             News::Left { peer, session, why } => {
                 if self.is_current(&peer, session) {
-                    tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
+                    if self.may_speak_of(&peer) {
+                        tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
+                    }
                     self.peers.remove(&peer);
                     self.note_standing();
                     self.event(Event::Left { peer }, desk);
@@ -263,7 +269,9 @@ impl Aggregator {
         let number = SessionNo(self.sessions);
         let mailbox = session::open(guest, number, &desk.mailbox(), &self.intake);
         self.peers.insert(peer.clone(), Peer { session: number, mailbox, handle });
-        tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
+        if self.may_speak_of(&peer) {
+            tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
+        }
         self.event(Event::Joined { peer }, desk);
     }
 
@@ -275,7 +283,9 @@ impl Aggregator {
             }
             Message::Report(report) => self.event(Event::Reported { peer, report }, desk),
             Message::Failed(failed) => {
-                tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
+                if self.may_speak_of(&peer) {
+                    tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
+                }
                 self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, desk);
             }
             // The session lets nothing else through.
@@ -321,6 +331,16 @@ impl Aggregator {
         }
     }
 
+    /// Whether one more line about this collaborator may be written.
+    fn may_speak_of(&mut self, peer: &Name) -> bool {
+        let ration = self.rations.entry(peer.clone()).or_default();
+        let spoken = ration.take(Instant::now());
+        if let Some(unsaid @ 1..) = spoken {
+            tracing::warn!(collaborator = %peer, "{unsaid} lines about {peer} were left out");
+        }
+        spoken.is_some()
+    }
+
     fn event(&mut self, event: Event, desk: &mut Desk<'_, Self>) {
         self.take_in(event, &Cause::default(), desk);
     }
@@ -363,7 +383,9 @@ impl Aggregator {
                 }
             }
             Effect::Refuse { peer, task, refusal } => {
-                tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
+                if self.may_speak_of(&peer) {
+                    tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
+                }
                 self.counters.updates_refused.fetch_add(1, Relaxed);
                 self.tell(&peer, Order::Say(Message::Refused(RefusedUpdate { task, refusal })));
             }
@@ -483,8 +505,10 @@ impl Aggregator {
             Ok(()) => {}
             // Its link has ended; the news of that is on its way.
             Err(Undelivered::Gone) => {}
+            // Only a peer that says more than it can be answered gets here; what was lost would be missed.
             Err(Undelivered::Full) => {
-                tracing::error!(collaborator = %name, "an order was lost: the session is full")
+                tracing::debug!(collaborator = %name, "the session of {name} is full");
+                peer.handle.close(code::SLOW, UNREAD);
             }
         }
     }

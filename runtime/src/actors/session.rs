@@ -69,6 +69,8 @@ pub(crate) struct Session {
     from: From,
     grants: Grants,
     uploads: mpsc::Sender<CutOff>,
+    /// Why the link ended.
+    why: Arc<OnceLock<String>>,
     holds: Option<Digest>,
     /// The sending of the model that was assigned last.
     sending: Option<JoinHandle<()>>,
@@ -107,11 +109,11 @@ pub(crate) fn open(
         grants: grants.clone(),
         intake: Arc::clone(intake),
         from: from.clone(),
-        why,
+        why: Arc::clone(&why),
     };
     let streams = tokio::spawn(streams.run(cut_offs));
     let tasks = [writer.abort_handle(), reader.abort_handle(), streams.abort_handle()].to_vec();
-    let session = Session { peer, handle, outbox, from, grants, uploads, holds, sending: None, tasks };
+    let session = Session { peer, handle, outbox, from, grants, uploads, why, holds, sending: None, tasks };
     mailbox::open(session, ORDERS)
 }
 
@@ -146,9 +148,7 @@ impl Role for Session {
             Order::Say(message) => self.say(&message),
             Order::Finish(message) => {
                 let last = Out::Last(wire::encode(&message), self.sending.take());
-                if self.outbox.try_send(last).is_err() {
-                    self.handle.close(code::SLOW, "control messages were not read");
-                }
+                self.put(last);
             }
             Order::Close { code, reason } => {
                 self.handle.close(code, &reason);
@@ -165,8 +165,14 @@ impl Role for Session {
 
 impl Session {
     fn say(&self, message: &Message) {
-        if self.outbox.try_send(Out::Envelope(wire::encode(message))).is_err() {
-            self.handle.close(code::SLOW, "control messages were not read");
+        self.put(Out::Envelope(wire::encode(message)));
+    }
+
+    fn put(&self, letter: Out) {
+        if self.outbox.try_send(letter).is_err() {
+            // The first to end the link knows why.
+            let _ = self.why.set(UNREAD.to_owned());
+            self.handle.close(code::SLOW, UNREAD);
         }
     }
 
@@ -325,6 +331,8 @@ impl Streams {
 
 /// Letters that wait for the writer. A round needs about ten.
 const OUTBOX: usize = 256;
+/// What a peer is told that does not read.
+pub(super) const UNREAD: &str = "control messages were not read, or came faster than answers";
 /// Orders that wait for a session.
 const ORDERS: usize = 256;
 /// Longest wait for a slow collaborator to take the final model.

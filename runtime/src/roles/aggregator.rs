@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,7 @@ use crate::{
         greeting::{self, Gate, Roll, Standing},
         keeper,
         mailbox::{self, Mailbox},
+        ration::Ration,
         sum,
         upload::Intake,
     },
@@ -248,8 +249,10 @@ async fn accept(
     aggregator: Mailbox<Aggregator>,
     counters: Arc<Counters>,
 ) {
+    let ration = Arc::new(Mutex::new(Ration::default()));
     while let Some(incoming) = endpoint.accept().await {
         let (gate, aggregator, counters) = (Arc::clone(&gate), aggregator.clone(), Arc::clone(&counters));
+        let ration = Arc::clone(&ration);
         tokio::spawn(async move {
             let address = incoming.remote_address();
             let link = match incoming.admit().await {
@@ -265,7 +268,14 @@ async fn accept(
                 Ok(guest) => drop(aggregator.deliver(News::Came(guest)).await),
                 Err(why) => {
                     counters.handshakes_refused.fetch_add(1, Relaxed);
-                    tracing::warn!("{address} was turned away: {why}");
+                    let spoken = ration.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+                    match spoken {
+                        Some(0) => tracing::warn!("{address} was turned away: {why}"),
+                        Some(unsaid) => {
+                            tracing::warn!("{address} was turned away, and {unsaid} before: {why}")
+                        }
+                        None => {}
+                    }
                 }
             }
         });
