@@ -12,6 +12,7 @@ pub(crate) mod dialler;
 pub(crate) mod greeting;
 pub(crate) mod keeper;
 pub(crate) mod mailbox;
+pub(crate) mod ration;
 mod report;
 mod session;
 pub(crate) mod sum;

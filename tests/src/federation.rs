@@ -78,8 +78,8 @@ pub fn set_block(plan: &str, key: &str, value: &str) -> String {
 /// A running role.
 pub struct Process {
     child: Child,
-    /// Standard output, line by line.
-    lines: Receiver<String>,
+    /// Standard output, line by line, with the time at which each came.
+    lines: Receiver<(Instant, String)>,
     log: PathBuf,
     name: String,
 }
@@ -103,7 +103,18 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start(name: &str, folder: &Path, args: &[&str], wrapper: &[&str]) -> Self {
-        let program = program("fl-runtime");
+        Self::spawn("fl-runtime", name, folder, args, wrapper)
+    }
+
+    /// Starts a client that commits these misdeeds, one after the other, with the certificate of `name`.
+    #[must_use]
+    pub fn hostile(federation: &Federation, name: &str, misdeeds: &[&str]) -> Self {
+        let args = [&[".", name], misdeeds].concat();
+        Self::spawn("hostile", name, &federation.dir.join(name), &args, &[])
+    }
+
+    fn spawn(program_name: &str, name: &str, folder: &Path, args: &[&str], wrapper: &[&str]) -> Self {
+        let program = program(program_name);
         let log = folder.join("logs").join(format!("{name}.stderr"));
         let file = File::options().create(true).append(true).open(&log);
         let file = file.unwrap_or_else(|e| panic!("{}: {e}", log.display()));
@@ -122,7 +133,7 @@ impl Process {
             thread::spawn(move || {
                 let lines = BufReader::new(stdout).lines().map_while(Result::ok);
                 // Nobody may be listening any more.
-                lines.for_each(|line| drop(put.send(line)));
+                lines.for_each(|line| drop(put.send((Instant::now(), line))));
             });
         }
         Self { child, lines, log, name: name.to_owned() }
@@ -143,7 +154,7 @@ impl Process {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) => {
+                Ok((_, line)) => {
                     let value: Value = serde_json::from_str(&line).unwrap_or_default();
                     if value["event"] == event {
                         return value;
@@ -161,8 +172,12 @@ impl Process {
 
     /// Every line with this event that has come and will come until the process ends.
     pub fn events_to_the_end(&self, event: &str) -> Vec<Value> {
-        let values = self.lines.iter().map(|line| serde_json::from_str::<Value>(&line).unwrap_or_default());
-        values.filter(|value| value["event"] == event).collect()
+        self.timed_to_the_end().into_iter().map(|(_, value)| value).filter(|v| v["event"] == event).collect()
+    }
+
+    /// Every line that has come and will come until the process ends, with its time.
+    pub fn timed_to_the_end(&self) -> Vec<(Instant, Value)> {
+        self.lines.iter().map(|(at, line)| (at, serde_json::from_str(&line).unwrap_or_default())).collect()
     }
 
     /// Waits for its end.

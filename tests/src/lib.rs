@@ -3,3 +3,4 @@
 pub mod elf;
 pub mod federation;
 pub mod source;
+pub mod stranger;

@@ -27,11 +27,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     code,
-    greeting::{Guest, Standing},
+    greeting::{Guest, Roll, Standing},
     keeper,
     mailbox::{Alarm, Desk, Mailbox, Role, Undelivered},
+    ration::Ration,
     report::{Arrivals, Report},
-    session::{self, Order, Session, SessionNo},
+    session::{self, Order, Session, SessionNo, UNREAD},
     sum::{self, Summed},
     upload::Intake,
 };
@@ -54,9 +55,9 @@ pub(crate) enum News {
     /// An offer, a report, or a failed task.
     Said { peer: Name, session: SessionNo, message: Message },
     /// An update arrived in full between these instants, and passed every check.
-    Staged { peer: Name, session: SessionNo, offer: Offer, slot: StagedSlot, began: Instant, staged: Instant },
+    Staged { peer: Name, offer: Offer, slot: StagedSlot, began: Instant, staged: Instant },
     /// An update was not taken.
-    TurnedDown { peer: Name, session: SessionNo, offer: Offer, refusal: Refusal },
+    TurnedDown { peer: Name, offer: Offer, refusal: Refusal },
     /// A collaborator holds a model in full.
     Delivered { stamp: Stamp, took: Duration },
     /// A round's model exists.
@@ -100,7 +101,10 @@ pub(crate) struct Aggregator {
     base: Payload,
     intake: Arc<Intake>,
     desks: Option<Desks>,
+    roll: Arc<dyn Roll>,
     peers: BTreeMap<Name, Peer>,
+    /// Lines of the log that each collaborator may cause; names come from certificates, so there are only so many.
+    rations: BTreeMap<Name, Ration>,
     sessions: u64,
     slots: HashMap<SlotId, StagedSlot>,
     next_slot: u64,
@@ -145,6 +149,7 @@ pub(crate) struct Beginning {
     pub(crate) engine: RoundEngine,
     pub(crate) base: Payload,
     pub(crate) intake: Arc<Intake>,
+    pub(crate) roll: Arc<dyn Roll>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) json: bool,
@@ -153,7 +158,7 @@ pub(crate) struct Beginning {
 
 impl Aggregator {
     pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { plan, engine, base, intake, standing, counters, json, outcome } = beginning;
+        let Beginning { plan, engine, base, intake, roll, standing, counters, json, outcome } = beginning;
         Self {
             plan,
             engine,
@@ -161,7 +166,9 @@ impl Aggregator {
             base,
             intake,
             desks: None,
+            roll,
             peers: BTreeMap::new(),
+            rations: BTreeMap::new(),
             sessions: 0,
             slots: HashMap::new(),
             next_slot: 0,
@@ -190,7 +197,9 @@ impl Role for Aggregator {
             News::Came(guest) => self.came(guest, desk),
             News::Left { peer, session, why } => {
                 if self.is_current(&peer, session) {
-                    tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
+                    if self.may_speak_of(&peer) {
+                        tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
+                    }
                     self.peers.remove(&peer);
                     self.note_standing();
                     self.event(Event::Left { peer }, desk);
@@ -201,10 +210,9 @@ impl Role for Aggregator {
                     self.said(peer, message, desk);
                 }
             }
-            News::Staged { peer, session, offer, slot, began, staged } => {
+            News::Staged { peer, offer, slot, began, staged } => {
                 self.counters.updates_received.fetch_add(1, Relaxed);
                 self.counters.bytes_in.fetch_add(offer.bytes.0, Relaxed);
-                self.order_if_current(&peer, session, Order::UploadEnded);
                 self.arrivals.add(began, staged);
                 let id = SlotId(self.next_slot);
                 self.next_slot += 1;
@@ -212,8 +220,7 @@ impl Role for Aggregator {
                 let cause = Cause { upload: Some(offer.stamp), ..Cause::default() };
                 self.take_in(Event::Staged { peer, offer, slot: id }, &cause, desk);
             }
-            News::TurnedDown { peer, session, offer, refusal } => {
-                self.order_if_current(&peer, session, Order::UploadEnded);
+            News::TurnedDown { peer, offer, refusal } => {
                 let cause = Cause { upload: Some(offer.stamp), ..Cause::default() };
                 self.take_in(Event::Refused { peer, offer, refusal }, &cause, desk);
             }
@@ -250,10 +257,15 @@ impl Role for Aggregator {
 
 impl Aggregator {
     fn came(&mut self, guest: Guest, desk: &mut Desk<'_, Self>) {
-        let peer = guest.name().clone();
+        let (peer, handle) = (guest.name().clone(), guest.handle().clone());
         if self.outcome.is_none() {
             // It was let in before the run had ended.
-            guest.handle().close(code::LEAVING, "the run has ended");
+            handle.close(code::LEAVING, "the run has ended");
+            return;
+        }
+        // The roster may have changed since the door was opened.
+        if let Err(why) = self.still_admits(&peer, &handle) {
+            handle.close(code::UNLISTED, &why);
             return;
         }
         if let Some(old) = self.peers.remove(&peer) {
@@ -262,10 +274,11 @@ impl Aggregator {
         }
         self.sessions += 1;
         let session = SessionNo(self.sessions);
-        let handle = guest.handle().clone();
         let mailbox = session::open(guest, session, &desk.mailbox(), &self.intake);
         self.peers.insert(peer.clone(), Peer { session, mailbox, handle, assigned: None });
-        tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
+        if self.may_speak_of(&peer) {
+            tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
+        }
         self.event(Event::Joined { peer }, desk);
     }
 
@@ -277,7 +290,9 @@ impl Aggregator {
             }
             Message::Report(report) => self.event(Event::Reported { peer, report }, desk),
             Message::Failed(failed) => {
-                tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
+                if self.may_speak_of(&peer) {
+                    tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
+                }
                 self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, desk);
             }
             // The session lets nothing else through.
@@ -298,10 +313,16 @@ impl Aggregator {
 
     fn roster_changed(&mut self, members: Vec<Name>, desk: &mut Desk<'_, Self>) {
         tracing::info!("the roster has changed: {} collaborators", members.len());
-        let gone: Vec<Name> = self.peers.keys().filter(|name| !members.contains(name)).cloned().collect();
-        for name in gone {
-            if let Some(peer) = self.peers.remove(&name) {
-                peer.handle.close(code::UNLISTED, "no longer on the roster");
+        // By key, not by name alone: a name may have passed to another key.
+        let refused = |(name, peer): (&Name, &Peer)| {
+            let why = self.still_admits(name, &peer.handle).err()?;
+            Some((name.clone(), why))
+        };
+        let gone: Vec<(Name, String)> = self.peers.iter().filter_map(refused).collect();
+        for (name, reason) in &gone {
+            if let Some(peer) = self.peers.remove(name) {
+                tracing::warn!(collaborator = %name, "{name} is cut off: {reason}");
+                peer.handle.close(code::UNLISTED, reason);
             }
         }
         // The acceptor reads the new roster before the engine does.
@@ -310,6 +331,26 @@ impl Aggregator {
         for peer in early {
             self.event(Event::Joined { peer }, desk);
         }
+        for (peer, _) in gone {
+            self.event(Event::Left { peer }, desk);
+        }
+    }
+
+    fn still_admits(&self, name: &Name, link: &LinkHandle) -> Result<(), String> {
+        match self.roll.admit(link.peer_certificates())? {
+            now if now == *name => Ok(()),
+            now => Err(format!("the certificate is {now}'s")),
+        }
+    }
+
+    /// Whether one more line about this collaborator may be written.
+    fn may_speak_of(&mut self, peer: &Name) -> bool {
+        let ration = self.rations.entry(peer.clone()).or_default();
+        let spoken = ration.take(Instant::now());
+        if let Some(unsaid @ 1..) = spoken {
+            tracing::warn!(collaborator = %peer, "{unsaid} lines about {peer} were left out");
+        }
+        spoken.is_some()
     }
 
     fn event(&mut self, event: Event, desk: &mut Desk<'_, Self>) {
@@ -357,7 +398,9 @@ impl Aggregator {
                 }
             }
             Effect::Refuse { peer, task, refusal } => {
-                tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
+                if self.may_speak_of(&peer) {
+                    tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
+                }
                 self.counters.updates_refused.fetch_add(1, Relaxed);
                 // A refusal names no round: whoever has other work since would take it for that.
                 let assigned = self.peers.get(&peer).and_then(|at| at.assigned);
@@ -484,21 +527,15 @@ impl Aggregator {
         }
     }
 
-    fn order_if_current(&self, peer: &Name, session: SessionNo, order: Order) {
-        if self.is_current(peer, session) {
-            self.tell(peer, order);
-        }
-    }
-
     fn order(name: &Name, peer: &Peer, order: Order) {
         match peer.mailbox.tell(order) {
             Ok(()) => {}
             // Its link has ended; the news of that is on its way.
             Err(Undelivered::Gone) => {}
-            // It would wait for what was lost: a new link begins anew.
+            // Only a peer that says more than it can be answered gets here: a new link begins anew.
             Err(Undelivered::Full) => {
-                tracing::warn!(collaborator = %name, "{name} causes more than its session can answer");
-                peer.handle.close(code::SLOW, "too many messages at once");
+                tracing::debug!(collaborator = %name, "the session of {name} is full");
+                peer.handle.close(code::SLOW, UNREAD);
             }
         }
     }

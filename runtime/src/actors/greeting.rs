@@ -3,7 +3,7 @@
 //! The acceptor's tasks call [`welcome`], the collaborator's dialler [`introduce`]. A [`Guest`] can only be made here,
 //! so whoever holds one knows that its certificate, its roster line and its plan hash were checked.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fl_engine::{
@@ -47,7 +47,7 @@ pub(crate) struct Gate {
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
     pub(crate) incarnation: u64,
-    pub(crate) roll: Box<dyn Roll>,
+    pub(crate) roll: Arc<dyn Roll>,
     pub(crate) standing: watch::Receiver<Standing>,
 }
 

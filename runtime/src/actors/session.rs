@@ -33,7 +33,6 @@ use super::{
     greeting::{Guest, LAST_WORDS},
     mailbox::{self, Desk, Mailbox, Role},
     upload::{self, Grants, Intake, Upload},
-    window::{Window, Windows},
 };
 use crate::{
     net::{ControlReceiver, ControlSender, LinkError, LinkHandle, RecvStream, payload},
@@ -56,8 +55,6 @@ pub(crate) enum Order {
     Forget,
     /// Pass this on.
     Say(Message),
-    /// An upload is through: the link needs no large window any more.
-    UploadEnded,
     /// Say this last and close the link when the collaborator holds it and the model.
     Finish(Message),
 }
@@ -69,10 +66,9 @@ pub(crate) struct Session {
     outbox: mpsc::Sender<Out>,
     from: From,
     grants: Grants,
-    windows: Windows,
-    /// The link's, while an upload is expected.
-    window: Option<Window>,
     uploads: mpsc::Sender<CutOff>,
+    /// Why the link ended.
+    why: Arc<OnceLock<String>>,
     holds: Option<Digest>,
     /// The sending of the model that was assigned last.
     sending: Option<JoinHandle<()>>,
@@ -111,13 +107,11 @@ pub(crate) fn open(
         grants: grants.clone(),
         intake: Arc::clone(intake),
         from: from.clone(),
-        why,
+        why: Arc::clone(&why),
     };
     let streams = tokio::spawn(streams.run(cut_offs));
     let tasks = [writer.abort_handle(), reader.abort_handle(), streams.abort_handle()].to_vec();
-    let (windows, window, sending) = (intake.windows.clone(), None, None);
-    let session =
-        Session { peer, handle, outbox, from, grants, windows, window, uploads, holds, sending, tasks };
+    let session = Session { peer, handle, outbox, from, grants, uploads, why, holds, sending: None, tasks };
     mailbox::open(session, ORDERS)
 }
 
@@ -134,9 +128,6 @@ impl Role for Session {
             }
             Order::Grant(offer) => {
                 let granted = Granted { stamp: offer.stamp, task: offer.task.clone() };
-                self.window = None;
-                let window = self.window.insert(self.windows.open(offer.bytes.0));
-                self.handle.grant(window.bytes());
                 self.grants.add(offer);
                 self.say(&Message::Grant(granted));
             }
@@ -144,7 +135,6 @@ impl Role for Session {
                 self.grants.clear();
                 // Full: the streams' task has not seen the last one yet, and one is enough.
                 let _ = self.uploads.try_send(CutOff);
-                self.close_window();
                 self.say(&message);
             }
             Order::Forget => {
@@ -154,12 +144,9 @@ impl Role for Session {
                 }
             }
             Order::Say(message) => self.say(&message),
-            Order::UploadEnded => self.close_window(),
             Order::Finish(message) => {
                 let last = Out::Last(wire::encode(&message), self.sending.take());
-                if self.outbox.try_send(last).is_err() {
-                    self.handle.close(code::SLOW, "control messages were not read");
-                }
+                self.put(last);
             }
         }
     }
@@ -172,14 +159,15 @@ impl Role for Session {
 
 impl Session {
     fn say(&self, message: &Message) {
-        if self.outbox.try_send(Out::Envelope(wire::encode(message))).is_err() {
-            self.handle.close(code::SLOW, "control messages were not read");
-        }
+        self.put(Out::Envelope(wire::encode(message)));
     }
 
-    fn close_window(&mut self) {
-        self.window = None;
-        self.handle.grant(0);
+    fn put(&self, letter: Out) {
+        if self.outbox.try_send(letter).is_err() {
+            // The first to end the link knows why.
+            let _ = self.why.set(UNREAD.to_owned());
+            self.handle.close(code::SLOW, UNREAD);
+        }
     }
 
     fn send_model(&mut self, stamp: Stamp, model: Payload) {
@@ -317,14 +305,15 @@ impl Streams {
     }
 
     async fn upload(self, stream: RecvStream) {
-        let (peer, session) = (self.from.peer.clone(), self.from.number);
+        let peer = self.from.peer.clone();
         let began = Instant::now();
         let received = upload::receive(stream, &self.handle, &self.grants, &self.intake).await;
         let news = match received {
             Upload::Staged { offer, slot } => {
-                News::Staged { peer, session, offer, slot, began, staged: Instant::now() }
+                News::Staged { peer, offer, slot, began, staged: Instant::now() }
             }
-            Upload::Refused { offer, refusal } => News::TurnedDown { peer, session, offer, refusal },
+            Upload::Refused { offer, refusal } => News::TurnedDown { peer, offer, refusal },
+            Upload::Abandoned => return,
             Upload::Nameless(why) => {
                 let _ = self.why.set(why.clone());
                 self.handle.close(code::PROTOCOL, &why);
@@ -337,6 +326,8 @@ impl Streams {
 
 /// Letters that wait for the writer. A round needs about ten.
 const OUTBOX: usize = 256;
+/// What a peer is told that does not read.
+pub(super) const UNREAD: &str = "control messages were not read, or came faster than answers";
 /// Orders that wait for a session.
 const ORDERS: usize = 256;
 /// Longest wait for a slow collaborator to take the final model.

@@ -137,6 +137,7 @@ impl Rig {
         let standing = Standing { round: resume.round, over: false, links: 0 };
         let (standing, watched) = watch::channel(standing);
         let (outcome, ended) = oneshot::channel();
+        let roll: Arc<dyn Roll> = Arc::new(Anybody);
         let beginning = Beginning {
             plan: Arc::clone(&plan),
             engine,
@@ -144,6 +145,7 @@ impl Rig {
             intake: Arc::new(intake),
             standing,
             counters: Arc::default(),
+            roll: Arc::clone(&roll),
             json: false,
             outcome,
         };
@@ -156,7 +158,7 @@ impl Rig {
             federation: plan.federation.clone(),
             plan: plan.hash(),
             incarnation: 77,
-            roll: Box::new(Anybody),
+            roll,
             standing: watched,
         };
         Self { aggregator, ended, keeper: Some(keeper), gate, layout, dir }
@@ -410,8 +412,8 @@ fn refusal_of_an_earlier_rounds_update_is_not_taken_for_this_rounds() {
         let second = one.assigned().await;
         let (offer, _) = one.update(first, 9.0);
         let refusal = Refusal::Root;
-        let (peer, session) = (name("one"), SessionNo(1));
-        rig.aggregator.deliver(News::TurnedDown { peer, session, offer, refusal }).await.unwrap();
+        let peer = name("one");
+        rig.aggregator.deliver(News::TurnedDown { peer, offer, refusal }).await.unwrap();
         one.say(Message::Offer(one.update(second, 2.0).0)).await;
         loop {
             match one.hear().await.unwrap() {

@@ -18,11 +18,11 @@ use fl_engine::{
     wire::PayloadHeader,
 };
 
-use super::window::Windows;
+use super::window::{Window, Windows};
 use crate::{
     memory::{MemoryError, SlotStore, StagedSlot},
     net::{
-        LinkHandle, RecvStream,
+        LinkError, LinkHandle, RecvStream,
         payload::{self, PayloadError, Progress},
     },
 };
@@ -73,6 +73,8 @@ pub(crate) enum Upload {
     Staged { offer: Offer, slot: StagedSlot },
     /// Not taken.
     Refused { offer: Offer, refusal: Refusal },
+    /// Its sender thought better of it before it had named the update.
+    Abandoned,
     /// No header that names an update: the peer breaks the protocol, or its link broke.
     Nameless(String),
 }
@@ -89,6 +91,8 @@ pub(crate) async fn receive(
 ) -> Upload {
     let header = match payload::recv_header(&mut stream, HEADER_TIME).await {
         Ok(header) => header,
+        // An honest sender whose round is over resets its stream wherever it is.
+        Err(LinkError::Abandoned) => return Upload::Abandoned,
         Err(error) => return Upload::Nameless(error.to_string()),
     };
     let offer = match PayloadHeader::decode(&header) {
@@ -121,6 +125,7 @@ async fn stage(
         slot = intake.slots.reserve() => slot.map_err(|e| internal(&e))?,
         _ = link.closed() => return Err(Refusal::Dropped { got: Bytes(0), expected: offer.bytes }),
     };
+    let _in_flight = InFlight::open(link, intake.windows.open(offer.bytes.0));
     let mut checker = PayloadChecker::new(Arc::clone(&intake.layout), intake.range);
     let mut hasher = RootHasher::new(intake.layout.hash());
     let received = payload::recv_payload(stream, expected, PROGRESS, |piece| {
@@ -134,6 +139,27 @@ async fn stage(
         return Err(Refusal::Root);
     }
     slot.finish().map_err(|e| internal(&e))
+}
+
+/// A link's window for an upload, as long as it lives. Opened once there is a slot: what is in flight before that lies in
+/// memory that no budget counts.
+struct InFlight<'a> {
+    link: &'a LinkHandle,
+    #[expect(dead_code, reason = "held for its drop")]
+    room: Window,
+}
+
+impl<'a> InFlight<'a> {
+    fn open(link: &'a LinkHandle, room: Window) -> Self {
+        link.grant(room.bytes());
+        Self { link, room }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.link.grant(0);
+    }
 }
 
 fn refusal(error: PayloadError<Refusal>) -> Refusal {

@@ -1,6 +1,6 @@
 //! Room for granted uploads: what all of them together may have on the wire, unread, beyond their links' idle windows.
 //!
-//! A session opens a [`Window`] when it passes a grant on and drops it when the upload has ended. The more are open, the
+//! An upload opens a [`Window`] when it has a slot and drops it when it has ended. The more are open, the
 //! smaller the next: the sum has a bound, whatever the number of uploads, and the first of a round is the fastest. A
 //! link's window shrinks only as its peer uses it up, so a peer that was granted much and sent nothing keeps that room.
 

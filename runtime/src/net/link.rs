@@ -211,7 +211,10 @@ impl LinkHandle {
     /// Closes the link at once: data still in flight is lost on both sides. The peer sees `code` and `reason`.
     pub fn close(&self, code: u32, reason: &str) {
         match &self.inner {
-            Handle::Quic { connection, .. } => connection.close(code.into(), reason.as_bytes()),
+            Handle::Quic { connection, .. } => {
+                super::quic::part(connection);
+                connection.close(code.into(), reason.as_bytes());
+            }
             Handle::Local(end) => end.close(code, reason),
         }
     }

@@ -2,8 +2,11 @@
 //! control messages are refused.
 
 pub mod endpoint;
+mod parting;
 pub mod portable;
 pub mod transport;
+
+pub(super) use parting::part;
 
 pub use endpoint::{Endpoint, EndpointError, Incoming, SocketKind};
 pub use transport::{IDLE_WINDOW, NetLimits};

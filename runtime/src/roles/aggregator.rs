@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,7 @@ use crate::{
         greeting::{self, Gate, Roll, Standing},
         keeper,
         mailbox::{self, Mailbox},
+        ration::Ration,
         sum,
         upload::Intake,
     },
@@ -40,7 +41,7 @@ use crate::{
     pool::Pool,
     store::{Resume, Store, StoreError},
     summing::Summing,
-    trust::{self, Clock, Role, Rosters},
+    trust::{self, Clock, Role, RosterRefused, Rosters},
 };
 
 /// Runs the aggregator of the workspace at `root` until training is over.
@@ -139,6 +140,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         engine,
         base,
         intake,
+        roll: Arc::clone(&rosters) as Arc<dyn Roll>,
         standing,
         counters: Arc::clone(&counters),
         json,
@@ -189,7 +191,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         federation: plan.federation.clone(),
         plan: hash,
         incarnation,
-        roll: Box::new(Arc::clone(&rosters)),
+        roll: Arc::clone(&rosters) as Arc<dyn Roll>,
         standing: watched.clone(),
     });
     let accepting = tokio::spawn(accept(endpoint.clone(), gate, aggregator.clone(), counters));
@@ -266,8 +268,10 @@ async fn accept(
     aggregator: Mailbox<Aggregator>,
     counters: Arc<Counters>,
 ) {
+    let ration = Arc::new(Mutex::new(Ration::default()));
     while let Some(incoming) = endpoint.accept().await {
         let (gate, aggregator, counters) = (Arc::clone(&gate), aggregator.clone(), Arc::clone(&counters));
+        let ration = Arc::clone(&ration);
         tokio::spawn(async move {
             let address = incoming.remote_address();
             let link = match incoming.admit().await {
@@ -283,7 +287,14 @@ async fn accept(
                 Ok(guest) => drop(aggregator.deliver(News::Came(guest)).await),
                 Err(why) => {
                     counters.handshakes_refused.fetch_add(1, Relaxed);
-                    tracing::warn!("{address} was turned away: {why}");
+                    let spoken = ration.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+                    match spoken {
+                        Some(0) => tracing::warn!("{address} was turned away: {why}"),
+                        Some(unsaid) => {
+                            tracing::warn!("{address} was turned away, and {unsaid} before: {why}")
+                        }
+                        None => {}
+                    }
                 }
             }
         });
@@ -295,14 +306,20 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<Aggregator>) {
     let mut ticks = tokio::time::interval(ROSTER_LOOK);
     loop {
         ticks.tick().await;
-        match rosters.reload_if_changed() {
-            Ok(false) => {}
-            Ok(true) => {
-                if aggregator.deliver(News::Roster(rosters.members())).await.is_err() {
-                    return;
-                }
+        let changed = match rosters.reload_if_changed() {
+            Ok(changed) => changed,
+            Err(error) => {
+                let in_force = matches!(error, RosterRefused::Seen(..));
+                let what = match in_force {
+                    true => "the new roster is in force, but not remembered past this run",
+                    false => "the new roster is not taken, the old one stays",
+                };
+                tracing::warn!("{what}: {}", Failure::of(Exit::Trust, &error).error);
+                in_force
             }
-            Err(error) => tracing::warn!("the new roster is not taken, the old one stays: {error}"),
+        };
+        if changed && aggregator.deliver(News::Roster(rosters.members())).await.is_err() {
+            return;
         }
     }
 }
@@ -320,7 +337,7 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
     Ok(bytes)
 }
 
-impl Roll for Arc<Rosters> {
+impl Roll for Rosters {
     fn admit(&self, certificates: &[rustls::pki_types::CertificateDer<'static>]) -> Result<Name, String> {
         Rosters::admit(self, certificates).map(|peer| peer.name().clone()).map_err(|e| e.to_string())
     }

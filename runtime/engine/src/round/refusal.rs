@@ -28,7 +28,7 @@ pub enum Refusal {
     #[error("weight {0} is outside the plan's range")]
     Weight(u64),
     /// Not the layout's length.
-    #[error("{given} bytes offered where the layout has {expected}")]
+    #[error("{} bytes offered where the layout has {}", .given.0, .expected.0)]
     Length {
         /// Offered or sent.
         given: Bytes,
@@ -55,7 +55,7 @@ pub enum Refusal {
         element: u64,
     },
     /// The sender dropped it half-way, or its link broke.
-    #[error("dropped by its sender after {got} of {expected} bytes")]
+    #[error("dropped by its sender after {got} of {expected}")]
     Dropped {
         /// Bytes received.
         got: Bytes,
@@ -63,7 +63,7 @@ pub enum Refusal {
         expected: Bytes,
     },
     /// Too few bytes for too long.
-    #[error("too slow: stopped after {got} of {expected} bytes")]
+    #[error("too slow: stopped after {got} of {expected}")]
     TooSlow {
         /// Bytes received.
         got: Bytes,

@@ -141,7 +141,7 @@ fn an_update_that_was_dropped_may_be_offered_again() {
         assert_eq!(rig.offer("a", &offer), ["grant a train"]);
         assert_eq!(
             rig.refuse("a", &offer, dropped.clone()),
-            ["refuse a: dropped by its sender after 5 B of 10 B bytes"]
+            ["refuse a: dropped by its sender after 5 B of 10 B"]
         );
     }
     rig.report("a", "train", 1, 0.5);

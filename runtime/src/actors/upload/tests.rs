@@ -80,6 +80,7 @@ fn refusal_of(upload: Upload) -> Refusal {
     match upload {
         Upload::Refused { refusal, .. } => refusal,
         Upload::Staged { .. } => panic!("it was taken"),
+        Upload::Abandoned => panic!("it was abandoned"),
         Upload::Nameless(why) => panic!("nameless: {why}"),
     }
 }
@@ -229,4 +230,16 @@ async fn waiting_for_a_slot_ends_with_the_link() {
     assert!(matches!(refused, Refusal::Dropped { got: Bytes(0), .. }));
     drop(held);
     sender.abort();
+}
+
+#[tokio::test]
+async fn stream_that_is_given_up_before_its_header_costs_its_sender_nothing() {
+    let intake = intake("abandoned", true);
+    let (there, here) = local::pair(Vec::new(), Vec::new());
+    let mut begun = there.handle().open_uni().await.unwrap();
+    begun.write_chunks(&mut [vec![9].into()]).await.unwrap();
+    drop(begun);
+    let stream = here.handle().accept_uni().await.unwrap();
+    let upload = receive(stream, here.handle(), &Grants::default(), &intake).await;
+    assert!(matches!(upload, Upload::Abandoned));
 }

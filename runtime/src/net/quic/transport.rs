@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
+use super::parting::PartingConfig;
+
 /// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of envelopes
 /// and the header of an upload.
 pub const IDLE_WINDOW: u64 = 256 * 1024;
@@ -87,6 +89,7 @@ impl NetLimits {
             .min_mtu(LEAST_MTU)
             .mtu_discovery_config(Some(discovery))
             .crypto_buffer_size(CRYPTO_BYTES)
+            .congestion_controller_factory(Arc::new(PartingConfig::default()))
             .datagram_receive_buffer_size(None);
         Arc::new(config)
     }

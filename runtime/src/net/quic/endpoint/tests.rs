@@ -89,6 +89,7 @@ over_every_socket! {
     ungranted_peer_cannot_push_more_than_the_idle_window
     dropped_upload_is_abandoned_not_finished
     delivery_that_is_given_up_takes_the_rest_back
+    close_is_heard_in_the_middle_of_a_payload
     path_that_drops_large_datagrams_is_left_with_small_ones
 }
 
@@ -314,6 +315,21 @@ async fn ungranted_peer_cannot_push_more_than_the_idle_window(over: Over) {
     assert!(pushed as u64 <= super::super::IDLE_WINDOW, "{pushed} bytes were taken without a grant");
     here.handle().grant(4 << 20);
     out.write_chunks(&mut [Bytes::from(vec![0; 2 << 20])]).await.unwrap();
+}
+
+async fn close_is_heard_in_the_middle_of_a_payload(over: Over) {
+    let authority = Authority::new();
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
+    for _ in 0..8 {
+        let (there, here) = linked(&server, &client).await;
+        let mut out = here.handle().open_uni().await.unwrap();
+        // Far more than may be in flight at the start of a link.
+        out.write_chunks(&mut [Bytes::from(vec![7; 2 << 20])]).await.unwrap();
+        here.handle().close(5, "off the roster");
+        let heard = tokio::time::timeout(Duration::from_secs(5), there.handle().closed()).await;
+        assert_eq!(heard, Ok(LinkError::Closed { code: 5, reason: "off the roster".into() }));
+    }
 }
 
 async fn dropped_upload_is_abandoned_not_finished(over: Over) {

@@ -1,0 +1,292 @@
+//! Who may talk to a running aggregator: strangers, revocation, newcomers, old rosters, expired certificates. One
+//! federation goes on through all of it.
+#![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
+
+use std::{
+    fs,
+    net::{SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fl_host_tools::{
+    cli,
+    demo::Federation,
+    exit::Exit,
+    workspace::{FOLDERS, set_key},
+};
+use fl_tests::{
+    federation::{Process, federation, synthetic},
+    stranger,
+};
+use quinn::ConnectionError;
+use rcgen::{
+    CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Rounds of a second each, as long as `three` is connected and does nothing.
+fn paced(name: &str) -> Federation {
+    federation(name, 3, &|plan| {
+        let plan = synthetic(plan, 1000, 60);
+        set_key(&plan, "quorum", "{count: {min: 1}, time: {min: 0s, max: 1s}}", "tasks")
+    })
+}
+
+/// Runs `fl-host` and returns what it printed.
+fn host(args: &[&str]) -> Value {
+    let said = cli::run(&[&["--json"], args].concat());
+    assert_eq!(said.exit, Exit::Done, "{args:?}: {}", said.err);
+    serde_json::from_str(&said.out).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+struct People {
+    federation: Federation,
+    aggregator: Process,
+}
+
+impl People {
+    fn site(&self, name: &str) -> PathBuf {
+        self.federation.dir.join(name)
+    }
+
+    fn roster(&self) -> String {
+        fs::read_to_string(self.federation.owner.join("plan/cols.yaml")).unwrap()
+    }
+
+    /// Puts a roster in the aggregator's folder, in place, and waits until its log says `words` once more.
+    fn publish(&self, roster: &str, words: &str) {
+        let count = || self.aggregator.log().matches(words).count();
+        let (before, started) = (count(), Instant::now());
+        fs::write(self.federation.aggregator.join("plan/cols.yaml"), roster).unwrap();
+        while count() == before {
+            assert!(started.elapsed() < SOON, "no {words:?}:\n{}", self.aggregator.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn publish_newest(&self) {
+        self.publish(&self.roster(), "the roster has changed");
+    }
+
+    /// Request, approval, import, with a new key in `folder`.
+    fn certify(&self, name: &str, folder: &Path, replace: bool) {
+        for extension in ["key", "csr", "crt"] {
+            // A new site has none.
+            let _ = fs::remove_file(folder.join(format!("cert/col_{name}.{extension}")));
+        }
+        let (site, owner) = (text(folder), text(&self.federation.owner));
+        let asked = host(&["pki", "request", "--workspace", site, "--role", "collaborator", "-n", name]);
+        let (request, print) = (asked["request"].as_str().unwrap(), asked["fingerprint"].as_str().unwrap());
+        let mut approve = vec!["pki", "approve", request, "--workspace", owner, "--role", "collaborator"];
+        approve.extend(["-n", name, "--fingerprint", print]);
+        approve.extend(replace.then_some("--replace"));
+        let approved = host(&approve);
+        host(&["pki", "import", approved["certificate"].as_str().unwrap(), "--workspace", site]);
+    }
+
+    /// A new machine with what the owner publishes.
+    fn machine(&self, name: &str) -> PathBuf {
+        let folder = self.site(name);
+        FOLDERS.iter().for_each(|inside| fs::create_dir_all(folder.join(inside)).unwrap());
+        for file in ["plan/plan.yaml", "plan/site.yaml", "cert/ca.crt"] {
+            fs::copy(self.federation.owner.join(file), folder.join(file)).unwrap();
+        }
+        host(&["plan", "accept", "--workspace", text(&folder)]);
+        folder
+    }
+
+    fn revoke(&self, name: &str, reason: &str) {
+        host(&["pki", "revoke", "-n", name, "--reason", reason, "--workspace", text(&self.federation.owner)]);
+        self.publish_newest();
+    }
+
+    /// Starts the collaborator and waits for a round with its update.
+    fn joins(&self, name: &str) -> Process {
+        let process = Process::collaborator(&self.federation, name);
+        let started = Instant::now();
+        loop {
+            let round = self.aggregator.event("round", SOON);
+            let contributors = round["contributors"].as_array().unwrap();
+            if contributors.iter().any(|c| c["collaborator"] == name) {
+                return process;
+            }
+            assert!(started.elapsed() < SOON, "{}", process.log());
+        }
+    }
+
+    /// Starts the collaborator, which ends with `code` and says `words` and what to do.
+    fn is_refused(&self, name: &str, code: i32, words: &str) {
+        let mut process = Process::collaborator(&self.federation, name);
+        ends_with(&mut process, code, words);
+    }
+
+    /// The TLS alert with which the aggregator refuses a client's certificate.
+    fn alert(&self, own: Option<(&Path, &Path)>) -> Option<u64> {
+        let own = own.map(|(certificate, key)| {
+            let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+            (certificate, PrivateKeyDer::from_pem_file(key).unwrap())
+        });
+        let to = SocketAddr::from(([127, 0, 0, 1], self.federation.port));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let end = runtime.block_on(async {
+            match stranger::dial(to, stranger::client(own).unwrap(), 1 << 20).await {
+                // The client is through before its certificate is looked at.
+                Ok((_endpoint, connection)) => connection.closed().await,
+                Err(stranger::NoLink::Refused(error)) => error,
+                Err(error) => panic!("{error}"),
+            }
+        });
+        match end {
+            ConnectionError::ConnectionClosed(close) => u64::from(close.error_code).checked_sub(0x100),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn ends_with(process: &mut Process, code: i32, words: &str) {
+    let status = process.ended(SOON);
+    let log = process.log();
+    assert_eq!(status.code(), Some(code), "{log}");
+    let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert!(last["error"].as_str().unwrap().contains(words), "{last}");
+    assert!(last["hint"].is_string(), "{last}");
+}
+
+/// Datagrams that are nobody's, some with the face of a QUIC packet.
+fn garbage(port: u16, datagrams: u32) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut word = 1u32;
+    let mut datagram = [0; 1200];
+    for number in 0..datagrams {
+        for byte in &mut datagram {
+            word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (word >> 24) as u8;
+        }
+        if number % 2 == 0 {
+            // An Initial of version 1 with identifiers of eight bytes and no token.
+            datagram[..6].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8]);
+            datagram[14] = 8;
+            datagram[23..26].copy_from_slice(&[0, 0x44, 0x96]);
+        }
+        // The receiver's buffer may be full.
+        let _ = socket.send_to(&datagram, ("127.0.0.1", port));
+    }
+}
+
+/// Signed by the federation's CA, for `name`'s own key, and over since 2021.
+fn expired_certificate(owner: &Path, name: &str, key: &Path) -> String {
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    let ca_key = KeyPair::from_pem(&read(&owner.join("cert/ca/ca.key"))).unwrap();
+    let ca = Issuer::from_ca_cert_pem(&read(&owner.join("cert/ca.crt")), ca_key).unwrap();
+    let mut params = CertificateParams::default();
+    let uri = format!("fl://demo/collaborator/{name}");
+    params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    params.signed_by(&KeyPair::from_pem(&read(key)).unwrap(), &ca).unwrap().pem()
+}
+
+#[test]
+fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
+    let federation = paced("admission");
+    let aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", SOON);
+    let mut one = Process::collaborator(&federation, "one");
+    let mut two = Process::collaborator(&federation, "two");
+    let mut idle = Process::hostile(&federation, "three", &["idle"]);
+    let mut people = People { federation, aggregator };
+    people.aggregator.event("round", SOON);
+    let (first, owner) = (people.roster(), people.federation.owner.clone());
+
+    // Revoked while connected, and for good: an older roster does not bring it back.
+    people.revoke("two", "laptop stolen");
+    ends_with(&mut two, 12, "no longer on the roster");
+    people.is_refused("two", 12, "two was revoked: laptop stolen");
+    people.publish(&first, "it is an old one");
+    people.publish(&first[..first.len() / 2], "the old one stays");
+    people.is_refused("two", 12, "two was revoked: laptop stolen");
+
+    // Approved, and the aggregator does not know yet; then it does, and needs no restart.
+    let four = people.machine("four");
+    people.certify("four", &four, false);
+    people.is_refused("four", 12, "four is not on the roster");
+    people.publish_newest();
+    let mut four_runs = people.joins("four");
+
+    // A name that passes to another key takes the link of the old one away.
+    people.certify("two", &people.site("two"), false);
+    people.publish_newest();
+    let mut two = people.joins("two");
+    people.certify("two", &people.site("two"), true);
+    people.publish_newest();
+    ends_with(&mut two, 12, "no longer on the roster");
+    let mut two = people.joins("two");
+
+    // A certificate whose time is over: refused here, and by the aggregator if it is shown all the same.
+    four_runs.signal("TERM");
+    assert_eq!(four_runs.ended(SOON).code(), Some(14), "{}", four_runs.log());
+    let (certificate, key) = (four.join("cert/col_four.crt"), four.join("cert/col_four.key"));
+    fs::write(&certificate, expired_certificate(&owner, "four", &key)).unwrap();
+    people.is_refused("four", 5, "expired");
+    assert_eq!(people.alert(Some((&certificate, &key))), Some(45));
+    let renewed = host(&["pki", "renew", "-n", "four", "--workspace", text(&owner)]);
+    let renewed = renewed["certificate"].as_str().unwrap();
+    host(&["pki", "import", renewed, "--workspace", text(&four)]);
+    let mut four_runs = people.joins("four");
+
+    // Two processes under one name: the newest link is kept, the other process is told why and ends.
+    let mut twin = Process::hostile(&people.federation, "four", &["idle"]);
+    ends_with(&mut four_runs, 12, "another process has connected under this collaborator's name");
+    let mut four_runs = people.joins("four");
+    assert_eq!(twin.event("closed", SOON)["code"], 2);
+    assert!(twin.ended(SOON).success());
+
+    // The certificate of one under the name of another.
+    for extension in ["crt", "key"] {
+        let file = |name: &str, of: &str| people.site(name).join(format!("cert/col_{of}.{extension}"));
+        fs::copy(file("four", "four"), file("four", "one")).unwrap();
+    }
+    let args = ["--json", "collaborator", "-n", "one", "start"];
+    ends_with(&mut Process::start("one", &four, &args, &[]), 5, "the name one was asked for");
+
+    // Strangers.
+    let other = fl_tests::federation::federation("elsewhere", 1, &|plan| synthetic(plan, 1000, 1));
+    let theirs = other.dir.join("one/cert");
+    let ours = people.federation.aggregator.join("cert");
+    assert_eq!(people.alert(None), Some(116));
+    assert_eq!(people.alert(Some((&theirs.join("col_one.crt"), &theirs.join("col_one.key")))), Some(48));
+    assert_eq!(people.alert(Some((&ours.join("aggregator.crt"), &ours.join("aggregator.key")))), Some(43));
+    let lines = people.aggregator.log().lines().count();
+    garbage(people.federation.port, 20_000);
+    people.aggregator.event("round", Duration::from_millis(1600));
+    people.aggregator.event("round", Duration::from_millis(1600));
+    assert!(people.aggregator.log().lines().count() < lines + 10, "{}", people.aggregator.log());
+    let memory = people.aggregator.peak_memory();
+    assert!(memory < 32 << 20, "{} MiB", memory >> 20);
+
+    // With nobody to wait for, the rest takes no time.
+    people.revoke("three", "does nothing");
+    let closed = idle.event("closed", SOON);
+    assert_eq!(closed["code"], 5);
+    assert_eq!(closed["reason"], "three was revoked: does nothing");
+    assert!(idle.ended(SOON).success());
+    let rounds = people.aggregator.events_to_the_end("round");
+    assert_eq!(rounds.last().unwrap()["updates"], 3);
+    let log = people.aggregator.log();
+    assert!(people.aggregator.ended(SOON).success(), "{log}");
+    assert!(!log.contains("\"level\":\"error\"") && !log.contains("panicked"), "{log}");
+    for process in [&mut one, &mut two, &mut four_runs] {
+        assert!(process.ended(SOON).success(), "{}", process.log());
+    }
+}

@@ -1,0 +1,253 @@
+//! Hostile peers against running federations: real processes, real certificates, one misdeed after the other. Whatever
+//! one of them does, the others' rounds go on, the sum holds what it should, and the aggregator says what it refused.
+#![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use fl_host_tools::{demo::Federation, workspace::set_key};
+use fl_tests::federation::{Process, federation, synthetic};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(20);
+/// Resident memory of an aggregator of a 400 KB model, whatever its peers do: 16 MiB were measured.
+const MEMORY: u64 = 32 << 20;
+
+/// `one` and `two` are honest and enough; `three` is not honest.
+fn tolerant(name: &str, rounds: u32, deadline: &str) -> Federation {
+    federation(name, 3, &|plan| {
+        let plan = synthetic(plan, 100_000, rounds);
+        let quorum = format!("{{count: {{min: 2}}, time: {{min: 0s, max: {deadline}}}}}");
+        let plan = set_key(&plan, "quorum", &quorum, "tasks");
+        set_key(&plan, "exact", "{value_bits: 16, weight_bits: 20}", "schema")
+    })
+}
+
+struct Running {
+    aggregator: Process,
+    honest: Vec<Process>,
+}
+
+impl Running {
+    fn start(federation: &Federation) -> Self {
+        let aggregator = Process::aggregator(federation);
+        aggregator.event("listening", SOON);
+        let honest = ["one", "two"].map(|name| Process::collaborator(federation, name)).into();
+        Self { aggregator, honest }
+    }
+
+    /// Ends well, within its memory and without a word of an error; returns its lines.
+    fn end(mut self, memory: u64) -> Vec<(Instant, Value)> {
+        let lines = self.aggregator.timed_to_the_end();
+        let status = self.aggregator.ended(SOON);
+        let log = self.aggregator.log();
+        assert_eq!(status.code(), Some(0), "{log}");
+        for process in &mut self.honest {
+            assert!(process.ended(SOON).success(), "{}", process.log());
+        }
+        assert!(memory < MEMORY, "{} MiB", memory >> 20);
+        let bad = |line: &&str| line.contains("\"level\":\"error\"") || line.contains("panicked");
+        assert_eq!(log.lines().find(bad), None);
+        lines
+    }
+}
+
+/// Rounds of an aggregator's lines, each with its length from the line before.
+fn rounds(lines: &[(Instant, Value)]) -> Vec<(Duration, &Value)> {
+    let rounds: Vec<_> = lines.iter().filter(|(_, line)| line["event"] == "round").collect();
+    rounds.windows(2).map(|pair| (pair[1].0.duration_since(pair[0].0), &pair[1].1)).collect()
+}
+
+fn contributors(round: &Value) -> Vec<&str> {
+    let all = round["contributors"].as_array().unwrap();
+    all.iter().map(|c| c["collaborator"].as_str().unwrap()).collect()
+}
+
+/// What was said to a hostile client during one misdeed: `event`'s field `field`.
+fn told<'a>(lines: &'a [(Instant, Value)], misdeed: &str, event: &str, field: &str) -> Vec<&'a str> {
+    let of = lines.iter().filter(|(_, line)| line["misdeed"] == misdeed && line["event"] == event);
+    of.map(|(_, line)| line[field].as_str().unwrap_or("")).collect()
+}
+
+fn code(lines: &[(Instant, Value)], misdeed: &str) -> Option<u64> {
+    let closed = lines.iter().find(|(_, line)| line["misdeed"] == misdeed && line["event"] == "closed");
+    closed.and_then(|(_, line)| line["code"].as_u64())
+}
+
+/// Misdeeds that are refused, and the refusal's words.
+const REFUSED: &[(&str, &str)] = &[
+    ("lying-length", "18446744073709551615 bytes offered where the layout has 400000"),
+    ("wrong-layout", "400004 bytes offered where the layout has 400000"),
+    ("heavy", "weight 1048576 is outside the plan's range"),
+    ("stale-round", "stale: the open round is"),
+    ("stale-incarnation", "stale: the open round is"),
+    ("wrong-base", "stale: the open round is"),
+    ("unknown-task", "task steal is not assigned"),
+    ("truncated", "200000 bytes offered where the layout has 400000"),
+    ("oversized", "400001 bytes offered where the layout has 400000"),
+    ("nan", "tensor \"w.weight\" holds a value that is not finite, at element 99998"),
+    ("infinity", "not finite, at element 99998"),
+    ("minus-infinity", "not finite, at element 99998"),
+    ("out-of-range", "outside the plan's range, at element 99998"),
+    ("wrong-root", "root is not the one that was offered"),
+    ("other-header", "task send is not assigned"),
+    ("dropped", "dropped by its sender after"),
+];
+
+/// Misdeeds that end the link with "protocol broken", and the reason.
+const BROKEN: &[(&str, &str)] = &[
+    ("zero-weight", "message of kind 8 cannot be decoded"),
+    ("huge-weight", "message of kind 8 cannot be decoded"),
+    ("undecodable", "message of kind 8 cannot be decoded"),
+    ("trailing", "4 bytes follow the message of kind 8"),
+    ("empty-envelope", "envelope of 0 bytes has no kind"),
+    ("unknown-even", "message kind 900 is not known"),
+    ("second-hello", "a message that collaborators do not send"),
+    ("aggregators-words", "a message that collaborators do not send"),
+    ("model-header", "a collaborator sends updates alone"),
+    ("bad-header", "cannot be decoded"),
+    ("big-header", "1025 bytes announced, 1024 allowed"),
+];
+
+/// Misdeeds that are not let in, and the answer.
+const TURNED_AWAY: &[(&str, &str)] = &[
+    ("wrong-plan", "the aggregator runs plan"),
+    ("wrong-federation", "this is the aggregator of federation demo"),
+    ("wrong-version", "protocol versions 1 to 1"),
+    ("later-roster", "older than this collaborator's"),
+    ("long-evidence", "evidence bytes of 32769; at most 32768"),
+];
+
+#[test]
+fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
+    let federation = tolerant("refused", 400, "20s");
+    let running = Running::start(&federation);
+    let names = |table: &[(&'static str, &str)]| table.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let misdeeds = [names(REFUSED), names(BROKEN), names(TURNED_AWAY), vec!["big-envelope", "most-evidence"]];
+    let mut hostile = Process::hostile(&federation, "three", &misdeeds.concat());
+    let heard = hostile.timed_to_the_end();
+    assert!(hostile.ended(SOON).success(), "{}", hostile.log());
+    let memory = running.aggregator.peak_memory();
+
+    for (misdeed, words) in REFUSED {
+        let why = told(&heard, misdeed, "refused", "why");
+        assert!(why.len() == 1 && why[0].contains(words), "{misdeed}: {why:?}");
+        // It leaves of its own accord.
+        assert_eq!(code(&heard, misdeed), Some(0), "{misdeed}");
+    }
+    for (misdeed, words) in BROKEN {
+        let why = told(&heard, misdeed, "closed", "reason");
+        assert!(why.len() == 1 && why[0].contains(words), "{misdeed}: {why:?}");
+        assert_eq!(code(&heard, misdeed), Some(3), "{misdeed}");
+    }
+    for (misdeed, words) in TURNED_AWAY {
+        let why = told(&heard, misdeed, "rejected", "why");
+        assert!(why.len() == 1 && why[0].contains(words), "{misdeed}: {why:?}");
+    }
+    assert!(told(&heard, "big-envelope", "closed", "reason")[0].contains("4294967295 bytes announced"));
+    // A name is the certificate's, whatever is said.
+    let welcomes = heard.iter().filter(|(_, line)| line["event"] == "welcome");
+    assert!(welcomes.clone().count() > REFUSED.len() && welcomes.clone().all(|(_, w)| w["name"] == "three"));
+
+    let lines = running.end(memory);
+    let rounds = rounds(&lines);
+    assert_eq!(rounds.len(), 399);
+    for (length, round) in &rounds {
+        assert!(*length < Duration::from_secs(2), "{length:?}: {round}");
+        assert_eq!(contributors(round), ["one", "two"], "{round}");
+        assert_ne!(round["closed"], "deadline", "{round}");
+    }
+    // The facts on disk and the rounds' lines name what was refused, and whose it was.
+    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
+    let facts: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let printed: Vec<Value> = lines.iter().map(|(_, line)| line.clone()).collect();
+    for told in [facts, printed] {
+        let refused: Vec<&Value> = told.iter().filter_map(|f| f["refused"].as_array()).flatten().collect();
+        assert_eq!(refused.len(), REFUSED.len());
+        for (refused, (misdeed, words)) in refused.iter().zip(REFUSED) {
+            assert_eq!(refused["collaborator"], "three");
+            assert!(refused["reason"].as_str().unwrap().contains(words), "{misdeed}: {refused}");
+        }
+    }
+}
+
+#[test]
+fn update_counts_once_and_floods_are_neither_loud_nor_large() {
+    let federation = tolerant("floods", 200, "20s");
+    let running = Running::start(&federation);
+    let floods = ["offer-flood", "report-flood", "failed-flood", "ungranted", "abandoned-streams"];
+    let misdeeds = [["duplicate", "unknown-odd", "odd-metrics"].as_slice(), &floods, &["deaf"]].concat();
+    let mut hostile = Process::hostile(&federation, "three", &misdeeds);
+    let heard = hostile.timed_to_the_end();
+    assert!(hostile.ended(SOON).success(), "{}", hostile.log());
+    let memory = running.aggregator.peak_memory();
+
+    let why = told(&heard, "duplicate", "refused", "why");
+    assert!(why.len() == 1 && why[0].starts_with("duplicate: "), "{why:?}");
+    for misdeed in ["duplicate", "unknown-odd", "odd-metrics"] {
+        assert_eq!(told(&heard, misdeed, "received", "").len(), 1, "{misdeed}");
+    }
+    for flood in floods {
+        // Through, or cut off for it; never a fault of the aggregator's.
+        assert!(
+            matches!(code(&heard, flood), Some(0 | 4)),
+            "{flood}: {:?}",
+            told(&heard, flood, "lost", "why")
+        );
+    }
+    assert_eq!(code(&heard, "abandoned-streams"), Some(0));
+    assert_eq!(code(&heard, "deaf"), Some(4));
+
+    let log = running.aggregator.log();
+    // Rounds have lines of their own; what `three` causes is rationed, thousands of messages or not.
+    let about = log.lines().filter(|line| line.contains("\"collaborator\":\"three\"")).count();
+    assert!((1..50).contains(&about), "{about} lines");
+    assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "a line is broken");
+    let lines = running.end(memory);
+    let counted = rounds(&lines).into_iter().filter(|(_, r)| contributors(r).contains(&"three")).count();
+    assert!((2..=3).contains(&counted), "{counted}: one of each, or the first round's");
+    for (length, round) in rounds(&lines) {
+        assert!(length < Duration::from_secs(4), "{length:?}: {round}");
+        let honest = contributors(round).into_iter().filter(|name| *name != "three");
+        assert!(honest.eq(["one", "two"]), "{round}");
+        let refused = round["refused"].as_array().unwrap().len();
+        assert!(refused <= 8, "{refused}");
+    }
+}
+
+#[test]
+fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more() {
+    let federation = tolerant("slow", 12, "1s");
+    let running = Running::start(&federation);
+    let mut strangers = Process::hostile(&federation, "two", &["silent"]);
+    let mut hostile = Process::hostile(&federation, "three", &["drip"]);
+    let dripped = hostile.timed_to_the_end();
+    assert!(hostile.ended(SOON).success(), "{}", hostile.log());
+    assert_eq!(code(&dripped, "drip"), Some(0));
+
+    let vanishing = Process::hostile(&federation, "three", &["vanishing"]);
+    vanishing.event("halfway", SOON);
+    vanishing.signal("KILL");
+    // Nobody has told the aggregator; the next link takes the dead one's place.
+    thread::sleep(Duration::from_millis(1500));
+    let mut half_open = Process::hostile(&federation, "three", &["half-open"]);
+    let heard = half_open.timed_to_the_end();
+    assert!(half_open.ended(SOON).success(), "{}", half_open.log());
+    assert_eq!(code(&heard, "half-open"), Some(0), "{heard:?}");
+    let heard = strangers.timed_to_the_end();
+    assert!(strangers.ended(SOON).success(), "{}", strangers.log());
+    assert_eq!(told(&heard, "silent", "done", "misdeed"), ["silent"]);
+
+    let memory = running.aggregator.peak_memory();
+    let lines = running.end(memory);
+    let rounds = rounds(&lines);
+    let at_deadline = rounds.iter().filter(|(_, round)| round["closed"] == "deadline").count();
+    // That of the drip is the first round, whose length nothing tells.
+    assert!(at_deadline >= 2, "{at_deadline}");
+    for (length, round) in &rounds {
+        assert!(*length < Duration::from_millis(1600), "{length:?}: {round}");
+        assert_eq!(contributors(round), ["one", "two"], "{round}");
+    }
+}
