@@ -1,0 +1,34 @@
+//! A whole federation where socket options and control messages are refused, as a library OS refuses them.
+#![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
+
+use std::{path::Path, process::Command, time::Duration};
+
+use fl_tests::federation::{Process, federation, synthetic};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn federation_runs_over_the_portable_socket_when_the_native_one_is_refused() {
+    let federation = federation("refusing", 2, &|plan| synthetic(plan, 200_000, 3));
+    let library = federation.dir.join("librefuse.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/refuse.c");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
+    assert!(built.as_ref().is_ok_and(|cc| cc.status.success()), "{built:?}");
+
+    let preload = format!("LD_PRELOAD={}", library.display());
+    let start =
+        |name: &str, folder: &Path, args: &[&str]| Process::start(name, folder, args, &["env", &preload]);
+    let mut aggregator = start("aggregator", &federation.aggregator, &["--json", "aggregator"]);
+    assert_eq!(aggregator.event("listening", SOON)["socket"], "portable");
+    let members: Vec<Process> = federation
+        .names
+        .iter()
+        .map(|name| start(name, &federation.dir.join(name), &["collaborator", "-n", name]))
+        .collect();
+    let rounds = aggregator.events_to_the_end("round");
+    assert!(rounds.len() == 3 && rounds.iter().all(|round| round["updates"] == 2), "{}", aggregator.log());
+    assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
+    for mut member in members {
+        assert!(member.ended(SOON).success(), "{}", member.log());
+    }
+}
