@@ -9,13 +9,14 @@ mod plan;
 use std::path::PathBuf;
 
 use argh::FromArgs;
+use fl_runtime::data::shard::Sharding;
 use serde_json::json;
 
 use crate::{
     demo,
     exit::{Exit, Failure},
     templates::TEMPLATES,
-    workspace,
+    workspace::{self, Trial},
 };
 
 /// What a command said, and how it ended.
@@ -75,7 +76,7 @@ struct DemoArea {
     #[argh(option, default = "DEMO_TEMPLATE.to_owned()")]
     template: String,
     /// how many collaborators; 3 by default
-    #[argh(option, default = "workspace::TRIAL")]
+    #[argh(option, default = "Trial::default().collaborators")]
     collaborators: usize,
     /// rounds; the template's by default
     #[argh(option)]
@@ -117,8 +118,11 @@ struct WorkspaceCreate {
     #[argh(option)]
     federation: Option<String>,
     /// collaborators to cut trial data for; 3 by default
-    #[argh(option, default = "workspace::TRIAL")]
+    #[argh(option, default = "Trial::default().collaborators")]
     collaborators: usize,
+    /// how their rows are dealt: iid, label:ALPHA (Dirichlet), size:N,N,…; by label, with the template's alpha, by default
+    #[argh(option, from_str_fn(workspace::sharding))]
+    shards: Option<Sharding>,
 }
 
 /// List the templates.
@@ -188,8 +192,8 @@ fn templates() -> Report {
 
 fn create(command: &WorkspaceCreate) -> Result<Report, Failure> {
     let template = workspace::template(&command.template)?;
-    let made =
-        workspace::create(&command.prefix, template, command.federation.as_deref(), command.collaborators)?;
+    let trial = Trial { collaborators: command.collaborators, sharding: command.shards.clone() };
+    let made = workspace::create(&command.prefix, template, command.federation.as_deref(), &trial)?;
     let shards: Vec<String> = made.shards.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
     let text = format!(
         "workspace   {}\nfederation  {}\ntrial data  rows: {}; held out: {}\n",

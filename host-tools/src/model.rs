@@ -239,7 +239,7 @@ mod tests {
     fn workspace(name: &str) -> Workspace {
         let root = scratch(name).join("w");
         let template = workspace::template("digits").unwrap();
-        workspace::create(&root, template, None, workspace::TRIAL).unwrap();
+        workspace::create(&root, template, None, &workspace::Trial::default()).unwrap();
         Workspace::open(&root).unwrap()
     }
 

@@ -90,13 +90,14 @@ pub enum ShardError {
 
 /// Writes `data.csv` into each of `dirs` (one a collaborator; made when missing) and `test.csv` into `test_dir`.
 ///
-/// A fifth of the rows, stratified by label, goes to `test.csv`; the rest is dealt by label with Dirichlet
-/// proportions, so that shards differ in size and in labels. The same seed gives the same files.
+/// A fifth of the rows, stratified by label, goes to `test.csv`; the rest is dealt as `how` says. The same seed gives
+/// the same files.
 ///
 /// # Errors
 /// [`ShardError`]; files already written stay.
 pub fn materialise_shards(
     template: &Template,
+    how: &Sharding,
     seed: u64,
     dirs: &[PathBuf],
     test_dir: &Path,
@@ -113,7 +114,7 @@ pub fn materialise_shards(
         features: ArrayD::zeros(vec![rest.len(), 0]),
         labels: rest.iter().map(|&row| labels[row]).collect(),
     };
-    let shards = shard::shards(&seen, dirs.len(), &Sharding::ByLabel { alpha: template.alpha }, seed)?;
+    let shards = shard::shards(&seen, dirs.len(), how, seed)?;
     let write = |dir: &Path, file: &str, rows: &mut dyn Iterator<Item = usize>| {
         let mut text = format!("{header}\n");
         for row in rows {
@@ -146,8 +147,9 @@ mod tests {
     fn shards_and_test_rows_are_disjoint_complete_unequal_and_repeatable() {
         for template in TEMPLATES {
             let dir = crate::workspace::tests::scratch(&format!("shards-{}", template.name));
+            let how = Sharding::ByLabel { alpha: template.alpha };
             let dirs: Vec<PathBuf> = ["one", "two", "three"].iter().map(|n| dir.join(n)).collect();
-            let shards = materialise_shards(template, 7, &dirs, &dir).unwrap();
+            let shards = materialise_shards(template, &how, 7, &dirs, &dir).unwrap();
             let read = |path: &Path| -> Vec<String> {
                 fs::read_to_string(path).unwrap().lines().skip(1).map(str::to_owned).collect()
             };
@@ -166,7 +168,7 @@ mod tests {
             assert_eq!(distinct, original);
             assert!(shards.rows.iter().collect::<BTreeSet<_>>().len() == 3, "{:?}", shards.rows);
             assert!(shards.rows.iter().all(|&r| r >= 30), "{:?}", shards.rows);
-            assert_eq!(shards, materialise_shards(template, 7, &dirs, &dir).unwrap());
+            assert_eq!(shards, materialise_shards(template, &how, 7, &dirs, &dir).unwrap());
         }
     }
 

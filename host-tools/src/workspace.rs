@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use create::{Created, TRIAL, create, template, trial_names};
+pub use create::{Created, Trial, create, sharding, template, trial_names};
 pub use edit::set_key;
 
 use fl_engine::Name;

@@ -149,7 +149,8 @@ mod tests {
         std::fs::write(dir.join("a.safetensors"), &bytes).unwrap();
         std::fs::write(dir.join("b.safetensors"), &bytes[..100]).unwrap();
         let template = crate::workspace::template("digits").unwrap();
-        crate::workspace::create(&dir.join("w"), template, None, crate::workspace::TRIAL).unwrap();
+        crate::workspace::create(&dir.join("w"), template, None, &crate::workspace::Trial::default())
+            .unwrap();
         let folder = dir.display().to_string();
         let mut found = String::new();
         for line in [

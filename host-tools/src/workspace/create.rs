@@ -6,6 +6,7 @@ use std::{
 };
 
 use fl_engine::Name;
+use fl_runtime::data::shard::Sharding;
 
 use super::{FOLDERS, set_key};
 use crate::{
@@ -13,8 +14,36 @@ use crate::{
     templates::{self, ShardError, TEMPLATES, Template},
 };
 
-/// Collaborators of a fresh workspace's trial data, unless asked otherwise.
-pub const TRIAL: usize = 3;
+/// How a fresh workspace's trial data are cut.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// How many collaborators.
+    pub collaborators: usize,
+    /// How rows are dealt; by label, with the template's own α, by default.
+    pub sharding: Option<Sharding>,
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self { collaborators: 3, sharding: None }
+    }
+}
+
+/// Reads `iid`, `label:ALPHA` or `size:N,N,…`.
+///
+/// # Errors
+/// In words for the command line.
+pub fn sharding(text: &str) -> Result<Sharding, String> {
+    let numbers =
+        |list: &str| list.split(',').map(|n| n.trim().parse::<f64>().ok()).collect::<Option<Vec<_>>>();
+    let found = match text.split_once(':') {
+        None if text == "iid" => Some(Sharding::Iid),
+        Some(("label", alpha)) => alpha.parse().ok().map(|alpha| Sharding::ByLabel { alpha }),
+        Some(("size", sizes)) => numbers(sizes).map(|sizes| Sharding::BySize { sizes }),
+        _ => None,
+    };
+    found.ok_or_else(|| format!("{text:?} is not iid, label:ALPHA (label:0.5) or size:N,N,… (size:3,2,1)"))
+}
 
 /// Names for `count` collaborators of a trial: `one` to `ten`, then `site-11` and so on.
 #[must_use]
@@ -39,7 +68,7 @@ pub struct Created {
     pub test_rows: usize,
 }
 
-/// Makes the workspace `root` from `template`, with trial data for `collaborators`; the federation is named after the
+/// Makes the workspace `root` from `template`, with trial data; the federation is named after the
 /// folder unless `federation` says otherwise.
 ///
 /// # Errors
@@ -49,7 +78,7 @@ pub fn create(
     root: &Path,
     template: &Template,
     federation: Option<&str>,
-    collaborators: usize,
+    trial: &Trial,
 ) -> Result<Created, Failure> {
     let federation = name_of(root, federation)?;
     if root.exists() && !fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()) {
@@ -61,9 +90,10 @@ pub fn create(
         fs::create_dir_all(&path)
             .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", path.display())))?;
     }
-    let names = trial_names(collaborators);
+    let names = trial_names(trial.collaborators);
     let dirs: Vec<PathBuf> = names.iter().map(|name| root.join("data").join(name)).collect();
-    let shards = templates::materialise_shards(template, TRIAL_SEED, &dirs, &root.join("data"));
+    let how = trial.sharding.clone().unwrap_or(Sharding::ByLabel { alpha: template.alpha });
+    let shards = templates::materialise_shards(template, &how, TRIAL_SEED, &dirs, &root.join("data"));
     let shards = shards.map_err(|e| {
         Failure::of(if matches!(e, ShardError::Data(_)) { Exit::Data } else { Exit::File }, &e)
     })?;
@@ -116,14 +146,14 @@ mod tests {
     fn every_template_becomes_a_workspace() {
         for t in TEMPLATES {
             let root = scratch("create").join("w-1");
-            let made = create(&root, t, None, TRIAL).unwrap();
+            let made = create(&root, t, None, &Trial::default()).unwrap();
             assert_eq!(made.federation.as_str(), "w-1");
             let plan = fs::read_to_string(root.join("plan/plan.yaml")).unwrap();
             assert!(plan.contains("\nfederation: \"w-1\"\n"));
             for folder in FOLDERS {
                 assert!(root.join(folder).is_dir());
             }
-            let again = create(&root, t, None, TRIAL).unwrap_err();
+            let again = create(&root, t, None, &Trial::default()).unwrap_err();
             assert_eq!(again.exit, Exit::Workspace);
         }
     }
@@ -131,10 +161,28 @@ mod tests {
     #[test]
     fn folder_that_cannot_name_a_federation_asks_for_a_name() {
         let root = scratch("names").join("My Federation");
-        let refused = create(&root, &TEMPLATES[0], None, TRIAL).unwrap_err();
+        let refused = create(&root, &TEMPLATES[0], None, &Trial::default()).unwrap_err();
         assert_eq!(refused.exit, Exit::Usage);
         assert_eq!(refused.hint.as_deref(), Some("name the federation with --federation"));
         assert!(!root.exists());
-        assert_eq!(create(&root, &TEMPLATES[0], Some("mine"), TRIAL).unwrap().federation.as_str(), "mine");
+        assert_eq!(
+            create(&root, &TEMPLATES[0], Some("mine"), &Trial::default()).unwrap().federation.as_str(),
+            "mine"
+        );
+    }
+
+    #[test]
+    fn trial_data_are_cut_as_asked() {
+        let rows = |how: &str, collaborators| {
+            let trial = Trial { collaborators, sharding: Some(sharding(how).unwrap()) };
+            let made = create(&scratch("cut").join("w"), &TEMPLATES[0], None, &trial).unwrap();
+            made.shards.into_iter().map(|(_, rows)| rows).collect::<Vec<_>>()
+        };
+        assert_eq!(rows("iid", 4), [114, 114, 114, 114]);
+        assert_eq!(rows("size:3,2,1", 3), [228, 152, 76]);
+        assert_ne!(rows("label:0.1", 3), rows("label:100", 3));
+        for bad in ["", "iid:1", "label", "label:x", "size:", "size:1,x", "by_label:1"] {
+            assert!(sharding(bad).unwrap_err().contains("is not iid, label:ALPHA"), "{bad:?}");
+        }
     }
 }

@@ -20,8 +20,13 @@ fn transcript(dir: &Path, lines: &[&str]) -> String {
 
 fn made(name: &str) -> PathBuf {
     let dir = scratch(name);
-    workspace::create(&dir.join("w"), workspace::template("breast_cancer").unwrap(), None, workspace::TRIAL)
-        .unwrap();
+    workspace::create(
+        &dir.join("w"),
+        workspace::template("breast_cancer").unwrap(),
+        None,
+        &workspace::Trial::default(),
+    )
+    .unwrap();
     dir
 }
 
