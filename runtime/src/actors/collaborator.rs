@@ -329,6 +329,10 @@ impl Collaborator {
         match &verdict {
             Verdict::Stopped => {
                 tracing::warn!("the aggregator was stopped by its operator; waiting for it to come back");
+                // It waits for this before its process ends.
+                if let Some(link) = self.link.take() {
+                    link.handle.close(code::DONE, "good-bye");
+                }
             }
             _ => {
                 self.verdict = Some(verdict);

@@ -150,10 +150,13 @@ impl Dialler {
                     ),
             );
         }
-        if let LinkError::Closed { code: code::UNLISTED, .. } = why {
+        if let LinkError::Closed { code: code::UNLISTED, reason } = &why {
             return Attempt::Final(
-                Failure::new(Exit::Refused, "this collaborator is no longer on the roster")
-                    .hint("ask the federation owner: `fl-host pki list` shows who is"),
+                Failure::new(
+                    Exit::Refused,
+                    format!("this collaborator is no longer on the roster: {reason}"),
+                )
+                .hint("ask the federation owner: `fl-host pki list` shows who is"),
             );
         }
         Attempt::WasUp(why.to_string())

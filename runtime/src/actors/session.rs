@@ -154,6 +154,12 @@ impl Role for Session {
     fn panicked(&mut self, words: &str) {
         tracing::error!(collaborator = %self.peer, "the session failed: {words}");
         self.handle.close(code::LEAVING, "internal error");
+        // The task that would say so ends with the session.
+        let from = self.from.clone();
+        tokio::spawn(async move {
+            let (peer, session) = (from.peer.clone(), from.number);
+            from.tell(News::Left { peer, session, why: "its session failed".to_owned() }).await;
+        });
     }
 }
 

@@ -18,10 +18,15 @@ use fl_engine::{
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
     time::timeout,
 };
 
-use super::{socket_kind, threads, trusted};
+use super::{
+    socket_kind,
+    threads::{self, StopSignals},
+    trusted,
+};
 use crate::{
     actors::{
         aggregator::{Aggregator, Beginning, Desks, Ended, News},
@@ -93,6 +98,8 @@ struct Setup {
 }
 
 async fn serve(setup: Setup) -> Result<Exit, Failure> {
+    // Before anybody is told that it runs.
+    let signals = StopSignals::watch();
     let Setup { folder, plan, hash, site, layout, need, tls, rosters, store, resume, json, started } = setup;
     let slots = SlotStore::new(
         need.slot_memory(),
@@ -149,7 +156,8 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
     let keeper = keeper::start(store, aggregator.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let (jobs, todo) = mpsc::unbounded_channel();
-    tokio::spawn(sum::run(summing, todo, aggregator.clone()));
+    let summing = tokio::spawn(sum::run(summing, todo, aggregator.clone()));
+    tokio::spawn(tell_of_panic(summing, aggregator.clone()));
     let desks = Desks { sum: jobs, keeper: keeper.jobs.clone() };
     // The mailbox is empty.
     let _ = aggregator.tell(News::Begin(desks));
@@ -196,7 +204,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     });
     let accepting = tokio::spawn(accept(endpoint.clone(), gate, aggregator.clone(), counters));
     let watching = tokio::spawn(watch_roster(rosters, aggregator.clone()));
-    let stopping = tokio::spawn(pass_stop_on(aggregator));
+    let stopping = tokio::spawn(threads::pass_on(signals, stop(aggregator)));
 
     let outcome =
         ended.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the aggregator actor has ended")));
@@ -324,8 +332,15 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<Aggregator>) {
     }
 }
 
-async fn pass_stop_on(aggregator: Mailbox<Aggregator>) {
-    threads::stop_asked().await;
+/// A desk that has panicked answers nobody: the run would wait for ever.
+async fn tell_of_panic(desk: JoinHandle<()>, aggregator: Mailbox<Aggregator>) {
+    if let Err(error) = desk.await {
+        // The aggregator is gone only when the process ends.
+        let _ = aggregator.deliver(News::Broken(format!("the sum's desk failed: {error}"))).await;
+    }
+}
+
+async fn stop(aggregator: Mailbox<Aggregator>) {
     // The aggregator is gone only when the process ends.
     let _ = aggregator.deliver(News::Stop).await;
 }

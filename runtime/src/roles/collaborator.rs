@@ -14,7 +14,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{socket_kind, threads, trusted};
+use super::{
+    socket_kind,
+    threads::{self, StopSignals},
+    trusted,
+};
 use crate::{
     actors::{
         collaborator::{Beginning, Collaborator, Ended, News},
@@ -94,6 +98,8 @@ fn runner(
 }
 
 async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
+    // Before anybody is told that it runs.
+    let signals = StopSignals::watch();
     let Setup { folder, options, plan, site, hash, layout, tls, serials, runner } = setup;
     let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let any = if site.address.parse::<std::net::Ipv6Addr>().is_ok() { "[::]:0" } else { "0.0.0.0:0" };
@@ -126,7 +132,7 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     tracing::info!("collaborator {} of {}, plan {}", options.name, plan.federation, hash.short());
     tracing::info!("connecting to {}:{}", site.address, site.port);
     let dialling = tokio::spawn(dialler.run());
-    let stopping = tokio::spawn(pass_stop_on(collaborator));
+    let stopping = tokio::spawn(threads::pass_on(signals, stop(collaborator)));
     let outcome =
         ended.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the collaborator actor has ended")));
     // The aggregator closes the link once it has heard the good-bye.
@@ -137,8 +143,7 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     conclude(&folder, options, &plan, hash, &layout, outcome)
 }
 
-async fn pass_stop_on(collaborator: Mailbox<Collaborator>) {
-    threads::stop_asked().await;
+async fn stop(collaborator: Mailbox<Collaborator>) {
     tracing::info!("stopping");
     // The collaborator is gone only when the process ends.
     let _ = collaborator.deliver(News::Stop).await;

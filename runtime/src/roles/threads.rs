@@ -5,7 +5,7 @@ use std::future::Future;
 use fl_engine::plan::Threads;
 use tokio::{
     runtime::Builder,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::exit::{Exit, Failure};
@@ -27,34 +27,40 @@ pub(super) fn run<T>(threads: Threads, work: impl Future<Output = T>) -> Result<
     Ok(system.block_on(work))
 }
 
-/// Waits for SIGINT or SIGTERM; a second one ends the process at once.
-///
-/// # Cancel safety
-/// Cancel-safe.
-pub(super) async fn stop_asked() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::warn!("signals cannot be watched: end the run by killing it");
-        return std::future::pending().await;
-    };
-    let mut next = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    next().await;
-    tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
+/// SIGINT and SIGTERM. From its making on they no longer end the process by themselves.
+pub(super) struct StopSignals(Option<(Signal, Signal)>);
+
+impl StopSignals {
+    /// Watches from now on.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(super) fn watch() -> Self {
+        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let (Ok(interrupt), Ok(terminate)) = signals else {
+            tracing::warn!("signals cannot be watched: end the run by killing it");
+            return Self(None);
         };
+        Self(Some((interrupt, terminate)))
+    }
+
+    /// Waits for the next one.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub(super) async fn next(&mut self) {
+        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        std::process::exit(i32::from(Exit::Stopped as u8));
-    });
+    }
+}
+
+/// Tells `stop` of the first signal; a second one ends the process at once.
+pub(super) async fn pass_on(mut signals: StopSignals, stop: impl Future<Output = ()>) {
+    signals.next().await;
+    stop.await;
+    signals.next().await;
+    std::process::exit(i32::from(Exit::Stopped as u8));
 }
