@@ -8,7 +8,10 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -26,7 +29,10 @@ use serde_json::Value;
 /// When a step fails.
 #[must_use]
 pub fn federation(name: &str, collaborators: usize, edit: &dyn Fn(&str) -> String) -> Federation {
-    let dir = std::env::temp_dir().join(format!("fl-federation-{}-{name}", std::process::id()));
+    // One process may run several tests at once.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("fl-federation-{}-{number}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
     let template = templates::find("breast_cancer").unwrap_or_else(|| panic!("no template"));
     let request = Request { dir, template, collaborators, rounds: None, edit: Some(edit) };
