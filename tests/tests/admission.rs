@@ -109,14 +109,27 @@ impl People {
         self.publish_newest();
     }
 
-    /// Starts the collaborator and waits for a round with its update.
+    /// Starts the collaborator and waits for a round with its update: one that was open, or opened, when it came.
     fn joins(&self, name: &str) -> Process {
+        let log = self.site(name).join(format!("logs/{name}.stderr"));
+        let earlier = fs::read_to_string(log).unwrap_or_default().len();
         let process = Process::collaborator(&self.federation, name);
         let started = Instant::now();
+        let came = format!("connected as {name}; round ");
+        let first = loop {
+            assert!(started.elapsed() < SOON, "{}", process.log());
+            let log = process.log();
+            let round = log[earlier..].split_once(&came).and_then(|(_, rest)| rest.split_once(' '));
+            match round {
+                Some((round, _)) => break round.parse::<u64>().unwrap(),
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
         loop {
             let round = self.aggregator.event("round", SOON);
             let contributors = round["contributors"].as_array().unwrap();
-            if contributors.iter().any(|c| c["collaborator"] == name) {
+            let contributes = contributors.iter().any(|c| c["collaborator"] == name);
+            if contributes && round["round"].as_u64().unwrap() >= first {
                 return process;
             }
             assert!(started.elapsed() < SOON, "{}", process.log());
