@@ -245,3 +245,18 @@ fn aggregator_is_ready_within_fifty_milliseconds() {
     let best = ready.fold(f64::MAX, f64::min);
     assert!(best < 50.0, "{best} ms");
 }
+
+#[test]
+fn second_aggregator_of_a_folder_ends_before_it_touches_anything() {
+    let federation = federation("second", 1, &|plan| synthetic(plan, 100, 1));
+    let mut aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", SOON);
+    let spilled = federation.aggregator.join("save/spill/slot-7.spill");
+    fs::write(&spilled, b"an update of the one that runs").unwrap();
+    let args = ["--json", "aggregator", "--fresh"];
+    let mut second = Process::start("second", &federation.aggregator, &args, &[]);
+    assert_eq!(second.ended(SOON).code(), Some(11), "{}", second.log());
+    assert!(spilled.is_file(), "the second has swept the first's spilled updates away");
+    let _one = Process::collaborator(&federation, "one");
+    assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
+}

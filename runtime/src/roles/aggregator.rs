@@ -66,17 +66,7 @@ pub(crate) fn run(root: &Path, fresh: bool, json: bool) -> Result<Exit, Failure>
             .hint("raise limits.memory or limits.spill in plan/plan.yaml"));
     }
     let tls = trust::server_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
-    if fresh {
-        let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint());
-        let (save, federation) = (folder.path("save"), plan.federation.as_str());
-        // Rounds are given up only for a model that a run can begin with.
-        Store::check_initial(&save, federation, hash, &layout).map_err(refused)?;
-        let given_up = Store::forget(&save, federation).map_err(refused)?;
-        tracing::warn!("{given_up} kept rounds are given up; the run begins at the initial model");
-    }
-    let (store, resume) = Store::open(&folder.path("save"), plan.federation.as_str(), &plan, hash, &layout)
-        .map_err(|e| Failure::of(Exit::Model, &e).maybe_hint(e.hint()))?;
-    let setup = Setup { folder, plan, hash, site, layout, need, tls, rosters, store, resume, json, started };
+    let setup = Setup { folder, plan, hash, site, layout, need, tls, rosters, fresh, json, started };
     let threads = setup.plan.threads;
     threads::run(threads, serve(setup))?
 }
@@ -91,8 +81,7 @@ struct Setup {
     need: Footprint,
     tls: rustls::ServerConfig,
     rosters: Arc<Rosters>,
-    store: Store,
-    resume: Resume,
+    fresh: bool,
     json: bool,
     started: Instant,
 }
@@ -100,7 +89,16 @@ struct Setup {
 async fn serve(setup: Setup) -> Result<Exit, Failure> {
     // Before anybody is told that it runs.
     let signals = StopSignals::watch();
-    let Setup { folder, plan, hash, site, layout, need, tls, rosters, store, resume, json, started } = setup;
+    let Setup { folder, plan, hash, site, layout, need, tls, rosters, fresh, json, started } = setup;
+    // The port first: it is the lock on the folder's state. A second aggregator gets no further.
+    let bind = SocketAddr::new(site.bind, site.port);
+    let limits = NetLimits { mtu: site.mtu, ..NetLimits::server() };
+    let endpoint = Endpoint::server(tls, bind, socket_kind(site.socket), limits).map_err(|e| {
+        Failure::of(Exit::Network, &e).hint(
+            "in plan/site.yaml, bind has to be an address of this machine and port one that no other program uses",
+        )
+    })?;
+    let (store, resume) = open_store(&folder, &plan, hash, &layout, fresh)?;
     let slots = SlotStore::new(
         need.slot_memory(),
         plan.spill_budget,
@@ -117,14 +115,6 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let base = draft.finish();
     drop(resume.payload);
     let summing = Summing::new(pool, payloads, plan.exact);
-
-    let bind = SocketAddr::new(site.bind, site.port);
-    let limits = NetLimits { mtu: site.mtu, ..NetLimits::server() };
-    let endpoint = Endpoint::server(tls, bind, socket_kind(site.socket), limits).map_err(|e| {
-        Failure::of(Exit::Network, &e).hint(
-            "in plan/site.yaml, bind has to be an address of this machine and port one that no other program uses",
-        )
-    })?;
 
     let start = Start {
         incarnation: u64::from_le_bytes(random()?),
@@ -215,6 +205,25 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let kept = keeper.join().await;
     let outcome = outcome.and_then(|ended| kept.map(|()| ended));
     conclude(&folder, &plan, outcome, json)
+}
+
+/// Opens the folder's state; with `fresh`, without the rounds that it keeps.
+fn open_store(
+    folder: &Folder,
+    plan: &Plan,
+    hash: Digest,
+    layout: &Arc<Layout>,
+    fresh: bool,
+) -> Result<(Store, Resume), Failure> {
+    let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint());
+    let (save, federation) = (folder.path("save"), plan.federation.as_str());
+    if fresh {
+        // Rounds are given up only for a model that a run can begin with.
+        Store::check_initial(&save, federation, hash, layout).map_err(refused)?;
+        let given_up = Store::forget(&save, federation).map_err(refused)?;
+        tracing::warn!("{given_up} kept rounds are given up; the run begins at the initial model");
+    }
+    Store::open(&save, federation, plan, hash, layout).map_err(refused)
 }
 
 /// Lets sessions say their last words, then closes the port.
