@@ -2,7 +2,7 @@
 //! the model. Shows where a round's time goes, and the turnaround: from a round's last update staged to the next round's
 //! first task sent. Beside it, in the same run, a copy of the same model in memory and a SHA-256 of it.
 //!
-//! `cargo run --release -p fl-benches --bin federation -- [--params N] [--collaborators N] [--rounds N] [--json]`
+//! `cargo run --release -p fl-benches --bin federation -- [--params N] [--collaborators N] [--rounds N] [--threads N] [--json]`
 //!
 //! Both programs must be built in the same profile: `cargo build --release`.
 
@@ -13,7 +13,7 @@ use std::{
 
 use argh::FromArgs;
 use fl_engine::Digest;
-use fl_tests::federation::{Process, federation, synthetic};
+use fl_tests::federation::{Process, federation, set_block, synthetic};
 use serde_json::{Value, json};
 
 /// Measures whole rounds.
@@ -28,6 +28,9 @@ struct Arguments {
     /// rounds; the first is left out, medians are shown (20)
     #[argh(option, default = "20")]
     rounds: u32,
+    /// threads of the aggregator's and each collaborator's CPU pool (2)
+    #[argh(option, default = "2")]
+    threads: u32,
     /// one JSON object instead of a table
     #[argh(switch)]
     json: bool,
@@ -36,8 +39,10 @@ struct Arguments {
 const SPANS: [&str; 7] = ["wait", "receive", "absorb", "finalise", "store", "broadcast", "turnaround"];
 
 fn main() {
-    let Arguments { params, collaborators, rounds, json } = argh::from_env();
-    let federation = federation("bench", collaborators, &|plan| synthetic(plan, params, rounds));
+    let Arguments { params, collaborators, rounds, threads, json } = argh::from_env();
+    let federation = federation("bench", collaborators, &|plan| {
+        set_block(&synthetic(plan, params, rounds), "threads", &format!("{{link: 2, cpu: {threads}}}"))
+    });
     let aggregator = Process::aggregator(&federation);
     let ready = aggregator.event("listening", Duration::from_secs(20))["ready_ms"].clone();
     let members: Vec<_> =
@@ -66,7 +71,7 @@ fn main() {
             .map(|(span, median, most)| ((*span).to_owned(), json!({"median_ms": median, "most_ms": most})))
             .collect();
         let object = json!({
-            "params": params, "collaborators": collaborators, "rounds": rounds, "ready_ms": ready,
+            "params": params, "collaborators": collaborators, "rounds": rounds, "threads": threads, "ready_ms": ready,
             "copy_ms": copy, "sha256_ms": hash, "spans": spans, "peak_bytes": peak,
         });
         println!("{object}");
