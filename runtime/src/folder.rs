@@ -1,7 +1,8 @@
 //! The workspace folder as a role sees it: which file is where, and reading the small ones with bounds.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -92,16 +93,17 @@ impl Folder {
                 _ => failure,
             }
         };
-        let length = fs::metadata(&path).map_err(failed)?.len();
-        if length > limits::PLAN_FILE_BYTES as u64 {
-            let error = format!(
-                "{} has {length} bytes; at most {} are read",
-                path.display(),
-                limits::PLAN_FILE_BYTES
-            );
+        let mut text = String::new();
+        // What a file's length is said to be is no bound.
+        let most = limits::PLAN_FILE_BYTES as u64;
+        fs::File::open(&path)
+            .and_then(|file| file.take(most + 1).read_to_string(&mut text))
+            .map_err(failed)?;
+        if text.len() as u64 > most {
+            let error = format!("{} has more than the {most} bytes that are read", path.display());
             return Err(Failure::new(Exit::Plan, error));
         }
-        fs::read_to_string(&path).map_err(failed)
+        Ok(text)
     }
 }
 
@@ -116,4 +118,24 @@ fn origin(inside: &str) -> Option<&'static str> {
 
 fn refused(error: &PlanError) -> Failure {
     Failure::of(Exit::Plan, error).maybe_hint(error.hint().map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endless_file_is_refused_before_it_fills_the_memory() {
+        let root = std::env::temp_dir().join(format!("fl-folder-{}", std::process::id()));
+        fs::create_dir_all(root.join("plan")).unwrap();
+        fs::write(root.join("plan/plan.yaml"), "# a plan\n".repeat(limits::PLAN_FILE_BYTES / 9 + 1)).unwrap();
+        let refused = Folder::open(&root).unwrap().plan().unwrap_err();
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(refused.exit, Exit::Plan);
+        assert!(
+            refused.error.ends_with("has more than the 1048576 bytes that are read"),
+            "{}",
+            refused.error
+        );
+    }
 }
