@@ -30,7 +30,7 @@ use crate::{
         payload::{self, PayloadError, Progress},
     },
     payload::Payload,
-    trust::Serials,
+    trust::{SERVER_NAME, Serials},
 };
 
 /// Everything that an attempt needs.
@@ -39,8 +39,6 @@ pub(crate) struct Dialler {
     /// Host name or IP address.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The name that TLS is given; the certificate is judged by role and federation, not by it.
-    pub(crate) server_name: String,
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
     /// The highest roster serial that this site has seen.
@@ -66,31 +64,31 @@ impl Dialler {
     pub(crate) async fn run(mut self) {
         let mut patience = Patience::default();
         loop {
-            let (news, quiet) = match self.attempt().await {
-                Attempt::WasUp(why) => {
-                    self.backoff.reset();
-                    patience = Patience::default();
-                    (News::Down { why }, true)
-                }
-                Attempt::Failed(why) => {
-                    let quiet = !patience.speaks();
-                    (News::Down { why }, quiet)
-                }
-                Attempt::Final(failure) => (News::GiveUp(failure), true),
-            };
+            let attempt = self.attempt().await;
+            if let Attempt::WasUp(_) = attempt {
+                self.backoff.reset();
+                patience = Patience::default();
+            }
             let wait = self.backoff.next_wait();
-            let last = matches!(news, News::GiveUp(_));
-            let line = match &news {
-                News::Down { why } if !quiet => Some(format!(
-                    "no aggregator at {}:{} yet ({why}); trying again, next in {:.1} s",
-                    self.host,
-                    self.port,
-                    wait.as_secs_f64()
-                )),
-                _ => None,
+            let (why, line) = match attempt {
+                Attempt::WasUp(why) => (why, None),
+                Attempt::Failed(why) => {
+                    let line = patience.speaks().then(|| {
+                        let (host, port, wait) = (&self.host, self.port, wait.as_secs_f64());
+                        format!(
+                            "no aggregator at {host}:{port} yet ({why}); trying again, next in {wait:.1} s"
+                        )
+                    });
+                    (why, line)
+                }
+                Attempt::Final(failure) => {
+                    // Gone already: then it has ended for another reason.
+                    let _ = self.collaborator.deliver(News::GiveUp(failure)).await;
+                    return;
+                }
             };
             // Nothing is tried again for a collaborator that has ended.
-            if self.collaborator.deliver(news).await.is_err() || last {
+            if self.collaborator.deliver(News::Down { why }).await.is_err() {
                 return;
             }
             if let Some(line) = line {
@@ -105,7 +103,7 @@ impl Dialler {
             Ok(address) => address,
             Err(why) => return Attempt::Failed(why),
         };
-        let mut link = match self.endpoint.connect(address, &self.server_name).await {
+        let mut link = match self.endpoint.connect(address, SERVER_NAME).await {
             Ok(link) => link,
             Err(error) => return judge_link(error),
         };
@@ -233,7 +231,7 @@ async fn take_model(mut stream: RecvStream, layout: &Layout) -> Result<News, Unt
     };
     let mut bytes = Vec::with_capacity(layout.byte_len());
     let mut hasher = RootHasher::new(layout.hash());
-    let received = payload::recv_payload(&mut stream, layout.byte_len() as u64, PATIENCE, |piece| {
+    let received = payload::recv_payload(&mut stream, layout.byte_len() as u64, Progress::OWED, |piece| {
         hasher.update(piece);
         bytes.extend_from_slice(piece);
         Ok::<_, std::convert::Infallible>(())
@@ -315,8 +313,3 @@ impl Patience {
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
 /// Letters that wait for the writer.
 const OUTBOX: usize = 256;
-/// What the aggregator owes while it sends a model.
-const PATIENCE: Progress = Progress {
-    window: Duration::from_millis(fl_engine::limits::PROGRESS_WINDOW.0),
-    bytes: fl_engine::limits::PROGRESS_BYTES.0,
-};

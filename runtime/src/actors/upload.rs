@@ -128,7 +128,7 @@ async fn stage(
     let _in_flight = InFlight::open(link, intake.windows.open(offer.bytes.0));
     let mut checker = PayloadChecker::new(Arc::clone(&intake.layout), intake.range);
     let mut hasher = RootHasher::new(intake.layout.hash());
-    let received = payload::recv_payload(stream, expected, PROGRESS, |piece| {
+    let received = payload::recv_payload(stream, expected, Progress::OWED, |piece| {
         checker.update(piece)?;
         hasher.update(piece);
         slot.write(piece).map_err(|e| internal(&e))
@@ -187,10 +187,6 @@ fn internal(error: &MemoryError) -> Refusal {
 
 /// Longest wait for a stream's header.
 const HEADER_TIME: Duration = Duration::from_secs(10);
-
-/// What an uploader owes.
-const PROGRESS: Progress =
-    Progress { window: Duration::from_millis(limits::PROGRESS_WINDOW.0), bytes: limits::PROGRESS_BYTES.0 };
 
 #[cfg(test)]
 mod tests;

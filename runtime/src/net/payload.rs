@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use fl_engine::limits;
 use tokio::time::{Instant, timeout_at};
 
 use super::{LinkError, RecvStream, SendStream, link, stream::READ_BYTES};
@@ -62,6 +63,12 @@ pub struct Progress {
     pub window: Duration,
     /// Bytes that must arrive in it.
     pub bytes: u64,
+}
+
+impl Progress {
+    /// What every sender of a model or an update owes.
+    pub const OWED: Self =
+        Self { window: Duration::from_millis(limits::PROGRESS_WINDOW.0), bytes: limits::PROGRESS_BYTES.0 };
 }
 
 /// Sends `header`, then `body` without copying it, and finishes the stream. `body` is left empty.

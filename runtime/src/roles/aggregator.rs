@@ -110,9 +110,9 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let mut draft = payloads.take().await;
-    // The store has checked its length and root.
     draft.as_mut_slice().copy_from_slice(&resume.payload);
-    let base = draft.finish();
+    // The store has checked length and root: hashing a large model once more would only delay the start.
+    let base = draft.finish_with(resume.root);
     drop(resume.payload);
     let summing = Summing::new(pool, payloads, plan.exact);
 

@@ -120,7 +120,6 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
         endpoint: endpoint.clone(),
         host: site.address.clone(),
         port: site.port,
-        server_name: trust::SERVER_NAME.to_owned(),
         federation: plan.federation.clone(),
         plan: hash,
         serials,
