@@ -12,8 +12,9 @@ use fl_engine::plan::Plan;
 use crate::{
     cli,
     exit::{Exit, Failure},
+    plan,
     templates::Template,
-    workspace,
+    workspace::{self, Workspace},
 };
 
 /// What is to be prepared.
@@ -42,8 +43,6 @@ pub struct Federation {
     pub names: Vec<String>,
     /// What all have agreed on.
     pub plan: Plan,
-    /// Rounds of the plan.
-    pub rounds: u32,
     /// The aggregator's UDP port on 127.0.0.1.
     pub port: u16,
 }
@@ -93,7 +92,10 @@ pub fn prepare(request: &Request<'_>, told: &mut dyn FnMut(&str)) -> Result<Fede
         let quorum =
             format!("{{count: {{min: {}}}, time: {{min: 0s, max: 10m}}}}", count.saturating_sub(1).max(1));
         let plan = workspace::set_key(&plan, "quorum", &quorum, "tasks");
-        request.edit.map_or(plan.clone(), |edit| edit(&plan))
+        match request.edit {
+            Some(edit) => edit(&plan),
+            None => plan,
+        }
     })?;
     edit(&owner.join("plan/site.yaml"), &|site| {
         let site = workspace::set_key(site, "port", &port.to_string(), "address");
@@ -114,10 +116,8 @@ pub fn prepare(request: &Request<'_>, told: &mut dyn FnMut(&str)) -> Result<Fede
     people.copy(&owner.join("plan/cols.yaml"), &aggregator.join("plan/cols.yaml"))?;
     write(&dir.join("steps.txt"), &people.steps)?;
 
-    let plan = fs::read_to_string(owner.join("plan/plan.yaml")).unwrap_or_default();
-    let plan = Plan::parse(&plan).map_err(|e| Failure::of(Exit::Plan, &e))?;
-    let rounds = plan.rounds;
-    Ok(Federation { dir: dir.clone(), owner, aggregator, names, plan, rounds, port })
+    let plan = plan::load(&Workspace::open(&owner)?)?.plan;
+    Ok(Federation { dir: dir.clone(), owner, aggregator, names, plan, port })
 }
 
 /// Does the steps and remembers them.

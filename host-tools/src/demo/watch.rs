@@ -58,7 +58,7 @@ pub(super) fn rounds(
     federation: &Federation,
     json: bool,
 ) -> Result<Vec<Round>, Failure> {
-    let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(federation.rounds.into()) };
+    let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(federation.plan.rounds.into()) };
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} rounds  {msg}  {elapsed}") {
         bar.set_style(style);
     }
@@ -87,10 +87,10 @@ pub(super) fn rounds(
         rounds.push(round);
     }
     bar.finish_and_clear();
-    if rounds.len() == federation.rounds as usize {
+    if rounds.len() == federation.plan.rounds as usize {
         return Ok(rounds);
     }
-    Err(processes.failure(rounds.len(), federation.rounds))
+    Err(processes.failure(rounds.len(), federation.plan.rounds))
 }
 
 /// `round 3: 3 updates, accuracy 0.962`.
