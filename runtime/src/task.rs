@@ -159,7 +159,7 @@ impl Runner {
             .ok_or_else(|| TaskError::Unknown(task.clone()))?;
         let seed = Seed::new(plan.seed).with(&self.member).with(task).round(round);
         match &spec.kind {
-            TaskKind::Synthetic { weight } => {
+            TaskKind::Synthetic { weight, .. } => {
                 let update = synthetic::perturbed(base, seed, cancelled)?;
                 let weight = Weight::new(u64::from(*weight))?;
                 Ok(TaskOutput {

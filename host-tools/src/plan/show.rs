@@ -121,7 +121,7 @@ fn kind(task: &TaskSpec) -> String {
             format!("train {length} of batches of {}, {optimiser}, {}{proximal}", spec.batch, word(spec.loss))
         }
         TaskKind::Validate(model) => format!("validate {}", word(model)),
-        TaskKind::Synthetic { weight } => format!("synthetic, weight {weight}"),
+        TaskKind::Synthetic { weight, .. } => format!("synthetic, weight {weight}"),
         TaskKind::Custom { name, rule } => {
             format!("custom {name}{}", if rule.is_some() { ", sends an update" } else { "" })
         }

@@ -69,8 +69,13 @@ pub(super) fn plan(rounds: u32) -> Plan {
     };
     let mut plan = Plan::trial("trial", model, data).unwrap();
     plan.rounds = rounds;
-    plan.tasks =
-        vec![TaskSpec { name: name("send"), kind: TaskKind::Synthetic { weight: 5 }, metrics: vec![] }];
+    plan.tasks = vec![TaskSpec {
+        name: name("send"),
+        kind: TaskKind::Synthetic { weight: 5, rule: None },
+        metrics: vec![],
+        server: None,
+        threshold: None,
+    }];
     plan.groups[0].tasks = vec![name("send")];
     plan.best.task = name("send");
     plan

@@ -62,7 +62,13 @@ fn runner(plan: &Plan) -> Result<Runner, TaskError> {
 
 fn synthetic(weight: u32) -> Plan {
     let mut plan = plan();
-    plan.tasks = vec![TaskSpec { name: name("send"), kind: TaskKind::Synthetic { weight }, metrics: vec![] }];
+    plan.tasks = vec![TaskSpec {
+        name: name("send"),
+        kind: TaskKind::Synthetic { weight, rule: None },
+        metrics: vec![],
+        server: None,
+        threshold: None,
+    }];
     plan.groups[0].tasks = vec![name("send")];
     plan
 }

@@ -24,7 +24,13 @@ impl Plan {
         };
         let measure = if data.classes.is_some() { Metric::Accuracy } else { Metric::Rmse };
         let task = |name: &str, kind, metrics: &[Metric]| {
-            Ok(TaskSpec { name: name.parse()?, kind, metrics: metrics.to_vec() })
+            Ok(TaskSpec {
+                name: name.parse()?,
+                kind,
+                metrics: metrics.to_vec(),
+                server: None,
+                threshold: None,
+            })
         };
         let tasks = vec![
             task(BEFORE, TaskKind::Validate(ModelUnderTest::Aggregated), &[measure, Metric::Loss])?,

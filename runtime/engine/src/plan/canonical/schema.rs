@@ -3,8 +3,8 @@
 use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::plan::{
     BestModel, Column, DataSpec, Direction, ExactRange, Layer, Loader, Loss, Metric, MetricsTo, ModelSpec,
-    ModelUnderTest, Optimiser, OptimiserState, Plan, Quorum, Rule, Split, Standardise, TaskGroup, TaskKind,
-    TaskSpec, Threads, TrainLength, TrainSpec,
+    ModelUnderTest, Optimiser, OptimiserState, Plan, Quorum, Rule, Scope, Server, Split, Standardise,
+    TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
 };
 
 record!(Plan {
@@ -60,12 +60,12 @@ record!(Standardise { 1 mean, 2 std });
 
 record!(Split { 1 train, 2 validation, 3 test });
 
-record!(TaskSpec { 1 name, 2 kind, 3 metrics });
+record!(TaskSpec { 1 name, 2 kind, 3 metrics, 4 server, 5 threshold });
 
 choice!(TaskKind {
     0 Train(spec),
     1 Validate(model),
-    2 Synthetic { 1 weight },
+    2 Synthetic { 1 weight, 2 rule },
     3 Custom { 1 name, 2 rule },
 });
 
@@ -85,7 +85,31 @@ choice!(Loss { 0 CrossEntropy, 1 BinaryCrossEntropy, 2 Mse });
 
 choice!(Metric { 0 Accuracy, 1 Loss, 2 Auc, 3 Rmse });
 
-choice!(Rule { 0 WeightedMean });
+choice!(Rule {
+    0 WeightedMean,
+    1 Mean,
+    2 ClippedMean { 1 norm },
+    3 Median,
+    4 WeightedMedian,
+    5 TrimmedMean { 1 trim },
+    6 Krum { 1 byzantine },
+    7 MultiKrum { 1 byzantine, 2 keep },
+    8 Bulyan { 1 byzantine },
+    9 GeometricMedian { 1 iterations, 2 smoothing, 3 scope },
+    10 Custom { 1 name },
+});
+
+choice!(Scope { 0 Model, 1 Tensor });
+
+choice!(Server {
+    0 FedAvgM { 1 learning_rate, 2 momentum },
+    1 FedAdagrad { 1 learning_rate, 2 beta1, 3 tau },
+    2 FedAdam { 1 learning_rate, 2 beta1, 3 beta2, 4 tau },
+    3 FedYogi { 1 learning_rate, 2 beta1, 3 beta2, 4 tau },
+    4 Smoothing { 1 keep },
+});
+
+record!(Threshold { 1 task, 2 metric, 3 bound, 4 direction });
 
 record!(TaskGroup { 1 name, 2 collaborators, 3 tasks });
 

@@ -31,7 +31,7 @@ pub(super) fn tasks(plan: &Plan) -> Checked {
                 rows(task, "validation", "validation", split.validation)?;
                 Some(plan.loss())
             }
-            TaskKind::Synthetic { weight } => {
+            TaskKind::Synthetic { weight, .. } => {
                 within(&at("/weight"), *weight, &ranges::WEIGHT)?;
                 if *weight >> plan.exact.weight_bits > 0 {
                     let message = format!("weight {weight} is not below 2^{}", plan.exact.weight_bits);

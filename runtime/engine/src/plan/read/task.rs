@@ -21,7 +21,7 @@ fn task(name: Name, field: &Field<'_>) -> Result<TaskSpec, PlanError> {
         &[
             ("train", &["epochs", "steps", "batch", "optimiser", "loss", "fedprox_mu", "rule", "metrics"]),
             ("validate", &["model", "metrics"]),
-            ("synthetic", &["weight"]),
+            ("synthetic", &["weight", "rule"]),
             ("custom", &["name", "rule", "metrics"]),
         ],
     )?;
@@ -31,7 +31,10 @@ fn task(name: Name, field: &Field<'_>) -> Result<TaskSpec, PlanError> {
             ("aggregated", ModelUnderTest::Aggregated),
             ("locally_tuned", ModelUnderTest::LocallyTuned),
         ])?),
-        "synthetic" => TaskKind::Synthetic { weight: task.or("weight", 1, |f| f.whole(&ranges::WEIGHT))? },
+        "synthetic" => TaskKind::Synthetic {
+            weight: task.or("weight", 1, |f| f.whole(&ranges::WEIGHT))?,
+            rule: task.optional("rule").map(|f| rule(&f)).transpose()?,
+        },
         _ => TaskKind::Custom {
             name: task.required("name")?.text()?.to_owned(),
             rule: task.optional("rule").map(|f| rule(&f)).transpose()?,
@@ -40,7 +43,7 @@ fn task(name: Name, field: &Field<'_>) -> Result<TaskSpec, PlanError> {
     let metrics = task.or("metrics", Vec::new(), |f| {
         f.list("a list of metrics: accuracy, loss, auc, rmse")?.iter().map(metric).collect()
     })?;
-    Ok(TaskSpec { name, kind, metrics })
+    Ok(TaskSpec { name, kind, metrics, server: None, threshold: None })
 }
 
 fn train(task: &Section<'_>) -> Result<TrainSpec, PlanError> {
@@ -98,7 +101,7 @@ fn optimiser(field: &Field<'_>) -> Result<Optimiser, PlanError> {
 }
 
 fn rule(field: &Field<'_>) -> Result<Rule, PlanError> {
-    field.choice(&[("weighted_mean", Rule::WeightedMean)])
+    field.choice(&[("weighted_mean", ())]).map(|()| Rule::WeightedMean)
 }
 
 /// A metric's name.

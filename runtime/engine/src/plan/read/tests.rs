@@ -165,7 +165,13 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
                  groups:\n  a: {collaborators: [one], tasks: [probe]}\n  b: {collaborators: [two], tasks: [own]}\n  \
                  c: {tasks: [train]}\nhold_out: [fc1.*]\nsample: 2\n";
     let plan = Plan::parse(&format!("{SMALL}{tasks}")).unwrap();
-    let probe = TaskSpec { name: name("probe"), kind: TaskKind::Synthetic { weight: 5 }, metrics: vec![] };
+    let probe = TaskSpec {
+        name: name("probe"),
+        kind: TaskKind::Synthetic { weight: 5, rule: None },
+        metrics: vec![],
+        server: None,
+        threshold: None,
+    };
     assert_eq!(plan.tasks[1], probe);
     let own = TaskKind::Custom { name: "mine".to_owned(), rule: Some(Rule::WeightedMean) };
     assert_eq!(plan.tasks[2].kind, own);
