@@ -1,4 +1,5 @@
-"""OpenFL's own Aggregator: each collaborator's tensors through `send_local_task_results`, the last of which ends the round.
+"""OpenFL's own Aggregator: each collaborator's tensors through `send_local_task_results`, the last of which ends the round. As a
+plan has it by default, updates are deltas and the tensor database keeps two rounds.
 
 Without persistence the round's model stays in the tensor database, from which collaborators are served: no database file, no
 model file. With persistence both are written, as a plan has it by default.
@@ -40,12 +41,18 @@ def main():
     )
     codec = TensorCodec(NoCompressionPipeline())
 
-    def named_tensors(n, round_number):
+    def model(aggregator, round_number):
+        """Tensors of the model that a round starts from."""
+        keys = [TensorKey(name, "aggregator", round_number, False, ("model",)) for name in job.names]
+        return [aggregator.tensor_db.get_tensor_from_cache(key) for key in keys]
+
+    def named_tensors(n, round_number, base):
         """An update as it arrives: what a collaborator's task gives to the codec, in OpenFL's message."""
         tensors = []
-        for name, value in zip(job.names, job.update(n)):
-            key = TensorKey(name, names[n], round_number, False, (TASK + "ed",))
-            key, data, metadata = codec.compress(key, value)
+        for name, value, before in zip(job.names, job.update(n), base):
+            key = TensorKey(name, names[n], round_number, False, ("trained",))
+            key, delta = codec.generate_delta(key, value, before)
+            key, data, metadata = codec.compress(key, delta)
             tensors.append(utils.construct_named_tensor(key, data, metadata, lossless=False))
         return tensors
 
@@ -58,7 +65,8 @@ def main():
             best_state_path=os.path.join(folder, "best.pbuf"),
             last_state_path=os.path.join(folder, "last.pbuf"),
             assigner=assigner,
-            use_delta_updates=False,
+            use_delta_updates=True,
+            db_store_rounds=2,
             rounds_to_train=rounds,
             initial_tensor_dict=dict(zip(job.names, job.update(1_000_003))),
             persist_checkpoint=job.persistence,
@@ -75,18 +83,17 @@ def main():
 
         def round_(everything, last):
             number = aggregator.round_number
+            base = model(aggregator, number)
             for n in range(job.collaborators - 1):
-                tensors = named_tensors(n, number)
+                tensors = named_tensors(n, number, base)
                 with everything:
                     send(n, number, tensors)
-            tensors = named_tensors(job.collaborators - 1, number)
+            tensors = named_tensors(job.collaborators - 1, number, base)
             with everything, last:
                 send(job.collaborators - 1, number, tensors)
             assert aggregator.round_number == number + 1, "the last update ends the round"
-            model = aggregator.tensor_db.get_tensor_from_cache(
-                TensorKey(job.names[0], "aggregator", number + 1, False, ("model",))
-            )
-            assert model is not None and model.shape == job.shapes[0], "the round made a model"
+            shapes = [tensor.shape for tensor in model(aggregator, number + 1)]
+            assert shapes == job.shapes, "the round made a model"
 
         measure(job, "OpenFL", importlib.metadata.version("openfl"), round_)
 

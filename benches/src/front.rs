@@ -2,7 +2,12 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use fl_engine::{Bytes, Weight, plan::Rule, tensor::Layout};
+use fl_engine::{
+    Bytes, Weight,
+    aggregate::{Method, Stream, combine_payloads, method},
+    plan::{Aggregation, ExactRange, Rule},
+    tensor::Layout,
+};
 use fl_runtime::{
     memory::{SlotStore, StagedSlot},
     payload::{Payload, PayloadPool},
@@ -24,8 +29,15 @@ pub type Failure = Box<dyn Error>;
 #[derive(Debug)]
 pub struct Front {
     runtime: Runtime,
-    summing: Summing,
-    equal: bool,
+    exact: ExactRange,
+    layout: Arc<Layout>,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Sum(Summing, Stream),
+    Kept(Method, Vec<(StagedSlot, Weight)>),
 }
 
 impl Front {
@@ -34,15 +46,17 @@ impl Front {
     /// # Errors
     /// When threads are refused, or there is no such rule.
     pub fn new(layout: &Arc<Layout>, rule: &Rule, threads: usize) -> Result<Self, Failure> {
-        let equal = match rule {
-            Rule::WeightedMean => false,
-            Rule::Mean => true,
-            _ => return Err("not a rule that sums".into()),
+        let exact = rules::range(rule);
+        let aggregation = Aggregation { rule, server: None, threshold: None };
+        let way = match method(&aggregation, exact, |_| None)? {
+            Method::Stream(stream @ (Stream::WeightedMean | Stream::Mean)) => {
+                let payloads = PayloadPool::new(Arc::clone(layout));
+                Way::Sum(Summing::new(Pool::new(threads)?, payloads, exact), stream)
+            }
+            method => Way::Kept(method, Vec::new()),
         };
         let runtime = Builder::new_current_thread().build()?;
-        let payloads = PayloadPool::new(Arc::clone(layout));
-        let summing = Summing::new(Pool::new(threads)?, payloads, rules::range(rule));
-        Ok(Self { runtime, summing, equal })
+        Ok(Self { runtime, exact, layout: Arc::clone(layout), way })
     }
 
     /// Takes in updates while others are awaited.
@@ -50,8 +64,15 @@ impl Front {
     /// # Errors
     /// The product's.
     pub fn absorb(&mut self, batch: Vec<(StagedSlot, Weight)>) -> Result<(), Failure> {
-        let batch = self.weighed(batch)?;
-        Ok(self.runtime.block_on(self.summing.absorb(batch))?)
+        match &mut self.way {
+            Way::Sum(summing, stream) => {
+                Ok(self.runtime.block_on(summing.absorb(weighed(*stream, batch)))?)
+            }
+            Way::Kept(_, kept) => {
+                kept.extend(batch);
+                Ok(())
+            }
+        }
     }
 
     /// Takes in the last updates and makes the model, ready to send: its bytes and their root.
@@ -59,14 +80,29 @@ impl Front {
     /// # Errors
     /// The product's.
     pub fn finish(&mut self, batch: Vec<(StagedSlot, Weight)>, base: &Payload) -> Result<Payload, Failure> {
-        let batch = self.weighed(batch)?;
-        Ok(self.runtime.block_on(self.summing.absorb_and_finalise(batch, base))?)
+        match &mut self.way {
+            Way::Sum(summing, stream) => {
+                let last = weighed(*stream, batch);
+                Ok(self.runtime.block_on(summing.absorb_and_finalise(last, base))?)
+            }
+            Way::Kept(method, kept) => {
+                kept.extend(batch);
+                let updates: Option<Vec<_>> =
+                    kept.iter().map(|(slot, weight)| Some((slot.in_memory()?, *weight))).collect();
+                let updates = updates.ok_or("an update on disk")?;
+                let model = combine_payloads(method, &self.layout, self.exact, &updates, base.as_slice())?;
+                kept.clear();
+                Ok(Payload::new(&self.layout, model.into())?)
+            }
+        }
     }
+}
 
-    fn weighed(&self, batch: Vec<(StagedSlot, Weight)>) -> Result<Vec<(StagedSlot, Weight)>, Failure> {
-        let one = Weight::new(1)?;
-        Ok(batch.into_iter().map(|(slot, weight)| (slot, if self.equal { one } else { weight })).collect())
+fn weighed(stream: Stream, mut batch: Vec<(StagedSlot, Weight)>) -> Vec<(StagedSlot, Weight)> {
+    if stream == Stream::Mean {
+        batch.iter_mut().for_each(|(_, weight)| *weight = Weight::ONE);
     }
+    batch
 }
 
 /// How updates arrive.
@@ -162,5 +198,5 @@ impl Round {
 /// Whether every update is kept until the last has come.
 #[must_use]
 pub fn keeps_updates(rule: &Rule) -> bool {
-    !matches!(rule, Rule::WeightedMean | Rule::Mean | Rule::ClippedMean { .. })
+    !matches!(rule, Rule::WeightedMean | Rule::Mean)
 }

@@ -1,5 +1,6 @@
-//! The pieces of aggregation, each over one leaf (65,536 f32 elements, 256 KiB an update) that stays in the cache: what the
-//! arithmetic costs without the memory and the threads around it.
+//! The pieces of aggregation over so few elements that they stay in the cache: what the arithmetic costs without the memory
+//! and the threads around it. Bytes and sums take one leaf of one update (256 KiB), rules over all updates 2,048 elements
+//! of each.
 //!
 //! `cargo run --release -p fl-benches --bin pieces -- [--quick] [--updates N] [--json]`
 
@@ -15,10 +16,13 @@ use fl_benches::{
     updates::{Updates, weight},
 };
 use fl_engine::{
-    Digest,
-    aggregate::{ExactMean, PayloadChecker},
+    Digest, Weight,
+    aggregate::{
+        ColumnRule, Combiner, ExactMean, Measure, Median, NearMedian, PayloadChecker, Scratch, TrimmedMean,
+        WeightedMedian,
+    },
     limits::LEAF_BYTES,
-    plan::Rule,
+    plan::{Rule, Scope},
     tensor::Layout,
 };
 
@@ -65,7 +69,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Report::new("pieces", LEAF_BYTES, arguments.json, "one leaf of 256 KiB, times an update");
     bench.bytes(&mut report)?;
     bench.sums(&report);
-    Ok(())
+    bench.rules(arguments)
 }
 
 impl Bench {
@@ -113,4 +117,40 @@ impl Bench {
         });
         report.row("exact sum: mean (once a round)", mean);
     }
+
+    /// What rules that need every update do with a run of all of them.
+    fn rules(&self, arguments: &Arguments) -> Result<(), Failure> {
+        let n = self.updates.len();
+        let settings = format!("{RUN} elements of {n} updates, times over all of them");
+        let mut report = Report::new("pieces", n * RUN * 4, arguments.json, &settings);
+        let inputs: Vec<&[u8]> = self.updates.iter().map(|update| &update[..RUN * 4]).collect();
+        let weights: Vec<Weight> = (0..n).map(weight).collect();
+        let (mut scratch, mut out) = (Scratch::new(), vec![0; RUN * 4]);
+        let copy = self.time(|| black_box(&inputs).iter().for_each(|input| out.copy_from_slice(input)));
+        report.limit("memcpy", copy);
+        let exact = rules::range(&Rule::Median);
+        let columns: [(&str, Arc<dyn ColumnRule>); 4] = [
+            ("median", Arc::new(Median)),
+            ("weighted median", Arc::new(WeightedMedian)),
+            ("trimmed mean, a fifth cut at each end", Arc::new(TrimmedMean { trim: 0.2 })),
+            ("Bulyan's mean around the median, of half", Arc::new(NearMedian { keep: n / 2 })),
+        ];
+        for (name, rule) in columns {
+            let combiner = Combiner::columns(Arc::clone(&self.layout), exact, &rule, &weights)?;
+            let mut run = || combiner.run(0, black_box(&inputs), inputs[0], &mut out, &mut scratch);
+            run()?;
+            report.row(name, self.time(|| _ = black_box(run())));
+        }
+        let measure = Measure::new(&self.layout, Scope::Model, n);
+        let products = self.time(|| {
+            let mut partial = measure.partial(0);
+            partial.accumulate(0, black_box(&inputs), inputs[0], &mut scratch);
+            black_box(partial);
+        });
+        report.row("dot products of all pairs", products);
+        Ok(())
+    }
 }
+
+/// Elements of a run: 256 KiB of 32 updates.
+const RUN: usize = 2048;
