@@ -21,7 +21,7 @@ use std::{
 
 use fl_engine::{
     Digest, Weight,
-    aggregate::{AbsorbError, ExactMean, PASS, Shard, keep_base, most_total},
+    aggregate::{AbsorbError, ExactMean, PASS, RuleError, Shard, keep_base, most_total},
     limits,
     plan::ExactRange,
     tensor::{Dtype, Layout, leaves_of, root_over},
@@ -31,6 +31,7 @@ use crate::{
     memory::{MemoryError, StagedSlot},
     payload::{Draft, Parts, Payload, PayloadPool},
     pool::{Pool, PoolError},
+    stepping::Step,
 };
 
 /// Updates that one pass over the sum adds.
@@ -47,6 +48,9 @@ pub enum SumError {
     /// A mean of no updates was asked for. The sum is as before.
     #[error("a mean of no updates")]
     Empty,
+    /// The server's step leads nowhere. The sum is incomplete.
+    #[error(transparent)]
+    Step(#[from] RuleError),
     /// An update could not be read back: its spill file was changed, or the disk failed. The sum is incomplete.
     #[error("update {index} of the batch cannot be read back")]
     Update {
@@ -116,6 +120,12 @@ impl Summing {
         lock(&self.sum.book).total()
     }
 
+    /// Elements of the f32 segment in each shard.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Range<usize>> {
+        self.sum.shards.iter().map(|shard| lock(shard).range()).collect()
+    }
+
     /// Adds checked updates, [`AT_ONCE`] a pass; their slots are free when it returns, whatever it returns.
     ///
     /// # Errors
@@ -158,10 +168,27 @@ impl Summing {
         batch: Vec<(StagedSlot, Weight)>,
         base: &Payload,
     ) -> Result<Payload, SumError> {
+        self.absorb_and_step(batch, base, None).await
+    }
+
+    /// [`Self::absorb_and_finalise`], with the server's step taken on the mean in the same pass; `step` is over
+    /// [`Self::shards`].
+    ///
+    /// # Errors
+    /// As [`Self::finalise`], and [`SumError::Step`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::finalise`].
+    pub async fn absorb_and_step(
+        &mut self,
+        batch: Vec<(StagedSlot, Weight)>,
+        base: &Payload,
+        step: Option<&Step>,
+    ) -> Result<Payload, SumError> {
         self.check(&batch, Some(base))?;
         let draft = self.payloads.take().await;
         let last = self.all_but_last(batch).await?;
-        let finished = self.pass(last, Some((base, draft))).await?;
+        let finished = self.pass(last, Some((base, draft, step))).await?;
         // A pass with a draft ends with a payload.
         finished.ok_or(SumError::Incomplete)
     }
@@ -228,12 +255,13 @@ impl Summing {
     async fn pass(
         &mut self,
         batch: Batch,
-        finish: Option<(&Payload, Draft)>,
+        finish: Option<(&Payload, Draft, Option<&Step>)>,
     ) -> Result<Option<Payload>, SumError> {
         self.complete = false;
         let total = self.total() + weight_of(&batch.updates);
-        let finish = finish.map(|(base, draft)| Finish {
+        let finish = finish.map(|(base, draft, step)| Finish {
             base: base.clone(),
+            step: step.cloned(),
             parts: draft.split(self.sum.runs.iter().map(Range::len)),
             total,
         });
@@ -300,6 +328,7 @@ struct Pass {
 #[derive(Debug)]
 struct Finish {
     base: Payload,
+    step: Option<Step>,
     parts: Parts,
     total: u64,
 }
@@ -325,20 +354,20 @@ impl Pass {
 /// Whether a call is still waited for. Jobs look under their shard's lock, which orders them against later calls: one
 /// that comes late, after a [`Summing::clear`], finds its call cancelled and leaves the shard alone.
 #[derive(Clone, Debug, Default)]
-struct Call(Arc<AtomicBool>);
+pub(crate) struct Call(Arc<AtomicBool>);
 
 impl Call {
-    fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Held by the call's future.
-struct CancelOnDrop(Call);
+pub(crate) struct CancelOnDrop(pub(crate) Call);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -388,7 +417,10 @@ impl Sum {
             }
             if let Some((finish, out)) = out {
                 let base = &finish.base.as_slice()[leaf.start * 4..leaf.end * 4];
-                keep_base(&self.layout, Dtype::F32, leaf, base, out);
+                keep_base(&self.layout, Dtype::F32, leaf.clone(), base, out);
+                if let Some(step) = &finish.step {
+                    step.take(index, leaf.start, base, out)?;
+                }
                 // A shorter leaf is the last, and integers may belong to it.
                 if out.len() == LEAF_BYTES {
                     leaves.push(Digest::of(out));
