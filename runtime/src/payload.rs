@@ -202,6 +202,11 @@ impl Draft {
         self.finish_with(root)
     }
 
+    /// The bytes alone, for what is never sent and so needs no root.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self.lent)
+    }
+
     /// Makes it a payload with a root that was computed beside the bytes.
     pub(crate) fn finish_with(self, root: Digest) -> Payload {
         Payload { bytes: Bytes::from_owner(self.lent), root }

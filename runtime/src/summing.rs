@@ -30,8 +30,8 @@ use std::{
 use fl_engine::{
     Digest, Weight,
     aggregate::{
-        AbsorbError, Clip, ExactMean, Fault, Measure, PASS, Partial, PayloadChecker, Shard, Stream,
-        keep_base, most_total, terms_of,
+        AbsorbError, Clip, ExactMean, Fault, Measure, PASS, Partial, PayloadChecker, RuleError, Shard,
+        Stream, keep_base, most_total, terms_of,
     },
     limits,
     plan::{ExactRange, Scope},
@@ -42,6 +42,7 @@ use crate::{
     memory::{MemoryError, StagedSlot},
     payload::{Draft, Parts, Payload, PayloadPool, digests},
     pool::{Pool, PoolError},
+    stepping::Step,
 };
 
 /// Updates that one pass over the sum adds.
@@ -65,6 +66,9 @@ pub enum SumError {
     /// Updates are to be clipped, and the model that they are measured from cannot be summed. The sum is as before.
     #[error("the model that updates are clipped around cannot be summed")]
     Unfit(#[source] Fault),
+    /// The server's step leads nowhere. The sum is incomplete.
+    #[error(transparent)]
+    Step(#[from] RuleError),
     /// An update could not be read back: its spill file was changed, or the disk failed. The sum is incomplete.
     #[error("update {index} of the batch cannot be read back")]
     Update {
@@ -170,6 +174,12 @@ impl Summing {
         lock(&self.sum.book).total()
     }
 
+    /// Elements of the f32 segment in each shard.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Range<usize>> {
+        self.sum.shards.iter().map(|shard| lock(shard).range()).collect()
+    }
+
     /// Adds checked updates, [`AT_ONCE`] a pass; their slots are free when it returns, whatever it returns.
     ///
     /// # Errors
@@ -222,10 +232,27 @@ impl Summing {
         batch: Vec<(StagedSlot, Weight)>,
         base: &Payload,
     ) -> Result<Payload, SumError> {
+        self.absorb_and_step(batch, base, None).await
+    }
+
+    /// [`Self::absorb_and_finalise`], with the server's step taken on the mean in the same pass; `step` is over
+    /// [`Self::shards`].
+    ///
+    /// # Errors
+    /// As [`Self::finalise`], and [`SumError::Step`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::finalise`].
+    pub async fn absorb_and_step(
+        &mut self,
+        batch: Vec<(StagedSlot, Weight)>,
+        base: &Payload,
+        step: Option<&Step>,
+    ) -> Result<Payload, SumError> {
         self.check(&batch, Some(base), true)?;
         let draft = self.payloads.take().await;
         let last = self.all_but_last(batch, Some(base)).await?;
-        let finished = self.pass(last, Some((base, draft))).await?;
+        let finished = self.pass(last, Some((base, draft, step))).await?;
         // A pass with a draft ends with a payload.
         finished.ok_or(SumError::Incomplete)
     }
@@ -411,14 +438,15 @@ impl Summing {
     async fn pass(
         &mut self,
         batch: Batch,
-        finish: Option<(&Payload, Draft)>,
+        finish: Option<(&Payload, Draft, Option<&Step>)>,
     ) -> Result<Option<Payload>, SumError> {
         self.complete = false;
         let full: u64 = batch.updates.iter().map(|summand| u64::from(summand.full.value())).sum();
         let shares: u64 = batch.updates.iter().map(|summand| u64::from(summand.share)).sum();
         let (total, residual) = (self.total() + full, self.residual + (full - shares));
-        let finish = finish.map(|(base, draft)| Finish {
+        let finish = finish.map(|(base, draft, step)| Finish {
             base: base.clone(),
+            step: step.cloned(),
             parts: draft.split(self.sum.runs.iter().map(Range::len)),
             total,
             residual,
@@ -504,6 +532,7 @@ struct Pass {
 #[derive(Debug)]
 struct Finish {
     base: Payload,
+    step: Option<Step>,
     parts: Parts,
     total: u64,
     /// What the base counts with.
@@ -546,14 +575,14 @@ impl Batch {
 /// Whether a call is still waited for. Jobs look under their shard's lock, which orders them against later calls: one
 /// that comes late, after a [`Summing::clear`], finds its call cancelled and leaves the shard alone.
 #[derive(Clone, Debug, Default)]
-struct Call(Arc<AtomicBool>);
+pub(crate) struct Call(Arc<AtomicBool>);
 
 impl Call {
-    fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
@@ -563,7 +592,7 @@ impl Call {
 }
 
 /// Held by the call's future.
-struct CancelOnDrop(Call);
+pub(crate) struct CancelOnDrop(pub(crate) Call);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -615,6 +644,9 @@ impl Sum {
                 shard.take_mean(from, &[], finish.total, out);
             });
             keep_base(&self.layout, Dtype::F32, leaf.clone(), base, out);
+            if let Some(step) = &finish.step {
+                step.take(index, leaf.start, base, out)?;
+            }
             hash_pairs(&part[..leaf.end * 4 - bytes.start], &mut leaves);
         }
         let last = index + 1 == self.shards.len();
