@@ -2,11 +2,7 @@
 //! the server's step. The desk gives it updates as they are staged and the word to finish.
 
 use bytes::Bytes;
-use fl_engine::{
-    Name, Weight,
-    aggregate::{Method, Stream},
-    plan::ExactRange,
-};
+use fl_engine::{Name, Weight, aggregate::Method, plan::ExactRange};
 
 use crate::{
     combining::{CombineError, Combined, Combining, Update, WholeRule},
@@ -52,7 +48,7 @@ pub struct Aggregating {
 
 #[derive(Debug)]
 enum Way {
-    Sum(Summing, Stream),
+    Sum(Summing),
     Whole(Combining),
 }
 
@@ -68,7 +64,7 @@ impl Aggregating {
     ) -> Self {
         let whole = |rule, pool, payloads| Way::Whole(Combining::new(pool, payloads, rule, exact));
         let way = match method {
-            Method::Stream(stream) => Way::Sum(Summing::new(pool, payloads, exact), stream),
+            Method::Stream(stream) => Way::Sum(Summing::of(stream, pool, payloads, exact)),
             Method::Columns(rule) => whole(WholeRule::Columns(rule), pool, payloads),
             Method::Scored(rule) => whole(WholeRule::Scored(rule), pool, payloads),
         };
@@ -83,9 +79,9 @@ impl Aggregating {
     ///
     /// # Cancel safety
     /// Not cancel-safe: see [`Self`].
-    pub async fn absorb(&mut self, updates: Vec<Update>, _base: &Payload) -> Result<(), AggregateError> {
+    pub async fn absorb(&mut self, updates: Vec<Update>, base: &Payload) -> Result<(), AggregateError> {
         match &mut self.way {
-            Way::Sum(summing, stream) => Ok(summing.absorb(summands(updates, *stream)).await?),
+            Way::Sum(summing) => Ok(summing.absorb_around(summands(updates), base).await?),
             Way::Whole(combining) => Ok(combining.keep(updates)?),
         }
     }
@@ -99,7 +95,7 @@ impl Aggregating {
     /// As [`Self::absorb`].
     pub async fn clear(&mut self) -> Result<(), AggregateError> {
         match &mut self.way {
-            Way::Sum(summing, _) => Ok(summing.clear().await?),
+            Way::Sum(summing) => Ok(summing.clear().await?),
             Way::Whole(combining) => Ok(combining.clear().await?),
         }
     }
@@ -114,7 +110,7 @@ impl Aggregating {
     /// As [`Self::absorb`].
     pub async fn finish(&mut self, last: Vec<Update>, base: &Payload) -> Result<Made, AggregateError> {
         let shards = match &self.way {
-            Way::Sum(summing, _) => summing.shards(),
+            Way::Sum(summing) => summing.shards(),
             Way::Whole(combining) => combining.shards().to_vec(),
         };
         let step = match &self.stepping {
@@ -122,9 +118,8 @@ impl Aggregating {
             None => None,
         };
         let Combined { model, left_out } = match &mut self.way {
-            Way::Sum(summing, stream) => {
-                let last = summands(last, *stream);
-                let model = summing.absorb_and_step(last, base, step.as_ref()).await?;
+            Way::Sum(summing) => {
+                let model = summing.absorb_and_step(summands(last), base, step.as_ref()).await?;
                 Combined { model, left_out: Vec::new() }
             }
             Way::Whole(combining) => {
@@ -146,7 +141,6 @@ impl Aggregating {
 }
 
 /// Updates as a sum takes them.
-fn summands(updates: Vec<Update>, stream: Stream) -> Vec<(StagedSlot, Weight)> {
-    let weight = |weight| if stream == Stream::Mean { Weight::ONE } else { weight };
-    updates.into_iter().map(|update| (update.slot, weight(update.weight))).collect()
+fn summands(updates: Vec<Update>) -> Vec<(StagedSlot, Weight)> {
+    updates.into_iter().map(|update| (update.slot, update.weight)).collect()
 }
