@@ -34,7 +34,7 @@ mod server;
 mod spans;
 mod whole;
 
-pub use block::{Block, ColumnRule, Order};
+pub use block::{Block, ColumnRule, Order, Pair};
 pub use check::{Fault, PayloadChecker};
 pub use clip::Clip;
 pub use columns::{Median, NearMedian, TrimmedMean, WeightedMedian};

@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use multiversion::multiversion;
+
 use super::Scratch;
 use super::spans::Spans;
 use crate::limits;
@@ -175,15 +177,15 @@ impl Partial {
         self.next = end;
         let size = triangle(self.updates);
         let spans = Arc::clone(&self.spans);
-        scratch.wide.resize(scratch.wide.len().max(self.updates * STEP), 0.0);
-        let deltas = &mut scratch.wide[..self.updates * STEP];
+        let deltas = scratch.deltas.first(self.updates * STEP);
+        let deltas = deltas.as_chunks_mut::<LANES>().0.as_chunks_mut::<{ STEP / LANES }>().0;
         for step in (from..end).step_by(STEP) {
             for span in spans.within(step..(step + STEP).min(end)) {
                 let Some(part) = span.part else { continue };
                 let bytes = (span.range.start - from) * 4..(span.range.end - from) * 4;
                 let base = base[bytes.clone()].as_chunks::<4>().0;
-                for (row, input) in deltas.chunks_exact_mut(STEP).zip(inputs) {
-                    subtract(row, input[bytes.clone()].as_chunks::<4>().0, base);
+                for (row, input) in deltas.iter_mut().zip(inputs) {
+                    subtract(row.as_flattened_mut(), input[bytes.clone()].as_chunks::<4>().0, base);
                 }
                 add_products(deltas, &mut self.sums[(part - self.first) * size..][..size]);
             }
@@ -191,30 +193,62 @@ impl Partial {
     }
 }
 
+/// Deltas of one update.
+type Row = [[f64; LANES]; STEP / LANES];
+/// Rows that are multiplied with another at once: their sums and operands fit into sixteen AVX2 registers. Of all shapes
+/// of tiles, this one is compiled well for every level of x86-64; none changes a bit.
+const TILE: usize = 4;
+
 /// Writes `values - base` in f64, and zeros behind.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
 fn subtract(row: &mut [f64], values: &[[u8; 4]], base: &[[u8; 4]]) {
     let number = |bytes: &[u8; 4]| f64::from(f32::from_le_bytes(*bytes));
-    for ((delta, value), base) in row.iter_mut().zip(values).zip(base) {
+    let (deltas, behind) = row.split_at_mut(values.len());
+    for ((delta, value), base) in deltas.iter_mut().zip(values).zip(base) {
         *delta = number(value) - number(base);
     }
-    row[values.len()..].fill(0.0);
+    behind.fill(0.0);
 }
 
 /// Adds the dot products of all pairs of rows to a triangle of sums.
-fn add_products(deltas: &[f64], sums: &mut [f64]) {
-    let mut sums = sums.iter_mut();
-    for (i, a) in deltas.chunks_exact(STEP).enumerate() {
-        for (b, sum) in deltas.chunks_exact(STEP).take(i + 1).zip(&mut sums) {
-            let mut lanes = [0.0; LANES];
-            for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-                lanes.iter_mut().zip(a).zip(b).for_each(|((lane, a), b)| *lane += a * b);
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
+fn add_products(rows: &[Row], sums: &mut [f64]) {
+    add_products_portable(rows, sums);
+}
+
+#[inline(always)]
+fn add_products_portable(rows: &[Row], sums: &mut [f64]) {
+    let (tiles, rest) = rows.as_chunks::<TILE>();
+    for (tile, rows_of) in tiles.iter().enumerate() {
+        let first = tile * TILE;
+        for (j, row) in rows[..first + TILE].iter().enumerate() {
+            let products = products_of(rows_of, row);
+            for (i, product) in (first..).zip(products).filter(|(i, _)| *i >= j) {
+                sums[place(i, j)] += product;
             }
-            *sum += add_up(lanes);
+        }
+    }
+    for (i, row_of) in (rows.len() - rest.len()..).zip(rest) {
+        for (j, row) in rows[..=i].iter().enumerate() {
+            let [product] = products_of(std::array::from_ref(row_of), row);
+            sums[place(i, j)] += product;
         }
     }
 }
 
+#[inline(always)]
+fn products_of<const N: usize>(tile: &[Row; N], row: &Row) -> [f64; N] {
+    let mut sums = [[0.0; LANES]; N];
+    for (chunk, b) in row.iter().enumerate() {
+        for (sums, a) in sums.iter_mut().zip(tile) {
+            (0..LANES).for_each(|lane| sums[lane] += a[chunk][lane] * b[lane]);
+        }
+    }
+    sums.map(add_up)
+}
+
 /// The sum of the lanes, by halves.
+#[inline(always)]
 fn add_up(lanes: [f64; LANES]) -> f64 {
     let [a, b, c, d, e, f, g, h] = lanes;
     ((a + e) + (c + g)) + ((b + f) + (d + h))
