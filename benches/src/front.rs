@@ -3,41 +3,35 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use fl_engine::{
-    Bytes, Weight,
-    aggregate::{Method, Stream, combine_payloads, method},
-    plan::{Aggregation, ExactRange, Rule},
+    Bytes,
+    aggregate::method,
+    plan::{Aggregation, Rule},
     tensor::Layout,
 };
 use fl_runtime::{
-    memory::{SlotStore, StagedSlot},
+    aggregating::Aggregating,
+    combining::Update,
+    memory::SlotStore,
     payload::{Payload, PayloadPool},
     pool::Pool,
-    summing::Summing,
 };
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     resident, rules,
     timing::{Samples, Took, timed},
-    updates::{Updates, weight},
+    updates::Updates,
 };
 
 /// What went wrong, in words.
 pub type Failure = Box<dyn Error>;
 
-/// A rule over one layout, and the threads that work it.
+/// A rule over one layout, the threads that work it, and the model that updates are of.
 #[derive(Debug)]
 pub struct Front {
     runtime: Runtime,
-    exact: ExactRange,
-    layout: Arc<Layout>,
-    way: Way,
-}
-
-#[derive(Debug)]
-enum Way {
-    Sum(Summing, Stream),
-    Kept(Method, Vec<(StagedSlot, Weight)>),
+    aggregating: Aggregating,
+    base: Payload,
 }
 
 impl Front {
@@ -45,64 +39,30 @@ impl Front {
     ///
     /// # Errors
     /// When threads are refused, or there is no such rule.
-    pub fn new(layout: &Arc<Layout>, rule: &Rule, threads: usize) -> Result<Self, Failure> {
+    pub fn new(updates: &Updates, rule: &Rule, threads: usize) -> Result<Self, Failure> {
         let exact = rules::range(rule);
-        let aggregation = Aggregation { rule, server: None, threshold: None };
-        let way = match method(&aggregation, exact, |_| None)? {
-            Method::Stream(stream @ (Stream::WeightedMean | Stream::Mean)) => {
-                let payloads = PayloadPool::new(Arc::clone(layout));
-                Way::Sum(Summing::new(Pool::new(threads)?, payloads, exact), stream)
-            }
-            method => Way::Kept(method, Vec::new()),
-        };
+        let method = method(&Aggregation { rule, server: None, threshold: None }, exact, |_| None)?;
+        let payloads = PayloadPool::new(Arc::clone(updates.layout()));
+        let aggregating = Aggregating::new(Pool::new(threads)?, payloads, exact, method, None);
         let runtime = Builder::new_current_thread().build()?;
-        Ok(Self { runtime, exact, layout: Arc::clone(layout), way })
+        Ok(Self { runtime, aggregating, base: updates.base() })
     }
 
     /// Takes in updates while others are awaited.
     ///
     /// # Errors
     /// The product's.
-    pub fn absorb(&mut self, batch: Vec<(StagedSlot, Weight)>) -> Result<(), Failure> {
-        match &mut self.way {
-            Way::Sum(summing, stream) => {
-                Ok(self.runtime.block_on(summing.absorb(weighed(*stream, batch)))?)
-            }
-            Way::Kept(_, kept) => {
-                kept.extend(batch);
-                Ok(())
-            }
-        }
+    pub fn absorb(&mut self, batch: Vec<Update>) -> Result<(), Failure> {
+        Ok(self.runtime.block_on(self.aggregating.absorb(batch, &self.base))?)
     }
 
     /// Takes in the last updates and makes the model, ready to send: its bytes and their root.
     ///
     /// # Errors
     /// The product's.
-    pub fn finish(&mut self, batch: Vec<(StagedSlot, Weight)>, base: &Payload) -> Result<Payload, Failure> {
-        match &mut self.way {
-            Way::Sum(summing, stream) => {
-                let last = weighed(*stream, batch);
-                Ok(self.runtime.block_on(summing.absorb_and_finalise(last, base))?)
-            }
-            Way::Kept(method, kept) => {
-                kept.extend(batch);
-                let updates: Option<Vec<_>> =
-                    kept.iter().map(|(slot, weight)| Some((slot.in_memory()?, *weight))).collect();
-                let updates = updates.ok_or("an update on disk")?;
-                let model = combine_payloads(method, &self.layout, self.exact, &updates, base.as_slice())?;
-                kept.clear();
-                Ok(Payload::new(&self.layout, model.into())?)
-            }
-        }
+    pub fn finish(&mut self, batch: Vec<Update>) -> Result<Payload, Failure> {
+        Ok(self.runtime.block_on(self.aggregating.finish(batch, &self.base))?.model)
     }
-}
-
-fn weighed(stream: Stream, mut batch: Vec<(StagedSlot, Weight)>) -> Vec<(StagedSlot, Weight)> {
-    if stream == Stream::Mean {
-        batch.iter_mut().for_each(|(_, weight)| *weight = Weight::ONE);
-    }
-    batch
 }
 
 /// How updates arrive.
@@ -168,9 +128,8 @@ impl Round {
     pub fn measure(&self, updates: &Updates, budget: Duration) -> Result<Samples, Failure> {
         let len = updates.layout().byte_len() as u64;
         let store = SlotStore::new(Bytes(len * self.slots() as u64), Bytes(0), std::env::temp_dir(), len)?;
-        let mut front = Front::new(updates.layout(), &self.rule, self.threads)?;
-        let base = updates.base();
-        let stage = |n: usize| Ok::<_, Failure>((updates.stage(&store, n)?, weight(n)));
+        let mut front = Front::new(updates, &self.rule, self.threads)?;
+        let stage = |n: usize| updates.stage(&store, n);
         let last = self.collaborators.saturating_sub(1);
         let round = || {
             let mut before = Took::default();
@@ -187,7 +146,7 @@ impl Round {
                 }
             };
             let mut made = None;
-            let end = timed(|| made = Some(front.finish(batch, &base)));
+            let end = timed(|| made = Some(front.finish(batch)));
             drop(made.transpose()?);
             Ok((Took { wall: end.wall, cpu: before.cpu + end.cpu }, end.cpu))
         };
@@ -198,5 +157,5 @@ impl Round {
 /// Whether every update is kept until the last has come.
 #[must_use]
 pub fn keeps_updates(rule: &Rule) -> bool {
-    !matches!(rule, Rule::WeightedMean | Rule::Mean)
+    !matches!(rule, Rule::WeightedMean | Rule::Mean | Rule::ClippedMean { .. })
 }

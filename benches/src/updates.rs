@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use fl_engine::{Weight, tensor::Layout};
-use fl_runtime::{
-    memory::{MemoryError, SlotStore, StagedSlot},
-    payload::Payload,
-};
+use fl_runtime::{combining::Update, memory::SlotStore, payload::Payload};
+
+use crate::front::Failure;
 
 /// A model and any number of updates of it. Every update is the same noise, begun at another place.
 #[derive(Debug)]
@@ -67,15 +66,10 @@ impl Updates {
     ///
     /// # Errors
     /// When the store is full or its disk fails.
-    pub fn stage(&self, store: &SlotStore, n: usize) -> Result<StagedSlot, MemoryError> {
-        let none = || MemoryError::NoSlot {
-            payload: fl_engine::Bytes(store.payload_len()),
-            memory: fl_engine::Bytes(0),
-            spill: fl_engine::Bytes(0),
-        };
-        let mut writer = store.try_reserve()?.ok_or_else(none)?;
+    pub fn stage(&self, store: &SlotStore, n: usize) -> Result<Update, Failure> {
+        let mut writer = store.try_reserve()?.ok_or("every slot is taken")?;
         self.pieces(n).try_for_each(|piece| writer.write(piece))?;
-        writer.finish()
+        Ok(Update { name: format!("site-{n:04}").parse()?, slot: writer.finish()?, weight: weight(n) })
     }
 }
 

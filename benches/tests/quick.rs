@@ -81,6 +81,6 @@ fn federation_shows_where_a_rounds_time_goes() {
         return;
     }
     let lines = lines(program, &["--params", "1000", "--collaborators", "2", "--rounds", "3"]);
-    assert_eq!(figures(&lines, "peak_bytes"), 1, "{lines:?}");
+    assert_eq!(figures(&lines, "ready_ms"), 1, "{lines:?}");
     assert!(lines[0]["spans"]["turnaround"]["median_ms"].is_number(), "{lines:?}");
 }

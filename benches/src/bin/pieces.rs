@@ -18,8 +18,8 @@ use fl_benches::{
 use fl_engine::{
     Digest, Weight,
     aggregate::{
-        ColumnRule, Combiner, ExactMean, Measure, Median, NearMedian, PayloadChecker, Scratch, TrimmedMean,
-        WeightedMedian,
+        ColumnRule, Combiner, ExactMean, MOST_AT_ONCE, Measure, Median, NearMedian, PayloadChecker, Scratch,
+        TrimmedMean, WeightedMedian,
     },
     limits::LEAF_BYTES,
     plan::{Rule, Scope},
@@ -94,26 +94,28 @@ impl Bench {
         let range = rules::range(&Rule::WeightedMean);
         let mut mean = ExactMean::new(Arc::clone(&self.layout), range, 1);
         let mut shard = mean.take_shards().remove(0);
-        let weights = [0, 1, 2, 3].map(weight);
-        let four = [0, 1, 2, 3].map(|n| self.updates[n].as_slice());
-        let one = self.time(|| {
-            shard.reserve(1);
-            shard.absorb(0, black_box(four[0]), weights[0]);
-        });
-        report.row("exact sum: absorb one", one);
-        let all = self.time(|| {
-            shard.reserve(4);
-            shard.absorb_four(0, black_box(four), weights);
-        });
-        report.row("exact sum: absorb four at once", all.per(4));
+        let updates: Vec<(&[u8], u32)> = self
+            .updates
+            .iter()
+            .zip(0..MOST_AT_ONCE)
+            .map(|(update, n)| (update.as_slice(), weight(n).value()))
+            .collect();
+        for at_once in [1, 2, updates.len()] {
+            let batch = &updates[..at_once];
+            let time = self.time(|| {
+                shard.reserve(at_once as u32);
+                shard.absorb_all(0, black_box(batch));
+            });
+            report.row(&format!("exact sum: absorb, {at_once} at once"), time.per(at_once));
+        }
         shard.clear();
-        shard.reserve(4);
-        shard.absorb_four(0, four, weights);
-        let total = weights.iter().map(|weight| u64::from(weight.value())).sum();
+        shard.reserve(updates.len() as u32);
+        shard.absorb_all(0, &updates);
+        let total = updates.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let mut out = Vec::new();
         let mean = self.time(|| {
             out.clear();
-            shard.finalise(&self.layout, black_box(total), four[0], &mut out);
+            shard.finalise(&self.layout, black_box(total), updates[0].0, &mut out);
         });
         report.row("exact sum: mean (once a round)", mean);
     }
