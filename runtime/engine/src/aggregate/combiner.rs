@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::check::{BLOCK, all_in_range, limit_bits};
-use super::exact::MOST_TERMS;
 use super::network::Network;
 use super::spans::Spans;
-use super::{Bins, Block, Chosen, ColumnRule, Order, Pair, Products, RuleError, ScoreRule, Scratch, Then};
+use super::{
+    Bins, Block, Chosen, ColumnRule, MOST_AT_ONCE, Order, Pair, Products, RuleError, ScoreRule, Scratch, Then,
+};
 use super::{keep_base, most_total, share_bits};
 use crate::Weight;
 use crate::plan::{ExactRange, Scope};
@@ -312,19 +313,16 @@ fn mean(
     let Some((_, bins)) = &mut scratch.bins else { return };
     for from in (0..out.len()).step_by(super::PASS * 4) {
         let bytes = from..(from + super::PASS * 4).min(out.len());
-        let values = |index: usize| inputs[index][start..][bytes.clone()].as_chunks::<4>().0;
-        for batch in of.chunks(MOST_TERMS as usize - 1) {
-            bins.reserve(batch.len() as u32);
-            let (fours, rest) = batch.as_chunks::<4>();
-            for four in fours {
-                bins.add_four(0, four.map(|(index, _)| values(index)), four.map(|(_, weight)| weight));
+        let mut room = [([].as_slice(), 0); MOST_AT_ONCE];
+        for batch in of.chunks(MOST_AT_ONCE) {
+            for (run, (index, weight)) in room.iter_mut().zip(batch) {
+                *run = (inputs[*index][start..][bytes.clone()].as_chunks::<4>().0, *weight);
             }
-            rest.iter().for_each(|(index, weight)| bins.add(0, values(*index), *weight));
+            bins.reserve(batch.len() as u32);
+            bins.add(0, &room[..batch.len()]);
         }
-        let means = scratch.out.first(bytes.len() / 4);
-        bins.take_mean(0, total, means);
+        bins.take_mean(0, &[], total, out[bytes].as_chunks_mut::<4>().0);
         bins.emptied();
-        store(means, &mut out[bytes]);
     }
 }
 

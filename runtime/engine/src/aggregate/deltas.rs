@@ -57,7 +57,6 @@ fn add_products_portable(rows: &[Row], sums: &mut [f64]) {
 
 /// Loops over indices of arrays: iterators over the same are not compiled to vectors.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "twice as fast")]
 fn products_of<const N: usize>(tile: [&Row; N], row: &Row) -> [f64; N] {
     let mut sums = [[0.0; LANES]; N];
     for chunk in 0..STEP / LANES {

@@ -32,8 +32,9 @@ fn the_order_of_the_updates_changes_nothing() {
             updates.swap(i, (random.next() % (i as u64 + 1)) as usize);
         }
         for (rule, before) in every_rule().iter().zip(before) {
-            // Its sums over updates are in f64, in roster order.
-            if !matches!(rule, Rule::GeometricMedian { .. }) {
+            // One sums over updates in f64, in roster order. The other ends on pairs of nearest neighbours, which are
+            // equally good, and takes the first of the roster.
+            if !matches!(rule, Rule::GeometricMedian { .. } | Rule::Bulyan { .. }) {
                 assert_eq!(bits(&answer(rule, &updates, &base)), before, "{rule:?}");
             }
         }

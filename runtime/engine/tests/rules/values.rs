@@ -10,9 +10,13 @@ const VALUES: &str = include_str!("values.txt");
 /// What `weighted_mean` flushes to zero: far below one unit of its grid for mean weights of one and more.
 const GRID: f64 = 1.0 / (1u64 << 58) as f64;
 
-/// Lines from one `case` or `server` line to the next: a key and f32 values.
-fn sections(kind: &str) -> Vec<(String, Vec<(String, Vec<f32>)>)> {
-    let mut sections: Vec<(String, Vec<(String, Vec<f32>)>)> = Vec::new();
+/// A case's name and its lines: a key and f32 values each.
+type Section = (String, Vec<Line>);
+type Line = (String, Vec<f32>);
+
+/// Lines from one `case` or `server` line to the next.
+fn sections(kind: &str) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
     for line in VALUES.lines() {
         if line.starts_with("case ") || line.starts_with("server ") {
             sections.push((line.to_owned(), Vec::new()));
@@ -25,7 +29,7 @@ fn sections(kind: &str) -> Vec<(String, Vec<(String, Vec<f32>)>)> {
         let values = values.map(|word| f32::from_bits(u32::from_str_radix(word, 16).unwrap())).collect();
         sections.last_mut().unwrap().1.push((key.join(" ").trim().to_owned(), values));
     }
-    let named = |(name, lines): (String, _)| Some((name.strip_prefix(kind)?.trim().to_owned(), lines));
+    let named = |(name, lines): Section| Some((name.strip_prefix(kind)?.trim().to_owned(), lines));
     sections.into_iter().filter_map(named).collect()
 }
 
