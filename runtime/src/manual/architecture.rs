@@ -60,6 +60,9 @@
 //! [`STORES_UNDER_WAY`](fl_engine::limits::STORES_UNDER_WAY) rounds are being written. After the last round a closing
 //! round measures the final model at every site that is there.
 //!
+//! That is the life of a mean. A rule that needs all updates of a round ([rules](super::aggregation)) keeps each in its
+//! slot until `Finalise`, and a plan's threshold holds each back until its collaborator's report is there.
+//!
 //! The sum is exact ([`ExactMean`](fl_engine::aggregate::ExactMean)): each value times its integer weight is put on a
 //! fixed grid, where sums do not round, and one division rounds once. So arrival order, batches and thread counts change
 //! no bit ([`summing`](crate::summing)), and the result is the correctly rounded mean unless a value is tiny: below

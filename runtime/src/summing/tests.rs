@@ -395,7 +395,7 @@ async fn changed_spill_file_is_named_and_the_sum_refuses_to_go_on() {
     let failed = rig.summing.absorb_and_finalise(staged, &base()).await;
     let named = matches!(
         failed,
-        Err(SumError::Update { index: 5, source: MemoryError::Tampered { slot: 4, chunk: 1 } })
+        Err(SumError::Update { index: 5, source: MemoryError::Tampered { slot: 4, chunk: 4 } })
     );
     assert!(named, "{failed:?}");
     assert!(rig.everything_came_back());

@@ -92,10 +92,9 @@ fn compress(states: &mut [State; 2], messages: [&[[u8; BLOCK]]; 2]) {
     for (first, second) in messages[0].iter().zip(messages[1]) {
         let (old_one, old_two) = (one, two);
         let mut words = [load(first), load(second)];
-        for quarter in 0..16 {
+        for (quarter, k) in K.iter().enumerate() {
             // Each four rounds use the oldest words; those that follow in their place are made of all sixteen.
             let place = quarter % 4;
-            let k = K[quarter];
             let k = _mm_set_epi32(k[3], k[2], k[1], k[0]);
             four_rounds(&mut one, _mm_add_epi32(words[0][place], k));
             four_rounds(&mut two, _mm_add_epi32(words[1][place], k));

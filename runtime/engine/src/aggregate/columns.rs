@@ -148,17 +148,17 @@ fn means_near_medians_portable(rows: &[f32], keep: usize, out: &mut [f32]) {
 /// `W` columns from `at` on, likewise below.
 #[inline(always)]
 fn weighted_median<const W: usize>(rows: &[Pair], len: usize, at: usize, half: f64) -> [f32; W] {
-    let (mut below, mut above, mut sum) = ([0.0; W], [0.0; W], [0.0; W]);
+    let (mut below, mut above, mut sum) = ([Pair::default(); W], [Pair::default(); W], [0.0; W]);
     for row in rows.chunks_exact(len) {
         let row = columns::<W, _>(row, at);
         for i in 0..W {
             // The last value before which there is less than half, and the last before which there is no more.
-            below[i] = if sum[i] < half { row[i].value() } else { below[i] };
-            above[i] = if sum[i] <= half { row[i].value() } else { above[i] };
+            below[i] = if sum[i] < half { row[i] } else { below[i] };
+            above[i] = if sum[i] <= half { row[i] } else { above[i] };
             sum[i] += row[i].weight();
         }
     }
-    std::array::from_fn(|i| midpoint(below[i], above[i]))
+    std::array::from_fn(|i| midpoint(below[i].value(), above[i].value()))
 }
 
 #[inline(always)]

@@ -6,18 +6,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use multiversion::multiversion;
-
 use super::Scratch;
+use super::deltas::{LANES, STEP, add_products, place, subtract};
 use super::spans::Spans;
 use crate::limits;
 use crate::plan::Scope;
 use crate::tensor::Layout;
 
-/// Elements of a step: a run of the first pass begins at a multiple of it, or at its shard's start.
-pub const STEP: usize = 256;
-/// Lanes of a sum, added up at the end of a step.
-const LANES: usize = 8;
 /// Most shards of a model.
 const SHARDS: usize = 8;
 /// Elements under one leaf of the chunk tree.
@@ -141,7 +136,9 @@ impl Measure {
         for partial in partials {
             assert_eq!(Some(&partial.shard), shards.next(), "shards in their order");
             assert_eq!(partial.next, partial.shard.end, "a shard that was read to its end");
-            for (products, sums) in all[partial.first..].iter_mut().zip(partial.sums.chunks(size)) {
+            for (products, sums) in
+                all[partial.first..].iter_mut().zip(partial.sums.chunks_exact(size.max(1)))
+            {
                 products.sums.iter_mut().zip(sums).for_each(|(all, sum)| *all += sum);
             }
         }
@@ -193,71 +190,6 @@ impl Partial {
     }
 }
 
-/// Deltas of one update.
-type Row = [[f64; LANES]; STEP / LANES];
-/// Rows that are multiplied with another at once: their sums and operands fit into sixteen AVX2 registers. Of all shapes
-/// of tiles, this one is compiled well for every level of x86-64; none changes a bit.
-const TILE: usize = 4;
-
-/// Writes `values - base` in f64, and zeros behind.
-#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
-fn subtract(row: &mut [f64], values: &[[u8; 4]], base: &[[u8; 4]]) {
-    let number = |bytes: &[u8; 4]| f64::from(f32::from_le_bytes(*bytes));
-    let (deltas, behind) = row.split_at_mut(values.len());
-    for ((delta, value), base) in deltas.iter_mut().zip(values).zip(base) {
-        *delta = number(value) - number(base);
-    }
-    behind.fill(0.0);
-}
-
-/// Adds the dot products of all pairs of rows to a triangle of sums.
-#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
-fn add_products(rows: &[Row], sums: &mut [f64]) {
-    add_products_portable(rows, sums);
-}
-
-#[inline(always)]
-fn add_products_portable(rows: &[Row], sums: &mut [f64]) {
-    let (tiles, rest) = rows.as_chunks::<TILE>();
-    for (tile, rows_of) in tiles.iter().enumerate() {
-        let first = tile * TILE;
-        for (j, row) in rows[..first + TILE].iter().enumerate() {
-            let products = products_of(rows_of, row);
-            for (i, product) in (first..).zip(products).filter(|(i, _)| *i >= j) {
-                sums[place(i, j)] += product;
-            }
-        }
-    }
-    for (i, row_of) in (rows.len() - rest.len()..).zip(rest) {
-        for (j, row) in rows[..=i].iter().enumerate() {
-            let [product] = products_of(std::array::from_ref(row_of), row);
-            sums[place(i, j)] += product;
-        }
-    }
-}
-
-#[inline(always)]
-fn products_of<const N: usize>(tile: &[Row; N], row: &Row) -> [f64; N] {
-    let mut sums = [[0.0; LANES]; N];
-    for (chunk, b) in row.iter().enumerate() {
-        for (sums, a) in sums.iter_mut().zip(tile) {
-            (0..LANES).for_each(|lane| sums[lane] += a[chunk][lane] * b[lane]);
-        }
-    }
-    sums.map(add_up)
-}
-
-/// The sum of the lanes, by halves.
-#[inline(always)]
-fn add_up(lanes: [f64; LANES]) -> f64 {
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
-}
-
 fn triangle(updates: usize) -> usize {
     updates * (updates + 1) / 2
-}
-
-fn place(i: usize, j: usize) -> usize {
-    i * (i + 1) / 2 + j
 }

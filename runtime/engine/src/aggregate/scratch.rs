@@ -32,7 +32,7 @@ impl Scratch {
     pub fn most(updates: usize) -> Bytes {
         let width = super::combiner::columns(updates);
         let block = updates * width * (4 + 8) + 2 * width * 4;
-        let deltas = updates * super::products::STEP * 8;
+        let deltas = updates * super::STEP * 8;
         let mean = super::PASS * (4 + 16);
         Bytes((block + deltas + mean + 5 * LINE) as u64)
     }

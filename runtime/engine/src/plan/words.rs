@@ -51,7 +51,7 @@ impl Rule {
             // With fewer it would cut nothing off.
             Self::TrimmedMean { trim } if trim > 0.0 => {
                 let near = (1.0 / trim).ceil();
-                if (trim * near).floor() >= 1.0 { near as u64 } else { near as u64 + 1 }
+                if (trim * near).floor() >= 1.0 { near as u64 } else { (near as u64).saturating_add(1) }
             }
             _ => 1,
         }
