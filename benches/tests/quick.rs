@@ -6,7 +6,8 @@ use serde_json::Value;
 
 /// The lines of a bench, each a JSON object.
 fn lines(program: &str, arguments: &[&str]) -> Vec<Value> {
-    let output = Command::new(program).args(arguments).arg("--json").output().unwrap();
+    let output = Command::new(program).args(arguments).arg("--json").output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program} {arguments:?}\n{out}\n{err}");
     let object = |line: &str| {
