@@ -55,7 +55,7 @@ struct Arguments {
     /// threads of the CPU pool, and of the peers' linear algebra (1)
     #[argh(option, default = "1")]
     threads: usize,
-    /// rounds of each peer after one that warms up (3); robust rules are run once, without
+    /// rounds of each peer after one that warms up (3); robust rules and persistence are run once, without
     #[argh(option, default = "3")]
     repetitions: usize,
     /// a small model, in seconds: shows that it runs
@@ -191,7 +191,8 @@ impl Bench {
         persistence: bool,
     ) -> Result<Vec<(Figure, String)>, String> {
         let tensors: Vec<_> = self.layout.tensors().iter().map(|t| json!([t.name, t.shape])).collect();
-        let repetitions = if rule == "weighted_mean" { self.arguments.repetitions.max(1) } else { 1 };
+        let often = rule == "weighted_mean" && !persistence;
+        let repetitions = if often { self.arguments.repetitions.max(1) } else { 1 };
         let job = json!({
             "tensors": tensors, "collaborators": collaborators, "rule": rule,
             "repetitions": repetitions, "persistence": persistence,
