@@ -2,6 +2,7 @@
 
 pub mod crowd;
 pub mod enrolment;
+pub mod loopback;
 pub mod machine;
 pub mod process;
 pub mod report;

@@ -1,4 +1,4 @@
-//! What Linux tells of a process: its memory and its processor time.
+//! Processor time of other processes, as Linux tells it.
 
 use std::{fs, time::Duration};
 
@@ -6,16 +6,6 @@ use crate::Failure;
 
 /// Clock ticks of /proc/PID/stat in a second: fixed on Linux, whatever the kernel's own clock.
 const TICKS: f64 = 100.0;
-
-/// Memory that the process has written to and holds, bytes: without the program's own file, which all processes share.
-///
-/// # Errors
-/// When there is no such process.
-pub fn memory(pid: u32) -> Result<u64, Failure> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).ok_or("no RssAnon")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-}
 
 /// Processor time so far, both modes, all threads, in steps of 10 ms.
 ///

@@ -12,7 +12,7 @@ use std::{thread, time::Duration};
 
 use argh::FromArgs;
 use fl_benches::{Failure, crowd::Crowd, enrolment::Enrolment, machine, process};
-use fl_engine::RoundNo;
+use fl_engine::{RoundNo, aggregate::footprint, model, plan::Plan};
 use fl_tests::federation::{Process, federation, set_block, synthetic};
 use serde_json::json;
 
@@ -88,25 +88,23 @@ fn main() -> Result<(), Failure> {
 }
 
 fn measure(count: usize, params: u32, rounds: u32) -> Result<Figures, Failure> {
-    // Every peer's window is counted, and slots for a part of the updates.
-    let memory = 256 + count / 4 + 1 + 256 * params as usize * 4 / (1 << 20);
     let federation = federation("scale", 1, &|plan| {
         let plan = synthetic(plan, params, rounds);
         let plan =
             set_block(&plan, "quorum", &format!("{{count: {{min: {count}}}, time: {{min: 0s, max: 10m}}}}"));
-        set_block(&plan, "limits", &format!("{{memory: {memory}MiB, spill: 0MiB}}"))
+        with_memory(&plan, count)
     });
     let enrolment = Enrolment::make(&federation, count)?;
     let mut crowd = Crowd::new(&federation, enrolment, 2)?;
     let mut aggregator = Process::aggregator(&federation);
     let id = aggregator.id();
     aggregator.event("listening", LATER);
-    let alone = settled(id)?;
+    let alone = settled(&aggregator);
 
     let (started, cpu) = (std::time::Instant::now(), process::cpu(id)?);
     crowd.connect(0..count - 1)?;
     let connecting = (started.elapsed(), process::cpu(id)?.saturating_sub(cpu));
-    let idle = settled(id)?;
+    let idle = settled(&aggregator);
 
     let last = RoundNo(rounds - 1);
     crowd.keep_back_from(last);
@@ -115,7 +113,7 @@ fn measure(count: usize, params: u32, rounds: u32) -> Result<Figures, Failure> {
     let before = (process::cpu(id)?, process::cpu(std::process::id())?);
     crowd.await_received(last, count - 1)?;
     let after = (process::cpu(id)?, process::cpu(std::process::id())?);
-    let used = settled(id)?;
+    let used = settled(&aggregator);
     crowd.keep_back_from(RoundNo(u32::MAX));
     crowd.await_end()?;
     let status = aggregator.ended(LATER);
@@ -140,10 +138,23 @@ fn measure(count: usize, params: u32, rounds: u32) -> Result<Figures, Failure> {
     })
 }
 
+/// A budget that holds a few updates at once, so that they are not taken for the cost of a connection.
+fn with_memory(plan: &str, count: usize) -> String {
+    let set = |memory: u64| set_block(plan, "limits", &format!("{{memory: {memory}MiB, spill: 0MiB}}"));
+    let least = || -> Result<u64, Failure> {
+        let plan = Plan::parse(&set(1 << 20))?;
+        let layout = model::plan_layout(&plan)?;
+        let need = footprint(&plan, &layout, u32::try_from(count)?);
+        Ok(need.least().0 + UPDATES * layout.byte_len() as u64)
+    };
+    // The command that initialises the plan says what is wrong with it.
+    set(least().unwrap_or_default().div_ceil(1 << 20))
+}
+
 /// The memory of a process that has nothing to do.
-fn settled(id: u32) -> Result<u64, Failure> {
+fn settled(process: &Process) -> u64 {
     thread::sleep(SETTLING);
-    process::memory(id)
+    process.memory()
 }
 
 impl Figures {
@@ -177,6 +188,8 @@ impl Figures {
     }
 }
 
+/// Updates in memory at once.
+const UPDATES: u64 = 16;
 /// Longest wait for the aggregator.
 const LATER: Duration = Duration::from_secs(60);
 /// Timers of the handshakes have passed and the acknowledgements are out.

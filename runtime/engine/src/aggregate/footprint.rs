@@ -11,10 +11,11 @@ use crate::{Bytes, limits, plan::Plan, tensor::Layout};
 
 /// Models alive at once: the one that is sent and stored, the one that is built.
 pub const LIVE_MODELS: u64 = 2;
-/// Unread bytes that each connected peer may cause: the idle window of its link.
+/// What each connected peer may cause: the idle window of its link (192 KiB of unread bytes), and the link itself: TLS and
+/// QUIC state, tasks, mailboxes (64 KiB; about 40 are measured, 60 after rounds).
 pub const PEER_BYTES: Bytes = Bytes(256 * 1024);
-/// The fixed rest: program and libraries (8 MB), thread stacks and the allocator's slack, TLS and QUIC state, decryption
-/// buffers of the CPU threads (1 MiB each), and what granted uploads have under way beyond the idle window.
+/// The fixed rest: program and libraries (8 MB), thread stacks and the allocator's slack, decryption buffers of the CPU
+/// threads (1 MiB each), and what granted uploads have under way beyond the idle window.
 pub const OVERHEAD: Bytes = Bytes(30_000_000);
 /// Buffer of an update that is being spilled: a chunk with room for its tag.
 const SPILL_BUFFER: u64 = limits::LEAF_BYTES as u64 + 64;
