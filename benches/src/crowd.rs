@@ -274,7 +274,7 @@ impl Member {
             }
             Ok::<_, std::convert::Infallible>(())
         };
-        payload::recv_payload(&mut stream, length as u64, Progress::OWED, sink).await?;
+        payload::recv_payload(&mut stream, length as u64, PATIENT, sink).await?;
         if makes {
             if root_of(self.shared.layout.hash(), &held) != stamp.base {
                 return Err("the model has another root".into());
@@ -340,5 +340,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const HANDSHAKES: usize = 24;
 /// Longest handshake, and longest wait for a header.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Thousands of models are on their way at once, on a machine with few cores.
+const PATIENT: Progress = Progress { window: LONGEST, bytes: 1 };
 /// Nothing here takes longer.
 const LONGEST: Duration = Duration::from_secs(300);
