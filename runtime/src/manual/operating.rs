@@ -48,15 +48,16 @@
 //! | broadcast | sending the model to everybody |
 //! | turnaround | from the last update until the next round's first task went out |
 //!
-//! Spans overlap. Metrics are measured on the model that the round *started* from. A refused or missing collaborator
-//! has a line of its own. A collaborator's `this site's update is counted, and on disk` is
-//! [`Counted`](fl_engine::wire::Counted).
+//! Spans overlap. With `--json` there is `whole` too: from the round's first task to the next round's. Metrics are
+//! measured on the model that the round *started* from. A refused or missing collaborator has a line of its own. A
+//! collaborator's `this site's update is counted, and on disk` is [`Counted`](fl_engine::wire::Counted).
 //!
 //! # Memory
 //!
 //! `limits.memory` of the plan bounds the aggregator's process: two models, what the [rule](super::aggregation) needs,
-//! 256 KiB a peer, 30 MB; the rest holds whole updates, and further ones go encrypted to `save/spill` up to
-//! `limits.spill`. `fl-host plan check` prints the sum; a plan that does not fit is refused at the start. The disk needs room for seven models beside the spill.
+//! 256 KiB a peer (64 for its link, 192 for what it may send unasked), 30 MB; the rest holds whole updates, and further
+//! ones go encrypted to `save/spill` up to `limits.spill`. `fl-host plan check` prints the sum; a plan that does not fit
+//! is refused at the start. The disk needs room for seven models beside the spill.
 //!
 //! # Ports
 //!
