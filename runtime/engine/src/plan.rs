@@ -42,6 +42,7 @@ mod site;
 mod trial;
 mod types;
 mod units;
+mod words;
 mod yaml;
 
 pub use canonical::CanonicalError;

@@ -411,11 +411,12 @@ impl Aggregator {
             Effect::Received { peer, task, stamp } => {
                 self.tell(&peer, Order::Say(Message::Received(Received { stamp, task })));
             }
-            Effect::Absorb { slot, weight } => {
+            Effect::Absorb { slot, weight, .. } => {
                 if let Some(slot) = self.slots.remove(&slot) {
                     self.hand_on(|desks| desks.sum.send(sum::Job::Absorb(slot, weight)).is_ok());
                 }
             }
+            Effect::Clear { .. } => self.hand_on(|desks| desks.sum.send(sum::Job::Clear).is_ok()),
             Effect::Discard { slot } => drop(self.slots.remove(&slot)),
             Effect::Cancel { peer, stamp } => {
                 self.tell(&peer, Order::Cancel(Message::Cancel(Cancelled { stamp })));

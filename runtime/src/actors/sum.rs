@@ -19,6 +19,8 @@ use crate::{
 pub(crate) enum Job {
     /// Add an update.
     Absorb(StagedSlot, Weight),
+    /// Take everything out again that was added since the last finished round.
+    Clear,
     /// Make the round's model of everything that was added since the last one.
     Finalise { round: RoundNo, base: Payload },
 }
@@ -44,8 +46,14 @@ pub(crate) async fn run(
     let mut absorb = Duration::ZERO;
     while let Some(first) = jobs.recv().await {
         // Whatever waits already is added in the same pass.
-        let (batch, last) = gather(first, &mut jobs);
+        let Gathered { clear, batch, last } = gather(first, &mut jobs);
         let started = Instant::now();
+        if clear && let Err(error) = summing.clear().await {
+            if aggregator.deliver(broken(&error)).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let news = match last {
             None => match summing.absorb(batch).await {
                 Ok(()) => {
@@ -68,20 +76,36 @@ pub(crate) async fn run(
     }
 }
 
-/// What one pass takes in, from the jobs that wait: updates, and the order to finish the round.
-fn gather(first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> (Batch, Option<(RoundNo, Payload)>) {
-    let mut batch = Batch::with_capacity(AT_ONCE);
+/// What one pass takes in.
+struct Gathered {
+    /// Whether the sum is emptied first.
+    clear: bool,
+    batch: Batch,
+    /// The order to finish the round.
+    last: Option<(RoundNo, Payload)>,
+}
+
+/// The jobs of one pass, from those that wait.
+fn gather(first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> Gathered {
+    let mut gathered = Gathered { clear: false, batch: Batch::with_capacity(AT_ONCE), last: None };
     let mut next = Some(first);
     while let Some(job) = next.take() {
         match job {
-            Job::Finalise { round, base } => return (batch, Some((round, base))),
-            Job::Absorb(slot, weight) => batch.push((slot, weight)),
+            Job::Finalise { round, base } => {
+                gathered.last = Some((round, base));
+                break;
+            }
+            Job::Absorb(slot, weight) => gathered.batch.push((slot, weight)),
+            Job::Clear => {
+                gathered.clear = true;
+                gathered.batch.clear();
+            }
         }
-        if batch.len() < AT_ONCE {
+        if gathered.batch.len() < AT_ONCE {
             next = jobs.try_recv().ok();
         }
     }
-    (batch, None)
+    gathered
 }
 
 fn broken(error: &SumError) -> News {
