@@ -45,8 +45,9 @@ impl Folder {
                 .map_err(|e| Failure::new(Exit::Plan, format!("{}: {e}", image.display())))?,
             (true, true) => {
                 let error = format!("there are both plan/plan.yaml and {CANONICAL_PLAN}");
-                return Err(Failure::new(Exit::Plan, error)
-                    .hint("an image carries its plan: mount no other; elsewhere remove the one that is not meant"));
+                return Err(Failure::new(Exit::Plan, error).hint(
+                    "an image carries its plan: mount no other; elsewhere remove the one that is not meant",
+                ));
             }
         };
         let hash = plan.hash();
@@ -97,7 +98,10 @@ impl Folder {
     fn text(&self, inside: &str) -> Result<String, Failure> {
         let bytes = self.bytes(inside, limits::PLAN_FILE_BYTES)?;
         String::from_utf8(bytes).map_err(|_| {
-            Failure::new(Exit::File, format!("cannot read {}: it is not UTF-8 text", self.path(inside).display()))
+            Failure::new(
+                Exit::File,
+                format!("cannot read {}: it is not UTF-8 text", self.path(inside).display()),
+            )
         })
     }
 

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn integers_come_back_and_only_in_their_shortest_form() {
-        for value in [&[][..], &[1], &[0x7f], &[0x80], &[0xff; 127], &[0x7f; 128], &[0x80; 300], &[1; 70_000]] {
+        for value in [&[][..], &[1], &[0x7f], &[0x80], &[0xff; 127], &[0x7f; 128], &[0x80; 300], &[1; 70_000]]
+        {
             let mut out = Vec::new();
             put_unsigned(&mut out, value);
             let mut reader = Reader::new(&out);

@@ -57,7 +57,9 @@ pub enum ElfError {
         expected: &'static str,
     },
     /// Program headers outside the file, of another size, or too many.
-    #[error("its program headers ({count} of {size} bytes at {at:#x}) are outside the file, or not as ELF has them")]
+    #[error(
+        "its program headers ({count} of {size} bytes at {at:#x}) are outside the file, or not as ELF has them"
+    )]
     Headers {
         /// Where they should be.
         at: u64,

@@ -87,7 +87,8 @@ impl Files for OnDisk {
         let mut texts = Vec::with_capacity(names.len());
         for name in names {
             texts.push(name.into_string().map_err(|name| {
-                let error = format!("{} holds a file whose name is no UTF-8: {}", path.display(), name.display());
+                let error =
+                    format!("{} holds a file whose name is no UTF-8: {}", path.display(), name.display());
                 Failure::new(Exit::File, error).hint("a manifest cannot name it: rename it")
             })?);
         }
@@ -162,7 +163,9 @@ pub(super) fn expand(
         };
     }
     if hash.is_some() {
-        return Err(refused("is a folder and has a sha256").hint("leave the sha256 out: each file gets its own"));
+        return Err(
+            refused("is a folder and has a sha256").hint("leave the sha256 out: each file gets its own")
+        );
     }
     if !matches!(files.kind(path), Kind::Folder | Kind::LinkToFolder) {
         return Err(refused("is not a folder").hint("a file is written without the final /"));
@@ -186,7 +189,9 @@ pub(super) fn expand(
             Kind::Other => {}
         }
         if found.len() > MOST_FILES {
-            return Err(refused("holds more than 100000 files").hint("trust the files that the program reads"));
+            return Err(
+                refused("holds more than 100000 files").hint("trust the files that the program reads")
+            );
         }
     }
     Ok(found)
@@ -213,9 +218,14 @@ mod tests {
 
     #[test]
     fn paths_are_tidied_as_a_walk_would_name_them() {
-        for (given, tidied) in
-            [("dir/", "dir"), ("./a//b/./", "a/b"), ("./", ""), ("/", "/"), ("/usr/lib/", "/usr/lib"), ("../x/", "../x")]
-        {
+        for (given, tidied) in [
+            ("dir/", "dir"),
+            ("./a//b/./", "a/b"),
+            ("./", ""),
+            ("/", "/"),
+            ("/usr/lib/", "/usr/lib"),
+            ("../x/", "../x"),
+        ] {
             assert_eq!(tidy(given), tidied);
         }
     }

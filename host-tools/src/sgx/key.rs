@@ -127,7 +127,8 @@ impl SigningKey {
         outer.end()?;
         key.unsigned()?;
         let mut algorithm = Reader::new(key.take(der::SEQUENCE)?);
-        if algorithm.take(der::OBJECT)? != RSA || algorithm.take(der::NULL).is_ok_and(|null| !null.is_empty()) {
+        if algorithm.take(der::OBJECT)? != RSA || algorithm.take(der::NULL).is_ok_and(|null| !null.is_empty())
+        {
             return Err(KeyError::Algorithm);
         }
         // Attributes may follow; no RSA key needs them.
@@ -150,7 +151,8 @@ impl SigningKey {
             *number = BigUint::from_bytes_be(key.unsigned()?);
         }
         key.end()?;
-        let [modulus, exponent, private, first, second, first_exponent, second_exponent, coefficient] = numbers;
+        let [modulus, exponent, private, first, second, first_exponent, second_exponent, coefficient] =
+            numbers;
         if modulus.bits() != BITS {
             return Err(KeyError::Length(modulus.bits()));
         }
@@ -238,7 +240,9 @@ impl KeyError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Encrypted => "take the passphrase off into a file of its own: `openssl rsa -in KEY -out PLAIN`",
+            Self::Encrypted => {
+                "take the passphrase off into a file of its own: `openssl rsa -in KEY -out PLAIN`"
+            }
             Self::Numbers(_) => "the file is damaged: put back its backup",
             _ => "make one with `fl-host sgx key`, or `openssl genrsa -3 -out KEY 3072`",
         }
@@ -250,7 +254,8 @@ impl KeyError {
 /// # Errors
 /// [`Exit::File`]; [`Exit::Trust`] with the reason.
 pub fn load(path: &Path) -> Result<SigningKey, Failure> {
-    let refused = |error: String| Failure::new(Exit::Trust, format!("{} cannot sign: {error}", path.display()));
+    let refused =
+        |error: String| Failure::new(Exit::Trust, format!("{} cannot sign: {error}", path.display()));
     let bytes = workspace::read(path, PEM_BYTES)?;
     let mode = fs::metadata(path).map(|m| m.permissions().mode()).unwrap_or(0);
     if mode & 0o007 != 0 {
@@ -258,7 +263,8 @@ pub fn load(path: &Path) -> Result<SigningKey, Failure> {
             .hint(format!("chmod 600 {}", path.display())));
     }
     let text = String::from_utf8(bytes).map_err(|_| {
-        refused("it is not PEM".into()).hint("DER is turned into PEM by `openssl rsa -inform DER -in KEY -out PEM`")
+        refused("it is not PEM".into())
+            .hint("DER is turned into PEM by `openssl rsa -inform DER -in KEY -out PEM`")
     })?;
     SigningKey::from_pem(&text).map_err(|e| refused(e.to_string()).hint(e.hint()))
 }
@@ -326,8 +332,10 @@ fn shortened(number: &BigUint) -> String {
 /// rsaEncryption, 1.2.840.113549.1.1.1.
 const RSA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 /// DER of a DigestInfo for SHA-256, up to the digest (RFC 8017, 9.2, note 1).
-const DIGEST_INFO: [u8; 19] =
-    [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
+const DIGEST_INFO: [u8; 19] = [
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
+    0x04, 0x20,
+];
 
 #[cfg(test)]
 mod tests;

@@ -64,9 +64,8 @@ impl Manifest {
     /// [`Exit::Failed`] with the place, or the key.
     pub fn parse(text: &str, what: &str, gramine: &Gramine) -> Result<Self, Failure> {
         let mut table = document::parse(text, what)?;
-        let refused = |key: &str, need: &str| {
-            Failure::new(Exit::Failed, format!("{what}: {key} has to be {need}"))
-        };
+        let refused =
+            |key: &str, need: &str| Failure::new(Exit::Failed, format!("{what}: {key} has to be {need}"));
         let sgx = table.entry("sgx").or_insert_with(|| Value::Table(Table::new()));
         let sgx = sgx.as_table_mut().ok_or_else(|| refused("sgx", "a table"))?;
         let mut default = |key: &str, value: Value| {
@@ -134,7 +133,8 @@ impl Manifest {
             let mut places: BTreeMap<String, usize> = BTreeMap::new();
             for entry in list.iter() {
                 let uri = entry.get("uri").and_then(Value::as_str).unwrap_or_default();
-                let hash = entry.get("sha256").and_then(Value::as_str).map(|hex| digest(uri, hex)).transpose()?;
+                let hash =
+                    entry.get("sha256").and_then(Value::as_str).map(|hex| digest(uri, hex)).transpose()?;
                 for (uri, hash) in super::files::expand(files, uri, hash)? {
                     let Some(place) = places.get(&uri) else {
                         places.insert(uri.clone(), found.len());
@@ -164,14 +164,16 @@ impl Manifest {
         if let Some(Value::Table(entrypoint)) = entrypoint {
             if !entrypoint.contains_key("uri") {
                 let libos = libos.ok_or_else(|| {
-                    Failure::new(Exit::Failed, "loader.entrypoint.uri is missing")
-                        .hint("it is file: and the path of Gramine's libsysdb.so; --gramine says where Gramine is")
+                    Failure::new(Exit::Failed, "loader.entrypoint.uri is missing").hint(
+                        "it is file: and the path of Gramine's libsysdb.so; --gramine says where Gramine is",
+                    )
                 })?;
                 entrypoint.insert("uri".into(), Value::String(format!("file:{libos}")));
             }
             if !entrypoint.contains_key("sha256") {
                 let uri = entrypoint.get("uri").and_then(Value::as_str);
-                let uri = uri.ok_or_else(|| Failure::new(Exit::Failed, "loader.entrypoint.uri is no text"))?;
+                let uri =
+                    uri.ok_or_else(|| Failure::new(Exit::Failed, "loader.entrypoint.uri is no text"))?;
                 let hash = files.sha256(super::files::path_of(uri)?)?;
                 entrypoint.insert("sha256".into(), Value::String(hash.to_string()));
             }
@@ -227,9 +229,8 @@ impl Manifest {
             let found = self.value(key).map_or_else(|| "nothing".to_owned(), document::shown);
             Failure::new(Exit::Failed, format!("{key} is {found}: it has to be {need}"))
         };
-        let flag = |key: &str| {
-            self.value(key).and_then(Value::as_bool).ok_or_else(|| refused(key, "true or false"))
-        };
+        let flag =
+            |key: &str| self.value(key).and_then(Value::as_bool).ok_or_else(|| refused(key, "true or false"));
         let short = |key: &str| {
             let value = self.value(key).and_then(Value::as_integer);
             value.and_then(|n| u16::try_from(n).ok()).ok_or_else(|| refused(key, "0 to 65535"))
@@ -293,8 +294,11 @@ fn size(text: &str) -> Option<u64> {
 
 fn digest(uri: &str, hex: &str) -> Result<Digest, Failure> {
     hex.parse().map_err(|_| {
-        Failure::new(Exit::Failed, format!("the sha256 of {uri} is {hex:?}: it has to be 64 digits of base 16"))
-            .hint("leave it out: `fl-host sgx manifest` fills it in")
+        Failure::new(
+            Exit::Failed,
+            format!("the sha256 of {uri} is {hex:?}: it has to be 64 digits of base 16"),
+        )
+        .hint("leave it out: `fl-host sgx manifest` fills it in")
     })
 }
 

@@ -105,7 +105,8 @@ mod tests {
         let number = |text: &str| text.parse::<BigUint>().unwrap();
         let two = BigUint::from(2_u8);
         let mersenne = |n: u32| two.pow(n) - 1_u8;
-        for prime in [number("2"), number("3"), number("9973"), number("10007"), mersenne(89), mersenne(521)] {
+        for prime in [number("2"), number("3"), number("9973"), number("10007"), mersenne(89), mersenne(521)]
+        {
             assert!(is_prime(&prime).unwrap(), "{prime}");
         }
         // 561 to 1729 are Carmichael's; the next passes the test for every base to 37 (Sorenson and Webster,

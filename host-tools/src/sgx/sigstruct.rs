@@ -94,7 +94,8 @@ impl Sigstruct {
         put(SVN, &attributes.svn.to_le_bytes());
         put(MODULUS, &key.modulus());
         let signature = key.sign(&signed(&bytes));
-        let (q1, q2) = quotients(&BigUint::from_bytes_le(&signature), &BigUint::from_bytes_le(&key.modulus()));
+        let (q1, q2) =
+            quotients(&BigUint::from_bytes_le(&signature), &BigUint::from_bytes_le(&key.modulus()));
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(SIGNATURE, &signature);
         put(Q1, &little(&q1));

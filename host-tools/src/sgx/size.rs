@@ -59,7 +59,9 @@ pub fn enclave_size(
 ) -> Result<EnclaveSize, Failure> {
     if role == Role::Aggregator && !footprint.fits(plan.memory_budget) {
         let error = format!("the plan's memory budget is too small:\n{footprint}");
-        return Err(Failure::new(Exit::Plan, error).hint("raise limits.memory or limits.spill in plan/plan.yaml"));
+        return Err(
+            Failure::new(Exit::Plan, error).hint("raise limits.memory or limits.spill in plan/plan.yaml")
+        );
     }
     let count = |name: &str, n: u64| (name.to_owned(), n);
     let mut threads = vec![
@@ -88,10 +90,16 @@ pub fn enclave_size(
         bytes: Bytes(all * gramine.thread_bytes()),
     });
     let sum = terms.iter().fold(0_u64, |sum, term| sum.saturating_add(term.bytes.0));
-    let bytes = sum.max(LEAST).checked_next_power_of_two().filter(|bytes| *bytes <= MOST).ok_or_else(|| {
-        let error = format!("the enclave of this plan would take {}; Gramine has room for {}", Bytes(sum), Bytes(MOST));
-        Failure::new(Exit::Plan, error).hint("lower limits.memory or the training's batch in plan/plan.yaml")
-    })?;
+    let bytes =
+        sum.max(LEAST).checked_next_power_of_two().filter(|bytes| *bytes <= MOST).ok_or_else(|| {
+            let error = format!(
+                "the enclave of this plan would take {}; Gramine has room for {}",
+                Bytes(sum),
+                Bytes(MOST)
+            );
+            Failure::new(Exit::Plan, error)
+                .hint("lower limits.memory or the training's batch in plan/plan.yaml")
+        })?;
     Ok(EnclaveSize { threads, terms, bytes: Bytes(bytes) })
 }
 

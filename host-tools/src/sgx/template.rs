@@ -73,7 +73,8 @@ pub fn render(template: &str, what: &str, variables: &Variables) -> Result<Strin
             false => refused(&error),
         });
     }
-    String::from_utf8(out.text).map_err(|_| Failure::new(Exit::Failed, format!("{what} renders to no UTF-8 text")))
+    String::from_utf8(out.text)
+        .map_err(|_| Failure::new(Exit::Failed, format!("{what} renders to no UTF-8 text")))
 }
 
 /// Takes what a manifest may have and refuses the rest.
