@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
             0x81..=0x83 => {
                 let (bytes, after) = rest.split_at_checked(usize::from(first - 0x80)).ok_or(cut)?;
                 rest = after;
-                let length = bytes.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
+                let length = bytes.iter().fold(0, |n, byte| (n << 8) | usize::from(*byte));
                 if bytes[0] == 0 || length < 0x80 {
                     return Err(DerError("a length is not in its shortest form"));
                 }

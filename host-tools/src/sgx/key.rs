@@ -28,6 +28,8 @@ pub const BITS: u64 = 3072;
 pub const BYTES: usize = 384;
 /// The public exponent.
 pub const EXPONENT: u32 = 3;
+/// Rounds of the test of a loaded key's primes: it finds damage, and every signature is checked besides.
+const LOADED_ROUNDS: usize = 4;
 /// Longest key file that is read, bytes.
 const PEM_BYTES: usize = 64 << 10;
 
@@ -99,6 +101,21 @@ impl SigningKey {
         let private = BigUint::from(EXPONENT).modinv(&order);
         let private = private.ok_or(KeyError::Numbers("3 divides one of its primes less 1"))?;
         Ok(Self { modulus: &first * &second, private, first, second })
+    }
+
+    /// Reads a key file's bytes: PEM, or DER in either form.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        if bytes.first() == Some(&der::SEQUENCE) {
+            return match Self::from_pkcs8(bytes) {
+                Err(KeyError::Der(_)) => Self::from_pkcs1(bytes),
+                done => done,
+            };
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| KeyError::Pem("it is not text".to_owned()))?;
+        Self::from_pem(text)
     }
 
     /// Reads a PEM text.
@@ -174,7 +191,7 @@ impl SigningKey {
         if coefficient >= first || (&coefficient * &second) % &first != one {
             return Err(KeyError::Numbers("the coefficient is not the second prime's inverse"));
         }
-        let prime = |number| prime::is_prime(number).unwrap_or(false);
+        let prime = |number| prime::is_prime(number, LOADED_ROUNDS).unwrap_or(false);
         if !prime(&first) || !prime(&second) {
             return Err(KeyError::Numbers("one of its primes is none"));
         }
@@ -249,24 +266,23 @@ impl KeyError {
     }
 }
 
-/// Reads a key file.
+/// Reads a key file: PEM, or the same in DER.
 ///
 /// # Errors
 /// [`Exit::File`]; [`Exit::Trust`] with the reason.
 pub fn load(path: &Path) -> Result<SigningKey, Failure> {
-    let refused =
-        |error: String| Failure::new(Exit::Trust, format!("{} cannot sign: {error}", path.display()));
     let bytes = workspace::read(path, PEM_BYTES)?;
-    let mode = fs::metadata(path).map(|m| m.permissions().mode()).unwrap_or(0);
-    if mode & 0o007 != 0 {
-        return Err(refused("everybody on this machine may read or change it".into())
-            .hint(format!("chmod 600 {}", path.display())));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| {
-        refused("it is not PEM".into())
-            .hint("DER is turned into PEM by `openssl rsa -inform DER -in KEY -out PEM`")
-    })?;
-    SigningKey::from_pem(&text).map_err(|e| refused(e.to_string()).hint(e.hint()))
+    SigningKey::from_bytes(&bytes)
+        .map_err(|e| Failure::new(Exit::Trust, format!("{} cannot sign: {e}", path.display())).hint(e.hint()))
+}
+
+/// What is wrong with a key file's mode, for its owner to know: the key itself is as good as before.
+#[must_use]
+pub fn warning(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    let shown = path.display();
+    (mode & 0o007 != 0)
+        .then(|| format!("everybody on this machine may read or change {shown}: chmod 600 {shown}"))
 }
 
 /// Writes a new key file, for its owner alone.
