@@ -140,16 +140,16 @@ impl SigningKey {
     /// [`KeyError`].
     pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, KeyError> {
         let mut outer = Reader::new(bytes);
-        let mut key = Reader::new(outer.take(der::SEQUENCE)?);
+        let mut key = outer.enter(der::SEQUENCE)?;
         outer.end()?;
         key.unsigned()?;
-        let mut algorithm = Reader::new(key.take(der::SEQUENCE)?);
+        let mut algorithm = key.enter(der::SEQUENCE)?;
         if algorithm.take(der::OBJECT)? != RSA || algorithm.take(der::NULL).is_ok_and(|null| !null.is_empty())
         {
             return Err(KeyError::Algorithm);
         }
         // Attributes may follow; no RSA key needs them.
-        Self::from_pkcs1(key.take(der::OCTETS)?)
+        Self::of_pkcs1(key.enter(der::OCTETS)?)
     }
 
     /// Reads DER, RFC 8017, A.1.2.
@@ -157,8 +157,11 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError`].
     pub fn from_pkcs1(bytes: &[u8]) -> Result<Self, KeyError> {
-        let mut outer = Reader::new(bytes);
-        let mut key = Reader::new(outer.take(der::SEQUENCE)?);
+        Self::of_pkcs1(Reader::new(bytes))
+    }
+
+    fn of_pkcs1(mut outer: Reader<'_>) -> Result<Self, KeyError> {
+        let mut key = outer.enter(der::SEQUENCE)?;
         outer.end()?;
         if !key.unsigned()?.is_empty() {
             return Err(KeyError::Version);

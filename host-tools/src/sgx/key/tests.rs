@@ -110,11 +110,12 @@ fn what_is_no_key_is_refused_with_the_reason() {
     assert_eq!(said(""), "it holds 0 PEM blocks; one is needed");
     assert_eq!(said(&text.repeat(2)), "it holds 2 PEM blocks; one is needed");
     assert_eq!(said(&pem("CERTIFICATE", b"x")), "it is a CERTIFICATE, not a private key");
-    assert_eq!(said(&pem("RSA PRIVATE KEY", b"")), "it is not an RSA private key: it is cut short");
+    assert_eq!(said(&pem("RSA PRIVATE KEY", b"")), "it is not an RSA private key: byte 0: it is cut short");
     assert_eq!(SigningKey::from_bytes(b"\xff\xfe").unwrap_err().to_string(), "it is not PEM: it is not text");
     let der = ::pem::parse(&text).unwrap().into_contents();
     let longer = [&der[..], &[0]].concat();
-    let expected = "it is not an RSA private key: more follows than belongs to it";
+    let expected =
+        format!("it is not an RSA private key: byte {}: more follows than belongs to it", der.len());
     assert_eq!(said(&pem("RSA PRIVATE KEY", &longer)), expected);
     assert!(said(&text.replacen("-----BEGIN RSA", "-----BEGIN", 1)).starts_with("it is not PEM"));
 }
