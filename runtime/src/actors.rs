@@ -21,4 +21,4 @@ pub(crate) mod upload;
 mod window;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -129,7 +129,7 @@ fn parse(args: &[&str]) -> Result<Runtime, Early> {
 
 fn start(runtime: Runtime, registry: &Registry) -> Result<Exit, Failure> {
     match runtime.role {
-        Role::Aggregator(role) => aggregator::run(&role.workspace, role.fresh, runtime.json),
+        Role::Aggregator(role) => aggregator::run(&role.workspace, role.fresh, runtime.json, registry),
         Role::Collaborator(role) => {
             let options = collaborator::Options {
                 name: named(role.name, std::env::var_os(crate::NAME_VARIABLE))?,

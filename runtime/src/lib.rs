@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 mod actors;
+pub mod aggregating;
 pub mod cli;
+pub mod combining;
 pub mod data;
 pub mod exit;
 mod folder;
@@ -15,6 +17,7 @@ pub mod payload;
 pub mod pool;
 pub mod registry;
 mod roles;
+pub mod stepping;
 pub mod store;
 pub mod summing;
 pub mod task;

@@ -11,8 +11,10 @@ use bytes::{Bytes, BytesMut};
 use fl_engine::{
     Digest,
     aggregate::LIVE_MODELS,
-    tensor::{Layout, ModelState, StateError, root_of},
+    limits,
+    tensor::{Layout, ModelState, StateError, leaves_of, root_over},
 };
+use fl_sys::sha256;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Models that live at once at the aggregator.
@@ -34,7 +36,7 @@ impl Payload {
         if bytes.len() != layout.byte_len() {
             return Err(StateError { given: bytes.len(), expected: layout.byte_len() });
         }
-        Ok(Self { root: root_of(layout.hash(), &bytes), bytes })
+        Ok(Self { root: root_in_pairs(layout.hash(), &bytes), bytes })
     }
 
     /// Takes bytes whose root was computed while they arrived.
@@ -48,7 +50,7 @@ impl Payload {
     pub fn from_state(state: &ModelState) -> Self {
         let mut bytes = Vec::with_capacity(state.layout().byte_len());
         state.write_bytes(&mut bytes);
-        Self { root: root_of(state.layout().hash(), &bytes), bytes: bytes.into() }
+        Self { root: root_in_pairs(state.layout().hash(), &bytes), bytes: bytes.into() }
     }
 
     /// Decodes a state of `layout`.
@@ -196,8 +198,13 @@ impl Draft {
     /// Hashes the buffer and makes it a payload.
     #[must_use]
     pub fn finish(self) -> Payload {
-        let root = root_of(self.lent.home.layout.hash(), &self.lent.buffer);
+        let root = root_in_pairs(self.lent.home.layout.hash(), &self.lent.buffer);
         self.finish_with(root)
+    }
+
+    /// The bytes alone, for what is never sent and so needs no root.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self.lent)
     }
 
     /// Makes it a payload with a root that was computed beside the bytes.
@@ -249,6 +256,23 @@ impl Drop for Parts {
     }
 }
 
+/// Digests of two leaves of one length: interleaved where the processor has instructions for SHA-256, which takes two
+/// thirds of the time of one after the other.
+pub(crate) fn digests(one: &[u8], two: &[u8]) -> [Digest; 2] {
+    let interleaved = sha256::pair(one, two).map(|digests| digests.map(Digest));
+    interleaved.unwrap_or_else(|| [Digest::of(one), Digest::of(two)])
+}
+
+/// [`root_of`](fl_engine::tensor::root_of), two leaves at a time.
+fn root_in_pairs(layout: Digest, payload: &[u8]) -> Digest {
+    let (pairs, rest) = payload.as_chunks::<{ 2 * limits::LEAF_BYTES }>();
+    let in_pairs = pairs.iter().flat_map(|pair| {
+        let (one, two) = pair.split_at(limits::LEAF_BYTES);
+        digests(one, two)
+    });
+    root_over(layout, in_pairs.chain(leaves_of(rest)), payload.len() as u64)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -258,7 +282,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use fl_engine::tensor::{Combine, Dtype, TensorSpec};
+    use fl_engine::tensor::{Combine, Dtype, TensorSpec, root_of};
 
     fn layout() -> Arc<Layout> {
         let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Sum, ..TensorSpec::f32("n", [2]) };
@@ -289,6 +313,16 @@ mod tests {
         let other = Layout::new(vec![TensorSpec::f32("a", [100_004])]).unwrap();
         assert_eq!(other.byte_len(), layout().byte_len());
         assert!(PayloadPool::new(other).take().await.encode(&state).is_err());
+    }
+
+    #[test]
+    fn a_root_of_leaves_in_pairs_is_the_root_of_the_whole() {
+        let leaf = limits::LEAF_BYTES;
+        let payload: Vec<u8> = (0..4 * leaf + 12).map(|i| (i * 7 >> 3) as u8).collect();
+        for len in [0, 4, leaf, leaf + 4, 2 * leaf - 4, 2 * leaf, 3 * leaf, 3 * leaf + 4, 4 * leaf + 12] {
+            let (layout, payload) = (Digest([9; 32]), &payload[..len]);
+            assert_eq!(root_in_pairs(layout, payload), root_of(layout, payload), "{len} bytes");
+        }
     }
 
     #[tokio::test]

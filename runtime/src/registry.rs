@@ -1,19 +1,24 @@
-//! What a user's crate adds to this one, by the names under which a plan asks for it: tasks and data loaders.
+//! What a user's crate adds to this one, by the names under which a plan asks for it: tasks, data loaders, and rules by
+//! which updates become a model.
 //!
 //! The crate in a workspace's `src/` fills a [`Registry`]; [`crate::task::Runner`] and [`crate::task::load_data`] look
-//! into it and nowhere else. The one of the plain binary is empty. A plan's name is part of the plan's hash, the code
+//! into it, and so does the aggregator for its rule. The one of the plain binary is empty. A plan's name is part of the plan's hash, the code
 //! behind it is not: members that run different crates are told apart by their measurement.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use fl_engine::name::nearest;
+use fl_engine::{
+    aggregate::{ColumnRule, Method, RuleError, ScoreRule, Stream, method},
+    name::nearest,
+    plan::{Plan, Rule},
+};
 
 use crate::{
     data::{DataError, Dataset},
     task::{CustomTask, TaskError},
 };
 
-/// Tasks and data loaders by name.
+/// Tasks, data loaders and rules by name.
 ///
 /// ```
 /// use fl_runtime::{data::Dataset, registry::Registry};
@@ -23,10 +28,70 @@ use crate::{
 /// });
 /// # let _ = registry;
 /// ```
+///
+/// A rule, which a task of the plan asks for with `rule: {custom: {name: midrange}}`:
+///
+/// ```
+/// use std::sync::Arc;
+/// use fl_engine::aggregate::{Block, ColumnRule, Order};
+/// use fl_runtime::registry::Registry;
+///
+/// /// Half way between the smallest and the largest value of each element.
+/// #[derive(Debug)]
+/// struct Midrange;
+///
+/// impl ColumnRule for Midrange {
+///     fn order(&self, updates: usize) -> Order {
+///         Order::Ranks(0..updates)
+///     }
+///
+///     fn combine(&self, block: &mut Block<'_>, out: &mut [f32]) {
+///         let (smallest, largest) = (block.row(0), block.row(block.updates() - 1));
+///         for ((out, a), b) in out.iter_mut().zip(smallest).zip(largest) {
+///             *out = (a + b) / 2.0;
+///         }
+///     }
+/// }
+///
+/// let registry = Registry::new().with_rule("midrange", Arc::new(Midrange));
+/// # let _ = registry;
+/// ```
 #[derive(Default)]
 pub struct Registry {
     tasks: BTreeMap<String, Box<MakeTask>>,
     loaders: BTreeMap<String, Box<Load>>,
+    rules: BTreeMap<String, Method>,
+}
+
+/// Why a plan's rule is not one that this build has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownRule {
+    /// Nobody registered it.
+    #[error("the plan's rule is custom: {name:?}, which this build does not know")]
+    Custom {
+        /// As the plan has it.
+        name: String,
+        /// Every registered name.
+        registered: Vec<String>,
+    },
+    /// A rule that the plan knows and this build does not.
+    #[error(transparent)]
+    Foreign(#[from] RuleError),
+}
+
+impl UnknownRule {
+    /// What to do about it, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Custom { registered, .. } if registered.is_empty() => {
+                Some("run the binary of the crate in src/ that registers it".to_owned())
+            }
+            Self::Custom { registered, .. } => Some(format!("registered: {}", registered.join(", "))),
+            Self::Foreign(_) => None,
+        }
+    }
 }
 
 type MakeTask = dyn Fn() -> Box<dyn CustomTask> + Send + Sync;
@@ -63,6 +128,33 @@ impl Registry {
         self
     }
 
+    /// Adds a rule that combines updates element by element, or replaces a rule of this name. The aggregator alone uses
+    /// it, but every member's binary may register it.
+    #[must_use]
+    pub fn with_rule(mut self, name: impl Into<String>, rule: Arc<dyn ColumnRule>) -> Self {
+        self.rules.insert(name.into(), Method::Columns(rule));
+        self
+    }
+
+    /// Adds a rule that chooses updates by their distances, or replaces a rule of this name.
+    #[must_use]
+    pub fn with_score_rule(mut self, name: impl Into<String>, rule: Arc<dyn ScoreRule>) -> Self {
+        self.rules.insert(name.into(), Method::Scored(rule));
+        self
+    }
+
+    /// How the plan's updates become a model; the weighted mean where no task sends any.
+    pub(crate) fn method(&self, plan: &Plan) -> Result<Method, UnknownRule> {
+        let Some(aggregation) = plan.aggregation() else { return Ok(Method::Stream(Stream::WeightedMean)) };
+        match aggregation.rule {
+            Rule::Custom { name } if !self.rules.contains_key(name) => {
+                let (name, registered) = (name.clone(), self.rules.keys().cloned().collect());
+                Err(UnknownRule::Custom { name, registered })
+            }
+            _ => Ok(method(&aggregation, plan.exact, |name| self.rules.get(name).cloned())?),
+        }
+    }
+
     /// The task `name`, for the plan's task `task`.
     pub(crate) fn task(&self, task: &fl_engine::Name, name: &str) -> Result<Box<dyn CustomTask>, TaskError> {
         let make = self.tasks.get(name).ok_or_else(|| TaskError::Custom {
@@ -86,5 +178,35 @@ impl Registry {
         }
         // Rows one after another, whatever view of a larger array the loader made.
         Ok(Dataset { features: features.as_standard_layout().into_owned(), labels })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fl_engine::{aggregate::Median, plan::TaskKind};
+
+    use super::*;
+
+    fn plan(rule: Rule) -> Plan {
+        let mut plan = crate::actors::tests::plan(1);
+        plan.tasks[0].kind = TaskKind::Synthetic { weight: 1, rule: Some(rule) };
+        plan
+    }
+
+    #[test]
+    fn rule_is_found_by_its_name_and_an_unknown_one_is_told_what_there_is() {
+        let custom = |name: &str| plan(Rule::Custom { name: name.to_owned() });
+        let registry =
+            Registry::new().with_rule("mine", Arc::new(Median)).with_rule("other", Arc::new(Median));
+        assert!(matches!(registry.method(&custom("mine")), Ok(Method::Columns(_))));
+        assert!(matches!(registry.method(&plan(Rule::Krum { byzantine: 1 })), Ok(Method::Scored(_))));
+        let unknown = registry.method(&custom("mien")).unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            "the plan's rule is custom: \"mien\", which this build does not know"
+        );
+        assert_eq!(unknown.hint().unwrap(), "registered: mine, other");
+        let unknown = Registry::new().method(&custom("mine")).unwrap_err();
+        assert_eq!(unknown.hint().unwrap(), "run the binary of the crate in src/ that registers it");
     }
 }

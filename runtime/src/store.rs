@@ -12,8 +12,10 @@
 //!
 //! A round is durable when its generation is synced. The generation holds the round's facts too, so a crash between
 //! it and the history's line loses neither: opening writes the line. It also makes `W_last` again where it is not the
-//! newest generation's. The disk needs room for seven models: three generations while one is written, and twice two
-//! copies while one is replaced.
+//! newest generation's. Where the plan's server step remembers (momentum, second moments), the generation holds that
+//! state beside the model it belongs to, so a restart goes on as if there had been none; the copies are models alone.
+//! The disk needs room for seven models: three generations while one is written, and twice two copies while one is
+//! replaced; and for three times the server's state.
 //!
 //! The history lies in `save/` and not in `logs/`, because under Gramine `save/` is an encrypted mount and `logs/` is
 //! the host's.
@@ -30,7 +32,9 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes, Digest, RoundNo, limits,
+    Bytes, Digest, RoundNo,
+    aggregate::state_layout,
+    limits,
     model::safetensors,
     plan::{MetricsTo, Plan},
     round::{AggregatedMetric, RoundFacts},
@@ -54,6 +58,9 @@ pub struct Resume {
     pub payload: Vec<u8>,
     /// The base model's root.
     pub root: Digest,
+    /// State of the server's step after the round that made the base; `None` before the first, and where the plan has
+    /// no step that remembers.
+    pub state: Option<Vec<u8>>,
     /// The best-model metric of the model in `W_best`; `None` when there is none, so that the next good one is kept.
     pub best: Option<f64>,
     /// Where the base model was found.
@@ -77,6 +84,8 @@ pub struct Store {
     plan: Digest,
     shows_metrics: bool,
     layout: Arc<Layout>,
+    /// Of the server's state, where the plan's step has one.
+    state: Option<Arc<Layout>>,
     generations: Generations,
     history: History,
     best: Option<Best>,
@@ -101,13 +110,18 @@ impl Store {
     ) -> Result<(Self, Resume), StoreError> {
         let generations = Generations::new(save, workspace);
         generations.prepare()?;
-        let (payload, root, from, kept) = match generations.newest(plan_hash, layout, plan.rounds)? {
-            Some(Generation { head, facts, payload }) => {
-                (payload, head.root, From::Generation, Some((head, facts)))
+        let of_state = match plan.aggregation().and_then(|aggregation| aggregation.server) {
+            Some(server) => state_layout(server, layout).map_err(StoreError::StateLayout)?,
+            None => None,
+        };
+        let newest = generations.newest(plan_hash, layout, of_state.as_deref(), plan.rounds)?;
+        let (payload, root, from, kept, state) = match newest {
+            Some(Generation { head, facts, payload, state }) => {
+                (payload, head.root, From::Generation, Some((head, facts)), state)
             }
             None => {
                 let (payload, root) = initial(&model_file::path(save, workspace, "init"), plan_hash, layout)?;
-                (payload, root, From::Init, None)
+                (payload, root, From::Init, None, None)
             }
         };
         let head = kept.as_ref().map(|(head, _)| *head);
@@ -118,6 +132,7 @@ impl Store {
             plan: plan_hash,
             shows_metrics: plan.metrics != MetricsTo::None,
             layout: Arc::clone(layout),
+            state: of_state,
             generations,
             history,
             best: None,
@@ -133,7 +148,7 @@ impl Store {
             store.mend_last(head, &payload);
         }
         let best = store.best.map(|b| b.value);
-        let resume = Resume { round: store.next, payload, root, best, from };
+        let resume = Resume { round: store.next, payload, root, state, best, from };
         Ok((store, resume))
     }
 
@@ -160,12 +175,23 @@ impl Store {
     }
 
     /// Keeps a finished round: when this returns, it is durable. `payload` is the model that it made, whose root the
-    /// facts state. `W_last` is replaced too; that it could not be is a warning.
+    /// facts state; `state` that of the server's step, where the plan has one that remembers. `W_last` is replaced too;
+    /// that it could not be is a warning.
     ///
     /// # Errors
     /// [`StoreError`]; the rounds before are untouched, and the same round may be put again.
-    pub fn put_round(&mut self, facts: &RoundFacts, payload: &[u8]) -> Result<(), StoreError> {
+    pub fn put_round(
+        &mut self,
+        facts: &RoundFacts,
+        payload: &[u8],
+        state: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
         fits(&self.layout, payload)?;
+        let lengths = [state.map_or(0, <[u8]>::len), self.state.as_ref().map_or(0, |l| l.byte_len())];
+        let [given, expected] = lengths.map(|length| Bytes(length as u64));
+        if given != expected {
+            return Err(StoreError::StateLength { given, expected });
+        }
         if facts.round != self.next {
             return Err(StoreError::Order { given: facts.round, expected: self.next });
         }
@@ -178,7 +204,8 @@ impl Store {
             best: self.best,
         };
         let json = facts_json(facts, self.shows_metrics);
-        self.generations.write(&head, &json, payload)?;
+        let state = self.state.as_ref().map(|layout| layout.hash()).zip(state);
+        self.generations.write(&head, &json, payload, state)?;
         self.history.append(&json)?;
         self.next = facts.round.next();
         self.generations.prune(facts.round);

@@ -68,7 +68,7 @@ fn footprint_counts_what_the_runtime_takes() {
         classes: None,
     };
     let mut plan = Plan::trial("trial", model, data).unwrap();
-    (plan.memory_budget, plan.spill_budget) = (Bytes(40_000_000), Bytes(10 * 400_036 - 1));
+    (plan.memory_budget, plan.spill_budget) = (Bytes(40_000_000), Bytes(10 * 400_116 - 1));
     let sum = footprint(&plan, &layout, 3);
     let folder = env::temp_dir().join(format!("fl-footprint-{}", std::process::id()));
     let store = SlotStore::new(sum.slot_memory(), plan.spill_budget, folder.clone(), sum.payload.0).unwrap();
@@ -120,7 +120,7 @@ fn as_the_child() {
 async fn sum(collaborators: u32, in_memory: u64) {
     let layout = Layout::new(vec![TensorSpec::f32("a", [PARAMETERS as u32])]).unwrap();
     let folder = env::temp_dir().join(format!("fl-memory-{}", std::process::id()));
-    let disk = Bytes(ON_DISK * (MODEL + 4096));
+    let disk = Bytes(ON_DISK * (MODEL + 16_384));
     let store = SlotStore::new(Bytes(in_memory * MODEL), disk, folder.clone(), MODEL).unwrap();
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let first = ModelState::zeros(Arc::clone(&layout));

@@ -119,6 +119,16 @@ impl Process {
         Self::spawn("hostile", name, &federation.dir.join(name), &args, &[])
     }
 
+    /// Starts one process that sends the first round's updates of all collaborators ([`crate::crowd`]); `root` is that
+    /// of the initial model.
+    #[must_use]
+    pub fn crowd(federation: &Federation, root: &str) -> Self {
+        let names = federation.names.iter().map(String::as_str);
+        let folder = federation.dir.display().to_string();
+        let args: Vec<&str> = [root, &folder].into_iter().chain(names).collect();
+        Self::spawn("crowd", "crowd", &federation.aggregator, &args, &[])
+    }
+
     fn spawn(program_name: &str, name: &str, folder: &Path, args: &[&str], wrapper: &[&str]) -> Self {
         let program = program(program_name);
         let log = folder.join("logs").join(format!("{name}.stderr"));

@@ -2,11 +2,19 @@
 //! allocator.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
-use std::time::Duration;
+use std::{fs, thread, time::Duration};
 
-use fl_engine::{Bytes, aggregate::footprint, model, plan::Plan};
-use fl_host_tools::demo::Federation;
-use fl_tests::federation::{Process, federation, set_block, synthetic};
+use fl_engine::{
+    Bytes,
+    aggregate::footprint,
+    model::{self, safetensors},
+    plan::Plan,
+};
+use fl_host_tools::{demo::Federation, workspace::set_key};
+use fl_tests::{
+    crowd,
+    federation::{Process, federation, set_block, synthetic},
+};
 
 /// Parameters of the model: 40 MB.
 const PARAMETERS: u32 = 10_000_000;
@@ -92,4 +100,90 @@ fn limit_without_room_for_the_slots_kills() {
     assert!(!aggregator.ended(LATER).success());
     drop(members);
     let _ = std::fs::remove_dir_all(&federation.dir);
+}
+
+/// What 64 collaborators and ten million parameters have to live in under a rule that needs all of their updates.
+const ALL_UPDATES: Bytes = Bytes(250_000_000);
+/// Between two looks at a process's memory.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A federation under the median, whose updates are on disk but for those that the memory holds.
+fn median(collaborators: usize) -> Federation {
+    federation(&format!("median-{collaborators}"), collaborators, &|plan| {
+        let plan = synthetic(plan, PARAMETERS, 1);
+        let plan = set_block(&plan, "tasks", "{send: {kind: synthetic, weight: 7, rule: median}}");
+        let quorum = format!("{{count: {{min: {collaborators}}}, time: {{min: 0s, max: 20m}}}}");
+        let plan = set_key(&plan, "quorum", &quorum, "tasks");
+        set_block(&plan, "limits", &format!("{{memory: {}MiB, spill: 4GiB}}", ALL_UPDATES.0 >> 20))
+    })
+}
+
+/// How it went with an address space of at most `limit` bytes, and the most that was resident.
+fn median_within(federation: &Federation, limit: u64) -> (bool, u64) {
+    let initial = fs::read(federation.aggregator.join("save/demo_init.safetensors")).unwrap();
+    let root = safetensors::inspect(&initial).unwrap().1["root"].clone();
+    drop(initial);
+    let mut aggregator = start(federation, Some(limit));
+    let status = format!("/proc/{}/status", aggregator.id());
+    let looking = thread::spawn(move || {
+        let mut peak = 0;
+        while let Ok(status) = fs::read_to_string(&status) {
+            // A process that has ended and was not waited for has no such line.
+            let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) else { break };
+            peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
+            thread::sleep(LOOK);
+        }
+        peak
+    });
+    let _crowd = Process::crowd(federation, &root);
+    let success = aggregator.ended(Duration::from_secs(1200)).success();
+    let said = aggregator.events_to_the_end("round");
+    if success {
+        assert_eq!(said[0]["updates"], federation.names.len(), "{said:?}");
+        println!("{}", said[0]);
+    } else {
+        println!("{}", aggregator.log());
+    }
+    (success, looking.join().unwrap())
+}
+
+fn median_lives_in_the_plans_memory(collaborators: usize) {
+    let federation = median(collaborators);
+    let layout = model::plan_layout(&federation.plan).unwrap();
+    let need = footprint(&federation.plan, &layout, u32::try_from(collaborators).unwrap());
+    assert!(need.total() <= ALL_UPDATES && need.slots < 4, "{need}");
+    let limit = idle() + need.total().0 - OF_IDLE;
+    let (success, peak) = median_within(&federation, limit);
+    println!("{collaborators} collaborators: {} MB resident, of {}", peak / 1_000_000, need.total().0 / 1_000_000);
+    assert!(success);
+    assert!((1..ALL_UPDATES.0).contains(&peak), "{peak} bytes");
+
+    let bytes = fs::read(federation.last_model()).unwrap();
+    let (model, _) = safetensors::read(&bytes, &layout).unwrap();
+    for at in (0..model.f32.len()).step_by(997) {
+        let mut column: Vec<f32> = (0..collaborators).map(|who| crowd::value(who, at)).collect();
+        column.sort_by(f32::total_cmp);
+        let middle = f64::from(column[(collaborators - 1) / 2]) + f64::from(column[collaborators / 2]);
+        assert_eq!(model.f32[at], (middle / 2.0) as f32, "element {at}");
+    }
+
+    let _ = fs::remove_dir_all(federation.aggregator.join("save/generations"));
+    // One update more than was counted would not fit either.
+    let (success, _) = median_within(&federation, limit - 4 * u64::from(PARAMETERS));
+    assert!(!success, "the limit holds more than was counted");
+    let _ = fs::remove_dir_all(&federation.dir);
+}
+
+/// What an idle aggregator has of the fixed overhead.
+const OF_IDLE: u64 = 8_000_000;
+
+#[test]
+fn median_of_sixteen_lives_in_the_plans_memory() {
+    median_lives_in_the_plans_memory(16);
+}
+
+#[test]
+#[ignore = "two minutes; ci/long runs it"]
+fn median_of_sixty_four_lives_in_the_plans_memory() {
+    median_lives_in_the_plans_memory(64);
 }

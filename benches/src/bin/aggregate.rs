@@ -1,6 +1,11 @@
 //! What the aggregator's arithmetic costs: adding updates, taking the mean, hashing it, reading spilled updates.
 //!
-//! `cargo run --release -p fl-benches --bin aggregate -- [--params N] [--updates N] [--threads N] [--json]`
+//! `cargo run --release -p fl-benches --bin aggregate -- [--quick] [--params N] [--threads N] [--json]`
+//!
+//! Absorption is measured on one thread, like its limits. The end of a round, from the last update staged to a model
+//! that can be sent, is measured on `--threads` of them: with 2 to 128 collaborators that arrive one by one, so that
+//! all but the last are in the sum, and with as many that arrive all at once. The processor times of a fused pass and
+//! of its parts say what the fusion saves.
 
 #![allow(clippy::unwrap_used, reason = "a failed step ends the bench")]
 
@@ -30,15 +35,18 @@ struct Arguments {
     /// f32 parameters of the model (10 million)
     #[argh(option, default = "10_000_000")]
     params: u32,
-    /// updates staged at once (8; multiples of 4)
-    #[argh(option, default = "8")]
+    /// updates staged at once (12; multiples of 12)
+    #[argh(option, default = "12")]
     updates: usize,
-    /// threads of the CPU pool; the limits are measured on one (1)
-    #[argh(option, default = "1")]
+    /// threads of the CPU pool at the end of a round (2)
+    #[argh(option, default = "2")]
     threads: usize,
     /// repetitions of each figure (11)
     #[argh(option, default = "11")]
     repetitions: usize,
+    /// a tenth of the parameters, three repetitions, at most 8 collaborators
+    #[argh(switch)]
+    quick: bool,
     /// one JSON object a line
     #[argh(switch)]
     json: bool,
@@ -50,28 +58,70 @@ struct Bench {
     summing: Summing,
     update: Vec<u8>,
     base: Payload,
+    layout: Arc<Layout>,
+}
+
+fn summing(layout: &Arc<Layout>, threads: usize) -> Summing {
+    let range = ExactRange { value_bits: 16, weight_bits: 29 };
+    Summing::new(Pool::new(threads).unwrap(), PayloadPool::new(Arc::clone(layout)), range)
 }
 
 fn main() {
-    let arguments: Arguments = argh::from_env();
+    let mut arguments: Arguments = argh::from_env();
+    if arguments.quick {
+        (arguments.params, arguments.repetitions) = (arguments.params / 10, 3);
+    }
+    let most = if arguments.quick { 8 } else { 128 };
     let mut bench = Bench::new(arguments);
-    let Arguments { params, updates, threads, repetitions, json } = bench.arguments;
-    let settings = format!("{params} f32, {updates} updates, {threads} threads, times per update");
+    let Arguments { params, updates, threads, repetitions, json, .. } = bench.arguments;
+    let settings = format!(
+        "{params} f32, {updates} updates, absorption on 1 thread, per update; ends of a round on {threads}"
+    );
     let mut report = Report::new("aggregate", bench.update.len(), json, &settings);
     limits(&mut report, &bench.update, repetitions);
 
-    let memory = bench.store(true);
-    report.row("absorb, memory, 1 a pass", bench.absorb(&memory, 1));
-    report.row("absorb, memory, 4 a pass", bench.absorb(&memory, AT_ONCE));
+    let memory = bench.store(true, updates);
+    report.row("absorb, memory, first of a sum", bench.first(&memory));
+    for at_once in 1..=AT_ONCE {
+        report.row(&format!("absorb, memory, {at_once} a pass"), bench.absorb(&memory, at_once));
+    }
     report.row("finalise + root (once a round)", bench.finalise(&memory));
     report.row("last 4 absorbed, then finalise + root", bench.last_four(&memory, false));
     report.row("last 4 absorbed with finalise + root", bench.last_four(&memory, true));
     drop(memory);
-    let disk = bench.store(false);
+    let disk = bench.store(false, updates);
     report.row("absorb, spilled, 1 a pass", bench.absorb(&disk, 1));
     report.row("absorb, spilled, 4 a pass", bench.absorb(&disk, AT_ONCE));
     drop(disk);
     let _ = std::fs::remove_dir_all(folder());
+
+    bench.use_threads(threads);
+    for collaborators in [2, 8, 32, 128].into_iter().filter(|n| *n <= most) {
+        let (timing, faults) = bench.one_by_one(collaborators);
+        report.row(&format!("last of {collaborators}, one by one: staged to root"), timing);
+        fresh_pages(json, collaborators, faults);
+    }
+    // Of 128, the slots alone would take 5 GB.
+    for collaborators in [2, 4, 8, 32].into_iter().filter(|n| *n <= most) {
+        report.row(&format!("{collaborators} at once: staged to root"), bench.at_once(collaborators));
+    }
+}
+
+/// What a round took in page faults, staging aside; none when no memory is fresh.
+fn fresh_pages(json: bool, collaborators: usize, faults: u64) {
+    match json {
+        true => {
+            println!("{{\"bench\":\"aggregate\",\"collaborators\":{collaborators},\"page_faults\":{faults}}}")
+        }
+        false => println!("{:<42} {faults:>8}", "  page faults of its round, fewest"),
+    }
+}
+
+/// Minor page faults of this process so far: the tenth field of its line, the eighth after the name.
+fn page_faults() -> u64 {
+    let line = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = line.rsplit_once(')').map(|(_, fields)| fields.to_owned()).unwrap_or_default();
+    fields.split_whitespace().nth(7).and_then(|field| field.parse().ok()).unwrap_or_default()
 }
 
 fn folder() -> PathBuf {
@@ -85,6 +135,11 @@ fn limits(report: &mut Report, update: &[u8], repetitions: usize) {
         "memcpy",
         Timing::of(repetitions, || timed(|| black_box(&mut copy).copy_from_slice(black_box(update)))),
     );
+    let values: Vec<f32> = update.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let mut sum = vec![0.0f32; values.len()];
+    let axpy =
+        |sum: &mut [f32]| sum.iter_mut().zip(black_box(&values)).for_each(|(sum, value)| *sum += 0.3 * value);
+    report.limit("axpy", Timing::of(repetitions, || timed(|| axpy(black_box(&mut sum)))));
     report.limit("SHA-256", Timing::of(repetitions, || timed(|| _ = black_box(Digest::of(update)))));
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).unwrap());
     let seal = |copy: &mut [u8]| {
@@ -108,17 +163,19 @@ impl Bench {
         };
         let update: Vec<u8> = (0..arguments.params).flat_map(|_| value().to_le_bytes()).collect();
         let base = Payload::new(&layout, update.clone().into()).unwrap();
-        let pool = Pool::new(arguments.threads).unwrap();
-        let range = ExactRange { value_bits: 16, weight_bits: 29 };
-        let summing = Summing::new(pool, PayloadPool::new(Arc::clone(&layout)), range);
         let runtime = Builder::new_current_thread().build().unwrap();
-        Self { arguments, runtime, summing, update, base }
+        let summing = summing(&layout, 1);
+        Self { arguments, runtime, summing, update, base, layout }
     }
 
-    /// Slots for every update, all in memory or all on disk.
-    fn store(&self, in_memory: bool) -> SlotStore {
+    fn use_threads(&mut self, threads: usize) {
+        self.summing = summing(&self.layout, threads);
+    }
+
+    /// Slots for so many updates, all in memory or all on disk.
+    fn store(&self, in_memory: bool, updates: usize) -> SlotStore {
         let len = self.update.len() as u64;
-        let all = Bytes(self.arguments.updates as u64 * (len + len / 1024 + 4096));
+        let all = Bytes(updates as u64 * (len + len / 1024 + 4096));
         let (memory, disk) = if in_memory { (all, Bytes(0)) } else { (Bytes(0), all) };
         SlotStore::new(memory, disk, folder(), len).unwrap()
     }
@@ -147,6 +204,51 @@ impl Bench {
             took
         };
         Timing::of(repetitions, repetition).per(updates)
+    }
+
+    /// The first pass of a sum, of one update.
+    fn first(&mut self, store: &SlotStore) -> Timing {
+        Timing::of(self.arguments.repetitions, || {
+            let staged = self.stage(store, 1);
+            let took = timed(|| run(&self.runtime, self.summing.absorb(staged)).unwrap());
+            run(&self.runtime, self.summing.clear()).unwrap();
+            took
+        })
+    }
+
+    /// From the last update staged to the model's root, when every other one was added before; and the fewest page
+    /// faults of a round's calls.
+    fn one_by_one(&mut self, collaborators: usize) -> (Timing, u64) {
+        let store = self.store(true, 1);
+        let mut fewest = u64::MAX;
+        let timing = Timing::of(self.arguments.repetitions, || {
+            let mut faults = 0;
+            for _ in 1..collaborators {
+                let staged = self.stage(&store, 1);
+                let before = page_faults();
+                run(&self.runtime, self.summing.absorb(staged)).unwrap();
+                faults += page_faults() - before;
+            }
+            let staged = self.stage(&store, 1);
+            let before = page_faults();
+            let took = self.end(staged);
+            fewest = fewest.min(faults + page_faults() - before);
+            took
+        });
+        (timing, fewest)
+    }
+
+    /// From every update staged to the model's root.
+    fn at_once(&mut self, collaborators: usize) -> Timing {
+        let store = self.store(true, collaborators);
+        Timing::of(self.arguments.repetitions, || {
+            let staged = self.stage(&store, collaborators);
+            self.end(staged)
+        })
+    }
+
+    fn end(&mut self, staged: Vec<(StagedSlot, Weight)>) -> Took {
+        timed(|| drop(run(&self.runtime, self.summing.absorb_and_finalise(staged, &self.base)).unwrap()))
     }
 
     fn finalise(&mut self, store: &SlotStore) -> Timing {

@@ -101,11 +101,17 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
         PlanCommand::Check(command) => {
             let loaded = plan::check(&Workspace::open(&command.workspace)?)?;
             let memory = plan::memory(&loaded);
-            let text = format!("plan {}\n{memory}\nok\n", loaded.hash);
+            let told = plan::aggregation(&loaded);
+            let lines: String = told.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
+            let text = format!("plan {}\n{lines}{memory}\nok\n", loaded.hash);
+            let told = |key: &str| told.iter().find(|(k, _)| *k == key).map(|(_, text)| text);
             let json = json!({
                 "hash": loaded.hash.to_string(),
                 "model_bytes": loaded.layout.byte_len(),
                 "memory_bytes": memory.total().0,
+                "rule": told("rule"),
+                "server": told("server"),
+                "threshold": told("threshold"),
             });
             Ok(Report { text, json })
         }

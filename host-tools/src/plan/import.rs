@@ -5,6 +5,7 @@
 //! with a line that says so. Keys of versions that ignored them (`epochs_per_round`) are warnings; no file makes this
 //! fail but one that is not YAML.
 
+mod aggregation;
 mod rules;
 mod write;
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use fl_engine::{
-    Digest,
+    Bytes, Digest,
     aggregate::{Footprint, footprint},
     limits::PLAN_FILE_BYTES,
     model::plan_layout,
@@ -52,10 +52,11 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     let loaded = load(workspace)?;
     let memory = memory(&loaded);
     if !memory.fits(loaded.plan.memory_budget) {
+        // To the next MiB, so that what is shown is enough.
+        let least = Bytes(memory.least().0.next_multiple_of(1 << 20));
         let error = format!(
-            "plan/plan.yaml: limits.memory is {}; the aggregator needs {}",
-            loaded.plan.memory_budget,
-            memory.least()
+            "plan/plan.yaml: limits.memory is {}; the aggregator needs {least}",
+            loaded.plan.memory_budget
         );
         return Err(Failure::new(Exit::Plan, error).hint(format!("the sum is\n{memory}")));
     }
@@ -72,12 +73,13 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// The aggregator's memory for as many collaborators as the quorum takes, or asks for at least; the roster's number is
+/// The aggregator's memory for as many collaborators as the quorum takes, or asks for at least, or the sample draws; the roster's number is
 /// known to the aggregator alone.
 #[must_use]
 pub fn memory(loaded: &Loaded) -> Footprint {
-    let quorum = loaded.plan.quorum;
-    footprint(&loaded.plan, &loaded.layout, quorum.count_max.unwrap_or(quorum.count_min))
+    let (quorum, sample) = (loaded.plan.quorum, loaded.plan.sample.unwrap_or(0));
+    let peers = quorum.count_max.unwrap_or(quorum.count_min).max(sample);
+    footprint(&loaded.plan, &loaded.layout, peers)
 }
 
 /// What [`initialise`] did.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use fl_engine::{
     Millis, Name,
-    plan::{Column, Loader, Optimiser, TaskKind, TaskSpec, TrainLength},
+    plan::{Aggregation, Column, Loader, Optimiser, TaskKind, TaskSpec, TrainLength},
 };
 
 use super::Loaded;
@@ -36,6 +36,7 @@ pub fn summary(loaded: &Loaded) -> String {
     for task in &plan.tasks {
         line("task", format!("{}: {}", task.name, kind(task)));
     }
+    aggregation(loaded).into_iter().for_each(|(key, text)| line(key, text));
     for group in &plan.groups {
         let members = group.collaborators.as_deref().map_or_else(|| "everyone".to_owned(), names);
         line("group", format!("{}: {members}: {}", group.name, names(&group.tasks)));
@@ -53,6 +54,16 @@ pub fn summary(loaded: &Loaded) -> String {
     line("threads", format!("link {}, cpu {}", plan.threads.link, plan.threads.cpu));
     line("metrics", word(plan.metrics));
     out
+}
+
+/// How updates become the next model, in words under the plan's keys; nothing for a plan without updates.
+#[must_use]
+pub fn aggregation(loaded: &Loaded) -> Vec<(&'static str, String)> {
+    let Some(Aggregation { rule, server, threshold }) = loaded.plan.aggregation() else { return Vec::new() };
+    let mut lines = vec![("rule", rule.to_string())];
+    lines.extend(server.map(|server| ("server", server.to_string())));
+    lines.extend(threshold.map(|threshold| ("threshold", threshold.to_string())));
+    lines
 }
 
 /// In the largest unit of the plan's that gives a whole number.

@@ -1,14 +1,54 @@
 //! How updates become a model.
 //!
-//! An update is checked while it arrives ([`PayloadChecker`]), absorbed whole into an [`ExactMean`], and
-//! finalised once. The sum does not depend on arrival order, batching or the number of threads.
+//! An update is checked while it arrives ([`PayloadChecker`]). A plan's rule is one of three [`Method`]s:
+//!
+//! - [`Stream`]: absorbed whole into an [`ExactMean`] and finalised once. The sum does not depend on arrival order,
+//!   batching or the number of threads.
+//! - [`ColumnRule`]: each element is a function of that element of all updates. A [`Combiner`] reads them once.
+//! - [`ScoreRule`]: a choice by the distances between all updates, then an exact mean or a column rule over the chosen. A
+//!   [`Measure`] reads the updates for their dot products, a [`Combiner`] reads the chosen again.
+//!
+//! The last two take updates in roster order, so they too depend on no arrival order. A [`ServerStep`] may follow any of
+//! them. Whatever the rule and the machine, the same updates give the same bits: nothing here is contracted to a
+//! fused multiplication, and what is summed in floating point is summed in an order that the layout alone decides.
+//!
+//! Users' crates add rules by implementing [`ColumnRule`] or [`ScoreRule`]; [`combine`] runs any method in a test.
 
+mod block;
 mod check;
+mod clip;
+mod columns;
+mod combiner;
+mod deltas;
 mod exact;
 mod footprint;
+mod geometric;
+mod kernel;
+mod krum;
 mod mean;
+mod network;
+mod products;
+mod rule;
+mod score;
+mod scratch;
+mod server;
+mod spans;
+mod whole;
 
+pub use block::{Block, ColumnRule, Order, Pair};
 pub use check::{Fault, PayloadChecker};
-pub use exact::Bins;
+pub use clip::Clip;
+pub use columns::{Median, NearMedian, TrimmedMean, WeightedMedian};
+pub use combiner::Combiner;
+pub use deltas::STEP;
+pub use exact::{Bins, MOST_AT_ONCE, Weighted};
 pub use footprint::{Footprint, LIVE_MODELS, OVERHEAD, PEER_BYTES, Term, footprint};
-pub use mean::{AbsorbError, ExactMean, PASS, Shard, keep_base, most_total};
+pub use geometric::GeometricMedian;
+pub use krum::{Bulyan, Krum, MultiKrum};
+pub use mean::{AbsorbError, ExactMean, PASS, Shard, keep_base, most_total, terms_of};
+pub use products::{Measure, Partial, Products};
+pub use rule::{Method, RuleError, Stream, method, share_bits};
+pub use score::{Chosen, ScoreRule, Then};
+pub use scratch::Scratch;
+pub use server::{ServerStep, StateRuns, state_layout};
+pub use whole::{combine, combine_payloads};

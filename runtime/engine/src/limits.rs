@@ -14,6 +14,9 @@ pub const TENSOR_NAME_BYTES: usize = 256;
 pub const ELEMENTS: u64 = 1 << 32;
 /// Bytes under one leaf of a chunk tree.
 pub const LEAF_BYTES: usize = 256 * 1024;
+/// Bytes that a spilled update is sealed in at a time. A rule that needs all updates of a round reads one chunk of each at a
+/// time in every thread: with 64 updates and two threads, 8 MiB.
+pub const SPILL_CHUNK_BYTES: usize = 64 * 1024;
 /// Largest plan, site, roster or data-map file, bytes.
 pub const PLAN_FILE_BYTES: usize = 1 << 20;
 /// Largest control envelope, bytes, length prefix excluded.

@@ -29,6 +29,22 @@
 //! sample: 2
 //! hold_out: ["norm1.*", fc1.bias]
 //! ```
+//!
+//! How updates become the next model; all tasks that send one say the same. Without settings, the word alone will do.
+//!
+//! ```yaml
+//! rule: weighted_mean # mean, median, weighted_median
+//! rule: {clipped_mean: {norm: 1.0}} # exact.weight_bits is 19 by default then
+//! rule: {trimmed_mean: {trim: 0.2}}
+//! rule: {krum: {byzantine: 1}} # bulyan
+//! rule: {multi_krum: {byzantine: 1, keep: 3}}
+//! rule: {geometric_median: {iterations: 4, smoothing: 1e-5, scope: model}} # or tensor
+//! rule: {custom: {name: registered}}
+//! server: {fedavgm: {learning_rate: 1.0, momentum: 0.9}}
+//! server: {fedadam: {learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 0.001}} # fedyogi; fedadagrad without beta2
+//! server: {smoothing: {keep: 0.1}}
+//! threshold: {task: aggregated_model_validation, metric: accuracy, min: 0.7} # max of a loss
+//! ```
 
 mod canonical;
 mod check;
@@ -42,6 +58,7 @@ mod site;
 mod trial;
 mod types;
 mod units;
+mod words;
 mod yaml;
 
 pub use canonical::CanonicalError;

@@ -27,6 +27,7 @@ mod notes;
 mod open;
 mod refusal;
 mod sample;
+mod threshold;
 mod work;
 
 pub use effect::{Effect, Reason, RoundSummary, WhyClosed};

@@ -28,6 +28,9 @@ pub struct Weight(u32);
 pub struct WeightError(pub u64);
 
 impl Weight {
+    /// The smallest.
+    pub const ONE: Self = Self(1);
+
     /// Accepts `1 .. 2^29`.
     ///
     /// # Errors

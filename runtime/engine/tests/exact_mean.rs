@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use fl_engine::Weight;
-use fl_engine::aggregate::{ExactMean, PASS};
+use fl_engine::aggregate::{ExactMean, PASS, terms_of};
 use fl_engine::plan::ExactRange;
 use fl_engine::tensor::{Combine, Layout, TensorSpec};
 use num_bigint::{BigInt, Sign};
@@ -181,14 +182,11 @@ fn batches_of_four_change_no_bit() {
                 mean.admit(std::iter::empty(), *weight).unwrap();
             }
             for shard in mean.shards_mut() {
-                shard.reserve(4);
+                shard.reserve(batch.len() as u32);
                 let range = shard.range();
-                let part = |i: usize| &payloads[i][range.start * 4..range.end * 4];
-                shard.absorb_four(
-                    range.start,
-                    [part(0), part(1), part(2), part(3)],
-                    [weights[0], weights[1], weights[2], weights[3]],
-                );
+                let part = |i: usize| (&payloads[i][range.start * 4..range.end * 4], weights[i].value());
+                let runs: Vec<_> = (0..batch.len()).map(part).collect();
+                shard.absorb_all(range.start, &runs);
             }
         }
         assert_eq!(finalised(&mut mean), expected, "{name}");
@@ -209,7 +207,7 @@ fn a_mean_taken_in_runs_has_the_same_bits_and_leaves_an_empty_sum() {
             let range = shard.range();
             for from in range.clone().step_by(PASS / 16) {
                 let to = (from + PASS / 16).min(range.end);
-                shard.take_mean(from, total, &mut out[from * 4..to * 4]);
+                shard.take_mean(from, &[], total, &mut out[from * 4..to * 4]);
             }
             shard.emptied();
         }
@@ -239,6 +237,136 @@ fn more_terms_than_a_bin_holds_do_not_overflow() {
         mean.absorb(&payload, light).unwrap();
     }
     assert!(finalised(&mut mean).iter().all(|v| *v == 65535.996f32.to_bits()));
+}
+
+/// A value that lies halfway between two units of the upper bin leaves the most in the lower one.
+#[test]
+fn as_many_terms_as_fit_between_two_carries_do_not_overflow_the_lower_bin() {
+    for count in [4093, 4094, 4095, 4096] {
+        for value in [f32::exp2(-7.0), -f32::exp2(-7.0)] {
+            let mut mean = ExactMean::new(layout(), RANGE, 1);
+            let payload = bytes(&[value; LEN]);
+            for _ in 0..count {
+                mean.absorb(&payload, Weight::new(1).unwrap()).unwrap();
+            }
+            assert!(finalised(&mut mean).iter().all(|v| *v == value.to_bits()), "{count} times {value}");
+        }
+    }
+}
+
+/// Divisors on both sides of what is divided without a guard band, and sums on and next to halfway between floats.
+#[test]
+fn means_at_and_next_to_ties_are_rounded_exactly_whatever_the_total() {
+    let mut random = Random(11);
+    let mut ties = 0;
+    for weights in [
+        [1u32, 1],
+        [600, 600],
+        [(1 << 26) - 1, 1],
+        [(1 << 26) - 1, 1 << 26],
+        [1 << 26, (1 << 26) + 1],
+        [(1 << 28) - 1, 1 << 28],
+        [1 << 28, 1 << 28],
+        [5 << 26, 5 << 26],
+        [(1 << 29) - 1, (1 << 29) - 1],
+        [(1 << 29) - 1, 3],
+    ] {
+        for scale in [f32::exp2(-20.0), f32::exp2(-6.0), 1.0, 65_000.0] {
+            let first: Vec<f32> = (0..LEN).map(|_| random.unit() * scale).collect();
+            // Neighbours, so that half of the means of equal weights lie halfway.
+            let second =
+                first.iter().map(|v| f32::from_bits(v.to_bits() + (random.next() % 4) as u32)).collect();
+            let updates = vec![(first, weights[0]), (second, weights[1])];
+            let mean = federated(&updates, &[0, 1], 2);
+            for (element, bits) in mean.iter().enumerate() {
+                assert_eq!(*bits, reference(&updates, element), "weights {weights:?}, element {element}");
+            }
+            let halfway = |e: &usize| (updates[0].0[*e].to_bits() ^ updates[1].0[*e].to_bits()) & 1 == 1;
+            ties += (0..LEN).filter(|e| weights[0] == weights[1] && halfway(e)).count();
+        }
+    }
+    assert!(ties > 1000, "{ties} ties");
+}
+
+/// Sums that were written over what an older one left, in whole and in part, and last updates added with the mean.
+#[test]
+fn batches_of_one_to_four_over_an_old_sum_change_no_bit() {
+    let mut mean = ExactMean::new(layout(), RANGE, 3);
+    for (name, updates) in cases() {
+        for (at_once, last) in [(1, 0), (1, 1), (2, 2), (3, 3), (4, 4), (3, 1), (4, 0), (2, 4)] {
+            let used = &updates[..3 * at_once + last];
+            let expected = {
+                let order: Vec<usize> = (0..used.len()).collect();
+                federated(&used.to_vec(), &order, 1)
+            };
+            let payloads: Vec<Vec<u8>> = used.iter().map(|(v, _)| bytes(v)).collect();
+            let weights = used.iter().map(|(_, w)| u64::from(*w));
+            let total = weights.sum();
+            let (before, behind) = payloads.split_at(3 * at_once);
+            let mut out = vec![0xff; LEN * 4];
+            for shard in mean.shards_mut() {
+                let range = shard.range();
+                // A pass that was given up half-way leaves a sum in part.
+                shard.reserve(1);
+                let half = range.start..range.start + range.len() / 2;
+                shard.absorb_all(half.start, &[(&payloads[0][half.start * 4..half.end * 4], 77)]);
+                shard.clear();
+                // Runs of odd length.
+                let runs = |length: usize| {
+                    range.clone().step_by(length).map(move |from| from..(from + length).min(range.end))
+                };
+                let of = |run: &Range<usize>, payloads: &'_ [Vec<u8>], first: usize| {
+                    let part = |(n, payload): (usize, &'_ Vec<u8>)| {
+                        (payload[run.start * 4..run.end * 4].to_vec(), used[first + n].1)
+                    };
+                    payloads.iter().enumerate().map(part).collect::<Vec<_>>()
+                };
+                for (n, batch) in before.chunks(at_once).enumerate() {
+                    shard.reserve(batch.len() as u32);
+                    for run in runs(131) {
+                        let of = of(&run, batch, n * at_once);
+                        let of: Vec<_> =
+                            of.iter().map(|(bytes, weight)| (bytes.as_slice(), *weight)).collect();
+                        shard.absorb_all(run.start, &of);
+                    }
+                }
+                shard.reserve(last as u32);
+                for run in runs(97) {
+                    let of = of(&run, behind, 3 * at_once);
+                    let of: Vec<_> = of.iter().map(|(bytes, weight)| (bytes.as_slice(), *weight)).collect();
+                    shard.take_mean(run.start, &of, total, &mut out[run.start * 4..run.end * 4]);
+                }
+                shard.emptied();
+            }
+            let bits: Vec<u32> = out.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+            assert_eq!(bits, expected, "{name}, {at_once} a pass and {last} with the mean");
+        }
+    }
+}
+
+#[test]
+fn a_heavy_weight_is_as_many_terms_of_the_heaviest() {
+    let mut random = Random(13);
+    let values: Vec<f32> = (0..LEN).map(|_| random.unit() * 1e-4).collect();
+    let payload = bytes(&values);
+    for weight in [1, (1 << 29) - 1, 1 << 29, 5 * ((1 << 29) - 1), 7 * (1 << 29) + 12_345] {
+        let (mut heavy, mut light) = (ExactMean::new(layout(), RANGE, 1), ExactMean::new(layout(), RANGE, 1));
+        assert_eq!(terms_of(weight), weight.div_ceil((1 << 29) - 1));
+        let (shard, mut left) = (&mut heavy.shards_mut()[0], weight);
+        shard.reserve(terms_of(weight) as u32 + 1);
+        shard.absorb(0, &payload, Weight::new(9).unwrap());
+        shard.absorb_heavy(0, &payload, weight);
+        light.absorb(&payload, Weight::new(9).unwrap()).unwrap();
+        while left > 0 {
+            let piece = left.min((1 << 29) - 1);
+            light.absorb(&payload, Weight::new(piece).unwrap()).unwrap();
+            left -= piece;
+        }
+        let mut out = vec![0; LEN * 4];
+        heavy.shards_mut()[0].take_mean(0, &[], light.total(), &mut out);
+        let bits: Vec<u32> = out.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+        assert_eq!(bits, finalised(&mut light), "{weight}");
+    }
 }
 
 #[test]

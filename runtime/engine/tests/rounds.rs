@@ -14,3 +14,5 @@ mod offers;
 mod opening;
 #[path = "rounds/rig.rs"]
 mod rig;
+#[path = "rounds/threshold.rs"]
+mod threshold;

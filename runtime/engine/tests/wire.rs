@@ -73,6 +73,7 @@ fn messages() -> Vec<Message> {
         Message::RoundDone(RoundDone { round: RoundNo(3), contributors: 3, metrics: vec![metric] }),
         Message::Finished(Verdict::Completed { rounds: 10, root: Digest([4; 32]) }),
         Message::Leaving(Leaving {}),
+        Message::Refused(RefusedUpdate { task: name("train"), refusal: Refusal::BelowThreshold }),
     ]
 }
 

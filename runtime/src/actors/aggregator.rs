@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use fl_engine::{
     Digest, Millis, Name, RoundNo,
     plan::{MetricsTo, Plan},
@@ -37,6 +38,7 @@ use super::{
     upload::Intake,
 };
 use crate::{
+    combining::Update,
     exit::{Exit, Failure},
     memory::StagedSlot,
     net::LinkHandle,
@@ -99,6 +101,8 @@ pub(crate) struct Aggregator {
     /// What the engine's milliseconds count from.
     origin: Instant,
     base: Payload,
+    /// State of the server's step that belongs to the base, until the store has it.
+    state: Option<Bytes>,
     intake: Arc<Intake>,
     desks: Option<Desks>,
     roll: Arc<dyn Roll>,
@@ -164,6 +168,7 @@ impl Aggregator {
             engine,
             origin: Instant::now(),
             base,
+            state: None,
             intake,
             desks: None,
             roll,
@@ -301,10 +306,15 @@ impl Aggregator {
     }
 
     fn summed(&mut self, summed: Summed, desk: &mut Desk<'_, Self>) {
-        let Summed { round, model, absorb, finalise } = summed;
+        let Summed { round, model, state, left_out, absorb, finalise } = summed;
         let root = model.root();
+        if !left_out.is_empty() {
+            let names: Vec<&str> = left_out.iter().map(Name::as_str).collect();
+            tracing::info!("round {round}  the rule left out {}", names.join(", "));
+        }
         // The old model's buffer is for the next sum.
         self.base = model;
+        self.state = state;
         self.receivers = 0;
         self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Forget));
         let cause = Cause { sum: Some((absorb, finalise)), ..Cause::default() };
@@ -411,11 +421,14 @@ impl Aggregator {
             Effect::Received { peer, task, stamp } => {
                 self.tell(&peer, Order::Say(Message::Received(Received { stamp, task })));
             }
-            Effect::Absorb { slot, weight } => {
+            Effect::Absorb { peer, slot, weight } => {
                 if let Some(slot) = self.slots.remove(&slot) {
-                    self.hand_on(|desks| desks.sum.send(sum::Job::Absorb(slot, weight)).is_ok());
+                    let update = Update { name: peer, slot, weight };
+                    let job = sum::Job::Absorb(update, self.base.clone());
+                    self.hand_on(|desks| desks.sum.send(job).is_ok());
                 }
             }
+            Effect::Clear { .. } => self.hand_on(|desks| desks.sum.send(sum::Job::Clear).is_ok()),
             Effect::Discard { slot } => drop(self.slots.remove(&slot)),
             Effect::Cancel { peer, stamp } => {
                 self.tell(&peer, Order::Cancel(Message::Cancel(Cancelled { stamp })));
@@ -432,8 +445,8 @@ impl Aggregator {
             }
             Effect::RoundClosed(summary) => self.round_closed(*summary, cause.sum),
             Effect::Store { facts } => {
-                let model = self.base.clone();
-                self.hand_on(|desks| desks.keeper.send(keeper::Job::Round { facts, model }).is_ok());
+                let (model, state) = (self.base.clone(), self.state.take());
+                self.hand_on(|desks| desks.keeper.send(keeper::Job::Round { facts, model, state }).is_ok());
             }
             Effect::Counted { peer, round } => {
                 self.tell(&peer, Order::Say(Message::Counted(Counted { round })));

@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use fl_engine::{
     Digest, RoundNo,
     round::{AggregatedMetric, RoundFacts},
@@ -28,8 +29,9 @@ use crate::{
 
 /// What is to be written.
 pub(crate) enum Job {
-    /// A finished round with its model; durable when it is written.
-    Round { facts: Box<RoundFacts>, model: Payload },
+    /// A finished round with its model, and the state of the server's step where it has one; durable when it is
+    /// written.
+    Round { facts: Box<RoundFacts>, model: Payload, state: Option<Bytes> },
     /// What the closing round measured on the final model.
     Final { metrics: Vec<AggregatedMetric>, model: Payload },
     /// The best model so far.
@@ -89,7 +91,7 @@ fn work(
     while let Some(job) = todo.blocking_recv() {
         let started = Instant::now();
         let done = match &job {
-            Job::Round { facts, model } => store.put_round(facts, model.as_slice()),
+            Job::Round { facts, model, state } => store.put_round(facts, model.as_slice(), state.as_deref()),
             Job::Best { round, root, value, metrics, model } => {
                 store.put_best(*round, *root, *value, metrics, model.as_slice())
             }

@@ -1,8 +1,10 @@
-//! The aggregation's desk: takes staged updates and sums them on the CPU pool, in batches, while others still arrive.
+//! The aggregation's desk: takes staged updates to the CPU pool, in batches, while others still arrive, and makes the
+//! round's model when the engine says so.
 
 use std::time::{Duration, Instant};
 
-use fl_engine::{RoundNo, Weight};
+use bytes::Bytes;
+use fl_engine::{Name, RoundNo};
 use tokio::sync::mpsc;
 
 use super::{
@@ -10,16 +12,19 @@ use super::{
     mailbox::Mailbox,
 };
 use crate::{
-    memory::StagedSlot,
+    aggregating::{AggregateError, Aggregating, Made},
+    combining::Update,
     payload::Payload,
-    summing::{AT_ONCE, SumError, Summing},
+    summing::AT_ONCE,
 };
 
 /// What is to be done, in order.
 pub(crate) enum Job {
-    /// Add an update.
-    Absorb(StagedSlot, Weight),
-    /// Make the round's model of everything that was added since the last one.
+    /// Take an update of the round that began at this base.
+    Absorb(Update, Payload),
+    /// Forget everything that was taken since the last finished round.
+    Clear,
+    /// Make the round's model of everything that was taken since the last one.
     Finalise { round: RoundNo, base: Payload },
 }
 
@@ -27,9 +32,13 @@ pub(crate) enum Job {
 pub(crate) struct Summed {
     pub(crate) round: RoundNo,
     pub(crate) model: Payload,
-    /// Adding updates before the last pass, over the whole round.
+    /// State of the server's step after this round, where it has one.
+    pub(crate) state: Option<Bytes>,
+    /// Whom the rule left out.
+    pub(crate) left_out: Vec<Name>,
+    /// Taking updates before the last pass, over the whole round.
     pub(crate) absorb: Duration,
-    /// The last pass: what was left to add, the means, the root.
+    /// The last pass: what was left to take, the model, the step, the root.
     pub(crate) finalise: Duration,
 }
 
@@ -37,30 +46,25 @@ pub(crate) struct Summed {
 ///
 /// Jobs are not bounded here: each holds a slot, and of those there are only so many.
 pub(crate) async fn run(
-    mut summing: Summing,
+    mut aggregating: Aggregating,
     mut jobs: mpsc::UnboundedReceiver<Job>,
     aggregator: Mailbox<Aggregator>,
 ) {
     let mut absorb = Duration::ZERO;
     while let Some(first) = jobs.recv().await {
-        // Whatever waits already is added in the same pass.
-        let (batch, last) = gather(first, &mut jobs);
+        // Whatever waits already is taken in the same pass.
+        let gathered = Gathered::from(first, &mut jobs);
         let started = Instant::now();
-        let news = match last {
-            None => match summing.absorb(batch).await {
-                Ok(()) => {
-                    absorb += started.elapsed();
-                    continue;
-                }
-                Err(error) => broken(&error),
-            },
-            Some((round, base)) => match summing.absorb_and_finalise(batch, &base).await {
-                Ok(model) => {
-                    let absorb = std::mem::take(&mut absorb);
-                    News::Summed(Summed { round, model, absorb, finalise: started.elapsed() })
-                }
-                Err(error) => broken(&error),
-            },
+        let news = match gathered.work(&mut aggregating).await {
+            Ok(None) => {
+                absorb += started.elapsed();
+                continue;
+            }
+            Ok(Some((round, Made { model, state, left_out }))) => {
+                let absorb = std::mem::take(&mut absorb);
+                News::Summed(Summed { round, model, state, left_out, absorb, finalise: started.elapsed() })
+            }
+            Err(error) => broken(&error),
         };
         if aggregator.deliver(news).await.is_err() {
             return;
@@ -68,24 +72,67 @@ pub(crate) async fn run(
     }
 }
 
-/// What one pass takes in, from the jobs that wait: updates, and the order to finish the round.
-fn gather(first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> (Batch, Option<(RoundNo, Payload)>) {
-    let mut batch = Batch::with_capacity(AT_ONCE);
-    let mut next = Some(first);
-    while let Some(job) = next.take() {
-        match job {
-            Job::Finalise { round, base } => return (batch, Some((round, base))),
-            Job::Absorb(slot, weight) => batch.push((slot, weight)),
+/// What one pass takes in.
+#[derive(Default)]
+struct Gathered {
+    /// Whether everything before is forgotten first.
+    clear: bool,
+    updates: Vec<Update>,
+    /// Of the updates' round.
+    base: Option<Payload>,
+    /// The round to finish.
+    last: Option<RoundNo>,
+}
+
+impl Gathered {
+    /// The jobs of one pass, from those that wait.
+    fn from(first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> Self {
+        let mut gathered = Self::default();
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            match job {
+                Job::Finalise { round, base } => {
+                    (gathered.base, gathered.last) = (Some(base), Some(round));
+                    break;
+                }
+                Job::Absorb(update, base) => {
+                    gathered.updates.push(update);
+                    gathered.base = Some(base);
+                }
+                Job::Clear => {
+                    gathered.clear = true;
+                    gathered.updates.clear();
+                }
+            }
+            if gathered.updates.len() < AT_ONCE {
+                next = jobs.try_recv().ok();
+            }
         }
-        if batch.len() < AT_ONCE {
-            next = jobs.try_recv().ok();
+        gathered
+    }
+
+    async fn work(self, aggregating: &mut Aggregating) -> Result<Option<(RoundNo, Made)>, AggregateError> {
+        let Self { clear, updates, base, last } = self;
+        if clear {
+            aggregating.clear().await?;
+        }
+        match (base, last) {
+            (Some(base), Some(round)) => Ok(Some((round, aggregating.finish(updates, &base).await?))),
+            (Some(base), None) => {
+                aggregating.absorb(updates, &base).await?;
+                Ok(None)
+            }
+            (None, _) => Ok(None),
         }
     }
-    (batch, None)
 }
 
-fn broken(error: &SumError) -> News {
-    News::Broken(format!("the updates could not be summed: {error}"))
+fn broken(error: &AggregateError) -> News {
+    let mut words = format!("the updates could not be combined: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        words.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    News::Broken(words)
 }
-
-type Batch = Vec<(StagedSlot, Weight)>;

@@ -14,8 +14,9 @@ use std::{
 
 use fl_engine::{
     Bytes, Digest, Millis, Name, RoundNo, Weight,
+    aggregate::{Block, ColumnRule, Order},
     model::{plan_init, plan_layout, safetensors},
-    plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Split, TaskKind, TaskSpec},
+    plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Rule, Split, TaskKind, TaskSpec},
     round::{Offer, Reason, Refusal, Report, RoundEngine, Stamp, Start},
     tensor::{Layout, root_of},
     wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
@@ -36,6 +37,7 @@ use super::{
     upload::Intake,
 };
 use crate::{
+    aggregating::Aggregating,
     exit::{Exit, Failure},
     memory::SlotStore,
     net::{
@@ -46,8 +48,9 @@ use crate::{
     },
     payload::PayloadPool,
     pool::Pool,
+    registry::Registry,
+    stepping::Stepping,
     store::Store,
-    summing::Summing,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,7 +61,7 @@ fn name(text: &str) -> Name {
 }
 
 /// One synthetic task over 2,000 floats and a bit.
-pub(super) fn plan(rounds: u32) -> Plan {
+pub(crate) fn plan(rounds: u32) -> Plan {
     let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
     let model = ModelSpec { input: vec![30], layers: vec![linear("fc1", 60), Layer::Relu, linear("fc2", 2)] };
     let data = DataSpec {
@@ -112,6 +115,10 @@ impl Drop for Rig {
 
 impl Rig {
     async fn new(plan: Plan, members: &[&str]) -> Self {
+        Self::with(plan, members, &Registry::new()).await
+    }
+
+    async fn with(plan: Plan, members: &[&str], registry: &Registry) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("fl-actors-{}-{n}", std::process::id()));
@@ -124,7 +131,16 @@ impl Rig {
         let mut draft = payloads.take().await;
         draft.as_mut_slice().copy_from_slice(&resume.payload);
         let base = draft.finish();
-        let summing = Summing::new(Pool::new(1).unwrap(), payloads, plan.exact);
+        let method = registry.method(&plan).unwrap();
+        let stepping = match plan.aggregation().unwrap().server {
+            Some(server) => {
+                let state = resume.state.as_deref();
+                Some(Stepping::new(server, Arc::clone(&layout), plan.exact, state).await.unwrap())
+            }
+            None => None,
+        };
+        let pool = Pool::new(1).unwrap();
+        let aggregating = Aggregating::new(pool, payloads, plan.exact, method, stepping);
         let length = layout.byte_len() as u64;
         let slots = SlotStore::new(Bytes(4 * length), Bytes(0), dir.join("spill"), length).unwrap();
         let intake = Intake::new(slots, Arc::clone(&layout), plan.exact);
@@ -157,7 +173,7 @@ impl Rig {
         let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
         let keeper = keeper::start(store, aggregator.clone()).unwrap();
         let (jobs, todo) = mpsc::unbounded_channel();
-        tokio::spawn(sum::run(summing, todo, aggregator.clone()));
+        tokio::spawn(sum::run(aggregating, todo, aggregator.clone()));
         aggregator.tell(News::Begin(Desks { sum: jobs, keeper: keeper.jobs.clone() })).unwrap();
         let gate = Gate {
             federation: plan.federation.clone(),
@@ -251,7 +267,11 @@ impl Player {
 
     /// Reports, offers, and uploads when it is granted.
     async fn contribute(&mut self, stamp: Stamp) {
-        let (offer, body) = self.update(stamp, 1.0 + stamp.round.0 as f32);
+        self.contribute_value(stamp, 1.0 + stamp.round.0 as f32).await;
+    }
+
+    async fn contribute_value(&mut self, stamp: Stamp, value: f32) {
+        let (offer, body) = self.update(stamp, value);
         self.say(Message::Report(Report { stamp, task: name("send"), samples: 5, metrics: vec![] })).await;
         self.say(Message::Offer(offer.clone())).await;
         while !matches!(self.hear().await.unwrap(), Message::Grant(_)) {}
@@ -306,6 +326,67 @@ fn every_round_is_run_and_stored_and_everybody_hears_the_end() {
         rig.nobody_is_left().await;
         let history = fs::read_to_string(rig.dir.join("trial_history.jsonl")).unwrap();
         assert_eq!(history.lines().count(), 3);
+    });
+}
+
+/// The largest value of each element: a rule that no plan knows.
+#[derive(Debug)]
+struct Largest;
+
+impl ColumnRule for Largest {
+    fn order(&self, updates: usize) -> Order {
+        Order::Ranks(updates - 1..updates)
+    }
+
+    fn combine(&self, block: &mut Block<'_>, out: &mut [f32]) {
+        out.copy_from_slice(block.row(block.updates() - 1));
+    }
+}
+
+/// [`plan`] with this rule.
+fn ruled(rounds: u32, rule: Rule) -> Plan {
+    let mut plan = plan(rounds);
+    plan.tasks[0].kind = TaskKind::Synthetic { weight: 5, rule: Some(rule) };
+    plan
+}
+
+#[test]
+fn rule_of_a_users_crate_makes_the_rounds_models() {
+    run(async || {
+        let registry = Registry::new().with_rule("largest", Arc::new(Largest));
+        let plan = ruled(2, Rule::Custom { name: "largest".to_owned() });
+        let mut rig = Rig::with(plan.clone(), &["one", "two"], &registry).await;
+        let (mut one, mut two) = (rig.join("one").await, rig.join("two").await);
+        for round in 0..2 {
+            let (stamp, again) = (one.assigned().await, two.assigned().await);
+            assert_eq!((stamp.round, again), (RoundNo(round), stamp));
+            assert_eq!((one.take_model().await, two.take_model().await), (stamp, stamp));
+            let value = round as f32 * 10.0;
+            two.contribute_value(stamp, value + 3.0).await;
+            one.contribute_value(stamp, value - 3.0).await;
+        }
+        let (one, two) = tokio::join!(one.play(), two.play());
+        assert_eq!(one, two);
+        rig.end().await.unwrap();
+        let layout = plan_layout(&plan).unwrap();
+        let file = fs::read(rig.dir.join("trial_last.safetensors")).unwrap();
+        let (model, _) = safetensors::read(&file, &layout).unwrap();
+        assert!(model.f32.iter().all(|value| *value == 13.0), "{:?}", &model.f32[..3]);
+    });
+}
+
+#[test]
+fn rule_that_cannot_choose_ends_the_run_with_its_words() {
+    run(async || {
+        let mut rig = Rig::new(ruled(2, Rule::Krum { byzantine: 1 }), &["one", "two"]).await;
+        let (mut one, mut two) = (rig.join("one").await, rig.join("two").await);
+        let (stamp, _) = (one.assigned().await, two.assigned().await);
+        one.contribute(stamp).await;
+        two.contribute(stamp).await;
+        let failure = rig.end().await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed);
+        let words = "the updates could not be combined: krum with 1 byzantine needs 5 updates or more, and this round has 2";
+        assert_eq!(failure.error, words);
     });
 }
 

@@ -54,9 +54,9 @@
 //!
 //! # Memory
 //!
-//! `limits.memory` of the plan bounds the aggregator's process: two models, the sum, 256 KiB a peer, 30 MB; the rest
-//! holds whole updates, and further ones go encrypted to `save/spill` up to `limits.spill`. `fl-host plan check` prints
-//! the sum; a plan that does not fit is refused at the start. The disk needs room for seven models beside the spill.
+//! `limits.memory` of the plan bounds the aggregator's process: two models, what the [rule](super::aggregation) needs,
+//! 256 KiB a peer, 30 MB; the rest holds whole updates, and further ones go encrypted to `save/spill` up to
+//! `limits.spill`. `fl-host plan check` prints the sum; a plan that does not fit is refused at the start. The disk needs room for seven models beside the spill.
 //!
 //! # Ports
 //!

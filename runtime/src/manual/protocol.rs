@@ -33,7 +33,7 @@
 //! | 8 | [`Offer`](fl_engine::round::Offer) | c | an update is ready: task, weight, length, root |
 //! | 10 | [`Grant`](fl_engine::wire::Granted) | a | the update may come |
 //! | 12 | [`Refused`](fl_engine::wire::RefusedUpdate) | a | the update does not count, and [why](fl_engine::round::Refusal) |
-//! | 14 | [`Received`](fl_engine::wire::Received) | a | it arrived in full, passed every check, and will be counted |
+//! | 14 | [`Received`](fl_engine::wire::Received) | a | it arrived in full and passed every check; it counts unless a [threshold](super::aggregation) leaves it out |
 //! | 16 | [`Counted`](fl_engine::wire::Counted) | a | the round it counted in is on the aggregator's disk |
 //! | 18 | [`Report`](fl_engine::round::Report) | c | metrics of one task |
 //! | 20 | [`Failed`](fl_engine::wire::Failed) | c | a task failed at the site |

@@ -25,7 +25,7 @@
 //! # A collaborator
 //!
 //! It may send a bad update. Values inside the plan's range are taken as they are: a mean is not robust against
-//! poisoning.
+//! poisoning. [Other rules](super::aggregation) are, up to the number of hostile collaborators that they are told.
 //!
 //! | must not be able to | enforced by |
 //! |---|---|

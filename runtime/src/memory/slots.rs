@@ -43,7 +43,7 @@ struct Inner {
 impl SlotStore {
     /// As many slots of `payload_len` bytes as fit into `memory` and, as files in `spill_dir`, into `spill`. The folder
     /// is made when needed and belongs to this store alone: leftovers in it are deleted. A writer that spills also
-    /// holds one buffer of 256 KiB outside the budget.
+    /// holds one buffer of 64 KiB outside the budget, or of the payload's length where that is less.
     ///
     /// # Errors
     /// [`MemoryError::NoSlot`] when not even one payload fits, [`MemoryError::Spill`] when the folder cannot be used,
@@ -128,7 +128,8 @@ impl SlotStore {
         let place = if spills {
             let slot = inner.next.fetch_add(1, Ordering::Relaxed);
             let file = SpillFile::create(&inner.dir, slot, inner.payload)?;
-            Place::Disk { file, chunk: pooled(&inner.chunks, CHUNK + 64) }
+            let chunk = inner.payload.min(CHUNK as u64) as usize;
+            Place::Disk { file, chunk: pooled(&inner.chunks, chunk + 64) }
         } else {
             // Fits: the count of memory slots was computed from it.
             let len = usize::try_from(inner.payload).unwrap_or(usize::MAX);
@@ -146,7 +147,7 @@ pub struct SlotWriter {
 }
 
 impl SlotWriter {
-    /// Appends `bytes`. A spilling writer encrypts and writes up to 256 KiB at a time on the calling thread.
+    /// Appends `bytes`. A spilling writer encrypts and writes up to 64 KiB at a time on the calling thread.
     ///
     /// # Errors
     /// [`MemoryError::Overflow`] past the payload's length (nothing is taken then), [`MemoryError::Spill`] when the
@@ -208,7 +209,8 @@ pub struct StagedSlot {
 
 impl StagedSlot {
     /// Bytes `range` of the payload, borrowed from memory or decrypted into `scratch` (which grows once and should be
-    /// reused). Ranges that begin and end at multiples of 256 KiB cost no decryption beyond their own bytes.
+    /// reused). Ranges that begin and end at multiples of 64 KiB ([`fl_engine::limits::SPILL_CHUNK_BYTES`]) cost no decryption
+    /// beyond their own bytes; a range within one chunk needs 64 KiB and a tag of scratch.
     ///
     /// # Errors
     /// [`MemoryError::OutOfRange`], [`MemoryError::Tampered`] when the host changed the spill file,

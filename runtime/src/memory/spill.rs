@@ -15,10 +15,13 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 
+use fl_engine::limits;
+
 use super::MemoryError;
 
-/// Plain bytes of one chunk.
-pub(super) const CHUNK: usize = 256 * 1024;
+/// Plain bytes of one chunk: a quarter of a chunk tree's leaf, because a rule that needs all updates of a round reads one chunk
+/// of each at a time. Smaller ones would cost more calls of the system than decryption.
+pub(super) const CHUNK: usize = limits::SPILL_CHUNK_BYTES;
 /// Bytes that sealing adds to a chunk.
 const TAG: usize = 16;
 /// Suffix of every spill file; leftovers of a crash are found by it.

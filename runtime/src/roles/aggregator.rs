@@ -9,7 +9,7 @@ use std::{
 
 use fl_engine::{
     Bytes, Digest, Name,
-    aggregate::{Footprint, footprint},
+    aggregate::{Footprint, Method, footprint},
     model,
     plan::{Plan, Site},
     round::{Reason, RoundEngine, Start},
@@ -37,6 +37,7 @@ use crate::{
         sum,
         upload::Intake,
     },
+    aggregating::Aggregating,
     exit::{Exit, Failure},
     folder::Folder,
     memory::SlotStore,
@@ -44,18 +45,20 @@ use crate::{
     observe::Counters,
     payload::PayloadPool,
     pool::Pool,
+    registry::Registry,
+    stepping::Stepping,
     store::{Resume, Store, StoreError},
-    summing::Summing,
     trust::{self, Clock, Role, RosterRefused, Rosters},
 };
 
 /// Runs the aggregator of the workspace at `root` until training is over.
-pub(crate) fn run(root: &Path, fresh: bool, json: bool) -> Result<Exit, Failure> {
+pub(crate) fn run(root: &Path, fresh: bool, json: bool, registry: &Registry) -> Result<Exit, Failure> {
     let started = Instant::now();
     let folder = Folder::open(root)?;
     let (plan, hash) = folder.plan()?;
     let site = folder.site()?;
     let layout = model::plan_layout(&plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
+    let method = registry.method(&plan).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
     let clock = Clock::system();
     let credentials = trusted::credentials(&folder, &plan, Role::Aggregator, None, &clock)?;
     let rosters = Arc::new(trusted::rosters(&folder, &plan, &credentials, &clock)?);
@@ -66,7 +69,7 @@ pub(crate) fn run(root: &Path, fresh: bool, json: bool) -> Result<Exit, Failure>
             .hint("raise limits.memory or limits.spill in plan/plan.yaml"));
     }
     let tls = trust::server_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
-    let setup = Setup { folder, plan, hash, site, layout, need, tls, rosters, fresh, json, started };
+    let setup = Setup { folder, plan, hash, site, layout, method, need, tls, rosters, fresh, json, started };
     let threads = setup.plan.threads;
     threads::run(threads, serve(setup))?
 }
@@ -78,6 +81,7 @@ struct Setup {
     hash: Digest,
     site: Site,
     layout: Arc<Layout>,
+    method: Method,
     need: Footprint,
     tls: rustls::ServerConfig,
     rosters: Arc<Rosters>,
@@ -89,7 +93,7 @@ struct Setup {
 async fn serve(setup: Setup) -> Result<Exit, Failure> {
     // Before anybody is told that it runs.
     let signals = StopSignals::watch();
-    let Setup { folder, plan, hash, site, layout, need, tls, rosters, fresh, json, started } = setup;
+    let Setup { folder, plan, hash, site, layout, method, need, tls, rosters, fresh, json, started } = setup;
     // The port first: it is the lock on the folder's state. A second aggregator gets no further.
     let bind = SocketAddr::new(site.bind, site.port);
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::server() };
@@ -114,7 +118,15 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     // The store has checked length and root: hashing a large model once more would only delay the start.
     let base = draft.finish_with(resume.root);
     drop(resume.payload);
-    let summing = Summing::new(pool, payloads, plan.exact);
+    let stepping = match plan.aggregation().and_then(|aggregation| aggregation.server) {
+        Some(server) => {
+            let stepping = Stepping::new(server, Arc::clone(&layout), plan.exact, resume.state.as_deref());
+            Some(stepping.await.map_err(|e| Failure::of(Exit::Plan, &e))?)
+        }
+        None => None,
+    };
+    drop(resume.state);
+    let aggregating = Aggregating::new(pool, payloads, plan.exact, method, stepping);
 
     let start = Start {
         incarnation: u64::from_le_bytes(random()?),
@@ -146,8 +158,8 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
     let keeper = keeper::start(store, aggregator.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let (jobs, todo) = mpsc::unbounded_channel();
-    let summing = tokio::spawn(sum::run(summing, todo, aggregator.clone()));
-    tokio::spawn(tell_of_panic(summing, aggregator.clone()));
+    let desk = tokio::spawn(sum::run(aggregating, todo, aggregator.clone()));
+    tokio::spawn(tell_of_panic(desk, aggregator.clone()));
     let desks = Desks { sum: jobs, keeper: keeper.jobs.clone() };
     // The mailbox is empty.
     let _ = aggregator.tell(News::Begin(desks));

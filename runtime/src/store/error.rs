@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use fl_engine::{Bytes, Digest, RoundNo, model::ModelFileError};
+use fl_engine::{Bytes, Digest, RoundNo, model::ModelFileError, tensor::LayoutError};
 
 /// A refusal that names the file.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,12 @@ pub enum StoreError {
         /// The plan's hash.
         ours: Digest,
     },
+    /// The newest round was kept without the state that the plan's server step goes on from.
+    #[error("{} has no state of the server's step, which this plan goes on from", path.display())]
+    NoState {
+        /// The generation.
+        path: PathBuf,
+    },
     /// Generations are there, and none is whole.
     #[error("none of the {count} generations in {} is whole", dir.display())]
     NoneWhole {
@@ -100,6 +106,17 @@ pub enum StoreError {
         /// Bytes given.
         given: Bytes,
         /// The layout's.
+        expected: Bytes,
+    },
+    /// The plan's server step keeps a state that is no layout.
+    #[error("the server's state is no layout")]
+    StateLayout(#[source] LayoutError),
+    /// The state given is not one of the plan's server step.
+    #[error("{given} of server's state given to keep where the plan's step has {expected}")]
+    StateLength {
+        /// Bytes given.
+        given: Bytes,
+        /// The layout's; 0 when the plan's step keeps none.
         expected: Bytes,
     },
     /// Rounds are kept one after another.
@@ -136,6 +153,9 @@ impl StoreError {
             }
             Self::OtherPlan { .. } => {
                 "move save/ away and make the initial model anew, or start with --fresh to give those rounds up"
+            }
+            Self::NoState { .. } => {
+                "bring save/generations back from a copy, or start with --fresh to begin at the initial model"
             }
             Self::NoneWhole { .. } => {
                 "bring save/generations back from a copy, or start with --fresh to begin at the initial model"

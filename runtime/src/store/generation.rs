@@ -4,13 +4,15 @@
 //! save/generations/W-0000012.fl      the number is the finished round's
 //!
 //!   0  magic "fl-state"      8
-//!   8  version               4   little-endian, as every number here
+//!   8  version               4   little-endian, as every number here; 2 when there is a server's state, otherwise 1
 //!  12  length of the facts   4
-//!  16  length of the body    8   head, facts and payload together
+//!  16  length of the body    8   head, facts, payload and state together
 //!  24  head                160   plan, layout, root, best root (32 each); incarnation, best value (8 each);
 //!                                round, best round (4 each), whether there is a best (8)
 //!      facts                     JSON, as a line of the history holds them
 //!      payload                   f32 segment, then i64 segment
+//!      state                     of the server's step, where the plan has one that remembers: its layout's hash (32),
+//!                                then its payload
 //!      SHA-256              32   of everything before it
 //! ```
 //!
@@ -58,6 +60,8 @@ pub(super) struct Generation {
     pub(super) head: Head,
     pub(super) facts: String,
     pub(super) payload: Vec<u8>,
+    /// Of the server's step, where the plan has one that remembers.
+    pub(super) state: Option<Vec<u8>>,
 }
 
 /// The folder, for one workspace.
@@ -71,6 +75,8 @@ pub(super) struct Generations {
 enum Found {
     Whole(Box<Generation>),
     OtherPlan(Digest),
+    /// Of this plan, whose server's step remembers, and without its state.
+    NoState,
 }
 
 /// Why a file is not whole, in words.
@@ -91,11 +97,12 @@ impl Generations {
         &self,
         plan: Digest,
         layout: &Layout,
+        state: Option<&Layout>,
         rounds: u32,
     ) -> Result<Option<Generation>, StoreError> {
         let files = self.list()?;
         for (number, path) in &files {
-            match examine(path, plan, layout) {
+            match examine(path, plan, layout, state) {
                 Ok(Found::Whole(whole)) if whole.head.round.0 == *number && *number < rounds => {
                     return Ok(Some(*whole));
                 }
@@ -105,6 +112,8 @@ impl Generations {
                 Ok(Found::OtherPlan(theirs)) => {
                     return Err(StoreError::OtherPlan { path: path.clone(), theirs, ours: plan });
                 }
+                // An older one would have none either, and what comes after it would be deleted.
+                Ok(Found::NoState) => return Err(StoreError::NoState { path: path.clone() }),
                 Err(broken) => tracing::warn!("{} is passed over: {broken}", path.display()),
             }
         }
@@ -117,16 +126,27 @@ impl Generations {
 
     /// Writes one and syncs it; when this returns it is durable. A file of its name is a broken one, or the same round
     /// put again: it is unlinked first, because an encrypted mount does not open a broken file to cut it.
-    pub(super) fn write(&self, head: &Head, facts: &str, payload: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn write(
+        &self,
+        head: &Head,
+        facts: &str,
+        payload: &[u8],
+        state: Option<(Digest, &[u8])>,
+    ) -> Result<(), StoreError> {
         let path = self.dir.join(format!("{}{:07}.fl", self.prefix, head.round.0));
         let write = || -> io::Result<()> {
             remove_if_there(&path)?;
             let mut out = Hashing::new(OpenOptions::new().write(true).create_new(true).open(&path)?);
-            let body = (HEAD + facts.len() + payload.len()) as u64;
+            let (version, behind) = state.map_or((PLAIN, 0), |(_, state)| (STATEFUL, DIGEST + state.len()));
+            let body = (HEAD + facts.len() + payload.len() + behind) as u64;
             let facts_len = u32::try_from(facts.len()).map_err(io::Error::other)?;
-            let start = [MAGIC.as_slice(), &VERSION.to_le_bytes(), &facts_len.to_le_bytes()].concat();
+            let start = [MAGIC.as_slice(), &version.to_le_bytes(), &facts_len.to_le_bytes()].concat();
             let parts = [&start, &body.to_le_bytes()[..], &head.to_bytes(), facts.as_bytes(), payload];
             parts.into_iter().try_for_each(|part| out.write_all(part))?;
+            if let Some((layout, state)) = state {
+                out.write_all(&layout.0)?;
+                out.write_all(state)?;
+            }
             let digest = out.digest.finish();
             out.inner.write_all(digest.as_ref())?;
             out.inner.sync_all()
@@ -202,8 +222,13 @@ impl Head {
     }
 }
 
-/// Reads a file to its end; memory is taken for a payload of the layout's length alone.
-fn examine(path: &Path, plan: Digest, layout: &Layout) -> Result<Found, Broken> {
+/// Reads a file to its end; memory is taken for payloads of the layouts' lengths alone.
+fn examine(
+    path: &Path,
+    plan: Digest,
+    layout: &Layout,
+    state_layout: Option<&Layout>,
+) -> Result<Found, Broken> {
     let read = |error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof => "it was cut short".to_owned(),
         _ => error.to_string(),
@@ -215,8 +240,8 @@ fn examine(path: &Path, plan: Digest, layout: &Layout) -> Result<Found, Broken> 
         return Err("it is not a generation".to_owned());
     }
     let version = u32::from_le_bytes(take(&mut from).map_err(read)?);
-    if version != VERSION {
-        return Err(format!("its format is version {version}; this program reads {VERSION}"));
+    if !(PLAIN..=STATEFUL).contains(&version) {
+        return Err(format!("its format is version {version}; this program reads {PLAIN} and {STATEFUL}"));
     }
     let facts_len = u64::from(u32::from_le_bytes(take(&mut from).map_err(read)?));
     let body = u64::from_le_bytes(take(&mut from).map_err(read)?);
@@ -224,22 +249,39 @@ fn examine(path: &Path, plan: Digest, layout: &Layout) -> Result<Found, Broken> 
         return Err(format!("it has {length} bytes where it should have {START} + {body} + {DIGEST}"));
     }
     let head = Head::read(&mut from).map_err(read)?;
-    let Some(payload_len) = body.checked_sub(HEAD as u64 + facts_len) else {
+    let Some(rest) = body.checked_sub(HEAD as u64 + facts_len) else {
         return Err("its facts are longer than itself".to_owned());
     };
-    let ours = head.plan == plan && head.layout == layout.hash() && payload_len == layout.byte_len() as u64;
-    let (mut facts, mut payload) = (Vec::new(), Vec::new());
+    let length = layout.byte_len();
+    let behind = state_layout.map_or(0, |layout| DIGEST + layout.byte_len());
+    let of_plan = head.plan == plan && head.layout == layout.hash();
+    let stateless = of_plan && version == PLAIN && state_layout.is_some() && rest == length as u64;
+    let stateful = version == STATEFUL;
+    let ours = of_plan && stateful == state_layout.is_some() && rest == (length + behind) as u64;
+    let (mut facts, mut payload, mut state) = (Vec::new(), Vec::new(), None);
     if ours {
-        facts.resize(facts_len as usize, 0);
-        from.read_exact(&mut facts).map_err(read)?;
-        payload.resize(payload_len as usize, 0);
-        from.read_exact(&mut payload).map_err(read)?;
+        let mut part = |length: usize| -> Result<Vec<u8>, Broken> {
+            let mut bytes = vec![0; length];
+            from.read_exact(&mut bytes).map_err(read)?;
+            Ok(bytes)
+        };
+        facts = part(facts_len as usize)?;
+        payload = part(length)?;
+        if let Some(layout) = state_layout {
+            if part(DIGEST)? != layout.hash().0 {
+                return Err("its server's state has another layout than the plan's".to_owned());
+            }
+            state = Some(part(layout.byte_len())?);
+        }
     } else {
-        io::copy(&mut Read::take(&mut from, facts_len + payload_len), &mut io::sink()).map_err(read)?;
+        io::copy(&mut Read::take(&mut from, facts_len + rest), &mut io::sink()).map_err(read)?;
     }
     let expected = from.digest.clone().finish();
     if take::<DIGEST>(&mut from.inner).map_err(read)? != *expected.as_ref() {
         return Err("its bytes are not those that were written".to_owned());
+    }
+    if stateless {
+        return Ok(Found::NoState);
     }
     if !ours {
         return Ok(Found::OtherPlan(head.plan));
@@ -248,7 +290,7 @@ fn examine(path: &Path, plan: Digest, layout: &Layout) -> Result<Found, Broken> 
         return Err("its model does not have its root".to_owned());
     }
     let facts = String::from_utf8(facts).map_err(|_| "its facts are not text".to_owned())?;
-    Ok(Found::Whole(Box::new(Generation { head, facts, payload })))
+    Ok(Found::Whole(Box::new(Generation { head, facts, payload, state })))
 }
 
 /// Hashes what goes through it.
@@ -299,7 +341,10 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 const MAGIC: &[u8; 8] = b"fl-state";
-const VERSION: u32 = 1;
+/// Version of a generation without a server's state.
+const PLAIN: u32 = 1;
+/// Version of one with it.
+const STATEFUL: u32 = 2;
 /// Bytes before the head.
 const START: usize = 24;
 /// Bytes of the head.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod state;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -114,7 +115,7 @@ fn open(dir: &Scratch, layout: &Arc<Layout>) -> Result<(Store, Resume), StoreErr
 
 fn put(store: &mut Store, layout: &Layout, rounds: std::ops::Range<u32>) {
     for n in rounds {
-        store.put_round(&facts(layout, n), &model(layout, n)).unwrap();
+        store.put_round(&facts(layout, n), &model(layout, n), None).unwrap();
     }
 }
 
@@ -154,7 +155,10 @@ fn first_run_starts_from_the_initial_model() {
     let (_, resume) = open(&dir, &layout).unwrap();
     let payload = model(&layout, 1000);
     let root = root_of(layout.hash(), &payload);
-    assert_eq!(resume, Resume { round: RoundNo(0), payload, root, best: None, from: From::Init });
+    assert_eq!(
+        resume,
+        Resume { round: RoundNo(0), payload, root, state: None, best: None, from: From::Init }
+    );
 }
 
 #[test]
@@ -175,9 +179,9 @@ fn kept_round_is_where_the_next_run_goes_on() {
 fn rounds_are_put_one_after_another_and_in_full() {
     let (dir, layout) = prepared();
     let (mut store, _) = open(&dir, &layout).unwrap();
-    let skipped = store.put_round(&facts(&layout, 1), &model(&layout, 1)).unwrap_err();
+    let skipped = store.put_round(&facts(&layout, 1), &model(&layout, 1), None).unwrap_err();
     assert_eq!(said(&skipped), "round 1 given to keep where round 0 is next | ");
-    let short = store.put_round(&facts(&layout, 0), &model(&layout, 0)[4..]).unwrap_err();
+    let short = store.put_round(&facts(&layout, 0), &model(&layout, 0)[4..], None).unwrap_err();
     assert_eq!(said(&short), "2116 B given to keep where the model has 2120 B | ");
     assert!(files(&dir.path("generations")).is_empty());
 }

@@ -13,6 +13,7 @@ use std::{
 
 use fl_engine::{
     Bytes,
+    aggregate::{Method, combine_payloads},
     tensor::{Combine, TensorSpec, root_of},
 };
 use num_bigint::{BigInt, Sign};
@@ -21,6 +22,9 @@ use super::*;
 use crate::{memory::SlotStore, payload::VERSIONS};
 
 const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
+
+/// What a plan leaves free for clipping.
+const NARROW: ExactRange = ExactRange { value_bits: 16, weight_bits: 19 };
 
 /// Four leaves and a bit of f32, with a tensor held out across a leaf's end, then integers of three kinds.
 fn layout() -> Arc<Layout> {
@@ -125,6 +129,14 @@ impl Rig {
         Self { summing, store, slots: (memory, disk), folder }
     }
 
+    /// For another rule than the weighted mean.
+    fn of(stream: Stream, threads: usize, memory: usize, disk: usize) -> Self {
+        let mut rig = Self::new(threads, memory, disk);
+        let payloads = PayloadPool::new(layout());
+        rig.summing = Summing::of(stream, Pool::new(threads).unwrap(), payloads, NARROW);
+        rig
+    }
+
     fn stage(&self, updates: &[Update]) -> Vec<(StagedSlot, Weight)> {
         let stage = |update: &Update| {
             let mut writer = self.store.try_reserve().unwrap().unwrap();
@@ -181,6 +193,138 @@ async fn batches_order_threads_and_places_change_no_bit() {
         drop(mean);
         assert!(rig.everything_came_back() && rig.summing.total() == 0);
     }
+}
+
+/// A base whose values can be summed.
+fn sound_base() -> Payload {
+    let mut random = Random(99);
+    let mut bytes: Vec<u8> = (0..layout().f32_len()).flat_map(|_| random.unit().to_le_bytes()).collect();
+    (0..layout().i64_len()).for_each(|_| bytes.extend(random.next().to_le_bytes()));
+    Payload::new(&layout(), bytes.into()).unwrap()
+}
+
+/// Updates at distances of about 40 to 640 from [`sound_base`].
+fn near(count: usize, seed: u64) -> Vec<Update> {
+    let mut random = Random(seed);
+    let base = sound_base();
+    let update = |n: usize| {
+        let scale = 0.15 * f32::exp2((n % 5) as f32);
+        let floats = 0..layout().f32_len();
+        let value = |e: usize| f32_of(base.as_slice(), e) + scale * random.unit();
+        let mut payload: Vec<u8> = floats.map(value).flat_map(f32::to_le_bytes).collect();
+        (0..layout().i64_len()).for_each(|_| payload.extend(random.next().to_le_bytes()));
+        Update { payload, weight: Weight::new(1 + random.next() % 1000).unwrap() }
+    };
+    (0..count).map(update).collect()
+}
+
+#[tokio::test]
+async fn every_streaming_rule_gives_the_bits_of_the_engine_s_own_whatever_the_batches_and_places() {
+    let mut updates = near(7, 21);
+    let clip = |norm| Stream::Clipped(Clip::new(norm, NARROW));
+    let mut random = Random(22);
+    for stream in [Stream::WeightedMean, Stream::Mean, clip(1e-3), clip(150.0), clip(1e9)] {
+        let all: Vec<_> = updates.iter().map(|u| (u.payload.as_slice(), u.weight)).collect();
+        let base = sound_base();
+        let method = Method::Stream(stream);
+        let expected = combine_payloads(&method, &layout(), NARROW, &all, base.as_slice()).unwrap();
+        for threads in [1, 3] {
+            let memory = random.below(8);
+            let mut rig = Rig::of(stream, threads, memory, 7 - memory);
+            for _ in 0..2 {
+                for i in (1..updates.len()).rev() {
+                    updates.swap(i, random.below(i + 1));
+                }
+                let (apart, last) = updates.split_at(7 - random.below(8));
+                let mut rest = apart;
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at(1 + random.below(rest.len()));
+                    let staged = rig.stage(now);
+                    rig.summing.absorb_around(staged, &base).await.unwrap();
+                    assert!(rig.everything_came_back());
+                    rest = later;
+                }
+                let staged = rig.stage(last);
+                let mean = rig.summing.absorb_and_finalise(staged, &base).await.unwrap();
+                assert!(mean.as_slice() == expected, "{stream:?}, {threads} threads, {memory} in memory");
+                assert_eq!(mean.root(), root_of(layout().hash(), mean.as_slice()));
+                drop(mean);
+                assert!(rig.everything_came_back() && rig.summing.total() == 0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_clipped_mean_is_the_correctly_rounded_exact_mean_of_the_clipped_weights() {
+    let (updates, base, clip) = (near(6, 23), sound_base(), Clip::new(150.0, NARROW));
+    let mut rig = Rig::of(Stream::Clipped(clip), 2, 3, 3);
+    let staged = rig.stage(&updates);
+    let mean = rig.summing.absorb_and_finalise(staged, &base).await.unwrap();
+    // Distances in another order of additions: none is near a step of its weight's floor.
+    let held = layout().place(2);
+    let combined = || (0..layout().f32_len()).filter(|element| !held.contains(element));
+    let delta =
+        |payload: &[u8], e: usize| f64::from(f32_of(payload, e)) - f64::from(f32_of(base.as_slice(), e));
+    let distance = |u: &Update| combined().map(|e| delta(&u.payload, e).powi(2)).sum::<f64>();
+    let full = |u: &Update| u64::from(u.weight.value()) << 10;
+    let shares: Vec<u32> =
+        updates.iter().map(|u| clip.weight(u.weight, distance(u)).unwrap().value()).collect();
+    let clipped = updates.iter().zip(&shares).filter(|(u, share)| full(u) > u64::from(**share)).count();
+    assert!((1..6).contains(&clipped), "{clipped} of 6 are clipped");
+    let total: u64 = updates.iter().map(full).sum();
+    let residual = total - shares.iter().map(|share| u64::from(*share)).sum::<u64>();
+    for element in combined().step_by(61) {
+        let terms =
+            updates.iter().zip(&shares).map(|(u, share)| integer(f32_of(&u.payload, element)) * *share);
+        let sum = terms.sum::<BigInt>() + integer(f32_of(base.as_slice(), element)) * residual;
+        let bits = f32_of(mean.as_slice(), element).to_bits();
+        assert_eq!(bits, nearest(&sum, total), "element {element}");
+    }
+}
+
+#[tokio::test]
+async fn updates_are_clipped_around_one_sound_base_alone() {
+    let updates = near(4, 24);
+    let stream = Stream::Clipped(Clip::new(150.0, NARROW));
+    let mut rig = Rig::of(stream, 2, 4, 0);
+    let staged = rig.stage(&updates);
+    assert!(matches!(rig.summing.absorb(staged).await, Err(SumError::Base)));
+    let staged = rig.stage(&updates);
+    // Bytes at random: values of any size.
+    assert!(matches!(rig.summing.absorb_around(staged, &base()).await, Err(SumError::Unfit(_))));
+    let staged = rig.stage(&updates[..2]);
+    rig.summing.absorb_around(staged, &sound_base()).await.unwrap();
+    let other = Payload::new(&layout(), updates[3].payload.clone().into()).unwrap();
+    let staged = rig.stage(&updates[2..]);
+    assert!(matches!(rig.summing.absorb_around(staged, &other).await, Err(SumError::Base)));
+    assert!(matches!(rig.summing.finalise(&other).await, Err(SumError::Base)));
+    assert!(rig.everything_came_back());
+    let staged = rig.stage(&updates[2..]);
+    let mean = rig.summing.absorb_and_finalise(staged, &sound_base()).await.unwrap();
+    let all: Vec<_> = updates.iter().map(|u| (u.payload.as_slice(), u.weight)).collect();
+    let base = sound_base();
+    let expected = combine_payloads(&Method::Stream(stream), &layout(), NARROW, &all, base.as_slice());
+    assert!(mean.as_slice() == expected.unwrap());
+}
+
+#[tokio::test]
+async fn changed_spill_file_is_named_while_distances_are_measured() {
+    let updates = near(6, 25);
+    let stream = Stream::Clipped(Clip::new(150.0, NARROW));
+    let mut rig = Rig::of(stream, 2, 1, 5);
+    let staged = rig.stage(&updates);
+    let file = rig.folder.join("slot-4.spill");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[300_000] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let failed = rig.summing.absorb_around(staged, &sound_base()).await;
+    assert!(matches!(failed, Err(SumError::Update { index: 5, .. })), "{failed:?}");
+    assert!(rig.everything_came_back());
+    assert!(matches!(rig.summing.finalise(&sound_base()).await, Err(SumError::Incomplete)));
+    rig.summing.clear().await.unwrap();
+    let staged = rig.stage(&updates);
+    rig.summing.absorb_and_finalise(staged, &sound_base()).await.unwrap();
 }
 
 #[tokio::test]
@@ -251,7 +395,7 @@ async fn changed_spill_file_is_named_and_the_sum_refuses_to_go_on() {
     let failed = rig.summing.absorb_and_finalise(staged, &base()).await;
     let named = matches!(
         failed,
-        Err(SumError::Update { index: 5, source: MemoryError::Tampered { slot: 4, chunk: 1 } })
+        Err(SumError::Update { index: 5, source: MemoryError::Tampered { slot: 4, chunk: 4 } })
     );
     assert!(named, "{failed:?}");
     assert!(rig.everything_came_back());
@@ -339,7 +483,8 @@ async fn job_that_comes_to_its_shard_after_a_clear_adds_nothing() {
     let updates = updates(2, 14);
     let mut rig = Rig::new(1, 4, 0);
     let call = Call::default();
-    let batch = Batch { first: 0, updates: rig.stage(&updates) };
+    let staged = rig.stage(&updates);
+    let batch = rig.summing.share(0, staged, None).await.unwrap();
     let late = Pass { batch, finish: None, call: call.clone() };
     // What dropping the call's future does.
     drop(CancelOnDrop(call));
@@ -413,11 +558,15 @@ fn integer(value: f32) -> BigInt {
     if bits >> 31 == 1 { -magnitude } else { magnitude }
 }
 
-/// Bits of the f32 nearest to the exact rational mean, ties to even, found by bisection over all f32 bit patterns.
+/// Bits of the f32 nearest to the exact rational mean.
 fn reference(updates: &[Update], element: usize) -> u32 {
     let total: u64 = updates.iter().map(|u| u64::from(u.weight.value())).sum();
     let term = |u: &Update| integer(f32_of(&u.payload, element)) * u.weight.value();
-    let sum: BigInt = updates.iter().map(term).sum();
+    nearest(&updates.iter().map(term).sum(), total)
+}
+
+/// Bits of the f32 nearest to `sum · 2^-149 / total`, ties to even, found by bisection over all f32 bit patterns.
+fn nearest(sum: &BigInt, total: u64) -> u32 {
     let (sign, magnitude) = (sum.sign(), BigInt::from(sum.magnitude().clone()));
     let scaled = |bits: u32| integer(f32::from_bits(bits)) * total;
     let (mut low, mut high) = (0u32, 0x7f7f_ffff);

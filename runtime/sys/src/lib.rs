@@ -1,6 +1,7 @@
 //! The few lines of fl-runtime that need `unsafe`. Each block says why it is sound.
 //!
-//! Linux only, and nothing but system calls: every function here is a safe wrapper that a test drives against the
-//! real kernel.
+//! Linux on x86-64 only: system calls, each a safe wrapper that a test drives against the real kernel, and instructions
+//! that not every processor has, each asked for first and tested against plain code.
 
+pub mod sha256;
 pub mod udp;

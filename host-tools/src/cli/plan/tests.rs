@@ -120,6 +120,20 @@ fn every_wrong_file_is_refused_with_line_column_and_what_is_allowed() {
 }
 
 #[test]
+fn rule_server_and_threshold_are_shown_in_words() {
+    let dir = made("plan-rule");
+    let path = dir.join("w/plan/plan.yaml");
+    let keys = "rule: {trimmed_mean: {trim: 0.2}}\n    server: {fedadam: {learning_rate: 0.1}}\n    \
+                threshold: {task: aggregated_model_validation, metric: accuracy, min: 0.7}";
+    let plan = fs::read_to_string(&path).unwrap();
+    let plan = plan.replace("rule: weighted_mean", keys).replace("{min: 2, max: 3}", "{min: 5, max: 8}");
+    fs::write(&path, plan).unwrap();
+    let lines =
+        ["plan show --workspace D/w", "plan check --workspace D/w", "--json plan check --workspace D/w"];
+    assert_eq!(transcript(&dir, &lines), include_str!("../plan_rule.txt"));
+}
+
+#[test]
 fn openfl_plan_is_imported_once() {
     let dir = scratch("plan-import");
     let openfl = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/import/kvasir.yaml");

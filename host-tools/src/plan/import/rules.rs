@@ -3,6 +3,7 @@
 use fl_engine::Name;
 use serde_json::Value;
 
+use super::aggregation::{self, Aggregation};
 use super::{Note, Verdict};
 
 /// What was found, in our words. `None` leaves a key to its default.
@@ -25,6 +26,7 @@ pub(super) struct Task {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) metrics: Vec<&'static str>,
+    pub(super) aggregation: Aggregation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,19 +267,16 @@ pub(super) fn tasks(found: &mut Found, tree: &Value, notes: &mut Vec<Note>) {
         if settings.get("function").is_some() {
             note(format!("{key}.function"), Verdict::Dropped, "the kind says what a task does".to_owned());
         }
-        if let Some(rule) = settings.get("aggregation_type") {
+        let mut aggregation = Aggregation::default();
+        if let Some(function) = settings.get("aggregation_type") {
             let at = format!("{key}.aggregation_type");
-            match rule.get("template").filter(|t| ends(t, "WeightedAverage")) {
-                Some(_) => note(at, Verdict::Converted, "rule: weighted_mean".to_owned()),
-                None => note(
-                    at,
-                    Verdict::Warning,
-                    "another rule than the weighted mean; the plan has weighted_mean".to_owned(),
-                ),
+            match kind_validates(kind) {
+                true => note(at, Verdict::Dropped, "metrics are means weighted by rows".to_owned()),
+                false => aggregation = aggregation::convert(&at, function, &mut note),
             }
         }
         if !tasks.iter().any(|task: &Task| task.name == name) {
-            tasks.push(Task { name, kind, metrics });
+            tasks.push(Task { name, kind, metrics, aggregation });
         }
     }
     if tasks.is_empty() {
@@ -288,7 +287,8 @@ pub(super) fn tasks(found: &mut Found, tree: &Value, notes: &mut Vec<Note>) {
             ("train", train, "loss"),
             ("locally_tuned_model_validation", Kind::Validate { tuned: true }, "accuracy"),
         ] {
-            tasks.push(Task { name: name.to_owned(), kind, metrics: vec![metric] });
+            let aggregation = Aggregation::default();
+            tasks.push(Task { name: name.to_owned(), kind, metrics: vec![metric], aggregation });
         }
     }
     order(found, &mut tasks);

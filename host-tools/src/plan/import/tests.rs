@@ -25,6 +25,56 @@ fn real_plan_is_converted_with_a_line_for_each_key() {
     assert_eq!(plan.hold_out, ["outc.bias"]);
 }
 
+/// Classes as a plan names them, with settings.
+const FUNCTIONS: [&str; 19] = [
+    "{template: openfl.interface.aggregation_functions.WeightedAverage}",
+    "{template: openfl.interface.aggregation_functions.Median}",
+    "{template: openfl.interface.aggregation_functions.GeometricMedian, settings: {}}",
+    "{template: openfl.interface.aggregation_functions.AdagradAdaptiveAggregation}",
+    "{template: x.AdamAdaptiveAggregation, settings: {params: null, learning_rate: 0.1, betas: [0.8, 0.99], epsilon: 0.001}}",
+    "{template: x.AdamAdaptiveAggregation, settings: {learning_rate: fast, betas: [1, 2], epsilon: -1}}",
+    "{template: x.YogiAdaptiveAggregation, settings: {initial_accumulator_value: 0.0}}",
+    "{template: src.ClippedAveraging, settings: {ratio: 0.9}}",
+    "{template: src.ClippedAveraging, settings: {ratio: 1.5}}",
+    "{template: src.ClippedAveraging}",
+    "{template: src.ExponentialSmoothingAveraging, settings: {alpha: 0.7}}",
+    "{template: src.ExponentialSmoothingAveraging}",
+    "{template: src.ConditionalThresholdAveraging, settings: {threshold_fn: x, metric_name: acc}}",
+    "{template: src.FedAvgM_Selection, settings: {momentum: 0.5}}",
+    "{template: openfl.interface.aggregation_functions.FedCurvWeightedAverage}",
+    "{template: openfl.interface.aggregation_functions.SecureWeightedAverage}",
+    "{template: src.PrioritizeLeastImproved}",
+    "{settings: 7}",
+    "7",
+];
+
+#[test]
+fn every_aggregation_function_has_its_lines_and_makes_a_plan() {
+    let mut found = String::new();
+    for function in FUNCTIONS {
+        let openfl = format!("tasks: {{train: {{aggregation_type: {function}}}}}");
+        let imported = text(&openfl).unwrap();
+        found += &format!("# {function}\n");
+        for note in imported.notes.iter().filter(|note| note.key.contains("aggregation_type")) {
+            found += &format!("{note}\n");
+        }
+        let keys = imported.text.lines().skip_while(|line| !line.contains("metrics:")).skip(1);
+        found +=
+            &keys.take_while(|line| line.starts_with("    ")).map(|l| format!("{l}\n")).collect::<String>();
+        let filled = imported
+            .text
+            .replace("model: fill_in", "model: {network: mlp, input: [4], hidden: [], outputs: 2}")
+            .replace("data: fill_in", "data: {loader: npy, features: x.npy, labels: y.npy, classes: 2}")
+            .replace("optimiser: fill_in", "optimiser: {adam: {learning_rate: 0.001}}")
+            .replace("loss: fill_in", "loss: cross_entropy");
+        assert!(Plan::parse(&filled).is_ok(), "{function}: {:?}", Plan::parse(&filled));
+    }
+    assert_eq!(found, include_str!("aggregations.txt"));
+    let validation = "tasks: {validate: {aggregation_type: {template: x.Median}}}";
+    let notes = text(validation).unwrap().notes;
+    assert!(notes.iter().any(|note| note.text == "metrics are means weighted by rows"), "{notes:?}");
+}
+
 #[test]
 fn groups_with_names_are_kept_and_drawn_ones_are_not() {
     let fixed = "tasks: {train: {}, validate: {}}\nassigner: {settings: {task_groups: [\

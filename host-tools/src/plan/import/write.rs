@@ -66,12 +66,15 @@ fn task(task: &Task, batch: Option<u64>) -> String {
                 None => format!("epochs: {}", epochs.unwrap_or(1)),
             };
             let batch = own.or(batch).unwrap_or(32);
+            let server = task.aggregation.server.as_ref().map(|server| format!("\n    server: {server}"));
+            let comment = task.aggregation.comment.map(|comment| format!("\n    # {comment}"));
+            let (server, comment) = (server.unwrap_or_default(), comment.unwrap_or_default());
             format!(
                 "  \"{}\":\n    kind: train\n    {length}\n    batch: {batch}\n    \
                  # {{sgd: {{learning_rate: 0.01, momentum: 0.9}}}}, {{adam: {{…}}}} or {{adamw: {{…}}}}\n    \
                  optimiser: fill_in\n    # cross_entropy, binary_cross_entropy or mse\n    loss: fill_in\n    \
-                 metrics: [{metrics}]\n    rule: weighted_mean",
-                task.name
+                 metrics: [{metrics}]\n    rule: {}{server}{comment}",
+                task.name, task.aggregation.rule
             )
         }
     }

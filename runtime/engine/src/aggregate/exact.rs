@@ -7,32 +7,50 @@
 //! in advance by the plan's range in place of a first pass over the data.
 //!
 //! With `|x| < 2^a`, `w < 2^b` and `a + b + k = 51`, an element's sum is `hi · 2^52 + lo` in units of
-//! `2^-(k + 52)`. Up to 4095 terms fit between two normalisations. A mean over values that are 0 or at least
+//! `2^-(k + 52)`. Up to 4094 terms fit between two normalisations. A mean over values that are 0 or at least
 //! `2^(23 - 52 - k)` is the correctly rounded f32 of the exact rational mean; below, each term is first
 //! rounded to the grid.
 
+use std::ops::Range;
+
+use super::kernel::{self, Divisor, Scaled, pow2};
 use crate::plan::ExactRange;
 
 /// Sums of a run of elements, each in two i64 bins (16 bytes an element).
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Passes over the elements go from the first to the last. What the first pass finds after a start, a [`Self::clear`]
+/// or a mean taken is written over and never read, so no time is spent on zeros.
+#[derive(Clone, Debug)]
 pub struct Bins {
     hi: Vec<i64>,
     lo: Vec<i64>,
+    /// Elements before this one hold a sum; the bins of the others hold anything, and their sum is zero.
+    filled: usize,
     /// Terms since the last normalisation.
     terms: u32,
+    /// `b`: bits of a weight.
+    weight_bits: u32,
     /// `k`: fraction bits of the upper bin.
     fraction: u32,
 }
 
-/// Terms that `lo` holds for certain: 4095 · 2^51 < 2^63.
-pub(crate) const MOST_TERMS: u32 = 4095;
+/// Updates that one pass adds.
+pub const MOST_AT_ONCE: usize = 4;
+
+/// A run of elements of one update, little-endian f32 that were checked, and its weight, below `2^weight_bits`; a
+/// weight of 0 adds nothing.
+pub type Weighted<'a> = (&'a [[u8; 4]], u32);
+
+/// Terms that `lo` holds for certain, with the half unit that a carry adds before it cuts: 4095 · 2^51 < 2^63.
+pub(crate) const MOST_TERMS: u32 = 4094;
 
 impl Bins {
     /// Zero sums of `len` elements.
     #[must_use]
     pub fn zeros(len: usize, range: ExactRange) -> Self {
-        let fraction = 51 - range.value_bits - range.weight_bits;
-        Self { hi: vec![0; len], lo: vec![0; len], terms: 0, fraction }
+        let ExactRange { value_bits, weight_bits } = range;
+        let fraction = 51 - value_bits - weight_bits;
+        Self { hi: vec![0; len], lo: vec![0; len], filled: 0, terms: 0, weight_bits, fraction }
     }
 
     /// Number of elements.
@@ -47,17 +65,15 @@ impl Bins {
         self.hi.is_empty()
     }
 
-    /// Back to zero, keeping the memory.
+    /// Back to zero, keeping the memory. It takes no time: the next pass writes over what is there.
     pub fn clear(&mut self) {
-        self.hi.fill(0);
-        self.lo.fill(0);
-        self.terms = 0;
+        (self.filled, self.terms) = (0, 0);
     }
 
     /// Makes room for `terms` more terms an element; call it before [`Self::add`].
     ///
     /// # Panics
-    /// With 4095 terms or more.
+    /// With 4094 terms or more.
     pub fn reserve(&mut self, terms: u32) {
         assert!(terms < MOST_TERMS, "a batch of {terms} terms does not fit between two normalisations");
         if self.terms + terms > MOST_TERMS {
@@ -66,80 +82,123 @@ impl Bins {
         self.terms += terms;
     }
 
-    /// Adds `weight × value` for the elements from `start` on. Values are little-endian f32, checked before.
+    /// Adds `weight × value` of up to [`MOST_AT_ONCE`] updates for the elements from `start` on, in one pass.
+    ///
+    /// # Panics
+    /// When the values reach past the last element, an update is shorter than the first, or there are more updates.
+    pub fn add(&mut self, start: usize, updates: &[Weighted<'_>]) {
+        let run = start..start + updates.first().map_or(0, |(values, _)| values.len());
+        let empty = run.start >= self.filled && !updates.is_empty();
+        if empty {
+            // Elements that the pass has left out.
+            self.fill_to(run.start);
+            self.filled = run.end;
+        }
+        self.fill_to(run.end);
+        let mut all = [([].as_slice(), 0.0); MOST_AT_ONCE];
+        let updates = scaled(updates, self.fraction, &mut all);
+        let (hi, lo) = (&mut self.hi[run.clone()], &mut self.lo[run]);
+        match (updates, empty) {
+            ([], _) => {}
+            ([a], true) => kernel::add::<1, true>(hi, lo, [*a]),
+            ([a], false) => kernel::add::<1, false>(hi, lo, [*a]),
+            ([a, b], true) => kernel::add::<2, true>(hi, lo, [*a, *b]),
+            ([a, b], false) => kernel::add::<2, false>(hi, lo, [*a, *b]),
+            ([a, b, c], true) => kernel::add::<3, true>(hi, lo, [*a, *b, *c]),
+            ([a, b, c], false) => kernel::add::<3, false>(hi, lo, [*a, *b, *c]),
+            ([a, b, c, d], true) => kernel::add::<4, true>(hi, lo, [*a, *b, *c, *d]),
+            ([a, b, c, d], false) => kernel::add::<4, false>(hi, lo, [*a, *b, *c, *d]),
+            // `all` holds no more.
+            _ => unreachable!("more than {MOST_AT_ONCE} updates in one pass"),
+        }
+    }
+
+    /// Adds `times` terms of one update's values and weight: what that many [`Self::add`] would, bit for bit.
     ///
     /// # Panics
     /// When the values reach past the last element.
-    pub fn add(&mut self, start: usize, values: &[[u8; 4]], weight: u32) {
-        let scaled = scale(weight, self.fraction);
-        let hi = &mut self.hi[start..start + values.len()];
-        let lo = &mut self.lo[start..start + values.len()];
-        for ((hi, lo), value) in hi.iter_mut().zip(lo).zip(values) {
-            let (h, l) = split(value, scaled);
-            *hi = hi.wrapping_add(h.wrapping_sub(HI_ZERO));
-            *lo = lo.wrapping_add(l.wrapping_sub(LO_ZERO));
-        }
+    pub fn add_times(&mut self, start: usize, values: &[[u8; 4]], weight: u32, times: u32) {
+        let run = start..start + values.len();
+        self.fill_to(run.end);
+        let scaled = f64::from(weight) * pow2(self.fraction as i32);
+        kernel::add_times(&mut self.hi[run.clone()], &mut self.lo[run], (values, scaled), times.into());
     }
 
-    /// Adds four updates' terms in one pass over the bins.
-    ///
-    /// # Panics
-    /// When the values reach past the last element or the four differ in length.
-    pub fn add_four(&mut self, start: usize, values: [&[[u8; 4]]; 4], weights: [u32; 4]) {
-        let scaled = weights.map(|w| scale(w, self.fraction));
-        let len = values[0].len();
-        let [a, b, c, d] = values.map(|v| &v[..len]);
-        let hi = &mut self.hi[start..start + len];
-        let lo = &mut self.lo[start..start + len];
-        for i in 0..len {
-            let (mut h, mut l) = (hi[i], lo[i]);
-            for (value, scaled) in
-                [(&a[i], scaled[0]), (&b[i], scaled[1]), (&c[i], scaled[2]), (&d[i], scaled[3])]
-            {
-                let (upper, lower) = split(value, scaled);
-                h = h.wrapping_add(upper);
-                l = l.wrapping_add(lower);
-            }
-            hi[i] = h.wrapping_sub(HI_ZERO.wrapping_mul(4));
-            lo[i] = l.wrapping_sub(LO_ZERO.wrapping_mul(4));
-        }
-    }
-
-    /// Carries whole units from `lo` to `hi`: the one form of a sum that can be compared.
+    /// Carries whole units from `lo` to `hi`.
     pub fn normalise(&mut self) {
-        carry(&mut self.hi, &mut self.lo);
+        kernel::carry(&mut self.hi[..self.filled], &mut self.lo[..self.filled]);
         self.terms = self.terms.min(1);
     }
 
-    /// Writes the correctly rounded mean of the elements from `start` on, and leaves their sums at zero. Terms are
-    /// still counted: [`Self::emptied`] follows the last run.
+    /// Writes the correctly rounded means of the elements from `start` on, little-endian f32: the sums and the terms
+    /// of up to [`MOST_AT_ONCE`] further updates over `total`, which has those in it. Of these elements the sums are
+    /// spent: [`Self::emptied`] follows the last run.
     ///
     /// # Panics
-    /// As [`Self::mean`].
-    pub fn take_mean(&mut self, start: usize, total: u64, out: &mut [f32]) {
+    /// When `out` reaches past the last element, an update is shorter than `out`, there are more updates, or `total`
+    /// is zero.
+    pub fn take_mean(&mut self, start: usize, updates: &[Weighted<'_>], total: u64, out: &mut [[u8; 4]]) {
+        assert!(total > 0, "a mean needs a weight");
         let run = start..start + out.len();
-        carry(&mut self.hi[run.clone()], &mut self.lo[run.clone()]);
-        self.mean(start, total, out);
-        self.hi[run.clone()].fill(0);
-        self.lo[run].fill(0);
+        let Some(divisor) = Divisor::new(total, self.weight_bits, self.fraction) else {
+            self.add(start, updates);
+            self.fill_to(run.end);
+            kernel::carry(&mut self.hi[run.clone()], &mut self.lo[run.clone()]);
+            return self.divide(run, total, out);
+        };
+        let empty = run.start >= self.filled;
+        if !empty {
+            self.fill_to(run.end);
+        }
+        let mut all = [([].as_slice(), 0.0); MOST_AT_ONCE];
+        let updates = scaled(updates, self.fraction, &mut all);
+        let (hi, lo) = (&self.hi[run.clone()], &self.lo[run]);
+        match (updates, empty) {
+            ([], true) => out.fill([0; 4]),
+            ([], false) => kernel::mean::<0, false>(hi, lo, [], divisor, out),
+            ([a], true) => kernel::mean::<1, true>(hi, lo, [*a], divisor, out),
+            ([a], false) => kernel::mean::<1, false>(hi, lo, [*a], divisor, out),
+            ([a, b], true) => kernel::mean::<2, true>(hi, lo, [*a, *b], divisor, out),
+            ([a, b], false) => kernel::mean::<2, false>(hi, lo, [*a, *b], divisor, out),
+            ([a, b, c], true) => kernel::mean::<3, true>(hi, lo, [*a, *b, *c], divisor, out),
+            ([a, b, c], false) => kernel::mean::<3, false>(hi, lo, [*a, *b, *c], divisor, out),
+            ([a, b, c, d], true) => kernel::mean::<4, true>(hi, lo, [*a, *b, *c, *d], divisor, out),
+            ([a, b, c, d], false) => kernel::mean::<4, false>(hi, lo, [*a, *b, *c, *d], divisor, out),
+            // `all` holds no more.
+            _ => unreachable!("more than {MOST_AT_ONCE} updates in one pass"),
+        }
     }
 
-    /// Says that every element was taken, so that there is room for 4095 terms again.
+    /// Says that the mean of every element was taken: the sums are zero, with room for 4094 terms.
     pub fn emptied(&mut self) {
-        debug_assert!(self.hi.iter().chain(&self.lo).all(|bin| *bin == 0), "a sum was not taken");
-        self.terms = 0;
+        self.clear();
     }
 
-    /// Writes the correctly rounded mean of the elements from `start` on, of normalised bins: sum over `total`.
+    /// Writes the correctly rounded means of the elements from `start` on, little-endian f32: sum over `total`. The
+    /// sums stay.
     ///
     /// # Panics
     /// When `out` reaches past the last element or `total` is zero.
-    pub fn mean(&self, start: usize, total: u64, out: &mut [f32]) {
-        assert!(total > 0, "a mean needs a weight");
+    pub fn mean(&mut self, start: usize, total: u64, out: &mut [[u8; 4]]) {
+        self.fill_to(start + out.len());
+        self.take_mean(start, &[], total, out);
+    }
+
+    /// Writes zeros so that every element before `end` holds a sum.
+    fn fill_to(&mut self, end: usize) {
+        if end > self.filled {
+            self.hi[self.filled..end].fill(0);
+            self.lo[self.filled..end].fill(0);
+            self.filled = end;
+        }
+    }
+
+    /// The mean of normalised bins for any total: in f64 with a guard band, and by integers where the band holds a
+    /// boundary between two floats.
+    fn divide(&self, run: Range<usize>, total: u64, out: &mut [[u8; 4]]) {
         let divisor = total as f64;
         let unit = pow2(-(self.fraction as i32) - 52);
-        let hi = &self.hi[start..start + out.len()];
-        let lo = &self.lo[start..start + out.len()];
+        let (hi, lo) = (&self.hi[run.clone()], &self.lo[run]);
         for ((out, hi), lo) in
             out.chunks_mut(GUARD_BLOCK).zip(hi.chunks(GUARD_BLOCK)).zip(lo.chunks(GUARD_BLOCK))
         {
@@ -147,57 +206,36 @@ impl Bins {
             for ((out, hi), lo) in out.iter_mut().zip(hi).zip(lo) {
                 let (below, above) = guarded(*hi, *lo, divisor, unit);
                 differ |= below.to_bits() != above.to_bits();
-                *out = below;
+                // A sum of zero is +0, whatever the zeros' signs were.
+                *out = (below + 0.0).to_le_bytes();
             }
             if differ {
                 for ((out, hi), lo) in out.iter_mut().zip(hi).zip(lo) {
                     let (below, above) = guarded(*hi, *lo, divisor, unit);
                     if below.to_bits() != above.to_bits() {
-                        *out = decide(below, above, *hi, *lo, total, self.fraction);
+                        let decided = decide(below, above, *hi, *lo, total, self.fraction);
+                        *out = (decided + 0.0).to_le_bytes();
                     }
-                    // A sum of zero is +0, whatever the zeros' signs were.
-                    *out += 0.0;
                 }
-            } else {
-                out.iter_mut().for_each(|v| *v += 0.0);
             }
         }
     }
 }
 
-const HI_MAGIC: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52
-const LO_MAGIC: f64 = 1.5;
-const HI_ZERO: i64 = HI_MAGIC.to_bits() as i64;
-const LO_ZERO: i64 = LO_MAGIC.to_bits() as i64;
-
-/// Elements between two branches of the final division.
+/// Elements between two branches of the general division.
 const GUARD_BLOCK: usize = 64;
 
-/// Moves whole units from `lo` to `hi`.
-fn carry(hi: &mut [i64], lo: &mut [i64]) {
-    for (hi, lo) in hi.iter_mut().zip(lo) {
-        let carry = lo.wrapping_add(1 << 51) >> 52;
-        *hi = hi.wrapping_add(carry);
-        *lo = lo.wrapping_sub(carry << 52);
+/// Updates with their weights on the bins' scale, in `all`.
+fn scaled<'a, 'b>(
+    updates: &[Weighted<'a>],
+    fraction: u32,
+    all: &'b mut [Scaled<'a>; MOST_AT_ONCE],
+) -> &'b [Scaled<'a>] {
+    let all = &mut all[..updates.len()];
+    for (scaled, (values, weight)) in all.iter_mut().zip(updates) {
+        *scaled = (values, f64::from(*weight) * pow2(fraction as i32));
     }
-}
-
-fn scale(weight: u32, fraction: u32) -> f64 {
-    f64::from(weight) * pow2(fraction as i32)
-}
-
-/// `2^exponent`, for exponents of normal numbers.
-fn pow2(exponent: i32) -> f64 {
-    f64::from_bits(((1023 + exponent) as u64) << 52)
-}
-
-/// Bit patterns whose distances from [`HI_ZERO`] and [`LO_ZERO`] are the two parts of the product.
-#[inline(always)]
-fn split(value: &[u8; 4], scaled: f64) -> (i64, i64) {
-    let product = f64::from(f32::from_le_bytes(*value)) * scaled;
-    let upper = product + HI_MAGIC;
-    let rest = product - (upper - HI_MAGIC);
-    (upper.to_bits() as i64, (rest + LO_MAGIC).to_bits() as i64)
+    all
 }
 
 /// The mean in f64 with a relative error under 2^-51, rounded from just below and just above.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::exact::Bins;
+use super::exact::{Bins, MOST_AT_ONCE, Weighted};
 use crate::plan::ExactRange;
 use crate::tensor::{Combine, Dtype, Layout};
 use crate::{Weight, limits};
@@ -47,9 +47,12 @@ impl Shard {
         self.range.clone()
     }
 
-    /// Makes room for this many more updates; call it once before [`Self::absorb`] of each.
-    pub fn reserve(&mut self, updates: u32) {
-        self.bins.reserve(updates);
+    /// Makes room for this many more terms an element; call it once before the updates of a pass.
+    ///
+    /// # Panics
+    /// With 4094 terms or more.
+    pub fn reserve(&mut self, terms: u32) {
+        self.bins.reserve(terms);
     }
 
     /// Adds one update's elements. `bytes` starts at element `from` of the f32 segment.
@@ -57,16 +60,33 @@ impl Shard {
     /// # Panics
     /// When the elements are not all within [`Self::range`].
     pub fn absorb(&mut self, from: usize, bytes: &[u8], weight: Weight) {
-        self.bins.add(from - self.range.start, bytes.as_chunks::<4>().0, weight.value());
+        self.absorb_all(from, &[(bytes, weight.value())]);
     }
 
-    /// Adds the same elements of four updates in one pass.
+    /// Adds the same elements of up to [`MOST_AT_ONCE`] updates in one pass. Each one's bytes begin at element `from` of
+    /// the f32 segment; its weight is an integer below `2^weight_bits`, and 0 adds nothing.
     ///
     /// # Panics
-    /// As [`Self::absorb`], and when the four differ in length.
-    pub fn absorb_four(&mut self, from: usize, bytes: [&[u8]; 4], weights: [Weight; 4]) {
-        let values = bytes.map(|b| b.as_chunks::<4>().0);
-        self.bins.add_four(from - self.range.start, values, weights.map(Weight::value));
+    /// When the elements are not all within [`Self::range`], an update is shorter than the first, or there are more.
+    pub fn absorb_all(&mut self, from: usize, updates: &[(&[u8], u32)]) {
+        let mut runs = [([].as_slice(), 0); MOST_AT_ONCE];
+        self.bins.add(from - self.range.start, elements(updates, &mut runs));
+    }
+
+    /// Adds elements `weight` times for a weight of any size, as terms of less than 2^29 each; [`terms_of`] of them
+    /// have to be reserved.
+    ///
+    /// # Panics
+    /// When the elements are not all within [`Self::range`].
+    pub fn absorb_heavy(&mut self, from: usize, bytes: &[u8], weight: u64) {
+        let (start, values) = (from - self.range.start, bytes.as_chunks::<4>().0);
+        let (times, rest) = (weight / HEAVIEST, weight % HEAVIEST);
+        if times > 0 {
+            self.bins.add_times(start, values, HEAVIEST as u32, times as u32);
+        }
+        if rest > 0 {
+            self.bins.add(start, &[(values, rest as u32)]);
+        }
     }
 
     /// Appends the mean's payload over this shard's elements to `out`, for a sum of weights `total`; `base` holds the
@@ -76,29 +96,24 @@ impl Shard {
     /// When `total` is zero or `base` has another length.
     pub fn finalise(&mut self, layout: &Layout, total: u64, base: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        out.reserve(self.range.len() * 4);
+        out.resize(start + self.range.len() * 4, 0);
         self.bins.normalise();
-        let mut means = [0.0; PASS];
-        for from in (0..self.range.len()).step_by(PASS) {
-            let means = &mut means[..PASS.min(self.range.len() - from)];
-            self.bins.mean(from, total, means);
-            means.iter().for_each(|v| out.extend(v.to_le_bytes()));
-        }
+        self.bins.mean(0, total, out[start..].as_chunks_mut::<4>().0);
         keep_base(layout, Dtype::F32, self.range(), base, &mut out[start..]);
     }
 
-    /// Writes the mean's payload over the elements from `from` on to `out`, at most [`PASS`] of them, and leaves their
-    /// sums empty. [`keep_base`] restores the tensors held out, [`Self::emptied`] follows the last run.
+    /// Writes the mean's payload over the elements from `from` on to `out`: what was absorbed and up to
+    /// [`MOST_AT_ONCE`] further updates, as for [`Self::absorb_all`], over `total`, which has their weights in it. Of these
+    /// elements the sums are spent. [`keep_base`] restores the tensors held out, [`Self::emptied`] follows the last
+    /// run.
     ///
     /// # Panics
-    /// When the elements are not all within [`Self::range`] or are more than [`PASS`], or `total` is zero.
-    pub fn take_mean(&mut self, from: usize, total: u64, out: &mut [u8]) {
-        let mut means = [0.0; PASS];
-        let means = &mut means[..out.len() / 4];
-        self.bins.take_mean(from - self.range.start, total, means);
-        for (bytes, mean) in out.as_chunks_mut::<4>().0.iter_mut().zip(&*means) {
-            *bytes = mean.to_le_bytes();
-        }
+    /// When the elements are not all within [`Self::range`], an update is shorter than `out`, there are more, or
+    /// `total` is zero.
+    pub fn take_mean(&mut self, from: usize, updates: &[(&[u8], u32)], total: u64, out: &mut [u8]) {
+        let mut runs = [([].as_slice(), 0); MOST_AT_ONCE];
+        let updates = elements(updates, &mut runs);
+        self.bins.take_mean(from - self.range.start, updates, total, out.as_chunks_mut::<4>().0);
     }
 
     /// Says that [`Self::take_mean`] took every element: the sum is empty.
@@ -263,6 +278,25 @@ pub fn keep_base(layout: &Layout, dtype: Dtype, range: Range<usize>, base: &[u8]
     }
 }
 
+/// Terms an element that [`Shard::absorb_heavy`] adds for `weight`.
+#[must_use]
+pub fn terms_of(weight: u64) -> u64 {
+    weight.div_ceil(HEAVIEST)
+}
+
+/// Updates' bytes as elements, in `runs`.
+fn elements<'a, 'b>(
+    updates: &[(&'a [u8], u32)],
+    runs: &'b mut [Weighted<'a>; MOST_AT_ONCE],
+) -> &'b [Weighted<'a>] {
+    for (run, (bytes, weight)) in runs.iter_mut().zip(updates) {
+        *run = (bytes.as_chunks::<4>().0, *weight);
+    }
+    &runs[..updates.len()]
+}
+
+/// The largest weight of one term.
+const HEAVIEST: u64 = (1 << limits::WEIGHT_BITS) - 1;
 /// Elements under one leaf of the chunk tree.
 const LEAF: usize = limits::LEAF_BYTES / 4;
 /// Elements absorbed before the next: bins and values of one pass stay in the first-level cache.

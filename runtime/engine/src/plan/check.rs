@@ -3,6 +3,7 @@
 //! Works on the resolved [`Plan`], so the YAML and the canonical bytes meet the same rules. A fault names its place as
 //! a path of keys, which `read` turns into a line and a column.
 
+mod aggregation;
 mod task;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,10 @@ pub(super) mod ranges {
     pub(in crate::plan) const ROUNDS: RangeInclusive<u32> = 1..=1_000_000;
     /// Members of a quorum or a sample.
     pub(in crate::plan) const COUNT: RangeInclusive<u32> = 1..=limits::COLLABORATORS as u32;
+    /// Hostile updates that a rule stands.
+    pub(in crate::plan) const BYZANTINE: RangeInclusive<u32> = 0..=limits::COLLABORATORS as u32;
+    /// Of one round's geometric median.
+    pub(in crate::plan) const ITERATIONS: RangeInclusive<u32> = 1..=1_000;
     pub(in crate::plan) const CLASSES: RangeInclusive<u32> = 2..=1_000_000;
     /// Sides of tensors, windows and steps.
     pub(in crate::plan) const SIDE: RangeInclusive<u32> = 1..=u32::MAX;
@@ -63,9 +68,11 @@ pub(super) fn check(plan: &Plan) -> Checked {
     let payload = model(plan)?;
     data(plan)?;
     task::tasks(plan)?;
+    aggregation::aggregation(plan)?;
     groups(plan)?;
     quorum(plan)?;
     exact(plan.exact)?;
+    aggregation::fits(plan)?;
     best(plan)?;
     if plan.memory_budget < payload {
         let message = format!(

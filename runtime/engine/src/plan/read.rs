@@ -1,5 +1,6 @@
 //! `plan.yaml` to [`Plan`]: keys, types and defaults. Whether what was read makes sense is `check`'s.
 
+mod aggregation;
 mod model;
 mod task;
 
@@ -8,7 +9,7 @@ use super::field::{Field, Section};
 use super::yaml::{self, Value};
 use super::{
     BestModel, Column, DataSpec, Direction, ExactRange, Loader, Metric, MetricsTo, OptimiserState, Plan,
-    PlanError, Quorum, Split, Standardise, TaskGroup, TaskSpec, Threads,
+    PlanError, Quorum, Rule, Split, Standardise, TaskGroup, TaskSpec, Threads,
 };
 use crate::{Bytes, Digest, Millis, Name, limits, name::NameError};
 
@@ -79,7 +80,7 @@ fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
             let names = f.list("a list of tensor names; a final * takes a prefix")?;
             names.iter().map(|name| Ok(name.text()?.to_owned())).collect()
         })?,
-        exact: plan.or("exact", EXACT, exact)?,
+        exact: exact(plan.optional("exact").as_ref(), &tasks)?,
         best: match plan.optional("best") {
             Some(best) => self::best(&best)?,
             None => best_of(&tasks, file)?,
@@ -97,6 +98,8 @@ fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
 const QUORUM: Quorum =
     Quorum { count_min: 1, count_max: None, time_min: Millis(0), time_max: Millis(600_000) };
 const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
+/// Of a clipped mean: the bits up to 29 hold how much of each update is kept.
+const CLIPPED_WEIGHT_BITS: u32 = 19;
 const LIMITS: (Bytes, Bytes) = (Bytes(512 << 20), Bytes(4 << 30));
 const THREADS: Threads = Threads { link: 2, cpu: 2 };
 const SPLIT: Split = Split { train: 0.8, validation: 0.2, test: 0.0 };
@@ -230,11 +233,17 @@ fn quorum(field: &Field<'_>) -> Result<Quorum, PlanError> {
     Ok(resolved)
 }
 
-fn exact(field: &Field<'_>) -> Result<ExactRange, PlanError> {
+/// The default depends on the rule.
+fn exact(field: Option<&Field<'_>>, tasks: &[TaskSpec]) -> Result<ExactRange, PlanError> {
+    let mut resolved = EXACT;
+    if tasks.iter().any(|task| matches!(task.kind.rule(), Some(Rule::ClippedMean { .. }))) {
+        resolved.weight_bits = CLIPPED_WEIGHT_BITS;
+    }
+    let Some(field) = field else { return Ok(resolved) };
     let exact = field.section(&["value_bits", "weight_bits"])?;
     Ok(ExactRange {
-        value_bits: exact.or("value_bits", EXACT.value_bits, |f| f.whole(&ranges::VALUE_BITS))?,
-        weight_bits: exact.or("weight_bits", EXACT.weight_bits, |f| f.whole(&ranges::WEIGHT_BITS))?,
+        value_bits: exact.or("value_bits", resolved.value_bits, |f| f.whole(&ranges::VALUE_BITS))?,
+        weight_bits: exact.or("weight_bits", resolved.weight_bits, |f| f.whole(&ranges::WEIGHT_BITS))?,
     })
 }
 

@@ -562,7 +562,7 @@ pub enum OptimiserState {
 pub struct ExactRange {
     /// 1 to 40; 16 by default.
     pub value_bits: u32,
-    /// 1 to 29; with `value_bits` at most 51.
+    /// 1 to 29; with `value_bits` at most 51. 29 by default, 19 for [`Rule::ClippedMean`].
     pub weight_bits: u32,
 }
 
@@ -602,6 +602,6 @@ pub enum MetricsTo {
     Host,
     /// Every collaborator.
     Members,
-    /// Nobody: only the best-model decision uses them.
+    /// Nobody: only the best-model decision and the threshold use them.
     None,
 }

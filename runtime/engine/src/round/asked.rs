@@ -1,17 +1,23 @@
 //! One collaborator in the open round: what it still owes, and where its update stands.
 
-use super::{Contribution, Offer, Refusal};
+use super::threshold::Standing;
+use super::{Contribution, Offer, Refusal, Report, SlotId};
+use crate::plan::Threshold;
 use crate::{Digest, Name, Weight, limits};
 
 /// What one collaborator was asked and has answered.
 ///
 /// It has answered when each of its tasks was reported or has failed and its update, if it owes one, was staged,
 /// finally refused, or has failed. The report of the update's own task is waited for too, so that no metric is lost
-/// to a race between the two streams, unless the link that would have brought it is gone.
+/// to a race between the two streams, unless the link that would have brought it is gone. The report that the plan's
+/// threshold looks at is not given up with the link: a new one may bring it.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     answers: Vec<(Name, Heard)>,
     update: Option<Update>,
+    standing: Standing,
+    /// The task whose report decides on `standing`.
+    judged_by: Option<Name>,
 }
 
 /// What was heard of one task.
@@ -42,9 +48,17 @@ struct Coming {
 #[derive(Clone, Debug)]
 enum Fate {
     Awaited,
+    /// Staged; whether it counts is open.
+    Held {
+        weight: Weight,
+        root: Digest,
+        slot: SlotId,
+    },
+    /// In the sum.
     Counted {
         weight: Weight,
         root: Digest,
+        passed: bool,
     },
     /// Not under way, and may not be offered again.
     Refused(Refusal),
@@ -52,7 +66,7 @@ enum Fate {
     Failed,
 }
 
-/// A staged update was granted and counts.
+/// A staged update was granted and is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
     /// The collaborator has joined again since and may be working on the same task for nothing.
@@ -61,11 +75,17 @@ pub(super) struct Accepted {
 
 impl Asked {
     /// `update` is the one of `tasks` that ends in an update.
-    pub(super) fn new(tasks: &[Name], update: Option<&Name>) -> Self {
+    pub(super) fn new(tasks: &[Name], update: Option<&Name>, threshold: Option<&Threshold>) -> Self {
         let place = |task: &Name| Update { task: task.clone(), coming: Vec::new(), fate: Fate::Awaited };
         Self {
             answers: tasks.iter().map(|t| (t.clone(), Heard::Nothing)).collect(),
             update: update.map(place),
+            standing: match threshold {
+                None => Standing::Passes,
+                Some(threshold) if tasks.contains(&threshold.task) => Standing::Open,
+                Some(_) => Standing::Fails,
+            },
+            judged_by: threshold.map(|threshold| threshold.task.clone()),
         }
     }
 
@@ -86,7 +106,8 @@ impl Asked {
 
     /// Whether it neither answered nor had its update counted or refused.
     pub(super) fn is_missing(&self) -> bool {
-        let decided = |u: &Update| matches!(u.fate, Fate::Counted { .. } | Fate::Refused(_));
+        let decided =
+            |u: &Update| matches!(u.fate, Fate::Held { .. } | Fate::Counted { .. } | Fate::Refused(_));
         !self.has_answered() && !self.update.as_ref().is_some_and(decided)
     }
 
@@ -99,15 +120,30 @@ impl Asked {
         }
     }
 
-    /// It left the roster: what is under way will not count.
-    pub(super) fn forget_coming(&mut self) {
-        if let Some(update) = &mut self.update {
-            update.coming.clear();
-        }
+    /// It left the roster: what is under way will not count, nor what is held, whose place and task this returns.
+    pub(super) fn forget_coming(&mut self) -> Option<(SlotId, Name)> {
+        let update = self.update.as_mut()?;
+        update.coming.clear();
+        let Fate::Held { slot, .. } = update.fate else { return None };
+        update.fate = Fate::Awaited;
+        Some((slot, update.task.clone()))
     }
 
-    /// Whether a report of this task is news; from now on it is not.
-    pub(super) fn report(&mut self, task: &Name) -> bool {
+    /// Whether a report is news; from now on it is not.
+    pub(super) fn report(&mut self, report: &Report, threshold: Option<&Threshold>) -> bool {
+        let passes = threshold.is_some_and(|threshold| threshold.passes(report));
+        self.hear(&report.task, passes)
+    }
+
+    fn hear(&mut self, task: &Name, passes: bool) -> bool {
+        let news = self.note(task);
+        if news && self.standing == Standing::Open && self.judged_by.as_ref() == Some(task) {
+            self.standing = if passes { Standing::Passes } else { Standing::Fails };
+        }
+        news
+    }
+
+    fn note(&mut self, task: &Name) -> bool {
         match self.answers.iter_mut().find(|(t, _)| t == task) {
             Some((_, heard)) if *heard != Heard::Reported => {
                 *heard = Heard::Reported;
@@ -119,7 +155,7 @@ impl Asked {
 
     /// Nothing more will come for this task.
     pub(super) fn fail(&mut self, task: &Name) {
-        self.report(task);
+        self.hear(task, false);
         if let Some(update) = self.update.as_mut().filter(|u| u.task == *task)
             && matches!(update.fate, Fate::Awaited)
         {
@@ -135,7 +171,7 @@ impl Asked {
         match &update.fate {
             Fate::Awaited if update.coming.iter().any(|c| c.live) => Some(Refusal::Duplicate),
             Fate::Awaited => None,
-            Fate::Counted { .. } => Some(Refusal::Duplicate),
+            Fate::Held { .. } | Fate::Counted { .. } => Some(Refusal::Duplicate),
             Fate::Refused(refusal) => Some(refusal.clone()),
             Fate::Failed => Some(Refusal::NotAssigned(task.clone())),
         }
@@ -169,11 +205,11 @@ impl Asked {
         }
     }
 
-    /// An update has arrived in full.
+    /// An update has arrived in full and is held from now on.
     ///
     /// # Errors
     /// Why it does not count.
-    pub(super) fn stage(&mut self, offer: &Offer) -> Result<Accepted, Refusal> {
+    pub(super) fn stage(&mut self, offer: &Offer, slot: SlotId) -> Result<Accepted, Refusal> {
         let coming = self.take_coming(offer);
         let why_not = self.why_not(&offer.task);
         let Some(coming) = coming else {
@@ -182,21 +218,58 @@ impl Asked {
         let Some(update) = &mut self.update else {
             return Err(Refusal::NotAssigned(offer.task.clone()));
         };
-        if let Fate::Counted { .. } | Fate::Refused(_) = update.fate {
+        if let Fate::Held { .. } | Fate::Counted { .. } | Fate::Refused(_) = update.fate {
             return Err(why_not.unwrap_or(Refusal::Duplicate));
         }
-        update.fate = Fate::Counted { weight: offer.weight, root: offer.root };
+        update.fate = Fate::Held { weight: offer.weight, root: offer.root, slot };
         if !coming.live {
             self.waive_update_report();
         }
         Ok(Accepted { redone: !coming.live })
     }
 
+    /// What is known of its metric, while its update is held.
+    pub(super) fn held(&self) -> Option<Standing> {
+        self.held_slot().map(|_| self.standing)
+    }
+
+    /// Where its held update lies.
+    pub(super) fn held_slot(&self) -> Option<SlotId> {
+        match self.update.as_ref()?.fate {
+            Fate::Held { slot, .. } => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// Its held update goes into the sum.
+    pub(super) fn count(&mut self, passed: bool) -> Option<(SlotId, Weight)> {
+        let update = self.update.as_mut()?;
+        let Fate::Held { weight, root, slot } = update.fate else { return None };
+        update.fate = Fate::Counted { weight, root, passed };
+        Some((slot, weight))
+    }
+
+    /// Its held update does not count.
+    pub(super) fn leave_out(&mut self, refusal: Refusal) -> Option<(SlotId, Name)> {
+        let update = self.update.as_mut()?;
+        let Fate::Held { slot, .. } = update.fate else { return None };
+        update.fate = Fate::Refused(refusal);
+        Some((slot, update.task.clone()))
+    }
+
+    /// What the sum is emptied of, if its update is in it without having passed.
+    pub(super) fn take_back(&mut self) -> Option<Name> {
+        let update = self.update.as_mut()?;
+        let Fate::Counted { passed: false, .. } = update.fate else { return None };
+        update.fate = Fate::Refused(Refusal::BelowThreshold);
+        Some(update.task.clone())
+    }
+
     /// The share of the round's total weight that is kept for it.
     pub(super) fn claim(&self) -> u64 {
         let Some(update) = &self.update else { return 0 };
         match &update.fate {
-            Fate::Counted { weight, .. } => weight.value().into(),
+            Fate::Held { weight, .. } | Fate::Counted { weight, .. } => weight.value().into(),
             _ => update.coming.iter().map(|c| u64::from(c.offer.weight.value())).max().unwrap_or(0),
         }
     }
@@ -204,7 +277,7 @@ impl Asked {
     /// Its counted update.
     pub(super) fn contribution(&self, collaborator: &Name) -> Option<Contribution> {
         let update = self.update.as_ref()?;
-        let Fate::Counted { weight, root } = update.fate else { return None };
+        let Fate::Counted { weight, root, .. } = update.fate else { return None };
         Some(Contribution { collaborator: collaborator.clone(), task: update.task.clone(), weight, root })
     }
 
@@ -221,6 +294,9 @@ impl Asked {
 
     fn waive_update_report(&mut self) {
         let Some(update) = &self.update else { return };
+        if self.standing == Standing::Open && self.judged_by.as_ref() == Some(&update.task) {
+            return;
+        }
         for (_, heard) in self.answers.iter_mut().filter(|(t, h)| *t == update.task && *h == Heard::Nothing) {
             *heard = Heard::Waived;
         }

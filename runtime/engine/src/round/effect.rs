@@ -36,7 +36,7 @@ pub enum Effect {
         /// Why.
         refusal: Refusal,
     },
-    /// Tell a collaborator that its update was received and will be counted.
+    /// Tell a collaborator that its update was received. It counts unless the plan's threshold leaves it out.
     Received {
         /// Who.
         peer: Name,
@@ -47,10 +47,18 @@ pub enum Effect {
     },
     /// Add this update to the sum.
     Absorb {
+        /// Whose.
+        peer: Name,
         /// Where it lies; the shell frees it afterwards.
         slot: SlotId,
         /// How much it counts.
         weight: Weight,
+    },
+    /// Empty the sum of this round, and free what lies in it: the first update that passes the plan's threshold comes,
+    /// and none of those before it did.
+    Clear {
+        /// The round.
+        round: RoundNo,
     },
     /// Free this update; it does not count.
     Discard {

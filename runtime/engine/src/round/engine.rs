@@ -11,6 +11,7 @@ use super::members::Members;
 use super::metrics::improvement;
 use super::notes::Notes;
 use super::open::{Bounds, OpenRound};
+use super::threshold::Decision;
 use super::work::Work;
 use super::{Effect, Event, Offer, Reason, Refusal, Report, SlotId, Stamp, WhyClosed, sample};
 use crate::plan::Plan;
@@ -125,12 +126,12 @@ impl RoundEngine {
         match event {
             Event::Joined { peer } => self.joined(&peer, &mut out),
             Event::Left { peer } => self.left(&peer),
-            Event::RosterChanged { members } => self.roster_changed(members),
+            Event::RosterChanged { members } => self.roster_changed(members, &mut out),
             Event::Offered { peer, offer } => self.offered(peer, offer, &mut out),
             Event::Staged { peer, offer, slot } => self.staged(peer, offer, slot, &mut out),
             Event::Refused { peer, offer, refusal } => self.turned_down(peer, &offer, refusal, &mut out),
-            Event::Failed { peer, stamp, task } => self.failed(&peer, stamp, &task),
-            Event::Reported { peer, report } => self.reported(&peer, &report),
+            Event::Failed { peer, stamp, task } => self.failed(&peer, stamp, &task, &mut out),
+            Event::Reported { peer, report } => self.reported(&peer, &report, &mut out),
             Event::Finalised { round, root } => self.finalised(round, root, &mut out),
             Event::Durable { round } => self.durable(round, &mut out),
             Event::Tick => {}
@@ -211,10 +212,13 @@ impl RoundEngine {
         }
     }
 
-    fn roster_changed(&mut self, names: Vec<Name>) {
+    fn roster_changed(&mut self, names: Vec<Name>, out: &mut Vec<Effect>) {
         for peer in self.members.replace(names) {
-            if let Phase::Open(round) = &mut self.phase {
-                round.unlisted(&peer);
+            if let Phase::Open(round) = &mut self.phase
+                && let Some((slot, task)) = round.unlisted(&peer)
+            {
+                out.push(Effect::Discard { slot });
+                self.refuse(peer, task, Refusal::NotOnRoster, out);
             }
         }
     }
@@ -242,14 +246,14 @@ impl RoundEngine {
     fn staged(&mut self, peer: Name, offer: Offer, slot: SlotId, out: &mut Vec<Effect>) {
         let accepted = match &mut self.phase {
             _ if !self.members.is_listed(&peer) => Err(Refusal::NotOnRoster),
-            Phase::Open(round) if round.stamp == offer.stamp => round.stage(&peer, &offer, self.now),
+            Phase::Open(round) if round.stamp == offer.stamp => round.stage(&peer, &offer, slot, self.now),
             _ => Err(self.untimely(offer.stamp)),
         };
         match accepted {
             Ok(accepted) => {
                 let stamp = offer.stamp;
                 out.push(Effect::Received { peer: peer.clone(), task: offer.task, stamp });
-                out.push(Effect::Absorb { slot, weight: offer.weight });
+                self.decide(&peer, out);
                 if accepted.redone && self.members.is_here(&peer) && self.has_answered(&peer) {
                     out.push(Effect::Cancel { peer, stamp });
                 }
@@ -272,15 +276,44 @@ impl RoundEngine {
         self.refuse(peer, offer.task.clone(), refusal, out);
     }
 
-    fn failed(&mut self, peer: &Name, stamp: Stamp, task: &Name) {
+    fn failed(&mut self, peer: &Name, stamp: Stamp, task: &Name, out: &mut Vec<Effect>) {
         if let Some(round) = self.open_for(peer, stamp) {
             round.fail(peer, task);
+            self.decide(peer, out);
         }
     }
 
-    fn reported(&mut self, peer: &Name, report: &Report) {
+    fn reported(&mut self, peer: &Name, report: &Report, out: &mut Vec<Effect>) {
         if let Some(round) = self.open_for(peer, report.stamp) {
             round.report(peer, report);
+            self.decide(peer, out);
+        }
+    }
+
+    /// Decides on a collaborator's held update, if it can be decided.
+    fn decide(&mut self, peer: &Name, out: &mut Vec<Effect>) {
+        if let Phase::Open(round) = &mut self.phase
+            && let Some(decision) = round.decide(peer)
+        {
+            self.decided(peer.clone(), decision, out);
+        }
+    }
+
+    fn decided(&mut self, peer: Name, decision: Decision, out: &mut Vec<Effect>) {
+        match decision {
+            Decision::Count { slot, weight, instead_of } => {
+                if !instead_of.is_empty() {
+                    out.push(Effect::Clear { round: self.round });
+                }
+                for (other, task) in instead_of {
+                    self.refuse(other, task, Refusal::BelowThreshold, out);
+                }
+                out.push(Effect::Absorb { peer, slot, weight });
+            }
+            Decision::LeaveOut { slot, task, refusal } => {
+                out.push(Effect::Discard { slot });
+                self.refuse(peer, task, refusal, out);
+            }
         }
     }
 
@@ -320,6 +353,7 @@ impl RoundEngine {
             Phase::Open(round) => {
                 let here = round.asked().filter(|peer| self.members.is_here(peer));
                 out.extend(here.map(|peer| Effect::Cancel { peer: peer.clone(), stamp: round.stamp }));
+                out.extend(round.held().map(|slot| Effect::Discard { slot }));
                 self.last = Some(round.stamp);
                 self.phase = Phase::Draining(Reason::Stopped);
             }
@@ -388,7 +422,8 @@ impl RoundEngine {
     fn open(&mut self, out: &mut Vec<Effect>) {
         let closing = self.is_closing();
         let stamp = Stamp { incarnation: self.incarnation, round: self.round, base: self.base };
-        let mut round = Box::new(OpenRound::new(stamp, closing, self.now));
+        let threshold = self.plan.aggregation().and_then(|a| a.threshold).cloned();
+        let mut round = Box::new(OpenRound::new(stamp, closing, self.now, threshold));
         let drawn = self.plan.sample.filter(|_| !closing).map(|k| self.draw(k as usize));
         let is_drawn = |peer: &Name| drawn.as_ref().is_none_or(|drawn| drawn.contains(peer));
         for (peer, work) in self.members.here() {
@@ -419,14 +454,14 @@ impl RoundEngine {
             let all_came = !self.first || self.members.listed().all(|peer| round.was_asked(peer));
             return (round.awaits_nobody() && all_came).then_some(WhyClosed::Everybody);
         }
-        if round.awaits_nobody() && round.updates() >= self.count_min() {
+        if round.awaits_nobody() && round.updates_if_closed() >= self.count_min() {
             return Some(WhyClosed::Everybody);
         }
         (self.has_enough(round) && self.now >= self.floor(round)).then_some(WhyClosed::Enough)
     }
 
     fn close(&mut self, why: WhyClosed, out: &mut Vec<Effect>) {
-        let round = match std::mem::replace(&mut self.phase, Phase::Finished) {
+        let mut round = match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::Open(round) => *round,
             other => {
                 self.phase = other;
@@ -435,6 +470,9 @@ impl RoundEngine {
         };
         let stamp = round.stamp;
         self.last = Some(stamp);
+        for (peer, decision) in round.decide_rest(why == WhyClosed::Enough) {
+            self.decided(peer, decision, out);
+        }
         let unanswered = round.asked().filter(|p| !round.has_answered(p) && self.members.is_here(p));
         out.extend(unanswered.map(|peer| Effect::Cancel { peer: peer.clone(), stamp }));
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::asked::{Accepted, Asked};
 use super::metrics::Metrics;
-use super::{AggregatedMetric, Contribution, Offer, Refusal, Report, Stamp};
-use crate::plan::ExactRange;
+use super::threshold::{Decision, Standing};
+use super::{AggregatedMetric, Contribution, Offer, Refusal, Report, SlotId, Stamp};
+use crate::plan::{ExactRange, Threshold};
 use crate::{Bytes, Millis, Name, Weight, aggregate};
 
 /// A round from its first `Assign` to its end.
@@ -21,7 +22,13 @@ pub(super) struct OpenRound {
     awaited: BTreeSet<Name>,
     /// Collaborators that were asked for an update.
     contributors: usize,
+    threshold: Option<Threshold>,
+    /// Updates in the sum.
     updates: u32,
+    /// Whether those in the sum pass the threshold.
+    passed: bool,
+    /// Staged updates of which it is open whether they count.
+    held: u32,
     /// Weights in the sum and under way: what a grant promises fits.
     claimed: u64,
     metrics: Metrics,
@@ -36,7 +43,7 @@ pub(super) struct Bounds {
 }
 
 impl OpenRound {
-    pub(super) fn new(stamp: Stamp, closing: bool, opened: Millis) -> Self {
+    pub(super) fn new(stamp: Stamp, closing: bool, opened: Millis, threshold: Option<Threshold>) -> Self {
         Self {
             stamp,
             closing,
@@ -45,7 +52,10 @@ impl OpenRound {
             asked: BTreeMap::new(),
             awaited: BTreeSet::new(),
             contributors: 0,
+            threshold,
             updates: 0,
+            passed: false,
+            held: 0,
             claimed: 0,
             metrics: Metrics::default(),
         }
@@ -53,7 +63,7 @@ impl OpenRound {
 
     /// Asks a collaborator for the first time.
     pub(super) fn ask(&mut self, peer: &Name, tasks: &[Name], update: Option<&Name>) {
-        let asked = Asked::new(tasks, update);
+        let asked = Asked::new(tasks, update, self.threshold.as_ref());
         self.contributors += usize::from(asked.contributes());
         self.asked.insert(peer.clone(), asked);
         self.await_unanswered(peer);
@@ -74,10 +84,13 @@ impl OpenRound {
     }
 
     /// Off the roster. An update that is in the sum stays there: it was made and checked while its maker was on
-    /// the roster, and the sum does not keep what it would take to subtract it.
-    pub(super) fn unlisted(&mut self, peer: &Name) {
+    /// the roster, and the sum does not keep what it would take to subtract it. One that is held does not count: its place
+    /// and its task are returned.
+    pub(super) fn unlisted(&mut self, peer: &Name) -> Option<(SlotId, Name)> {
         self.link_lost(peer);
-        self.change(peer, Asked::forget_coming);
+        let held = self.change(peer, Asked::forget_coming).flatten();
+        self.held -= u32::from(held.is_some());
+        held
     }
 
     /// Books an offer whose stamp is this round's.
@@ -106,16 +119,87 @@ impl OpenRound {
         .unwrap_or(Err(Refusal::NotAssigned(task)))
     }
 
-    /// An update whose stamp is this round's has arrived in full.
+    /// An update whose stamp is this round's has arrived in full. It is held until [`Self::decide`] says more.
     ///
     /// # Errors
     /// Why it does not count.
-    pub(super) fn stage(&mut self, peer: &Name, offer: &Offer, now: Millis) -> Result<Accepted, Refusal> {
+    pub(super) fn stage(
+        &mut self,
+        peer: &Name,
+        offer: &Offer,
+        slot: SlotId,
+        now: Millis,
+    ) -> Result<Accepted, Refusal> {
         let not_asked = || Err(Refusal::NotAssigned(offer.task.clone()));
-        let accepted = self.change(peer, |asked| asked.stage(offer)).unwrap_or_else(not_asked)?;
-        self.updates += 1;
+        let accepted = self.change(peer, |asked| asked.stage(offer, slot)).unwrap_or_else(not_asked)?;
+        self.held += 1;
         self.first_staged.get_or_insert(now);
         Ok(accepted)
+    }
+
+    /// What becomes of a collaborator's held update; `None` when none is held, or while its metric may still come.
+    pub(super) fn decide(&mut self, peer: &Name) -> Option<Decision> {
+        match self.asked.get(peer)?.held()? {
+            Standing::Open => None,
+            Standing::Passes => self.count(peer, true),
+            Standing::Fails if self.passed => self.leave_out(peer, Refusal::BelowThreshold),
+            Standing::Fails => self.count(peer, false),
+        }
+    }
+
+    /// What becomes of the updates that are held still, by name, as the round closes. `enough`: nothing goes into the sum
+    /// any more.
+    pub(super) fn decide_rest(&mut self, enough: bool) -> Vec<(Name, Decision)> {
+        let held = self.asked.iter().filter(|(_, asked)| asked.held().is_some());
+        let held: Vec<Name> = held.map(|(peer, _)| peer.clone()).collect();
+        let decide = |peer: Name| {
+            let decision = match enough {
+                true => self.leave_out(&peer, Refusal::Late),
+                false if self.passed => self.leave_out(&peer, Refusal::BelowThreshold),
+                false => self.count(&peer, false),
+            };
+            Some((peer, decision?))
+        };
+        held.into_iter().filter_map(decide).collect()
+    }
+
+    fn count(&mut self, peer: &Name, passes: bool) -> Option<Decision> {
+        let (slot, weight) = self.change(peer, |asked| asked.count(passes))??;
+        let instead_of = if passes && !self.passed { self.start_over() } else { Vec::new() };
+        self.held -= 1;
+        self.updates += 1;
+        Some(Decision::Count { slot, weight, instead_of })
+    }
+
+    fn leave_out(&mut self, peer: &Name, refusal: Refusal) -> Option<Decision> {
+        let (slot, task) = self.change(peer, |asked| asked.leave_out(refusal.clone()))??;
+        self.held -= 1;
+        Some(Decision::LeaveOut { slot, task, refusal })
+    }
+
+    /// The first that passes: nothing of what was summed before counts.
+    fn start_over(&mut self) -> Vec<(Name, Name)> {
+        self.passed = true;
+        self.updates = 0;
+        let mut left_out = Vec::new();
+        for (peer, asked) in &mut self.asked {
+            let before = asked.claim();
+            if let Some(task) = asked.take_back() {
+                self.claimed = self.claimed - before + asked.claim();
+                left_out.push((peer.clone(), task));
+            }
+        }
+        left_out
+    }
+
+    /// Updates that would be in the sum if the round closed now.
+    pub(super) fn updates_if_closed(&self) -> u32 {
+        self.updates + if self.passed { 0 } else { self.held }
+    }
+
+    /// Places of the updates that are held.
+    pub(super) fn held(&self) -> impl Iterator<Item = SlotId> {
+        self.asked.values().filter_map(Asked::held_slot)
     }
 
     /// A granted update failed on its way.
@@ -125,9 +209,11 @@ impl OpenRound {
 
     /// Takes metrics that answer a task of this round, the first time that they come.
     pub(super) fn report(&mut self, peer: &Name, report: &Report) {
-        if self.change(peer, |asked| asked.report(&report.task)) == Some(true) {
+        let threshold = self.threshold.take();
+        if self.change(peer, |asked| asked.report(report, threshold.as_ref())) == Some(true) {
             self.metrics.add(peer, report);
         }
+        self.threshold = threshold;
     }
 
     /// A task failed at the collaborator.
@@ -135,6 +221,7 @@ impl OpenRound {
         self.change(peer, |asked| asked.fail(task));
     }
 
+    /// Updates in the sum.
     pub(super) fn updates(&self) -> u32 {
         self.updates
     }

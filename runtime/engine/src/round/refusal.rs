@@ -79,6 +79,10 @@ pub enum Refusal {
     /// The aggregator could not keep it (disk, memory); not the sender's fault.
     #[error("the aggregator could not keep the update: {0}")]
     Internal(String),
+    /// The collaborator's metric does not pass the plan's threshold, and another one's does. Says no value: refusals are
+    /// logged at the aggregator, whose host the plan may not let read metrics.
+    #[error("left out: its collaborator's metric does not pass the plan's threshold")]
+    BelowThreshold,
 }
 
 impl Refusal {

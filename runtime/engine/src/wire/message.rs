@@ -24,7 +24,7 @@ pub enum Message {
     Grant(Granted),
     /// The update does not count.
     Refused(RefusedUpdate),
-    /// The update arrived in full and will be counted.
+    /// The update arrived in full; it counts unless the plan's threshold leaves it out.
     Received(Received),
     /// The round in which the update counted is on disk.
     Counted(Counted),

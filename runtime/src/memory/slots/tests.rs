@@ -2,6 +2,8 @@
 
 use std::{fs, time::Duration};
 
+use fl_engine::limits;
+
 use super::*;
 
 const LEN: u64 = 600_001;
@@ -56,7 +58,8 @@ fn memory_comes_first_then_disk_and_both_read_back() {
     let mut scratch = Vec::new();
     for (n, (slot, body)) in slots.iter().enumerate() {
         assert_eq!(slot.in_memory().is_some(), n == 0);
-        for range in [0..LEN, 0..0, 5..9, 262_143..262_145, 262_144..524_288, 524_287..LEN, LEN..LEN] {
+        let odd = [0..LEN, 0..0, 5..9, 65_535..65_537, 65_536..196_608, 524_287..LEN, 589_823..LEN, LEN..LEN];
+        for range in odd {
             let want = &body[range.start as usize..range.end as usize];
             assert!(slot.read(range.clone(), &mut scratch).unwrap() == want, "slot {n}, {range:?}");
         }
@@ -151,11 +154,24 @@ fn changed_cut_or_swapped_spill_file_is_refused() {
     let mut exchanged = good.clone();
     exchanged[..2 * stride].rotate_left(stride);
     attack(&exchanged, 0, 0);
-    attack(&good[..good.len() - 1], 0, 2);
+    attack(&good[..good.len() - 1], 0, 9);
     attack(&fs::read(&files[1]).unwrap(), 0, 0);
     fs::write(&files[0], &good).unwrap();
     assert!(one.read(0..LEN, &mut scratch).unwrap() == payload(1));
     drop(two);
+}
+
+#[test]
+fn aligned_range_needs_one_chunk_of_scratch() {
+    let folder = Folder::new("aligned");
+    let store = store(&folder, 0, 1);
+    let slot = staged(&store, &payload(1));
+    let mut scratch = Vec::new();
+    for start in (0..LEN).step_by(CHUNK) {
+        let end = LEN.min(start + CHUNK as u64);
+        assert!(slot.read(start..end, &mut scratch).unwrap() == &payload(1)[start as usize..end as usize]);
+    }
+    assert_eq!(scratch.len(), limits::SPILL_CHUNK_BYTES + 16);
 }
 
 #[test]

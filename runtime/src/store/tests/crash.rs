@@ -56,7 +56,7 @@ fn rounds_without_end() {
     let layout = large();
     let (mut store, resume) = Store::open(&dir, "w", &many_rounds(), PLAN, &layout).unwrap();
     for n in resume.round.0.. {
-        store.put_round(&facts(&layout, n), &model(&layout, n)).unwrap();
+        store.put_round(&facts(&layout, n), &model(&layout, n), None).unwrap();
         println!("durable {n}");
         std::io::stdout().flush().unwrap();
     }
@@ -96,7 +96,7 @@ fn one_round_too_large() {
     let Some(dir) = folder() else { return };
     let layout = large();
     let (mut store, _) = Store::open(&dir, "w", &many_rounds(), PLAN, &layout).unwrap();
-    let error = store.put_round(&facts(&layout, 1), &model(&layout, 1)).unwrap_err();
+    let error = store.put_round(&facts(&layout, 1), &model(&layout, 1), None).unwrap_err();
     println!("said {}", said(&error));
 }
 

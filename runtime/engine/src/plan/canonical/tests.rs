@@ -20,6 +20,37 @@ fn templates_have_the_hashes_of_the_first_release() {
     assert_eq!(hash(DIGITS), "9ccfcb5e2f36f2119c920273f8c181b08dbb181d793a22fe57979fac16637bdf");
 }
 
+/// The breast cancer template with other lines for its rule, in a round of seven.
+fn aggregated(lines: &str) -> Plan {
+    let text = BREAST_CANCER
+        .replacen("rule: weighted_mean\n", &format!("{lines}\n"), 1)
+        .replacen("count: {min: 2, max: 3}", "count: {min: 7, max: 9}", 1)
+        .replacen("exact: {value_bits: 16, weight_bits: 29}\n", "", 1);
+    Plan::parse(&text).unwrap()
+}
+
+#[test]
+fn rules_servers_and_thresholds_keep_their_hashes() {
+    let plain = aggregated("rule: weighted_mean");
+    assert_eq!(aggregated(""), plain, "the default");
+    let mut hashes = Vec::new();
+    let mut found = String::new();
+    for line in AGGREGATIONS.lines() {
+        let (lines, _) = line.rsplit_once(" # ").unwrap();
+        let plan = aggregated(&lines.replace("; ", "\n    "));
+        assert_eq!(Plan::from_canonical(&plan.canonical()).as_ref(), Ok(&plan), "{lines}");
+        hashes.push(plan.hash());
+        found += &format!("{lines} # {}\n", plan.hash().short());
+    }
+    assert_eq!(found, AGGREGATIONS);
+    let all = hashes.len();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), all, "two plans share a hash");
+}
+
+const AGGREGATIONS: &str = include_str!("aggregations.txt");
+
 #[test]
 fn canonical_bytes_begin_as_documented() {
     let plan = Plan::parse(DIGITS).unwrap();

@@ -1,5 +1,6 @@
 //! The `tasks` key.
 
+use super::aggregation::{rule, server, threshold};
 use crate::plan::check::ranges;
 use crate::plan::field::{Field, Section};
 use crate::plan::{
@@ -15,14 +16,18 @@ pub(super) fn tasks(field: &Field<'_>) -> Result<Vec<TaskSpec>, PlanError> {
 }
 
 fn task(name: Name, field: &Field<'_>) -> Result<TaskSpec, PlanError> {
+    let aggregation = ["rule", "server", "threshold"];
+    let keys = |own: &[&'static str]| [own, &aggregation].concat();
+    let train_keys = keys(&["epochs", "steps", "batch", "optimiser", "loss", "fedprox_mu", "metrics"]);
+    let (synthetic_keys, custom_keys) = (keys(&["weight"]), keys(&["name", "metrics"]));
     let (kind, task) = field.tagged(
         "kind",
         &[],
         &[
-            ("train", &["epochs", "steps", "batch", "optimiser", "loss", "fedprox_mu", "rule", "metrics"]),
+            ("train", &train_keys),
             ("validate", &["model", "metrics"]),
-            ("synthetic", &["weight", "rule"]),
-            ("custom", &["name", "rule", "metrics"]),
+            ("synthetic", &synthetic_keys),
+            ("custom", &custom_keys),
         ],
     )?;
     let kind = match kind {
@@ -43,7 +48,9 @@ fn task(name: Name, field: &Field<'_>) -> Result<TaskSpec, PlanError> {
     let metrics = task.or("metrics", Vec::new(), |f| {
         f.list("a list of metrics: accuracy, loss, auc, rmse")?.iter().map(metric).collect()
     })?;
-    Ok(TaskSpec { name, kind, metrics, server: None, threshold: None })
+    let server = task.optional("server").map(|f| server(&f)).transpose()?;
+    let threshold = task.optional("threshold").map(|f| threshold(&f)).transpose()?;
+    Ok(TaskSpec { name, kind, metrics, server, threshold })
 }
 
 fn train(task: &Section<'_>) -> Result<TrainSpec, PlanError> {
@@ -98,10 +105,6 @@ fn optimiser(field: &Field<'_>) -> Result<Optimiser, PlanError> {
             Ok(Optimiser::AdamW { learning_rate: learning_rate(&s)?, weight_decay })
         }
     }
-}
-
-fn rule(field: &Field<'_>) -> Result<Rule, PlanError> {
-    field.choice(&[("weighted_mean", ())]).map(|()| Rule::WeightedMean)
 }
 
 /// A metric's name.

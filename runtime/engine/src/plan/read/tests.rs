@@ -1,6 +1,7 @@
 use super::*;
 use crate::plan::{
-    Layer, Loss, ModelSpec, ModelUnderTest, Optimiser, Rule, TaskKind, TaskSpec, TrainLength, TrainSpec,
+    Layer, Loss, ModelSpec, ModelUnderTest, Optimiser, Rule, Scope, Server, TaskKind, TaskSpec, TrainLength,
+    TrainSpec,
 };
 
 const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
@@ -178,6 +179,127 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
     assert_eq!(plan.groups[0].collaborators, Some(vec![name("one")]));
     assert_eq!(plan.group_of(&name("three")).unwrap().name, name("c"));
     assert_eq!((plan.sample, plan.hold_out.len()), (Some(2), 1));
+}
+
+/// `SMALL` in rounds of at least 30, with further keys of its task.
+fn aggregated(keys: &str) -> Result<Plan, PlanError> {
+    let text = SMALL.replace("kind: train,", &format!("kind: train, {keys},"));
+    Plan::parse(&(text + "quorum: {count: {min: 30}}\n"))
+}
+
+#[test]
+fn every_rule_has_a_spelling_and_defaults() {
+    let rule = |text: &str| aggregated(&format!("rule: {text}")).unwrap().aggregation().unwrap().rule.clone();
+    assert_eq!(rule("weighted_mean"), Rule::WeightedMean);
+    assert_eq!(rule("{mean: }"), Rule::Mean);
+    assert_eq!(rule("{clipped_mean: {norm: 2}}"), Rule::ClippedMean { norm: 2.0 });
+    assert_eq!(rule("{median: {}}"), Rule::Median);
+    assert_eq!(rule("weighted_median"), Rule::WeightedMedian);
+    assert_eq!(rule("{trimmed_mean: {trim: 0.25}}"), Rule::TrimmedMean { trim: 0.25 });
+    assert_eq!(rule("{krum: {byzantine: 13}}"), Rule::Krum { byzantine: 13 });
+    let multi_krum = |byzantine, keep| Rule::MultiKrum { byzantine, keep };
+    assert_eq!(rule("{multi_krum: {byzantine: 1}}"), multi_krum(1, None));
+    assert_eq!(rule("{multi_krum: {byzantine: 1, keep: 29}}"), multi_krum(1, Some(29)));
+    assert_eq!(rule("{bulyan: {byzantine: 6}}"), Rule::Bulyan { byzantine: 6 });
+    let rfa = |iterations, smoothing, scope| Rule::GeometricMedian { iterations, smoothing, scope };
+    assert_eq!(rule("geometric_median"), rfa(4, 1e-5, Scope::Model));
+    assert_eq!(rule("{geometric_median: }"), rfa(4, 1e-5, Scope::Model));
+    let spelt = "{geometric_median: {iterations: 9, smoothing: 0.5, scope: tensor}}";
+    assert_eq!(rule(spelt), rfa(9, 0.5, Scope::Tensor));
+    assert_eq!(rule("{custom: {name: mine}}"), Rule::Custom { name: "mine".to_owned() });
+}
+
+#[test]
+fn every_server_and_threshold_has_a_spelling_and_defaults() {
+    let server = |text: &str| aggregated(&format!("server: {text}")).unwrap().aggregation().unwrap().server;
+    let (learning_rate, beta1, beta2, tau) = (0.1, 0.9, 0.99, 1e-3);
+    let momentum = 0.9;
+    assert_eq!(server("{fedavgm: {learning_rate: 0.1}}"), Some(Server::FedAvgM { learning_rate, momentum }));
+    let adagrad = Server::FedAdagrad { learning_rate, beta1: 0.0, tau };
+    assert_eq!(server("{fedadagrad: {learning_rate: 0.1}}"), Some(adagrad));
+    let adam = Server::FedAdam { learning_rate, beta1, beta2, tau };
+    assert_eq!(server("{fedadam: {learning_rate: 0.1}}"), Some(adam));
+    assert_eq!(server("{fedadam: {learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 0.001}}"), Some(adam));
+    let yogi = Server::FedYogi { learning_rate, beta1: 0.5, beta2: 0.75, tau: 0.25 };
+    assert_eq!(server("{fedyogi: {learning_rate: 0.1, beta1: 0.5, beta2: 0.75, tau: 0.25}}"), Some(yogi));
+    assert_eq!(server("{smoothing: {keep: 0.1}}"), Some(Server::Smoothing { keep: 0.1 }));
+
+    let threshold = |text: &str| {
+        let plan = aggregated(&format!("threshold: {{task: train, metric: {text}}}")).unwrap();
+        let threshold = plan.aggregation().unwrap().threshold.unwrap().clone();
+        (threshold.metric, threshold.bound, threshold.direction)
+    };
+    assert_eq!(threshold("loss, max: 0.5"), (Metric::Loss, 0.5, Direction::Min));
+}
+
+#[test]
+fn clipped_mean_leaves_bits_to_the_factors() {
+    assert_eq!(
+        aggregated("rule: {clipped_mean: {norm: 1}}").unwrap().exact,
+        ExactRange { value_bits: 16, weight_bits: 19 }
+    );
+    assert_eq!(aggregated("rule: mean").unwrap().exact, EXACT);
+    let with = |exact: &str| {
+        let text = SMALL.replace("kind: train,", "kind: train, rule: {clipped_mean: {norm: 1}},");
+        Plan::parse(&format!("{text}exact: {exact}\n")).map(|plan| plan.exact.weight_bits)
+    };
+    assert_eq!(with("{value_bits: 20}").unwrap(), 19);
+    assert_eq!(with("{weight_bits: 21}").unwrap(), 21);
+    let refusal = with("{weight_bits: 22}").unwrap_err();
+    assert_eq!(
+        refusal.message,
+        "exact.weight_bits is 22; clipped_mean takes at most 21 beside 16 value bits"
+    );
+    assert!(refusal.hint().unwrap().contains("without the key it is 19"));
+    // Large values leave fewer bits to the weights.
+    assert!(with("{value_bits: 26}").unwrap_err().message.contains("at most 17"));
+    assert_eq!(with("{value_bits: 26, weight_bits: 17}").unwrap(), 17);
+}
+
+#[test]
+fn a_rounds_least_size_is_what_the_rule_needs() {
+    let least = |rule: &str| {
+        let fits = |min: u32| {
+            let text = SMALL.replace("kind: train,", &format!("kind: train, rule: {rule},"));
+            Plan::parse(&format!("{text}quorum: {{count: {{min: {min}}}}}\n")).is_ok()
+        };
+        let least = (1..100).find(|min| fits(*min)).unwrap();
+        assert!((least..100).all(fits), "{rule}");
+        least
+    };
+    assert_eq!(least("{krum: {byzantine: 2}}"), 7);
+    assert_eq!(least("{multi_krum: {byzantine: 2}}"), 7);
+    assert_eq!(least("{multi_krum: {byzantine: 2, keep: 9}}"), 11);
+    assert_eq!(least("{bulyan: {byzantine: 2}}"), 11);
+    assert_eq!(least("{trimmed_mean: {trim: 0}}"), 1);
+    for (trim, needed) in
+        [(0.49, 3), (0.4, 3), (0.3, 4), (0.2, 5), (0.15, 7), (0.1, 10), (0.07, 15), (0.02, 50)]
+    {
+        assert_eq!(least(&format!("{{trimmed_mean: {{trim: {trim}}}}}")), needed, "{trim}");
+        assert!((trim * f64::from(needed)).floor() >= 1.0 && (trim * f64::from(needed - 1)).floor() < 1.0);
+    }
+    assert_eq!(least("geometric_median"), 1);
+}
+
+#[test]
+fn rules_servers_and_thresholds_are_told_in_words() {
+    let told = |keys: &str| {
+        let plan = aggregated(keys).unwrap();
+        let aggregation = plan.aggregation().unwrap();
+        let server = aggregation.server.map(|s| s.to_string());
+        (aggregation.rule.to_string(), server, aggregation.threshold.map(ToString::to_string))
+    };
+    let rule = |text: &str| told(&format!("rule: {text}")).0;
+    assert_eq!(rule("weighted_mean"), "weighted_mean");
+    assert_eq!(rule("{trimmed_mean: {trim: 0.2}}"), "trimmed_mean, trim 0.2");
+    assert_eq!(rule("{multi_krum: {byzantine: 1}}"), "multi_krum, byzantine 1, keep all but 1");
+    assert_eq!(rule("{multi_krum: {byzantine: 1, keep: 3}}"), "multi_krum, byzantine 1, keep 3");
+    assert_eq!(rule("geometric_median"), "geometric_median over the model, iterations 4, smoothing 1e-5");
+    assert_eq!(rule("{custom: {name: mine}}"), "custom mine");
+    let all = "server: {fedadam: {learning_rate: 0.1}}, threshold: {task: train, metric: loss, max: 0.5}";
+    let (_, server, threshold) = told(all);
+    assert_eq!(server.unwrap(), "fedadam, learning rate 0.1, beta1 0.9, beta2 0.99, tau 0.001");
+    assert_eq!(threshold.unwrap(), "loss of train at most 0.5");
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! Many collaborators in one process, which hold no model: each says that it has the round's base already, and sends an
+//! update out of a short table that all share. For tests of an aggregator whose collaborators would fill the machine.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use bytes::Bytes as Piece;
+use fl_engine::{
+    Bytes, Digest, Name, Weight,
+    model::plan_layout,
+    plan::{Plan, Site},
+    round::{Offer, Stamp},
+    tensor::{Layout, RootHasher},
+    wire::{self, Hello, Leaving, Message, PayloadHeader},
+};
+use fl_runtime::{
+    net::{Endpoint, Link, NetLimits, SocketKind, payload},
+    trust::{Clock, Credentials, Role, SERVER_NAME, client_config},
+};
+
+/// Whatever goes wrong in a client.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Elements after which an update repeats: of no size that the runtime works in.
+const PERIOD: usize = 65_521;
+/// Elements by which one update is ahead of the one before it.
+const AHEAD: usize = 7_919;
+/// Rows that every collaborator claims.
+const WEIGHT: u64 = 7;
+
+/// Element `at` of the update of collaborator number `who`, in ±8.
+#[must_use]
+pub fn value(who: usize, at: usize) -> f32 {
+    of_table((who * AHEAD + at) % PERIOD)
+}
+
+fn of_table(at: usize) -> f32 {
+    // splitmix64 (Steele, Lea, Flood 2014).
+    let z = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z >> 40) as i32 - (1 << 23)) as f32 / (1 << 20) as f32
+}
+
+/// What the clients share.
+pub struct Crowd {
+    plan: Plan,
+    layout: Arc<Layout>,
+    aggregator: SocketAddr,
+    /// One period of an update.
+    table: Piece,
+    /// The base that each says it holds.
+    holds: Digest,
+}
+
+impl Crowd {
+    /// The clients of the federation whose plan the workspace `site` has. `holds` is the root of the initial model.
+    ///
+    /// # Errors
+    /// When plan or site file cannot be read.
+    pub fn open(site: &Path, holds: Digest) -> Result<Self, Failure> {
+        let plan = Plan::parse(&std::fs::read_to_string(site.join("plan/plan.yaml"))?)?;
+        let at = Site::parse(&std::fs::read_to_string(site.join("plan/site.yaml"))?)?;
+        let table: Vec<u8> = (0..PERIOD).flat_map(|at| of_table(at).to_le_bytes()).collect();
+        let aggregator = SocketAddr::new(at.address.parse::<IpAddr>()?, at.port);
+        Ok(Self { layout: plan_layout(&plan)?, plan, aggregator, table: table.into(), holds })
+    }
+
+    /// Sends the first round's update as collaborator number `who`, out of the workspace `site`, and leaves when the
+    /// round is done.
+    ///
+    /// # Errors
+    /// When it is not let in, or its update is not taken.
+    pub async fn send(&self, who: usize, name: &Name, site: &Path) -> Result<(), Failure> {
+        let body = self.body(who);
+        let mut hasher = RootHasher::new(self.layout.hash());
+        body.iter().for_each(|piece| hasher.update(piece));
+        let (root, weight) = (hasher.finish(), Weight::new(WEIGHT)?);
+
+        let (_endpoint, mut link) = self.enter(name, site).await?;
+        let stamp = work(&mut link).await?;
+        let bytes = Bytes(self.layout.byte_len() as u64);
+        let offer = Offer { stamp, task: "send".parse()?, weight, bytes, root };
+        link.send_envelope(&wire::encode(&Message::Offer(offer.clone()))).await?;
+        hear(&mut link, |message| matches!(message, Message::Grant(_))).await?;
+        let mut stream = link.handle().open_uni().await?;
+        let (header, mut body) = (PayloadHeader::Update(offer).encode(), body);
+        payload::send_payload(&mut stream, &header, &mut body).await?;
+        hear(&mut link, |message| matches!(message, Message::RoundDone(_))).await?;
+        link.send_envelope(&wire::encode(&Message::Leaving(Leaving {}))).await?;
+        link.handle().closed().await;
+        Ok(())
+    }
+
+    async fn enter(&self, name: &Name, site: &Path) -> Result<(Endpoint, Link), Failure> {
+        let clock = Clock::system();
+        let credentials =
+            Credentials::load_or_request(&site.join("cert"), Role::Collaborator, Some(name), &clock)?;
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let tls = client_config(&credentials, &clock)?;
+        let endpoint = Endpoint::client(tls, here, SocketKind::default(), NetLimits::client())?;
+        let mut link = endpoint.connect(self.aggregator, SERVER_NAME).await?;
+        let hello = Hello {
+            versions: wire::VERSIONS,
+            features: 0,
+            federation: self.plan.federation.clone(),
+            plan: self.plan.hash(),
+            roster_serial: 0,
+            holds: Some(self.holds),
+            evidence: Vec::new(),
+        };
+        link.send_envelope(&wire::encode(&Message::Hello(hello))).await?;
+        Ok((endpoint, link))
+    }
+
+    /// The update of collaborator number `who` in pieces of the table.
+    fn body(&self, who: usize) -> Vec<Piece> {
+        let (mut from, mut left) = (who * AHEAD % PERIOD * 4, self.layout.byte_len());
+        let mut pieces = Vec::new();
+        while left > 0 {
+            let to = self.table.len().min(from + left);
+            pieces.push(self.table.slice(from..to));
+            left -= to - from;
+            from = 0;
+        }
+        pieces
+    }
+}
+
+async fn work(link: &mut Link) -> Result<Stamp, Failure> {
+    match hear(link, |message| matches!(message, Message::Assign(_))).await? {
+        Message::Assign(assigned) => Ok(assigned.stamp),
+        _ => Err("no work".into()),
+    }
+}
+
+/// The next message of a kind; others are passed over, unless they say that it is of no use to wait.
+async fn hear(link: &mut Link, wanted: impl Fn(&Message) -> bool) -> Result<Message, Failure> {
+    loop {
+        match wire::decode(&link.recv_envelope().await?)? {
+            Some(Message::Refused(refused)) => return Err(refused.refusal.to_string().into()),
+            Some(Message::Rejected(why)) => return Err(why.to_string().into()),
+            Some(message) if wanted(&message) => return Ok(message),
+            _ => {}
+        }
+    }
+}
