@@ -5,6 +5,7 @@
 mod model;
 mod pki;
 mod plan;
+mod sgx;
 
 use std::path::PathBuf;
 
@@ -30,7 +31,7 @@ pub struct Said {
     pub exit: Exit,
 }
 
-/// Workspaces, plans, models and keys of a federation.
+/// Workspaces, plans, models, keys and enclaves of a federation.
 #[derive(FromArgs)]
 #[argh(
     error_code(0, "done"),
@@ -66,6 +67,7 @@ enum Area {
     Plan(plan::PlanArea),
     Model(model::ModelArea),
     Pki(pki::PkiArea),
+    Sgx(sgx::SgxArea),
 }
 
 /// Run a whole federation on this machine, from an empty folder to a trained model.
@@ -156,6 +158,7 @@ pub fn run(args: &[&str]) -> Said {
         Area::Model(area) => model::run(&area),
         Area::Pki(area) => pki::run(&area),
         Area::Plan(area) => plan::run(&area),
+        Area::Sgx(area) => sgx::run(&area),
         Area::Workspace(area) => match area.command {
             WorkspaceCommand::Create(command) => create(&command),
             WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),

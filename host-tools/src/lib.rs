@@ -6,5 +6,6 @@ pub mod exit;
 pub mod model;
 pub mod pki;
 pub mod plan;
+pub mod sgx;
 pub mod templates;
 pub mod workspace;

@@ -24,7 +24,7 @@ impl Folder {
     pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
         // Paths inside the current folder are shown without `./`.
         let folder = Self { root: root.strip_prefix(".").unwrap_or(root).to_owned() };
-        if folder.path("plan/plan.yaml").is_file() {
+        if folder.path("plan/plan.yaml").is_file() || folder.path(CANONICAL_PLAN).is_file() {
             return Ok(folder);
         }
         let error = format!("{} is not a workspace: it has no plan/plan.yaml", root.display());
@@ -36,9 +36,20 @@ impl Folder {
         self.root.join(inside)
     }
 
-    /// `plan/plan.yaml`, parsed, with its hash.
+    /// The plan, with its hash: `plan/plan.yaml`, or in an image the canonical bytes, which it carries in its place.
     pub(crate) fn plan(&self) -> Result<(Arc<Plan>, Digest), Failure> {
-        let plan = Plan::parse(&self.text("plan/plan.yaml")?).map_err(|e| refused(&e))?;
+        let image = self.path(CANONICAL_PLAN);
+        let plan = match (image.is_file(), self.path("plan/plan.yaml").is_file()) {
+            (false, _) => Plan::parse(&self.text("plan/plan.yaml")?).map_err(|e| refused(&e))?,
+            (true, false) => Plan::from_canonical(&self.bytes(CANONICAL_PLAN, 4 * limits::PLAN_FILE_BYTES)?)
+                .map_err(|e| Failure::new(Exit::Plan, format!("{}: {e}", image.display())))?,
+            (true, true) => {
+                let error = format!("there are both plan/plan.yaml and {CANONICAL_PLAN}");
+                return Err(Failure::new(Exit::Plan, error).hint(
+                    "an image carries its plan: mount no other; elsewhere remove the one that is not meant",
+                ));
+            }
+        };
         let hash = plan.hash();
         Ok((Arc::new(plan), hash))
     }
@@ -85,6 +96,16 @@ impl Folder {
     }
 
     fn text(&self, inside: &str) -> Result<String, Failure> {
+        let bytes = self.bytes(inside, limits::PLAN_FILE_BYTES)?;
+        String::from_utf8(bytes).map_err(|_| {
+            Failure::new(
+                Exit::File,
+                format!("cannot read {}: it is not UTF-8 text", self.path(inside).display()),
+            )
+        })
+    }
+
+    fn bytes(&self, inside: &str, most: usize) -> Result<Vec<u8>, Failure> {
         let path = self.path(inside);
         let failed = |e: io::Error| {
             let failure = Failure::new(Exit::File, format!("cannot read {}: {e}", path.display()));
@@ -93,19 +114,21 @@ impl Folder {
                 _ => failure,
             }
         };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         // What a file's length is said to be is no bound.
-        let most = limits::PLAN_FILE_BYTES as u64;
         fs::File::open(&path)
-            .and_then(|file| file.take(most + 1).read_to_string(&mut text))
+            .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes))
             .map_err(failed)?;
-        if text.len() as u64 > most {
+        if bytes.len() > most {
             let error = format!("{} has more than the {most} bytes that are read", path.display());
             return Err(Failure::new(Exit::Plan, error));
         }
-        Ok(text)
+        Ok(bytes)
     }
 }
+
+/// The plan's canonical bytes, in an image.
+const CANONICAL_PLAN: &str = "plan/plan.bin";
 
 /// Where a file of the workspace comes from.
 fn origin(inside: &str) -> Option<&'static str> {
@@ -123,6 +146,26 @@ fn refused(error: &PlanError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn image_s_plan_is_the_same_plan_and_the_only_one() {
+        let root = std::env::temp_dir().join(format!("fl-folder-image-{}", std::process::id()));
+        fs::create_dir_all(root.join("plan")).unwrap();
+        let yaml = include_str!("../../host-tools/src/templates/breast_cancer/plan.yaml");
+        fs::write(root.join("plan/plan.yaml"), yaml).unwrap();
+        let folder = Folder::open(&root).unwrap();
+        let (plan, hash) = folder.plan().unwrap();
+        fs::write(root.join(CANONICAL_PLAN), plan.canonical()).unwrap();
+        let both = folder.plan().unwrap_err();
+        assert_eq!(both.error, "there are both plan/plan.yaml and plan/plan.bin");
+        fs::remove_file(root.join("plan/plan.yaml")).unwrap();
+        assert_eq!(Folder::open(&root).unwrap().plan().unwrap(), (plan.clone(), hash));
+        fs::write(root.join(CANONICAL_PLAN), &plan.canonical()[1..]).unwrap();
+        let cut = folder.plan().unwrap_err();
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(cut.exit, Exit::Plan);
+        assert!(cut.error.contains("plan.bin: not the canonical form"), "{}", cut.error);
+    }
 
     #[test]
     fn endless_file_is_refused_before_it_fills_the_memory() {

@@ -8,7 +8,8 @@
 //! | the federation CA's certificate | `ca.crt` | `ca.crt` |
 //!
 //! A role that starts without a key makes one; the key never leaves the folder, and only the request is written beside
-//! it. `fl-host pki request` is [`request`], for hosts without an enclave.
+//! it. Where there is a folder `cert/private`, the key is in it: an enclave's is sealed, and nothing else of `cert/` is.
+//! `fl-host pki request` is [`request`], for hosts without an enclave.
 
 use std::{
     fs, io,
@@ -145,8 +146,10 @@ impl KeyFiles {
             (Role::Collaborator, None) => return Err(CredentialsError::Nameless),
         };
         // Not `with_extension`: a name may hold dots.
-        let file = |extension: &str| cert.join(format!("{stem}.{extension}"));
-        Ok(Self { key: file("key"), request: file("csr"), certificate: file("crt") })
+        let file = |folder: &Path, extension: &str| folder.join(format!("{stem}.{extension}"));
+        let sealed = cert.join("private");
+        let key = file(if sealed.is_dir() { &sealed } else { cert }, "key");
+        Ok(Self { key, request: file(cert, "csr"), certificate: file(cert, "crt") })
     }
 }
 
