@@ -14,6 +14,7 @@ pub mod observe;
 pub mod payload;
 pub mod pool;
 pub mod registry;
+pub mod release;
 mod roles;
 pub mod store;
 pub mod summing;
