@@ -8,10 +8,12 @@
 //! ```
 //!
 //! Two layers: programs, the same for every federation, and what is this federation's. The same inputs give the same
-//! bytes. No key goes in.
+//! bytes; the date of a signature is an input. No key goes in.
 
 pub mod archive;
 pub mod contents;
+mod enclave;
+pub mod gramine;
 pub mod inspect;
 pub mod programs;
 pub mod record;
@@ -22,14 +24,15 @@ use std::{
 };
 
 use fl_engine::{Digest, Name, model as engine_model, tensor::root_of};
-use fl_launcher::image::{FOLDER, LAUNCHER, RUNTIME, Target, WORKSPACE};
-use fl_runtime::{sealed, trust::Authority};
+use fl_launcher::image::{LAUNCHER, RUNTIME, Target, WORKSPACE};
+use fl_runtime::{folder::image as carried, trust::Authority};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     exit::{Exit, Failure},
     model,
     plan::{self, Loaded},
+    sgx::{self, Date},
     workspace::{self, Workspace},
 };
 use archive::Packed;
@@ -54,6 +57,12 @@ pub struct Request {
     pub gramine: Option<PathBuf>,
     /// The key that signs enclaves.
     pub signer_key: Option<PathBuf>,
+    /// The enclaves' security version: raised when an older image must no longer be believed.
+    pub svn: u16,
+    /// Memory on demand, of newer processors.
+    pub edmm: bool,
+    /// The date in the signatures; a part of their bytes.
+    pub date: Date,
 }
 
 /// What [`dockerize`] wrote.
@@ -85,6 +94,14 @@ pub struct Dockerized {
 /// [`Exit::Plan`], [`Exit::Trust`] for a CA that is none or not the plan's, [`Exit::Model`] for an initial model of
 /// another plan, [`Exit::File`] for what cannot be found, read or written.
 pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized, Failure> {
+    let key = match (request.target, &request.signer_key) {
+        (Target::Sgx, Some(path)) => Some(sgx::key::load(path)?),
+        (Target::Sgx, None) => {
+            return Err(Failure::new(Exit::Usage, "an enclave needs a signing key: -s KEY")
+                .hint("make one with `fl-host sgx key`, or with `openssl genrsa -3 -out KEY 3072`"));
+        }
+        _ => None,
+    };
     let loaded = plan::check(workspace)?;
     let programs = programs::find(request.binary.as_deref())?;
     let mut notes = Vec::new();
@@ -95,10 +112,27 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
     put_programs(&mut lower, &programs);
     let mut upper = Contents::default();
     let ca = put_federation(&mut upper, workspace, &loaded, request.ca.as_deref())?;
-
+    let libpal = match request.target {
+        Target::Native => None,
+        target => Some(gramine::put(&mut lower, &gramine::find(request.gramine.as_deref())?, target)?),
+    };
     let mut all = lower.clone();
     all.stack(upper.clone());
-    let record = Record::of(&loaded, ca, request.target, &programs, &all);
+    let mut record = Record::of(&loaded, ca, request.target, &programs, &all);
+    let mut enclaves = Vec::new();
+    if let Some(libpal) = &libpal {
+        let making = enclave::Making {
+            target: request.target,
+            plan: &loaded.plan,
+            footprint: &plan::memory(&loaded),
+            libpal,
+            key: key.as_ref(),
+            svn: request.svn,
+            edmm: request.edmm,
+            date: request.date,
+        };
+        enclaves = enclave::put(&making, &all, &mut upper, &mut record)?;
+    }
     let name = image_name(&loaded.plan.federation);
     let packed = Packed::new(vec![lower.tar()?, upper.tar()?], &record.labels());
 
@@ -114,7 +148,7 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
     workspace::replace(&archive, &bytes)?;
     let archive_digest = Digest::of(&bytes);
     let record_file = archive.with_file_name(format!("{}.measurement.json", loaded.plan.federation));
-    let text = format!("{:#}\n", record.json(&packed, archive_digest));
+    let text = format!("{:#}\n", record.json(&packed, archive_digest, &enclaves));
     workspace::replace(&record_file, text.as_bytes())?;
     Ok(Dockerized {
         archive,
@@ -156,18 +190,17 @@ fn put_federation(
     authority.check_plan(loaded.plan.ca).map_err(|e| {
         Failure::of(Exit::Trust, &e).hint("`fl-host plan initialize` puts the CA's hash into the plan")
     })?;
-    let inside = |name: &str| format!("{FOLDER}/{name}");
-    contents.file(&inside(sealed::PLAN), PLAIN, loaded.plan.canonical());
-    contents.file(&inside(sealed::CA), PLAIN, pem);
+    contents.file(&in_workspace(carried::PLAN), PLAIN, loaded.plan.canonical());
+    contents.file(&in_workspace(carried::CA), PLAIN, pem);
     if let Some(model) = imported_model(workspace, loaded)? {
-        contents.file(&inside(sealed::INITIAL_MODEL), PLAIN, model);
+        contents.file(&in_workspace(carried::INITIAL_MODEL), PLAIN, model);
     }
     let site = workspace::read(&workspace.site_file(), fl_engine::limits::PLAN_FILE_BYTES)?;
-    contents.file(&format!("{WORKSPACE}/plan/site.yaml"), PLAIN, site);
+    contents.file(&in_workspace("plan/site.yaml"), PLAIN, site);
     for folder in ["cert", "logs", "save"] {
-        contents.folder(&format!("{WORKSPACE}/{folder}"), SHARED);
+        contents.folder(&in_workspace(folder), SHARED);
     }
-    contents.folder(&format!("{WORKSPACE}/data"), PROGRAM);
+    contents.folder(&in_workspace("data"), PROGRAM);
     contents.folder("tmp", SHARED);
     Ok(authority.digest())
 }
@@ -192,6 +225,12 @@ fn imported_model(workspace: &Workspace, loaded: &Loaded) -> Result<Option<Vec<u
     workspace::read(&path, model::FILE_BYTES).map(Some)
 }
 
+/// The date of a signature that names none: 2026-01-01. Today's would make tomorrow's archive another.
+#[must_use]
+pub fn default_date() -> Date {
+    Date::of_unix(1_767_225_600)
+}
+
 /// The federation's name as container engines take it: letters and digits, single separators between them.
 fn image_name(federation: &Name) -> String {
     let mut name = String::new();
@@ -202,6 +241,11 @@ fn image_name(federation: &Name) -> String {
         }
     }
     name.trim_end_matches(['-', '_', '.']).to_owned()
+}
+
+/// A path of the workspace's, in an image.
+pub(crate) fn in_workspace(inside: &str) -> String {
+    format!("{WORKSPACE}/{inside}")
 }
 
 fn progress(bytes: u64) -> ProgressBar {

@@ -7,5 +7,6 @@ pub mod image;
 pub mod model;
 pub mod pki;
 pub mod plan;
+pub mod sgx;
 pub mod templates;
 pub mod workspace;

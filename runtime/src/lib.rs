@@ -6,7 +6,7 @@ mod actors;
 pub mod cli;
 pub mod data;
 pub mod exit;
-mod folder;
+pub mod folder;
 pub mod manual;
 pub mod memory;
 pub mod net;
@@ -22,6 +22,10 @@ pub mod task;
 #[cfg(feature = "train")]
 mod train;
 pub mod trust;
+
+/// The environment variable that names a collaborator where the command line does not: the one word that a host says to
+/// an enclave. It selects a certificate, and the certificate decides.
+pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
 
 /// Runs the program on the process's own arguments: what a `main` does, with what a user's crate adds to the plain one.
 #[must_use]

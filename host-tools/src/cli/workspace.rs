@@ -12,6 +12,7 @@ use super::Report;
 use crate::{
     exit::{Exit, Failure},
     image::{self, Dockerized},
+    sgx::Date,
     templates::TEMPLATES,
     workspace::{self, Trial, Workspace},
 };
@@ -82,6 +83,15 @@ struct WorkspaceDockerize {
     /// the folder of a Gramine installation, with libsysdb.so; where the distribution puts it by default
     #[argh(option)]
     gramine: Option<PathBuf>,
+    /// the enclaves' security version; 0 by default
+    #[argh(option, default = "0")]
+    svn: u16,
+    /// memory on demand: for SGX2 and Linux 6.0 or later
+    #[argh(switch)]
+    edmm: bool,
+    /// the date in the signatures, YYYY-MM-DD; 2026-01-01 by default, so that the same workspace gives the same archive
+    #[argh(option, default = "image::default_date()")]
+    date: Date,
     /// the federation CA's certificate; cert/ca.crt by default
     #[argh(option)]
     ca: Option<PathBuf>,
@@ -179,6 +189,9 @@ fn dockerize(command: &WorkspaceDockerize) -> Result<Report, Failure> {
         oci: command.oci.clone(),
         gramine: command.gramine.clone(),
         signer_key: command.signer_key.clone(),
+        svn: command.svn,
+        edmm: command.edmm,
+        date: command.date,
     };
     let done = image::dockerize(&Workspace::open(&command.workspace)?, &request)?;
     Ok(Report { text: summary(&done, command.oci.is_some()), json: summary_json(&done) })

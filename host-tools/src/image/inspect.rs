@@ -11,13 +11,16 @@ use std::{
 };
 
 use fl_engine::{Digest, plan::Plan};
-use fl_launcher::image::{FOLDER, RUNTIME};
-use fl_runtime::{sealed, trust::Authority};
+use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role};
+use fl_runtime::{folder::image as carried, trust::Authority};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 use super::{contents::Contents, record::label};
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    sgx::{self, Manifest, Sigstruct, gramine::Gramine},
+};
 
 /// An archive that was read.
 #[derive(Clone, Debug)]
@@ -126,9 +129,9 @@ fn checks(contents: &Contents, labels: &BTreeMap<String, String>) -> Result<Vec<
     let mut check = |label: &str, found: String| {
         checks.push(Check { label: label.to_owned(), stated: labels.get(label).cloned(), found });
     };
-    let get = |name: &str| contents.get(&format!("{FOLDER}/{name}"));
+    let get = |name: &str| contents.get(&super::in_workspace(name));
     let missing = || "not in the image".to_owned();
-    let plan = get(sealed::PLAN).map(Plan::from_canonical);
+    let plan = get(carried::PLAN).map(Plan::from_canonical);
     check(
         label::PLAN,
         match &plan {
@@ -142,14 +145,86 @@ fn checks(contents: &Contents, labels: &BTreeMap<String, String>) -> Result<Vec<
     }
     check(
         label::CA,
-        match get(sealed::CA).map(Authority::from_pem) {
+        match get(carried::CA).map(Authority::from_pem) {
             Some(Ok(authority)) => authority.digest().to_string(),
             Some(Err(error)) => error.to_string(),
             None => missing(),
         },
     );
     check(label::BINARY, contents.get(RUNTIME).map_or_else(missing, |binary| Digest::of(binary).to_string()));
+    for role in Role::ALL {
+        checks.extend(enclave_checks(role, contents, labels));
+    }
     Ok(checks)
+}
+
+/// What a role's manifest trusts, and what it measures, held against the image's own files.
+fn enclave_checks(role: Role, contents: &Contents, labels: &BTreeMap<String, String>) -> Vec<Check> {
+    let file = |extension: &str| contents.get(&format!("{FOLDER}/{}.{extension}", role.word()));
+    let (enclave, manifest) = match (file("manifest.sgx"), file("manifest")) {
+        (Some(manifest), _) => (true, manifest),
+        (None, Some(manifest)) => (false, manifest),
+        (None, None) => return Vec::new(),
+    };
+    let mut checks = Vec::new();
+    let labelled = |label: &str, found: String| {
+        let label = format!("{label}.{}", role.word());
+        Check { stated: labels.get(&label).cloned(), label, found }
+    };
+    let gramine = Gramine::NEWEST;
+    let text = String::from_utf8_lossy(manifest);
+    let whole = "as the image has them".to_owned();
+    checks.push(Check {
+        label: format!("trusted files of the {}", role.word()),
+        stated: Some(whole.clone()),
+        found: untrue(&text, contents, &gramine).unwrap_or(whole),
+    });
+    if !enclave {
+        return checks;
+    }
+    let libpal = contents.get(&format!("{GRAMINE}/sgx/libpal.so")).unwrap_or_default();
+    match sgx::measure_bytes(&text, role.word(), libpal, &gramine) {
+        Err(failure) => checks.push(labelled(label::MRENCLAVE, failure.error)),
+        Ok(measured) => {
+            checks.push(labelled(label::MRENCLAVE, measured.measurement.to_string()));
+            checks.push(labelled(label::PRODUCT, measured.attributes.product.to_string()));
+            checks.push(labelled(label::SVN, measured.attributes.svn.to_string()));
+            let signed = Sigstruct::parse(file("sig").unwrap_or_default());
+            let signature = match &signed {
+                Ok(signed) if signed.measurement() != measured.measurement => {
+                    "of another measurement".to_owned()
+                }
+                Ok(signed) if !signed.fits(&measured.attributes) => "of other attributes".to_owned(),
+                Ok(_) => "good".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let label = format!("signature of the {}", role.word());
+            checks.push(Check { label, stated: Some("good".to_owned()), found: signature });
+            if let Ok(signed) = signed {
+                let label = label::MRSIGNER.to_owned();
+                let stated = labels.get(&label).cloned();
+                checks.push(Check { label, stated, found: signed.signer().to_string() });
+            }
+        }
+    }
+    checks
+}
+
+/// The first file whose hash in the manifest is not that of the image's.
+fn untrue(manifest: &str, contents: &Contents, gramine: &Gramine) -> Option<String> {
+    let read = || -> Result<Option<String>, Failure> {
+        let manifest = Manifest::parse(manifest, "the manifest", gramine)?;
+        let hashes = contents.hashes();
+        let entry = |key: &str| manifest.value(key).and_then(|value| value.as_str().map(str::to_owned));
+        let mut files: Vec<(String, String)> =
+            manifest.trusted()?.into_iter().map(|t| (t.uri, t.sha256.to_string())).collect();
+        files.extend(entry("loader.entrypoint.uri").zip(entry("loader.entrypoint.sha256")));
+        let differs = |(uri, hash): &(String, String)| {
+            hashes.get(uri.trim_start_matches("file:")).map(Digest::to_string).as_ref() != Some(hash)
+        };
+        Ok(files.into_iter().find(differs).map(|(uri, _)| format!("{uri} is another file, or missing")))
+    };
+    read().unwrap_or_else(|failure| Some(failure.error))
 }
 
 /// A tar's files by their names.

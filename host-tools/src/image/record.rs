@@ -4,8 +4,8 @@
 //! imported. For an enclave they are part of its measurement.
 
 use fl_engine::{Digest, Name};
-use fl_launcher::image::{FOLDER, RUNTIME, Role, Target};
-use fl_runtime::sealed;
+use fl_launcher::image::{RUNTIME, Role, Target};
+use fl_runtime::folder::image as carried;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     contents::Contents,
     programs::{Build, Programs},
 };
-use crate::plan::Loaded;
+use crate::{plan::Loaded, sgx};
 
 /// What is in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Record {
     }
 
     /// `W.measurement.json`.
-    pub(super) fn json(&self, packed: &Packed, archive: Digest) -> Value {
+    pub(super) fn json(&self, packed: &Packed, archive: Digest, enclaves: &[sgx::record::Record]) -> Value {
         let roles: Map<String, Value> = self
             .roles
             .iter()
@@ -160,6 +160,8 @@ impl Record {
             "mrsigner": self.signer.map(|signer| signer.to_string()),
             "roles": roles,
             "gramine": self.gramine,
+            // What `fl-host sgx explain` compares.
+            "enclaves": enclaves.iter().map(sgx::record::Record::to_json).collect::<Vec<_>>(),
             "binary": {
                 "sha256": self.binary.to_string(),
                 "version": self.build.version,
@@ -176,8 +178,8 @@ impl Record {
 
 /// What an image fixes for a role, by its path.
 pub(super) fn fixed_files() -> Vec<String> {
-    let names = [sealed::PLAN, sealed::CA, sealed::INITIAL_MODEL];
-    let fixed = names.into_iter().map(|name| format!("/{FOLDER}/{name}"));
+    let names = [carried::PLAN, carried::CA, carried::INITIAL_MODEL];
+    let fixed = names.into_iter().map(|name| format!("/{}", super::in_workspace(name)));
     std::iter::once(format!("/{RUNTIME}")).chain(fixed).collect()
 }
 

@@ -34,6 +34,9 @@ fn native(workspace: &Workspace) -> Request {
         oci: None,
         gramine: None,
         signer_key: None,
+        svn: 0,
+        edmm: false,
+        date: default_date(),
     }
 }
 
@@ -51,7 +54,7 @@ fn image_holds_programs_plan_ca_and_site_file_and_no_key() {
             "fl/ca.crt",
             "fl/fl-launcher",
             "fl/fl-runtime",
-            "fl/plan.bin",
+            "workspace/plan/plan.bin",
             "workspace/plan/site.yaml"
         ]
     );
@@ -59,13 +62,13 @@ fn image_holds_programs_plan_ca_and_site_file_and_no_key() {
         let text = String::from_utf8_lossy(bytes);
         assert!(!text.contains("PRIVATE KEY"), "{path}");
     }
-    let plan = Plan::from_canonical(found.contents.get("fl/plan.bin").unwrap()).unwrap();
+    let plan = Plan::from_canonical(found.contents.get("workspace/plan/plan.bin").unwrap()).unwrap();
     assert_eq!((plan.hash(), found.id), (done.record.plan, done.id));
     assert_eq!(found.name.as_deref(), Some("heart_1:latest"));
     assert!(found.checks.len() == 4 && found.checks.iter().all(inspect::Check::holds), "{:?}", found.checks);
     for role in &done.record.roles {
         let trusted: Vec<&str> = role.trusted.iter().map(|(path, _)| path.as_str()).collect();
-        assert_eq!(trusted, ["/fl/fl-runtime", "/fl/plan.bin", "/fl/ca.crt"]);
+        assert_eq!(trusted, ["/fl/fl-runtime", "/workspace/plan/plan.bin", "/workspace/plan/ca.crt"]);
     }
     let record: serde_json::Value = serde_json::from_slice(&fs::read(&done.record_file).unwrap()).unwrap();
     assert_eq!(record["plan"], done.record.plan.to_string());
@@ -110,8 +113,8 @@ fn initial_model_goes_in_only_where_the_plans_seed_does_not_make_it() {
     fs::copy(&init, &moved).unwrap();
     let done = dockerize(&workspace, &native(&workspace)).unwrap();
     let found = inspect(&done.archive).unwrap();
-    assert_eq!(found.contents.get("fl/init.safetensors").unwrap(), fs::read(&moved).unwrap());
-    assert_eq!(done.record.roles[0].trusted[3].0, "/fl/init.safetensors");
+    assert_eq!(found.contents.get("workspace/plan/init.safetensors").unwrap(), fs::read(&moved).unwrap());
+    assert_eq!(done.record.roles[0].trusted[3].0, "/workspace/plan/init.safetensors");
     // A model of another plan would be refused by the aggregator.
     let plan = fs::read_to_string(workspace.plan_file()).unwrap();
     fs::write(workspace.plan_file(), plan.replace("rounds: 10", "rounds: 11")).unwrap();
@@ -175,4 +178,99 @@ fn names_that_engines_refuse_are_made_to_fit() {
     for (federation, name) in [("heart", "heart"), ("a--b..c_-d", "a-b.c_d"), ("end-_", "end")] {
         assert_eq!(image_name(&federation.parse().unwrap()), name);
     }
+}
+
+/// What an enclave's image is made with: Gramine's files as far as a measurement goes, and a key.
+fn with_gramine(workspace: &Workspace, target: Target, name: &str) -> Request {
+    let folder = gramine::tests::installation(name, include_bytes!("../../tests/sgx/pal-a.elf"));
+    let pem = pem::encode(&pem::Pem::new("PRIVATE KEY", include_bytes!("../../tests/sgx/test-key.pk8.der")));
+    let key = folder.join("key.pem");
+    fs::write(&key, pem).unwrap();
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    Request { target, gramine: Some(folder), signer_key: Some(key), ..native(workspace) }
+}
+
+#[test]
+fn enclaves_are_measured_signed_and_found_again_in_the_archive() {
+    let workspace = workspace("image-sgx");
+    let request = with_gramine(&workspace, Target::Sgx, "image-sgx-gramine");
+    let done = dockerize(&workspace, &request).unwrap();
+    let first = fs::read(&done.archive).unwrap();
+    dockerize(&workspace, &request).unwrap();
+    assert!(first == fs::read(&done.archive).unwrap(), "the same inputs gave two archives");
+
+    let found = inspect(&done.archive).unwrap();
+    assert!(found.checks.iter().all(inspect::Check::holds), "{:?}", found.checks);
+    for label in
+        ["fl.mrenclave.aggregator", "fl.mrenclave.collaborator", "fl.mrsigner", "fl.isv-svn.aggregator"]
+    {
+        assert!(found.checks.iter().any(|check| check.label == label), "{label} is not worked out again");
+    }
+    let measured: Vec<Digest> =
+        done.record.roles.iter().map(|role| role.enclave.unwrap().measurement).collect();
+    assert_ne!(measured[0], measured[1], "a peer could not tell the roles apart");
+    for role in &done.record.roles {
+        assert!(role.trusted.len() <= 5, "{:?}", role.trusted);
+        assert!(role.trusted.iter().all(|(path, hash)| found.contents.hashes().get(path) == Some(hash)));
+    }
+    for (path, bytes) in found.contents.files().filter(|(path, _)| !path.starts_with("gramine/sgx/loader")) {
+        assert!(!bytes.windows(11).any(|window| window == b"PRIVATE KEY"), "{path}");
+    }
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(&done.record_file).unwrap()).unwrap();
+    assert_eq!(record["roles"]["aggregator"]["mrenclave"], measured[0].to_string());
+    assert_eq!(record["enclaves"][1]["role"], "collaborator");
+    let kept = crate::sgx::record::Record::load(&done.record_file).unwrap();
+    assert_eq!(kept[1].measurement, Some(measured[1]));
+
+    // One byte more in the plan is another enclave.
+    let plan = fs::read_to_string(workspace.plan_file()).unwrap();
+    fs::write(workspace.plan_file(), plan.replace("rounds: 10", "rounds: 11")).unwrap();
+    fs::remove_file(workspace.init_model_file(&"heart_1".parse().unwrap())).unwrap();
+    let other = dockerize(&workspace, &request).unwrap();
+    assert_ne!(other.record.roles[0].enclave, done.record.roles[0].enclave);
+    let keyless = dockerize(&workspace, &Request { signer_key: None, ..request }).unwrap_err();
+    assert_eq!(
+        (keyless.exit, keyless.error.as_str()),
+        (Exit::Usage, "an enclave needs a signing key: -s KEY")
+    );
+}
+
+#[test]
+fn gramine_without_an_enclave_needs_no_key_and_an_imported_model_is_trusted() {
+    let workspace = workspace("image-direct");
+    let path = workspace.root().display().to_string();
+    let said = cli::run(&["plan", "initialize", "-a", "localhost", "--seed", "99", "--workspace", &path]);
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    let request = with_gramine(&workspace, Target::Direct, "image-direct-gramine");
+    let done = dockerize(&workspace, &Request { signer_key: None, ..request }).unwrap();
+    let found = inspect(&done.archive).unwrap();
+    assert!(found.checks.iter().all(inspect::Check::holds), "{:?}", found.checks);
+    let files: Vec<&str> = found.contents.files().map(|(path, _)| path).collect();
+    for file in
+        ["fl/aggregator.manifest", "fl/collaborator.manifest", "gramine/direct/libpal.so", "gramine/NOTICE"]
+    {
+        assert!(files.contains(&file), "{files:?}");
+    }
+    assert!(!files.iter().any(|file| file.ends_with(".sig") || file.starts_with("gramine/sgx")), "{files:?}");
+    let trusted: Vec<usize> = done.record.roles.iter().map(|role| role.trusted.len()).collect();
+    assert_eq!(trusted, [4, 3], "the model is the aggregator's alone");
+    let manifest = String::from_utf8_lossy(found.contents.get("fl/aggregator.manifest").unwrap());
+    assert!(manifest.contains("/workspace/plan/init.safetensors"), "{manifest}");
+}
+
+#[test]
+fn changed_trusted_file_is_named() {
+    let workspace = workspace("image-trusted");
+    let request = with_gramine(&workspace, Target::Sgx, "image-trusted-gramine");
+    let done = dockerize(&workspace, &request).unwrap();
+    let found = inspect(&done.archive).unwrap();
+    let mut upper = found.contents.clone();
+    upper.file("gramine/libsysdb.so", contents::PLAIN, b"another library OS".to_vec());
+    let packed = Packed::new(vec![upper.tar().unwrap()], &done.record.labels());
+    fs::write(&done.archive, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
+    let broken: Vec<_> =
+        inspect(&done.archive).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
+    let labels: Vec<&str> = broken.iter().map(|check| check.label.as_str()).collect();
+    assert_eq!(labels, ["trusted files of the aggregator", "trusted files of the collaborator"]);
+    assert!(broken[0].found.contains("/gramine/libsysdb.so is another file"), "{broken:?}");
 }

@@ -72,6 +72,16 @@ pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<
             &format!("start it with --volume=FOLDER/cert:/{WORKSPACE}/cert"),
         ));
     }
+    if image.target(role) == Target::Sgx {
+        // The key is sealed in a folder of its own, which has to be there before the enclave is.
+        let sealed = image.path(WORKSPACE).join("cert/private");
+        fs::create_dir_all(&sealed).map_err(|e| {
+            Failure::file(
+                &format!("cannot make /{WORKSPACE}/cert/private: {e}"),
+                "the user of this container has to be allowed to write to the volume",
+            )
+        })?;
+    }
     let mut warnings = Vec::new();
     if !has("save") {
         warnings.push(format!(
@@ -203,6 +213,7 @@ mod tests {
         assert!(ask().unwrap_err().hint.contains("--volume=/var/run/aesmd/aesm.socket"));
         fs::write(root.join("var/run/aesmd/aesm.socket"), "").unwrap();
         assert_eq!(ask(), Ok(vec![]));
+        assert!(root.join("workspace/cert/private").is_dir());
         // A role without an enclave asks for neither.
         fs::remove_file(root.join("dev/sgx_enclave")).unwrap();
         assert!(container(&image, Role::Collaborator, Some(&mounts)).is_ok());

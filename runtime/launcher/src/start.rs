@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use crate::{
     check::Failure,
-    image::{FOLDER, GRAMINE, Image, RUNTIME, Role, Target, WORKSPACE},
+    image::{GRAMINE, Image, RUNTIME, Role, Target, WORKSPACE},
 };
 
 /// Where the collaborator's name goes when a manifest fixes the command line. It is a hint: the certificate decides.
-pub const NAME_VARIABLE: &str = "FL_NAME";
+pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
 
 /// What a container was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,8 +94,11 @@ pub fn program(image: &Image, asked: &Asked) -> Result<Program, Failure> {
         let mut arguments = asked.before.clone();
         arguments.push(asked.role.word().to_owned());
         arguments.extend(asked.name.iter().flat_map(|name| ["-n".to_owned(), name.clone()]));
-        arguments.extend(["--sealed".to_owned(), shown(image.path(FOLDER))]);
         arguments.extend(["--workspace".to_owned(), shown(image.path(WORKSPACE))]);
+        // Whoever starts an image has agreed to the plan in it, unless its save/ remembers another.
+        if asked.role == Role::Collaborator {
+            arguments.push("--accept-first".to_owned());
+        }
         arguments.extend(asked.after.iter().cloned());
         return Ok(Program { path: image.path(RUNTIME), arguments, name: None });
     }
@@ -132,16 +135,16 @@ mod tests {
     fn manuals_command_lines_start_the_roles() {
         let image = Image::at(Path::new("/"));
         let line = |line: &str| program(&image, &asked(line)).unwrap().arguments.join(" ");
-        assert_eq!(line("aggregator start"), "aggregator --sealed /fl --workspace /workspace");
+        assert_eq!(line("aggregator start"), "aggregator --workspace /workspace");
         assert_eq!(line("aggregator"), line("aggregator start"));
         assert_eq!(
             line("collaborator start -n one"),
-            "collaborator -n one --sealed /fl --workspace /workspace"
+            "collaborator -n one --workspace /workspace --accept-first"
         );
         assert_eq!(line("collaborator -n start start"), line("collaborator start -n start"));
         assert_eq!(
             line("--json -v aggregator start --fresh"),
-            "--json -v aggregator --sealed /fl --workspace /workspace --fresh"
+            "--json -v aggregator --workspace /workspace --fresh"
         );
         let program = program(&image, &asked("aggregator start")).unwrap();
         assert_eq!(program.path, Path::new("/fl/fl-runtime"));
