@@ -104,7 +104,7 @@ pub(crate) struct Report {
 #[must_use]
 pub fn run(args: &[&str]) -> Said {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
-        let out = release::text("fl-host", args.len() > 1);
+        let out = release::text("fl-host", COMMIT, TOOLCHAIN, args.len() > 1);
         return Said { out, err: String::new(), exit: Exit::Done };
     }
     let host = match Host::from_args(&["fl-host"], args) {
@@ -148,6 +148,10 @@ fn run_demo(area: DemoArea, json: bool) -> Said {
     said(shown.map(|shown| Report { text: shown.text, json: shown.json }), json)
 }
 
+/// From the build script.
+const COMMIT: Option<&str> = option_env!("FL_HOST_COMMIT");
+const TOOLCHAIN: Option<&str> = option_env!("FL_HOST_TOOLCHAIN");
+
 const DEMO_TEMPLATE: &str = "breast_cancer";
 
 #[cfg(test)]
@@ -174,6 +178,14 @@ mod tests {
             let line = format!(" {} {}", exit as u8, exit.meaning());
             assert!(help.contains(&line), "{line}");
         }
+    }
+
+    #[test]
+    fn version_says_of_what_the_program_was_made() {
+        let said = run(&["--version"]);
+        assert!(said.out.starts_with("fl-host ") && said.out.contains("toolchain  rustc "), "{}", said.out);
+        let json: serde_json::Value = serde_json::from_str(&run(&["--json", "--version"]).out).unwrap();
+        assert_eq!(json["program"], "fl-host");
     }
 
     #[test]

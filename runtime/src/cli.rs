@@ -93,7 +93,7 @@ struct CollaboratorRole {
 #[must_use]
 pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
-        print!("{}", release::text("fl-runtime", args.len() > 1));
+        print!("{}", release::text("fl-runtime", release::COMMIT, release::TOOLCHAIN, args.len() > 1));
         return ExitCode::from(Exit::Done as u8);
     }
     let runtime = match parse(args) {

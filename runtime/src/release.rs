@@ -18,18 +18,18 @@ pub const TRAINS: bool = cfg!(feature = "train");
 
 /// What `--version` prints: four lines, or one JSON object.
 #[must_use]
-pub fn text(program: &str, json: bool) -> String {
+pub fn text(program: &str, commit: Option<&str>, toolchain: Option<&str>, json: bool) -> String {
     if json {
         let object = serde_json::json!({
-            "program": program, "version": VERSION, "commit": COMMIT, "toolchain": TOOLCHAIN, "route": ROUTE, "trains": TRAINS,
+            "program": program, "version": VERSION, "commit": commit, "toolchain": toolchain, "route": ROUTE, "trains": TRAINS,
         });
         return format!("{object}\n");
     }
-    let said = |what: Option<&'static str>| what.unwrap_or("not stated");
+    let said = |what: Option<&str>| what.unwrap_or("not stated").to_owned();
     format!(
         "{program} {VERSION}\ncommit     {}\ntoolchain  {}\nroute      {}\n",
-        said(COMMIT),
-        said(TOOLCHAIN),
+        said(commit),
+        said(toolchain),
         ROUTE.unwrap_or("cargo")
     )
 }
@@ -40,10 +40,11 @@ mod tests {
 
     #[test]
     fn version_is_stated_to_people_and_to_programs() {
-        let text_lines = text("fl-runtime", false);
+        let text_lines = text("fl-runtime", Some("abc"), None, false);
         let words: Vec<&str> = text_lines.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(words, ["fl-runtime", "commit", "toolchain", "route"]);
-        let object: serde_json::Value = serde_json::from_str(&text("fl-host", true)).unwrap();
+        assert!(text_lines.contains("commit     abc\ntoolchain  not stated\nroute      cargo\n"));
+        let object: serde_json::Value = serde_json::from_str(&text("fl-host", None, None, true)).unwrap();
         assert_eq!(
             (object["program"].as_str(), object["version"].as_str()),
             (Some("fl-host"), Some(VERSION))

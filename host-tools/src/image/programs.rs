@@ -6,6 +6,11 @@ use std::{
 };
 
 use fl_engine::Digest;
+use object::{
+    LittleEndian,
+    elf::{EM_X86_64, FileHeader64},
+    read::elf::{FileHeader as _, ProgramHeader as _},
+};
 use serde_json::Value;
 
 use crate::{
@@ -105,23 +110,20 @@ fn read_static(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Whether the program runs where there is nothing else: for x86-64, without an interpreter.
 fn is_static(file: &[u8]) -> Result<(), &'static str> {
-    let half = |at: usize| Some(u16::from_le_bytes(file.get(at..at + 2)?.try_into().ok()?));
-    let word = |at: usize| Some(u32::from_le_bytes(file.get(at..at + 4)?.try_into().ok()?));
-    let long = |at: usize| Some(u64::from_le_bytes(file.get(at..at + 8)?.try_into().ok()?));
-    // ELF-64, little-endian; program headers at e_phoff, e_phentsize apart, e_phnum of them (ELF specification, 1.2).
-    if !file.starts_with(b"\x7fELF\x02\x01") || half(18) != Some(X86_64) {
-        return Err("is not a program for x86-64 Linux");
-    }
-    let cut = "is cut short";
-    let (start, size, count) = (long(32).ok_or(cut)?, half(54).ok_or(cut)?, half(56).ok_or(cut)?);
-    for number in 0..u64::from(count) {
-        let at = number.checked_mul(size.into()).and_then(|offset| start.checked_add(offset));
-        let kind = at.and_then(|at| word(usize::try_from(at).ok()?)).ok_or(cut)?;
-        if kind == INTERPRETER {
-            return Err("is linked dynamically");
+    let read = || -> object::Result<(bool, bool)> {
+        let header = FileHeader64::<LittleEndian>::parse(file)?;
+        let endian = header.endian()?;
+        let mut interpreter = false;
+        for segment in header.program_headers(endian, file)? {
+            interpreter |= segment.interpreter(endian, file)?.is_some();
         }
+        Ok((header.e_machine(endian) == EM_X86_64, interpreter))
+    };
+    match read() {
+        Ok((true, false)) => Ok(()),
+        Ok((true, true)) => Err("is linked dynamically"),
+        _ => Err("is not a program for x86-64 Linux"),
     }
-    Ok(())
 }
 
 /// What the list of parts says of the build, once it is found to be this binary's.
@@ -150,10 +152,6 @@ fn build_of(sbom: &[u8], binary: &[u8], path: &Path) -> Result<Build, Failure> {
 const HINT: &str = "build them with ci/build-static (target/static/), and name another runtime with --binary";
 const PROGRAM_BYTES: usize = 256 << 20;
 const LIST_BYTES: usize = 16 << 20;
-/// EM_X86_64.
-const X86_64: u16 = 62;
-/// PT_INTERP.
-const INTERPRETER: u32 = 3;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -162,13 +160,18 @@ pub(crate) mod tests {
 
     /// The least that is taken for a static program.
     pub(crate) fn elf(interpreter: bool) -> Vec<u8> {
-        let mut file = vec![0; 64 + 56];
-        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        file[18..20].copy_from_slice(&X86_64.to_le_bytes());
-        file[32..40].copy_from_slice(&64_u64.to_le_bytes());
-        file[54..56].copy_from_slice(&56_u16.to_le_bytes());
-        file[56..58].copy_from_slice(&1_u16.to_le_bytes());
-        file[64] = if interpreter { 3 } else { 1 };
+        let mut file = vec![0; 64 + 56 + 8];
+        let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"\x7fELF\x02\x01\x01");
+        // x86-64; one program header of 56 bytes at 64: PT_LOAD or PT_INTERP, whose text lies behind it.
+        for (at, half) in [(18, 62_u16), (20, 1), (52, 64), (54, 56), (56, 1)] {
+            put(at, &half.to_le_bytes());
+        }
+        put(32, &64_u64.to_le_bytes());
+        put(64, &[if interpreter { 3 } else { 1 }]);
+        put(64 + 8, &120_u64.to_le_bytes());
+        put(64 + 32, &8_u64.to_le_bytes());
+        put(120, b"/lib/ld\0");
         file
     }
 
