@@ -6,6 +6,7 @@ mod image;
 mod model;
 mod pki;
 mod plan;
+mod sgx;
 mod workspace;
 
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub struct Said {
     pub exit: Exit,
 }
 
-/// Workspaces, plans, models and keys of a federation.
+/// Workspaces, plans, models, keys, images and enclaves of a federation.
 #[derive(FromArgs)]
 #[argh(
     error_code(0, "done"),
@@ -71,6 +72,7 @@ enum Area {
     Model(model::ModelArea),
     Pki(pki::PkiArea),
     Image(image::ImageArea),
+    Sgx(sgx::SgxArea),
 }
 
 /// Run a whole federation on this machine, from an empty folder to a trained model.
@@ -126,6 +128,7 @@ pub fn run(args: &[&str]) -> Said {
         Area::Plan(area) => plan::run(&area),
         Area::Workspace(area) => workspace::run(&area),
         Area::Image(area) => image::run(&area),
+        Area::Sgx(area) => sgx::run(&area),
     };
     said(done, host.json)
 }

@@ -25,6 +25,7 @@ mod der;
 mod document;
 mod measure;
 mod prime;
+mod schema;
 mod sigstruct;
 
 use std::path::Path;
@@ -121,6 +122,7 @@ pub fn make_manifest(
 ) -> Result<Manifest, Failure> {
     let rendered = template::render(template, what, variables)?;
     let mut manifest = Manifest::parse(&rendered, &format!("{what}, rendered"), gramine)?;
+    schema::check(manifest.table(), what)?;
     manifest.hash_files(files, variables.libos().as_deref())?;
     // What cannot be measured is refused here, and not on the machine that signs.
     manifest.attributes().map_err(|mut failure| {
@@ -131,4 +133,4 @@ pub fn make_manifest(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

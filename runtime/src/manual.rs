@@ -4,6 +4,7 @@
 //! bounds and files is the code's: where the two differ, the chapter is wrong.
 
 pub mod architecture;
+pub mod enclaves;
 pub mod files;
 pub mod operating;
 pub mod protocol;

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde_json::Value as Json;
 use toml::Value;
 
 use super::{Manifest, document, gramine::Gramine, record::Record};
@@ -85,12 +84,9 @@ pub fn explain(before: &Record, after: &Record) -> Result<Vec<Difference>, Failu
         add(key.0, &key.1, one.get(key).cloned(), other.get(key).cloned());
     }
     if let (Some(one), Some(other)) = (&before.plan, &after.plan) {
-        let (mut fields, mut others) = (BTreeMap::new(), BTreeMap::new());
-        flatten_json(String::new(), one, &mut fields);
-        flatten_json(String::new(), other, &mut others);
-        let names: std::collections::BTreeSet<_> = fields.keys().chain(others.keys()).collect();
+        let names: std::collections::BTreeSet<_> = one.keys().chain(other.keys()).collect();
         for name in names {
-            add(Kind::Plan, name, fields.get(name).cloned(), others.get(name).cloned());
+            add(Kind::Plan, name, one.get(name).cloned(), other.get(name).cloned());
         }
     }
     if found.is_empty() && before.manifest != after.manifest {
@@ -157,28 +153,6 @@ fn flatten(name: String, value: &Value, leaves: &mut BTreeMap<String, String>) {
         }
         leaf => {
             leaves.insert(name, document::shown(leaf));
-        }
-    }
-}
-
-fn flatten_json(name: String, value: &Json, leaves: &mut BTreeMap<String, String>) {
-    let below = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
-    match value {
-        Json::Object(fields) if !fields.is_empty() => {
-            fields.iter().for_each(|(key, value)| flatten_json(below(key), value, leaves));
-        }
-        Json::Array(list) if list.iter().any(|v| v.is_object() || v.is_array()) => {
-            for (number, value) in list.iter().enumerate() {
-                // A named part is called by its name: one that moved is another line of the plan, not all of them.
-                let part = value
-                    .get("name")
-                    .and_then(Json::as_str)
-                    .map_or_else(|| number.to_string(), str::to_owned);
-                flatten_json(format!("{name}[{part}]"), value, leaves);
-            }
-        }
-        leaf => {
-            leaves.insert(name, leaf.to_string());
         }
     }
 }

@@ -4,7 +4,7 @@
 //! is worth a look inside, so its fields are kept too. `sgx measure --json` prints a record; an image's
 //! `W.measurement.json` holds one for each role.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use fl_engine::{Digest, plan::Plan};
 use serde_json::{Value, json};
@@ -30,8 +30,8 @@ pub struct Record {
     pub libpal: Option<Digest>,
     /// The text of the `manifest.sgx`.
     pub manifest: String,
-    /// The plan's fields.
-    pub plan: Option<Value>,
+    /// The plan's fields: path and value, as texts, because a number that was read back may differ in its last digit.
+    pub plan: Option<BTreeMap<String, String>>,
 }
 
 impl Record {
@@ -52,8 +52,15 @@ impl Record {
     /// With the plan's fields, for `explain`.
     #[must_use]
     pub fn with_plan(self, plan: &Plan) -> Self {
+        // A text first: an f32 is written in its own shortest form, not in an f64's.
+        let fields = serde_json::to_string(plan).and_then(|text| serde_json::from_str::<Value>(&text));
+        let lines = fields.map(|fields| {
+            let mut lines = BTreeMap::new();
+            flatten(String::new(), &fields, &mut lines);
+            lines
+        });
         // A plan's fields are numbers, texts and lists of them: they have a JSON form.
-        Self { plan: serde_json::to_value(plan).ok(), ..self }
+        Self { plan: lines.ok(), ..self }
     }
 
     /// As JSON.
@@ -87,7 +94,16 @@ impl Record {
             gramine: text("gramine")?,
             libpal: digest("libpal_sha256")?,
             manifest: text("manifest")?.ok_or("manifest is missing")?,
-            plan: value.get("plan").filter(|plan| !plan.is_null()).cloned(),
+            plan: match value.get("plan") {
+                None | Some(Value::Null) => None,
+                Some(Value::Object(fields)) => {
+                    let line =
+                        |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+                    let lines: Option<BTreeMap<String, String>> = fields.iter().map(line).collect();
+                    Some(lines.ok_or("a line of plan is no text")?)
+                }
+                Some(_) => return Err("plan is no object".into()),
+            },
         })
     }
 
@@ -102,17 +118,11 @@ impl Record {
             Failure::new(Exit::Failed, format!("{} is no measurement: {what}", path.display()))
                 .hint("give what `fl-host sgx measure --json` printed, an image's .measurement.json, or a .manifest.sgx")
         };
-        if !text.trim_start().starts_with(['{', '[']) || text.trim_start().starts_with("[loader") {
-            return Self::of_manifest(&text, path).map(|record| vec![record]);
-        }
-        let value: Value = match serde_json::from_str(&text) {
-            Ok(value) => value,
-            // A manifest may begin with a heading.
-            Err(error) => {
-                return Self::of_manifest(&text, path)
-                    .map(|record| vec![record])
-                    .map_err(|_| refused(error.to_string()));
-            }
+        let value = match serde_json::from_str(&text) {
+            Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
+            Err(error) if text.trim_start().starts_with('{') => return Err(refused(error.to_string())),
+            // No manifest is JSON.
+            _ => return Self::of_manifest(&text, path).map(|record| vec![record]),
         };
         let list = match (&value, value.get("enclaves")) {
             (Value::Array(list), _) | (_, Some(Value::Array(list))) => list.as_slice(),
@@ -136,5 +146,29 @@ impl Record {
             manifest: text.to_owned(),
             plan: None,
         })
+    }
+}
+
+/// A plan's leaves by their paths.
+fn flatten(name: String, value: &Value, leaves: &mut BTreeMap<String, String>) {
+    let below = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            fields.iter().for_each(|(key, value)| flatten(below(key), value, leaves));
+        }
+        Value::Array(list) if list.iter().any(|v| v.is_object() || v.is_array()) => {
+            // A named part is called by its name: one that moved changes the order, and not every line of the others.
+            let part = |(number, value): (usize, &Value)| {
+                value.get("name").and_then(Value::as_str).map_or_else(|| number.to_string(), str::to_owned)
+            };
+            let parts: Vec<String> = list.iter().enumerate().map(part).collect();
+            for (part, value) in parts.iter().zip(list) {
+                flatten(format!("{name}[{part}]"), value, leaves);
+            }
+            leaves.insert(name, parts.join(", "));
+        }
+        leaf => {
+            leaves.insert(name, leaf.to_string());
+        }
     }
 }

@@ -4,32 +4,32 @@ use std::{fs, path::PathBuf};
 
 use super::{files::OnDisk, template::Variables, *};
 
-pub(super) fn vectors() -> PathBuf {
+pub(crate) fn vectors() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sgx")
 }
 
-pub(super) fn bytes(name: &str) -> Vec<u8> {
+pub(crate) fn bytes(name: &str) -> Vec<u8> {
     fs::read(vectors().join(name)).unwrap()
 }
 
-pub(super) fn text(name: &str) -> String {
+pub(crate) fn text(name: &str) -> String {
     String::from_utf8(bytes(name)).unwrap()
 }
 
-pub(super) const NAMES: [&str; 5] = ["plain", "debug", "features", "edmm", "manypages"];
+pub(crate) const NAMES: [&str; 5] = ["plain", "debug", "features", "edmm", "manypages"];
 
 /// The value of a line of a vector's `.expect`.
-pub(super) fn expected(name: &str, key: &str) -> String {
+pub(crate) fn expected(name: &str, key: &str) -> String {
     let lines = text(&format!("{name}.expect"));
     let line = lines.lines().find_map(|line| line.strip_prefix(&format!("{key}: "))).unwrap();
     line.to_owned()
 }
 
-pub(super) fn test_key() -> SigningKey {
+pub(crate) fn test_key() -> SigningKey {
     SigningKey::from_pkcs8(&bytes("test-key.pk8.der")).unwrap()
 }
 
-pub(super) fn measured(name: &str) -> Measured {
+pub(crate) fn measured(name: &str) -> Measured {
     let pal = bytes(&expected(name, "libpal"));
     measure_bytes(&text(&format!("{name}.manifest.sgx")), name, &pal, &Gramine::NEWEST).unwrap()
 }
@@ -65,5 +65,41 @@ fn every_vector_s_template_renders_to_the_same_text() {
         // What was made once is made again to itself.
         let again = make_manifest(&made, name, &variables, &files, &Gramine::NEWEST).unwrap();
         assert!(again.text().unwrap() == made, "{name}, again");
+    }
+}
+
+/// Changed files, several thousand of them: bytes replaced, runs cut out, doubled and moved, numbers set to their ends.
+/// Most changes are among the first `hot` bytes. FL_MUTATIONS says how many; the same ones come every time.
+pub(crate) fn mutations(seeds: &[Vec<u8>], hot: usize, mut check: impl FnMut(&[u8])) {
+    let count = std::env::var("FL_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000_u64);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move |below: usize| {
+        // xorshift64* (Vigna, arXiv:1402.6246).
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below.max(1)
+    };
+    for number in 0..count {
+        let mut file = seeds[number as usize % seeds.len()].clone();
+        for _ in 0..=next(4) {
+            let reach = if next(4) == 0 { file.len() } else { file.len().min(hot) };
+            let at = next(reach);
+            let run = next(16.min(file.len() - at.min(file.len())) + 1);
+            match next(6) {
+                0 if !file.is_empty() => file[at] = next(256) as u8,
+                1 if !file.is_empty() => file[at] ^= 1 << next(8),
+                2 => file[at..at + run].fill([0, 0xff, 0x7f, 0x80][next(4)]),
+                3 => drop(file.drain(at..at + run)),
+                4 => {
+                    let copied = file[at..at + run].to_vec();
+                    let to = next(file.len() + 1);
+                    file.splice(to..to, copied);
+                }
+                5 => file.truncate(next(file.len() + 1)),
+                _ => {}
+            }
+        }
+        check(&file);
     }
 }

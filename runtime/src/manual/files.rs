@@ -6,6 +6,7 @@
 //! | file | where | written by | is |
 //! |---|---|---|---|
 //! | `plan/plan.yaml` | everywhere | owner | the experiment; its hash is agreed on ([`Plan`](fl_engine::plan::Plan)) |
+//! | `plan/plan.bin` | an image, in place of `plan.yaml` | `fl-host` | the plan's canonical bytes |
 //! | `plan/site.yaml` | everywhere | owner | address, port, bind, MTU, socket; in no hash ([`Site`](fl_engine::plan::Site)) |
 //! | `plan/cols.yaml` | owner, aggregator | `fl-host pki` | the roster ([`Roster`](fl_engine::plan::roster::Roster)): signed, may grow |
 //! | `plan/data.yaml` | collaborator | its operator | name to data folder ([`DataMap`](fl_engine::plan::DataMap)); local |
@@ -13,6 +14,7 @@
 //! | `cert/ca/ca.key` | owner | `fl-host pki init` | the authority's key: secret |
 //! | `cert/issued/` | owner | `fl-host pki` | certificates, and the roster's master copy |
 //! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | the role, `fl-host pki import` | `.key` (mode 0600), `.csr`, `.crt` |
+//! | `cert/private/` | a site, where there is such a folder | the role | the `.key`, in place of `cert/`: sealed in an enclave |
 //! | `save/accepted-plan` | collaborator | `fl-host plan accept` | the plan hash that this site has agreed to |
 //! | `save/roster-serial` | a site | the role | the highest roster serial seen, and of which CA |
 //! | `save/W_init.safetensors` | owner, aggregator | `fl-host plan initialize` | the model that round 0 starts from |
