@@ -25,7 +25,7 @@ use std::{
 
 use fl_engine::{Digest, Name, model as engine_model, tensor::root_of};
 use fl_launcher::image::{LAUNCHER, RUNTIME, Target, WORKSPACE};
-use fl_runtime::{folder::image as carried, trust::Authority};
+use fl_runtime::{image as carried, trust::Authority};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{

@@ -6,7 +6,7 @@ mod actors;
 pub mod cli;
 pub mod data;
 pub mod exit;
-pub mod folder;
+mod folder;
 pub mod manual;
 pub mod memory;
 pub mod net;
@@ -22,6 +22,8 @@ pub mod task;
 #[cfg(feature = "train")]
 mod train;
 pub mod trust;
+
+pub use folder::image;
 
 /// The environment variable that names a collaborator where the command line does not: the one word that a host says to
 /// an enclave. It selects a certificate, and the certificate decides.

@@ -2,7 +2,7 @@
 
 use fl_engine::{aggregate::Footprint, plan::Plan};
 use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role, Target};
-use fl_runtime::{folder::image as carried, trust};
+use fl_runtime::{image as carried, trust};
 
 use super::{
     contents::{Contents, PLAIN},

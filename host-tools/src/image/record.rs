@@ -5,7 +5,7 @@
 
 use fl_engine::{Digest, Name};
 use fl_launcher::image::{RUNTIME, Role, Target};
-use fl_runtime::folder::image as carried;
+use fl_runtime::image as carried;
 use serde_json::{Map, Value, json};
 
 use super::{

@@ -51,9 +51,9 @@ fn image_holds_programs_plan_ca_and_site_file_and_no_key() {
         files,
         [
             "fl/LICENSE",
-            "fl/ca.crt",
             "fl/fl-launcher",
             "fl/fl-runtime",
+            "workspace/plan/ca.crt",
             "workspace/plan/plan.bin",
             "workspace/plan/site.yaml"
         ]
