@@ -74,8 +74,8 @@ struct SgxManifest {
     #[argh(option, default = "PathBuf::from(\"/\")")]
     chroot: PathBuf,
     /// the Gramine that will run it: 1.9
-    #[argh(option, default = "Gramine::NEWEST", from_str_fn(gramine_version))]
-    gramine_version: Gramine,
+    #[argh(option, default = "&KNOWN[0]", from_str_fn(gramine_version))]
+    gramine_version: &'static Gramine,
 }
 
 /// Compute MRENCLAVE and print it.
@@ -92,8 +92,8 @@ struct SgxMeasure {
     #[argh(option)]
     plan: Option<PathBuf>,
     /// the Gramine that will run it: 1.9
-    #[argh(option, default = "Gramine::NEWEST", from_str_fn(gramine_version))]
-    gramine_version: Gramine,
+    #[argh(option, default = "&KNOWN[0]", from_str_fn(gramine_version))]
+    gramine_version: &'static Gramine,
 }
 
 /// Measure an enclave and sign it.
@@ -116,8 +116,8 @@ struct SgxSign {
     #[argh(option)]
     output: PathBuf,
     /// the Gramine that will run it: 1.9
-    #[argh(option, default = "Gramine::NEWEST", from_str_fn(gramine_version))]
-    gramine_version: Gramine,
+    #[argh(option, default = "&KNOWN[0]", from_str_fn(gramine_version))]
+    gramine_version: &'static Gramine,
 }
 
 /// Say in words what a signature signs.
@@ -149,8 +149,8 @@ struct SgxVerify {
     #[argh(option)]
     measurement: Option<String>,
     /// the Gramine that will run it: 1.9
-    #[argh(option, default = "Gramine::NEWEST", from_str_fn(gramine_version))]
-    gramine_version: Gramine,
+    #[argh(option, default = "&KNOWN[0]", from_str_fn(gramine_version))]
+    gramine_version: &'static Gramine,
 }
 
 /// Say why two measurements differ: file, line of the plan, threads, Gramine.
@@ -208,12 +208,16 @@ fn manifest(command: &SgxManifest) -> Result<Report, Failure> {
     let files =
         OnDisk { relative_to: command.folder.clone().unwrap_or(beside), root: command.chroot.clone() };
     let what = command.template.display().to_string();
-    let made = sgx::make_manifest(&template, &what, &variables, &files, &command.gramine_version)?;
+    let made = sgx::make_manifest(&template, &what, &variables, &files, command.gramine_version)?;
     let (text, trusted) = (made.text()?, made.trusted()?);
     workspace::replace(&command.output, text.as_bytes())?;
     let listed: String =
         trusted.iter().map(|t| format!("trusted    {}  {}\n", t.sha256.short(), t.uri)).collect();
-    let report = format!("manifest   {}: {} bytes\n{listed}", command.output.display(), text.len());
+    let mut report = format!("manifest   {}: {} bytes\n{listed}", command.output.display(), text.len());
+    for (file, folder) in made.unchecked()? {
+        report +=
+            &format!("warning: {file} is not checked: {folder} is allowed, which goes before its hash\n");
+    }
     let files: Vec<Value> =
         trusted.iter().map(|t| json!({"uri": t.uri, "sha256": t.sha256.to_string()})).collect();
     Ok(Report {
@@ -223,8 +227,8 @@ fn manifest(command: &SgxManifest) -> Result<Report, Failure> {
 }
 
 fn measure(command: &SgxMeasure) -> Result<Report, Failure> {
-    let (text, measured) = sgx::measure_files(&command.manifest, &command.libpal, &command.gramine_version)?;
-    let mut record = Record::of(&measured, &text, &command.gramine_version);
+    let (text, measured) = sgx::measure_files(&command.manifest, &command.libpal, command.gramine_version)?;
+    let mut record = Record::of(&measured, &text, command.gramine_version);
     if let Some(path) = &command.plan {
         let plan = Plan::parse(&workspace::read_text(path, PLAN_FILE_BYTES)?);
         let plan = plan.map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint().map(str::to_owned)))?;
@@ -235,13 +239,18 @@ fn measure(command: &SgxMeasure) -> Result<Report, Failure> {
 
 fn sign(command: &SgxSign) -> Result<Report, Failure> {
     let signing = key::load(&command.key)?;
-    let (_, measured) = sgx::measure_files(&command.manifest, &command.libpal, &command.gramine_version)?;
+    let (_, measured) = sgx::measure_files(&command.manifest, &command.libpal, command.gramine_version)?;
     let date = command.date.unwrap_or_else(|| Date::of_unix(Clock::system().now().0));
     let signed = Sigstruct::sign(&signing, &measured.attributes, &measured.measurement, date)?;
     workspace::replace(&command.output, signed.bytes().as_slice())?;
-    let Report { text, mut json } = viewed(&signed);
+    let Report { mut text, mut json } = viewed(&signed);
+    text += &format!("signature    {}\n", command.output.display());
     json["signature"] = json!(command.output);
-    Ok(Report { text: format!("{text}signature    {}\n", command.output.display()), json })
+    if let Some(warning) = key::warning(&command.key) {
+        text += &format!("warning: {warning}\n");
+        json["warning"] = json!(warning);
+    }
+    Ok(Report { text, json })
 }
 
 fn viewed(signed: &Sigstruct) -> Report {
@@ -296,7 +305,7 @@ fn verify(command: &SgxVerify) -> Result<Report, Failure> {
     }
     match (&command.manifest, &command.libpal) {
         (Some(manifest), Some(libpal)) => {
-            let (_, measured) = sgx::measure_files(manifest, libpal, &command.gramine_version)?;
+            let (_, measured) = sgx::measure_files(manifest, libpal, command.gramine_version)?;
             if signed.measurement() != measured.measurement {
                 return Err(differs("MRENCLAVE", signed.measurement(), measured.measurement).hint(format!(
                     "{} or {} is not what was signed",
@@ -371,12 +380,14 @@ fn explained(command: &SgxExplain) -> Result<Report, Failure> {
     Ok(Report { text, json: json!(enclaves) })
 }
 
-fn gramine_version(word: &str) -> Result<Gramine, String> {
-    Gramine::of(word).ok_or_else(|| {
-        let known = VERSIONS.map(|known| known.version).join(", ");
+fn gramine_version(word: &str) -> Result<&'static Gramine, String> {
+    KNOWN.iter().find(|known| known.version == word).ok_or_else(|| {
+        let known = KNOWN.each_ref().map(|known| known.version).join(", ");
         format!("{word:?} is no version of Gramine that is known here: {known}")
     })
 }
+
+static KNOWN: [Gramine; VERSIONS.len()] = VERSIONS;
 
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,18 @@
 /// Reads values one after another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
-    rest: &'a [u8],
+    file: &'a [u8],
+    at: usize,
+    end: usize,
 }
 
 /// Where and why bytes are not what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DerError(&'static str);
+#[error("byte {at}: {what}")]
+pub struct DerError {
+    at: usize,
+    what: &'static str,
+}
 
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const INTEGER: u8 = 0x02;
@@ -20,52 +25,75 @@ pub(super) const NULL: u8 = 0x05;
 pub(super) const OBJECT: u8 = 0x06;
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+    pub(super) fn new(file: &'a [u8]) -> Self {
+        Self { file, at: 0, end: file.len() }
+    }
+
+    fn refused(self, what: &'static str) -> DerError {
+        DerError { at: self.at, what }
+    }
+
+    /// The values inside the next one, which has this tag.
+    pub(super) fn enter(&mut self, tag: u8) -> Result<Self, DerError> {
+        let cut = self.refused("it is cut short");
+        let mut rest = &self.file[self.at..self.end];
+        let mut next = || {
+            let (&byte, after) = rest.split_first().ok_or(cut)?;
+            rest = after;
+            Ok::<u8, DerError>(byte)
+        };
+        if next()? != tag {
+            return Err(self.refused("it is not the part that an RSA key has here"));
+        }
+        let length = match next()? {
+            short @ 0..=0x7f => usize::from(short),
+            // No key has 16 MiB.
+            long @ 0x81..=0x83 => {
+                let mut length = 0;
+                for number in 0..long - 0x80 {
+                    let byte = next()?;
+                    if number == 0 && byte == 0 {
+                        return Err(self.refused("its length is not in its shortest form"));
+                    }
+                    length = (length << 8) | usize::from(byte);
+                }
+                if length < 0x80 {
+                    return Err(self.refused("its length is not in its shortest form"));
+                }
+                length
+            }
+            _ => return Err(self.refused("its length is absurd")),
+        };
+        if length > rest.len() {
+            return Err(cut);
+        }
+        let at = self.end - rest.len();
+        self.at = at + length;
+        Ok(Self { file: self.file, at, end: at + length })
     }
 
     /// The contents of the next value, which has this tag.
     pub(super) fn take(&mut self, tag: u8) -> Result<&'a [u8], DerError> {
-        let cut = DerError("it is cut short");
-        let (&found, rest) = self.rest.split_first().ok_or(cut)?;
-        if found != tag {
-            return Err(DerError("its parts are not those of an RSA key"));
-        }
-        let (&first, mut rest) = rest.split_first().ok_or(cut)?;
-        let length = match first {
-            0..=0x7f => usize::from(first),
-            // No key has 16 MiB.
-            0x81..=0x83 => {
-                let (bytes, after) = rest.split_at_checked(usize::from(first - 0x80)).ok_or(cut)?;
-                rest = after;
-                let length = bytes.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
-                if bytes[0] == 0 || length < 0x80 {
-                    return Err(DerError("a length is not in its shortest form"));
-                }
-                length
-            }
-            _ => return Err(DerError("a length is absurd")),
-        };
-        let (value, rest) = rest.split_at_checked(length).ok_or(cut)?;
-        self.rest = rest;
-        Ok(value)
+        let inside = self.enter(tag)?;
+        Ok(&inside.file[inside.at..inside.end])
     }
 
     /// The next value, an integer that is not negative: big-endian, without a leading zero.
     pub(super) fn unsigned(&mut self) -> Result<&'a [u8], DerError> {
+        let before = *self;
         match self.take(INTEGER)? {
-            [] => Err(DerError("an integer is empty")),
+            [] => Err(before.refused("an integer is empty")),
             [0] => Ok(&[]),
             [0, rest @ ..] if rest[0] >= 0x80 => Ok(rest),
-            [0, ..] => Err(DerError("an integer is not in its shortest form")),
-            [first, ..] if *first >= 0x80 => Err(DerError("an integer is negative")),
+            [0, ..] => Err(before.refused("an integer is not in its shortest form")),
+            [first, ..] if *first >= 0x80 => Err(before.refused("an integer is negative")),
             value => Ok(value),
         }
     }
 
     /// Whether nothing is left.
     pub(super) fn end(self) -> Result<(), DerError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DerError("more follows than belongs to it")) }
+        if self.at == self.end { Ok(()) } else { Err(self.refused("more follows than belongs to it")) }
     }
 }
 

@@ -196,7 +196,7 @@ fn segment<'a>(file: &'a [u8], header: &[u8]) -> Result<Segment<'a>, &'static st
 
 /// A little-endian integer of at most eight bytes; the range is inside `bytes`.
 fn number(bytes: &[u8], range: Range<usize>) -> u64 {
-    bytes[range].iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte))
+    bytes[range].iter().rev().fold(0, |n, byte| (n << 8) | u64::from(*byte))
 }
 
 /// Length of the file's header.

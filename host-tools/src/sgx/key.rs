@@ -28,6 +28,8 @@ pub const BITS: u64 = 3072;
 pub const BYTES: usize = 384;
 /// The public exponent.
 pub const EXPONENT: u32 = 3;
+/// Rounds of the test of a loaded key's primes: it finds damage, and every signature is checked besides.
+const LOADED_ROUNDS: usize = 4;
 /// Longest key file that is read, bytes.
 const PEM_BYTES: usize = 64 << 10;
 
@@ -101,6 +103,21 @@ impl SigningKey {
         Ok(Self { modulus: &first * &second, private, first, second })
     }
 
+    /// Reads a key file's bytes: PEM, or DER in either form.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        if bytes.first() == Some(&der::SEQUENCE) {
+            return match Self::from_pkcs8(bytes) {
+                Err(KeyError::Der(_)) => Self::from_pkcs1(bytes),
+                done => done,
+            };
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| KeyError::Pem("it is not text".to_owned()))?;
+        Self::from_pem(text)
+    }
+
     /// Reads a PEM text.
     ///
     /// # Errors
@@ -123,16 +140,16 @@ impl SigningKey {
     /// [`KeyError`].
     pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, KeyError> {
         let mut outer = Reader::new(bytes);
-        let mut key = Reader::new(outer.take(der::SEQUENCE)?);
+        let mut key = outer.enter(der::SEQUENCE)?;
         outer.end()?;
         key.unsigned()?;
-        let mut algorithm = Reader::new(key.take(der::SEQUENCE)?);
+        let mut algorithm = key.enter(der::SEQUENCE)?;
         if algorithm.take(der::OBJECT)? != RSA || algorithm.take(der::NULL).is_ok_and(|null| !null.is_empty())
         {
             return Err(KeyError::Algorithm);
         }
         // Attributes may follow; no RSA key needs them.
-        Self::from_pkcs1(key.take(der::OCTETS)?)
+        Self::of_pkcs1(key.enter(der::OCTETS)?)
     }
 
     /// Reads DER, RFC 8017, A.1.2.
@@ -140,8 +157,11 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError`].
     pub fn from_pkcs1(bytes: &[u8]) -> Result<Self, KeyError> {
-        let mut outer = Reader::new(bytes);
-        let mut key = Reader::new(outer.take(der::SEQUENCE)?);
+        Self::of_pkcs1(Reader::new(bytes))
+    }
+
+    fn of_pkcs1(mut outer: Reader<'_>) -> Result<Self, KeyError> {
+        let mut key = outer.enter(der::SEQUENCE)?;
         outer.end()?;
         if !key.unsigned()?.is_empty() {
             return Err(KeyError::Version);
@@ -174,7 +194,7 @@ impl SigningKey {
         if coefficient >= first || (&coefficient * &second) % &first != one {
             return Err(KeyError::Numbers("the coefficient is not the second prime's inverse"));
         }
-        let prime = |number| prime::is_prime(number).unwrap_or(false);
+        let prime = |number| prime::is_prime(number, LOADED_ROUNDS).unwrap_or(false);
         if !prime(&first) || !prime(&second) {
             return Err(KeyError::Numbers("one of its primes is none"));
         }
@@ -249,24 +269,23 @@ impl KeyError {
     }
 }
 
-/// Reads a key file.
+/// Reads a key file: PEM, or the same in DER.
 ///
 /// # Errors
 /// [`Exit::File`]; [`Exit::Trust`] with the reason.
 pub fn load(path: &Path) -> Result<SigningKey, Failure> {
-    let refused =
-        |error: String| Failure::new(Exit::Trust, format!("{} cannot sign: {error}", path.display()));
     let bytes = workspace::read(path, PEM_BYTES)?;
-    let mode = fs::metadata(path).map(|m| m.permissions().mode()).unwrap_or(0);
-    if mode & 0o007 != 0 {
-        return Err(refused("everybody on this machine may read or change it".into())
-            .hint(format!("chmod 600 {}", path.display())));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| {
-        refused("it is not PEM".into())
-            .hint("DER is turned into PEM by `openssl rsa -inform DER -in KEY -out PEM`")
-    })?;
-    SigningKey::from_pem(&text).map_err(|e| refused(e.to_string()).hint(e.hint()))
+    SigningKey::from_bytes(&bytes)
+        .map_err(|e| Failure::new(Exit::Trust, format!("{} cannot sign: {e}", path.display())).hint(e.hint()))
+}
+
+/// What is wrong with a key file's mode, for its owner to know: the key itself is as good as before.
+#[must_use]
+pub fn warning(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    let shown = path.display();
+    (mode & 0o007 != 0)
+        .then(|| format!("everybody on this machine may read or change {shown}: chmod 600 {shown}"))
 }
 
 /// Writes a new key file, for its owner alone.

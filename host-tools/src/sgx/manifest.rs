@@ -206,6 +206,25 @@ impl Manifest {
         list.map(Vec::as_slice).unwrap_or_default().iter().map(one).collect()
     }
 
+    /// Trusted files that Gramine would not check: an allowed path that covers one goes before its hash.
+    ///
+    /// # Errors
+    /// As [`Self::trusted`].
+    pub fn unchecked(&self) -> Result<Vec<(String, String)>, Failure> {
+        let allowed = self.value("sgx.allowed_files").and_then(Value::as_array);
+        let allowed: Vec<&str> = allowed.into_iter().flatten().filter_map(Value::as_str).collect();
+        let covers = |folder: &str, uri: &str| {
+            let rest = uri.strip_prefix(folder.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let trusted = self.trusted()?;
+        let pairs = trusted.iter().filter_map(|file| {
+            let found = allowed.iter().find(|folder| covers(folder, &file.uri))?;
+            Some((file.uri.clone(), (*found).to_owned()))
+        });
+        Ok(pairs.collect())
+    }
+
     /// The value of a key, whose parts are between dots.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&Value> {

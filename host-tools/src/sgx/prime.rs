@@ -5,7 +5,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::exit::{Exit, Failure};
 
-/// Rounds of Miller and Rabin's test: a composite passes all of them with a chance below 4^-64.
+/// Rounds of Miller and Rabin's test for a new prime: a composite passes all of them with a chance below 4^-64.
 const ROUNDS: usize = 64;
 /// Small primes that are divided by before the costly test.
 const SMALL: u32 = 10_000;
@@ -28,21 +28,26 @@ pub(super) fn random(bits: u32) -> Result<BigUint, Failure> {
         candidate.set_bit(u64::from(bits) - 1, true);
         candidate.set_bit(u64::from(bits) - 2, true);
         candidate.set_bit(0, true);
-        if &candidate % 3_u8 == BigUint::from(2_u8) && is_prime_with(&candidate, &small, &system)? {
+        if &candidate % 3_u8 == BigUint::from(2_u8) && is_prime_with(&candidate, ROUNDS, &small, &system)? {
             return Ok(candidate);
         }
     }
 }
 
-/// Whether a number is prime.
+/// Whether a number is prime: a composite passes with a chance below `4^-rounds`.
 ///
 /// # Errors
 /// [`Exit::Failed`] when the system gives no random numbers.
-pub(super) fn is_prime(number: &BigUint) -> Result<bool, Failure> {
-    is_prime_with(number, &small_primes(), &SystemRandom::new())
+pub(super) fn is_prime(number: &BigUint, rounds: usize) -> Result<bool, Failure> {
+    is_prime_with(number, rounds, &small_primes(), &SystemRandom::new())
 }
 
-fn is_prime_with(number: &BigUint, small: &[u32], system: &SystemRandom) -> Result<bool, Failure> {
+fn is_prime_with(
+    number: &BigUint,
+    rounds: usize,
+    small: &[u32],
+    system: &SystemRandom,
+) -> Result<bool, Failure> {
     let (zero, one, two) = (BigUint::ZERO, BigUint::from(1_u8), BigUint::from(2_u8));
     if *number < two {
         return Ok(false);
@@ -57,14 +62,14 @@ fn is_prime_with(number: &BigUint, small: &[u32], system: &SystemRandom) -> Resu
     let shift = less_one.trailing_zeros().unwrap_or(0);
     let odd = &less_one >> shift;
     let mut bytes = vec![0; number.bits().div_ceil(8) as usize];
-    let mut rounds = 0;
-    while rounds < ROUNDS {
+    let mut passed = 0;
+    while passed < rounds {
         fill(system, &mut bytes)?;
         let witness = BigUint::from_bytes_be(&bytes) % number;
         if witness < two || witness == less_one {
             continue;
         }
-        rounds += 1;
+        passed += 1;
         let mut power = witness.modpow(&odd, number);
         if power == one || power == less_one {
             continue;
@@ -107,7 +112,7 @@ mod tests {
         let mersenne = |n: u32| two.pow(n) - 1_u8;
         for prime in [number("2"), number("3"), number("9973"), number("10007"), mersenne(89), mersenne(521)]
         {
-            assert!(is_prime(&prime).unwrap(), "{prime}");
+            assert!(is_prime(&prime, ROUNDS).unwrap(), "{prime}");
         }
         // 561 to 1729 are Carmichael's; the next passes the test for every base to 37 (Sorenson and Webster,
         // arXiv:1509.00864); the last but one is a square, the last a product of two large primes.
@@ -121,7 +126,7 @@ mod tests {
             mersenne(89) * mersenne(107),
         ];
         for composite in composites {
-            assert!(!is_prime(&composite).unwrap(), "{composite}");
+            assert!(!is_prime(&composite, ROUNDS).unwrap(), "{composite}");
         }
         assert_eq!(small_primes().len(), 1229);
     }
@@ -133,7 +138,7 @@ mod tests {
             assert_eq!(prime.bits(), u64::from(bits));
             assert!(prime.bit(u64::from(bits) - 2));
             assert_eq!(&prime % 3_u8, BigUint::from(2_u8));
-            assert!(is_prime(&prime).unwrap());
+            assert!(is_prime(&prime, ROUNDS).unwrap());
             assert_ne!(random(bits).unwrap(), prime);
         }
     }

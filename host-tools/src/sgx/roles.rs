@@ -139,6 +139,13 @@ pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> 
         let error = format!("{name} trusts {} files; at most {MOST_TRUSTED} were agreed", trusted.len());
         return Err(Failure::new(Exit::Failed, error));
     }
+    if let Some((file, folder)) = manifest.unchecked()?.first() {
+        let error = format!(
+            "{file} is trusted and lies below {folder}, which is allowed: Gramine would not check it"
+        );
+        return Err(Failure::new(Exit::Failed, error)
+            .hint("keep the image's own files out of the workspace's folder"));
+    }
     if text.len() > MOST_BYTES {
         let error = format!("{name} renders to {} bytes; at most {MOST_BYTES} were agreed", text.len());
         return Err(Failure::new(Exit::Failed, error).hint("shorten the paths in the image"));

@@ -102,7 +102,8 @@ fn walk(path: &str, value: &Value, what: &str) -> Result<(), Failure> {
         }
         (None, _) => {
             let error = format!("{what}: {path} is no key of a manifest");
-            Err(Failure::new(Exit::Failed, error).maybe_hint(nearest(path).map(|near| format!("is {near} meant?"))))
+            Err(Failure::new(Exit::Failed, error)
+                .maybe_hint(nearest(path).map(|near| format!("is {near} meant?"))))
         }
     }
 }
@@ -114,7 +115,9 @@ fn check_kind(path: &str, kind: Kind, value: &Value, what: &str) -> Result<(), F
         Kind::Flag => (value.is_bool(), "true or false"),
         Kind::Number => (value.is_integer(), "a number"),
         Kind::Texts => (value.as_array().is_some_and(|list| texts(list)), "texts"),
-        Kind::Either => (value.is_str() || value.is_table() || value.is_array(), "a text, a table or an array"),
+        Kind::Either => {
+            (value.is_str() || value.is_table() || value.is_array(), "a text, a table or an array")
+        }
         Kind::Mount => (value.is_table(), "a table"),
         Kind::Mounts => (value.as_array().is_some_and(|list| list.iter().all(Value::is_table)), "tables"),
     };
@@ -132,8 +135,11 @@ fn check_kind(path: &str, kind: Kind, value: &Value, what: &str) -> Result<(), F
             let known = MOUNT.contains(&key.as_str());
             let fits = if key == "enable_recovery" { value.is_bool() } else { value.is_str() };
             if !known || !fits {
-                let error = format!("{what}: {path}[{number}].{key} is no key of a mount, or of another kind");
-                return Err(Failure::new(Exit::Failed, error).hint(format!("its keys are {}", MOUNT.join(", "))));
+                let error =
+                    format!("{what}: {path}[{number}].{key} is no key of a mount, or of another kind");
+                return Err(
+                    Failure::new(Exit::Failed, error).hint(format!("its keys are {}", MOUNT.join(", ")))
+                );
             }
         }
     }
@@ -171,7 +177,7 @@ mod tests {
     fn misspelt_and_mistyped_keys_are_refused() {
         let cases = [
             ("sgx.max_thread = 1", "m: sgx.max_thread is no key of a manifest | is sgx.max_threads meant?"),
-            ("loader.entry.uri = \"\"", "m: loader.entry is no key of a manifest | "),
+            ("loader.entry.uri = \"\"", "m: loader.entry is no key of a manifest | is loader.env.* meant?"),
             ("a = 1", "m: a is no key of a manifest | "),
             ("mount.path = \"\"", "m: mount is no key of a manifest | "),
             ("sgx.debug = 1", "m: sgx.debug is of type integer: it has to be true or false | "),

@@ -248,7 +248,7 @@ impl Date {
     }
 
     fn to_bcd(self) -> [u8; 4] {
-        let bcd = |n: u16| ((n / 10 % 10) << 4 | n % 10) as u8;
+        let bcd = |n: u16| (((n / 10 % 10) << 4) | (n % 10)) as u8;
         [bcd(self.day.into()), bcd(self.month.into()), bcd(self.year % 100), bcd(self.year / 100)]
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 
 use crate::exit::{Exit, Failure};
 
@@ -67,8 +67,20 @@ pub fn render(template: &str, what: &str, variables: &Variables) -> Result<Strin
     };
     let template = environment.template_from_str(template).map_err(|e| refused(&e))?;
     let mut out = Bounded { text: Vec::new(), full: false };
+    let known: Vec<String> = values.keys().cloned().collect();
     if let Err(error) = template.render_captured_to(values, &mut out) {
+        let given = |name: &String| {
+            let root = name.split('.').next().unwrap_or_default();
+            known.iter().any(|k| k == root) || environment.globals().any(|(global, _)| global == root)
+        };
+        let mut unknown: Vec<String> =
+            template.undeclared_variables(true).into_iter().filter(|name| !given(name)).collect();
+        unknown.sort();
         return Err(match out.full {
+            false if error.kind() == ErrorKind::UndefinedError && !unknown.is_empty() => {
+                let failure = refused(&error);
+                Failure { error: format!("{}: {}", failure.error, unknown.join(", ")), ..failure }
+            }
             true => Failure::new(Exit::Failed, format!("{what} renders to more text than any manifest has")),
             false => refused(&error),
         });

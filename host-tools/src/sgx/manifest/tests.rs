@@ -187,6 +187,23 @@ fn files_are_hashed_once_each() {
     assert!(made.text().unwrap().contains(&entrypoint));
 }
 
+#[test]
+fn trusted_files_below_an_allowed_path_are_found() {
+    let hash = "0".repeat(64);
+    let pairs = |trusted: &str, allowed: &str| {
+        let text = format!(
+            "sgx.trusted_files = [{{ uri = \"{trusted}\", sha256 = \"{hash}\" }}]\nsgx.allowed_files = [\"file:x\", \"{allowed}\"]"
+        );
+        Manifest::parse(&text, "m", &GRAMINE).unwrap().unchecked().unwrap().len()
+    };
+    assert_eq!(pairs("file:/w/cert/ca.crt", "file:/w/cert/"), 1);
+    assert_eq!(pairs("file:/w/cert/ca.crt", "file:/w/cert"), 1);
+    assert_eq!(pairs("file:/w/cert/ca.crt", "file:/w/cert/ca.crt"), 1);
+    assert_eq!(pairs("file:/w/certs/ca.crt", "file:/w/cert"), 0);
+    assert_eq!(pairs("file:/w/ca.crt", "file:/w/cert/"), 0);
+    assert_eq!(Manifest::parse("", "m", &GRAMINE).unwrap().unchecked(), Ok(Vec::new()));
+}
+
 /// Everything that is done with a text of unknown origin.
 fn walk(text: &str) {
     let variables = Variables::new().with("role", "aggregator");
