@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod demo;
 pub mod exit;
+pub mod image;
 pub mod model;
 pub mod pki;
 pub mod plan;

@@ -10,6 +10,7 @@ use crate::{
     exit::{Exit, Failure},
     observe,
     registry::Registry,
+    release,
     roles::{aggregator, collaborator},
 };
 
@@ -46,6 +47,10 @@ struct Runtime {
     /// say more: messages and streams too
     #[argh(switch, short = 'v')]
     verbose: bool,
+    /// version, commit, toolchain and route of the build; nothing else is done
+    #[argh(switch)]
+    #[expect(dead_code, reason = "answered before argh asks for a role; here for --help")]
+    version: bool,
     #[argh(subcommand)]
     role: Role,
 }
@@ -87,6 +92,10 @@ struct CollaboratorRole {
 /// Runs the program with these arguments, its name left out. `registry` holds what a user's crate adds.
 #[must_use]
 pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
+    if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
+        print!("{}", release::text("fl-runtime", release::COMMIT, release::TOOLCHAIN, args.len() > 1));
+        return ExitCode::from(Exit::Done as u8);
+    }
     let runtime = match parse(args) {
         Ok(runtime) => runtime,
         Err(Early::Help(text)) => {

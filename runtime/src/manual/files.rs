@@ -25,6 +25,26 @@
 //! | `save/spill/` | aggregator | the role | updates that memory has no room for, encrypted; removed at the next start |
 //! | `save/W_NAME_final.safetensors` | collaborator | the role | the model that it held at the end |
 //!
+//! # In an image
+//!
+//! `fl-host workspace dockerize` writes these; an image has nothing else, and no shell.
+//!
+//! | file | is |
+//! |---|---|
+//! | `/fl/fl-launcher` | the entry point: picks the role, checks the container, becomes the program |
+//! | `/fl/fl-runtime` | the program |
+//! | `/fl/ROLE.manifest`, `/fl/ROLE.manifest.sgx`, `/fl/ROLE.sig` | a role's manifest, and an enclave's signature |
+//! | `/fl/fl-runtime.cdx.json`, `/fl/licences.txt` | what the program was linked from, and under which licences |
+//! | `/gramine/` | Gramine's files, and its notice |
+//! | `/workspace/plan/plan.bin` | the plan's canonical bytes, in place of `plan/plan.yaml` |
+//! | `/workspace/plan/ca.crt` | the authority's certificate, in place of `cert/ca.crt` |
+//! | `/workspace/plan/init.safetensors` | the initial model, only where it is not the one that the plan's seed makes |
+//! | `/workspace/plan/site.yaml` | the owner's site file; a volume may cover it |
+//!
+//! Volumes: `cert` for both roles; `logs`, `plan/cols.yaml` and `save` for the aggregator; `plan/data.yaml` and `data` for a
+//! collaborator, with `save` if it should remember. In an image the aggregator makes `save/W_init` anew at each start,
+//! from the plan's seed or the image's model: what lies there counts for nothing.
+//!
 //! # The plan's hash
 //!
 //! SHA-256 of the plan's canonical bytes: every field resolved, defaults filled in, floats as bits. Comments, the order

@@ -12,6 +12,14 @@
 //! seconds of silence: until then the open round waits for it, unless `quorum.count.max` updates are there or `time.max`
 //! has passed.
 //!
+//! # In a container
+//!
+//! The words behind the image's name are `aggregator start` or `collaborator start -n NAME`, and `--version`. The image's
+//! launcher says with `error:` and `hint:` what the container lacks: a volume at `cert`, a file where an engine made a
+//! folder, an enclave's device or its service. Options of the program may be given before the role or after it; where a
+//! manifest fixes the command line they are refused. Whoever starts an image has agreed to the plan in it, unless `save/`
+//! remembers another. `docker stop` sends SIGTERM: a clean end.
+//!
 //! # Exit codes
 //!
 //! Those of [`Exit`](crate::exit::Exit); a script may rely on them. `--json` puts failures on standard error as

@@ -102,6 +102,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
             "in plan/site.yaml, bind has to be an address of this machine and port one that no other program uses",
         )
     })?;
+    folder.place_initial_model(&plan, hash)?;
     let (store, resume) = open_store(&folder, &plan, hash, &layout, fresh)?;
     let slots = SlotStore::new(
         need.slot_memory(),

@@ -196,6 +196,20 @@ impl Credentials {
         name: Option<&Name>,
         clock: &Clock,
     ) -> Result<Self, CredentialsError> {
+        Self::load_or_request_under(cert, &cert.join("ca.crt"), role, name, clock)
+    }
+
+    /// As [`Self::load_or_request`], with the CA's certificate in a file `ca` of its own: an image carries it.
+    ///
+    /// # Errors
+    /// As [`Self::load_or_request`].
+    pub fn load_or_request_under(
+        cert: &Path,
+        ca: &Path,
+        role: Role,
+        name: Option<&Name>,
+        clock: &Clock,
+    ) -> Result<Self, CredentialsError> {
         let files = KeyFiles::of(cert, role, name)?;
         if !files.certificate.exists() {
             return Err(CredentialsError::Waiting(request(cert, role, name)?));
@@ -204,8 +218,8 @@ impl Credentials {
             return Err(CredentialsError::KeyMissing { certificate: files.certificate, key: files.key });
         }
         let key = read_key(&files.key)?;
-        let ca = cert.join("ca.crt");
-        let authority = Authority::from_pem(&read(&ca)?).map_err(|e| CredentialsError::Ca(ca, e))?;
+        let authority =
+            Authority::from_pem(&read(ca)?).map_err(|e| CredentialsError::Ca(ca.to_owned(), e))?;
         Self::fitting(&files.certificate, &read(&files.certificate)?, &key, authority, role, name, clock)
     }
 

@@ -140,7 +140,7 @@ fn the_key_and_saved_state_are_sealed_in_an_enclave() {
             "/workspace/cert/ca.crt < file:/opt/fl/ca.crt",
             "/workspace/cert/private < file:/workspace/cert/private _sgx_mrsigner",
             "/workspace/save < file:/workspace/save _sgx_mrsigner",
-            "/workspace/save/breast-cancer_init.safetensors < file:/opt/fl/init.safetensors",
+            "/workspace/plan/init.safetensors < file:/opt/fl/init.safetensors",
             "/workspace/logs < file:/workspace/logs",
         ]
     );
