@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Processor model and the number of processors this process may use, as Linux tells.
+/// Processor model, the number of processors this process may use, and the kernel, as Linux tells.
 #[must_use]
 pub fn line() -> String {
     let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -11,5 +11,7 @@ pub fn line() -> String {
         line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
     };
     let cores = about.lines().filter(|line| line.starts_with("processor")).count();
-    format!("{}, {cores} cores", value("model name").unwrap_or_else(|| "unknown processor".to_owned()))
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let model = value("model name").unwrap_or_else(|| "unknown processor".to_owned());
+    format!("{model}, {cores} cores, Linux {}", kernel.trim())
 }

@@ -47,7 +47,8 @@ impl Report {
             );
         } else {
             let ratios: Vec<_> = ratios.map(|(limit, ratio)| format!("{ratio:.2} {limit}")).collect();
-            println!("{name:<42} {wall:>8.2} {cpu:>8.2} {speed:>8.2}  {}", ratios.join(", "));
+            let digits = if cpu < 1.0 { 4 } else { 2 };
+            println!("{name:<42} {wall:>8.digits$} {cpu:>8.digits$} {speed:>8.2}  {}", ratios.join(", "));
         }
     }
 }

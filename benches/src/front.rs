@@ -1,0 +1,161 @@
+//! One aggregation of the product's, driven as the aggregator's desk drives it.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use fl_engine::{
+    Bytes,
+    aggregate::method,
+    plan::{Aggregation, Rule},
+    tensor::Layout,
+};
+use fl_runtime::{
+    aggregating::Aggregating,
+    combining::Update,
+    memory::SlotStore,
+    payload::{Payload, PayloadPool},
+    pool::Pool,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    resident, rules,
+    timing::{Samples, Took, timed},
+    updates::Updates,
+};
+
+/// What went wrong, in words.
+pub type Failure = Box<dyn Error>;
+
+/// A rule over one layout, the threads that work it, and the model that updates are of.
+#[derive(Debug)]
+pub struct Front {
+    runtime: Runtime,
+    aggregating: Aggregating,
+    base: Payload,
+}
+
+impl Front {
+    /// An aggregation that holds no update.
+    ///
+    /// # Errors
+    /// When threads are refused, or there is no such rule.
+    pub fn new(updates: &Updates, rule: &Rule, threads: usize) -> Result<Self, Failure> {
+        let exact = rules::range(rule);
+        let method = method(&Aggregation { rule, server: None, threshold: None }, exact, |_| None)?;
+        let payloads = PayloadPool::new(Arc::clone(updates.layout()));
+        let aggregating = Aggregating::new(Pool::new(threads)?, payloads, exact, method, None);
+        let runtime = Builder::new_current_thread().build()?;
+        Ok(Self { runtime, aggregating, base: updates.base() })
+    }
+
+    /// Takes in updates while others are awaited.
+    ///
+    /// # Errors
+    /// The product's.
+    pub fn absorb(&mut self, batch: Vec<Update>) -> Result<(), Failure> {
+        Ok(self.runtime.block_on(self.aggregating.absorb(batch, &self.base))?)
+    }
+
+    /// Takes in the last updates and makes the model, ready to send: its bytes and their root.
+    ///
+    /// # Errors
+    /// The product's.
+    pub fn finish(&mut self, batch: Vec<Update>) -> Result<Payload, Failure> {
+        Ok(self.runtime.block_on(self.aggregating.finish(batch, &self.base))?.model)
+    }
+}
+
+/// How updates arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Each is taken in as it is staged, before the next arrives.
+    OneByOne,
+    /// All are staged before the first is taken in.
+    AtOnce,
+}
+
+impl Arrival {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::OneByOne, Self::AtOnce];
+
+    /// In a table.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::OneByOne => "one by one",
+            Self::AtOnce => "at once",
+        }
+    }
+}
+
+/// A round to be repeated.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// How updates become a model.
+    pub rule: Rule,
+    /// How many there are.
+    pub collaborators: usize,
+    /// How they arrive.
+    pub arrival: Arrival,
+    /// Threads of the CPU pool.
+    pub threads: usize,
+}
+
+impl Round {
+    /// Slots that are taken at once.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        let kept = self.arrival == Arrival::AtOnce || keeps_updates(&self.rule);
+        if kept { self.collaborators } else { 1 }
+    }
+
+    /// Whether the machine has the memory for it, `models` of `layout` besides, and what the aggregation takes.
+    ///
+    /// # Errors
+    /// How much is missing, in words.
+    pub fn fits(&self, layout: &Layout, models: usize) -> Result<(), String> {
+        // Two models, the base, and sums of four times the model.
+        let needed = (layout.byte_len() * (7 + models + self.slots())) as u64;
+        let room = resident::available() / 10 * 9;
+        if needed <= room { Ok(()) } else { Err(format!("needs {} of {}", Bytes(needed), Bytes(room))) }
+    }
+
+    /// Repeats it: three times at least, and again until `budget` is used up. Wall time is from the last update staged to
+    /// the model ready to send; processor time is that of all updates, their copying into slots left out.
+    ///
+    /// # Errors
+    /// The product's.
+    pub fn measure(&self, updates: &Updates, budget: Duration) -> Result<Samples, Failure> {
+        let len = updates.layout().byte_len() as u64;
+        let store = SlotStore::new(Bytes(len * self.slots() as u64), Bytes(0), std::env::temp_dir(), len)?;
+        let mut front = Front::new(updates, &self.rule, self.threads)?;
+        let stage = |n: usize| updates.stage(&store, n);
+        let last = self.collaborators.saturating_sub(1);
+        let round = || {
+            let mut before = Took::default();
+            let batch = match self.arrival {
+                Arrival::AtOnce => (0..=last).map(stage).collect::<Result<_, _>>()?,
+                Arrival::OneByOne => {
+                    for n in 0..last {
+                        let batch = vec![stage(n)?];
+                        let mut absorbed = Ok(());
+                        before = before.plus(timed(|| absorbed = front.absorb(batch)));
+                        absorbed?;
+                    }
+                    vec![stage(last)?]
+                }
+            };
+            let mut made = None;
+            let end = timed(|| made = Some(front.finish(batch)));
+            drop(made.transpose()?);
+            Ok((Took { wall: end.wall, cpu: before.cpu + end.cpu }, end.cpu))
+        };
+        Samples::of(3, 1000, budget, round)
+    }
+}
+
+/// Whether every update is kept until the last has come.
+#[must_use]
+pub fn keeps_updates(rule: &Rule) -> bool {
+    !matches!(rule, Rule::WeightedMean | Rule::Mean | Rule::ClippedMean { .. })
+}
