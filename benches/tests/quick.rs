@@ -72,16 +72,17 @@ fn peers_shows_this_system_and_says_which_others_are_missing() {
     }
 }
 
-/// Needs both programs beside the benches, where a test run of the whole workspace has put them.
+/// Needs the program beside the benches, where a test run of the whole workspace has put it.
 #[test]
-fn federation_shows_where_a_rounds_time_goes() {
-    let program = env!("CARGO_BIN_EXE_federation");
-    let beside = |name: &str| Path::new(program).with_file_name(name).exists();
-    if !beside("fl-runtime") || !beside("fl-host") {
-        eprintln!("not run: fl-runtime and fl-host are not built");
-        return;
+fn whole_rounds_and_crowds_are_measured_over_real_processes() {
+    let benches =
+        [(env!("CARGO_BIN_EXE_round_trip"), "round_ms", 2), (env!("CARGO_BIN_EXE_scale"), "idle_bytes", 1)];
+    for (program, figure, rows) in benches {
+        if !Path::new(program).with_file_name("fl-runtime").exists() {
+            eprintln!("not run: fl-runtime is not built");
+            return;
+        }
+        let lines = lines(program, &["--quick"]);
+        assert_eq!(figures(&lines, figure), rows, "{lines:?}");
     }
-    let lines = lines(program, &["--params", "1000", "--collaborators", "2", "--rounds", "3"]);
-    assert_eq!(figures(&lines, "ready_ms"), 1, "{lines:?}");
-    assert!(lines[0]["spans"]["turnaround"]["median_ms"].is_number(), "{lines:?}");
 }

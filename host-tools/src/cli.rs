@@ -2,21 +2,22 @@
 //!
 //! [`run`] takes arguments and returns text, so that transcripts are tests.
 
+mod image;
 mod model;
 mod pki;
 mod plan;
+mod sgx;
+mod workspace;
 
 use std::path::PathBuf;
 
 use argh::FromArgs;
-use fl_runtime::data::shard::Sharding;
-use serde_json::json;
+use fl_runtime::release;
 
 use crate::{
     demo,
     exit::{Exit, Failure},
-    templates::TEMPLATES,
-    workspace::{self, Trial},
+    workspace::Trial,
 };
 
 /// What a command said, and how it ended.
@@ -30,7 +31,7 @@ pub struct Said {
     pub exit: Exit,
 }
 
-/// Workspaces, plans, models and keys of a federation.
+/// Workspaces, plans, models, keys, images and enclaves of a federation.
 #[derive(FromArgs)]
 #[argh(
     error_code(0, "done"),
@@ -54,6 +55,10 @@ struct Host {
     /// results and failures as one JSON object
     #[argh(switch)]
     json: bool,
+    /// version, commit and toolchain of the build; nothing else is done
+    #[argh(switch)]
+    #[expect(dead_code, reason = "answered before argh asks for a command; here for --help")]
+    version: bool,
     #[argh(subcommand)]
     area: Area,
 }
@@ -62,10 +67,12 @@ struct Host {
 #[argh(subcommand)]
 enum Area {
     Demo(DemoArea),
-    Workspace(WorkspaceArea),
+    Workspace(workspace::WorkspaceArea),
     Plan(plan::PlanArea),
     Model(model::ModelArea),
     Pki(pki::PkiArea),
+    Image(image::ImageArea),
+    Sgx(sgx::SgxArea),
 }
 
 /// Run a whole federation on this machine, from an empty folder to a trained model.
@@ -89,47 +96,6 @@ struct DemoArea {
     json: bool,
 }
 
-/// Make workspaces.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "workspace")]
-struct WorkspaceArea {
-    #[argh(subcommand)]
-    command: WorkspaceCommand,
-}
-
-#[derive(FromArgs)]
-#[argh(subcommand)]
-enum WorkspaceCommand {
-    Create(WorkspaceCreate),
-    Templates(WorkspaceTemplates),
-}
-
-/// Make a workspace from a template: plan, trial data, folders.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "create")]
-struct WorkspaceCreate {
-    /// the new folder
-    #[argh(option)]
-    prefix: PathBuf,
-    /// a name that `workspace templates` lists
-    #[argh(option)]
-    template: String,
-    /// the federation's name; the folder's by default
-    #[argh(option)]
-    federation: Option<String>,
-    /// collaborators to cut trial data for; 3 by default
-    #[argh(option, default = "Trial::default().collaborators")]
-    collaborators: usize,
-    /// how their rows are dealt: iid, label:ALPHA (Dirichlet), size:N,N,…; by label, with the template's alpha, by default
-    #[argh(option, from_str_fn(workspace::sharding))]
-    shards: Option<Sharding>,
-}
-
-/// List the templates.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "templates")]
-struct WorkspaceTemplates {}
-
 /// A command's result: lines for people, and the same as JSON.
 pub(crate) struct Report {
     pub(crate) text: String,
@@ -139,6 +105,10 @@ pub(crate) struct Report {
 /// Runs `fl-host` with these arguments, the program's name left out.
 #[must_use]
 pub fn run(args: &[&str]) -> Said {
+    if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
+        let out = release::text("fl-host", COMMIT, TOOLCHAIN, args.len() > 1);
+        return Said { out, err: String::new(), exit: Exit::Done };
+    }
     let host = match Host::from_args(&["fl-host"], args) {
         Ok(host) => host,
         Err(early) if early.status.is_ok() => {
@@ -156,10 +126,9 @@ pub fn run(args: &[&str]) -> Said {
         Area::Model(area) => model::run(&area),
         Area::Pki(area) => pki::run(&area),
         Area::Plan(area) => plan::run(&area),
-        Area::Workspace(area) => match area.command {
-            WorkspaceCommand::Create(command) => create(&command),
-            WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),
-        },
+        Area::Workspace(area) => workspace::run(&area),
+        Area::Image(area) => image::run(&area),
+        Area::Sgx(area) => sgx::run(&area),
     };
     said(done, host.json)
 }
@@ -182,34 +151,11 @@ fn run_demo(area: DemoArea, json: bool) -> Said {
     said(shown.map(|shown| Report { text: shown.text, json: shown.json }), json)
 }
 
+/// From the build script.
+const COMMIT: Option<&str> = option_env!("FL_HOST_COMMIT");
+const TOOLCHAIN: Option<&str> = option_env!("FL_HOST_TOOLCHAIN");
+
 const DEMO_TEMPLATE: &str = "breast_cancer";
-
-fn templates() -> Report {
-    let text = TEMPLATES.iter().map(|t| format!("{:<16}{}\n", t.name, t.about)).collect();
-    let json = TEMPLATES.iter().map(|t| json!({"name": t.name, "about": t.about})).collect();
-    Report { text, json }
-}
-
-fn create(command: &WorkspaceCreate) -> Result<Report, Failure> {
-    let template = workspace::template(&command.template)?;
-    let trial = Trial { collaborators: command.collaborators, sharding: command.shards.clone() };
-    let made = workspace::create(&command.prefix, template, command.federation.as_deref(), &trial)?;
-    let shards: Vec<String> = made.shards.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
-    let text = format!(
-        "workspace   {}\nfederation  {}\ntrial data  rows: {}; held out: {}\n",
-        made.root.display(),
-        made.federation,
-        shards.join(", "),
-        made.test_rows,
-    );
-    let json = json!({
-        "workspace": made.root,
-        "federation": made.federation.as_str(),
-        "shards": made.shards.iter().map(|(name, rows)| json!({"name": name, "rows": rows})).collect::<Vec<_>>(),
-        "test_rows": made.test_rows,
-    });
-    Ok(Report { text, json })
-}
 
 #[cfg(test)]
 mod tests {
@@ -235,6 +181,14 @@ mod tests {
             let line = format!(" {} {}", exit as u8, exit.meaning());
             assert!(help.contains(&line), "{line}");
         }
+    }
+
+    #[test]
+    fn version_says_of_what_the_program_was_made() {
+        let said = run(&["--version"]);
+        assert!(said.out.starts_with("fl-host ") && said.out.contains("toolchain  rustc "), "{}", said.out);
+        let json: serde_json::Value = serde_json::from_str(&run(&["--json", "--version"]).out).unwrap();
+        assert_eq!(json["program"], "fl-host");
     }
 
     #[test]

@@ -207,8 +207,11 @@ fn root(state: &ModelState) -> Digest {
     root_of(state.layout().hash(), &bytes)
 }
 
+/// Most bytes of a model's file.
+pub const FILE_BYTES: usize = 8 + limits::MODEL_HEADER_BYTES + limits::ELEMENTS as usize * 8;
+
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    workspace::read(file, 8 + limits::MODEL_HEADER_BYTES + limits::ELEMENTS as usize * 8)
+    workspace::read(file, FILE_BYTES)
 }
 
 #[cfg(test)]

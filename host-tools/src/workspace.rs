@@ -2,6 +2,7 @@
 
 mod create;
 mod edit;
+mod transfer;
 
 use std::{
     fs, io,
@@ -11,6 +12,7 @@ use std::{
 
 pub use create::{Created, Trial, create, sharding, template, trial_names};
 pub use edit::set_key;
+pub use transfer::{Exported, Imported, export, import};
 
 use fl_engine::Name;
 

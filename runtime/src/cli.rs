@@ -1,6 +1,6 @@
 //! The command line: two roles, one word each.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr as _};
 
 use argh::FromArgs;
 use fl_engine::Name;
@@ -10,6 +10,7 @@ use crate::{
     exit::{Exit, Failure},
     observe,
     registry::Registry,
+    release,
     roles::{aggregator, collaborator},
 };
 
@@ -46,6 +47,10 @@ struct Runtime {
     /// say more: messages and streams too
     #[argh(switch, short = 'v')]
     verbose: bool,
+    /// version, commit, toolchain and route of the build; nothing else is done
+    #[argh(switch)]
+    #[expect(dead_code, reason = "answered before argh asks for a role; here for --help")]
+    version: bool,
     #[argh(subcommand)]
     role: Role,
 }
@@ -73,9 +78,9 @@ struct AggregatorRole {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "collaborator")]
 struct CollaboratorRole {
-    /// the collaborator's name, as the roster has it
+    /// the collaborator's name, as the roster has it; FL_COLLABORATOR by default
     #[argh(option, short = 'n')]
-    name: Name,
+    name: Option<Name>,
     /// the workspace's folder; the current one by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
@@ -87,6 +92,10 @@ struct CollaboratorRole {
 /// Runs the program with these arguments, its name left out. `registry` holds what a user's crate adds.
 #[must_use]
 pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
+    if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
+        print!("{}", release::text("fl-runtime", release::COMMIT, release::TOOLCHAIN, args.len() > 1));
+        return ExitCode::from(Exit::Done as u8);
+    }
     let runtime = match parse(args) {
         Ok(runtime) => runtime,
         Err(Early::Help(text)) => {
@@ -132,13 +141,27 @@ fn start(runtime: Runtime, registry: &Registry) -> Result<Exit, Failure> {
         Role::Aggregator(role) => aggregator::run(&role.workspace, role.fresh, runtime.json, registry),
         Role::Collaborator(role) => {
             let options = collaborator::Options {
-                name: role.name,
+                name: named(role.name, std::env::var_os(crate::NAME_VARIABLE))?,
                 workspace: role.workspace,
                 accept_first: role.accept_first,
                 json: runtime.json,
             };
             collaborator::run(&options, registry)
         }
+    }
+}
+
+/// The collaborator's name: the command line's word, or the environment's, which may be anything.
+fn named(option: Option<Name>, variable: Option<OsString>) -> Result<Name, Failure> {
+    let name = crate::NAME_VARIABLE;
+    match (option, variable) {
+        (Some(name), _) => Ok(name),
+        (None, Some(value)) => Name::from_str(&value.to_string_lossy()).map_err(|e| {
+            Failure::new(Exit::Usage, format!("{name} in the environment: {e}"))
+                .hint(format!("start it with -n NAME, or set {name} to the name that the roster has"))
+        }),
+        (None, None) => Err(Failure::new(Exit::Usage, "a collaborator needs a name")
+            .hint(format!("start it with -n NAME, or set {name} in the environment"))),
     }
 }
 
@@ -174,6 +197,18 @@ mod tests {
         for (given, expected) in cases {
             assert_eq!(without_start(given), expected);
         }
+    }
+
+    #[test]
+    fn name_of_the_command_line_goes_before_the_environment_s() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let variable = |text: &str| Some(OsString::from(text));
+        assert_eq!(named(Some(name("one")), variable("two")), Ok(name("one")));
+        assert_eq!(named(None, variable("two")), Ok(name("two")));
+        let refused = named(None, variable("../two")).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.error.starts_with("FL_COLLABORATOR in the environment: "), "{}", refused.error);
+        assert!(named(None, None).unwrap_err().hint.unwrap().contains("-n NAME"));
     }
 
     /// What a terminal shows, and the exit code.

@@ -1,4 +1,7 @@
 //! The workspace folder as a role sees it: which file is where, and reading the small ones with bounds.
+//!
+//! An image carries the plan as its canonical bytes, `plan/plan.bin`, and beside it what goes with them: `plan/ca.crt`
+//! and, where it was imported, `plan/init.safetensors`. The volumes of a container cover none of these.
 
 use std::{
     fs,
@@ -9,10 +12,14 @@ use std::{
 
 use fl_engine::{
     Digest, Name, limits,
+    model::{self, safetensors},
     plan::{DataMap, Plan, PlanError, Site},
 };
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    store,
+};
 
 /// A folder with `plan/plan.yaml`: `plan/ data/ cert/ save/ logs/`.
 #[derive(Clone, Debug)]
@@ -24,7 +31,7 @@ impl Folder {
     pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
         // Paths inside the current folder are shown without `./`.
         let folder = Self { root: root.strip_prefix(".").unwrap_or(root).to_owned() };
-        if folder.path("plan/plan.yaml").is_file() {
+        if folder.path("plan/plan.yaml").is_file() || folder.path(image::PLAN).is_file() {
             return Ok(folder);
         }
         let error = format!("{} is not a workspace: it has no plan/plan.yaml", root.display());
@@ -36,11 +43,66 @@ impl Folder {
         self.root.join(inside)
     }
 
-    /// `plan/plan.yaml`, parsed, with its hash.
+    /// The plan, with its hash: `plan/plan.yaml`, or in an image the canonical bytes, which it carries in its place.
     pub(crate) fn plan(&self) -> Result<(Arc<Plan>, Digest), Failure> {
-        let plan = Plan::parse(&self.text("plan/plan.yaml")?).map_err(|e| refused(&e))?;
+        let image = self.path(image::PLAN);
+        let plan = match (image.is_file(), self.path("plan/plan.yaml").is_file()) {
+            (false, _) => Plan::parse(&self.text("plan/plan.yaml")?).map_err(|e| refused(&e))?,
+            (true, false) => Plan::from_canonical(&self.bytes(image::PLAN, 4 * limits::PLAN_FILE_BYTES)?)
+                .map_err(|e| Failure::new(Exit::Plan, format!("{}: {e}", image.display())))?,
+            (true, true) => {
+                let error = format!("there are both plan/plan.yaml and {}", image::PLAN);
+                return Err(Failure::new(Exit::Plan, error).hint(
+                    "an image carries its plan: mount no other; elsewhere remove the one that is not meant",
+                ));
+            }
+        };
         let hash = plan.hash();
         Ok((Arc::new(plan), hash))
+    }
+
+    /// The federation CA's certificate: the image's, where there is one.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        let carried = self.path(image::CA);
+        if self.is_image() && carried.is_file() { carried } else { self.path("cert/ca.crt") }
+    }
+
+    /// Puts an image's initial model into `save/`, whatever is there: the one that it carries, or that of the plan's
+    /// seed. Elsewhere `save/` has to hold it already.
+    pub(crate) fn place_initial_model(&self, plan: &Plan, hash: Digest) -> Result<(), Failure> {
+        if !self.is_image() {
+            return Ok(());
+        }
+        let carried = self.path(image::INITIAL_MODEL);
+        let bytes = match fs::read(&carried) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let state =
+                    model::plan_init(plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
+                safetensors::write(&state, &store::initial_texts(hash, &state))
+            }
+            Err(error) => {
+                return Err(Failure::new(Exit::File, format!("cannot read {}: {error}", carried.display())));
+            }
+        };
+        let path = self.path("save").join(format!("{}_init.safetensors", plan.federation));
+        let fresh = path.with_extension("new");
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(self.path("save"))?;
+            // What is overwritten in place may be sealed with another key: it is made anew.
+            let _ = fs::remove_file(&fresh);
+            fs::write(&fresh, &bytes)?;
+            fs::rename(&fresh, &path)
+        };
+        write().map_err(|e| {
+            Failure::new(Exit::File, format!("cannot write {}: {e}", path.display()))
+                .hint("this user has to be allowed to write to the folder save/")
+        })
+    }
+
+    /// Whether this is an image's workspace.
+    fn is_image(&self) -> bool {
+        self.path(image::PLAN).is_file()
     }
 
     /// `plan/site.yaml`.
@@ -85,6 +147,16 @@ impl Folder {
     }
 
     fn text(&self, inside: &str) -> Result<String, Failure> {
+        let bytes = self.bytes(inside, limits::PLAN_FILE_BYTES)?;
+        String::from_utf8(bytes).map_err(|_| {
+            Failure::new(
+                Exit::File,
+                format!("cannot read {}: it is not UTF-8 text", self.path(inside).display()),
+            )
+        })
+    }
+
+    fn bytes(&self, inside: &str, most: usize) -> Result<Vec<u8>, Failure> {
         let path = self.path(inside);
         let failed = |e: io::Error| {
             let failure = Failure::new(Exit::File, format!("cannot read {}: {e}", path.display()));
@@ -93,18 +165,27 @@ impl Folder {
                 _ => failure,
             }
         };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         // What a file's length is said to be is no bound.
-        let most = limits::PLAN_FILE_BYTES as u64;
         fs::File::open(&path)
-            .and_then(|file| file.take(most + 1).read_to_string(&mut text))
+            .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes))
             .map_err(failed)?;
-        if text.len() as u64 > most {
+        if bytes.len() > most {
             let error = format!("{} has more than the {most} bytes that are read", path.display());
             return Err(Failure::new(Exit::Plan, error));
         }
-        Ok(text)
+        Ok(bytes)
     }
+}
+
+/// What an image carries, from the workspace's folder on.
+pub mod image {
+    /// The plan's canonical bytes.
+    pub const PLAN: &str = "plan/plan.bin";
+    /// The federation CA's certificate.
+    pub const CA: &str = "plan/ca.crt";
+    /// The initial model, only where its values are not those of the plan's seed.
+    pub const INITIAL_MODEL: &str = "plan/init.safetensors";
 }
 
 /// Where a file of the workspace comes from.
@@ -123,6 +204,56 @@ fn refused(error: &PlanError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn image_s_plan_is_the_same_plan_and_the_only_one() {
+        let root = std::env::temp_dir().join(format!("fl-folder-image-{}", std::process::id()));
+        fs::create_dir_all(root.join("plan")).unwrap();
+        let yaml = include_str!("../../host-tools/src/templates/breast_cancer/plan.yaml");
+        fs::write(root.join("plan/plan.yaml"), yaml).unwrap();
+        let folder = Folder::open(&root).unwrap();
+        let (plan, hash) = folder.plan().unwrap();
+        fs::write(root.join(image::PLAN), plan.canonical()).unwrap();
+        let both = folder.plan().unwrap_err();
+        assert_eq!(both.error, "there are both plan/plan.yaml and plan/plan.bin");
+        fs::remove_file(root.join("plan/plan.yaml")).unwrap();
+        assert_eq!(Folder::open(&root).unwrap().plan().unwrap(), (plan.clone(), hash));
+        fs::write(root.join(image::PLAN), &plan.canonical()[1..]).unwrap();
+        let cut = folder.plan().unwrap_err();
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(cut.exit, Exit::Plan);
+        assert!(cut.error.contains("plan.bin: not the canonical form"), "{}", cut.error);
+    }
+
+    #[test]
+    fn image_s_initial_model_is_the_seed_s_or_the_one_it_carries_whatever_lies_in_save() {
+        let root = std::env::temp_dir().join(format!("fl-folder-model-{}", std::process::id()));
+        fs::create_dir_all(root.join("plan")).unwrap();
+        let plan =
+            Plan::parse(include_str!("../../host-tools/src/templates/breast_cancer/plan.yaml")).unwrap();
+        let path = root.join("save/breast-cancer_init.safetensors");
+        let place = || Folder::open(&root).unwrap().place_initial_model(&plan, plan.hash());
+        fs::write(root.join("plan/plan.yaml"), "").unwrap();
+        place().unwrap();
+        assert!(!path.exists(), "a folder without an image brings its own model");
+        fs::remove_file(root.join("plan/plan.yaml")).unwrap();
+        fs::write(root.join(image::PLAN), plan.canonical()).unwrap();
+        place().unwrap();
+        let layout = model::plan_layout(&plan).unwrap();
+        let (state, texts) = safetensors::read(&fs::read(&path).unwrap(), &layout).unwrap();
+        assert_eq!(state.f32, model::plan_init(&plan).unwrap().f32);
+        assert_eq!(texts[store::text::PLAN], plan.hash().to_string());
+        fs::write(root.join(image::INITIAL_MODEL), b"imported").unwrap();
+        fs::write(&path, b"the host's").unwrap();
+        place().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"imported");
+        // The same for the CA.
+        let folder = Folder::open(&root).unwrap();
+        assert_eq!(folder.ca_file(), root.join("cert/ca.crt"));
+        fs::write(root.join(image::CA), b"").unwrap();
+        assert_eq!(folder.ca_file(), root.join(image::CA));
+        fs::remove_dir_all(&root).unwrap();
+    }
 
     #[test]
     fn endless_file_is_refused_before_it_fills_the_memory() {

@@ -16,6 +16,7 @@ pub mod observe;
 pub mod payload;
 pub mod pool;
 pub mod registry;
+pub mod release;
 mod roles;
 pub mod stepping;
 pub mod store;
@@ -24,6 +25,12 @@ pub mod task;
 #[cfg(feature = "train")]
 mod train;
 pub mod trust;
+
+pub use folder::image;
+
+/// The environment variable that names a collaborator where the command line does not: the one word that a host says to
+/// an enclave. It selects a certificate, and the certificate decides.
+pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
 
 /// Runs the program on the process's own arguments: what a `main` does, with what a user's crate adds to the plain one.
 #[must_use]

@@ -5,6 +5,7 @@
 
 pub mod aggregation;
 pub mod architecture;
+pub mod enclaves;
 pub mod files;
 pub mod operating;
 pub mod protocol;

@@ -47,6 +47,7 @@ pub use model_file::{About, keep_final, text};
 use crate::observe::Measured;
 use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
+pub(crate) use model_file::initial_texts;
 use model_file::{Sync, fits, replace, rounds_through, texts};
 
 /// What a run goes on from.

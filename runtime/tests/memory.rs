@@ -21,7 +21,7 @@ use fl_engine::{
 };
 use fl_runtime::{
     memory::{SlotStore, StagedSlot},
-    net::NetLimits,
+    net::{NetLimits, quic::LINK_STATE},
     payload::PayloadPool,
     pool::Pool,
     summing::{AT_ONCE, Summing},
@@ -58,7 +58,7 @@ fn holding_more_updates_than_counted_does_not_live_in_the_limit() {
 
 #[test]
 fn footprint_counts_what_the_runtime_takes() {
-    assert_eq!(NetLimits::server().first_window, PEER_BYTES.0);
+    assert_eq!(NetLimits::server().first_window + LINK_STATE, PEER_BYTES.0);
     let layout = Layout::new(vec![TensorSpec::f32("a", [100_001])]).unwrap();
     let model = ModelSpec { input: vec![1], layers: Vec::new() };
     let data = DataSpec {

@@ -23,7 +23,9 @@ fn ruled(plan: &str, keys: &str, inputs: u32, rounds: u32, collaborators: usize)
     let plan = synthetic(plan, inputs, rounds);
     let plan = set_block(&plan, "tasks", &format!("{{send: {{kind: synthetic, weight: 7, {keys}}}}}"));
     let quorum = format!("{{count: {{min: {collaborators}}}, time: {{min: 0s, max: 5m}}}}");
-    set_key(&plan, "quorum", &quorum, "tasks")
+    let plan = set_key(&plan, "quorum", &quorum, "tasks");
+    // What a clipped mean needs, and enough for the others.
+    set_key(&plan, "exact", "{value_bits: 16, weight_bits: 19}", "schema")
 }
 
 fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
@@ -51,7 +53,8 @@ fn replayed(federation: &Federation) -> Vec<u8> {
     let aggregation = plan.aggregation().unwrap();
     let method = method(&aggregation, plan.exact, |_| None).unwrap();
     let step = aggregation.server.map(|s| ServerStep::new(s, Arc::clone(&layout), plan.exact).unwrap());
-    let mut state = step.as_ref().and_then(ServerStep::initial_state).map(|s| payload(&s)).unwrap_or_default();
+    let mut state =
+        step.as_ref().and_then(ServerStep::initial_state).map(|s| payload(&s)).unwrap_or_default();
     let mut base = model::plan_init(&plan).unwrap();
     let mut names = federation.names.clone();
     names.sort();
@@ -126,13 +129,25 @@ fn left_out_updates_are_named_in_the_log() {
     assert_eq!(named, 4, "{line}");
 }
 
+#[test]
+fn rule_that_the_binary_does_not_know_is_refused_at_the_start() {
+    let keys = "rule: {custom: {name: mine}}";
+    let federation = federation("unknown", 1, &|plan| ruled(plan, keys, 100, 1, 1));
+    let mut aggregator = Process::aggregator(&federation);
+    assert_eq!(aggregator.ended(SOON).code(), Some(7), "{}", aggregator.log());
+    let log = aggregator.log();
+    assert!(log.contains("which this build does not know"), "{log}");
+    assert!(log.contains("the crate in src/ that registers it"), "{log}");
+}
+
 /// Most updates lie in spill files, and the model is the same.
 #[test]
 fn spilled_updates_make_the_engines_median() {
     let keys = "rule: median";
     let collaborators = 5;
     let federation = federation("spilled", collaborators, &|plan| {
-        let plan = set_block(&ruled(plan, keys, 300_000, 2, collaborators), "limits", "{memory: 1GiB, spill: 1GiB}");
+        let plan =
+            set_block(&ruled(plan, keys, 300_000, 2, collaborators), "limits", "{memory: 1GiB, spill: 1GiB}");
         let parsed = Plan::parse(&plan).unwrap();
         let layout = model::plan_layout(&parsed).unwrap();
         let least = footprint(&parsed, &layout, 5).least();

@@ -37,7 +37,7 @@ pub fn load(workspace: &Workspace) -> Result<Loaded, Failure> {
     parsed(&workspace::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?)
 }
 
-fn parsed(text: &str) -> Result<Loaded, Failure> {
+pub(crate) fn parsed(text: &str) -> Result<Loaded, Failure> {
     let plan = Plan::parse(text).map_err(|e| refused(&e))?;
     let layout = plan_layout(&plan).map_err(|e| model::refused_model(&e))?;
     Ok(Loaded { hash: plan.hash(), plan, layout })

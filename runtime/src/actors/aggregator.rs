@@ -470,7 +470,7 @@ impl Aggregator {
         }
         self.reports.iter_mut().for_each(Report::give_up_delivery);
         let mut report = Report::new(summary, &self.plan, std::mem::take(&mut self.best));
-        let arrivals = std::mem::take(&mut self.arrivals);
+        let arrivals = std::mem::replace(&mut self.arrivals, Arrivals::opened());
         if let Some(sum) = sum {
             // The next round's tasks were handed out just now.
             report.made(self.base.root(), std::mem::take(&mut self.receivers), sum, &arrivals);

@@ -14,14 +14,21 @@ use fl_engine::{
 
 use crate::observe::{RoundLine, Timeline};
 
-/// When a round's updates came.
+/// When a round began and its updates came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Arrivals {
+    /// When its first task was sent; `None` in a run's first round, which waits for members.
+    opened: Option<Instant>,
     first_byte: Option<Instant>,
     last_staged: Option<Instant>,
 }
 
 impl Arrivals {
+    /// Of a round that opens now.
+    pub(super) fn opened() -> Self {
+        Self { opened: Some(Instant::now()), ..Self::default() }
+    }
+
     /// An update began at `began` and was staged at `staged`.
     pub(super) fn add(&mut self, began: Instant, staged: Instant) {
         self.first_byte = Some(self.first_byte.map_or(began, |first| first.min(began)));
@@ -62,6 +69,7 @@ impl Report {
         self.times.absorb = Some(absorb);
         self.times.finalise = Some(finalise);
         self.times.receive = arrivals.receive();
+        self.times.whole = arrivals.opened.map(|at| at.elapsed());
         self.times.turnaround = arrivals.last_staged.map(|at| at.elapsed());
         self.delivery = Some((root, receivers)).filter(|_| receivers > 0);
         self.stored = false;

@@ -182,7 +182,8 @@ impl Session {
         }
         self.holds = Some(stamp.base);
         let (handle, from, started) = (self.handle.clone(), self.from.clone(), Instant::now());
-        self.sending = Some(tokio::spawn(async move {
+        // Boxed, so that the handle of a sending that has ended holds next to nothing.
+        self.sending = Some(tokio::spawn(Box::pin(async move {
             let sent = send_model(&handle, stamp, &model).await;
             drop(model);
             match sent {
@@ -190,7 +191,7 @@ impl Session {
                 // It has tasks and no model to do them on: a new link begins with both. Nothing to a link that is gone.
                 Err(error) => handle.close(code::SLOW, &format!("the model was not taken: {error}")),
             }
-        }));
+        })));
     }
 }
 

@@ -61,7 +61,10 @@
 //! round measures the final model at every site that is there.
 //!
 //! That is the life of a mean. A rule that needs all updates of a round ([rules](super::aggregation)) keeps each in its
-//! slot until `Finalise`, and a plan's threshold holds each back until its collaborator's report is there.
+//! slot until `Finalise`, and a plan's threshold holds each back until its collaborator's report is there. The desk
+//! knows one front for both ([`aggregating`](crate::aggregating)): a sum ([`summing`](crate::summing)) or all updates at
+//! the end ([`combining`](crate::combining)), either followed by the server's step ([`stepping`](crate::stepping)) in
+//! its last pass, run by run, before the run is hashed.
 //!
 //! The sum is exact ([`ExactMean`](fl_engine::aggregate::ExactMean)): each value times its integer weight is put on a
 //! fixed grid, where sums do not round, and one division rounds once. So arrival order, batches and thread counts change

@@ -6,6 +6,7 @@
 //! | file | where | written by | is |
 //! |---|---|---|---|
 //! | `plan/plan.yaml` | everywhere | owner | the experiment; its hash is agreed on ([`Plan`](fl_engine::plan::Plan)) |
+//! | `plan/plan.bin` | an image, in place of `plan.yaml` | `fl-host` | the plan's canonical bytes |
 //! | `plan/site.yaml` | everywhere | owner | address, port, bind, MTU, socket; in no hash ([`Site`](fl_engine::plan::Site)) |
 //! | `plan/cols.yaml` | owner, aggregator | `fl-host pki` | the roster ([`Roster`](fl_engine::plan::roster::Roster)): signed, may grow |
 //! | `plan/data.yaml` | collaborator | its operator | name to data folder ([`DataMap`](fl_engine::plan::DataMap)); local |
@@ -13,6 +14,7 @@
 //! | `cert/ca/ca.key` | owner | `fl-host pki init` | the authority's key: secret |
 //! | `cert/issued/` | owner | `fl-host pki` | certificates, and the roster's master copy |
 //! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | the role, `fl-host pki import` | `.key` (mode 0600), `.csr`, `.crt` |
+//! | `cert/private/` | a site, where there is such a folder | the role | the `.key`, in place of `cert/`: sealed in an enclave |
 //! | `save/accepted-plan` | collaborator | `fl-host plan accept` | the plan hash that this site has agreed to |
 //! | `save/roster-serial` | a site | the role | the highest roster serial seen, and of which CA |
 //! | `save/W_init.safetensors` | owner, aggregator | `fl-host plan initialize` | the model that round 0 starts from |
@@ -22,6 +24,26 @@
 //! | `save/W_best.safetensors` | aggregator | the role | the best so far, by the plan's metric |
 //! | `save/spill/` | aggregator | the role | updates that memory has no room for, encrypted; removed at the next start |
 //! | `save/W_NAME_final.safetensors` | collaborator | the role | the model that it held at the end |
+//!
+//! # In an image
+//!
+//! `fl-host workspace dockerize` writes these; an image has nothing else, and no shell.
+//!
+//! | file | is |
+//! |---|---|
+//! | `/fl/fl-launcher` | the entry point: picks the role, checks the container, becomes the program |
+//! | `/fl/fl-runtime` | the program |
+//! | `/fl/ROLE.manifest`, `/fl/ROLE.manifest.sgx`, `/fl/ROLE.sig` | a role's manifest, and an enclave's signature |
+//! | `/fl/fl-runtime.cdx.json`, `/fl/licences.txt` | what the program was linked from, and under which licences |
+//! | `/gramine/` | Gramine's files, and its notice |
+//! | `/workspace/plan/plan.bin` | the plan's canonical bytes, in place of `plan/plan.yaml` |
+//! | `/workspace/plan/ca.crt` | the authority's certificate, in place of `cert/ca.crt` |
+//! | `/workspace/plan/init.safetensors` | the initial model, only where it is not the one that the plan's seed makes |
+//! | `/workspace/plan/site.yaml` | the owner's site file; a volume may cover it |
+//!
+//! Volumes: `cert` for both roles; `logs`, `plan/cols.yaml` and `save` for the aggregator; `plan/data.yaml` and `data` for a
+//! collaborator, with `save` if it should remember. In an image the aggregator makes `save/W_init` anew at each start,
+//! from the plan's seed or the image's model: what lies there counts for nothing.
 //!
 //! # The plan's hash
 //!

@@ -12,6 +12,14 @@
 //! seconds of silence: until then the open round waits for it, unless `quorum.count.max` updates are there or `time.max`
 //! has passed.
 //!
+//! # In a container
+//!
+//! The words behind the image's name are `aggregator start` or `collaborator start -n NAME`, and `--version`. The image's
+//! launcher says with `error:` and `hint:` what the container lacks: a volume at `cert`, a file where an engine made a
+//! folder, an enclave's device or its service. Options of the program may be given before the role or after it; where a
+//! manifest fixes the command line they are refused. Whoever starts an image has agreed to the plan in it, unless `save/`
+//! remembers another. `docker stop` sends SIGTERM: a clean end.
+//!
 //! # Exit codes
 //!
 //! Those of [`Exit`](crate::exit::Exit); a script may rely on them. `--json` puts failures on standard error as
@@ -48,15 +56,16 @@
 //! | broadcast | sending the model to everybody |
 //! | turnaround | from the last update until the next round's first task went out |
 //!
-//! Spans overlap. Metrics are measured on the model that the round *started* from. A refused or missing collaborator
-//! has a line of its own. A collaborator's `this site's update is counted, and on disk` is
-//! [`Counted`](fl_engine::wire::Counted).
+//! Spans overlap. With `--json` there is `whole` too: from the round's first task to the next round's. Metrics are
+//! measured on the model that the round *started* from. A refused or missing collaborator has a line of its own. A
+//! collaborator's `this site's update is counted, and on disk` is [`Counted`](fl_engine::wire::Counted).
 //!
 //! # Memory
 //!
 //! `limits.memory` of the plan bounds the aggregator's process: two models, what the [rule](super::aggregation) needs,
-//! 256 KiB a peer, 30 MB; the rest holds whole updates, and further ones go encrypted to `save/spill` up to
-//! `limits.spill`. `fl-host plan check` prints the sum; a plan that does not fit is refused at the start. The disk needs room for seven models beside the spill.
+//! 256 KiB a peer (64 for its link, 192 for what it may send unasked), 30 MB; the rest holds whole updates, and further
+//! ones go encrypted to `save/spill` up to `limits.spill`. `fl-host plan check` prints the sum; a plan that does not fit
+//! is refused at the start. The disk needs room for seven models beside the spill.
 //!
 //! # Ports
 //!

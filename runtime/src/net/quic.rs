@@ -9,4 +9,4 @@ pub mod transport;
 pub(super) use parting::part;
 
 pub use endpoint::{Endpoint, EndpointError, Incoming, SocketKind};
-pub use transport::{IDLE_WINDOW, NetLimits};
+pub use transport::{IDLE_WINDOW, LINK_STATE, NetLimits};

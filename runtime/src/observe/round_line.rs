@@ -28,6 +28,8 @@ pub struct Timeline {
     pub broadcast: Option<Duration>,
     /// From the last staged update until the first task of the next round was sent.
     pub turnaround: Option<Duration>,
+    /// From the round's first task until the next round's. Unknown for the first round of a run.
+    pub whole: Option<Duration>,
 }
 
 /// A closed round, to be rendered.
@@ -113,7 +115,7 @@ impl RoundLine<'_> {
     #[must_use]
     pub fn json(&self) -> Value {
         let summary = self.summary;
-        let turnaround = [("turnaround", self.times.turnaround)];
+        let turnaround = [("turnaround", self.times.turnaround), ("whole", self.times.whole)];
         let millis = self
             .times
             .spans()

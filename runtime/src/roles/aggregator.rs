@@ -96,12 +96,13 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let Setup { folder, plan, hash, site, layout, method, need, tls, rosters, fresh, json, started } = setup;
     // The port first: it is the lock on the folder's state. A second aggregator gets no further.
     let bind = SocketAddr::new(site.bind, site.port);
-    let limits = NetLimits { mtu: site.mtu, ..NetLimits::server() };
+    let limits = NetLimits { mtu: site.mtu, ..NetLimits::server() }.with_members(rosters.members().len());
     let endpoint = Endpoint::server(tls, bind, socket_kind(site.socket), limits).map_err(|e| {
         Failure::of(Exit::Network, &e).hint(
             "in plan/site.yaml, bind has to be an address of this machine and port one that no other program uses",
         )
     })?;
+    folder.place_initial_model(&plan, hash)?;
     let (store, resume) = open_store(&folder, &plan, hash, &layout, fresh)?;
     let slots = SlotStore::new(
         need.slot_memory(),

@@ -17,7 +17,8 @@ pub(super) fn credentials(
     clock: &Clock,
 ) -> Result<Credentials, Failure> {
     let credentials =
-        Credentials::load_or_request(&folder.path("cert"), role, name, clock).map_err(|e| refused(&e))?;
+        Credentials::load_or_request_under(&folder.path("cert"), &folder.ca_file(), role, name, clock)
+            .map_err(|e| refused(&e))?;
     credentials.check_plan(&plan.federation, plan.ca).map_err(|e| refused(&e))?;
     Ok(credentials)
 }

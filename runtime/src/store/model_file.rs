@@ -16,7 +16,7 @@ use std::{
 use fl_engine::{
     Bytes, Digest, Name, RoundNo,
     model::safetensors::{self, Texts},
-    tensor::{Layout, root_of},
+    tensor::{Layout, ModelState, root_of},
 };
 
 use super::{StoreError, generation::remove_if_there};
@@ -78,6 +78,13 @@ pub(super) fn texts(about: About) -> Texts {
         text(text::ROUND, about.rounds.to_string()),
         text(text::ROOT, about.root.to_string()),
     ])
+}
+
+/// Texts of the first round's model.
+pub(crate) fn initial_texts(plan: Digest, state: &ModelState) -> Texts {
+    let mut payload = Vec::new();
+    state.write_bytes(&mut payload);
+    texts(About { plan, rounds: 0, root: root_of(state.layout().hash(), &payload) })
 }
 
 /// Whether a file must be on the disk when it is written.

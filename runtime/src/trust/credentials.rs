@@ -8,7 +8,8 @@
 //! | the federation CA's certificate | `ca.crt` | `ca.crt` |
 //!
 //! A role that starts without a key makes one; the key never leaves the folder, and only the request is written beside
-//! it. `fl-host pki request` is [`request`], for hosts without an enclave.
+//! it. Where there is a folder `cert/private`, the key is in it: an enclave's is sealed, and nothing else of `cert/` is.
+//! `fl-host pki request` is [`request`], for hosts without an enclave.
 
 use std::{
     fs, io,
@@ -145,8 +146,10 @@ impl KeyFiles {
             (Role::Collaborator, None) => return Err(CredentialsError::Nameless),
         };
         // Not `with_extension`: a name may hold dots.
-        let file = |extension: &str| cert.join(format!("{stem}.{extension}"));
-        Ok(Self { key: file("key"), request: file("csr"), certificate: file("crt") })
+        let file = |folder: &Path, extension: &str| folder.join(format!("{stem}.{extension}"));
+        let sealed = cert.join("private");
+        let key = file(if sealed.is_dir() { &sealed } else { cert }, "key");
+        Ok(Self { key, request: file(cert, "csr"), certificate: file(cert, "crt") })
     }
 }
 
@@ -193,6 +196,20 @@ impl Credentials {
         name: Option<&Name>,
         clock: &Clock,
     ) -> Result<Self, CredentialsError> {
+        Self::load_or_request_under(cert, &cert.join("ca.crt"), role, name, clock)
+    }
+
+    /// As [`Self::load_or_request`], with the CA's certificate in a file `ca` of its own: an image carries it.
+    ///
+    /// # Errors
+    /// As [`Self::load_or_request`].
+    pub fn load_or_request_under(
+        cert: &Path,
+        ca: &Path,
+        role: Role,
+        name: Option<&Name>,
+        clock: &Clock,
+    ) -> Result<Self, CredentialsError> {
         let files = KeyFiles::of(cert, role, name)?;
         if !files.certificate.exists() {
             return Err(CredentialsError::Waiting(request(cert, role, name)?));
@@ -201,8 +218,8 @@ impl Credentials {
             return Err(CredentialsError::KeyMissing { certificate: files.certificate, key: files.key });
         }
         let key = read_key(&files.key)?;
-        let ca = cert.join("ca.crt");
-        let authority = Authority::from_pem(&read(&ca)?).map_err(|e| CredentialsError::Ca(ca, e))?;
+        let authority =
+            Authority::from_pem(&read(ca)?).map_err(|e| CredentialsError::Ca(ca.to_owned(), e))?;
         Self::fitting(&files.certificate, &read(&files.certificate)?, &key, authority, role, name, clock)
     }
 

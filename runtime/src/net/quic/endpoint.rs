@@ -116,21 +116,26 @@ impl Endpoint {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn client(
-        mut config: rustls::ClientConfig,
+        config: rustls::ClientConfig,
         bind: SocketAddr,
         kind: SocketKind,
         limits: NetLimits,
     ) -> Result<Self, EndpointError> {
+        let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
+        let mut endpoint =
+            Self::over(socket, kind, None, limits).map_err(|error| EndpointError::Bind(bind, error))?;
+        let client = endpoint.client_config(config)?;
+        endpoint.inner.set_default_client_config(client);
+        Ok(endpoint)
+    }
+
+    fn client_config(&self, mut config: rustls::ClientConfig) -> Result<quinn::ClientConfig, EndpointError> {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.enable_early_data = false;
         let crypto = QuicClientConfig::try_from(config).map_err(|_| EndpointError::Tls)?;
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
-        let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
-        client.transport_config(limits.transport(false, kind.is_portable()));
-        let mut endpoint =
-            Self::over(socket, kind, None, limits).map_err(|error| EndpointError::Bind(bind, error))?;
-        endpoint.inner.set_default_client_config(client);
-        Ok(endpoint)
+        client.transport_config(self.limits.transport(false, self.kind.is_portable()));
+        Ok(client)
     }
 
     fn over(
@@ -161,7 +166,29 @@ impl Endpoint {
     /// Cancel-safe: the half-open link is closed.
     pub async fn connect(&self, addr: SocketAddr, server_name: &str) -> Result<Link, LinkError> {
         let dial = |error: quinn::ConnectError| LinkError::Dial(addr, error.to_string());
-        let connecting = self.inner.connect(addr, server_name).map_err(dial)?;
+        self.dial(self.inner.connect(addr, server_name).map_err(dial)?).await
+    }
+
+    /// Dials as somebody else than [`Self::client`] was told: one port carries the links of many, as a simulation of many
+    /// collaborators needs.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; [`LinkError::Dial`] also for a configuration that does not fit QUIC.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn connect_as(
+        &self,
+        config: rustls::ClientConfig,
+        addr: SocketAddr,
+        server_name: &str,
+    ) -> Result<Link, LinkError> {
+        let dial = |error: &dyn std::error::Error| LinkError::Dial(addr, error.to_string());
+        let client = self.client_config(config).map_err(|e| dial(&e))?;
+        self.dial(self.inner.connect_with(client, addr, server_name).map_err(|e| dial(&e))?).await
+    }
+
+    async fn dial(&self, connecting: quinn::Connecting) -> Result<Link, LinkError> {
         let most_window = self.limits.most_window;
         let dialling = async move {
             let connection = connecting.await?;

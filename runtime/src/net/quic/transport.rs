@@ -3,13 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fl_engine::aggregate::PEER_BYTES;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::parting::PartingConfig;
 
 /// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of envelopes
-/// and the header of an upload.
-pub const IDLE_WINDOW: u64 = 256 * 1024;
+/// and the header of an upload. What [`fl_engine::aggregate::PEER_BYTES`] leaves beside [`LINK_STATE`].
+pub const IDLE_WINDOW: u64 = PEER_BYTES.0 - LINK_STATE;
+/// Memory of a link itself, bytes: quinn's connection 15 KB, its send buffer 15 KB, rustls and keys 7 KB, the session 7 KB,
+/// and what the allocator loses. The bench `scale` measures it.
+pub const LINK_STATE: u64 = 64 * 1024;
 /// Default upper bound of a granted window.
 const GRANTED_WINDOW: u64 = 8 << 20;
 /// Unacknowledged bytes of our own on one link; they are shared with the payload, not copied.
@@ -38,7 +42,7 @@ pub struct NetLimits {
     pub handshakes: usize,
     /// Handshakes under way from which on a stranger must prove its address first (server).
     pub retry_from: usize,
-    /// Links that may be open at once (server).
+    /// Links that may be open at once (server). More than members: a member's old link may outlive it for a while.
     pub links: usize,
     /// Time that a handshake and the control stream's first bytes may take.
     pub handshake_time: Duration,
@@ -61,6 +65,12 @@ impl NetLimits {
             handshake_time: Duration::from_secs(10),
             mtu: INITIAL_MTU,
         }
+    }
+
+    /// The same with room for a roster of this many, which may grow by a quarter while it runs.
+    #[must_use]
+    pub fn with_members(self, members: usize) -> Self {
+        Self { links: self.links.max(members + members / 4), ..self }
     }
 
     /// For a collaborator: its one peer may send a model at any time, and may not be there yet.

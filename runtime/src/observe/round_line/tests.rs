@@ -62,6 +62,7 @@ fn times() -> Timeline {
         store: micros(12_000),
         broadcast: micros(410),
         turnaround: micros(2_100),
+        whole: micros(1_215_000),
         ..Timeline::of(&summary())
     }
 }
@@ -163,7 +164,7 @@ fn json_says_the_same() {
             "closed": "everybody",
             "millis": {
                 "wait": 1200.0, "receive": 8.0, "absorb": 3.4, "finalise": 2.0, "store": 12.0, "broadcast": 0.41,
-                "turnaround": 2.1,
+                "turnaround": 2.1, "whole": 1215.0,
             },
             "metrics": [
                 {"task": "aggregated_model_validation", "metric": "accuracy", "value": 0.9621, "samples": 284,

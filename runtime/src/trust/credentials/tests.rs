@@ -42,6 +42,17 @@ impl Rig {
 }
 
 #[test]
+fn key_is_in_the_folder_that_is_made_for_it() {
+    let cert = scratch("sealed").join("cert");
+    fs::create_dir_all(cert.join("private")).unwrap();
+    let asked = request(&cert, Role::Aggregator, None).unwrap();
+    assert_eq!(asked.path, cert.join("aggregator.csr"));
+    assert!(cert.join("private/aggregator.key").is_file());
+    assert!(!cert.join("aggregator.key").exists());
+    assert!(!request(&cert, Role::Aggregator, None).unwrap().made_key);
+}
+
+#[test]
 fn role_without_a_key_makes_one_and_leaves_only_its_request() {
     let cert = scratch("fresh").join("cert");
     let first = Credentials::load_or_request(&cert, Role::Aggregator, None, &clock(NOW));

@@ -1,0 +1,248 @@
+//! Whole rounds over loopback: an aggregator and its collaborators, each its own process, with mutual TLS and a task that
+//! only perturbs the model. Beside them, in the same run, what one bulk transfer costs over the same kind of link and
+//! over TLS on TCP.
+//!
+//! `cargo run --release -p fl-benches --bin round_trip -- [--params N --collaborators N] [--rounds N] [--socket native|portable] [--threads N] [--mtu N] [--json] [--quick]`
+//!
+//! Without `--params`: 100,000 parameters with 2 and with 8 collaborators, and 31,043,521, the size of a U-Net, with 2.
+//! A round is from its first task sent to the next round's first task sent: model out, task, update in, sum. Of a
+//! round, every collaborator's model and update are counted as bytes. Processor time is of all processes, the task
+//! and every hash included. The first round is left out. Both programs must be built in the same profile:
+//! `cargo build --release`.
+
+use std::time::Duration;
+
+use argh::FromArgs;
+use fl_benches::{
+    Failure,
+    loopback::{Authority, Cost, Ends, PIECE},
+    machine, process,
+};
+use fl_host_tools::{demo::Federation, workspace::set_key};
+use fl_runtime::net::SocketKind;
+use fl_tests::federation::{Process, federation, set_block, synthetic};
+use serde_json::{Map, Value, json};
+
+/// Measures whole rounds.
+#[derive(FromArgs)]
+struct Arguments {
+    /// parameters of the model
+    #[argh(option)]
+    params: Option<u32>,
+    /// collaborators, with --params (2)
+    #[argh(option, default = "2")]
+    collaborators: usize,
+    /// rounds, at least 4 (60 of a small model, 8 of a large one)
+    #[argh(option)]
+    rounds: Option<u32>,
+    /// native or portable (both)
+    #[argh(option)]
+    socket: Option<String>,
+    /// threads of the aggregator's and each collaborator's CPU pool (2)
+    #[argh(option, default = "2")]
+    threads: u32,
+    /// largest datagram, bytes (1452)
+    #[argh(option, default = "1452")]
+    mtu: u16,
+    /// one JSON object a line instead of a table
+    #[argh(switch)]
+    json: bool,
+    /// one small case, few rounds: shows that it works
+    #[argh(switch)]
+    quick: bool,
+}
+
+/// One federation to be run.
+#[derive(Clone, Copy)]
+struct Case {
+    params: u32,
+    collaborators: usize,
+    rounds: u32,
+}
+
+/// What a round costs.
+struct Figures {
+    /// Shortest and median time, milliseconds.
+    whole: (f64, f64),
+    /// Medians of the aggregator's own spans, milliseconds.
+    spans: Vec<(&'static str, f64)>,
+    /// Processor time of all processes for a round, seconds.
+    cpu: f64,
+    /// Models and updates on the wire in a round, bytes.
+    bytes: f64,
+    /// Highest memory of the aggregator, bytes.
+    peak: u64,
+}
+
+const SPANS: [&str; 7] = ["wait", "receive", "absorb", "finalise", "turnaround", "broadcast", "store"];
+/// Parameters of a U-Net for 3-channel images with 64 channels at its first level.
+const UNET: u32 = 31_043_521;
+const SMALL: u32 = 100_000;
+
+fn main() -> Result<(), Failure> {
+    let arguments: Arguments = argh::from_env();
+    let rounds = |params: u32| arguments.rounds.unwrap_or(if params < UNET { 60 } else { 8 }).max(4);
+    let case = |params, collaborators| Case { params, collaborators, rounds: rounds(params) };
+    let cases = match arguments.params {
+        _ if arguments.quick => vec![Case { params: 10_000, collaborators: 2, rounds: 6 }],
+        Some(params) => vec![case(params, arguments.collaborators)],
+        None => vec![case(SMALL, 2), case(SMALL, 8), case(UNET, 2)],
+    };
+    let sockets = match arguments.socket.as_deref() {
+        None => vec![SocketKind::Native, SocketKind::Portable],
+        Some("native") => vec![SocketKind::Native],
+        Some("portable") => vec![SocketKind::Portable],
+        Some(other) => return Err(format!("socket {other}: native or portable").into()),
+    };
+    let mib = if arguments.quick { 16 } else { 256 };
+    if arguments.json {
+        println!("{}", json!({"bench": "round_trip", "machine": machine::line(), "mtu": arguments.mtu}));
+    } else {
+        println!("{}\nround_trip: {} bytes a datagram\n", machine::line(), arguments.mtu);
+    }
+    let (ends, authority) = (Ends::new()?, Authority::new()?);
+    let best = |costs: [Cost; 3]| Cost {
+        wall: costs.iter().map(|cost| cost.wall).fold(f64::MAX, f64::min),
+        cpu: costs.iter().map(|cost| cost.cpu).fold(f64::MAX, f64::min),
+    };
+    let tls = || ends.tls(&authority, mib);
+    let tls = best([tls()?, tls()?, tls()?]);
+    print_limit("tls over tcp", tls, mib, arguments.json);
+    for socket in sockets {
+        let quic = || ends.quic(&authority, socket, arguments.mtu, mib);
+        let quic = best([quic()?, quic()?, quic()?]);
+        print_limit(&format!("quic {}", socket.as_str()), quic, mib, arguments.json);
+        for case in &cases {
+            let figures = measure(*case, socket, &arguments)?;
+            figures.print(*case, socket, [("tls", tls), ("quic", quic)], mib, arguments.json);
+        }
+    }
+    Ok(())
+}
+
+fn print_limit(name: &str, cost: Cost, mib: usize, json: bool) {
+    let gigabytes = (mib * PIECE) as f64 / 1e9;
+    let (speed, cpu) = (gigabytes / cost.wall, cost.cpu / gigabytes);
+    if json {
+        println!("{}", json!({"bench": "round_trip", "limit": name, "gb_per_s": speed, "cpu_s_per_gb": cpu}));
+    } else {
+        println!("one bulk transfer, {name}: {speed:.2} GB/s, {cpu:.2} cpu s/GB");
+    }
+}
+
+fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figures, Failure> {
+    let Case { params, collaborators, rounds } = case;
+    let federation = federation("round-trip", collaborators, &|plan| {
+        let plan = synthetic(plan, params, rounds);
+        let threads = format!("{{link: 2, cpu: {}}}", arguments.threads);
+        let plan = set_block(&plan, "threads", &threads);
+        let quorum = format!("{{count: {{min: {collaborators}}}, time: {{min: 0s, max: 10m}}}}");
+        let plan = set_block(&plan, "quorum", &quorum);
+        set_block(&plan, "limits", "{memory: 4GiB, spill: 64MiB}")
+    });
+    set_sites(&federation, socket, arguments.mtu)?;
+    let aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", LATER);
+    let members: Vec<_> =
+        federation.names.iter().map(|name| Process::collaborator(&federation, name)).collect();
+    let everybody = || -> Result<f64, Failure> {
+        let ids = members.iter().chain([&aggregator]).map(Process::id);
+        let times = ids.map(process::cpu).collect::<Result<Vec<Duration>, Failure>>()?;
+        Ok(times.iter().sum::<Duration>().as_secs_f64())
+    };
+    let mut lines = Vec::new();
+    let mut cpu = (0.0, 0.0);
+    // After the last two a process may be gone.
+    for round in 0..rounds - 1 {
+        lines.push(aggregator.event("round", LATER));
+        match round {
+            0 => cpu.0 = everybody()?,
+            last if last == rounds - 2 => cpu.1 = everybody()?,
+            _ => {}
+        }
+    }
+    let peak = aggregator.peak_memory();
+    aggregator.events_to_the_end("round");
+    drop(members);
+    let _ = std::fs::remove_dir_all(&federation.dir);
+
+    let sorted = |span: &str| {
+        let values = lines.iter().skip(1).filter_map(|line| line["millis"][span].as_f64());
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let median = |span: &'static str| Some((span, *sorted(span).get(sorted(span).len() / 2)?));
+    let whole = sorted("whole");
+    let (Some(best), Some(middle)) = (whole.first(), whole.get(whole.len() / 2)) else {
+        return Err(format!("no round was measured\n{}", aggregator.log()).into());
+    };
+    Ok(Figures {
+        whole: (*best, *middle),
+        spans: SPANS.into_iter().filter_map(median).collect(),
+        cpu: (cpu.1 - cpu.0) / f64::from(rounds - 2),
+        bytes: 2.0 * collaborators as f64 * f64::from(params) * 4.0,
+        peak,
+    })
+}
+
+/// Every machine's site file names the socket.
+fn set_sites(federation: &Federation, socket: SocketKind, mtu: u16) -> Result<(), Failure> {
+    let members = federation.names.iter().map(|name| federation.dir.join(name));
+    for folder in members.chain([federation.aggregator.clone()]) {
+        let file = folder.join("plan/site.yaml");
+        let text = set_key(&std::fs::read_to_string(&file)?, "socket", socket.as_str(), "mtu");
+        std::fs::write(&file, set_key(&text, "mtu", &mtu.to_string(), "bind"))?;
+    }
+    Ok(())
+}
+
+impl Figures {
+    fn print(&self, case: Case, socket: SocketKind, limits: [(&str, Cost); 2], mib: usize, json: bool) {
+        let Case { params, collaborators, rounds } = case;
+        let gigabytes = self.bytes / 1e9;
+        let per_gigabyte = self.cpu / gigabytes;
+        let of = (mib * PIECE) as f64 / 1e9;
+        // How much more than the bytes alone would cost.
+        let ratios = limits.map(|(name, cost)| {
+            let (wall, cpu) = (cost.wall / of * gigabytes, cost.cpu / of * gigabytes);
+            (name, self.whole.0 / 1e3 / wall, self.cpu / cpu)
+        });
+        if json {
+            let spans: Map<String, Value> =
+                self.spans.iter().map(|(span, millis)| ((*span).to_owned(), json!(millis))).collect();
+            let ratios: Map<String, Value> = ratios
+                .iter()
+                .map(|(name, wall, cpu)| ((*name).to_owned(), json!({"wall": wall, "cpu": cpu})))
+                .collect();
+            let line = json!({
+                "bench": "round_trip", "params": params, "collaborators": collaborators, "rounds": rounds,
+                "socket": socket.as_str(), "round_ms": self.whole.0, "round_median_ms": self.whole.1,
+                "round_cpu_ms": self.cpu * 1e3, "bytes": self.bytes, "cpu_s_per_gb": per_gigabyte,
+                "to_limits": ratios, "spans_ms": spans, "peak_bytes": self.peak,
+            });
+            println!("{line}");
+            return;
+        }
+        let (best, median) = self.whole;
+        println!(
+            "\n{params} parameters, {collaborators} collaborators, {} socket, {rounds} rounds",
+            socket.as_str()
+        );
+        println!(
+            "  round {best:.2} ms, median {median:.2} ms; {:.1} MB, {:.1} cpu ms, {per_gigabyte:.2} cpu s/GB; aggregator {:.0} MB",
+            self.bytes / 1e6,
+            self.cpu * 1e3,
+            self.peak as f64 / 1e6,
+        );
+        for (name, wall, cpu) in ratios {
+            println!("  to one {name} transfer of these bytes: {wall:.2} in time, {cpu:.2} in cpu time");
+        }
+        let spans: Vec<String> =
+            self.spans.iter().map(|(span, millis)| format!("{span} {millis:.2}")).collect();
+        println!("  medians, ms: {}\n", spans.join("  "));
+    }
+}
+
+/// Longest wait for one round.
+const LATER: Duration = Duration::from_secs(120);

@@ -1,0 +1,81 @@
+//! `fl-host image`: the command line of [`crate::image`].
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+use serde_json::json;
+
+use super::Report;
+use crate::{
+    exit::{Exit, Failure},
+    image::inspect::{self, Inspected},
+};
+
+/// Look at container images.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "image")]
+pub(super) struct ImageArea {
+    #[argh(subcommand)]
+    command: ImageCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum ImageCommand {
+    Inspect(ImageInspect),
+}
+
+/// Show an archive's labels, and work out again from its contents what they say.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "inspect")]
+struct ImageInspect {
+    /// the archive, W.tar.gz
+    #[argh(positional)]
+    archive: PathBuf,
+}
+
+pub(super) fn run(area: &ImageArea) -> Result<Report, Failure> {
+    let ImageCommand::Inspect(command) = &area.command;
+    let found = inspect::inspect(&command.archive)?;
+    let broken: Vec<&str> =
+        found.checks.iter().filter(|check| !check.holds()).map(|check| check.label.as_str()).collect();
+    if !broken.is_empty() {
+        let mut error = format!("{} is not what its labels say", command.archive.display());
+        for check in found.checks.iter().filter(|check| !check.holds()) {
+            let stated = check.stated.as_deref().unwrap_or("nothing");
+            error += &format!("; {} is {stated}, the contents give {}", check.label, check.found);
+        }
+        return Err(
+            Failure::new(Exit::Trust, error).hint("do not run it; ask the owner for the archive again")
+        );
+    }
+    Ok(Report { text: text(&found), json: json(&found) })
+}
+
+fn text(found: &Inspected) -> String {
+    let mut text = format!(
+        "image    {}\nid       {}\nsha256   {}\ncontent  {} files, {:.1} MB\n",
+        found.name.as_deref().unwrap_or("without a name"),
+        found.id,
+        found.archive,
+        found.files,
+        found.layer_bytes as f64 / 1e6,
+    );
+    for (key, value) in &found.labels {
+        let checked = found.checks.iter().any(|check| check.label == *key && check.holds());
+        text += &format!("{} {key} {value}\n", if checked { "holds   " } else { "label   " });
+    }
+    text
+}
+
+fn json(found: &Inspected) -> serde_json::Value {
+    json!({
+        "name": found.name,
+        "image": found.id.to_string(),
+        "sha256": found.archive.to_string(),
+        "files": found.files,
+        "layer_bytes": found.layer_bytes,
+        "labels": found.labels,
+        "checked": found.checks.iter().map(|check| check.label.as_str()).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,289 @@
+//! `fl-host workspace`: the command line of [`crate::workspace`] and of [`crate::image::dockerize`].
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+use fl_engine::Digest;
+use fl_launcher::image::Target;
+use fl_runtime::data::shard::Sharding;
+use serde_json::json;
+
+use super::Report;
+use crate::{
+    exit::{Exit, Failure},
+    image::{self, Dockerized},
+    sgx::Date,
+    templates::TEMPLATES,
+    workspace::{self, Trial, Workspace},
+};
+
+/// Make workspaces, images of them, and archives to hand on.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "workspace")]
+pub(super) struct WorkspaceArea {
+    #[argh(subcommand)]
+    command: WorkspaceCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum WorkspaceCommand {
+    Create(WorkspaceCreate),
+    Templates(WorkspaceTemplates),
+    Dockerize(WorkspaceDockerize),
+    Export(WorkspaceExport),
+    Import(WorkspaceImport),
+}
+
+/// Make a workspace from a template: plan, trial data, folders.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "create")]
+struct WorkspaceCreate {
+    /// the new folder
+    #[argh(option)]
+    prefix: PathBuf,
+    /// a name that `workspace templates` lists
+    #[argh(option)]
+    template: String,
+    /// the federation's name; the folder's by default
+    #[argh(option)]
+    federation: Option<String>,
+    /// collaborators to cut trial data for; 3 by default
+    #[argh(option, default = "Trial::default().collaborators")]
+    collaborators: usize,
+    /// how their rows are dealt: iid, label:ALPHA (Dirichlet), size:N,N,…; by label, with the template's alpha, by default
+    #[argh(option, from_str_fn(workspace::sharding))]
+    shards: Option<Sharding>,
+}
+
+/// List the templates.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "templates")]
+struct WorkspaceTemplates {}
+
+/// Make a container image of the workspace, W.tar.gz, for `docker load` or `podman load`. No key goes in.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "dockerize")]
+struct WorkspaceDockerize {
+    /// the enclave's signing key (`fl-host sgx key`, or openssl's); for --sgx-target
+    #[argh(option, short = 's')]
+    signer_key: Option<PathBuf>,
+    /// run in an enclave, under gramine-sgx
+    #[argh(switch)]
+    sgx_target: bool,
+    /// run under gramine-direct: the same without an enclave
+    #[argh(switch)]
+    no_sgx_target: bool,
+    /// run the binary itself
+    #[argh(switch)]
+    native_target: bool,
+    /// the static fl-runtime; the one that ci/build-static left beside this program by default
+    #[argh(option)]
+    binary: Option<PathBuf>,
+    /// the folder of a Gramine installation, with libsysdb.so; where the distribution puts it by default
+    #[argh(option)]
+    gramine: Option<PathBuf>,
+    /// the enclaves' security version; 0 by default
+    #[argh(option, default = "0")]
+    svn: u16,
+    /// memory on demand: for SGX2 and Linux 6.0 or later
+    #[argh(switch)]
+    edmm: bool,
+    /// the date in the signatures, YYYY-MM-DD; 2026-01-01 by default, so that the same workspace gives the same archive
+    #[argh(option, default = "image::default_date()")]
+    date: Date,
+    /// the federation CA's certificate; cert/ca.crt by default
+    #[argh(option)]
+    ca: Option<PathBuf>,
+    /// the archive; W.tar.gz in the workspace by default
+    #[argh(option)]
+    output: Option<PathBuf>,
+    /// write an OCI layout into this new folder, too
+    #[argh(option)]
+    oci: Option<PathBuf>,
+    /// the workspace's folder; the current one by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Write the workspace's plan, sources and initial model into one archive. Keys, certificates and data stay.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "export")]
+struct WorkspaceExport {
+    /// the archive; W.workspace.tar.gz in the workspace by default
+    #[argh(option)]
+    output: Option<PathBuf>,
+    /// the workspace's folder; the current one by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
+/// Make a workspace of an archive that `workspace export` wrote.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "import")]
+struct WorkspaceImport {
+    /// the archive
+    #[argh(option)]
+    archive: PathBuf,
+    /// the new folder
+    #[argh(option)]
+    prefix: PathBuf,
+    /// refuse any archive but the one with this SHA-256, as the owner read it to you
+    #[argh(option)]
+    digest: Option<Digest>,
+}
+
+pub(super) fn run(area: &WorkspaceArea) -> Result<Report, Failure> {
+    match &area.command {
+        WorkspaceCommand::Create(command) => create(command),
+        WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),
+        WorkspaceCommand::Dockerize(command) => dockerize(command),
+        WorkspaceCommand::Export(command) => export(command),
+        WorkspaceCommand::Import(command) => import(command),
+    }
+}
+
+fn templates() -> Report {
+    let text = TEMPLATES.iter().map(|t| format!("{:<16}{}\n", t.name, t.about)).collect();
+    let json = TEMPLATES.iter().map(|t| json!({"name": t.name, "about": t.about})).collect();
+    Report { text, json }
+}
+
+fn create(command: &WorkspaceCreate) -> Result<Report, Failure> {
+    let template = workspace::template(&command.template)?;
+    let trial = Trial { collaborators: command.collaborators, sharding: command.shards.clone() };
+    let made = workspace::create(&command.prefix, template, command.federation.as_deref(), &trial)?;
+    let shards: Vec<String> = made.shards.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
+    let text = format!(
+        "workspace   {}\nfederation  {}\ntrial data  rows: {}; held out: {}\n",
+        made.root.display(),
+        made.federation,
+        shards.join(", "),
+        made.test_rows,
+    );
+    let json = json!({
+        "workspace": made.root,
+        "federation": made.federation.as_str(),
+        "shards": made.shards.iter().map(|(name, rows)| json!({"name": name, "rows": rows})).collect::<Vec<_>>(),
+        "test_rows": made.test_rows,
+    });
+    Ok(Report { text, json })
+}
+
+fn dockerize(command: &WorkspaceDockerize) -> Result<Report, Failure> {
+    let target = match (command.sgx_target, command.no_sgx_target, command.native_target) {
+        (true, false, false) => Target::Sgx,
+        (false, true, false) => Target::Direct,
+        (false, false, true) => Target::Native,
+        _ => {
+            let error = "one of --sgx-target, --no-sgx-target and --native-target is needed";
+            return Err(Failure::new(Exit::Usage, error)
+                .hint("an enclave, gramine-direct without one, or the binary itself"));
+        }
+    };
+    let request = image::Request {
+        target,
+        binary: command.binary.clone(),
+        ca: command.ca.clone(),
+        output: command.output.clone(),
+        oci: command.oci.clone(),
+        gramine: command.gramine.clone(),
+        signer_key: command.signer_key.clone(),
+        svn: command.svn,
+        edmm: command.edmm,
+        date: command.date,
+    };
+    let done = image::dockerize(&Workspace::open(&command.workspace)?, &request)?;
+    Ok(Report { text: summary(&done, command.oci.is_some()), json: summary_json(&done) })
+}
+
+fn summary(done: &Dockerized, oci: bool) -> String {
+    let record = &done.record;
+    let mut text = format!(
+        "image        {}:latest, {} target, {:.1} MB in {:.1} MB of archive\narchive      {}\nsha256       {}\nplan         {}\nbinary       {}",
+        done.name,
+        record.target.word(),
+        done.layer_bytes as f64 / 1e6,
+        done.archive_bytes as f64 / 1e6,
+        done.archive.display(),
+        done.archive_digest,
+        record.plan,
+        record.binary,
+    );
+    if let Some(route) = &record.build.route {
+        text += &format!(", route {route}");
+    }
+    text.push('\n');
+    if let Some(signer) = &record.signer {
+        text += &format!("MRSIGNER     {signer}\n");
+    }
+    for role in &record.roles {
+        let word = role.role.word();
+        if let Some(enclave) = &role.enclave {
+            text += &format!(
+                "{word}\n  MRENCLAVE  {}\n  product    {}, security version {}\n",
+                enclave.measurement, enclave.product, enclave.svn
+            );
+        } else {
+            text += &format!("{word}\n");
+        }
+        for (path, hash) in &role.trusted {
+            text += &format!("  trusts     {path} {}\n", hash.short());
+        }
+    }
+    text += &format!("measurement  {}\n", done.record_file.display());
+    for note in &done.notes {
+        text += &format!("note         {note}\n");
+    }
+    let how = if oci {
+        "docker load, podman load; the OCI layout for a registry"
+    } else {
+        "docker load or podman load"
+    };
+    text += &format!("next         hand the archive on; there: {how} < {}\n", file_name(done));
+    text
+}
+
+fn file_name(done: &Dockerized) -> String {
+    done.archive.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn summary_json(done: &Dockerized) -> serde_json::Value {
+    json!({
+        "name": done.name,
+        "image": done.id.to_string(),
+        "archive": done.archive,
+        "archive_bytes": done.archive_bytes,
+        "sha256": done.archive_digest.to_string(),
+        "layer_bytes": done.layer_bytes,
+        "labels": done.record.labels(),
+        "measurement": done.record_file,
+        "notes": done.notes,
+    })
+}
+
+fn export(command: &WorkspaceExport) -> Result<Report, Failure> {
+    let done = workspace::export(&Workspace::open(&command.workspace)?, command.output.as_deref())?;
+    let mut text =
+        format!("archive  {}\nsha256   {}\nplan     {}\n", done.file.display(), done.digest, done.plan);
+    text.extend(done.files.iter().map(|file| format!("inside   {file}\n")));
+    text.extend(done.left_out.iter().map(|file| format!("not in   {file}\n")));
+    text += "next     hand it on and read the sha256 to them: `fl-host workspace import` shows the same\n";
+    let json = json!({
+        "archive": done.file, "sha256": done.digest.to_string(), "plan": done.plan.to_string(),
+        "files": done.files, "left_out": done.left_out,
+    });
+    Ok(Report { text, json })
+}
+
+fn import(command: &WorkspaceImport) -> Result<Report, Failure> {
+    let done = workspace::import(&command.archive, &command.prefix, command.digest)?;
+    let mut text =
+        format!("workspace  {}\nsha256     {}\nplan       {}\n", done.root.display(), done.digest, done.plan);
+    text.extend(done.files.iter().map(|file| format!("inside     {file}\n")));
+    text += "next       compare the sha256 with the owner's, by another way than the archive came\n";
+    let json = json!({
+        "workspace": done.root, "sha256": done.digest.to_string(), "plan": done.plan.to_string(), "files": done.files,
+    });
+    Ok(Report { text, json })
+}

@@ -1,0 +1,360 @@
+//! The key that signs enclaves: RSA with 3072 bits and exponent 3, as SGX wants it.
+//!
+//! Keys are PEM, readable by openssl: PKCS#1 (`RSA PRIVATE KEY`) is written, PKCS#8 (`PRIVATE KEY`) is read too. The
+//! arithmetic is not of constant time: sign on a machine that no one else uses at the time.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use fl_engine::Digest;
+use num_bigint::BigUint;
+
+use super::{
+    der::{self, DerError, Reader},
+    prime,
+};
+use crate::{
+    exit::{Exit, Failure},
+    workspace,
+};
+
+/// Bits of the modulus.
+pub const BITS: u64 = 3072;
+/// Bytes of the modulus and of a signature.
+pub const BYTES: usize = 384;
+/// The public exponent.
+pub const EXPONENT: u32 = 3;
+/// Rounds of the test of a loaded key's primes: it finds damage, and every signature is checked besides.
+const LOADED_ROUNDS: usize = 4;
+/// Longest key file that is read, bytes.
+const PEM_BYTES: usize = 64 << 10;
+
+/// A private key: its numbers fit together.
+#[derive(Clone)]
+pub struct SigningKey {
+    modulus: BigUint,
+    private: BigUint,
+    first: BigUint,
+    second: BigUint,
+}
+
+/// Why a text is no key that SGX takes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Not PEM.
+    #[error("it is not PEM: {0}")]
+    Pem(String),
+    /// More or less than one block.
+    #[error("it holds {0} PEM blocks; one is needed")]
+    Blocks(usize),
+    /// Something else, in PEM.
+    #[error("it is a {0}, not a private key")]
+    Other(String),
+    /// Under a passphrase.
+    #[error("it is under a passphrase")]
+    Encrypted,
+    /// Not the numbers of an RSA key.
+    #[error("it is not an RSA private key: {0}")]
+    Der(#[from] DerError),
+    /// A key of another algorithm, in PKCS#8.
+    #[error("it is not an RSA key")]
+    Algorithm,
+    /// More than two primes.
+    #[error("it has more than two primes")]
+    Version,
+    /// Another length.
+    #[error("its modulus has {0} bits; SGX takes {BITS}")]
+    Length(u64),
+    /// Another exponent.
+    #[error("its public exponent is {0}; SGX takes {EXPONENT}")]
+    Exponent(String),
+    /// Numbers that do not fit together.
+    #[error("its numbers do not fit together: {0}")]
+    Numbers(&'static str),
+}
+
+impl SigningKey {
+    /// Makes a key: two random primes of 1536 bits.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`] when the system gives no random numbers.
+    pub fn generate() -> Result<Self, Failure> {
+        let half = (BITS / 2) as u32;
+        loop {
+            let (first, second) = (prime::random(half)?, prime::random(half)?);
+            let (first, second) = if first < second { (second, first) } else { (first, second) };
+            // FIPS 186-5, A.1.3: primes that are close let the modulus be factored.
+            if (&first - &second).bits() > u64::from(half) - 100 {
+                return Self::of(first, second).map_err(|e| Failure::of(Exit::Failed, &e));
+            }
+        }
+    }
+
+    fn of(first: BigUint, second: BigUint) -> Result<Self, KeyError> {
+        let (p, q) = (&first - 1_u8, &second - 1_u8);
+        let order = &p * &q / gcd(p, q);
+        let private = BigUint::from(EXPONENT).modinv(&order);
+        let private = private.ok_or(KeyError::Numbers("3 divides one of its primes less 1"))?;
+        Ok(Self { modulus: &first * &second, private, first, second })
+    }
+
+    /// Reads a key file's bytes: PEM, or DER in either form.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        if bytes.first() == Some(&der::SEQUENCE) {
+            return match Self::from_pkcs8(bytes) {
+                Err(KeyError::Der(_)) => Self::from_pkcs1(bytes),
+                done => done,
+            };
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| KeyError::Pem("it is not text".to_owned()))?;
+        Self::from_pem(text)
+    }
+
+    /// Reads a PEM text.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let blocks = pem::parse_many(text).map_err(|e| KeyError::Pem(e.to_string()))?;
+        let [block] = blocks.as_slice() else { return Err(KeyError::Blocks(blocks.len())) };
+        match block.tag() {
+            "RSA PRIVATE KEY" if block.headers().get("Proc-Type").is_some() => Err(KeyError::Encrypted),
+            "RSA PRIVATE KEY" => Self::from_pkcs1(block.contents()),
+            "PRIVATE KEY" => Self::from_pkcs8(block.contents()),
+            "ENCRYPTED PRIVATE KEY" => Err(KeyError::Encrypted),
+            other => Err(KeyError::Other(other.to_owned())),
+        }
+    }
+
+    /// Reads DER, RFC 5958: the algorithm, then the key as in PKCS#1.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, KeyError> {
+        let mut outer = Reader::new(bytes);
+        let mut key = outer.enter(der::SEQUENCE)?;
+        outer.end()?;
+        key.unsigned()?;
+        let mut algorithm = key.enter(der::SEQUENCE)?;
+        if algorithm.take(der::OBJECT)? != RSA || algorithm.take(der::NULL).is_ok_and(|null| !null.is_empty())
+        {
+            return Err(KeyError::Algorithm);
+        }
+        // Attributes may follow; no RSA key needs them.
+        Self::of_pkcs1(key.enter(der::OCTETS)?)
+    }
+
+    /// Reads DER, RFC 8017, A.1.2.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_pkcs1(bytes: &[u8]) -> Result<Self, KeyError> {
+        Self::of_pkcs1(Reader::new(bytes))
+    }
+
+    fn of_pkcs1(mut outer: Reader<'_>) -> Result<Self, KeyError> {
+        let mut key = outer.enter(der::SEQUENCE)?;
+        outer.end()?;
+        if !key.unsigned()?.is_empty() {
+            return Err(KeyError::Version);
+        }
+        let mut numbers = [(); 8].map(|()| BigUint::ZERO);
+        for number in &mut numbers {
+            *number = BigUint::from_bytes_be(key.unsigned()?);
+        }
+        key.end()?;
+        let [modulus, exponent, private, first, second, first_exponent, second_exponent, coefficient] =
+            numbers;
+        if modulus.bits() != BITS {
+            return Err(KeyError::Length(modulus.bits()));
+        }
+        if exponent != BigUint::from(EXPONENT) {
+            return Err(KeyError::Exponent(shortened(&exponent)));
+        }
+        let one = BigUint::from(1_u8);
+        if first <= one || second <= one || &first * &second != modulus {
+            return Err(KeyError::Numbers("the modulus is not the product of the primes"));
+        }
+        let (p, q) = (&first - 1_u8, &second - 1_u8);
+        let inverse = |private: &BigUint, order: &BigUint| (private * EXPONENT) % order == one;
+        if !inverse(&private, &p) || !inverse(&private, &q) || private >= modulus {
+            return Err(KeyError::Numbers("the private exponent is not 3's inverse"));
+        }
+        if first_exponent != &private % &p || second_exponent != &private % &q {
+            return Err(KeyError::Numbers("the exponents of the primes are not the private exponent's"));
+        }
+        if coefficient >= first || (&coefficient * &second) % &first != one {
+            return Err(KeyError::Numbers("the coefficient is not the second prime's inverse"));
+        }
+        let prime = |number| prime::is_prime(number, LOADED_ROUNDS).unwrap_or(false);
+        if !prime(&first) || !prime(&second) {
+            return Err(KeyError::Numbers("one of its primes is none"));
+        }
+        Ok(Self { modulus, private, first, second })
+    }
+
+    /// PKCS#1, as openssl writes it.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let (p, q) = (&self.first - 1_u8, &self.second - 1_u8);
+        let coefficient = self.second.modinv(&self.first).unwrap_or_default();
+        let exponent = BigUint::from(EXPONENT);
+        let (first_exponent, second_exponent) = (&self.private % p, &self.private % q);
+        let numbers = [
+            &BigUint::ZERO,
+            &self.modulus,
+            &exponent,
+            &self.private,
+            &self.first,
+            &self.second,
+            &first_exponent,
+            &second_exponent,
+            &coefficient,
+        ];
+        let mut inner = Vec::new();
+        for number in numbers {
+            let bytes = number.to_bytes_be();
+            der::put_unsigned(&mut inner, if *number == BigUint::ZERO { &[] } else { &bytes });
+        }
+        let mut outer = Vec::new();
+        der::put(&mut outer, der::SEQUENCE, &inner);
+        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        pem::encode_config(&pem::Pem::new("RSA PRIVATE KEY", outer), config)
+    }
+
+    /// The modulus, little-endian, as SIGSTRUCT has it.
+    #[must_use]
+    pub fn modulus(&self) -> [u8; BYTES] {
+        little(&self.modulus)
+    }
+
+    /// MRSIGNER of what this key signs.
+    #[must_use]
+    pub fn signer(&self) -> Digest {
+        Digest::of(&self.modulus())
+    }
+
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, 8.2.1): little-endian, as SIGSTRUCT has it.
+    pub(super) fn sign(&self, data: &[u8]) -> [u8; BYTES] {
+        little(&padded(data).modpow(&self.private, &self.modulus))
+    }
+}
+
+/// Shows whose it is, and nothing of the secret.
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey").field("signer", &self.signer()).finish_non_exhaustive()
+    }
+}
+
+impl KeyError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Encrypted => {
+                "take the passphrase off into a file of its own: `openssl rsa -in KEY -out PLAIN`"
+            }
+            Self::Numbers(_) => "the file is damaged: put back its backup",
+            _ => "make one with `fl-host sgx key`, or `openssl genrsa -3 -out KEY 3072`",
+        }
+    }
+}
+
+/// Reads a key file: PEM, or the same in DER.
+///
+/// # Errors
+/// [`Exit::File`]; [`Exit::Trust`] with the reason.
+pub fn load(path: &Path) -> Result<SigningKey, Failure> {
+    let bytes = workspace::read(path, PEM_BYTES)?;
+    SigningKey::from_bytes(&bytes)
+        .map_err(|e| Failure::new(Exit::Trust, format!("{} cannot sign: {e}", path.display())).hint(e.hint()))
+}
+
+/// What is wrong with a key file's mode, for its owner to know: the key itself is as good as before.
+#[must_use]
+pub fn warning(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    let shown = path.display();
+    (mode & 0o007 != 0)
+        .then(|| format!("everybody on this machine may read or change {shown}: chmod 600 {shown}"))
+}
+
+/// Writes a new key file, for its owner alone.
+///
+/// # Errors
+/// [`Exit::Trust`] when there is one already, [`Exit::File`].
+pub fn save(key: &SigningKey, path: &Path) -> Result<(), Failure> {
+    refuse_to_overwrite(path)?;
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(key.to_pem().as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|e: std::io::Error| {
+        Failure::new(Exit::File, format!("cannot write {}: {e}", path.display()))
+            .hint("its folder has to be there, and this user allowed to write to it")
+    })
+}
+
+/// Before the long work of making a key.
+///
+/// # Errors
+/// [`Exit::Trust`] when there is a file already.
+pub fn refuse_to_overwrite(path: &Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Trust, format!("{} is there already", path.display()))
+        .hint("a signing key is made once: every enclave it signed is known by it; name another file"))
+}
+
+/// EMSA-PKCS1-v1_5 (RFC 8017, 9.2) of SHA-256, as a number.
+pub(super) fn padded(data: &[u8]) -> BigUint {
+    let mut block = [0xff; BYTES];
+    block[..2].copy_from_slice(&[0, 1]);
+    let tail = [&DIGEST_INFO[..], &Digest::of(data).0].concat();
+    let start = BYTES - tail.len();
+    block[start - 1] = 0;
+    block[start..].copy_from_slice(&tail);
+    BigUint::from_bytes_be(&block)
+}
+
+/// Little-endian with zeros to the full length; the number is shorter than a modulus.
+pub(super) fn little(number: &BigUint) -> [u8; BYTES] {
+    let mut out = [0; BYTES];
+    let bytes = number.to_bytes_le();
+    let held = bytes.len().min(BYTES);
+    out[..held].copy_from_slice(&bytes[..held]);
+    out
+}
+
+fn gcd(mut a: BigUint, mut b: BigUint) -> BigUint {
+    while b != BigUint::ZERO {
+        (a, b) = (b.clone(), a % b);
+    }
+    a
+}
+
+fn shortened(number: &BigUint) -> String {
+    if number.bits() <= 64 { number.to_string() } else { format!("a number of {} bits", number.bits()) }
+}
+
+/// rsaEncryption, 1.2.840.113549.1.1.1.
+const RSA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+/// DER of a DigestInfo for SHA-256, up to the digest (RFC 8017, 9.2, note 1).
+const DIGEST_INFO: [u8; 19] = [
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
+    0x04, 0x20,
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The manifests of the two roles, from their templates in `manifests/gramine/` and a plan.
+//!
+//! What a role's enclave trusts is the program, the plan, the CA's certificate and, at the aggregator, the initial model:
+//! files of the image, each by its hash. Everything else comes from the host and is checked inside, or is sealed.
+
+use fl_engine::{aggregate::Footprint, plan::Plan};
+use fl_runtime::trust::Role;
+
+use super::{
+    Manifest, Trusted,
+    files::Files,
+    gramine::Gramine,
+    make_manifest,
+    size::{EnclaveSize, enclave_size},
+    template::Variables,
+};
+use crate::exit::{Exit, Failure};
+
+/// The aggregator's template, as it stands in the repository.
+pub const AGGREGATOR: &str = include_str!("../../../manifests/gramine/aggregator.manifest.template");
+/// The collaborator's.
+pub const COLLABORATOR: &str = include_str!("../../../manifests/gramine/collaborator.manifest.template");
+
+/// Most trusted files beside Gramine's own.
+pub const MOST_TRUSTED: usize = 5;
+/// Longest manifest, bytes.
+pub const MOST_BYTES: usize = 8 << 10;
+/// The environment variable that carries a collaborator's name into its enclave.
+pub const NAME_VARIABLE: &str = fl_runtime::NAME_VARIABLE;
+/// Where the plan's canonical bytes are, from the workspace's folder on.
+pub const PLAN_FILE: &str = "plan/plan.bin";
+/// The workspace's folder, inside an enclave and in an image.
+pub const WORKSPACE: &str = "/workspace";
+
+/// What runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// gramine-direct: Gramine without SGX.
+    Direct,
+    /// gramine-sgx.
+    Sgx,
+}
+
+/// Which enclaves may open what one of them sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealTo {
+    /// The same enclave alone: a changed plan or program begins anew.
+    Enclave,
+    /// Every enclave of the same signer, product, and an equal or higher security version.
+    Signer,
+}
+
+/// Where the image has its files: absolute paths in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The static binary.
+    pub program: String,
+    /// The plan's canonical bytes.
+    pub plan: String,
+    /// The federation CA's certificate.
+    pub ca: String,
+    /// The initial model, at the aggregator.
+    pub model: Option<String>,
+    /// The folder with Gramine's libsysdb.so.
+    pub gramine: String,
+}
+
+/// A manifest to be made.
+#[derive(Clone, Debug)]
+pub struct RoleManifest<'a> {
+    /// Whose.
+    pub role: Role,
+    /// What runs it.
+    pub target: Target,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The aggregator's memory, as `plan check` shows it.
+    pub footprint: &'a Footprint,
+    /// The image's files.
+    pub paths: &'a Paths,
+    /// Who may open sealed state.
+    pub seal: SealTo,
+    /// Security version: raised when an older image must no longer be believed.
+    pub svn: u16,
+    /// Memory on demand: SGX2 and Linux 6.0 or later.
+    pub edmm: bool,
+    /// Whether the plan lets a model leave the enclave for the host: a plain folder `save/released`.
+    pub released: bool,
+}
+
+/// A manifest that was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// Its tables.
+    pub manifest: Manifest,
+    /// Its text, which is measured.
+    pub text: String,
+    /// Threads and memory, with their sums.
+    pub size: EnclaveSize,
+    /// What it trusts beside Gramine's own.
+    pub trusted: Vec<Trusted>,
+}
+
+/// Renders a role's template for a plan. `files` answers for the image's files by their paths in it.
+///
+/// # Errors
+/// [`Exit::File`] for a file that is not there; [`Exit::Plan`] for a plan that does not fit its budget;
+/// [`Exit::Failed`] when the template trusts more than [`MOST_TRUSTED`] files or is longer than [`MOST_BYTES`].
+pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> Result<Rendered, Failure> {
+    let size = enclave_size(made.role, made.plan, made.footprint, gramine)?;
+    let (template, name) = match made.role {
+        Role::Aggregator => (AGGREGATOR, "aggregator.manifest.template"),
+        Role::Collaborator => (COLLABORATOR, "collaborator.manifest.template"),
+    };
+    let seal = match made.seal {
+        SealTo::Enclave => "_sgx_mrenclave",
+        SealTo::Signer => "_sgx_mrsigner",
+    };
+    let paths = made.paths;
+    let model = paths.model.as_deref().filter(|_| made.role == Role::Aggregator);
+    let variables = Variables::new()
+        .with_gramine(&paths.gramine)
+        .with("sgx", made.target == Target::Sgx)
+        .with("federation", made.plan.federation.as_str())
+        .with("program", paths.program.as_str())
+        .with("plan", paths.plan.as_str())
+        .with("ca", paths.ca.as_str())
+        .with("model", model.unwrap_or_default())
+        .with("seal", seal)
+        .with("released", made.released)
+        .with("edmm", made.edmm)
+        .with("enclave_size", size.word())
+        .with("max_threads", size.max_threads())
+        .with("svn", made.svn);
+    let manifest = make_manifest(template, name, &variables, files, gramine)?;
+    let text = manifest.text()?;
+    let trusted = manifest.trusted()?;
+    if trusted.len() > MOST_TRUSTED {
+        let error = format!("{name} trusts {} files; at most {MOST_TRUSTED} were agreed", trusted.len());
+        return Err(Failure::new(Exit::Failed, error));
+    }
+    if let Some((file, folder)) = manifest.unchecked()?.first() {
+        let error = format!(
+            "{file} is trusted and lies below {folder}, which is allowed: Gramine would not check it"
+        );
+        return Err(Failure::new(Exit::Failed, error)
+            .hint("keep the image's own files out of the workspace's folder"));
+    }
+    if text.len() > MOST_BYTES {
+        let error = format!("{name} renders to {} bytes; at most {MOST_BYTES} were agreed", text.len());
+        return Err(Failure::new(Exit::Failed, error).hint("shorten the paths in the image"));
+    }
+    Ok(Rendered { manifest, text, size, trusted })
+}
+
+#[cfg(test)]
+mod tests;

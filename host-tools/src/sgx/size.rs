@@ -1,0 +1,183 @@
+//! How many threads and how much memory a role's enclave gets, added up from the plan, with the sum to show.
+//!
+//! Both are fixed before anything runs, and measured. Without memory on demand every byte is there from the start, and
+//! one thread too many cannot be started, so each line says what it is for. Nothing here depends on the machine or on the
+//! roster, which may grow after the image was built.
+
+use std::fmt;
+
+use fl_engine::{
+    Bytes,
+    aggregate::{Footprint, Term},
+    model,
+    plan::{Optimiser, Plan, TaskKind},
+};
+use fl_runtime::trust::Role;
+
+use super::gramine::Gramine;
+use crate::{
+    exit::{Exit, Failure},
+    model::refused_model,
+};
+
+/// What an enclave is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnclaveSize {
+    /// Threads, by what they are for.
+    pub threads: Vec<(String, u64)>,
+    /// Memory, by what it is for.
+    pub terms: Vec<Term>,
+    /// The size itself: the least power of two that holds the sum.
+    pub bytes: Bytes,
+}
+
+/// Threads that Gramine starts beside the program's: one for messages between processes, one for timers, one for the
+/// handshake of a pipe, of which the program makes one for its signals.
+const GRAMINE_THREADS: u64 = 3;
+/// The runtime's threads for work that blocks: two resolve host names.
+const BLOCKING_THREADS: u64 = 2;
+/// A thread's place is free only some time after it has ended; its successor may come before that.
+const SPARE_THREADS: u64 = 1;
+/// Stack that the program maps for each of its threads but the first.
+const THREAD_STACK: u64 = 2 << 20;
+/// Gramine's own code and data inside: libpal.so, libsysdb.so, their heap, hashes of trusted files, the manifest.
+const GRAMINE_BYTES: u64 = 64 << 20;
+/// A collaborator's program, its TLS and QUIC state, and the allocator's slack.
+const PROGRAM_BYTES: u64 = 64 << 20;
+/// Smallest enclave: below it Gramine's own start fails on some processors.
+const LEAST: u64 = 256 << 20;
+
+/// Adds up threads and memory of one role.
+///
+/// # Errors
+/// [`Exit::Plan`] when the aggregator's updates and models do not fit the plan's own budget.
+pub fn enclave_size(
+    role: Role,
+    plan: &Plan,
+    footprint: &Footprint,
+    gramine: &Gramine,
+) -> Result<EnclaveSize, Failure> {
+    if role == Role::Aggregator && !footprint.fits(plan.memory_budget) {
+        let error = format!("the plan's memory budget is too small:\n{footprint}");
+        return Err(
+            Failure::new(Exit::Plan, error).hint("raise limits.memory or limits.spill in plan/plan.yaml")
+        );
+    }
+    let count = |name: &str, n: u64| (name.to_owned(), n);
+    let mut threads = vec![
+        count("main, the actors", 1),
+        count("link", u64::from(plan.threads.link.max(1))),
+        count("cpu", u64::from(plan.threads.cpu.max(1))),
+        count("host names", BLOCKING_THREADS),
+    ];
+    if role == Role::Aggregator {
+        threads.push(count("store", 1));
+    }
+    let program: u64 = threads.iter().map(|(_, n)| n).sum();
+    threads.push(count("Gramine", GRAMINE_THREADS));
+    threads.push(count("spare", SPARE_THREADS));
+    let all: u64 = threads.iter().map(|(_, n)| n).sum();
+
+    let term = |name: &str, bytes: u64| Term { name: name.to_owned(), bytes: Bytes(bytes) };
+    let mut terms = match role {
+        Role::Aggregator => vec![term("limits.memory", plan.memory_budget.0)],
+        Role::Collaborator => collaborator(plan, footprint.payload.0)?,
+    };
+    terms.push(Term { name: format!("stacks of {program} threads"), bytes: Bytes(program * THREAD_STACK) });
+    terms.push(term("Gramine", GRAMINE_BYTES));
+    terms.push(Term {
+        name: format!("measured pages of {all} threads"),
+        bytes: Bytes(all * gramine.thread_bytes()),
+    });
+    let sum = terms.iter().fold(0_u64, |sum, term| sum.saturating_add(term.bytes.0));
+    let bytes =
+        sum.max(LEAST).checked_next_power_of_two().filter(|bytes| *bytes <= MOST).ok_or_else(|| {
+            let error = format!(
+                "the enclave of this plan would take {}; Gramine has room for {}",
+                Bytes(sum),
+                Bytes(MOST)
+            );
+            Failure::new(Exit::Plan, error)
+                .hint("lower limits.memory or the training's batch in plan/plan.yaml")
+        })?;
+    Ok(EnclaveSize { threads, terms, bytes: Bytes(bytes) })
+}
+
+/// Largest enclave.
+const MOST: u64 = 1 << 40;
+
+/// What training takes. A site's rows are not known when the plan is made: they get as much as the aggregator's updates.
+fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
+    let (mut states, mut batch) = (0, 0);
+    for task in &plan.tasks {
+        if let TaskKind::Train(spec) = &task.kind {
+            batch = batch.max(u64::from(spec.batch));
+            states = states.max(match spec.optimiser {
+                Optimiser::Sgd { momentum, .. } => u64::from(momentum != 0.0),
+                _ => 2,
+            });
+        }
+    }
+    // The model that came and the one before it, the module, its gradients, the update, and what a step builds anew.
+    let copies = 6 + states;
+    let mut values = 0_u64;
+    for at in model::place(&plan.model).map_err(|e| refused_model(&e))? {
+        let elements = |shape: &[u32]| shape.iter().fold(1_u64, |n, side| n.saturating_mul(u64::from(*side)));
+        let windows = match at.layer {
+            fl_engine::plan::Layer::Conv2d { kernel, .. }
+            | fl_engine::plan::Layer::ConvTranspose2d { kernel, .. } => {
+                let window = u64::from(*kernel).pow(2);
+                window.saturating_mul(elements(&at.input).max(elements(&at.output)))
+            }
+            _ => 0,
+        };
+        // Values and gradients, and for a convolution its unfolded input.
+        values = values.saturating_add(2 * elements(&at.output)).saturating_add(windows);
+    }
+    let activations = values.saturating_mul(batch.max(1)).saturating_mul(4);
+    Ok(vec![
+        Term { name: format!("{copies} models"), bytes: Bytes(payload.saturating_mul(copies)) },
+        Term { name: format!("a batch of {batch}"), bytes: Bytes(activations) },
+        Term { name: "rows (limits.memory)".to_owned(), bytes: plan.memory_budget },
+        Term { name: "program".to_owned(), bytes: Bytes(PROGRAM_BYTES) },
+    ])
+}
+
+impl EnclaveSize {
+    /// All threads: `sgx.max_threads`.
+    #[must_use]
+    pub fn max_threads(&self) -> u64 {
+        self.threads.iter().map(|(_, n)| n).sum()
+    }
+
+    /// What the size was rounded up from.
+    #[must_use]
+    pub fn sum(&self) -> Bytes {
+        Bytes(self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes.0)))
+    }
+
+    /// As a manifest writes it: whole MiB, or GiB.
+    #[must_use]
+    pub fn word(&self) -> String {
+        match self.bytes.0 {
+            b if b.is_multiple_of(1 << 30) => format!("{}G", b >> 30),
+            b => format!("{}M", b >> 20),
+        }
+    }
+}
+
+/// One line a term, the sum, and what it is rounded up to; then the threads.
+impl fmt::Display for EnclaveSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for term in &self.terms {
+            writeln!(f, "{:<28}{:>10}", term.name, term.bytes)?;
+        }
+        writeln!(f, "{:<28}{:>10}", "sum", self.sum())?;
+        writeln!(f, "{:<28}{:>10}", "sgx.enclave_size", self.word())?;
+        let threads: Vec<String> = self.threads.iter().map(|(name, n)| format!("{n} {name}")).collect();
+        write!(f, "{:<28}{:>10}  {}", "sgx.max_threads", self.max_threads(), threads.join(" + "))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The sums, line by line.
+
+use fl_engine::plan::{ModelSpec, Threads};
+
+use super::*;
+use crate::plan;
+
+fn of(role: Role, change: impl FnOnce(&mut Plan)) -> Result<EnclaveSize, Failure> {
+    let mut plan = Plan::parse(include_str!("../../templates/breast_cancer/plan.yaml")).unwrap();
+    change(&mut plan);
+    let layout = model::plan_layout(&plan).unwrap();
+    let loaded = plan::Loaded { hash: plan.hash(), plan, layout };
+    enclave_size(role, &loaded.plan, &plan::memory(&loaded), &Gramine::NEWEST)
+}
+
+#[test]
+fn sums_are_shown_term_by_term() {
+    let aggregator = of(Role::Aggregator, |_| {}).unwrap();
+    let shown = "\
+limits.memory                  512 MiB
+stacks of 8 threads             16 MiB
+Gramine                         64 MiB
+measured pages of 12 threads  4320 KiB
+sum                            596 MiB
+sgx.enclave_size                    1G
+sgx.max_threads                     12  1 main, the actors + 2 link + 2 cpu + 2 host names + 1 store + 3 Gramine + 1 spare";
+    assert_eq!(aggregator.to_string(), shown);
+    let collaborator = of(Role::Collaborator, |_| {}).unwrap();
+    let shown = "\
+7 models                         14 KiB
+a batch of 16                    4352 B
+rows (limits.memory)            512 MiB
+program                          64 MiB
+stacks of 7 threads              14 MiB
+Gramine                          64 MiB
+measured pages of 11 threads   3960 KiB
+sum                             657 MiB
+sgx.enclave_size                     1G
+sgx.max_threads                      11  1 main, the actors + 2 link + 2 cpu + 2 host names + 3 Gramine + 1 spare";
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(squeezed(&collaborator.to_string()), squeezed(shown));
+}
+
+#[test]
+fn every_thread_and_byte_of_the_plan_is_in_the_sum() {
+    let threads = |link, cpu| of(Role::Aggregator, |plan| plan.threads = Threads { link, cpu }).unwrap();
+    assert_eq!(threads(4, 2).max_threads() - threads(2, 2).max_threads(), 2);
+    assert_eq!(threads(2, 9).max_threads() - threads(2, 2).max_threads(), 7);
+    let memory = |mib: u64| of(Role::Aggregator, |plan| plan.memory_budget = Bytes(mib << 20));
+    assert_eq!(memory(1024).unwrap().sum().0 - memory(512).unwrap().sum().0, 512 << 20);
+    assert_eq!(memory(1024).unwrap().word(), "2G");
+    assert_eq!(memory(100).unwrap().word(), "256M");
+    assert!(memory(1).unwrap_err().error.starts_with("the plan's memory budget is too small:\n2 models"));
+    assert!(memory(1 << 21).unwrap_err().error.contains("Gramine has room for"));
+    let batch = |n| {
+        of(Role::Collaborator, |plan| {
+            for task in &mut plan.tasks {
+                if let TaskKind::Train(spec) = &mut task.kind {
+                    spec.batch = n;
+                }
+            }
+        })
+    };
+    assert!(batch(32).unwrap().sum() > batch(16).unwrap().sum());
+    assert!(batch(u32::MAX).is_err() || batch(u32::MAX).unwrap().bytes > batch(16).unwrap().bytes);
+}
+
+#[test]
+fn model_that_does_not_fit_together_is_refused() {
+    let plan = Plan::parse(include_str!("../../templates/breast_cancer/plan.yaml")).unwrap();
+    let layout = model::plan_layout(&plan).unwrap();
+    let mut loaded = plan::Loaded { hash: plan.hash(), plan, layout };
+    loaded.plan.model = ModelSpec { input: vec![0], layers: Vec::new() };
+    let refused = enclave_size(Role::Collaborator, &loaded.plan, &plan::memory(&loaded), &Gramine::NEWEST);
+    assert_eq!(refused.unwrap_err().exit, Exit::Plan);
+}

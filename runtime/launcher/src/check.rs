@@ -1,0 +1,229 @@
+//! Whether the container was given what the role needs: volumes, and for an enclave the device and its service.
+//!
+//! A volume that is missing is found in the kernel's list of mounts. Where that list cannot be read, nothing is said.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::ErrorKind,
+};
+
+use crate::image::{Image, Role, Target, WORKSPACE};
+
+/// Why nothing is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Exit code, of the table that both programs share.
+    pub exit: u8,
+    /// What is wrong.
+    pub error: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The command line cannot be understood.
+const USAGE: u8 = 2;
+/// A file cannot be read or written.
+const FILE: u8 = 3;
+
+impl Failure {
+    pub(crate) fn usage(error: &str, hint: &str) -> Self {
+        Self { exit: USAGE, error: error.to_owned(), hint: hint.to_owned() }
+    }
+
+    /// A file, folder or device that cannot be used.
+    #[must_use]
+    pub fn file(error: &str, hint: &str) -> Self {
+        Self { exit: FILE, error: error.to_owned(), hint: hint.to_owned() }
+    }
+}
+
+/// What the role needs and the container lacks: an error, or warnings that do not keep it from running.
+///
+/// `mounts` is the text of `/proc/self/mountinfo`.
+///
+/// # Errors
+/// No volume for keys and certificates, a folder where a file was meant, no device or service for an enclave.
+pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<String>, Failure> {
+    if image.target(role) == Target::Sgx {
+        enclave(image)?;
+    }
+    let file = match role {
+        Role::Aggregator => "plan/cols.yaml",
+        Role::Collaborator => "plan/data.yaml",
+    };
+    if image.path(WORKSPACE).join(file).is_dir() {
+        return Err(Failure::file(
+            &format!("/{WORKSPACE}/{file} is a folder"),
+            &format!(
+                "container engines make one where the file of a volume is missing on the host: remove it there, put {file} in its place"
+            ),
+        ));
+    }
+    let Some(mounts) = mounts else { return Ok(Vec::new()) };
+    let has = |inside: &str| {
+        let wanted = image.path(WORKSPACE).join(inside);
+        // A volume may cover the whole workspace, too.
+        let covers = |point: &str| point != "/" && wanted.starts_with(point);
+        mounts.lines().filter_map(mount_point).any(|point| covers(&point))
+    };
+    if !has("cert") {
+        return Err(Failure::file(
+            &format!("no volume at /{WORKSPACE}/cert: the key made here would be lost with the container"),
+            &format!("start it with --volume=FOLDER/cert:/{WORKSPACE}/cert"),
+        ));
+    }
+    if image.target(role) == Target::Sgx {
+        // The key is sealed in a folder of its own, which has to be there before the enclave is.
+        let sealed = image.path(WORKSPACE).join("cert/private");
+        fs::create_dir_all(&sealed).map_err(|e| {
+            Failure::file(
+                &format!("cannot make /{WORKSPACE}/cert/private: {e}"),
+                "the user of this container has to be allowed to write to the volume",
+            )
+        })?;
+    }
+    let mut warnings = Vec::new();
+    if !has("save") {
+        warnings.push(format!(
+            "no volume at /{WORKSPACE}/save: nothing survives a restart of this container; --volume=FOLDER/save:/{WORKSPACE}/save gives it memory"
+        ));
+    }
+    Ok(warnings)
+}
+
+fn enclave(image: &Image) -> Result<(), Failure> {
+    let device = image.path("dev/sgx_enclave");
+    match OpenOptions::new().read(true).write(true).open(device) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Failure::file(
+                "there is no /dev/sgx_enclave here",
+                "start it with --device=/dev/sgx_enclave; on a machine without SGX use an image made with --no-sgx-target",
+            ));
+        }
+        Err(error) => {
+            return Err(Failure::file(
+                &format!("/dev/sgx_enclave cannot be opened: {error}"),
+                "give the container the device's group with --group-add, or run it as root",
+            ));
+        }
+    }
+    if !image.path("var/run/aesmd/aesm.socket").exists() {
+        return Err(Failure::file(
+            "there is no /var/run/aesmd/aesm.socket here: nobody could attest the enclave",
+            "start aesmd on the host, and the container with --volume=/var/run/aesmd/aesm.socket:/var/run/aesmd/aesm.socket",
+        ));
+    }
+    Ok(())
+}
+
+/// Field 5 of a line of mountinfo (proc(5)), with its octal escapes undone.
+fn mount_point(line: &str) -> Option<String> {
+    let field = line.split(' ').nth(4)?;
+    let mut point = Vec::new();
+    let mut bytes = field.as_bytes();
+    while let [first, rest @ ..] = bytes {
+        let escape = (*first == b'\\').then(|| rest.get(..3)).flatten();
+        match escape.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()) {
+            Some(byte) => {
+                point.push(byte);
+                bytes = &rest[3..];
+            }
+            None => {
+                point.push(*first);
+                bytes = rest;
+            }
+        }
+    }
+    String::from_utf8(point).ok()
+}
+
+/// The kernel's list of mounts; `None` where it cannot be read.
+#[must_use]
+pub fn mounts() -> Option<String> {
+    fs::read_to_string("/proc/self/mountinfo").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn root(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("fl-launcher-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        for folder in ["fl", "workspace/plan", "dev", "var/run/aesmd"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        root
+    }
+
+    fn mounted(root: &std::path::Path, inside: &[&str]) -> String {
+        let line = |inside: &&str| {
+            format!("36 35 98:0 /x {}/{inside} rw,noatime - ext4 /dev/sda1 rw\n", root.display())
+        };
+        "22 1 0:21 / / rw,relatime - overlay overlay rw\n".to_owned()
+            + &inside.iter().map(line).collect::<String>()
+    }
+
+    #[test]
+    fn container_of_the_manual_gets_one_warning_and_a_save_volume_none() {
+        let root = root("volumes");
+        let image = Image::at(&root);
+        let manual = mounted(&root, &["workspace/cert", "workspace/plan/data.yaml", "workspace/data"]);
+        let warnings = container(&image, Role::Collaborator, Some(&manual)).unwrap();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("nothing survives"), "{warnings:?}");
+        let more = mounted(&root, &["workspace/cert", "workspace/save"]);
+        assert_eq!(container(&image, Role::Collaborator, Some(&more)), Ok(vec![]));
+        let whole = mounted(&root, &["workspace"]);
+        assert_eq!(container(&image, Role::Collaborator, Some(&whole)), Ok(vec![]));
+        assert_eq!(container(&image, Role::Collaborator, None), Ok(vec![]));
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn missing_certificate_volume_and_a_folder_for_a_file_are_errors() {
+        let root = root("errors");
+        let image = Image::at(&root);
+        let refused =
+            container(&image, Role::Aggregator, Some(&mounted(&root, &["workspace/save"]))).unwrap_err();
+        assert!(refused.error.starts_with("no volume at /workspace/cert"), "{refused:?}");
+        assert_eq!(
+            (refused.exit, refused.hint.as_str()),
+            (3, "start it with --volume=FOLDER/cert:/workspace/cert")
+        );
+        fs::create_dir_all(root.join("workspace/plan/cols.yaml")).unwrap();
+        let refused =
+            container(&image, Role::Aggregator, Some(&mounted(&root, &["workspace/cert"]))).unwrap_err();
+        assert_eq!(refused.error, "/workspace/plan/cols.yaml is a folder");
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn enclave_needs_its_device_and_its_service() {
+        let root = root("enclave");
+        let image = Image::at(&root);
+        fs::write(root.join("fl/aggregator.manifest.sgx"), "").unwrap();
+        let mounts = mounted(&root, &["workspace/cert", "workspace/save"]);
+        let ask = || container(&image, Role::Aggregator, Some(&mounts));
+        assert_eq!(ask().unwrap_err().error, "there is no /dev/sgx_enclave here");
+        fs::write(root.join("dev/sgx_enclave"), "").unwrap();
+        assert!(ask().unwrap_err().hint.contains("--volume=/var/run/aesmd/aesm.socket"));
+        fs::write(root.join("var/run/aesmd/aesm.socket"), "").unwrap();
+        assert_eq!(ask(), Ok(vec![]));
+        assert!(root.join("workspace/cert/private").is_dir());
+        // A role without an enclave asks for neither.
+        fs::remove_file(root.join("dev/sgx_enclave")).unwrap();
+        assert!(container(&image, Role::Collaborator, Some(&mounts)).is_ok());
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn mount_points_with_spaces_are_read() {
+        let line = r"36 35 98:0 /x /work\040space/cert rw - ext4 /dev/sda1 rw";
+        assert_eq!(mount_point(line).as_deref(), Some("/work space/cert"));
+        assert_eq!(mount_point("too short"), None);
+    }
+}

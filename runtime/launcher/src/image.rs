@@ -1,0 +1,103 @@
+//! Where everything lies in an image. `fl-host workspace dockerize` puts it there.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of what an image fixes.
+pub const FOLDER: &str = "fl";
+/// The launcher, in [`FOLDER`].
+pub const LAUNCHER: &str = "fl/fl-launcher";
+/// The runtime, in [`FOLDER`].
+pub const RUNTIME: &str = "fl/fl-runtime";
+/// The workspace: volumes are mounted into it.
+pub const WORKSPACE: &str = "workspace";
+/// Gramine's files, for the targets that have them.
+pub const GRAMINE: &str = "gramine";
+
+/// Who runs in a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Combines updates.
+    Aggregator,
+    /// Trains.
+    Collaborator,
+}
+
+impl Role {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Aggregator, Self::Collaborator];
+
+    /// As the command line has it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Aggregator => "aggregator",
+            Self::Collaborator => "collaborator",
+        }
+    }
+
+    /// The role of this word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
+    }
+}
+
+/// What a role runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The binary itself.
+    Native,
+    /// Gramine without an enclave.
+    Direct,
+    /// An enclave.
+    Sgx,
+}
+
+impl Target {
+    /// As labels and messages have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Direct => "direct",
+            Self::Sgx => "sgx",
+        }
+    }
+}
+
+/// An image's file system; its root is `/` but in tests.
+#[derive(Clone, Debug)]
+pub struct Image {
+    root: PathBuf,
+}
+
+impl Image {
+    /// The image under `root`.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// A file or folder by its path inside, without the first slash.
+    #[must_use]
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.root.join(inside)
+    }
+
+    /// The role's files without their extension: what Gramine calls the application.
+    #[must_use]
+    pub fn application(&self, role: Role) -> PathBuf {
+        self.path(FOLDER).join(role.word())
+    }
+
+    /// What the image was made for: the manifests in it say so.
+    #[must_use]
+    pub fn target(&self, role: Role) -> Target {
+        let has = |extension: &str| self.path(FOLDER).join(format!("{}.{extension}", role.word())).is_file();
+        match () {
+            () if has("manifest.sgx") => Target::Sgx,
+            () if has("manifest") => Target::Direct,
+            () => Target::Native,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Enclaves: what a manifest says, what is measured, how an enclave is signed, what to do when two measurements differ.
+//!
+//! # From a plan to a measurement
+//!
+//! ```text
+//! plan ──┐
+//! role's template ──> X.manifest.sgx ──┬──> MRENCLAVE ──┐
+//! files' hashes ──┘        Gramine's libpal.so ┘        ├──> X.sig
+//!                                        signing key ───┘ MRSIGNER
+//! ```
+//!
+//! `fl-host workspace dockerize` does all of it; `fl-host sgx` does each step by itself, on a machine without SGX, Gramine's
+//! tools or Python:
+//!
+//! ```sh
+//! fl-host sgx key --output key.pem                                # once; `openssl genrsa -3 -out key.pem 3072` will do
+//! fl-host sgx manifest --template X.manifest.template --output X.manifest.sgx -D role=aggregator
+//! fl-host sgx measure --manifest X.manifest.sgx --libpal L        # MRENCLAVE
+//! fl-host sgx sign --key key.pem --manifest X.manifest.sgx --libpal L --date 2026-01-02 --output X.sig
+//! fl-host sgx view X.sig
+//! fl-host sgx verify X.sig --manifest X.manifest.sgx --libpal L --signer MRSIGNER
+//! ```
+//!
+//! A manifest is measured byte for byte. The text is written in one form, so the same inputs give the same bytes. The
+//! same key, inputs and date give the same signature.
+//!
+//! # What an enclave takes from its host
+//!
+//! Each role has a template in `manifests/gramine/`, with a reason above every line.
+//!
+//! | | aggregator | collaborator |
+//! |---|---|---|
+//! | command line | fixed | fixed |
+//! | environment | fixed | fixed, but for `FL_COLLABORATOR`: a name, which selects a certificate; the certificate decides |
+//! | trusted, by hash | program, plan, CA, initial model | program, plan, CA |
+//! | from the host, checked inside | site file, roster, certificate | site file, data map, rows, certificate |
+//! | to the host | requests for a certificate, logs | the same |
+//! | sealed | the key in `cert/private`, `save/` | the same |
+//!
+//! Without SGX (gramine-direct) nothing can be sealed: `save/` and the key are plain files.
+//!
+//! # Threads and memory
+//!
+//! An enclave's threads and size are part of its measurement, and fixed. Both are added up from the plan: `threads.link`,
+//! `threads.cpu` and `limits.memory`, what the program and Gramine start and take besides, and a power of two. At a
+//! collaborator `limits.memory` is the room for the site's rows.
+//!
+//! # Two measurements differ
+//!
+//! ```sh
+//! fl-host --json sgx measure --manifest X.manifest.sgx --libpal L --plan plan/plan.yaml > mine.json
+//! fl-host sgx explain mine.json theirs.json
+//! ```
+//!
+//! names each input that differs: a trusted file, a line of the plan, threads or size, a setting, a file or version of
+//! Gramine.
+//!
+//! # The signing key
+//!
+//! MRSIGNER is known to every site, so the key is made once and kept off the machines that run enclaves. It is RSA with
+//! 3072 bits and exponent 3, because the processor takes no other. The arithmetic that signs is not of constant time: sign
+//! on a machine that nobody else uses at the time. Every signature is checked before it is written.
