@@ -12,8 +12,7 @@ pub(super) const LANES: usize = 8;
 
 /// Deltas of one update.
 pub(super) type Row = [[f64; LANES]; STEP / LANES];
-/// Rows that are multiplied with another at once: their sums and operands fit into sixteen AVX2 registers. Of all shapes
-/// of tiles, this one is compiled well for every level of x86-64; none changes a bit.
+/// Rows that are multiplied with another at once: their sums and operands fit into sixteen AVX2 registers.
 const TILE: usize = 4;
 
 /// Writes `values - base` in f64, and zeros behind.
@@ -39,7 +38,7 @@ fn add_products_portable(rows: &[Row], sums: &mut [f64]) {
     for first in (0..whole).step_by(TILE) {
         let tile: [&Row; TILE] = std::array::from_fn(|i| &rows[first + i]);
         for (j, row) in rows[..first + TILE].iter().enumerate() {
-            let products = products_of(tile, row);
+            let products = products_of_four(tile, row);
             for (i, product) in (first..).zip(products) {
                 if j <= i {
                     sums[place(i, j)] += product;
@@ -49,24 +48,39 @@ fn add_products_portable(rows: &[Row], sums: &mut [f64]) {
     }
     for i in whole..rows.len() {
         for (j, row) in rows[..=i].iter().enumerate() {
-            let [product] = products_of([&rows[i]], row);
-            sums[place(i, j)] += product;
+            sums[place(i, j)] += product_of(&rows[i], row);
         }
     }
 }
 
-/// Loops over indices of arrays: iterators over the same are not compiled to vectors.
+/// Four sums by name, and added up elsewhere: else some builds compile them to scalars, at four times the cost.
 #[inline(always)]
-fn products_of<const N: usize>(tile: [&Row; N], row: &Row) -> [f64; N] {
-    let mut sums = [[0.0; LANES]; N];
+fn products_of_four([a, b, c, d]: [&Row; TILE], row: &Row) -> [f64; TILE] {
+    let (mut p, mut q, mut r, mut s) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
     for chunk in 0..STEP / LANES {
-        for i in 0..N {
-            for lane in 0..LANES {
-                sums[i][lane] += tile[i][chunk][lane] * row[chunk][lane];
-            }
-        }
+        let x = &row[chunk];
+        p = with_products(p, &a[chunk], x);
+        q = with_products(q, &b[chunk], x);
+        r = with_products(r, &c[chunk], x);
+        s = with_products(s, &d[chunk], x);
     }
-    sums.map(add_up)
+    add_up_four(&[p, q, r, s])
+}
+
+#[inline(never)]
+fn add_up_four(lanes: &[[f64; LANES]; TILE]) -> [f64; TILE] {
+    lanes.map(add_up)
+}
+
+#[inline(always)]
+fn product_of(a: &Row, row: &Row) -> f64 {
+    add_up(a.iter().zip(row).fold([0.0; LANES], |sums, (a, x)| with_products(sums, a, x)))
+}
+
+/// Two roundings a product: never fused.
+#[inline(always)]
+fn with_products(sums: [f64; LANES], a: &[f64; LANES], b: &[f64; LANES]) -> [f64; LANES] {
+    std::array::from_fn(|lane| sums[lane] + a[lane] * b[lane])
 }
 
 /// The sum of the lanes, by halves.
@@ -98,7 +112,7 @@ mod tests {
             add_products(&rows, &mut dispatched);
             add_products_portable(&rows, &mut portable);
             for i in 0..updates {
-                (0..=i).for_each(|j| single[place(i, j)] += products_of([&rows[i]], &rows[j])[0]);
+                (0..=i).for_each(|j| single[place(i, j)] += product_of(&rows[i], &rows[j]));
             }
             let bits = |sums: &[f64]| sums.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&dispatched), bits(&portable));
