@@ -12,7 +12,7 @@ use fl_engine::{
     Bytes, Digest, Name, Weight,
     model::plan_layout,
     plan::{Plan, Site},
-    round::{Offer, Stamp},
+    round::{Offer, Report, Stamp},
     tensor::{Layout, RootHasher},
     wire::{self, Hello, Leaving, Message, PayloadHeader},
 };
@@ -82,8 +82,11 @@ impl Crowd {
 
         let (_endpoint, mut link) = self.enter(name, site).await?;
         let stamp = work(&mut link).await?;
+        let task: Name = "send".parse()?;
+        let report = Report { stamp, task: task.clone(), samples: WEIGHT, metrics: Vec::new() };
+        link.send_envelope(&wire::encode(&Message::Report(report))).await?;
         let bytes = Bytes(self.layout.byte_len() as u64);
-        let offer = Offer { stamp, task: "send".parse()?, weight, bytes, root };
+        let offer = Offer { stamp, task, weight, bytes, root };
         link.send_envelope(&wire::encode(&Message::Offer(offer.clone()))).await?;
         hear(&mut link, |message| matches!(message, Message::Grant(_))).await?;
         let mut stream = link.handle().open_uni().await?;
