@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn a_root_of_leaves_in_pairs_is_the_root_of_the_whole() {
         let leaf = limits::LEAF_BYTES;
-        let payload: Vec<u8> = (0..4 * leaf + 12).map(|i| (i * 7 >> 3) as u8).collect();
+        let payload: Vec<u8> = (0..4 * leaf + 12).map(|i| ((i * 7) >> 3) as u8).collect();
         for len in [0, 4, leaf, leaf + 4, 2 * leaf - 4, 2 * leaf, 3 * leaf, 3 * leaf + 4, 4 * leaf + 12] {
             let (layout, payload) = (Digest([9; 32]), &payload[..len]);
             assert_eq!(root_in_pairs(layout, payload), root_of(layout, payload), "{len} bytes");

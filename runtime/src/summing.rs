@@ -19,6 +19,8 @@
 //! [`Measure`]'s shards, which the layout alone decides, and then they are added like others with the integers that
 //! [`Clip`](fl_engine::aggregate::Clip) makes of their weights.
 
+mod pass;
+
 use std::{
     ops::Range,
     sync::{
@@ -30,17 +32,17 @@ use std::{
 use fl_engine::{
     Digest, Weight,
     aggregate::{
-        AbsorbError, Clip, ExactMean, Fault, Measure, PASS, Partial, PayloadChecker, RuleError, Shard,
-        Stream, keep_base, most_total, terms_of,
+        AbsorbError, Clip, ExactMean, Fault, Measure, PayloadChecker, RuleError, Stream, most_total,
     },
     limits,
     plan::{ExactRange, Scope},
-    tensor::{Dtype, Layout, leaves_of, root_over},
+    tensor::root_over,
 };
 
+use self::pass::{Batch, Finish, Look, Pass, Sum, Summand};
 use crate::{
     memory::{MemoryError, StagedSlot},
-    payload::{Draft, Parts, Payload, PayloadPool, digests},
+    payload::{Draft, Payload, PayloadPool},
     pool::{Pool, PoolError},
     stepping::Step,
 };
@@ -103,29 +105,6 @@ pub struct Summing {
     residual: u64,
     /// Root of the model that updates are clipped around, since the first of a sum.
     around: Option<Digest>,
-}
-
-/// What the jobs share.
-#[derive(Debug)]
-struct Sum {
-    layout: Arc<Layout>,
-    /// Weights and integers; its shards are below.
-    book: Mutex<ExactMean>,
-    shards: Vec<Mutex<Shard>>,
-    /// Bytes of the payload that belong to each shard; the integers belong to the last.
-    runs: Vec<Range<usize>>,
-    /// Buffers for spilled leaves, at most one set a pool thread.
-    scratch: Mutex<Vec<Scratch>>,
-    /// How distances from the base are measured, where updates are clipped.
-    measure: Option<Measure>,
-}
-
-#[derive(Debug, Default)]
-struct Scratch {
-    /// Decrypted leaves.
-    leaves: [Vec<u8>; AT_ONCE],
-    /// Deltas from the base.
-    deltas: fl_engine::aggregate::Scratch,
 }
 
 impl Summing {
@@ -492,86 +471,6 @@ impl Summing {
     }
 }
 
-/// Updates of one pass.
-#[derive(Debug)]
-struct Batch {
-    /// Place of the first in what the caller gave.
-    first: usize,
-    updates: Vec<Summand>,
-}
-
-/// An update of a pass.
-#[derive(Debug)]
-struct Summand {
-    slot: StagedSlot,
-    /// The collaborator's.
-    weight: Weight,
-    /// What it adds to the divisor.
-    full: Weight,
-    /// What its values are multiplied by.
-    share: u32,
-}
-
-/// A look at the distances of a batch, shared by its jobs.
-#[derive(Debug)]
-struct Look {
-    batch: Batch,
-    base: Payload,
-    call: Call,
-}
-
-/// One pass, shared by its jobs; dropped with the last of them, which frees the slots.
-#[derive(Debug)]
-struct Pass {
-    batch: Batch,
-    finish: Option<Finish>,
-    call: Call,
-}
-
-/// What the mean is written to.
-#[derive(Debug)]
-struct Finish {
-    base: Payload,
-    step: Option<Step>,
-    parts: Parts,
-    total: u64,
-    /// What the base counts with.
-    residual: u64,
-}
-
-/// The same run of every update of a pass.
-#[derive(Clone, Copy)]
-struct Runs<'a> {
-    all: [(&'a [u8], u32); AT_ONCE],
-    updates: usize,
-}
-
-impl<'a> Runs<'a> {
-    /// Bytes with the weight that they count with, update by update.
-    fn as_slice(&self) -> &[(&'a [u8], u32)] {
-        &self.all[..self.updates]
-    }
-
-    /// A part of the run.
-    fn within(mut self, bytes: &Range<usize>) -> Self {
-        self.all[..self.updates].iter_mut().for_each(|(run, _)| *run = &run[bytes.clone()]);
-        self
-    }
-}
-
-impl Batch {
-    /// Bytes `range` of every update, in memory or decrypted into `scratch`.
-    fn read<'a>(&'a self, range: &Range<usize>, scratch: &'a mut [Vec<u8>]) -> Result<Runs<'a>, SumError> {
-        let mut all = [([].as_slice(), 0); AT_ONCE];
-        for (index, ((summand, run), scratch)) in self.updates.iter().zip(&mut all).zip(scratch).enumerate() {
-            let read = summand.slot.read(range.start as u64..range.end as u64, scratch);
-            let bytes = read.map_err(|source| SumError::Update { index: self.first + index, source })?;
-            *run = (bytes, summand.share);
-        }
-        Ok(Runs { all, updates: self.updates.len() })
-    }
-}
-
 /// Whether a call is still waited for. Jobs look under their shard's lock, which orders them against later calls: one
 /// that comes late, after a [`Summing::clear`], finds its call cancelled and leaves the shard alone.
 #[derive(Clone, Debug, Default)]
@@ -597,129 +496,6 @@ pub(crate) struct CancelOnDrop(pub(crate) Call);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
-    }
-}
-
-impl Sum {
-    /// One shard's part of a pass; answers its leaves when there is a mean to take. The last shard has the integers
-    /// too.
-    fn work(&self, pass: &Pass, index: usize) -> Result<Vec<Digest>, SumError> {
-        let mut shard = lock(&self.shards[index]);
-        let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
-        let done = self.work_on(&mut shard, pass, index, &mut scratch);
-        lock(&self.scratch).push(scratch);
-        done
-    }
-
-    fn work_on(
-        &self,
-        shard: &mut Shard,
-        pass: &Pass,
-        index: usize,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Digest>, SumError> {
-        let (range, bytes) = (shard.range(), self.runs[index].clone());
-        let mut out = pass.finish.as_ref().map(|finish| (finish, finish.parts.part(index)));
-        let mut leaves = Vec::with_capacity(out.as_ref().map_or(0, |_| bytes.len().div_ceil(LEAF_BYTES)));
-        let residual = pass.finish.as_ref().map_or(0, |finish| finish.residual);
-        pass.call.go_on()?;
-        shard.reserve(pass.batch.updates.len() as u32 + terms_of(residual) as u32);
-        for from in range.clone().step_by(LEAF) {
-            pass.call.go_on()?;
-            let leaf = from..(from + LEAF).min(range.end);
-            let updates = pass.batch.read(&(leaf.start * 4..leaf.end * 4), &mut scratch.leaves)?;
-            let Some((finish, part)) = &mut out else {
-                each_run(&leaf, |from, within| shard.absorb_all(from, updates.within(&within).as_slice()));
-                continue;
-            };
-            let base = &finish.base.as_slice()[leaf.start * 4..leaf.end * 4];
-            let out = &mut part[leaf.start * 4 - bytes.start..leaf.end * 4 - bytes.start];
-            each_run(&leaf, |from, within| {
-                let (updates, out) = (updates.within(&within), &mut out[within.clone()]);
-                if residual == 0 {
-                    return shard.take_mean(from, updates.as_slice(), finish.total, out);
-                }
-                shard.absorb_all(from, updates.as_slice());
-                shard.absorb_heavy(from, &base[within], residual);
-                shard.take_mean(from, &[], finish.total, out);
-            });
-            keep_base(&self.layout, Dtype::F32, leaf.clone(), base, out);
-            if let Some(step) = &finish.step {
-                step.take(index, leaf.start, base, out)?;
-            }
-            hash_pairs(&part[..leaf.end * 4 - bytes.start], &mut leaves);
-        }
-        let last = index + 1 == self.shards.len();
-        if last {
-            self.admit(pass, scratch)?;
-        }
-        if let Some((finish, mut part)) = out {
-            shard.emptied();
-            if last {
-                let integers = self.layout.f32_len() * 4..self.layout.byte_len();
-                let base = &finish.base.as_slice()[integers.clone()];
-                let out = &mut part[integers.start - bytes.start..];
-                lock(&self.book).finalise_integers(base, out);
-            }
-            // One leaf of an odd number, or the shorter last one, which integers may belong to.
-            leaves.extend(leaves_of(&part[leaves.len() * LEAF_BYTES..]));
-        }
-        Ok(leaves)
-    }
-
-    /// One of [`Measure`]'s shards of a look: what each update's distance from the base grows by.
-    fn look(&self, look: &Look, index: usize) -> Result<Vec<Partial>, SumError> {
-        let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
-        let done = self.look_at(look, index, &mut scratch);
-        lock(&self.scratch).push(scratch);
-        done
-    }
-
-    fn look_at(&self, look: &Look, index: usize, scratch: &mut Scratch) -> Result<Vec<Partial>, SumError> {
-        // Only a sum of clipped updates looks.
-        let measure = self.measure.as_ref().ok_or(SumError::Incomplete)?;
-        let mut partials: Vec<_> = look.batch.updates.iter().map(|_| measure.partial(index)).collect();
-        let range = measure.shards()[index].clone();
-        for from in range.clone().step_by(LEAF) {
-            look.call.go_on()?;
-            let bytes = from * 4..(from + LEAF).min(range.end) * 4;
-            let updates = look.batch.read(&bytes, &mut scratch.leaves)?;
-            let base = &look.base.as_slice()[bytes];
-            for (partial, (values, _)) in partials.iter_mut().zip(updates.as_slice()) {
-                partial.accumulate(from, &[values], base, &mut scratch.deltas);
-            }
-        }
-        Ok(partials)
-    }
-
-    /// Books weights and integers.
-    fn admit(&self, pass: &Pass, scratch: &mut Scratch) -> Result<(), SumError> {
-        let integers = self.layout.f32_len() * 4..self.layout.byte_len();
-        let updates = pass.batch.read(&integers, &mut scratch.leaves)?;
-        let mut book = lock(&self.book);
-        for (summand, (integers, _)) in pass.batch.updates.iter().zip(updates.as_slice()) {
-            let integers = integers.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
-            book.admit(integers, summand.full)?;
-        }
-        Ok(())
-    }
-}
-
-/// Goes through a leaf in runs of [`PASS`] elements: the first of each, and its bytes within the leaf.
-fn each_run(leaf: &Range<usize>, mut work: impl FnMut(usize, Range<usize>)) {
-    for from in leaf.clone().step_by(PASS) {
-        let to = (from + PASS).min(leaf.end);
-        work(from, (from - leaf.start) * 4..(to - leaf.start) * 4);
-    }
-}
-
-/// Hashes the last two whole leaves of `done` when both are new: the second is still in the first-level caches, the
-/// first one in the next.
-fn hash_pairs(done: &[u8], leaves: &mut Vec<Digest>) {
-    if let Some((one, two)) = done[leaves.len() * LEAF_BYTES..].split_at_checked(LEAF_BYTES)
-        && two.len() == LEAF_BYTES
-    {
-        leaves.extend(digests(one, two));
     }
 }
 

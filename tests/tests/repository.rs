@@ -25,9 +25,9 @@ const TOP_LEVEL: [&str; 12] = [
 ];
 
 /// Packages linked into fl-runtime, our own included, macros excluded: what an enclave trusts. More is a decision.
-const PACKAGES_LEAN: usize = 111;
+const PACKAGES_LEAN: usize = 112;
 /// The same with training.
-const PACKAGES_TRAIN: usize = 194;
+const PACKAGES_TRAIN: usize = 195;
 
 /// What must not be reachable from the engine: sockets, clocks, threads, randomness, the operating system.
 const NOT_IN_ENGINE: [&str; 17] = [

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use fl_engine::Weight;
@@ -266,11 +267,11 @@ fn means_at_and_next_to_ties_are_rounded_exactly_whatever_the_total() {
         [1 << 26, (1 << 26) + 1],
         [(1 << 28) - 1, 1 << 28],
         [1 << 28, 1 << 28],
+        [5 << 26, 5 << 26],
         [(1 << 29) - 1, (1 << 29) - 1],
         [(1 << 29) - 1, 3],
     ] {
-        for exponent in [-20, -6, 0, 15] {
-            let scale = f32::exp2(exponent as f32);
+        for scale in [f32::exp2(-20.0), f32::exp2(-6.0), 1.0, 65_000.0] {
             let first: Vec<f32> = (0..LEN).map(|_| random.unit() * scale).collect();
             // Neighbours, so that half of the means of equal weights lie halfway.
             let second =
@@ -310,31 +311,30 @@ fn batches_of_one_to_four_over_an_old_sum_change_no_bit() {
                 let half = range.start..range.start + range.len() / 2;
                 shard.absorb_all(half.start, &[(&payloads[0][half.start * 4..half.end * 4], 77)]);
                 shard.clear();
-                let run = |from: usize,
-                           to: usize,
-                           of: &[Vec<u8>],
-                           first: usize,
-                           work: &mut dyn FnMut(&[(&[u8], u32)])| {
-                    let runs: Vec<(&[u8], u32)> = of
-                        .iter()
-                        .enumerate()
-                        .map(|(n, payload)| (&payload[from * 4..to * 4], used[first + n].1))
-                        .collect();
-                    work(&runs);
+                // Runs of odd length.
+                let runs = |length: usize| {
+                    range.clone().step_by(length).map(move |from| from..(from + length).min(range.end))
+                };
+                let of = |run: &Range<usize>, payloads: &'_ [Vec<u8>], first: usize| {
+                    let part = |(n, payload): (usize, &'_ Vec<u8>)| {
+                        (payload[run.start * 4..run.end * 4].to_vec(), used[first + n].1)
+                    };
+                    payloads.iter().enumerate().map(part).collect::<Vec<_>>()
                 };
                 for (n, batch) in before.chunks(at_once).enumerate() {
                     shard.reserve(batch.len() as u32);
-                    // Runs of odd length.
-                    for from in range.clone().step_by(131) {
-                        let to = (from + 131).min(range.end);
-                        run(from, to, batch, n * at_once, &mut |runs| shard.absorb_all(from, runs));
+                    for run in runs(131) {
+                        let of = of(&run, batch, n * at_once);
+                        let of: Vec<_> =
+                            of.iter().map(|(bytes, weight)| (bytes.as_slice(), *weight)).collect();
+                        shard.absorb_all(run.start, &of);
                     }
                 }
                 shard.reserve(last as u32);
-                for from in range.clone().step_by(97) {
-                    let to = (from + 97).min(range.end);
-                    let out = &mut out[from * 4..to * 4];
-                    run(from, to, behind, 3 * at_once, &mut |runs| shard.take_mean(from, runs, total, out));
+                for run in runs(97) {
+                    let of = of(&run, behind, 3 * at_once);
+                    let of: Vec<_> = of.iter().map(|(bytes, weight)| (bytes.as_slice(), *weight)).collect();
+                    shard.take_mean(run.start, &of, total, &mut out[run.start * 4..run.end * 4]);
                 }
                 shard.emptied();
             }

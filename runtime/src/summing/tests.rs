@@ -14,7 +14,7 @@ use std::{
 use fl_engine::{
     Bytes,
     aggregate::{Method, combine_payloads},
-    tensor::{Combine, TensorSpec, root_of},
+    tensor::{Combine, Dtype, Layout, TensorSpec, root_of},
 };
 use num_bigint::{BigInt, Sign};
 

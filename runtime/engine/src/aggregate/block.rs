@@ -52,7 +52,7 @@ pub trait ColumnRule: fmt::Debug + Send + Sync {
     fn combine(&self, block: &mut Block<'_>, out: &mut [f32]);
 }
 
-/// In which order a rule reads a column.
+/// In which order a rule reads a column. Zeros are all +0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Row `i` is the `i`-th update's, in roster order, that of [`Block::weights`].
@@ -60,17 +60,51 @@ pub enum Order {
     /// Row `k` holds each column's `k`-th smallest value, for these `k`; other rows are unspecified. Fewer ranks cost
     /// less.
     Ranks(Range<usize>),
-    /// Row `k` holds each column's `k`-th smallest value, [`Block::row_weights`] the weights of the updates that sent
-    /// them. Zeros are all +0.
+    /// [`Block::pairs`] has each column's `k`-th smallest value with the weight of the update that sent it, for every `k`;
+    /// [`Block::row`] is unspecified.
     Weighted,
 }
+
+/// A value and the weight of the update that it comes from.
+///
+/// An f32 in f64 leaves the low 29 bits of the mantissa free, and a weight is below `2^29`: it lies there. So pairs are
+/// sorted as f64, and the weight decides between equal values alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct Pair(f64);
+
+impl Pair {
+    /// `value` is not -0.
+    #[inline]
+    pub(super) fn new(value: f32, weight: Weight) -> Self {
+        Self(f64::from_bits(f64::from(value).to_bits() | u64::from(weight.value())))
+    }
+
+    /// The value; no zero is -0.
+    #[must_use]
+    #[inline]
+    pub fn value(self) -> f32 {
+        f64::from_bits(self.0.to_bits() & !LOW) as f32
+    }
+
+    /// The weight, an integer: sums of all weights of a round are exact in f64.
+    #[must_use]
+    #[inline]
+    pub fn weight(self) -> f64 {
+        f64::from_bits(self.0.to_bits() & LOW | TWO_52.to_bits()) - TWO_52
+    }
+}
+
+/// The bits of an f64 that an f32 leaves zero.
+const LOW: u64 = (1 << crate::limits::WEIGHT_BITS) - 1;
+/// `2^52`: an integer in its low bits is added to it.
+const TWO_52: f64 = 4_503_599_627_370_496.0;
 
 /// The same few hundred elements of every update: a row an update, a column an element.
 #[derive(Debug)]
 pub struct Block<'a> {
     pub(super) values: &'a mut [f32],
     /// As `values`, for [`Order::Weighted`] alone.
-    pub(super) pairs: &'a [f64],
+    pub(super) pairs: &'a [Pair],
     pub(super) weights: &'a [Weight],
     pub(super) base: &'a [f32],
     pub(super) first: usize,
@@ -99,12 +133,12 @@ impl Block<'_> {
         &self.values[index * self.len()..][..self.len()]
     }
 
-    /// The weights that belong to a row's values, as integers in f64, for [`Order::Weighted`].
+    /// One row of values with their weights, for [`Order::Weighted`].
     ///
     /// # Panics
     /// When `rank` is not below [`Self::updates`], or the rule has another order.
     #[must_use]
-    pub fn row_weights(&self, rank: usize) -> &[f64] {
+    pub fn pairs(&self, rank: usize) -> &[Pair] {
         &self.pairs[rank * self.len()..][..self.len()]
     }
 
@@ -130,5 +164,26 @@ impl Block<'_> {
     #[must_use]
     pub fn first(&self) -> usize {
         self.first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_keep_every_value_and_weight_and_are_ordered_by_value() {
+        let values =
+            [-f32::MAX, -1.5, -f32::MIN_POSITIVE, -1e-45, 0.0, 1e-45, f32::MIN_POSITIVE, 1.5, f32::MAX];
+        let weights = [1, 2, 1000, (1 << 29) - 1].map(|w| Weight::new(w).unwrap());
+        for (i, value) in values.into_iter().enumerate() {
+            for weight in weights {
+                let pair = Pair::new(value, weight);
+                assert_eq!(pair.value().to_bits(), value.to_bits());
+                assert_eq!(pair.weight(), f64::from(weight.value()));
+                let above = values[i + 1..].iter().flat_map(|v| weights.map(|w| Pair::new(*v, w)));
+                assert!(above.into_iter().all(|above| pair < above), "{value} {weight:?}");
+            }
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! The built-in rules over columns.
 
+use multiversion::multiversion;
+
+use super::block::Pair;
 use super::{Block, ColumnRule, Order};
 
 /// Median of each element (Yin et al., arXiv:1803.01498); of an even number, the mean of the two in the middle, rounded
@@ -35,9 +38,7 @@ impl ColumnRule for Median {
 
     fn combine(&self, block: &mut Block<'_>, out: &mut [f32]) {
         let (below, above) = middle(block);
-        for ((out, below), above) in out.iter_mut().zip(below).zip(above) {
-            *out = midpoint(*below, *above);
-        }
+        midpoints(below, above, out);
     }
 }
 
@@ -49,17 +50,7 @@ impl ColumnRule for WeightedMedian {
     fn combine(&self, block: &mut Block<'_>, out: &mut [f32]) {
         // Sums of integers below 2^53: exact.
         let half = block.weights().iter().map(|w| f64::from(w.value())).sum::<f64>() / 2.0;
-        for (column, out) in out.iter_mut().enumerate() {
-            let (mut below, mut above, mut sum) = (0.0, 0.0, 0.0);
-            for rank in 0..block.updates() {
-                let value = block.row(rank)[column];
-                // The last value before which there is less than half, and the last before which there is no more.
-                below = if sum < half { value } else { below };
-                above = if sum <= half { value } else { above };
-                sum += block.row_weights(rank)[column];
-            }
-            *out = midpoint(below, above);
-        }
+        weighted_medians(block.pairs, half, out);
     }
 }
 
@@ -76,12 +67,9 @@ impl ColumnRule for TrimmedMean {
     }
 
     fn combine(&self, block: &mut Block<'_>, out: &mut [f32]) {
-        let cut = self.cut(block.updates());
-        let kept = cut..block.updates() - cut;
-        for (column, out) in out.iter_mut().enumerate() {
-            let sum: f64 = kept.clone().map(|rank| f64::from(block.row(rank)[column])).sum();
-            *out = (sum / kept.len() as f64) as f32;
-        }
+        let (updates, len) = (block.updates(), block.len());
+        let cut = self.cut(updates);
+        means(&block.values[cut * len..(updates - cut) * len], out);
     }
 }
 
@@ -91,18 +79,8 @@ impl ColumnRule for NearMedian {
     }
 
     fn combine(&self, block: &mut Block<'_>, out: &mut [f32]) {
-        let updates = block.updates();
-        let keep = self.keep.clamp(1, updates);
-        for (column, out) in out.iter_mut().enumerate() {
-            let value = |rank: usize| f64::from(block.row(rank)[column]);
-            let median = (value((updates - 1) / 2) + value(updates / 2)) / 2.0;
-            // The nearest are neighbours in rank: the window moves up while its first is farther than the one behind.
-            let start = (0..updates - keep)
-                .take_while(|first| median - value(*first) > value(first + keep) - median)
-                .count();
-            let sum: f64 = (start..start + keep).map(value).sum();
-            *out = (sum / keep as f64) as f32;
-        }
+        let keep = self.keep.clamp(1, block.updates());
+        means_near_medians(block.values, keep, out);
     }
 }
 
@@ -112,7 +90,121 @@ fn middle<'a>(block: &'a Block<'_>) -> (&'a [f32], &'a [f32]) {
     (block.row((updates - 1) / 2), block.row(updates / 2))
 }
 
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
+fn midpoints(below: &[f32], above: &[f32], out: &mut [f32]) {
+    for ((out, below), above) in out.iter_mut().zip(below).zip(above) {
+        *out = midpoint(*below, *above);
+    }
+}
+
+/// Of sorted rows, one after another.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
+fn weighted_medians(rows: &[Pair], half: f64, out: &mut [f32]) {
+    weighted_medians_portable(rows, half, out);
+}
+
+/// Of rows one after another, added from the first on.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
+fn means(rows: &[f32], out: &mut [f32]) {
+    means_portable(rows, out);
+}
+
+/// Of sorted rows, one after another.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
+fn means_near_medians(rows: &[f32], keep: usize, out: &mut [f32]) {
+    means_near_medians_portable(rows, keep, out);
+}
+
+/// Columns whose sums are in registers together.
+const WIDE: usize = 16;
+
+#[inline(always)]
+fn weighted_medians_portable(rows: &[Pair], half: f64, out: &mut [f32]) {
+    let len = out.len();
+    let (wide, rest) = out.as_chunks_mut::<WIDE>();
+    let from = wide.len() * WIDE;
+    wide.iter_mut().enumerate().for_each(|(i, out)| *out = weighted_median(rows, len, i * WIDE, half));
+    rest.iter_mut().enumerate().for_each(|(i, out)| [*out] = weighted_median(rows, len, from + i, half));
+}
+
+#[inline(always)]
+fn means_portable(rows: &[f32], out: &mut [f32]) {
+    let len = out.len();
+    let (wide, rest) = out.as_chunks_mut::<WIDE>();
+    let from = wide.len() * WIDE;
+    wide.iter_mut().enumerate().for_each(|(i, out)| *out = mean(rows, len, i * WIDE));
+    rest.iter_mut().enumerate().for_each(|(i, out)| [*out] = mean(rows, len, from + i));
+}
+
+#[inline(always)]
+fn means_near_medians_portable(rows: &[f32], keep: usize, out: &mut [f32]) {
+    let len = out.len();
+    let (wide, rest) = out.as_chunks_mut::<WIDE>();
+    let from = wide.len() * WIDE;
+    wide.iter_mut().enumerate().for_each(|(i, out)| *out = mean_near_median(rows, len, i * WIDE, keep));
+    rest.iter_mut().enumerate().for_each(|(i, out)| [*out] = mean_near_median(rows, len, from + i, keep));
+}
+
+/// `W` columns from `at` on, likewise below.
+#[inline(always)]
+fn weighted_median<const W: usize>(rows: &[Pair], len: usize, at: usize, half: f64) -> [f32; W] {
+    let (mut below, mut above, mut sum) = ([Pair::default(); W], [Pair::default(); W], [0.0; W]);
+    for row in rows.chunks_exact(len) {
+        let row = columns::<W, _>(row, at);
+        for i in 0..W {
+            // The last value before which there is less than half, and the last before which there is no more.
+            below[i] = if sum[i] < half { row[i] } else { below[i] };
+            above[i] = if sum[i] <= half { row[i] } else { above[i] };
+            sum[i] += row[i].weight();
+        }
+    }
+    std::array::from_fn(|i| midpoint(below[i].value(), above[i].value()))
+}
+
+#[inline(always)]
+fn mean<const W: usize>(rows: &[f32], len: usize, at: usize) -> [f32; W] {
+    let mut sum = [0.0; W];
+    for row in rows.chunks_exact(len) {
+        let row = columns::<W, _>(row, at);
+        (0..W).for_each(|i| sum[i] += f64::from(row[i]));
+    }
+    let count = (rows.len() / len) as f64;
+    sum.map(|sum| (sum / count) as f32)
+}
+
+#[inline(always)]
+fn mean_near_median<const W: usize>(rows: &[f32], len: usize, at: usize, keep: usize) -> [f32; W] {
+    let updates = rows.len() / len;
+    let row = |rank: usize| columns::<W, _>(&rows[rank * len..(rank + 1) * len], at).map(f64::from);
+    let (below, above) = (row((updates - 1) / 2), row(updates / 2));
+    let median: [f64; W] = std::array::from_fn(|i| (below[i] + above[i]) / 2.0);
+    // The nearest are neighbours in rank: their window moves up while its first is farther than the one behind it. The
+    // distances from the median rise to both sides, so that these moves come before all others.
+    let mut start = [0.0; W];
+    for first in 0..updates - keep {
+        let (first, behind) = (row(first), row(first + keep));
+        for i in 0..W {
+            start[i] += if median[i] - first[i] > behind[i] - median[i] { 1.0 } else { 0.0 };
+        }
+    }
+    let mut sum = [0.0; W];
+    for rank in 0..updates {
+        let (values, rank) = (row(rank), rank as f64);
+        for i in 0..W {
+            let kept = rank >= start[i] && rank < start[i] + keep as f64;
+            sum[i] += if kept { values[i] } else { 0.0 };
+        }
+    }
+    sum.map(|sum| (sum / keep as f64) as f32)
+}
+
+#[inline(always)]
+fn columns<const W: usize, T: Copy>(row: &[T], at: usize) -> [T; W] {
+    row[at..at + W].as_chunks::<W>().0[0]
+}
+
 /// Rounded once: the sum of two f32 of like size is exact in f64.
+#[inline(always)]
 fn midpoint(a: f32, b: f32) -> f32 {
     ((f64::from(a) + f64::from(b)) / 2.0) as f32
 }

@@ -6,7 +6,7 @@ use super::check::{BLOCK, all_in_range, limit_bits};
 use super::network::Network;
 use super::spans::Spans;
 use super::{
-    Bins, Block, Chosen, ColumnRule, MOST_AT_ONCE, Order, Products, RuleError, ScoreRule, Scratch, Then,
+    Bins, Block, Chosen, ColumnRule, MOST_AT_ONCE, Order, Pair, Products, RuleError, ScoreRule, Scratch, Then,
 };
 use super::{keep_base, most_total, share_bits};
 use crate::Weight;
@@ -232,70 +232,52 @@ impl Columns {
         let updates = self.of.len();
         let width = columns(updates);
         let weighted = self.order == Order::Weighted;
-        scratch.values.resize(scratch.values.len().max(updates * width), 0.0);
-        scratch.base.resize(scratch.base.len().max(width), 0.0);
-        scratch.out.resize(scratch.out.len().max(width), 0.0);
-        if weighted {
-            scratch.wide.resize(scratch.wide.len().max(updates * width), 0.0);
-        }
         for at in (0..out.len() / 4).step_by(width) {
             let len = width.min(out.len() / 4 - at);
             let bytes = at * 4..(at + len) * 4;
-            let values = &mut scratch.values[..updates * len];
-            let pairs = &mut scratch.wide[..if weighted { updates * len } else { 0 }];
-            for (row, index) in values.chunks_exact_mut(len).zip(&self.of) {
-                load(&inputs[*index][start..][bytes.clone()], row);
+            let rows = self.of.iter().map(|index| &inputs[*index][start..][bytes.clone()]);
+            let values = scratch.values.first(if weighted { 0 } else { updates * len });
+            let pairs = scratch.pairs.first(if weighted { updates * len } else { 0 });
+            if weighted {
+                let rows = rows.zip(&self.weights).zip(pairs.chunks_exact_mut(len));
+                rows.for_each(|((bytes, weight), row)| load_pairs(bytes, *weight, row));
+                self.network.sort(pairs);
+            } else {
+                rows.zip(values.chunks_exact_mut(len)).for_each(|(bytes, row)| load(bytes, row));
+                self.network.sort(values);
             }
-            match self.order {
-                Order::Roster => {}
-                Order::Ranks(_) => self.network.sort(values),
-                Order::Weighted => self.sort_pairs(values, pairs, len),
-            }
-            load(&base[bytes.clone()], &mut scratch.base[..len]);
-            let base = &scratch.base[..len];
-            let answer = &mut scratch.out[..len];
-            let mut block = Block { values, pairs, weights: &self.weights, base, first: first + at };
+            let block_base = scratch.base.first(len);
+            load(&base[bytes.clone()], block_base);
+            let answer = scratch.out.first(len);
+            let first = first + at;
+            let mut block = Block { values, pairs, weights: &self.weights, base: block_base, first };
             self.rule.combine(&mut block, answer);
             store(answer, &mut out[bytes]);
         }
     }
-
-    /// An f32 in f64 leaves the low 29 bits of the mantissa free, and a weight is below 2^29: it lies there while the
-    /// pairs are sorted as f64, and decides only between equal values.
-    fn sort_pairs(&self, values: &mut [f32], pairs: &mut [f64], len: usize) {
-        let rows = values.chunks_exact(len).zip(pairs.chunks_exact_mut(len));
-        for ((row, pairs), weight) in rows.zip(&self.weights) {
-            for (pair, value) in pairs.iter_mut().zip(row) {
-                *pair = f64::from_bits(f64::from(*value).to_bits() | u64::from(weight.value()));
-            }
-        }
-        self.network.sort(pairs);
-        for (value, pair) in values.iter_mut().zip(pairs) {
-            *value = f64::from_bits(pair.to_bits() & !LOW) as f32;
-            // Exact: an integer below 2^52.
-            *pair = f64::from_bits(pair.to_bits() & LOW | TWO_52.to_bits()) - TWO_52;
-        }
-    }
 }
-
-/// The bits of an f64 that an f32 leaves zero.
-const LOW: u64 = (1 << 29) - 1;
-/// 2^52: an integer in its low bits is added to it.
-const TWO_52: f64 = 4_503_599_627_370_496.0;
 
 /// Columns of a block: its rows stay in the first-level cache, or are long enough for a vector where they cannot.
 pub(super) fn columns(updates: usize) -> usize {
     (WIDE / updates.max(1)).clamp(NARROW, WIDEST) / NARROW * NARROW
 }
 
-/// Elements of a block that fit into the first-level cache: 16 KiB.
-const WIDE: usize = 4096;
+/// Elements of a block: 32 KiB. Half as many would leave room in the first-level cache, and read memory in shorter
+/// pieces, which costs more.
+const WIDE: usize = 8192;
 /// Fewest columns.
-const NARROW: usize = 32;
+const NARROW: usize = 64;
 /// Most columns.
-const WIDEST: usize = 512;
+const WIDEST: usize = 1024;
 
 /// Zeros lose their sign, so that comparisons of numbers order all values.
+fn load_pairs(bytes: &[u8], weight: Weight, row: &mut [Pair]) {
+    for (pair, bytes) in row.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *pair = Pair::new(f32::from_le_bytes(*bytes) + 0.0, weight);
+    }
+}
+
+/// As [`load_pairs`].
 fn load(bytes: &[u8], row: &mut [f32]) {
     for (value, bytes) in row.iter_mut().zip(bytes.as_chunks::<4>().0) {
         *value = f32::from_le_bytes(*bytes) + 0.0;

@@ -2,8 +2,13 @@
 //!
 //! A network is a fixed list of comparators, so whole rows are compared and exchanged element by element, without a
 //! branch on data. Comparators that cannot reach a wanted rank are left out: a median of 32 costs less than a sort.
+//!
+//! Measured, 10 M columns of 32 rows in the first-level cache, processor time: a sort of f32 133 ms, their median 102 ms,
+//! a sort of f64 269 ms; half as much again where the rows do not begin at cache lines.
 
 use std::ops::Range;
+
+use multiversion::multiversion;
 
 /// A network for one number of rows.
 #[derive(Clone, Debug)]
@@ -17,15 +22,6 @@ pub(super) struct Network {
 struct Comparator {
     low: u32,
     high: u32,
-    /// What of it is read later.
-    keep: Keep,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keep {
-    Both,
-    Low,
-    High,
 }
 
 impl Network {
@@ -34,14 +30,10 @@ impl Network {
         let mut needed: Vec<bool> = (0..rows).map(|row| wanted.contains(&row)).collect();
         let mut comparators = Vec::new();
         for (low, high) in merge_exchange(rows).into_iter().rev() {
-            let keep = match (needed[low], needed[high]) {
-                (true, true) => Keep::Both,
-                (true, false) => Keep::Low,
-                (false, true) => Keep::High,
-                (false, false) => continue,
-            };
-            (needed[low], needed[high]) = (true, true);
-            comparators.push(Comparator { low: low as u32, high: high as u32, keep });
+            if needed[low] || needed[high] {
+                (needed[low], needed[high]) = (true, true);
+                comparators.push(Comparator { low: low as u32, high: high as u32 });
+            }
         }
         comparators.reverse();
         Self { rows, comparators }
@@ -49,19 +41,25 @@ impl Network {
 
     /// Sorts the columns of a row-major block. Values are ordered numbers, zeros all of one sign.
     pub(super) fn sort<T: Copy + PartialOrd>(&self, values: &mut [T]) {
-        let len = values.len() / self.rows;
-        for comparator in &self.comparators {
-            let (before, behind) = values.split_at_mut(comparator.high as usize * len);
-            let low = &mut before[comparator.low as usize * len..][..len];
-            for (low, high) in low.iter_mut().zip(&mut behind[..len]) {
-                let (a, b) = (*low, *high);
-                if comparator.keep != Keep::High {
-                    *low = if a < b { a } else { b };
-                }
-                if comparator.keep != Keep::Low {
-                    *high = if a < b { b } else { a };
-                }
-            }
+        sort(&self.comparators, self.rows, values);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
+fn sort<T: Copy + PartialOrd>(comparators: &[Comparator], rows: usize, values: &mut [T]) {
+    sort_portable(comparators, rows, values);
+}
+
+#[inline(always)]
+fn sort_portable<T: Copy + PartialOrd>(comparators: &[Comparator], rows: usize, values: &mut [T]) {
+    let len = values.len() / rows;
+    for comparator in comparators {
+        let (before, behind) = values.split_at_mut(comparator.high as usize * len);
+        let low = &mut before[comparator.low as usize * len..][..len];
+        // Both are written even where one is read later: a choice would become a masked store, which is slower.
+        for (low, high) in low.iter_mut().zip(&mut behind[..len]) {
+            let (a, b) = (*low, *high);
+            (*low, *high) = if a < b { (a, b) } else { (b, a) };
         }
     }
 }
@@ -112,6 +110,22 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_sorts_alike() {
+        for (rows, len) in [(2, 1), (5, 7), (32, 64), (33, 129)] {
+            let network = Network::new(rows, 0..rows);
+            let mix = |i: usize| (i as u32).wrapping_mul(0x9e37_79b9) >> 8;
+            let block: Vec<f32> = (0..rows * len).map(|i| mix(i) as f32 - 8e6).collect();
+            let (mut dispatched, mut portable) = (block.clone(), block);
+            network.sort(&mut dispatched);
+            sort_portable(&network.comparators, rows, &mut portable);
+            assert_eq!(dispatched, portable);
+            for column in 0..len {
+                assert!(dispatched[column..].chunks(len).map(|row| row[0]).is_sorted());
             }
         }
     }

@@ -7,15 +7,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Scratch;
+use super::deltas::{LANES, STEP, add_products, place, subtract};
 use super::spans::Spans;
 use crate::limits;
 use crate::plan::Scope;
 use crate::tensor::Layout;
 
-/// Elements of a step: a run of the first pass begins at a multiple of it, or at its shard's start.
-pub const STEP: usize = 256;
-/// Lanes of a sum, added up at the end of a step.
-const LANES: usize = 8;
 /// Most shards of a model.
 const SHARDS: usize = 8;
 /// Elements under one leaf of the chunk tree.
@@ -139,7 +136,9 @@ impl Measure {
         for partial in partials {
             assert_eq!(Some(&partial.shard), shards.next(), "shards in their order");
             assert_eq!(partial.next, partial.shard.end, "a shard that was read to its end");
-            for (products, sums) in all[partial.first..].iter_mut().zip(partial.sums.chunks(size)) {
+            for (products, sums) in
+                all[partial.first..].iter_mut().zip(partial.sums.chunks_exact(size.max(1)))
+            {
                 products.sums.iter_mut().zip(sums).for_each(|(all, sum)| *all += sum);
             }
         }
@@ -175,15 +174,15 @@ impl Partial {
         self.next = end;
         let size = triangle(self.updates);
         let spans = Arc::clone(&self.spans);
-        scratch.wide.resize(scratch.wide.len().max(self.updates * STEP), 0.0);
-        let deltas = &mut scratch.wide[..self.updates * STEP];
+        let deltas = scratch.deltas.first(self.updates * STEP);
+        let deltas = deltas.as_chunks_mut::<LANES>().0.as_chunks_mut::<{ STEP / LANES }>().0;
         for step in (from..end).step_by(STEP) {
             for span in spans.within(step..(step + STEP).min(end)) {
                 let Some(part) = span.part else { continue };
                 let bytes = (span.range.start - from) * 4..(span.range.end - from) * 4;
                 let base = base[bytes.clone()].as_chunks::<4>().0;
-                for (row, input) in deltas.chunks_exact_mut(STEP).zip(inputs) {
-                    subtract(row, input[bytes.clone()].as_chunks::<4>().0, base);
+                for (row, input) in deltas.iter_mut().zip(inputs) {
+                    subtract(row.as_flattened_mut(), input[bytes.clone()].as_chunks::<4>().0, base);
                 }
                 add_products(deltas, &mut self.sums[(part - self.first) * size..][..size]);
             }
@@ -191,39 +190,6 @@ impl Partial {
     }
 }
 
-/// Writes `values - base` in f64, and zeros behind.
-fn subtract(row: &mut [f64], values: &[[u8; 4]], base: &[[u8; 4]]) {
-    let number = |bytes: &[u8; 4]| f64::from(f32::from_le_bytes(*bytes));
-    for ((delta, value), base) in row.iter_mut().zip(values).zip(base) {
-        *delta = number(value) - number(base);
-    }
-    row[values.len()..].fill(0.0);
-}
-
-/// Adds the dot products of all pairs of rows to a triangle of sums.
-fn add_products(deltas: &[f64], sums: &mut [f64]) {
-    let mut sums = sums.iter_mut();
-    for (i, a) in deltas.chunks_exact(STEP).enumerate() {
-        for (b, sum) in deltas.chunks_exact(STEP).take(i + 1).zip(&mut sums) {
-            let mut lanes = [0.0; LANES];
-            for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-                lanes.iter_mut().zip(a).zip(b).for_each(|((lane, a), b)| *lane += a * b);
-            }
-            *sum += add_up(lanes);
-        }
-    }
-}
-
-/// The sum of the lanes, by halves.
-fn add_up(lanes: [f64; LANES]) -> f64 {
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
-}
-
 fn triangle(updates: usize) -> usize {
     updates * (updates + 1) / 2
-}
-
-fn place(i: usize, j: usize) -> usize {
-    i * (i + 1) / 2 + j
 }

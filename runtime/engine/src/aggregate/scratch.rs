@@ -1,6 +1,6 @@
 //! Memory that a thread combines in.
 
-use super::Bins;
+use super::{Bins, Pair};
 use crate::Bytes;
 use crate::plan::ExactRange;
 
@@ -8,13 +8,15 @@ use crate::plan::ExactRange;
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     /// A block's values.
-    pub(super) values: Vec<f32>,
-    /// Pairs of value and weight, or deltas.
-    pub(super) wide: Vec<f64>,
+    pub(super) values: Lines<f32>,
+    /// Values with their weights.
+    pub(super) pairs: Lines<Pair>,
+    /// Deltas of a step.
+    pub(super) deltas: Lines<f64>,
     /// A block of the base.
-    pub(super) base: Vec<f32>,
+    pub(super) base: Lines<f32>,
     /// A block of answers.
-    pub(super) out: Vec<f32>,
+    pub(super) out: Lines<f32>,
     pub(super) bins: Option<(ExactRange, Bins)>,
 }
 
@@ -28,7 +30,35 @@ impl Scratch {
     /// The most that a scratch grows to in rounds of up to this many updates, whatever the rule.
     #[must_use]
     pub fn most(updates: usize) -> Bytes {
-        let block = (updates * super::combiner::columns(updates)).max(updates * super::products::STEP);
-        Bytes((block * (4 + 8) + super::PASS * (4 + 4 + 16)) as u64)
+        let width = super::combiner::columns(updates);
+        let block = updates * width * (4 + 8) + 2 * width * 4;
+        let deltas = updates * super::STEP * 8;
+        let mean = super::PASS * (4 + 16);
+        Bytes((block + deltas + mean + 5 * LINE) as u64)
     }
 }
+
+/// Elements that begin at a cache line: a vector that straddles two costs half as much again.
+#[derive(Clone, Debug)]
+pub(super) struct Lines<T>(Vec<T>);
+
+impl<T> Default for Lines<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Copy + Default> Lines<T> {
+    /// The first `len` elements, of unspecified content.
+    pub(super) fn first(&mut self, len: usize) -> &mut [T] {
+        let padding = LINE / size_of::<T>();
+        if self.0.len() < len + padding {
+            self.0.resize(len + padding, T::default());
+        }
+        let start = self.0.as_ptr().align_offset(LINE).min(padding);
+        &mut self.0[start..start + len]
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
