@@ -208,3 +208,62 @@ fn columns<const W: usize, T: Copy>(row: &[T], at: usize) -> [T; W] {
 fn midpoint(a: f32, b: f32) -> f32 {
     ((f64::from(a) + f64::from(b)) / 2.0) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Weight;
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|v| v.to_bits()).collect()
+    }
+
+    #[test]
+    fn every_instruction_set_and_every_width_gives_the_same_bits() {
+        for (updates, len) in [(1, 1), (2, 15), (7, 16), (9, 17), (32, 53)] {
+            let mix = |i: usize| (i as u32).wrapping_mul(0x9e37_79b9) >> 8;
+            let mut columns: Vec<Vec<f32>> = (0..len)
+                .map(|c| (0..updates).map(|r| (mix(c * 99 + r) as f32 - 8e6) * 1e-3).collect())
+                .collect();
+            columns.iter_mut().for_each(|column: &mut Vec<f32>| column.sort_by(f32::total_cmp));
+            let rows: Vec<f32> = (0..updates).flat_map(|r| columns.iter().map(move |c| c[r])).collect();
+            let weight = |i: usize| Weight::new(1 + u64::from(mix(i)) % 1000).unwrap();
+            let pairs: Vec<Pair> = rows.iter().enumerate().map(|(i, v)| Pair::new(*v, weight(i))).collect();
+            let keep = updates.div_ceil(2);
+            let (half, mut given, mut expected) = (250.0 * updates as f64, vec![0.0; len], vec![0.0; len]);
+            weighted_medians(&pairs, half, &mut given);
+            weighted_medians_portable(&pairs, half, &mut expected);
+            assert_eq!(bits(&given), bits(&expected));
+            let single: Vec<f32> =
+                (0..len).map(|at| weighted_median::<1>(&pairs, len, at, half)[0]).collect();
+            assert_eq!(bits(&given), bits(&single));
+            means(&rows, &mut given);
+            means_portable(&rows, &mut expected);
+            assert_eq!(bits(&given), bits(&expected));
+            let single: Vec<f32> = (0..len).map(|at| mean::<1>(&rows, len, at)[0]).collect();
+            assert_eq!(bits(&given), bits(&single));
+            means_near_medians(&rows, keep, &mut given);
+            means_near_medians_portable(&rows, keep, &mut expected);
+            assert_eq!(bits(&given), bits(&expected));
+            let single: Vec<f32> =
+                (0..len).map(|at| mean_near_median::<1>(&rows, len, at, keep)[0]).collect();
+            assert_eq!(bits(&given), bits(&single));
+        }
+    }
+
+    #[test]
+    fn of_values_equally_near_to_the_median_the_smaller_is_kept() {
+        // Medians 3 and 2.
+        let rows = [1.0, 0.0, 3.0, 2.0, 5.0, 4.0];
+        let mut out = [0.0; 2];
+        means_near_medians(&rows, 2, &mut out);
+        assert_eq!(out, [2.0, 1.0]);
+    }
+
+    #[test]
+    fn a_share_of_nearly_a_half_leaves_the_middle() {
+        let cut = |trim: f64, updates| TrimmedMean { trim }.cut(updates);
+        assert_eq!([cut(0.5f64.next_down(), 4), cut(0.5f64.next_down(), 5)], [1, 2]);
+        assert_eq!([cut(0.0, 9), cut(0.1, 9), cut(0.1, 10), cut(0.25, 10)], [0, 0, 1, 2]);
+    }
+}

@@ -80,3 +80,38 @@ fn add_up(lanes: [f64; LANES]) -> f64 {
 pub(super) fn place(i: usize, j: usize) -> usize {
     i * (i + 1) / 2 + j
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for updates in [1, 3, 4, 6, 9] {
+            let mix = |i: usize| f64::from((i as u32).wrapping_mul(0x9e37_79b9)) / 3e9 - 0.7;
+            let row = |r: usize| -> Row {
+                std::array::from_fn(|c| std::array::from_fn(|lane| mix(r * STEP + c * LANES + lane)))
+            };
+            let rows: Vec<Row> = (0..updates).map(row).collect();
+            let sums: Vec<f64> = (0..updates * (updates + 1) / 2).map(mix).collect();
+            let (mut dispatched, mut portable, mut single) = (sums.clone(), sums.clone(), sums);
+            add_products(&rows, &mut dispatched);
+            add_products_portable(&rows, &mut portable);
+            for i in 0..updates {
+                (0..=i).for_each(|j| single[place(i, j)] += products_of([&rows[i]], &rows[j])[0]);
+            }
+            let bits = |sums: &[f64]| sums.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&dispatched), bits(&portable));
+            assert_eq!(bits(&dispatched), bits(&single));
+        }
+    }
+
+    #[test]
+    fn a_short_step_is_filled_with_zeros() {
+        let number = |v: f32| v.to_le_bytes();
+        let mut row = vec![9.0; STEP];
+        subtract(&mut row, &[number(3.5), number(-1.0)], &[number(1.0), number(1.0)]);
+        assert_eq!(row[..2], [2.5, -2.0]);
+        assert!(row[2..].iter().all(|delta| *delta == 0.0));
+    }
+}

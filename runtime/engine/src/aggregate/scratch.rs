@@ -62,3 +62,18 @@ impl<T: Copy + Default> Lines<T> {
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_begin_at_cache_lines_and_shorter_ones_take_no_memory() {
+        let mut lines = Lines::<f32>::default();
+        for len in [1000, 1, 17, 1000] {
+            let first = lines.first(len);
+            assert_eq!((first.len(), first.as_ptr().align_offset(LINE)), (len, 0));
+        }
+        assert_eq!(lines.0.len(), 1000 + LINE / 4);
+    }
+}
