@@ -60,7 +60,7 @@ pub(super) fn convert(
             (Converted, text)
         }
         // θ + ratio·(mean - θ), with θ the round's base.
-        "ClippedAveraging" => match settings.number("ratio", 1.0, "server", &|n| n > 0.0) {
+        "ClippedAveraging" => match settings.number("ratio", 1.0, STEP, &|n| n > 0.0) {
             ratio if ratio < 1.0 => {
                 to.server = Some(format!("{{smoothing: {{keep: {}}}}}", rest(ratio)));
                 (Converted, step_not_norm(&to))
@@ -72,7 +72,7 @@ pub(super) fn convert(
             _ => (Converted, step_not_norm(&to)),
         },
         "ExponentialSmoothingAveraging" => {
-            let alpha = settings.number("alpha", 0.9, "server", &|n| n > 0.0 && n <= 1.0);
+            let alpha = settings.number("alpha", 0.9, STEP, &|n| n > 0.0 && n <= 1.0);
             if alpha < 1.0 {
                 to.server = Some(format!("{{smoothing: {{keep: {}}}}}", rest(alpha)));
             }
@@ -108,6 +108,9 @@ pub(super) fn convert(
     note(at.to_owned(), verdict, text);
     to
 }
+
+/// What a share of the way is called.
+const STEP: &str = "share of the step";
 
 /// OpenFL's defaults where the plan says nothing.
 fn adaptive(class: &str, settings: &mut Settings<'_>) -> String {
@@ -156,7 +159,7 @@ impl Settings<'_> {
         let found = value.as_f64().filter(|n| n.is_finite() && fits(*n));
         let (verdict, text) = match found {
             Some(number) => (Verdict::Converted, format!("{ours}: {number}")),
-            None => (Verdict::Warning, format!("{value} does not fit; {ours} is from {default}")),
+            None => (Verdict::Warning, format!("{value} does not fit; {ours} is {default}")),
         };
         (self.note)(format!("{}.{key}", self.at), verdict, text);
         found.unwrap_or(default)
