@@ -45,6 +45,12 @@ fn of_table(at: usize) -> f32 {
     ((z >> 40) as i32 - (1 << 23)) as f32 / (1 << 20) as f32
 }
 
+/// One collaborator's update, in pieces of the table.
+pub struct Update {
+    pieces: Vec<Piece>,
+    root: Digest,
+}
+
 /// What the clients share.
 pub struct Crowd {
     plan: Plan,
@@ -69,17 +75,21 @@ impl Crowd {
         Ok(Self { layout: plan_layout(&plan)?, plan, aggregator, table: table.into(), holds })
     }
 
-    /// Sends the first round's update as collaborator number `who`, out of the workspace `site`, and leaves when the
-    /// round is done.
+    /// The update of collaborator number `who`. Hashing it takes its time: no link should wait for that.
+    #[must_use]
+    pub fn update(&self, who: usize) -> Update {
+        let pieces = self.pieces(who);
+        let mut hasher = RootHasher::new(self.layout.hash());
+        pieces.iter().for_each(|piece| hasher.update(piece));
+        Update { pieces, root: hasher.finish() }
+    }
+
+    /// Sends the first round's update as `name`, out of the workspace `site`, and leaves when the round is done.
     ///
     /// # Errors
     /// When it is not let in, or its update is not taken.
-    pub async fn send(&self, who: usize, name: &Name, site: &Path) -> Result<(), Failure> {
-        let body = self.body(who);
-        let mut hasher = RootHasher::new(self.layout.hash());
-        body.iter().for_each(|piece| hasher.update(piece));
-        let (root, weight) = (hasher.finish(), Weight::new(WEIGHT)?);
-
+    pub async fn send(&self, update: Update, name: &Name, site: &Path) -> Result<(), Failure> {
+        let (Update { mut pieces, root }, weight) = (update, Weight::new(WEIGHT)?);
         let (_endpoint, mut link) = self.enter(name, site).await?;
         let stamp = work(&mut link).await?;
         let task: Name = "send".parse()?;
@@ -90,8 +100,8 @@ impl Crowd {
         link.send_envelope(&wire::encode(&Message::Offer(offer.clone()))).await?;
         hear(&mut link, |message| matches!(message, Message::Grant(_))).await?;
         let mut stream = link.handle().open_uni().await?;
-        let (header, mut body) = (PayloadHeader::Update(offer).encode(), body);
-        payload::send_payload(&mut stream, &header, &mut body).await?;
+        let header = PayloadHeader::Update(offer).encode();
+        payload::send_payload(&mut stream, &header, &mut pieces).await?;
         hear(&mut link, |message| matches!(message, Message::RoundDone(_))).await?;
         link.send_envelope(&wire::encode(&Message::Leaving(Leaving {}))).await?;
         link.handle().closed().await;
@@ -119,8 +129,7 @@ impl Crowd {
         Ok((endpoint, link))
     }
 
-    /// The update of collaborator number `who` in pieces of the table.
-    fn body(&self, who: usize) -> Vec<Piece> {
+    fn pieces(&self, who: usize) -> Vec<Piece> {
         let (mut from, mut left) = (who * AHEAD % PERIOD * 4, self.layout.byte_len());
         let mut pieces = Vec::new();
         while left > 0 {
