@@ -84,7 +84,8 @@ impl Crowd {
         Update { pieces, root: hasher.finish() }
     }
 
-    /// Sends the first round's update as `name`, out of the workspace `site`, and leaves when the round is done.
+    /// Sends the first round's update as `name`, out of the workspace `site`, and leaves when it is given
+    /// work again.
     ///
     /// # Errors
     /// When it is not let in, or its update is not taken.
@@ -102,7 +103,8 @@ impl Crowd {
         let mut stream = link.handle().open_uni().await?;
         let header = PayloadHeader::Update(offer).encode();
         payload::send_payload(&mut stream, &header, &mut pieces).await?;
-        hear(&mut link, |message| matches!(message, Message::RoundDone(_))).await?;
+        // What the round has made comes behind this word, and nobody here would read it.
+        hear(&mut link, |message| matches!(message, Message::Assign(_))).await?;
         link.send_envelope(&wire::encode(&Message::Leaving(Leaving {}))).await?;
         link.handle().closed().await;
         Ok(())
