@@ -17,7 +17,7 @@ use fl_engine::{
     wire::{self, Hello, Leaving, Message, PayloadHeader},
 };
 use fl_runtime::{
-    net::{Endpoint, Link, NetLimits, SocketKind, payload},
+    net::{Endpoint, Link, LinkHandle, NetLimits, SocketKind, payload},
     trust::{Clock, Credentials, Role, SERVER_NAME, client_config},
 };
 
@@ -92,6 +92,7 @@ impl Crowd {
     pub async fn send(&self, update: Update, name: &Name, site: &Path) -> Result<(), Failure> {
         let (Update { mut pieces, root }, weight) = (update, Weight::new(WEIGHT)?);
         let (_endpoint, mut link) = self.enter(name, site).await?;
+        let _forgetting = tokio::spawn(forget_models(link.handle().clone()));
         let stamp = work(&mut link).await?;
         let task: Name = "send".parse()?;
         let report = Report { stamp, task: task.clone(), samples: WEIGHT, metrics: Vec::new() };
@@ -103,7 +104,7 @@ impl Crowd {
         let mut stream = link.handle().open_uni().await?;
         let header = PayloadHeader::Update(offer).encode();
         payload::send_payload(&mut stream, &header, &mut pieces).await?;
-        // What the round has made comes behind this word, and nobody here would read it.
+        // Behind it comes what the round has made, which nobody here needs.
         hear(&mut link, |message| matches!(message, Message::Assign(_))).await?;
         link.send_envelope(&wire::encode(&Message::Leaving(Leaving {}))).await?;
         link.handle().closed().await;
@@ -141,6 +142,13 @@ impl Crowd {
             from = 0;
         }
         pieces
+    }
+}
+
+/// Reads every model and forgets it: unread, it would stand in the way of every word behind it.
+async fn forget_models(link: LinkHandle) {
+    while let Ok(mut stream) = link.accept_uni().await {
+        while let Ok(Some(_)) = stream.read(1 << 20).await {}
     }
 }
 
