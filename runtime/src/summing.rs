@@ -17,7 +17,7 @@
 //!
 //! Updates that are clipped are read twice: their distances from the base are measured first, over
 //! [`Measure`]'s shards, which the layout alone decides, and then they are added like others with the integers that
-//! [`Clip`](fl_engine::aggregate::Clip) makes of their weights.
+//! [`Clip`] makes of their weights.
 
 mod pass;
 

@@ -12,12 +12,12 @@ use fl_engine::{
     Bytes, Digest, Name, Weight,
     model::plan_layout,
     plan::{Plan, Site},
-    round::{Offer, Stamp},
+    round::{Offer, Report, Stamp},
     tensor::{Layout, RootHasher},
     wire::{self, Hello, Leaving, Message, PayloadHeader},
 };
 use fl_runtime::{
-    net::{Endpoint, Link, NetLimits, SocketKind, payload},
+    net::{Endpoint, Link, LinkHandle, NetLimits, SocketKind, payload},
     trust::{Clock, Credentials, Role, SERVER_NAME, client_config},
 };
 
@@ -45,6 +45,12 @@ fn of_table(at: usize) -> f32 {
     ((z >> 40) as i32 - (1 << 23)) as f32 / (1 << 20) as f32
 }
 
+/// One collaborator's update, in pieces of the table.
+pub struct Update {
+    pieces: Vec<Piece>,
+    root: Digest,
+}
+
 /// What the clients share.
 pub struct Crowd {
     plan: Plan,
@@ -69,27 +75,37 @@ impl Crowd {
         Ok(Self { layout: plan_layout(&plan)?, plan, aggregator, table: table.into(), holds })
     }
 
-    /// Sends the first round's update as collaborator number `who`, out of the workspace `site`, and leaves when the
-    /// round is done.
+    /// The update of collaborator number `who`. Hashing it takes its time: no link should wait for that.
+    #[must_use]
+    pub fn update(&self, who: usize) -> Update {
+        let pieces = self.pieces(who);
+        let mut hasher = RootHasher::new(self.layout.hash());
+        pieces.iter().for_each(|piece| hasher.update(piece));
+        Update { pieces, root: hasher.finish() }
+    }
+
+    /// Sends the first round's update as `name`, out of the workspace `site`, and leaves when it is given
+    /// work again.
     ///
     /// # Errors
     /// When it is not let in, or its update is not taken.
-    pub async fn send(&self, who: usize, name: &Name, site: &Path) -> Result<(), Failure> {
-        let body = self.body(who);
-        let mut hasher = RootHasher::new(self.layout.hash());
-        body.iter().for_each(|piece| hasher.update(piece));
-        let (root, weight) = (hasher.finish(), Weight::new(WEIGHT)?);
-
+    pub async fn send(&self, update: Update, name: &Name, site: &Path) -> Result<(), Failure> {
+        let (Update { mut pieces, root }, weight) = (update, Weight::new(WEIGHT)?);
         let (_endpoint, mut link) = self.enter(name, site).await?;
+        let _forgetting = tokio::spawn(forget_models(link.handle().clone()));
         let stamp = work(&mut link).await?;
+        let task: Name = "send".parse()?;
+        let report = Report { stamp, task: task.clone(), samples: WEIGHT, metrics: Vec::new() };
+        link.send_envelope(&wire::encode(&Message::Report(report))).await?;
         let bytes = Bytes(self.layout.byte_len() as u64);
-        let offer = Offer { stamp, task: "send".parse()?, weight, bytes, root };
+        let offer = Offer { stamp, task, weight, bytes, root };
         link.send_envelope(&wire::encode(&Message::Offer(offer.clone()))).await?;
         hear(&mut link, |message| matches!(message, Message::Grant(_))).await?;
         let mut stream = link.handle().open_uni().await?;
-        let (header, mut body) = (PayloadHeader::Update(offer).encode(), body);
-        payload::send_payload(&mut stream, &header, &mut body).await?;
-        hear(&mut link, |message| matches!(message, Message::RoundDone(_))).await?;
+        let header = PayloadHeader::Update(offer).encode();
+        payload::send_payload(&mut stream, &header, &mut pieces).await?;
+        // Behind it comes what the round has made, which nobody here needs.
+        hear(&mut link, |message| matches!(message, Message::Assign(_))).await?;
         link.send_envelope(&wire::encode(&Message::Leaving(Leaving {}))).await?;
         link.handle().closed().await;
         Ok(())
@@ -116,8 +132,7 @@ impl Crowd {
         Ok((endpoint, link))
     }
 
-    /// The update of collaborator number `who` in pieces of the table.
-    fn body(&self, who: usize) -> Vec<Piece> {
+    fn pieces(&self, who: usize) -> Vec<Piece> {
         let (mut from, mut left) = (who * AHEAD % PERIOD * 4, self.layout.byte_len());
         let mut pieces = Vec::new();
         while left > 0 {
@@ -127,6 +142,13 @@ impl Crowd {
             from = 0;
         }
         pieces
+    }
+}
+
+/// Reads every model and forgets it: unread, it would stand in the way of every word behind it.
+async fn forget_models(link: LinkHandle) {
+    while let Ok(mut stream) = link.accept_uni().await {
+        while let Ok(Some(_)) = stream.read(1 << 20).await {}
     }
 }
 

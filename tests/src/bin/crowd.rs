@@ -25,12 +25,13 @@ fn main() -> ExitCode {
 fn run(root: &str, folder: &Path, names: &[String]) -> Result<(), Failure> {
     let first = names.first().ok_or("no names")?;
     let crowd = Arc::new(Crowd::open(&folder.join(first), root.parse::<Digest>()?)?);
+    let updates: Vec<_> = (0..names.len()).map(|who| crowd.update(who)).collect();
     Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
         let mut sending = JoinSet::new();
-        for (who, name) in names.iter().enumerate() {
+        for (update, name) in updates.into_iter().zip(names) {
             let (crowd, name, site) = (Arc::clone(&crowd), name.parse::<Name>()?, folder.join(name));
             sending.spawn(async move {
-                let sent = crowd.send(who, &name, &site).await;
+                let sent = crowd.send(update, &name, &site).await;
                 sent.map_err(|failure| -> Failure { format!("{name}: {failure}").into() })
             });
         }
