@@ -194,10 +194,10 @@ fn dockerize(command: &WorkspaceDockerize) -> Result<Report, Failure> {
         date: command.date,
     };
     let done = image::dockerize(&Workspace::open(&command.workspace)?, &request)?;
-    Ok(Report { text: summary(&done, command.oci.is_some()), json: summary_json(&done) })
+    Ok(Report { text: summary(&done), json: summary_json(&done) })
 }
 
-fn summary(done: &Dockerized, oci: bool) -> String {
+fn summary(done: &Dockerized) -> String {
     let record = &done.record;
     let mut text = format!(
         "image        {}:latest, {} target, {:.1} MB in {:.1} MB of archive\narchive      {}\nsha256       {}\nplan         {}\nbinary       {}",
@@ -235,12 +235,10 @@ fn summary(done: &Dockerized, oci: bool) -> String {
     for note in &done.notes {
         text += &format!("note         {note}\n");
     }
-    let how = if oci {
-        "docker load, podman load; the OCI layout for a registry"
-    } else {
-        "docker load or podman load"
-    };
-    text += &format!("next         hand the archive on; there: {how} < {}\n", file_name(done));
+    text += &format!(
+        "next         hand the archive on; there: docker load < {}, or podman load\n",
+        file_name(done)
+    );
     text
 }
 

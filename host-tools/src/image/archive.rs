@@ -66,22 +66,28 @@ impl Packed {
         self.layers.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
-    /// The docker-archive, compressed; `done` hears of bytes that went in.
+    /// The archive, compressed; `done` hears of bytes that went in. It is a docker-archive and an OCI archive at once, as
+    /// `docker save` writes them: some engines take only one of the two when it is compressed.
     ///
     /// # Errors
     /// [`Exit::Failed`].
     pub fn docker_archive(&self, name: &str, done: &mut dyn FnMut(u64)) -> Result<Vec<u8>, Failure> {
-        let config = format!("{}.json", self.id());
-        let layers: Vec<String> = self.layers.iter().map(|(digest, _)| format!("{digest}.tar")).collect();
-        let manifest = json!([{"Config": config, "RepoTags": [format!("{name}:latest")], "Layers": layers}]);
+        let layers: Vec<Blob<'_>> = self.layers.iter().map(|(_, bytes)| Blob::of(LAYER, bytes)).collect();
+        let layout = self.layout(&layers, name);
+        let paths: Vec<String> = layers.iter().map(Blob::path).collect();
+        let config = Blob::of(CONFIG, &self.config);
+        let manifest =
+            json!([{"Config": config.path(), "RepoTags": [format!("{name}:latest")], "Layers": paths}]);
         let mut builder = Builder::new(Vec::new());
         let mut add =
             |file: &str, bytes: &[u8]| contents::append(&mut builder, file, EntryType::Regular, PLAIN, bytes);
         // Whoever streams the archive knows what is in it before the layers come.
         add("manifest.json", manifest.to_string().as_bytes())?;
-        add(&config, &self.config)?;
-        for (file, (_, bytes)) in layers.iter().zip(&self.layers) {
+        for (file, bytes) in &layout {
             add(file, bytes)?;
+        }
+        for layer in &layers {
+            add(&layer.path(), layer.bytes)?;
         }
         let tar = builder.into_inner().map_err(|e| Failure::of(Exit::Failed, &e))?;
         compressed(&tar, done)
@@ -99,25 +105,71 @@ impl Packed {
         let blobs = folder.join("blobs/sha256");
         fs::create_dir_all(&blobs)
             .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", blobs.display())))?;
-        let blob = |media: &str, bytes: &[u8]| -> Result<Value, Failure> {
-            let digest = Digest::of(bytes);
-            workspace::replace(&blobs.join(digest.to_string()), bytes)?;
-            Ok(json!({"mediaType": media, "digest": format!("sha256:{digest}"), "size": bytes.len()}))
-        };
-        let mut layers = Vec::new();
+        // Registries keep layers compressed.
+        let mut packed = Vec::new();
         for (_, bytes) in &self.layers {
-            layers.push(blob("application/vnd.oci.image.layer.v1.tar+gzip", &compressed(bytes, done)?)?);
+            packed.push(compressed(bytes, done)?);
         }
-        let config = blob("application/vnd.oci.image.config.v1+json", &self.config)?;
-        let media = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({"schemaVersion": 2, "mediaType": media, "config": config, "layers": layers});
-        let mut manifest = blob(media, manifest.to_string().as_bytes())?;
-        manifest["annotations"] = json!({"org.opencontainers.image.ref.name": format!("{name}:latest")});
-        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
-        workspace::replace(&folder.join("index.json"), index.to_string().as_bytes())?;
-        workspace::replace(&folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)
+        let layers: Vec<Blob<'_>> = packed.iter().map(|bytes| Blob::of(LAYER_GZIP, bytes)).collect();
+        for layer in &layers {
+            workspace::replace(&folder.join(layer.path()), layer.bytes)?;
+        }
+        for (file, bytes) in self.layout(&layers, name) {
+            workspace::replace(&folder.join(file), &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The files of an OCI layout over these layers, but the layers.
+    fn layout(&self, layers: &[Blob<'_>], name: &str) -> Vec<(String, Vec<u8>)> {
+        let config = Blob::of(CONFIG, &self.config);
+        let descriptors: Vec<Value> = layers.iter().map(Blob::descriptor).collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": descriptors,
+        })
+        .to_string()
+        .into_bytes();
+        let manifest = Blob::of(MANIFEST, &manifest);
+        let mut descriptor = manifest.descriptor();
+        descriptor["annotations"] = json!({
+            "org.opencontainers.image.ref.name": format!("{name}:latest"),
+            "io.containerd.image.name": format!("docker.io/library/{name}:latest"),
+        });
+        let index = json!({"schemaVersion": 2, "manifests": [descriptor]});
+        vec![
+            ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+            ("index.json".to_owned(), index.to_string().into_bytes()),
+            (manifest.path(), manifest.bytes.to_vec()),
+            (config.path(), config.bytes.to_vec()),
+        ]
     }
 }
+
+/// A part of an image, by its digest.
+struct Blob<'a> {
+    media: &'static str,
+    digest: Digest,
+    bytes: &'a [u8],
+}
+
+impl<'a> Blob<'a> {
+    fn of(media: &'static str, bytes: &'a [u8]) -> Self {
+        Self { media, digest: Digest::of(bytes), bytes }
+    }
+
+    fn path(&self) -> String {
+        format!("blobs/sha256/{}", self.digest)
+    }
+
+    fn descriptor(&self) -> Value {
+        json!({"mediaType": self.media, "digest": format!("sha256:{}", self.digest), "size": self.bytes.len()})
+    }
+}
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// gzip without time, name or operating system.
 pub(crate) fn compressed(bytes: &[u8], done: &mut dyn FnMut(u64)) -> Result<Vec<u8>, Failure> {

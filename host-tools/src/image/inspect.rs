@@ -73,7 +73,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
             .hint("`fl-host workspace dockerize` makes one, and `docker save` writes one")
     };
     let unread = |e: &io::Error| Failure::new(Exit::File, format!("cannot read {shown}: {e}"));
-    let archive = hash(path).map_err(|e| unread(&e))?;
+    let archive = sgx::files::hash(path).map_err(|e| unread(&e))?;
     let mut file = File::open(path).map_err(|e| unread(&e))?;
     let mut magic = [0; 2];
     let compressed = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
@@ -272,22 +272,6 @@ fn name_of(entry: &tar::Entry<'_, impl Read>) -> Result<String, String> {
     path.to_str()
         .map(|path| path.trim_start_matches("./").to_owned())
         .ok_or_else(|| "a name is not UTF-8".to_owned())
-}
-
-/// SHA-256 of a file, read piece by piece.
-fn hash(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut piece = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut piece)? {
-            0 => break,
-            read => context.update(&piece[..read]),
-        }
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    Ok(Digest(digest))
 }
 
 /// Unpacked; a model of the largest size is among it.

@@ -1,4 +1,5 @@
 //! The program itself, outside an image: what it says, and how it ends.
+#![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::process::{Command, Output};
 
