@@ -111,6 +111,7 @@ pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
     if observe::log::init(runtime.json, level).is_err() {
         // Whoever embeds this has set its own log up.
     }
+    choose_entry(std::env::var_os(crate::GRAMINE_VARIABLE));
     let json = runtime.json;
     match start(runtime, registry) {
         Ok(exit) => ExitCode::from(exit as u8),
@@ -119,6 +120,20 @@ pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// How this process makes its system calls from now on; no thread has been started yet. Answers whether it was told what is
+/// not so.
+fn choose_entry(variable: Option<OsString>) -> bool {
+    let told = variable.is_some_and(|value| value == "1");
+    let entry = fl_sys::syscall::choose(told);
+    tracing::debug!(?entry, "system calls");
+    let mistaken = told && entry == fl_sys::syscall::Entry::Library;
+    if mistaken {
+        let name = crate::GRAMINE_VARIABLE;
+        tracing::warn!("{name} is set, but this is not Gramine: unset it; system calls take the plain way");
+    }
+    mistaken
 }
 
 /// Why there is nothing to start.
@@ -184,6 +199,15 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn word_of_gramine_that_is_not_so_is_noticed_and_followed_by_nobody() {
+        assert!(choose_entry(Some("1".into())));
+        assert_eq!(fl_sys::syscall::entry(), fl_sys::syscall::Entry::Library);
+        for other in [None, Some("0".into()), Some(OsString::new())] {
+            assert!(!choose_entry(other));
+        }
+    }
 
     #[test]
     fn start_is_dropped_wherever_it_stands_and_never_where_it_is_a_value() {

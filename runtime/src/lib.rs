@@ -32,6 +32,10 @@ pub use folder::image;
 /// an enclave. It selects a certificate, and the certificate decides.
 pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
 
+/// The environment variable that is `1` under Gramine and unset elsewhere. A manifest fixes it, so in an enclave it is
+/// measured; it chooses how system calls are made ([`fl_sys::syscall`]) and nothing else.
+pub const GRAMINE_VARIABLE: &str = "FL_GRAMINE";
+
 /// Runs the program on the process's own arguments: what a `main` does, with what a user's crate adds to the plain one.
 #[must_use]
 pub fn run(registry: &registry::Registry) -> ExitCode {

@@ -45,6 +45,21 @@
 //! `threads.cpu` and `limits.memory`, what the program and Gramine start and take besides, and a power of two. At a
 //! collaborator `limits.memory` is the room for the site's rows.
 //!
+//! # System calls
+//!
+//! The programs are static, so Gramine cannot replace their C library: each `syscall` instruction of theirs is caught and
+//! emulated, by a signal under gramine-direct, in an enclave by an exception that leaves it and comes back. The calls
+//! that move every byte over the network, one or many datagrams each, therefore go another way under Gramine: a jump to
+//! Gramine's own entry, within the process ([`fl_sys::syscall`]). Number, arguments, answer and errors are the same.
+//! Files, memory, waiting and threads are called more rarely and keep the plain way.
+//!
+//! The way is chosen once, before any thread starts. The manifest fixes `FL_GRAMINE = "1"`, so an enclave's choice is part
+//! of its measurement; the kernel is asked besides. Whoever sets the variable elsewhere gets a warning and the plain way.
+//! Without the variable a program under Gramine works too, and is slower.
+//!
+//! The programs are position-independent: every start puts them at other addresses. What a host makes of an enclave's own
+//! addresses is Gramine's matter.
+//!
 //! # Two measurements differ
 //!
 //! ```sh

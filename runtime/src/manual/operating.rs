@@ -71,7 +71,8 @@
 //!
 //! One UDP port, `port` in `plan/site.yaml`, at the aggregator; collaborators open none. `mtu` is the largest UDP
 //! payload; 1200 passes everywhere. `socket: portable` takes the socket that also opens under Gramine; `auto` falls
-//! back to it.
+//! back to it. `FL_GRAMINE` in the environment belongs to Gramine's manifests ([enclaves](super::enclaves)); leave it
+//! unset elsewhere.
 //!
 //! # What to back up
 //!

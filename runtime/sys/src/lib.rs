@@ -4,4 +4,5 @@
 //! that not every processor has, each asked for first and tested against plain code.
 
 pub mod sha256;
+pub mod syscall;
 pub mod udp;

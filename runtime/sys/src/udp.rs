@@ -1,12 +1,11 @@
-//! Many UDP datagrams in one system call, for sockets that may not use segmentation offload. The portable QUIC socket
-//! calls it.
+//! UDP datagrams, many in one system call or one, for sockets that may not use segmentation offload. The portable QUIC
+//! socket calls it.
 //!
-//! Both calls are made by number: musl's `sendmmsg` and `recvmmsg` are loops over single messages. They never wait, pass no
-//! control message and no timeout, because a library OS refuses those, and allocate nothing: at most [`BATCH`]
-//! datagrams a call, in arrays on the stack.
+//! All calls are made by number, over the entry that [`syscall`](crate::syscall) chose; besides, musl's `sendmmsg` and
+//! `recvmmsg` are loops over single messages. They never wait, pass no control message and no timeout, because a library
+//! OS refuses those, and allocate nothing: at most [`BATCH`] datagrams a call, in arrays on the stack.
 
 use std::{
-    ffi::c_void,
     io::{self, IoSliceMut},
     mem::{self, offset_of, size_of},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
@@ -14,7 +13,9 @@ use std::{
     ptr,
 };
 
-use libc::{c_long, iovec, mmsghdr, sockaddr_in, sockaddr_in6};
+use libc::{iovec, mmsghdr, sockaddr_in, sockaddr_in6};
+
+use crate::syscall;
 
 /// Most datagrams of one call. The caller repeats the call for more.
 pub const BATCH: usize = 32;
@@ -44,29 +45,8 @@ pub fn send_batch(
     if segment_size == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut v4;
-    let mut v6;
-    let (name, name_len) = match destination {
-        SocketAddr::V4(address) => {
-            v4 = sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: address.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
-                sin_zero: [0; 8],
-            };
-            (ptr::from_mut(&mut v4).cast::<c_void>(), V4_LEN)
-        }
-        SocketAddr::V6(address) => {
-            v6 = sockaddr_in6 {
-                sin6_port: address.port().to_be(),
-                sin6_flowinfo: address.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
-                sin6_scope_id: address.scope_id(),
-                ..NO_NAME
-            };
-            (ptr::from_mut(&mut v6).cast::<c_void>(), V6_LEN)
-        }
-    };
+    let (mut name, name_len) = named(destination);
+    let name = ptr::from_mut(&mut name).cast();
     let mut pieces = [NO_PIECE; BATCH];
     let mut messages = no_messages();
     let mut count = 0;
@@ -85,16 +65,19 @@ pub fn send_batch(
     // SAFETY: `messages` holds `count` headers or more. Each points to one address and one piece, which live on this
     // stack frame, and the piece into `contents`, which is borrowed for the whole call. The kernel writes nothing but
     // `msg_len` of the headers.
-    let sent = unsafe {
-        libc::syscall(
+    unsafe {
+        syscall::call(
             libc::SYS_sendmmsg,
-            fd.as_raw_fd(),
-            messages.as_mut_ptr(),
-            count,
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            [
+                fd.as_raw_fd() as usize,
+                messages.as_mut_ptr().expose_provenance(),
+                count,
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize,
+                0,
+                0,
+            ],
         )
-    };
-    counted(sent)
+    }
 }
 
 /// Receives up to as many datagrams as there are places in both `buffers` and `datagrams`, one a buffer, and answers how
@@ -129,16 +112,18 @@ pub fn recv_batch(
     // borrowed mutably for the whole call. The kernel writes no more to a name or a buffer than the lengths given. A
     // null timeout means none.
     let received = unsafe {
-        libc::syscall(
+        syscall::call(
             libc::SYS_recvmmsg,
-            fd.as_raw_fd(),
-            messages.as_mut_ptr(),
-            count,
-            libc::MSG_DONTWAIT,
-            ptr::null_mut::<libc::timespec>(),
+            [
+                fd.as_raw_fd() as usize,
+                messages.as_mut_ptr().expose_provenance(),
+                count,
+                libc::MSG_DONTWAIT as usize,
+                0,
+                0,
+            ],
         )
-    };
-    let received = counted(received)?;
+    }?;
     for ((message, name), datagram) in messages.iter().zip(&names).zip(datagrams.iter_mut()).take(received) {
         let is_whole = message.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
         let from = if is_whole { address(name, message.msg_hdr.msg_namelen) } else { None };
@@ -147,12 +132,83 @@ pub fn recv_batch(
     Ok(received)
 }
 
-/// What a call answered: a count, or -1 and `errno`.
-fn counted(answer: c_long) -> io::Result<usize> {
-    usize::try_from(answer).map_err(|_| io::Error::last_os_error())
+/// Sends `contents` to `destination` as one datagram; answers its length.
+///
+/// # Errors
+/// `WouldBlock` when there is no room, else what the system says.
+pub fn send_one(fd: BorrowedFd<'_>, destination: SocketAddr, contents: &[u8]) -> io::Result<usize> {
+    let (name, name_len) = named(destination);
+    // SAFETY: the kernel reads `contents` and the name, each no further than the length given, and writes nothing. Both are
+    // borrowed or live for the whole call.
+    unsafe {
+        syscall::call(
+            libc::SYS_sendto,
+            [
+                fd.as_raw_fd() as usize,
+                contents.as_ptr().expose_provenance(),
+                contents.len(),
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize,
+                ptr::from_ref(&name).expose_provenance(),
+                name_len as usize,
+            ],
+        )
+    }
 }
 
-/// The address in a name that the kernel wrote; both kinds fit the larger one.
+/// Receives one datagram into `buffer`. `None` when it has to be dropped: its sender is no internet address, or it was
+/// longer than the buffer.
+///
+/// # Errors
+/// `WouldBlock` when nothing has arrived, else what the system says.
+pub fn recv_one(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    let mut name = NO_NAME;
+    let mut name_len = V6_LEN;
+    // SAFETY: `buffer` is borrowed mutably for the whole call; the name and its length live on this stack frame. The kernel
+    // writes no more to the buffer and the name than the lengths given. Every bit pattern is a value of both.
+    let received = unsafe {
+        syscall::call(
+            libc::SYS_recvfrom,
+            [
+                fd.as_raw_fd() as usize,
+                buffer.as_mut_ptr().expose_provenance(),
+                buffer.len(),
+                // With MSG_TRUNC the answer is the datagram's own length.
+                (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as usize,
+                ptr::from_mut(&mut name).expose_provenance(),
+                ptr::from_mut(&mut name_len).expose_provenance(),
+            ],
+        )
+    }?;
+    let from = if received <= buffer.len() { address(&name, name_len) } else { None };
+    Ok(from.map(|from| Datagram { from, len: received }))
+}
+
+/// A name for the kernel to read; both kinds fit the larger one.
+fn named(address: SocketAddr) -> (sockaddr_in6, libc::socklen_t) {
+    match address {
+        SocketAddr::V4(address) => {
+            let name = sockaddr_in6 {
+                sin6_family: libc::AF_INET as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: u32::from_ne_bytes(address.ip().octets()),
+                ..NO_NAME
+            };
+            (name, V4_LEN)
+        }
+        SocketAddr::V6(address) => {
+            let name = sockaddr_in6 {
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+                sin6_scope_id: address.scope_id(),
+                ..NO_NAME
+            };
+            (name, V6_LEN)
+        }
+    }
+}
+
+/// The address in a name that the kernel wrote.
 fn address(name: &sockaddr_in6, len: libc::socklen_t) -> Option<SocketAddr> {
     let port = u16::from_be(name.sin6_port);
     match (i32::from(name.sin6_family), len) {
@@ -185,8 +241,8 @@ const NO_NAME: sockaddr_in6 = sockaddr_in6 {
 const V4_LEN: libc::socklen_t = size_of::<sockaddr_in>() as libc::socklen_t;
 const V6_LEN: libc::socklen_t = size_of::<sockaddr_in6>() as libc::socklen_t;
 
-// `address` reads an IPv4 name through the IPv6 structure: family and port are at the same place in both, and the address
-// is where the flow label is.
+// `named` and `address` hold an IPv4 name in the IPv6 structure: family and port are at the same place in both, and the
+// address is where the flow label is.
 const _: () = assert!(
     offset_of!(sockaddr_in, sin_family) == offset_of!(sockaddr_in6, sin6_family)
         && offset_of!(sockaddr_in, sin_port) == offset_of!(sockaddr_in6, sin6_port)

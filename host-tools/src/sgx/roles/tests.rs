@@ -174,6 +174,7 @@ fn nothing_insecure_is_on_and_nothing_is_left_to_the_host() {
         let env = made.manifest.value("loader.env").and_then(Value::as_table).unwrap();
         let from_host: Vec<&String> =
             env.iter().filter(|(_, value)| value.is_table()).map(|(name, _)| name).collect();
+        assert_eq!(env.get(fl_runtime::GRAMINE_VARIABLE).and_then(Value::as_str), Some("1"));
         match role {
             Role::Aggregator => assert!(from_host.is_empty(), "{from_host:?}"),
             Role::Collaborator => assert_eq!(from_host, [NAME_VARIABLE]),

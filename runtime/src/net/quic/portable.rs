@@ -4,7 +4,8 @@
 //!
 //! *Batched*, it takes up to ten segments from quinn at once and hands them to the kernel in one call, and receives as
 //! many datagrams in one call as quinn has buffers. *Plain*, it makes one call a datagram. A batched socket whose kernel
-//! knows no such call becomes plain by itself.
+//! knows no such call becomes plain by itself. Under Gramine each call is a jump within the process
+//! ([`fl_sys::syscall`]).
 //!
 //! # Who owns a segment
 //!
@@ -30,7 +31,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use fl_sys::udp::{BATCH, Datagram, recv_batch, send_batch};
+use fl_sys::udp::{BATCH, Datagram, recv_batch, recv_one, send_batch, send_one};
 use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
@@ -131,7 +132,7 @@ impl PortableSocket {
             }
         }
         let first = &contents[..segment_size.min(contents.len())];
-        self.io.try_send_to(first, destination).map(|_| 1)
+        self.io.try_io(Interest::WRITABLE, || send_one(self.io.as_fd(), destination, first)).map(|_| 1)
     }
 
     /// Sends what is left of earlier transmits; false when some still is.
@@ -169,25 +170,21 @@ impl PortableSocket {
     /// Receives in one call.
     fn receive_batch(&self, bufs: &mut [io::IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
         let mut datagrams = [None; BATCH];
-        let received = self.io.try_io(Interest::READABLE, || {
+        let count = self.io.try_io(Interest::READABLE, || {
             recv_batch(self.io.as_fd(), bufs, &mut datagrams[..metas.len().min(BATCH)])
         })?;
-        for (meta, datagram) in metas.iter_mut().zip(&datagrams).take(received) {
-            *meta = match *datagram {
-                Some(Datagram { from, len }) => received_from(from, len),
-                // quinn skips what is empty.
-                None => RecvMeta::default(),
-            };
+        for (meta, datagram) in metas.iter_mut().zip(datagrams).take(count) {
+            *meta = received(datagram);
         }
-        Ok(received)
+        Ok(count)
     }
 
     /// Receives by a call for each. What ends it after the first datagram is met again at the next call, or has passed.
     fn receive_each(&self, bufs: &mut [io::IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
         let mut count = 0;
         for (buf, meta) in bufs.iter_mut().zip(metas) {
-            match self.io.try_recv_from(buf) {
-                Ok((len, from)) => *meta = received_from(from, len),
+            match self.io.try_io(Interest::READABLE, || recv_one(self.io.as_fd(), buf)) {
+                Ok(datagram) => *meta = received(datagram),
                 Err(error) if count == 0 => return Err(error),
                 Err(_) => break,
             }
@@ -300,8 +297,15 @@ fn is_unknown_call(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
 }
 
-fn received_from(addr: SocketAddr, len: usize) -> RecvMeta {
-    RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None }
+/// What quinn is told of a place; it skips what is empty.
+fn received(datagram: Option<Datagram>) -> RecvMeta {
+    datagram.map_or_else(RecvMeta::default, |Datagram { from, len }| RecvMeta {
+        addr: from,
+        len,
+        stride: len,
+        ecn: None,
+        dst_ip: None,
+    })
 }
 
 fn is_passing(kind: io::ErrorKind) -> bool {

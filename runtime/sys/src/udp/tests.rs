@@ -1,18 +1,76 @@
 //! The real system calls, on both loopbacks.
 
 use std::{
+    env,
     net::{Ipv6Addr, UdpSocket},
     os::fd::AsFd,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use super::*;
+use crate::syscall::stand_in;
 
-/// The loopback addresses of this machine; IPv6 may be absent.
+/// The loopback addresses of this machine; IPv6 may be absent. Every test begins here, so in the child that
+/// [`every_test_here_passes_over_gramine_s_entry`] starts, every thread that makes a call is armed.
 fn loopbacks() -> Vec<SocketAddr> {
+    if env::var_os(MARK).is_some() {
+        stand_in::arm_and_use().unwrap();
+    }
     let all = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
     all.into_iter().filter(|address| UdpSocket::bind(address).is_ok()).collect()
+}
+
+const THIS: &str = "udp::tests::every_test_here_passes_over_gramine_s_entry";
+/// Set in the child.
+const MARK: &str = "FL_SYS_STAND_IN";
+
+#[test]
+fn every_test_here_passes_over_gramine_s_entry() {
+    let mut child = Command::new(env::current_exe().unwrap());
+    let child =
+        child.args(["udp::tests::", "--skip", THIS, "--test-threads=1"]).env(MARK, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{said}\n{}", String::from_utf8_lossy(&child.stderr));
+    assert!(!said.contains(" 0 passed"), "{said}");
+}
+
+#[test]
+fn every_call_takes_the_entry_that_is_in_use() {
+    let ((here, from), (there, to)) = pair(loopbacks()[0]);
+    let in_child = env::var_os(MARK).is_some();
+    let mut memory = [0; 8];
+    let calls: [&mut dyn FnMut() -> usize; 4] = [
+        &mut || send_batch(here.as_fd(), to, b"ab", 2).unwrap(),
+        &mut || recv_batch(there.as_fd(), &mut [IoSliceMut::new(&mut memory)], &mut [None]).unwrap(),
+        &mut || send_one(here.as_fd(), to, b"c").unwrap(),
+        &mut || recv_one(there.as_fd(), &mut [0; 8]).unwrap().map_or(0, |it| usize::from(it.from == from)),
+    ];
+    for call in calls {
+        let before = stand_in::calls();
+        assert_eq!(call(), 1);
+        // The child has no other thread that calls. Here a jump would find no entry.
+        assert!(!in_child || stand_in::calls() - before == 1);
+    }
+}
+
+#[test]
+fn single_datagrams_arrive_whole_with_their_sender_and_too_long_ones_are_dropped() {
+    for loopback in loopbacks() {
+        let ((here, from), (there, to)) = pair(loopback);
+        for contents in [&b"12345678"[..], b"123456789", b"", b"1"] {
+            assert_eq!(send_one(here.as_fd(), to, contents).unwrap(), contents.len());
+        }
+        let mut buffer = [0; 8];
+        let mut next = || recv_one(there.as_fd(), &mut buffer).map(|it| it.map(|it| (it.from, it.len)));
+        assert_eq!(next().unwrap(), Some((from, 8)));
+        assert_eq!(next().unwrap(), None);
+        assert_eq!(next().unwrap(), Some((from, 0)));
+        assert_eq!(next().unwrap(), Some((from, 1)));
+        assert_eq!(next().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(buffer[..2], *b"12");
+    }
 }
 
 /// Two bound sockets and their addresses.
@@ -143,5 +201,9 @@ fn refusal_of_the_first_datagram_is_its_error() {
     assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
     let file = std::fs::File::open("/dev/null").unwrap();
     let error = send_batch(file.as_fd(), to, b"x", 1).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENOTSOCK));
+    let error = send_one(here.as_fd(), to, &long[..65_508]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    let error = recv_one(file.as_fd(), &mut []).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENOTSOCK));
 }
