@@ -17,6 +17,7 @@ pub mod payload;
 pub mod pool;
 pub mod registry;
 mod roles;
+pub mod sealed;
 pub mod stepping;
 pub mod store;
 pub mod summing;

@@ -154,7 +154,11 @@ fn median_lives_in_the_plans_memory(collaborators: usize) {
     assert!(need.total() <= ALL_UPDATES && need.slots < 4, "{need}");
     let limit = idle() + need.total().0 - OF_IDLE;
     let (success, peak) = median_within(&federation, limit);
-    println!("{collaborators} collaborators: {} MB resident, of {}", peak / 1_000_000, need.total().0 / 1_000_000);
+    println!(
+        "{collaborators} collaborators: {} MB resident, of {}",
+        peak / 1_000_000,
+        need.total().0 / 1_000_000
+    );
     assert!(success);
     assert!((1..ALL_UPDATES.0).contains(&peak), "{peak} bytes");
 

@@ -51,7 +51,8 @@ fn replayed(federation: &Federation) -> Vec<u8> {
     let aggregation = plan.aggregation().unwrap();
     let method = method(&aggregation, plan.exact, |_| None).unwrap();
     let step = aggregation.server.map(|s| ServerStep::new(s, Arc::clone(&layout), plan.exact).unwrap());
-    let mut state = step.as_ref().and_then(ServerStep::initial_state).map(|s| payload(&s)).unwrap_or_default();
+    let mut state =
+        step.as_ref().and_then(ServerStep::initial_state).map(|s| payload(&s)).unwrap_or_default();
     let mut base = model::plan_init(&plan).unwrap();
     let mut names = federation.names.clone();
     names.sort();
@@ -132,7 +133,8 @@ fn spilled_updates_make_the_engines_median() {
     let keys = "rule: median";
     let collaborators = 5;
     let federation = federation("spilled", collaborators, &|plan| {
-        let plan = set_block(&ruled(plan, keys, 300_000, 2, collaborators), "limits", "{memory: 1GiB, spill: 1GiB}");
+        let plan =
+            set_block(&ruled(plan, keys, 300_000, 2, collaborators), "limits", "{memory: 1GiB, spill: 1GiB}");
         let parsed = Plan::parse(&plan).unwrap();
         let layout = model::plan_layout(&parsed).unwrap();
         let least = footprint(&parsed, &layout, 5).least();
