@@ -71,8 +71,8 @@ struct ModelExport {
     all: bool,
 }
 
-/// Make the key pair that a plan may release models to; the public key is
-/// printed, for `release: {to: key:PUBLIC_KEY}`.
+/// Make the key pair that a plan may release models to. The public key is
+/// printed, for the plan.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "key")]
 struct ModelKey {
