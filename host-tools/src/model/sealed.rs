@@ -58,7 +58,7 @@ pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
         let failure = Failure::new(Exit::File, format!("cannot write {}: {e}", output.display()));
         match e.kind() {
             io::ErrorKind::AlreadyExists => failure
-                .hint("a key that is lost takes every model that was sealed to it along: name another file"),
+                .hint("it may be a key that models are sealed to: name another file"),
             _ => failure.hint("its folder has to be there, and this user allowed to write to it"),
         }
     })?;
@@ -132,7 +132,7 @@ fn private_key(path: &Path) -> Result<StaticSecret, Failure> {
             .hint("name the file that `fl-host model key` wrote")
     };
     let text = workspace::read_text(path, KEY_FILE_BYTES)?;
-    let block = pem::parse(&text).map_err(|e| refused(&format!("is not PEM: {e}")))?;
+    let block = pem::parse(&text).map_err(|_| refused("is not PEM"))?;
     if block.tag() != TAG {
         return Err(refused(&format!("holds a {}, not a {TAG}", block.tag())));
     }
