@@ -57,8 +57,9 @@ pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
     write().map_err(|e: io::Error| {
         let failure = Failure::new(Exit::File, format!("cannot write {}: {e}", output.display()));
         match e.kind() {
-            io::ErrorKind::AlreadyExists => failure
-                .hint("it may be a key that models are sealed to: name another file"),
+            io::ErrorKind::AlreadyExists => {
+                failure.hint("it may be a key that models are sealed to: name another file")
+            }
             _ => failure.hint("its folder has to be there, and this user allowed to write to it"),
         }
     })?;
