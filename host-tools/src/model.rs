@@ -2,6 +2,8 @@
 //!
 //! `fl-host model` and `plan initialize` come here. Which tensors there are is the engine's word; nothing here trains.
 
+pub mod sealed;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ mod show;
 use fl_engine::{Digest, plan::is_host};
 
 pub(crate) use load::parsed;
-pub use load::{Accepted, Initialised, Loaded, accept, accepted, check, initialise, load, memory};
+pub use load::{Accepted, Initialised, Loaded, accept, accepted, check, initialise, load, memory, warning};
 pub use show::{aggregation, summary};
 
 use crate::{

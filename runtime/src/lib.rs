@@ -18,6 +18,7 @@ pub mod pool;
 pub mod registry;
 pub mod release;
 mod roles;
+pub mod sealed;
 pub mod stepping;
 pub mod store;
 pub mod summing;

@@ -8,6 +8,7 @@
 //! save/W_history.jsonl            one line a round, chained
 //! save/W_last.safetensors         a copy of the newest generation for people
 //! save/W_best.safetensors         the best model so far by the plan's metric
+//! save/released/                  what the plan lets out of the enclave
 //! ```
 //!
 //! A round is durable when its generation is synced. The generation holds the round's facts too, so a crash between
@@ -24,6 +25,7 @@ mod error;
 mod generation;
 mod history;
 mod model_file;
+mod released;
 
 use std::{
     fs,
@@ -36,19 +38,21 @@ use fl_engine::{
     aggregate::state_layout,
     limits,
     model::safetensors,
-    plan::{MetricsTo, Plan},
+    plan::{MetricsTo, Plan, Released},
     round::{AggregatedMetric, RoundFacts},
     tensor::{Layout, root_of},
 };
 
 pub use error::StoreError;
 pub use model_file::{About, keep_final, text};
+pub use released::{MemberCopies, released_at_the_end};
 
 use crate::observe::Measured;
 use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
 pub(crate) use model_file::initial_texts;
 use model_file::{Sync, fits, replace, rounds_through, texts};
+use released::Releases;
 
 /// What a run goes on from.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +93,9 @@ pub struct Store {
     state: Option<Arc<Layout>>,
     generations: Generations,
     history: History,
+    releases: Option<Releases>,
+    /// JSON, of the closing round.
+    final_metrics: Option<String>,
     best: Option<Best>,
     next: RoundNo,
 }
@@ -136,6 +143,8 @@ impl Store {
             state: of_state,
             generations,
             history,
+            releases: Releases::open(save, workspace, plan.release, layout)?,
+            final_metrics: None,
             best: None,
             next: head.map_or(RoundNo(0), |h| h.round.next()),
         };
@@ -147,6 +156,10 @@ impl Store {
                 store.complete_history(head, facts)?;
             }
             store.mend_last(head, &payload);
+            // A crash may have come between a round and its release.
+            if store.releases.as_ref().is_some_and(|r| !r.has_round(rounds_through(head.round))) {
+                store.release_round(head.round, head.root, None, &payload)?;
+            }
         }
         let best = store.best.map(|b| b.value);
         let resume = Resume { round: store.next, payload, root, state, best, from };
@@ -250,13 +263,54 @@ impl Store {
         metrics: &[AggregatedMetric],
         payload: &[u8],
     ) -> Result<PathBuf, StoreError> {
+        self.final_metrics = self.shows_metrics.then(|| Measured::json(metrics));
         let mut texts = texts(About { plan: self.plan, rounds: self.next.0, root });
-        if self.shows_metrics {
-            texts.insert(text::METRICS.to_owned(), Measured::json(metrics));
-        }
+        texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
         let path = self.path("last");
         replace(&path, &self.layout, payload, &texts, Sync::Yes)?;
         Ok(path)
+    }
+
+    /// Lets a durable round's model out, where the plan releases each: its root, and the metrics of that round.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the round itself is safe.
+    pub fn release_round(
+        &self,
+        round: RoundNo,
+        root: Digest,
+        metrics: Option<&[AggregatedMetric]>,
+        payload: &[u8],
+    ) -> Result<(), StoreError> {
+        let Some(releases) = self.releases.as_ref().filter(|r| r.what == Released::Each) else {
+            return Ok(());
+        };
+        let about = About { plan: self.plan, rounds: rounds_through(round), root };
+        let mut texts = texts(about);
+        let metrics = metrics.filter(|_| self.shows_metrics).map(Measured::json);
+        texts.extend(metrics.map(|json| (text::ROUND_METRICS.to_owned(), json)));
+        releases.put(about, &texts, payload)
+    }
+
+    /// Lets the last or the best model out, where the plan says so; comes once all rounds are run.
+    ///
+    /// # Errors
+    /// [`StoreError`]; every round is safe, and an aggregator that is started again tries once more.
+    pub fn release_at_the_end(&self, root: Digest, payload: &[u8]) -> Result<(), StoreError> {
+        let Some(releases) = &self.releases else { return Ok(()) };
+        match releases.what {
+            Released::Last => {
+                let about = About { plan: self.plan, rounds: self.next.0, root };
+                let mut texts = texts(about);
+                texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
+                releases.put(about, &texts, payload)
+            }
+            Released::Best => {
+                let Best { round, root, .. } = self.best.ok_or(StoreError::NoBest)?;
+                releases.put_best(About { plan: self.plan, rounds: round.0, root })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `save/W_last.safetensors`: there once a round is kept.

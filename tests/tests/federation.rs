@@ -43,7 +43,7 @@ fn federation_trains_and_everybody_keeps_the_same_model() {
     let last = last_model(&federation);
     for (name, process) in federation.names.iter().zip(&mut collaborators) {
         assert!(process.ended(SOON).success(), "{name}: {}", process.log());
-        let path = federation.dir.join(name).join(format!("save/demo_{name}_final.safetensors"));
+        let path = federation.dir.join(name).join(format!("save/released/demo_{name}_final.safetensors"));
         let (kept, _) = safetensors::read(&fs::read(&path).unwrap(), last.layout()).unwrap();
         assert_eq!(kept, last, "{name}");
     }

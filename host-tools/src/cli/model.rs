@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Report;
 use crate::{
     exit::{Exit, Failure},
-    model::{self, Shown},
+    model::{self, Shown, sealed},
     plan,
     workspace::Workspace,
 };
@@ -27,6 +27,8 @@ enum ModelCommand {
     Init(ModelInit),
     Show(ModelShow),
     Export(ModelExport),
+    Key(ModelKey),
+    Open(ModelOpen),
 }
 
 /// Make the first round's model, save/W_init.safetensors, from the plan.
@@ -69,6 +71,32 @@ struct ModelExport {
     all: bool,
 }
 
+/// Make the key pair that a plan may release models to. The public key is
+/// printed, for the plan.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "key")]
+struct ModelKey {
+    /// the new file of the private key; only this user can read it
+    #[argh(option)]
+    output: PathBuf,
+}
+
+/// Open a model that was released to a key, check its root, and write it as
+/// .safetensors.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "open")]
+struct ModelOpen {
+    /// a .sealed file of the aggregator's save/released
+    #[argh(positional)]
+    file: PathBuf,
+    /// the private key's file, of `fl-host model key`
+    #[argh(option)]
+    key: PathBuf,
+    /// the new .safetensors file
+    #[argh(option)]
+    output: PathBuf,
+}
+
 pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
     match &area.command {
         ModelCommand::Init(command) => {
@@ -107,7 +135,38 @@ pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
             });
             Ok(Report { text, json })
         }
+        ModelCommand::Key(command) => {
+            let public = sealed::new_key(&command.output)?;
+            let text = format!(
+                "{}: the private key; whoever loses it cannot open what was sealed to it\n\
+                 public key: {public}\nin the plan: release: {{what: last, to: key:{public}}}\n",
+                command.output.display()
+            );
+            Ok(Report { text, json: json!({"file": command.output, "public_key": public.to_string()}) })
+        }
+        ModelCommand::Open(command) => Ok(opened(command)?),
     }
+}
+
+fn opened(command: &ModelOpen) -> Result<Report, Failure> {
+    let sealed::Opened { label, texts, tensors, elements } =
+        sealed::open(&command.file, &command.key, &command.output)?;
+    let mut text = format!(
+        "{}: {tensors} tensors, {elements} elements\nplan: {}\nround: {}\nroot: {}\n",
+        command.output.display(),
+        label.plan,
+        label.rounds,
+        label.root
+    );
+    let told = [model::text::PLAN, model::text::ROUND, model::text::ROOT];
+    for (key, value) in texts.iter().filter(|(key, _)| !told.contains(&key.as_str())) {
+        text += &format!("{key}: {value}\n");
+    }
+    let json = json!({
+        "file": command.output, "tensors": tensors, "elements": elements, "plan": label.plan.to_string(),
+        "round": label.rounds, "root": label.root.to_string(), "metadata": texts,
+    });
+    Ok(Report { text, json })
 }
 
 fn shown(model: &Shown) -> Report {
@@ -132,10 +191,14 @@ fn shown(model: &Shown) -> Report {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use fl_engine::{
+        Digest,
         model::safetensors,
-        tensor::{Layout, ModelState, TensorSpec},
+        tensor::{Combine, Layout, ModelState, TensorSpec, root_of},
     };
+    use fl_runtime::sealed::{Label, Sealer};
 
     use crate::{cli, workspace::tests::scratch};
 
@@ -173,5 +236,79 @@ mod tests {
             found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
         }
         assert_eq!(found.replace(&folder, "D"), include_str!("model.txt"));
+    }
+
+    #[test]
+    fn sealed_models_answer_as_their_transcript_says() {
+        let dir = scratch("model-sealed");
+        let folder = dir.display().to_string();
+        let mut found = String::new();
+        let mut say = |line: &str| {
+            let words: Vec<String> =
+                line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
+            let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
+            said.out
+        };
+        let said = say("model key --output D/k.pem");
+        let public = said.lines().find_map(|line| line.strip_prefix("public key: ")).unwrap().to_owned();
+        say("model key --output D/k.pem");
+        let said = say("--json model key --output D/other.pem");
+        let other: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let other = other["public_key"].as_str().unwrap().to_owned();
+        let mode = std::fs::metadata(dir.join("k.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        // Held out of aggregation: a root that takes more than the file's tensors to find.
+        let mut tensor = TensorSpec::f32("fc1.weight", [2, 3]);
+        tensor.combine = Combine::Keep;
+        let layout = Layout::new(vec![tensor, TensorSpec::f32("fc1.bias", [2])]).unwrap();
+        let state = ModelState::zeros(std::sync::Arc::clone(&layout));
+        let mut payload = Vec::new();
+        state.write_bytes(&mut payload);
+        let root = root_of(layout.hash(), &payload);
+        let texts = [("metrics".to_owned(), "{}".to_owned()), ("root".to_owned(), root.to_string())].into();
+        let plain = safetensors::write(&state, &texts);
+        let seal = |root, file: &str| {
+            let label = Label {
+                plan: Digest([7; 32]),
+                rounds: 3,
+                root,
+                length: plain.len() as u64,
+                recipient: public.parse().unwrap(),
+                note: serde_json::to_string(layout.tensors()).unwrap(),
+            };
+            let mut sealer = Sealer::new(Vec::new(), &label).unwrap();
+            sealer.write(&plain).unwrap();
+            let bytes = sealer.finish().unwrap();
+            std::fs::write(dir.join(file), &bytes).unwrap();
+            bytes
+        };
+        let mut sealed = seal(root, "w_last.sealed");
+        seal(Digest([8; 32]), "lying.sealed");
+        std::fs::write(dir.join("cut.sealed"), &sealed[..sealed.len() - 9]).unwrap();
+        let last = sealed.len() - 1;
+        sealed[last] ^= 1;
+        std::fs::write(dir.join("changed.sealed"), &sealed).unwrap();
+        std::fs::write(dir.join("no.pem"), "no key").unwrap();
+        std::fs::write(dir.join("plain.safetensors"), &plain).unwrap();
+        for line in [
+            "model open D/w_last.sealed --key D/k.pem --output D/o.safetensors",
+            "--json model open D/w_last.sealed --key D/k.pem --output D/o.safetensors",
+            "model open D/w_last.sealed --key D/other.pem --output D/o.safetensors",
+            "model open D/w_last.sealed --key D/no.pem --output D/o.safetensors",
+            "model open D/w_last.sealed --key D/k.pem --output D/none/o.safetensors",
+            "model open D/cut.sealed --key D/k.pem --output D/o.safetensors",
+            "model open D/changed.sealed --key D/k.pem --output D/o.safetensors",
+            "model open D/lying.sealed --key D/k.pem --output D/o.safetensors",
+            "model open D/plain.safetensors --key D/k.pem --output D/o.safetensors",
+            "model open D/none.sealed --key D/k.pem --output D/o.safetensors",
+        ] {
+            say(line);
+        }
+        assert!(std::fs::read(dir.join("o.safetensors")).unwrap() == plain, "refusals leave it alone");
+        assert!(!dir.join("o.safetensors.new").exists());
+        let found = found.replace(&folder, "D").replace(&public, "PUBLIC").replace(&other, "OTHER");
+        assert_eq!(found, include_str!("model_sealed.txt"));
     }
 }

@@ -103,7 +103,14 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
             let memory = plan::memory(&loaded);
             let told = plan::aggregation(&loaded);
             let lines: String = told.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
-            let text = format!("plan {}\n{lines}{memory}\nok\n", loaded.hash);
+            let release = loaded.plan.release.map(|release| release.to_string());
+            let warning = plan::warning(&loaded);
+            let last = [
+                release.as_ref().map(|r| format!("release {r}\n")),
+                warning.map(|w| format!("warning: {w}\n")),
+            ];
+            let last: String = last.into_iter().flatten().collect();
+            let text = format!("plan {}\n{lines}{memory}\n{last}ok\n", loaded.hash);
             let told = |key: &str| told.iter().find(|(k, _)| *k == key).map(|(_, text)| text);
             let json = json!({
                 "hash": loaded.hash.to_string(),
@@ -112,6 +119,8 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
                 "rule": told("rule"),
                 "server": told("server"),
                 "threshold": told("threshold"),
+                "release": release,
+                "warning": warning,
             });
             Ok(Report { text, json })
         }

@@ -82,6 +82,15 @@ pub fn memory(loaded: &Loaded) -> Footprint {
     footprint(&loaded.plan, &loaded.layout, peers)
 }
 
+/// What a plan says that may not be what was meant, though nothing forbids it.
+#[must_use]
+pub fn warning(loaded: &Loaded) -> Option<&'static str> {
+    loaded.plan.release.is_none().then_some(
+        "the plan has no release: in an enclave, where save/ is encrypted, nobody will be able to read the model; \
+         release: {what: last, to: members}, or to host or key:PUBLIC_KEY",
+    )
+}
+
 /// What [`initialise`] did.
 #[derive(Clone, Debug)]
 pub struct Initialised {

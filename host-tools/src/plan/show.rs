@@ -53,6 +53,7 @@ pub fn summary(loaded: &Loaded) -> String {
     line("limits", format!("memory {}, spill {}", plan.memory_budget, plan.spill_budget));
     line("threads", format!("link {}, cpu {}", plan.threads.link, plan.threads.cpu));
     line("metrics", word(plan.metrics));
+    line("release", plan.release.map_or_else(|| "nothing".to_owned(), |release| release.to_string()));
     out
 }
 

@@ -28,6 +28,7 @@
 //!   rest: {tasks: [probe]}
 //! sample: 2
 //! hold_out: ["norm1.*", fc1.bias]
+//! release: {what: best, to: host} # last, each; to members, key:PUBLIC_KEY (64 hex digits)
 //! ```
 //!
 //! How updates become the next model; all tasks that send one say the same. Without settings, the word alone will do.
@@ -53,6 +54,7 @@ mod error;
 mod field;
 mod loss;
 mod read;
+mod release;
 pub mod roster;
 mod site;
 mod trial;
@@ -64,5 +66,6 @@ mod yaml;
 pub use canonical::CanonicalError;
 pub use data_map::DataMap;
 pub use error::PlanError;
+pub use release::{PublicKey, PublicKeyError, Release, ReleaseTo, Released};
 pub use site::{Site, SocketKind, is_host};
 pub use types::*;

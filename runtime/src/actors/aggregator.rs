@@ -493,6 +493,10 @@ impl Aggregator {
             Reason::QuorumMissed { round, .. } => Verdict::QuorumMissed { round },
             _ => Verdict::Stopped,
         };
+        if self.engine.round().0 >= self.plan.rounds && self.plan.release.is_some() {
+            let model = self.base.clone();
+            self.hand_on(|desks| desks.keeper.send(keeper::Job::Release { model }).is_ok());
+        }
         let last = Message::Finished(verdict);
         for (name, peer) in &self.peers {
             Self::order(name, peer, Order::Finish(last.clone()));

@@ -10,7 +10,8 @@ use std::{
 };
 
 use fl_engine::{
-    Digest, Name,
+    Digest, Name, RoundNo,
+    round::Stamp,
     tensor::{Layout, RootHasher},
     wire::{self, Hello, PayloadHeader, Rejection, VERSIONS},
 };
@@ -30,6 +31,7 @@ use crate::{
         payload::{self, PayloadError, Progress},
     },
     payload::Payload,
+    store::MemberCopies,
     trust::{SERVER_NAME, Serials},
 };
 
@@ -45,6 +47,8 @@ pub(crate) struct Dialler {
     pub(crate) serials: Serials,
     pub(crate) holds: Holds,
     pub(crate) layout: Arc<Layout>,
+    /// Where every model that is received is kept, if the plan says so.
+    pub(crate) copies: Option<Arc<MemberCopies>>,
     pub(crate) collaborator: Mailbox<Collaborator>,
     pub(crate) backoff: Backoff,
 }
@@ -134,7 +138,12 @@ impl Dialler {
         // Dropping the set ends the link's tasks.
         let mut tasks = JoinSet::new();
         tasks.spawn(write(sender, letters));
-        tasks.spawn(take_models(handle.clone(), Arc::clone(&self.layout), self.collaborator.clone()));
+        tasks.spawn(take_models(
+            handle.clone(),
+            Arc::clone(&self.layout),
+            self.copies.clone(),
+            self.collaborator.clone(),
+        ));
         let up = News::Up { outbox, handle: handle.clone(), welcome };
         if self.collaborator.deliver(up).await.is_err() {
             return Attempt::WasUp("this collaborator ends".to_owned());
@@ -194,15 +203,27 @@ async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Vec<u8>>) 
 }
 
 /// Takes the aggregator's models in, the newest only.
-async fn take_models(handle: LinkHandle, layout: Arc<Layout>, collaborator: Mailbox<Collaborator>) {
+async fn take_models(
+    handle: LinkHandle,
+    layout: Arc<Layout>,
+    copies: Option<Arc<MemberCopies>>,
+    collaborator: Mailbox<Collaborator>,
+) {
     let mut receiving = JoinSet::new();
     while let Ok(stream) = handle.accept_uni().await {
         let (layout, collaborator, handle) = (Arc::clone(&layout), collaborator.clone(), handle.clone());
+        let copies = copies.clone();
         // An older model is not wanted any more.
         receiving = JoinSet::new();
         receiving.spawn(async move {
             match take_model(stream, &layout).await {
-                Ok(news) => drop(collaborator.deliver(news).await),
+                Ok((stamp, model)) => {
+                    if let Some(copies) = copies.filter(|copies| copies.keeps_each()) {
+                        keep(copies, stamp.round, model.clone()).await;
+                    }
+                    // The collaborator is gone only when the process ends.
+                    let _ = collaborator.deliver(News::Model { stamp, model }).await;
+                }
                 Err(Untaken::Broken(why)) => tracing::debug!("a model was not received: {why}"),
                 Err(Untaken::Wrong(why)) => {
                     tracing::error!("the aggregator sent a model that is refused: {why}");
@@ -214,6 +235,19 @@ async fn take_models(handle: LinkHandle, layout: Arc<Layout>, collaborator: Mail
     while receiving.join_next().await.is_some() {}
 }
 
+/// Keeps a round's model before the next can come: at most one is being written.
+async fn keep(copies: Arc<MemberCopies>, round: RoundNo, model: Payload) {
+    if round == RoundNo(0) {
+        // No round has made it.
+        return;
+    }
+    let kept = tokio::task::spawn_blocking(move || copies.put(round, model.root(), model.as_slice()));
+    if let Ok(Err(error)) = kept.await {
+        // The folder may be read-only: the site does without.
+        tracing::warn!("the model of round {round} is not kept here: {error}");
+    }
+}
+
 enum Untaken {
     /// The stream ended early: a newer model replaces it, or the link is gone.
     Broken(String),
@@ -221,7 +255,7 @@ enum Untaken {
     Wrong(String),
 }
 
-async fn take_model(mut stream: RecvStream, layout: &Layout) -> Result<News, Untaken> {
+async fn take_model(mut stream: RecvStream, layout: &Layout) -> Result<(Stamp, Payload), Untaken> {
     let broken = |error: LinkError| Untaken::Broken(error.to_string());
     let header = payload::recv_header(&mut stream, greeting::FIRST_WORDS).await.map_err(broken)?;
     let stamp = match PayloadHeader::decode(&header) {
@@ -244,7 +278,7 @@ async fn take_model(mut stream: RecvStream, layout: &Layout) -> Result<News, Unt
     if root != stamp.base {
         return Err(Untaken::Wrong(format!("its root is {root}, announced was {}", stamp.base)));
     }
-    Ok(News::Model { stamp, model: Payload::with_root(bytes.into(), root) })
+    Ok((stamp, Payload::with_root(bytes.into(), root)))
 }
 
 fn judge_link(error: LinkError) -> Attempt {

@@ -34,6 +34,8 @@ pub(crate) enum Job {
     Round { facts: Box<RoundFacts>, model: Payload, state: Option<Bytes> },
     /// What the closing round measured on the final model.
     Final { metrics: Vec<AggregatedMetric>, model: Payload },
+    /// All rounds are run: what the plan releases at the end.
+    Release { model: Payload },
     /// The best model so far.
     Best { round: RoundNo, root: Digest, value: f64, metrics: Vec<AggregatedMetric>, model: Payload },
 }
@@ -98,19 +100,19 @@ fn work(
             Job::Final { metrics, model } => {
                 store.put_final(model.root(), metrics, model.as_slice()).map(drop)
             }
+            Job::Release { model } => store.release_at_the_end(model.root(), model.as_slice()),
         };
-        let news = match (done, job) {
-            (Ok(()), Job::Round { facts, .. }) => {
-                News::Stored { round: facts.round, took: started.elapsed() }
-            }
-            (Ok(()), Job::Best { .. } | Job::Final { .. }) => continue,
-            (Err(error), _) => {
-                let failure = Failure::of(Exit::File, &error).maybe_hint(error.hint());
-                kept = kept.and(Err(failure.clone()));
-                News::NotStored(failure)
-            }
-        };
-        tell(news);
+        let done = done.and_then(|()| {
+            let Job::Round { facts, model, .. } = &job else { return Ok(()) };
+            // Nobody waits for the release.
+            tell(News::Stored { round: facts.round, took: started.elapsed() });
+            store.release_round(facts.round, facts.root, Some(&facts.metrics), model.as_slice())
+        });
+        if let Err(error) = done {
+            let failure = Failure::of(Exit::File, &error).maybe_hint(error.hint());
+            kept = kept.and(Err(failure.clone()));
+            tell(News::NotStored(failure));
+        }
     }
     kept
 }

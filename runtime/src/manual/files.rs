@@ -23,7 +23,9 @@
 //! | `save/W_last.safetensors` | aggregator | the role | the model of the newest finished round |
 //! | `save/W_best.safetensors` | aggregator | the role | the best so far, by the plan's metric |
 //! | `save/spill/` | aggregator | the role | updates that memory has no room for, encrypted; removed at the next start |
-//! | `save/W_NAME_final.safetensors` | collaborator | the role | the model that it held at the end |
+//! | `save/W_NAME_final.safetensors` | collaborator | the role | the model that it held at the end, if the plan has no `release` |
+//! | `save/released/W_last`, `W_best`, `W_round_NNNNNNN` | aggregator | the role | what the plan releases: `.safetensors` to the host, `.sealed` to a key |
+//! | `save/released/W_NAME_final`, `W_NAME_round_NNNNNNN` | collaborator | the role | what the plan releases to members, `.safetensors` |
 //!
 //! # In an image
 //!
@@ -83,3 +85,33 @@
 //! where the plan shows them, `metrics` or `round_metrics` ([`store::text`](crate::store::text)). Python reads them
 //! with `safetensors.numpy.load_file`; what it saves is taken by `fl-host plan initialize --init-model FILE` if names,
 //! shapes and types are the plan's.
+//!
+//! # Released models
+//!
+//! `save/` is each role's own, and in an enclave encrypted: nobody reads there. `release` of the plan says what is put
+//! where people can take it, `save/released/`:
+//!
+//! | `what` | is | when |
+//! |---|---|---|
+//! | `last` | the last round's model | once all rounds are run |
+//! | `best` | the best by the plan's metric, measured in the closing round too | once all rounds are run |
+//! | `each` | every round's | once the round is on disk; at a member, once it has received it |
+//!
+//! | `to` | who can read it |
+//! |---|---|
+//! | `members` | every collaborator: each checks the root of what it is sent and keeps it (`last`, `each`) |
+//! | `key:PUBLIC_KEY` | who holds the private key of `fl-host model key`; the aggregator writes `.sealed` files |
+//! | `host` | the aggregator's host: plain files |
+//!
+//! A run that is stopped before its last round releases no `last` and no `best`; it does when it is started again and
+//! ends. `each` takes a model's room on the disk a round: nothing deletes released files, and they may be taken away
+//! while the run goes on, all but the newest. A collaborator that was not
+//! drawn for a round was not sent its model. `--fresh` leaves released files
+//! until later ones replace them. To anybody but members, collaborators keep nothing. Without `release` nothing is put
+//! there, and models stay in `save/`: readable outside of an enclave, lost inside; `fl-host plan check` warns. Outside of
+//! an enclave the host reads `save/` whatever the plan says.
+//!
+//! `.sealed` is a safetensors file under HPKE (RFC 9180; X25519, HKDF-SHA256, AES-256-GCM) in chunks
+//! ([`sealed`](crate::sealed) has the bytes). Plan, round, root and length are in its head in the clear, and bound:
+//! `fl-host model open` refuses a file that was cut, reordered or relabelled, and a model that has not the root that its
+//! head states. Whether that root is the run's is what the history says: compare it.

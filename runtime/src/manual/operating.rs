@@ -81,6 +81,7 @@
 //! | owner | `cert/`, with `cert/ca/ca.key` | nobody can be approved, renewed or revoked: a new federation |
 //! | owner | `plan/` | it is at every site too |
 //! | aggregator | `save/` | the run begins anew at the initial model |
+//! | owner | the key file of `fl-host model key` | models that were sealed to it stay closed |
 //! | site | `cert/*.key` | a new key, and a new approval (`--replace`) |
 //!
 //! Keys are never sent anywhere. A copy of an old `save/` put back loses rounds: collaborators are asked to do them

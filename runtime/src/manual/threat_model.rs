@@ -11,6 +11,7 @@
 //! | must not be able to | state |
 //! |---|---|
 //! | read updates or models in memory | prepared, not enforced: needs the enclave |
+//! | read a model that is released to a key | enforced for the released file: `sealed/tests.rs`, `no_changed_bit_opens`; `tests/tests/release.rs`, `model_sealed_to_a_key_is_the_runs_last_and_opens_with_that_key_alone`; `save/` itself is plain outside of an enclave |
 //! | read updates that were spilled to disk | enforced: `memory/slots/tests.rs`, `spill_file_shows_nothing_of_the_payload` |
 //! | change spilled updates | enforced: `memory/slots/tests.rs`, `changed_cut_or_swapped_spill_file_is_refused` |
 //! | choose arguments or environment | prepared, not enforced: fixed per role in the enclave's manifest |

@@ -11,7 +11,7 @@ use fl_engine::{
     Bytes, Digest, Name,
     aggregate::{Footprint, Method, footprint},
     model,
-    plan::{Plan, Site},
+    plan::{Plan, Released, Site},
     round::{Reason, RoundEngine, Start},
     tensor::Layout,
 };
@@ -47,7 +47,7 @@ use crate::{
     pool::Pool,
     registry::Registry,
     stepping::Stepping,
-    store::{Resume, Store, StoreError},
+    store::{self, Resume, Store, StoreError},
     trust::{self, Clock, Role, RosterRefused, Rosters},
 };
 
@@ -254,7 +254,15 @@ fn conclude(
     json: bool,
 ) -> Result<Exit, Failure> {
     let ended = outcome?;
-    let model = folder.path("save").join(format!("{}_last.safetensors", plan.federation));
+    let save = folder.path("save");
+    let model = save.join(format!("{}_last.safetensors", plan.federation));
+    let all_run = ended.round.0 >= plan.rounds;
+    let released = plan.release.filter(|_| all_run).and_then(|release| {
+        store::released_at_the_end(&save, plan.federation.as_str(), &release, plan.rounds)
+    });
+    if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
+        tracing::info!("the {} model is released after the last round, not before", release.what.word());
+    }
     if json {
         println!(
             "{}",
@@ -268,6 +276,7 @@ fn conclude(
                 "rounds": ended.round.0.min(plan.rounds),
                 "root": ended.root.to_string(),
                 "model": model,
+                "released": released,
             })
         );
     }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fl_engine::{
     Digest, Name, model,
-    plan::{Plan, Site},
+    plan::{Plan, ReleaseTo, Site},
     tensor::Layout,
     wire::Verdict,
 };
@@ -31,7 +31,7 @@ use crate::{
     net::{Endpoint, NetLimits, backoff::Backoff},
     pool::Pool,
     registry::Registry,
-    store,
+    store::{self, MemberCopies},
     task::{Runner, load_data},
     trust::{self, Clock, Role, Serials},
 };
@@ -116,6 +116,9 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     let collaborator = mailbox::open(collaborator, MAILBOX);
     // The mailbox is empty.
     let _ = collaborator.tell(News::Begin);
+    let (save, workspace) = (folder.path("save"), plan.federation.as_str());
+    let copies =
+        MemberCopies::new(&save, workspace, &options.name, hash, plan.release, &layout).map(Arc::new);
     let dialler = Dialler {
         endpoint: endpoint.clone(),
         host: site.address.clone(),
@@ -125,6 +128,7 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
         serials,
         holds: held,
         layout: Arc::clone(&layout),
+        copies: copies.clone(),
         collaborator: collaborator.clone(),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed()),
     };
@@ -139,7 +143,9 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     stopping.abort();
     endpoint.close(0, "the collaborator ends");
     let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
-    conclude(&folder, options, &plan, hash, &layout, outcome)
+    let ended = outcome?;
+    let kept = keep(&folder, options, &plan, hash, &layout, copies.as_deref(), &ended);
+    conclude(options, &plan, &ended, kept)
 }
 
 async fn stop(collaborator: Mailbox<Collaborator>) {
@@ -148,22 +154,37 @@ async fn stop(collaborator: Mailbox<Collaborator>) {
     let _ = collaborator.deliver(News::Stop).await;
 }
 
-fn conclude(
+/// Keeps the model that it holds at the end, where the plan lets it.
+fn keep(
     folder: &Folder,
     options: &Options,
     plan: &Plan,
     hash: Digest,
     layout: &Arc<Layout>,
-    outcome: Result<Ended, Failure>,
-) -> Result<Exit, Failure> {
-    let ended = outcome?;
-    let kept = ended.model.as_ref().and_then(|(round, model)| {
-        let about = store::About { plan: hash, rounds: round.0, root: model.root() };
-        let (save, workspace) = (folder.path("save"), plan.federation.as_str());
-        let kept = store::keep_final(&save, workspace, &options.name, about, layout, model.as_slice());
-        // The folder may be read-only: the site does without.
-        kept.map_err(|error| tracing::warn!("the model is not kept here: {error}")).ok()
-    });
+    copies: Option<&MemberCopies>,
+    ended: &Ended,
+) -> Option<PathBuf> {
+    let (round, model) = ended.model.as_ref()?;
+    let kept = match (copies, plan.release) {
+        // What was released is the final model, not the last that came here.
+        (Some(copies), _) => match ended.verdict {
+            Some(Verdict::Completed { root, .. }) if root == model.root() => {
+                copies.put(*round, root, model.as_slice())
+            }
+            _ => return None,
+        },
+        (None, Some(_)) => return None,
+        (None, None) => {
+            let about = store::About { plan: hash, rounds: round.0, root: model.root() };
+            let (save, workspace) = (folder.path("save"), plan.federation.as_str());
+            store::keep_final(&save, workspace, &options.name, about, layout, model.as_slice())
+        }
+    };
+    // The folder may be read-only: the site does without.
+    kept.map_err(|error| tracing::warn!("the model is not kept here: {error}")).ok()
+}
+
+fn conclude(options: &Options, plan: &Plan, ended: &Ended, kept: Option<PathBuf>) -> Result<Exit, Failure> {
     if options.json {
         let verdict = match &ended.verdict {
             Some(Verdict::Completed { .. }) => "completed",
@@ -172,16 +193,23 @@ fn conclude(
         };
         println!("{}", serde_json::json!({"event": "ended", "reason": verdict, "model": kept}));
     }
-    match ended.verdict {
+    match ended.verdict.clone() {
         Some(Verdict::Completed { rounds, root }) => {
             tracing::info!("training is over after {rounds} rounds");
-            if ended.model.is_some_and(|(_, model)| model.root() != root) {
+            let older = ended.model.as_ref().is_some_and(|(_, model)| model.root() != root);
+            match (&kept, plan.release) {
+                (Some(path), _) => tracing::info!("the model is {}", path.display()),
+                (None, Some(release)) if release.to != ReleaseTo::Members => {
+                    tracing::info!("the plan releases its models to others: none is kept here");
+                }
+                _ => {}
+            }
+            if older && kept.is_some() {
                 tracing::warn!(
                     "the link broke before the final model was here; what is kept is an older one"
                 );
-            }
-            if let Some(path) = kept {
-                tracing::info!("the model is {}", path.display());
+            } else if older {
+                tracing::warn!("the link broke before the final model was here; start again to get it");
             }
             Ok(Exit::Done)
         }

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use crate::sealed::SealError;
 use fl_engine::{Bytes, Digest, RoundNo, model::ModelFileError, tensor::LayoutError};
 
 /// A refusal that names the file.
@@ -119,6 +120,12 @@ pub enum StoreError {
         /// The layout's; 0 when the plan's step keeps none.
         expected: Bytes,
     },
+    /// Nothing can be released to the plan's key.
+    #[error("the plan's release cannot be sealed")]
+    Seal(#[source] SealError),
+    /// The plan releases the best model, and no round has measured one.
+    #[error("no round has measured the plan's metric: there is no best model to release")]
+    NoBest,
     /// Rounds are kept one after another.
     #[error("round {given} given to keep where round {expected} is next")]
     Order {
@@ -160,6 +167,10 @@ impl StoreError {
             Self::NoneWhole { .. } => {
                 "bring save/generations back from a copy, or start with --fresh to begin at the initial model"
             }
+            Self::Seal(_) => {
+                "`fl-host model key` makes a key pair; its public half goes into release.to of the plan"
+            }
+            Self::NoBest => "look at what the collaborators report; the last model is in save/",
             Self::History { .. } => "keep the file for whoever audits the run, and move it out of save/",
             _ => return None,
         };

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod released;
 mod state;
 
 use std::sync::atomic::{AtomicU32, Ordering};

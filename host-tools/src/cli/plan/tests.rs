@@ -134,6 +134,22 @@ fn rule_server_and_threshold_are_shown_in_words() {
 }
 
 #[test]
+fn plan_that_releases_nothing_is_warned_of() {
+    let dir = made("plan-release");
+    let path = dir.join("w/plan/plan.yaml");
+    let plan = fs::read_to_string(&path).unwrap();
+    let release = "release: {what: last, to: members}\n";
+    fs::write(&path, plan.replace(release, "")).unwrap();
+    let said = transcript(&dir, &["plan check --workspace D/w"]);
+    assert!(said.contains("\nwarning: the plan has no release: in an enclave"), "{said}");
+    assert!(said.ends_with("\nok\n=> 0\n"), "{said}");
+    let said = transcript(&dir, &["plan show --workspace D/w"]);
+    assert!(said.contains("\nrelease     nothing\n"), "{said}");
+    fs::write(&path, plan).unwrap();
+    assert!(!transcript(&dir, &["plan check --workspace D/w"]).contains("warning"));
+}
+
+#[test]
 fn openfl_plan_is_imported_once() {
     let dir = scratch("plan-import");
     let openfl = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/import/kvasir.yaml");

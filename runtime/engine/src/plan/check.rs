@@ -4,6 +4,7 @@
 //! a path of keys, which `read` turns into a line and a column.
 
 mod aggregation;
+mod release;
 mod task;
 
 use std::collections::BTreeMap;
@@ -74,6 +75,7 @@ pub(super) fn check(plan: &Plan) -> Checked {
     exact(plan.exact)?;
     aggregation::fits(plan)?;
     best(plan)?;
+    release::release(plan)?;
     if plan.memory_budget < payload {
         let message = format!(
             "limits.memory is {} B; one model of this plan takes {} B",

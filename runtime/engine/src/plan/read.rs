@@ -2,6 +2,7 @@
 
 mod aggregation;
 mod model;
+mod release;
 mod task;
 
 use super::check::{self, ranges};
@@ -52,6 +53,7 @@ fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
         "limits",
         "threads",
         "metrics",
+        "release",
     ])?;
     schema(&plan)?;
     let tasks = task::tasks(&plan.required("tasks")?)?;
@@ -91,6 +93,7 @@ fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
         metrics: plan.or("metrics", MetricsTo::Members, |f| {
             f.choice(&[("host", MetricsTo::Host), ("members", MetricsTo::Members), ("none", MetricsTo::None)])
         })?,
+        release: plan.optional("release").map(|f| release::release(&f)).transpose()?,
         tasks,
     })
 }

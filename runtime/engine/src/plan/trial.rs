@@ -61,6 +61,7 @@ impl Plan {
             spill_budget: Bytes(4 << 30),
             threads: Threads { link: 2, cpu: 2 },
             metrics: MetricsTo::Members,
+            release: None,
         })
     }
 }

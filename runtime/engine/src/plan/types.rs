@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Release;
 use crate::{Bytes, Digest, Millis, Name};
 
 /// The experiment, resolved and checked.
@@ -44,6 +45,9 @@ pub struct Plan {
     pub threads: Threads,
     /// Who may read other collaborators' metrics.
     pub metrics: MetricsTo,
+    /// Which models leave the enclave, and to whom. `None` releases nothing: models stay in each role's `save/`, which is
+    /// encrypted in an enclave and plain outside.
+    pub release: Option<Release>,
 }
 
 impl Plan {

@@ -3,8 +3,8 @@
 use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::plan::{
     BestModel, Column, DataSpec, Direction, ExactRange, Layer, Loader, Loss, Metric, MetricsTo, ModelSpec,
-    ModelUnderTest, Optimiser, OptimiserState, Plan, Quorum, Rule, Scope, Server, Split, Standardise,
-    TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
+    ModelUnderTest, Optimiser, OptimiserState, Plan, Quorum, Release, ReleaseTo, Released, Rule, Scope,
+    Server, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
 };
 
 record!(Plan {
@@ -26,6 +26,7 @@ record!(Plan {
     16 spill_budget,
     17 threads,
     18 metrics,
+    19 release,
 });
 
 record!(ModelSpec { 1 input, 2 layers });
@@ -126,3 +127,9 @@ choice!(Direction { 0 Max, 1 Min });
 record!(Threads { 1 link, 2 cpu });
 
 choice!(MetricsTo { 0 Host, 1 Members, 2 None });
+
+record!(Release { 1 what, 2 to });
+
+choice!(Released { 0 Last, 1 Best, 2 Each });
+
+choice!(ReleaseTo { 0 Members, 1 Key(key), 2 Host });

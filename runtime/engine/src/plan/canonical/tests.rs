@@ -2,7 +2,8 @@ use super::value::{Fields, framed, record};
 use super::*;
 use crate::plan::{
     Column, Direction, Layer, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser, OptimiserState,
-    Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength, TrainSpec,
+    PublicKey, Release, ReleaseTo, Released, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength,
+    TrainSpec,
 };
 use crate::{Bytes, Millis, Name};
 
@@ -15,14 +16,28 @@ fn name(text: &str) -> Name {
 
 #[test]
 fn templates_have_the_hashes_of_the_first_release() {
-    let hash = |text| Plan::parse(text).unwrap().hash().to_string();
+    let hash = |text: &str| Plan::parse(&unreleased(text)).unwrap().hash().to_string();
     assert_eq!(hash(BREAST_CANCER), "704a262f76d0d2f43ea5903a9f38574f0fe7addc07bccf22815b9b13a1439e63");
     assert_eq!(hash(DIGITS), "9ccfcb5e2f36f2119c920273f8c181b08dbb181d793a22fe57979fac16637bdf");
 }
 
+/// A template without `release`, which the first release did not have.
+fn unreleased(template: &str) -> String {
+    let text = template.replace("release: {what: last, to: members}\n", "");
+    assert_ne!(text, template);
+    text
+}
+
+#[test]
+fn templates_have_these_hashes() {
+    let hash = |text: &str| Plan::parse(text).unwrap().hash().to_string();
+    assert_eq!(hash(BREAST_CANCER), "3f1077d75e0cb5c0a0ab86c517115d447b874b5aa1b2b964e07a21e3908717f6");
+    assert_eq!(hash(DIGITS), "f022a10f807e8852fd1b9def7a8bb3df3ae572f53da0da460a26dc749ac5c898");
+}
+
 /// The breast cancer template with other lines for its rule, in a round of seven.
 fn aggregated(lines: &str) -> Plan {
-    let text = BREAST_CANCER
+    let text = unreleased(BREAST_CANCER)
         .replacen("rule: weighted_mean\n", &format!("{lines}\n"), 1)
         .replacen("count: {min: 2, max: 3}", "count: {min: 7, max: 9}", 1)
         .replacen("exact: {value_bits: 16, weight_bits: 29}\n", "", 1);
@@ -74,6 +89,10 @@ fn full() -> Plan {
         tasks: vec![name("aggregated_model_validation")],
     });
     plan
+}
+
+fn release(what: Released, to: ReleaseTo) -> Option<Release> {
+    Some(Release { what, to })
 }
 
 fn train(plan: &mut Plan) -> &mut TrainSpec {
@@ -186,6 +205,12 @@ fn every_field_changes_the_hash() {
         |p| p.threads.cpu += 1,
         |p| p.metrics = MetricsTo::Host,
         |p| p.metrics = MetricsTo::None,
+        |p| p.release = None,
+        |p| p.release = release(Released::Last, ReleaseTo::Host),
+        |p| p.release = release(Released::Best, ReleaseTo::Host),
+        |p| p.release = release(Released::Each, ReleaseTo::Host),
+        |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([1; 32]))),
+        |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([2; 32]))),
     ];
     let mut hashes = vec![full().hash()];
     for change in changes {
@@ -249,8 +274,13 @@ fn bytes_are_read_back_and_checked() {
 fn no_other_bytes_give_the_same_plan() {
     let plan = full();
     let bytes = plan.canonical();
+    // A field that may be left out is the last: without it the bytes are another plan's.
+    let mut unreleased = full();
+    unreleased.release = None;
+    let another = unreleased.canonical().len();
     for end in 0..bytes.len() {
-        assert_eq!(Plan::from_canonical(&bytes[..end]), Err(CanonicalError::Form), "cut at {end}");
+        let expected = if end == another { Ok(unreleased.clone()) } else { Err(CanonicalError::Form) };
+        assert_eq!(Plan::from_canonical(&bytes[..end]), expected, "cut at {end}");
     }
     for at in 0..bytes.len() {
         for bit in [1, 0x80] {

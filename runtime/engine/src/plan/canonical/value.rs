@@ -1,5 +1,6 @@
 //! The encoding of single values and lists, and the macros that make records and choices of them.
 
+use crate::plan::PublicKey;
 use crate::{Bytes, Digest, Millis, Name};
 
 /// Bytes that are not the encoding of the type asked for.
@@ -151,6 +152,16 @@ impl Canonical for Name {
 }
 
 impl Canonical for Digest {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.0);
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Cut> {
+        bytes.try_into().map(Self).map_err(|_| Cut)
+    }
+}
+
+impl Canonical for PublicKey {
     fn write(&self, out: &mut Vec<u8>) {
         out.extend(self.0);
     }

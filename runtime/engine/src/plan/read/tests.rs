@@ -1,7 +1,7 @@
 use super::*;
 use crate::plan::{
-    Layer, Loss, ModelSpec, ModelUnderTest, Optimiser, Rule, Scope, Server, TaskKind, TaskSpec, TrainLength,
-    TrainSpec,
+    Layer, Loss, ModelSpec, ModelUnderTest, Optimiser, Release, ReleaseTo, Released, Rule, Scope, Server,
+    TaskKind, TaskSpec, TrainLength, TrainSpec,
 };
 
 const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
@@ -300,6 +300,26 @@ fn rules_servers_and_thresholds_are_told_in_words() {
     let (_, server, threshold) = told(all);
     assert_eq!(server.unwrap(), "fedadam, learning rate 0.1, beta1 0.9, beta2 0.99, tau 0.001");
     assert_eq!(threshold.unwrap(), "loss of train at most 0.5");
+}
+
+#[test]
+fn every_release_has_a_spelling_and_is_told_in_words() {
+    let release = |line: &str| Plan::parse(&format!("{SMALL}{line}\n")).unwrap().release;
+    assert_eq!(release(""), None);
+    let digits = "0123456789abcdef".repeat(4);
+    let key = ReleaseTo::Key(digits.parse().unwrap());
+    for (what, to, line) in [
+        (Released::Last, ReleaseTo::Members, "release: {to: members}".to_owned()),
+        (Released::Last, ReleaseTo::Host, "release: {what: last, to: host}".to_owned()),
+        (Released::Best, ReleaseTo::Host, "release: {to: host, what: best}".to_owned()),
+        (Released::Each, ReleaseTo::Members, "release: {what: each, to: members}".to_owned()),
+        (Released::Best, key, format!("release: {{what: best, to: key:{digits}}}")),
+        (Released::Last, key, format!("release:\n  to: \"key:{}\"", digits.to_uppercase())),
+    ] {
+        assert_eq!(release(&line), Some(Release { what, to }), "{line}");
+    }
+    let told = Release { what: Released::Each, to: key }.to_string();
+    assert_eq!(told, format!("each, to key:{digits}"));
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! What leaves a federation of real processes: to members, to a key, to the host, and nothing else.
+#![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fl_engine::{
+    model::{self, safetensors},
+    tensor::root_of,
+};
+use fl_host_tools::{
+    demo::Federation,
+    exit::Exit,
+    model::sealed::{self, Opened},
+};
+use fl_tests::federation::{Process, federation, set_block, synthetic};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(20);
+const LATER: Duration = Duration::from_secs(60);
+
+/// A federation of two whose rounds are synthetic, with this `release`; and a folder for what its owner keeps.
+fn releasing(name: &str, rounds: u32, release: &str) -> Federation {
+    federation(name, 2, &|plan| set_block(&synthetic(plan, 70_000, rounds), "release", release))
+}
+
+fn key(name: &str) -> (PathBuf, String) {
+    let path = std::env::temp_dir().join(format!("fl-release-{}-{name}.pem", std::process::id()));
+    let _ = fs::remove_file(&path);
+    let public = sealed::new_key(&path).unwrap();
+    (path, public.to_string())
+}
+
+/// Runs it to its end; the aggregator's last word.
+fn run(federation: &Federation) -> Value {
+    let mut aggregator = Process::aggregator(federation);
+    let mut collaborators: Vec<Process> =
+        federation.names.iter().map(|name| Process::collaborator(federation, name)).collect();
+    let ended = aggregator.event("ended", LATER);
+    assert_eq!(ended["reason"], "completed", "{}", aggregator.log());
+    assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
+    for process in &mut collaborators {
+        assert!(process.ended(SOON).success(), "{}", process.log());
+    }
+    ended
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn released_at(federation: &Federation, name: &str) -> Vec<String> {
+    files(&federation.dir.join(name).join("save/released"))
+}
+
+/// The root of a plain file's tensors.
+fn root_in(path: &Path, federation: &Federation) -> String {
+    let layout = model::plan_layout(&federation.plan).unwrap();
+    let (state, _) = safetensors::read(&fs::read(path).unwrap(), &layout).unwrap();
+    let mut payload = Vec::new();
+    state.write_bytes(&mut payload);
+    root_of(layout.hash(), &payload).to_string()
+}
+
+#[test]
+fn model_sealed_to_a_key_is_the_runs_last_and_opens_with_that_key_alone() {
+    let (private, public) = key("sealed");
+    let federation = releasing("sealed", 3, &format!("{{what: last, to: key:{public}}}"));
+    // A run that was stopped before its last round releases nothing.
+    let mut aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", SOON);
+    aggregator.signal("TERM");
+    assert_eq!(aggregator.event("ended", SOON)["released"], Value::Null);
+    aggregator.ended(SOON);
+    let folder = federation.aggregator.join("save/released");
+    assert_eq!(files(&folder), [""; 0]);
+
+    let ended = run(&federation);
+    assert_eq!(files(&folder), ["demo_last.sealed"]);
+    let file = folder.join("demo_last.sealed");
+    assert!(ended["released"].as_str().unwrap().ends_with("save/released/demo_last.sealed"), "{ended}");
+    let output = federation.dir.join("opened.safetensors");
+    let Opened { label, texts, .. } = sealed::open(&file, &private, &output).unwrap();
+    assert_eq!((label.plan, label.rounds), (federation.plan.hash(), 3));
+    assert_eq!(ended["root"], label.root.to_string());
+    assert_eq!(root_in(&output, &federation), label.root.to_string());
+    assert_eq!(texts["root"], label.root.to_string());
+    assert_eq!(fs::read(&output).unwrap(), fs::read(federation.last_model()).unwrap());
+    // The file shows nothing of the model, and no member keeps one.
+    let (plain, sealed_bytes) = (fs::read(&output).unwrap(), fs::read(&file).unwrap());
+    let piece = &plain[plain.len() - 32..];
+    assert!(!sealed_bytes.windows(piece.len()).any(|window| window == piece));
+    for name in &federation.names {
+        let save = files(&federation.dir.join(name).join("save"));
+        assert!(!save.iter().any(|file| file.contains("final") || file == "released"), "{save:?}");
+    }
+
+    let (other, _) = key("other");
+    fs::remove_file(&output).unwrap();
+    assert_eq!(sealed::open(&file, &other, &output).unwrap_err().exit, Exit::Trust);
+    let mut changed = sealed_bytes;
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    fs::write(&file, changed).unwrap();
+    assert_eq!(sealed::open(&file, &private, &output).unwrap_err().exit, Exit::Model);
+    assert!(!output.exists(), "nothing is left of what did not open");
+    [private, other].iter().for_each(|path| fs::remove_file(path).unwrap());
+}
+
+#[test]
+fn members_keep_each_rounds_model_where_the_plan_gives_them_each() {
+    let federation = releasing("each", 3, "{what: each, to: members}");
+    let ended = run(&federation);
+    assert_eq!(ended["released"], Value::Null, "the aggregator itself releases nothing");
+    assert_eq!(released_at(&federation, "aggregator"), [""; 0]);
+    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
+    let lines: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for name in &federation.names {
+        let expected = [1, 2, 3].map(|n| format!("demo_{name}_round_000000{n}.safetensors"));
+        assert_eq!(released_at(&federation, name), expected);
+        for (file, line) in expected.iter().zip(&lines) {
+            let path = federation.dir.join(name).join("save/released").join(file);
+            assert_eq!(line["root"], root_in(&path, &federation), "{file}");
+        }
+    }
+}
+
+#[test]
+fn host_gets_plain_files_of_each_round_and_members_none() {
+    let federation = releasing("host", 2, "{what: each, to: host}");
+    let ended = run(&federation);
+    let folder = federation.aggregator.join("save/released");
+    let expected = [1, 2].map(|n| format!("demo_round_000000{n}.safetensors"));
+    assert_eq!(files(&folder), expected);
+    assert_eq!(ended["root"], root_in(&folder.join(&expected[1]), &federation));
+    for name in &federation.names {
+        assert_eq!(released_at(&federation, name), [""; 0]);
+    }
+}
