@@ -1,6 +1,6 @@
 //! One aggregation of the product's, driven as the aggregator's desk drives it.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use fl_engine::{
     Bytes,
@@ -18,13 +18,10 @@ use fl_runtime::{
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    resident, rules,
+    Failure, resident, rules,
     timing::{Samples, Took, timed},
     updates::Updates,
 };
-
-/// What went wrong, in words.
-pub type Failure = Box<dyn Error>;
 
 /// A rule over one layout, the threads that work it, and the model that updates are of.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fl_engine::{Weight, tensor::Layout};
 use fl_runtime::{combining::Update, memory::SlotStore, payload::Payload};
 
-use crate::front::Failure;
+use crate::Failure;
 
 /// A model and any number of updates of it. Every update is the same noise, begun at another place.
 #[derive(Debug)]

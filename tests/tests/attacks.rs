@@ -155,7 +155,7 @@ fn aggregate(rule: &Rule, plan: &Plan, base: &ModelState, updates: &[(ModelState
 fn robust() -> Vec<Rule> {
     let byzantine = HOSTILE as u32;
     vec![
-        Rule::ClippedMean { norm: 1.0 },
+        Rule::ClippedMean { norm: 0.5 },
         Rule::Median,
         Rule::WeightedMedian,
         Rule::TrimmedMean { trim: 0.2 },

@@ -12,7 +12,8 @@ use std::{process::ExitCode, time::Duration};
 
 use argh::FromArgs;
 use fl_benches::{
-    front::{Arrival, Failure, Round},
+    Failure,
+    front::{Arrival, Round},
     limits::Limits,
     machine, resident,
     rules::{self, WORDS},

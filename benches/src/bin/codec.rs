@@ -7,7 +7,7 @@ use std::{convert::Infallible, hint::black_box, process::ExitCode, sync::Arc};
 
 use argh::FromArgs;
 use fl_benches::{
-    front::Failure,
+    Failure,
     report::Report,
     rules,
     shape::Shape,

@@ -19,7 +19,8 @@ use std::{
 
 use argh::FromArgs;
 use fl_benches::{
-    front::{Arrival, Failure, Round},
+    Failure,
+    front::{Arrival, Round},
     machine, rules,
     shape::Shape,
     updates::Updates,

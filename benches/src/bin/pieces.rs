@@ -8,7 +8,7 @@ use std::{hint::black_box, process::ExitCode, sync::Arc};
 
 use argh::FromArgs;
 use fl_benches::{
-    front::Failure,
+    Failure,
     report::Report,
     rules,
     shape::Shape,
