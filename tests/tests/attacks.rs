@@ -3,6 +3,8 @@
 //! Eleven collaborators train; two of them send what an attack asks for. The attackers know every honest update of the
 //! round. What each rule leaves of the accuracy on held-out rows is compared with a federation of the nine honest ones.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
+
 use std::{path::PathBuf, sync::Arc};
 
 use fl_engine::{

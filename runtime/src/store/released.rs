@@ -126,7 +126,7 @@ impl Releases {
         recipient: PublicKey,
         about: About,
         length: u64,
-        fill: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+        fill: &mut dyn FnMut(&mut Put<'_>) -> io::Result<()>,
     ) -> Result<(), StoreError> {
         let About { plan, rounds, root } = about;
         let note = serde_json::to_string(self.layout.tensors()).unwrap_or_default();
@@ -227,3 +227,6 @@ fn copy(mut file: &File, put: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Re
 
 /// Of a file that is copied, bytes.
 const PIECE: usize = 256 << 10;
+
+/// Takes the next bytes of a file.
+type Put<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
