@@ -1,7 +1,7 @@
 //! UDP datagrams, many in one system call or one, for sockets that may not use segmentation offload. The portable QUIC
 //! socket calls it.
 //!
-//! All calls are made by number, over the entry that [`syscall`](crate::syscall) chose; besides, musl's `sendmmsg` and
+//! All calls are made by number, over the entry that [`syscall`] chose; besides, musl's `sendmmsg` and
 //! `recvmmsg` are loops over single messages. They never wait, pass no control message and no timeout, because a library
 //! OS refuses those, and allocate nothing: at most [`BATCH`] datagrams a call, in arrays on the stack.
 
