@@ -27,11 +27,11 @@ use fl_engine::{
 };
 
 use crate::{
+    call::{Call, CancelOnDrop},
     memory::{MemoryError, StagedSlot},
     payload::{Draft, Payload, PayloadPool},
     pool::{Pool, PoolError},
     stepping::Step,
-    summing::{Call, CancelOnDrop},
 };
 use ground::{Ground, Second};
 
@@ -256,27 +256,14 @@ impl Combining {
         Ok(choosing.await??)
     }
 
-    /// One job a shard; their answers in order of the shards. The first failure that is not the echo of another's is the
-    /// call's, and stops the others.
+    /// One job a shard; their answers in order of the shards, see [`Call::answers`].
     async fn all<T, W>(&self, round: &Round, work: impl Fn(usize) -> W) -> Result<Vec<T>, CombineError>
     where
         T: Send + 'static,
         W: FnOnce() -> Result<T, CombineError> + Send + 'static,
     {
         let jobs: Vec<_> = (0..self.ground.shards().len()).map(|index| self.pool.run(work(index))).collect();
-        let (mut done, mut failed) = (Vec::with_capacity(jobs.len()), None);
-        for job in jobs {
-            match job.await.map_err(CombineError::from).flatten() {
-                Ok(answer) => done.push(answer),
-                Err(error) => {
-                    round.call.cancel();
-                    if matches!(failed, None | Some(CombineError::Incomplete)) {
-                        failed = Some(error);
-                    }
-                }
-            }
-        }
-        failed.map_or(Ok(done), Err)
+        round.call.answers(jobs, |error| matches!(error, CombineError::Incomplete)).await
     }
 
     /// Drops on the pool: deleting spill files takes its time, which is not the caller's thread's.

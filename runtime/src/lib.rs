@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod actors;
 pub mod aggregating;
+mod call;
 pub mod cli;
 pub mod combining;
 pub mod data;

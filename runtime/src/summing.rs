@@ -23,10 +23,7 @@ mod pass;
 
 use std::{
     ops::Range,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use fl_engine::{
@@ -41,6 +38,7 @@ use fl_engine::{
 
 use self::pass::{Batch, Finish, Look, Pass, Sum, Summand};
 use crate::{
+    call::{Call, CancelOnDrop},
     memory::{MemoryError, StagedSlot},
     payload::{Draft, Payload, PayloadPool},
     pool::{Pool, PoolError},
@@ -378,24 +376,20 @@ impl Summing {
         };
         let shards = self.sum.measure.iter().map(|measure| measure.shards().len()).sum();
         let jobs: Vec<_> = (0..shards).map(work).collect();
-        let (mut partials, mut failed) = (vec![Vec::new(); look.batch.updates.len()], None);
-        for job in jobs {
-            match job.await.map_err(SumError::from).flatten() {
-                Ok(parts) => partials.iter_mut().zip(parts).for_each(|(all, part)| all.push(part)),
-                Err(error) => {
-                    call.cancel();
-                    if matches!(failed, None | Some(SumError::Incomplete)) {
-                        failed = Some(error);
-                    }
-                }
-            }
-        }
+        let answers = call.answers(jobs, is_echo).await;
         let (Some(Look { mut batch, .. }), Some(measure)) = (Arc::into_inner(look), &self.sum.measure) else {
             return Err(SumError::Incomplete);
         };
-        if let Some(error) = failed {
-            self.let_go(batch).await?;
-            return Err(error);
+        let shards = match answers {
+            Ok(shards) => shards,
+            Err(error) => {
+                self.let_go(batch).await?;
+                return Err(error);
+            }
+        };
+        let mut partials = vec![Vec::new(); batch.updates.len()];
+        for parts in shards {
+            partials.iter_mut().zip(parts).for_each(|(all, part)| all.push(part));
         }
         for (summand, partials) in batch.updates.iter_mut().zip(partials) {
             let products = measure.merge(partials);
@@ -438,32 +432,18 @@ impl Summing {
             self.pool.run(move || sum.work(&pass, index))
         };
         let jobs: Vec<_> = (0..self.sum.shards.len()).map(work).collect();
-        let (mut leaves, mut failed) = (Vec::new(), None);
-        for job in jobs {
-            match job.await.map_err(SumError::from).flatten() {
-                Ok(more) => leaves.extend(more),
-                // The first that is not the echo of another's.
-                Err(error) => {
-                    call.cancel();
-                    if matches!(failed, None | Some(SumError::Incomplete)) {
-                        failed = Some(error);
-                    }
-                }
-            }
-        }
+        let leaves = call.answers(jobs, is_echo).await;
         // Every job has let go of it before it answered.
         let Some(Pass { batch, finish, .. }) = Arc::into_inner(pass) else {
             return Err(SumError::Incomplete);
         };
         self.let_go(batch).await?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let leaves = leaves?;
         self.residual = residual;
         let finished = finish.and_then(|Finish { parts, .. }| {
             self.forget();
             let layout = &self.sum.layout;
-            let root = root_over(layout.hash(), leaves, layout.byte_len() as u64);
+            let root = root_over(layout.hash(), leaves.into_iter().flatten(), layout.byte_len() as u64);
             parts.join().map(|draft| draft.finish_with(root))
         });
         self.complete = true;
@@ -471,32 +451,13 @@ impl Summing {
     }
 }
 
-/// Whether a call is still waited for. Jobs look under their shard's lock, which orders them against later calls: one
-/// that comes late, after a [`Summing::clear`], finds its call cancelled and leaves the shard alone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Call(Arc<AtomicBool>);
-
-impl Call {
-    pub(crate) fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn go_on(&self) -> Result<(), SumError> {
-        if self.is_cancelled() { Err(SumError::Incomplete) } else { Ok(()) }
-    }
+/// What a job answers whose call another has stopped.
+fn is_echo(error: &SumError) -> bool {
+    matches!(error, SumError::Incomplete)
 }
 
-/// Held by the call's future.
-pub(crate) struct CancelOnDrop(pub(crate) Call);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
+fn go_on(call: &Call) -> Result<(), SumError> {
+    if call.is_cancelled() { Err(SumError::Incomplete) } else { Ok(()) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

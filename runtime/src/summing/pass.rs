@@ -12,8 +12,9 @@ use fl_engine::{
     tensor::{Dtype, Layout, leaves_of},
 };
 
-use super::{AT_ONCE, Call, LEAF, LEAF_BYTES, SumError, lock};
+use super::{AT_ONCE, LEAF, LEAF_BYTES, SumError, go_on, lock};
 use crate::{
+    call::Call,
     memory::StagedSlot,
     payload::{Parts, Payload, digests},
     stepping::Step,
@@ -144,10 +145,10 @@ impl Sum {
         let mut out = pass.finish.as_ref().map(|finish| (finish, finish.parts.part(index)));
         let mut leaves = Vec::with_capacity(out.as_ref().map_or(0, |_| bytes.len().div_ceil(LEAF_BYTES)));
         let residual = pass.finish.as_ref().map_or(0, |finish| finish.residual);
-        pass.call.go_on()?;
+        go_on(&pass.call)?;
         shard.reserve(pass.batch.updates.len() as u32 + terms_of(residual) as u32);
         for from in range.clone().step_by(LEAF) {
-            pass.call.go_on()?;
+            go_on(&pass.call)?;
             let leaf = from..(from + LEAF).min(range.end);
             let updates = pass.batch.read(&(leaf.start * 4..leaf.end * 4), &mut scratch.leaves)?;
             let Some((finish, part)) = &mut out else {
@@ -203,7 +204,7 @@ impl Sum {
         let mut partials: Vec<_> = look.batch.updates.iter().map(|_| measure.partial(index)).collect();
         let range = measure.shards()[index].clone();
         for from in range.clone().step_by(LEAF) {
-            look.call.go_on()?;
+            go_on(&look.call)?;
             let bytes = from * 4..(from + LEAF).min(range.end) * 4;
             let updates = look.batch.read(&bytes, &mut scratch.leaves)?;
             let base = &look.base.as_slice()[bytes];

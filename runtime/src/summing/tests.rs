@@ -6,7 +6,10 @@ use std::{
     future::Future,
     path::PathBuf,
     pin::pin,
-    sync::{atomic::AtomicU32, mpsc},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
