@@ -16,3 +16,15 @@ pub mod updates;
 
 /// Why a bench cannot go on.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a bench ends: what went wrong is told on standard error.
+#[must_use]
+pub fn ended(outcome: Result<(), Failure>) -> std::process::ExitCode {
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -2,19 +2,8 @@
 
 use fl_engine::plan::{ExactRange, Rule, Scope};
 
-/// A plan's words for the rules, from the cheapest on.
-pub const WORDS: [&str; 10] = [
-    "weighted_mean",
-    "mean",
-    "clipped_mean",
-    "median",
-    "weighted_median",
-    "trimmed_mean",
-    "krum",
-    "multi_krum",
-    "bulyan",
-    "geometric_median",
-];
+/// A plan's words for the rules that are measured: all but a crate's own.
+pub const WORDS: &[&str] = Rule::WORDS.split_at(Rule::WORDS.len() - 1).0;
 
 /// The rule that `word` stands for, for `updates` updates of `params` parameters, as many of them hostile as the rule
 /// bears but at most a quarter.

@@ -61,13 +61,7 @@ struct Model {
 }
 
 fn main() -> ExitCode {
-    match run(argh::from_env()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    fl_benches::ended(run(argh::from_env()))
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -109,7 +103,7 @@ impl Arguments {
         or(&mut self.params, 100_000, &[100_000, 1_000_000, 10_000_000, 100_000_000]);
         or(&mut self.collaborators, 8, &[2, 8, 32, 128, MANY]);
         if self.rule.is_empty() {
-            self.rule = WORDS.map(str::to_owned).to_vec();
+            self.rule = WORDS.iter().map(|word| (*word).to_owned()).collect();
         }
         if self.layout.is_empty() {
             self.layout = if self.quick { vec![Shape::Sixty] } else { Shape::ALL.to_vec() };

@@ -95,13 +95,7 @@ struct Goal {
 }
 
 fn main() -> ExitCode {
-    match run(argh::from_env()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    fl_benches::ended(run(argh::from_env()))
 }
 
 fn run(mut arguments: Arguments) -> Result<(), Failure> {

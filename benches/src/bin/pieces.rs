@@ -50,13 +50,7 @@ struct Bench {
 }
 
 fn main() -> ExitCode {
-    match run(&argh::from_env()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    fl_benches::ended(run(&argh::from_env()))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {

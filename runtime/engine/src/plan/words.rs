@@ -5,8 +5,8 @@ use std::fmt;
 use super::{Direction, Rule, Scope, Server, Threshold};
 
 impl Rule {
-    /// Every rule's word, as a plan spells it.
-    pub(super) const WORDS: [&'static str; 11] = [
+    /// Every rule's word, as a plan spells it; a crate's own last.
+    pub const WORDS: [&'static str; 11] = [
         "weighted_mean",
         "mean",
         "clipped_mean",
