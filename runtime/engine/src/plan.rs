@@ -47,6 +47,7 @@
 //! threshold: {task: aggregated_model_validation, metric: accuracy, min: 0.7} # max of a loss
 //! ```
 
+mod aggregation;
 mod canonical;
 mod check;
 mod data_map;
@@ -63,6 +64,7 @@ mod units;
 mod words;
 mod yaml;
 
+pub use aggregation::{Aggregation, Rule, Scope, Server, Threshold};
 pub use canonical::CanonicalError;
 pub use data_map::DataMap;
 pub use error::PlanError;
