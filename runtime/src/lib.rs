@@ -9,6 +9,8 @@ pub mod cli;
 pub mod combining;
 pub mod data;
 pub mod exit;
+#[cfg(test)]
+mod fixture;
 mod folder;
 pub mod manual;
 pub mod memory;
