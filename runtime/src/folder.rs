@@ -48,7 +48,7 @@ impl Folder {
         let image = self.path(image::PLAN);
         let plan = match (image.is_file(), self.path("plan/plan.yaml").is_file()) {
             (false, _) => Plan::parse(&self.text("plan/plan.yaml")?).map_err(|e| refused(&e))?,
-            (true, false) => Plan::from_canonical(&self.bytes(image::PLAN, 4 * limits::PLAN_FILE_BYTES)?)
+            (true, false) => Plan::from_canonical(&self.bytes(image::PLAN, limits::CANONICAL_PLAN_BYTES)?)
                 .map_err(|e| Failure::new(Exit::Plan, format!("{}: {e}", image.display())))?,
             (true, true) => {
                 let error = format!("there are both plan/plan.yaml and {}", image::PLAN);

@@ -19,6 +19,8 @@ pub const LEAF_BYTES: usize = 256 * 1024;
 pub const SPILL_CHUNK_BYTES: usize = 64 * 1024;
 /// Largest plan, site, roster or data-map file, bytes.
 pub const PLAN_FILE_BYTES: usize = 1 << 20;
+/// Largest canonical form of a plan, bytes: a number takes more there than its shortest spelling in YAML.
+pub const CANONICAL_PLAN_BYTES: usize = 4 * PLAN_FILE_BYTES;
 /// Largest control envelope, bytes, length prefix excluded.
 pub const ENVELOPE_BYTES: usize = 64 * 1024;
 /// Most collaborators on a roster.

@@ -33,8 +33,8 @@ use crate::{Digest, limits};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CanonicalError {
-    /// Longer than four times [`limits::PLAN_FILE_BYTES`].
-    #[error("{0} bytes; a plan's canonical form has at most {max}", max = MOST_BYTES)]
+    /// Longer than [`limits::CANONICAL_PLAN_BYTES`].
+    #[error("{0} bytes; a plan's canonical form has at most {max}", max = limits::CANONICAL_PLAN_BYTES)]
     TooLong(usize),
     /// Not the encoding: cut short, out of order, a tag or number that this program does not know.
     #[error("not the canonical form of a plan that this program knows")]
@@ -58,7 +58,7 @@ impl Plan {
     /// # Errors
     /// [`CanonicalError`].
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, CanonicalError> {
-        if bytes.len() > MOST_BYTES {
+        if bytes.len() > limits::CANONICAL_PLAN_BYTES {
             return Err(CanonicalError::TooLong(bytes.len()));
         }
         let plan = Self::read(bytes).map_err(|Cut| CanonicalError::Form)?;
@@ -76,8 +76,6 @@ impl Plan {
 
 /// Keeps the hash of a plan apart from every other SHA-256 in the project.
 const DOMAIN: &[u8] = b"fl-plan-1\0";
-/// A number takes more bytes here than its shortest spelling in YAML.
-const MOST_BYTES: usize = 4 * limits::PLAN_FILE_BYTES;
 
 #[cfg(test)]
 mod tests;

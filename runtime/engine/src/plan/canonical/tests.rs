@@ -267,7 +267,10 @@ fn bytes_are_read_back_and_checked() {
     plan.best.task = name("nobody");
     let refusal = Plan::from_canonical(&plan.canonical()).unwrap_err().to_string();
     assert!(refusal.starts_with("the plan is refused: no task is named \"nobody\""), "{refusal}");
-    assert_eq!(Plan::from_canonical(&vec![0; MOST_BYTES + 1]), Err(CanonicalError::TooLong(MOST_BYTES + 1)));
+    assert_eq!(
+        Plan::from_canonical(&vec![0; limits::CANONICAL_PLAN_BYTES + 1]),
+        Err(CanonicalError::TooLong(limits::CANONICAL_PLAN_BYTES + 1))
+    );
 }
 
 #[test]
