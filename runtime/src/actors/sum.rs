@@ -14,6 +14,7 @@ use super::{
 use crate::{
     aggregating::{AggregateError, Aggregating, Made},
     combining::Update,
+    exit::{Exit, Failure},
     payload::Payload,
     summing::AT_ONCE,
 };
@@ -128,11 +129,5 @@ impl Gathered {
 }
 
 fn broken(error: &AggregateError) -> News {
-    let mut words = format!("the updates could not be combined: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        words.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    News::Broken(words)
+    News::Broken(format!("the updates could not be combined: {}", Failure::of(Exit::Failed, error).error))
 }
