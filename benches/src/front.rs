@@ -65,7 +65,7 @@ impl Front {
 /// How updates arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Each is taken in as it is staged, before the next arrives.
+    /// Each is staged before the next arrives, and every second one taken in with the one before.
     OneByOne,
     /// All are staged before the first is taken in.
     AtOnce,
@@ -103,7 +103,7 @@ impl Round {
     #[must_use]
     pub fn slots(&self) -> usize {
         let kept = self.arrival == Arrival::AtOnce || keeps_updates(&self.rule);
-        if kept { self.collaborators } else { 1 }
+        if kept { self.collaborators } else { self.collaborators.min(A_PASS) }
     }
 
     /// Whether the machine has the memory for it, `models` of `layout` besides, and what the aggregation takes.
@@ -133,13 +133,18 @@ impl Round {
             let batch = match self.arrival {
                 Arrival::AtOnce => (0..=last).map(stage).collect::<Result<_, _>>()?,
                 Arrival::OneByOne => {
+                    let mut waiting = Vec::with_capacity(A_PASS);
                     for n in 0..last {
-                        let batch = vec![stage(n)?];
-                        let mut absorbed = Ok(());
-                        before = before.plus(timed(|| absorbed = front.absorb(batch)));
-                        absorbed?;
+                        waiting.push(stage(n)?);
+                        if waiting.len() == A_PASS {
+                            let batch = std::mem::take(&mut waiting);
+                            let mut absorbed = Ok(());
+                            before = before.plus(timed(|| absorbed = front.absorb(batch)));
+                            absorbed?;
+                        }
                     }
-                    vec![stage(last)?]
+                    waiting.push(stage(last)?);
+                    waiting
                 }
             };
             let mut made = None;
@@ -150,6 +155,9 @@ impl Round {
         Samples::of(3, 1000, budget, round)
     }
 }
+
+/// Updates of a pass when they arrive one by one: the aggregator's desk lets one wait for the next.
+pub const A_PASS: usize = 2;
 
 /// Whether every update is kept until the last has come.
 #[must_use]

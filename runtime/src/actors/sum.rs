@@ -1,5 +1,8 @@
 //! The aggregation's desk: takes staged updates to the CPU pool, in batches, while others still arrive, and makes the
 //! round's model when the engine says so.
+//!
+//! An update that is alone waits for a second one: a pass over the sum is bound by the memory that the sum takes, and
+//! costs for two little more than for one. It waits no longer than until its slot is wanted, or the round closes.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +18,7 @@ use crate::{
     aggregating::{AggregateError, Aggregating, Made},
     combining::Update,
     exit::{Exit, Failure},
+    memory::SlotStore,
     payload::Payload,
     summing::AT_ONCE,
 };
@@ -49,12 +53,12 @@ pub(crate) struct Summed {
 pub(crate) async fn run(
     mut aggregating: Aggregating,
     mut jobs: mpsc::UnboundedReceiver<Job>,
+    slots: SlotStore,
     aggregator: Mailbox<Aggregator>,
 ) {
     let mut absorb = Duration::ZERO;
     while let Some(first) = jobs.recv().await {
-        // Whatever waits already is taken in the same pass.
-        let gathered = Gathered::from(first, &mut jobs);
+        let gathered = Gathered::from(first, &mut jobs, &slots).await;
         let started = Instant::now();
         let news = match gathered.work(&mut aggregating).await {
             Ok(None) => {
@@ -86,30 +90,39 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// The jobs of one pass, from those that wait.
-    fn from(first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> Self {
+    /// The jobs of one pass: those that wait, and for an update that is alone the next one.
+    async fn from(first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>, slots: &SlotStore) -> Self {
         let mut gathered = Self::default();
         let mut next = Some(first);
         while let Some(job) = next.take() {
-            match job {
-                Job::Finalise { round, base } => {
-                    (gathered.base, gathered.last) = (Some(base), Some(round));
-                    break;
-                }
-                Job::Absorb(update, base) => {
-                    gathered.updates.push(update);
-                    gathered.base = Some(base);
-                }
-                Job::Clear => {
-                    gathered.clear = true;
-                    gathered.updates.clear();
-                }
+            gathered.take(job);
+            if gathered.last.is_some() || gathered.updates.len() == AT_ONCE {
+                break;
             }
-            if gathered.updates.len() < AT_ONCE {
-                next = jobs.try_recv().ok();
+            next = jobs.try_recv().ok();
+            if next.is_none() && gathered.updates.len() == 1 {
+                next = tokio::select! {
+                    biased;
+                    job = jobs.recv() => job,
+                    () = slots.wanted() => None,
+                };
             }
         }
         gathered
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Finalise { round, base } => (self.base, self.last) = (Some(base), Some(round)),
+            Job::Absorb(update, base) => {
+                self.updates.push(update);
+                self.base = Some(base);
+            }
+            Job::Clear => {
+                self.clear = true;
+                self.updates.clear();
+            }
+        }
     }
 
     async fn work(self, aggregating: &mut Aggregating) -> Result<Option<(RoundNo, Made)>, AggregateError> {
@@ -131,3 +144,6 @@ impl Gathered {
 fn broken(error: &AggregateError) -> News {
     News::Broken(format!("the updates could not be combined: {}", Failure::of(Exit::Failed, error).error))
 }
+
+#[cfg(test)]
+mod tests;

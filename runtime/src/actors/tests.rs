@@ -143,7 +143,7 @@ impl Rig {
         let aggregating = Aggregating::new(pool, payloads, plan.exact, method, stepping);
         let length = layout.byte_len() as u64;
         let slots = SlotStore::new(Bytes(4 * length), Bytes(0), dir.join("spill"), length).unwrap();
-        let intake = Intake::new(slots, Arc::clone(&layout), plan.exact);
+        let intake = Intake::new(slots.clone(), Arc::clone(&layout), plan.exact);
         let start = Start {
             incarnation: 77,
             round: resume.round,
@@ -173,7 +173,7 @@ impl Rig {
         let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
         let keeper = keeper::start(store, aggregator.clone()).unwrap();
         let (jobs, todo) = mpsc::unbounded_channel();
-        tokio::spawn(sum::run(aggregating, todo, aggregator.clone()));
+        tokio::spawn(sum::run(aggregating, todo, slots, aggregator.clone()));
         aggregator.tell(News::Begin(Desks { sum: jobs, keeper: keeper.jobs.clone() })).unwrap();
         let gate = Gate {
             federation: plan.federation.clone(),

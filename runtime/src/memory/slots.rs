@@ -13,7 +13,7 @@ use std::{
 };
 
 use fl_engine::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     MemoryError,
@@ -31,6 +31,8 @@ struct Inner {
     payload: u64,
     memory: Arc<Semaphore>,
     disk: Arc<Semaphore>,
+    /// Told by whoever found no slot in memory.
+    wanted: Notify,
     dir: PathBuf,
     key: SpillKey,
     next: AtomicU64,
@@ -71,6 +73,7 @@ impl SlotStore {
             payload: payload_len,
             memory: Arc::new(Semaphore::new(in_memory)),
             disk: Arc::new(Semaphore::new(on_disk)),
+            wanted: Notify::new(),
             dir: spill_dir,
             key: SpillKey::random()?,
             next: AtomicU64::new(0),
@@ -88,6 +91,10 @@ impl SlotStore {
     /// # Cancel safety
     /// Cancel-safe.
     pub async fn reserve(&self) -> Result<SlotWriter, MemoryError> {
+        if let Ok(permit) = Arc::clone(&self.inner.memory).try_acquire_owned() {
+            return self.writer(permit, false);
+        }
+        self.inner.wanted.notify_one();
         let memory = Arc::clone(&self.inner.memory).acquire_owned();
         let disk = Arc::clone(&self.inner.disk).acquire_owned();
         // Neither semaphore is ever closed.
@@ -109,6 +116,15 @@ impl SlotStore {
         }
         let permit = Arc::clone(&self.inner.disk).try_acquire_owned().ok();
         permit.map(|permit| self.writer(permit, true)).transpose()
+    }
+
+    /// Waits until a payload finds no free slot in memory, or has found none since this last returned: time to work on
+    /// staged ones.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe.
+    pub async fn wanted(&self) {
+        self.inner.wanted.notified().await;
     }
 
     /// Length of every payload, bytes.

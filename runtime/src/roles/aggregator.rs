@@ -145,6 +145,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let standing = Standing { round: engine.round(), over: false, links: 0 };
     let (standing, watched) = watch::channel(standing);
     let (outcome, ended) = oneshot::channel();
+    let slots = intake.slots.clone();
     let beginning = Beginning {
         plan: Arc::clone(&plan),
         engine,
@@ -159,7 +160,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
     let keeper = keeper::start(store, aggregator.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let (jobs, todo) = mpsc::unbounded_channel();
-    let desk = tokio::spawn(sum::run(aggregating, todo, aggregator.clone()));
+    let desk = tokio::spawn(sum::run(aggregating, todo, slots, aggregator.clone()));
     tokio::spawn(tell_of_panic(desk, aggregator.clone()));
     let desks = Desks { sum: jobs, keeper: keeper.jobs.clone() };
     // The mailbox is empty.

@@ -1,0 +1,89 @@
+use std::{future::Future, sync::Arc, task::Poll};
+
+use fl_engine::{Bytes, Weight, tensor::Layout};
+
+use super::*;
+use crate::fixture::layout;
+
+/// Slots in memory, and what a desk is handed.
+struct Rig {
+    layout: Arc<Layout>,
+    slots: SlotStore,
+    base: Payload,
+}
+
+impl Rig {
+    fn new(slots: u64) -> Self {
+        let layout = layout();
+        let len = layout.byte_len();
+        let folder = std::env::temp_dir().join(format!("fl-desk-{}", std::process::id()));
+        let slots = SlotStore::new(Bytes(slots * len as u64), Bytes(0), folder, len as u64).unwrap();
+        let base = Payload::new(&layout, vec![0; len].into()).unwrap();
+        Self { layout, slots, base }
+    }
+
+    fn absorb(&self) -> Job {
+        let mut writer = self.slots.try_reserve().unwrap().unwrap();
+        writer.write(&vec![0; self.layout.byte_len()]).unwrap();
+        let slot = writer.finish().unwrap();
+        Job::Absorb(Update { name: "one".parse().unwrap(), slot, weight: Weight::ONE }, self.base.clone())
+    }
+
+    fn finalise(&self) -> Job {
+        Job::Finalise { round: RoundNo(1), base: self.base.clone() }
+    }
+}
+
+/// Polls once.
+async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending()))
+        .await
+}
+
+#[tokio::test]
+async fn an_update_that_is_alone_waits_for_the_next() {
+    let rig = Rig::new(3);
+    let (jobs, mut todo) = mpsc::unbounded_channel();
+    let mut gathered = Box::pin(Gathered::from(rig.absorb(), &mut todo, &rig.slots));
+    assert!(is_pending(&mut gathered).await, "went alone");
+    jobs.send(rig.absorb()).unwrap_or_else(|_| panic!("no desk"));
+    let gathered = gathered.await;
+    assert_eq!((gathered.updates.len(), gathered.last), (2, None));
+}
+
+#[tokio::test]
+async fn an_update_that_is_alone_goes_when_its_slot_is_wanted() {
+    let rig = Rig::new(1);
+    let (_jobs, mut todo) = mpsc::unbounded_channel();
+    let mut gathered = Box::pin(Gathered::from(rig.absorb(), &mut todo, &rig.slots));
+    assert!(is_pending(&mut gathered).await, "went alone");
+    let mut next = Box::pin(rig.slots.reserve());
+    assert!(is_pending(&mut next).await, "the only slot is taken");
+    let gathered = gathered.await;
+    assert_eq!(gathered.updates.len(), 1);
+    drop(gathered);
+    next.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_that_is_alone_goes_when_the_round_closes() {
+    let rig = Rig::new(2);
+    let (jobs, mut todo) = mpsc::unbounded_channel();
+    let mut gathered = Box::pin(Gathered::from(rig.absorb(), &mut todo, &rig.slots));
+    assert!(is_pending(&mut gathered).await, "went alone");
+    jobs.send(rig.finalise()).unwrap_or_else(|_| panic!("no desk"));
+    let gathered = gathered.await;
+    assert_eq!((gathered.updates.len(), gathered.last), (1, Some(RoundNo(1))));
+}
+
+#[tokio::test]
+async fn what_was_cleared_goes_into_no_sum() {
+    let rig = Rig::new(2);
+    let (jobs, mut todo) = mpsc::unbounded_channel();
+    let mut gathered = Box::pin(Gathered::from(rig.absorb(), &mut todo, &rig.slots));
+    assert!(is_pending(&mut gathered).await, "went alone");
+    jobs.send(Job::Clear).unwrap_or_else(|_| panic!("no desk"));
+    let gathered = gathered.await;
+    assert!(gathered.clear && gathered.updates.is_empty());
+    assert_eq!(rig.slots.free().0, 2, "its slot is free");
+}
