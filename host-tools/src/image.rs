@@ -120,6 +120,10 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
     all.stack(upper.clone());
     let mut record = Record::of(&loaded, ca, request.target, &programs, &all);
     let mut enclaves = Vec::new();
+    if request.target == Target::Sgx {
+        notes.push(format!("what an enclave saves is sealed to {}", loaded.plan.seal));
+        notes.extend(plan::warning(&loaded).map(str::to_owned));
+    }
     if let Some(libpal) = &libpal {
         let making = enclave::Making {
             target: request.target,
@@ -197,7 +201,7 @@ fn put_federation(
     }
     let site = workspace::read(&workspace.site_file(), fl_engine::limits::PLAN_FILE_BYTES)?;
     contents.file(&in_workspace("plan/site.yaml"), PLAIN, site);
-    for folder in ["cert", "logs", "save"] {
+    for folder in ["cert", "logs", "save", "save/released"] {
         contents.folder(&in_workspace(folder), SHARED);
     }
     contents.folder(&in_workspace("data"), PROGRAM);

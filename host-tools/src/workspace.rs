@@ -19,7 +19,7 @@ use fl_engine::Name;
 use crate::exit::{Exit, Failure};
 
 /// The folders of a workspace.
-pub const FOLDERS: [&str; 6] = ["plan", "src", "data", "cert", "save", "logs"];
+pub const FOLDERS: [&str; 7] = ["plan", "src", "data", "cert", "save", "save/released", "logs"];
 
 /// A folder that holds a `plan/plan.yaml`.
 #[derive(Clone, Debug)]

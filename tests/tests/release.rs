@@ -98,7 +98,8 @@ fn model_sealed_to_a_key_is_the_runs_last_and_opens_with_that_key_alone() {
     assert!(!sealed_bytes.windows(piece.len()).any(|window| window == piece));
     for name in &federation.names {
         let save = files(&federation.dir.join(name).join("save"));
-        assert!(!save.iter().any(|file| file.contains("final") || file == "released"), "{save:?}");
+        assert!(!save.iter().any(|file| file.contains("final")), "{save:?}");
+        assert_eq!(released_at(&federation, name), [""; 0]);
     }
 
     let (other, _) = key("other");

@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
+use fl_runtime::trust::Role;
 use serde_json::json;
 
 use super::Report;
 use crate::{
     exit::Failure,
     plan::{self, import},
+    sgx::{
+        gramine::Gramine,
+        size::{EnclaveSize, enclave_size},
+    },
     workspace::Workspace,
 };
 
@@ -105,8 +110,18 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
             let lines: String = told.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
             let release = loaded.plan.release.map(|release| release.to_string());
             let warning = plan::warning(&loaded);
+            let enclaves = [Role::Aggregator, Role::Collaborator]
+                .map(|role| (role, enclave_size(role, &loaded.plan, &memory, &Gramine::NEWEST)));
+            let told_of = |(role, size): &(Role, Result<EnclaveSize, Failure>)| match size {
+                Ok(size) => format!("enclave of the {role}: {}\n", size.line()),
+                // No fault of a plan that runs outside of one.
+                Err(failure) => format!("enclave of the {role}: none; {}\n", failure.error),
+            };
+            let sizes: String = enclaves.iter().map(told_of).collect();
             let last = [
+                Some(sizes),
                 release.as_ref().map(|r| format!("release {r}\n")),
+                Some(format!("seal {}\n", loaded.plan.seal)),
                 warning.map(|w| format!("warning: {w}\n")),
             ];
             let last: String = last.into_iter().flatten().collect();
@@ -119,7 +134,14 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
                 "rule": told("rule"),
                 "server": told("server"),
                 "threshold": told("threshold"),
+                "enclaves": enclaves.iter().map(|(role, size)| json!({
+                    "role": role.as_str(),
+                    "bytes": size.as_ref().ok().map(|size| size.bytes.0),
+                    "sum_bytes": size.as_ref().ok().map(|size| size.sum().0),
+                    "threads": size.as_ref().ok().map(EnclaveSize::max_threads),
+                })).collect::<Vec<_>>(),
                 "release": release,
+                "seal": loaded.plan.seal.word(),
                 "warning": warning,
             });
             Ok(Report { text, json })

@@ -15,7 +15,7 @@ use crate::{
         self, Date, SigningKey, Sigstruct,
         files::Known,
         gramine::Gramine,
-        roles::{self, Paths, RoleManifest, SealTo},
+        roles::{self, Paths, RoleManifest},
     },
 };
 
@@ -62,10 +62,8 @@ pub(super) fn put(
             plan: making.plan,
             footprint: making.footprint,
             paths: &paths,
-            seal: SealTo::Enclave,
             svn: making.svn,
             edmm: making.edmm,
-            released: false,
         };
         let rendered = roles::render(&made, &files, &gramine)?;
         part.trusted = rendered

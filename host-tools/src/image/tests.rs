@@ -236,6 +236,47 @@ fn enclaves_are_measured_signed_and_found_again_in_the_archive() {
 }
 
 #[test]
+fn plan_says_who_reads_what_is_saved_and_what_is_released() {
+    let workspace = workspace("image-release");
+    let request = with_gramine(&workspace, Target::Sgx, "image-release-gramine");
+    let plan = fs::read_to_string(workspace.plan_file()).unwrap();
+    fs::remove_file(workspace.init_model_file(&"heart_1".parse().unwrap())).unwrap();
+    let made = |release: &str, enclave: &str| {
+        let text = plan.replace("release: {what: last, to: members}\n", release);
+        fs::write(workspace.plan_file(), text + enclave).unwrap();
+        let done = dockerize(&workspace, &request).unwrap();
+        let found = inspect(&done.archive).unwrap();
+        let manifests = ["aggregator", "collaborator"].map(|role| {
+            let bytes = found.contents.get(&format!("fl/{role}.manifest.sgx")).unwrap();
+            String::from_utf8(bytes.to_vec()).unwrap()
+        });
+        let mounts = |text: &String| text.matches("\"file:/workspace/save/released\"").count();
+        let sealed = |text: &String| {
+            (text.matches("\"_sgx_mrenclave\"").count(), text.matches("\"_sgx_mrsigner\"").count())
+        };
+        let measured = done.record.roles.iter().map(|role| role.enclave.unwrap().measurement);
+        let measured: Vec<Digest> = measured.collect();
+        (manifests.each_ref().map(mounts), manifests.each_ref().map(sealed), measured, done.notes)
+    };
+    let members = "release: {what: last, to: members}\n";
+    let (mounts, sealed, first, notes) = made(members, "");
+    assert_eq!((mounts, sealed), ([0, 1], [(2, 0), (2, 0)]));
+    assert!(notes.iter().any(|note| note.contains("mrenclave: the same image alone can read")), "{notes:?}");
+    let (mounts, sealed, ..) = made("release: {what: best, to: host}\n", "");
+    assert_eq!((mounts, sealed), ([1, 0], [(2, 0), (2, 0)]));
+    let (mounts, sealed, second, notes) = made(members, "enclave: {seal: mrsigner}\n");
+    assert_eq!((mounts, sealed), ([0, 1], [(0, 2), (0, 2)]));
+    assert!(first.iter().zip(&second).all(|(one, other)| one != other));
+    assert!(!notes.iter().any(|note| note.contains("no release")), "{notes:?}");
+    let (mounts, _, _, notes) = made("", "");
+    assert_eq!(mounts, [0, 0]);
+    assert!(notes.iter().any(|note| note.contains("the plan has no release")), "{notes:?}");
+    let tar = inspect(&workspace.root().join("heart_1.tar.gz")).unwrap().contents.tar().unwrap();
+    let name = b"workspace/save/released/\0";
+    assert!(tar.windows(name.len()).any(|window| window == name), "no folder is there to mount");
+}
+
+#[test]
 fn gramine_without_an_enclave_needs_no_key_and_an_imported_model_is_trusted() {
     let workspace = workspace("image-direct");
     let path = workspace.root().display().to_string();

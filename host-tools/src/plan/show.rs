@@ -54,6 +54,7 @@ pub fn summary(loaded: &Loaded) -> String {
     line("threads", format!("link {}, cpu {}", plan.threads.link, plan.threads.cpu));
     line("metrics", word(plan.metrics));
     line("release", plan.release.map_or_else(|| "nothing".to_owned(), |release| release.to_string()));
+    line("seal", plan.seal.to_string());
     out
 }
 

@@ -3,7 +3,10 @@
 //! What a role's enclave trusts is the program, the plan, the CA's certificate and, at the aggregator, the initial model:
 //! files of the image, each by its hash. Everything else comes from the host and is checked inside, or is sealed.
 
-use fl_engine::{aggregate::Footprint, plan::Plan};
+use fl_engine::{
+    aggregate::Footprint,
+    plan::{Plan, ReleaseTo, Seal},
+};
 use fl_runtime::trust::Role;
 
 use super::{
@@ -41,15 +44,6 @@ pub enum Target {
     Sgx,
 }
 
-/// Which enclaves may open what one of them sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SealTo {
-    /// The same enclave alone: a changed plan or program begins anew.
-    Enclave,
-    /// Every enclave of the same signer, product, and an equal or higher security version.
-    Signer,
-}
-
 /// Where the image has its files: absolute paths in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -78,14 +72,10 @@ pub struct RoleManifest<'a> {
     pub footprint: &'a Footprint,
     /// The image's files.
     pub paths: &'a Paths,
-    /// Who may open sealed state.
-    pub seal: SealTo,
     /// Security version: raised when an older image must no longer be believed.
     pub svn: u16,
     /// Memory on demand: SGX2 and Linux 6.0 or later.
     pub edmm: bool,
-    /// Whether the plan lets a model leave the enclave for the host: a plain folder `save/released`.
-    pub released: bool,
 }
 
 /// A manifest that was made.
@@ -112,9 +102,9 @@ pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> 
         Role::Aggregator => (AGGREGATOR, "aggregator.manifest.template"),
         Role::Collaborator => (COLLABORATOR, "collaborator.manifest.template"),
     };
-    let seal = match made.seal {
-        SealTo::Enclave => "_sgx_mrenclave",
-        SealTo::Signer => "_sgx_mrsigner",
+    let seal = match made.plan.seal {
+        Seal::Signer => "_sgx_mrsigner",
+        _ => "_sgx_mrenclave",
     };
     let paths = made.paths;
     let model = paths.model.as_deref().filter(|_| made.role == Role::Aggregator);
@@ -127,7 +117,7 @@ pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> 
         .with("ca", paths.ca.as_str())
         .with("model", model.unwrap_or_default())
         .with("seal", seal)
-        .with("released", made.released)
+        .with("released", releases(made.role, made.plan))
         .with("edmm", made.edmm)
         .with("enclave_size", size.word())
         .with("max_threads", size.max_threads())
@@ -151,6 +141,13 @@ pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> 
         return Err(Failure::new(Exit::Failed, error).hint("shorten the paths in the image"));
     }
     Ok(Rendered { manifest, text, size, trusted })
+}
+
+/// Whether the plan has this role put models into `save/released`, which its host reads: collaborators for themselves, the
+/// aggregator for anybody else.
+#[must_use]
+pub fn releases(role: Role, plan: &Plan) -> bool {
+    plan.release.is_some_and(|release| (release.to == ReleaseTo::Members) == (role == Role::Collaborator))
 }
 
 #[cfg(test)]

@@ -156,6 +156,15 @@ impl EnclaveSize {
         Bytes(self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes.0)))
     }
 
+    /// In one line: `1G, 12 threads: limits.memory 512 MiB + stacks of 8 threads 16 MiB + … = 596 MiB`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let terms: Vec<String> =
+            self.terms.iter().map(|term| format!("{} {}", term.name, term.bytes)).collect();
+        let (word, threads) = (self.word(), self.max_threads());
+        format!("{word}, {threads} threads: {} = {}", terms.join(" + "), self.sum())
+    }
+
     /// As a manifest writes it: whole MiB, or GiB.
     #[must_use]
     pub fn word(&self) -> String {

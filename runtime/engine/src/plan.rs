@@ -29,6 +29,7 @@
 //! sample: 2
 //! hold_out: ["norm1.*", fc1.bias]
 //! release: {what: best, to: host} # last, each; to members, key:PUBLIC_KEY (64 hex digits)
+//! enclave: {seal: mrenclave} # or mrsigner: later images of the same signer can read what was saved
 //! ```
 //!
 //! How updates become the next model; all tasks that send one say the same. Without settings, the word alone will do.
@@ -57,6 +58,7 @@ mod loss;
 mod read;
 mod release;
 pub mod roster;
+mod seal;
 mod site;
 mod trial;
 mod types;
@@ -69,5 +71,6 @@ pub use canonical::CanonicalError;
 pub use data_map::DataMap;
 pub use error::PlanError;
 pub use release::{PublicKey, PublicKeyError, Release, ReleaseTo, Released};
+pub use seal::Seal;
 pub use site::{Site, SocketKind, is_host};
 pub use types::*;

@@ -82,6 +82,26 @@ pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<
             )
         })?;
     }
+    if image.releases(role) {
+        if !has("save") {
+            return Err(Failure::file(
+                &format!(
+                    "no volume at /{WORKSPACE}/save: the models that the plan releases would be lost with the container"
+                ),
+                &format!("start it with --volume=FOLDER/save:/{WORKSPACE}/save"),
+            ));
+        }
+        // Gramine mounts it by itself, in the clear, so it too has to be there before the enclave is.
+        let released = image.path(WORKSPACE).join("save/released");
+        fs::create_dir_all(&released).map_err(|e| {
+            Failure::file(
+                &format!(
+                    "there is no folder /{WORKSPACE}/save/released for the models that the plan releases: {e}"
+                ),
+                "make FOLDER/save/released on the host, for the user of this container to write to",
+            )
+        })?;
+    }
     let mut warnings = Vec::new();
     if !has("save") {
         warnings.push(format!(
@@ -217,6 +237,41 @@ mod tests {
         // A role without an enclave asks for neither.
         fs::remove_file(root.join("dev/sgx_enclave")).unwrap();
         assert!(container(&image, Role::Collaborator, Some(&mounts)).is_ok());
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn enclave_that_releases_models_needs_a_volume_for_them_and_gets_its_folder() {
+        let root = root("released");
+        let image = Image::at(&root);
+        for file in ["dev/sgx_enclave", "var/run/aesmd/aesm.socket"] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        let manifest = root.join("fl/collaborator.manifest.sgx");
+        let without = mounted(&root, &["workspace/cert"]);
+        let ask = |mounts: &str| container(&image, Role::Collaborator, Some(mounts));
+        // Nothing is released.
+        fs::write(&manifest, "uri = \"file:/workspace/save\"").unwrap();
+        assert_eq!(ask(&without).unwrap().len(), 1);
+        fs::write(&manifest, "uri = \"file:/workspace/save/released\"").unwrap();
+        let refused = ask(&without).unwrap_err();
+        assert!(refused.error.ends_with("releases would be lost with the container"), "{refused:?}");
+        assert_eq!(
+            (refused.exit, refused.hint.as_str()),
+            (3, "start it with --volume=FOLDER/save:/workspace/save")
+        );
+        let volumes = mounted(&root, &["workspace/cert", "workspace/save"]);
+        assert_eq!(ask(&volumes), Ok(vec![]));
+        assert!(root.join("workspace/save/released").is_dir());
+        // A file is in its place.
+        fs::remove_dir(root.join("workspace/save/released")).unwrap();
+        fs::write(root.join("workspace/save/released"), "").unwrap();
+        let refused = ask(&volumes).unwrap_err();
+        assert!(refused.error.starts_with("there is no folder /workspace/save/released"), "{refused:?}");
+        assert_eq!(
+            refused.hint,
+            "make FOLDER/save/released on the host, for the user of this container to write to"
+        );
         fs::remove_dir_all(&root).unwrap();
     }
 

@@ -90,6 +90,13 @@ impl Image {
         self.path(FOLDER).join(role.word())
     }
 
+    /// Whether the role's enclave puts models into `save/released` in the clear: its manifest mounts the folder.
+    #[must_use]
+    pub fn releases(&self, role: Role) -> bool {
+        let manifest = self.path(FOLDER).join(format!("{}.manifest.sgx", role.word()));
+        std::fs::read_to_string(manifest).is_ok_and(|text| text.contains("/workspace/save/released"))
+    }
+
     /// What the image was made for: the manifests in it say so.
     #[must_use]
     pub fn target(&self, role: Role) -> Target {

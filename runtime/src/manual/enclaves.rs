@@ -39,6 +39,22 @@
 //!
 //! Without SGX (gramine-direct) nothing can be sealed: `save/` and the key are plain files.
 //!
+//! # What is sealed, and to whom
+//!
+//! The processor derives the key for `save/` and `cert/private` from what runs. The plan chooses from what:
+//!
+//! | `enclave: {seal: …}` | readable by | a new image |
+//! |---|---|---|
+//! | `mrenclave`, the default | the same binary and configuration alone (MRENCLAVE) | does not read it: move `save/` and `cert/private` away, and it begins anew, with a key that needs a certificate |
+//! | `mrsigner` | what the same key signed (MRSIGNER) for the same role, of an equal or higher security version | goes on, if its plan is the same; so can any other enclave that the signing key's holder makes |
+//!
+//! Either way new microcode can change the key, and what was sealed is lost then: an aggregator's rounds are as good as
+//! its last release. An old copy of the folder that the host puts back opens again.
+//!
+//! One folder is not sealed: `save/released`, and only at the role that the plan's `release` makes write there, a
+//! collaborator for `members`, the aggregator for anybody else. The launcher makes it in the volume at `save`, and refuses to
+//! start such an enclave without that volume.
+//!
 //! # Threads and memory
 //!
 //! An enclave's threads and size are part of its measurement, and fixed. Both are added up from the plan: `threads.link`,

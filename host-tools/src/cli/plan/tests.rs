@@ -169,7 +169,7 @@ fn openfl_plan_is_imported_once() {
 #[test]
 fn plan_is_accepted_at_a_site_that_has_no_save_folder_yet() {
     let dir = made("plan-accept");
-    fs::remove_dir(dir.join("w/save")).unwrap();
+    fs::remove_dir_all(dir.join("w/save")).unwrap();
     let found = transcript(&dir, &["plan accept --workspace D/w"]);
     assert!(found.ends_with("=> 0\n"), "{found}");
     assert!(dir.join("w/save/accepted-plan").is_file());

@@ -1,6 +1,9 @@
 //! What the roles' enclaves trust and allow. A line more in either is a decision: change the lists here with it.
 
-use fl_engine::{Digest, model};
+use fl_engine::{
+    Digest, model,
+    plan::{PublicKey, Release, Released},
+};
 use toml::Value;
 
 use super::*;
@@ -33,24 +36,35 @@ fn rendered_with(
     paths: &Paths,
     change: impl FnOnce(&mut RoleManifest<'_>),
 ) -> Result<Rendered, Failure> {
-    let plan = Plan::parse(include_str!("../../templates/breast_cancer/plan.yaml")).unwrap();
+    rendered_of(breast_cancer(), role, target, paths, change)
+}
+
+fn breast_cancer() -> Plan {
+    Plan::parse(include_str!("../../templates/breast_cancer/plan.yaml")).unwrap()
+}
+
+/// The same plan, released to somebody else.
+fn released(to: Option<ReleaseTo>) -> Plan {
+    let mut plan = breast_cancer();
+    plan.release = to.map(|to| Release { what: Released::Last, to });
+    plan
+}
+
+fn rendered_of(
+    plan: Plan,
+    role: Role,
+    target: Target,
+    paths: &Paths,
+    change: impl FnOnce(&mut RoleManifest<'_>),
+) -> Result<Rendered, Failure> {
     let layout = model::plan_layout(&plan).unwrap();
     let loaded = plan::Loaded { hash: plan.hash(), plan, layout };
     let footprint = plan::memory(&loaded);
     let libos = format!("{}/libsysdb.so", paths.gramine);
     let names = [&paths.program, &paths.plan, &paths.ca, &libos].into_iter().chain(&paths.model);
     let files = Known(names.map(|name| (name.clone(), Digest::of(name.as_bytes()))).collect());
-    let mut made = RoleManifest {
-        role,
-        target,
-        plan: &loaded.plan,
-        footprint: &footprint,
-        paths,
-        seal: SealTo::Enclave,
-        svn: 1,
-        edmm: false,
-        released: false,
-    };
+    let mut made =
+        RoleManifest { role, target, plan: &loaded.plan, footprint: &footprint, paths, svn: 1, edmm: false };
     change(&mut made);
     render(&made, &files, &Gramine::NEWEST)
 }
@@ -101,34 +115,40 @@ fn nothing_is_trusted_but_program_plan_ca_and_initial_model() {
 
 #[test]
 fn the_host_writes_what_is_checked_inside_and_nothing_else() {
-    let allowed = |role, target, released| {
-        let made = rendered(role, target, |made| made.released = released).unwrap();
+    let allowed = |role, target, to| {
+        let made = rendered_of(released(to), role, target, &paths(), |_| {}).unwrap();
         texts(&made.manifest, "sgx.allowed_files")
             .iter()
             .map(|uri| uri.replace("file:/workspace/", ""))
             .collect::<Vec<_>>()
     };
+    let (key, host, members) =
+        (Some(ReleaseTo::Key(PublicKey([1; 32]))), Some(ReleaseTo::Host), Some(ReleaseTo::Members));
+    let aggregator = ["plan/site.yaml", "plan/cols.yaml", "cert/", "logs/"];
+    let releasing = ["plan/site.yaml", "plan/cols.yaml", "cert/", "save/released/", "logs/"];
+    for (to, files) in
+        [(None, &aggregator[..]), (members, &aggregator), (key, &releasing), (host, &releasing)]
+    {
+        assert_eq!(allowed(Role::Aggregator, Target::Sgx, to), files, "{to:?}");
+    }
     assert_eq!(
-        allowed(Role::Aggregator, Target::Sgx, false),
-        ["plan/site.yaml", "plan/cols.yaml", "cert/", "logs/"]
-    );
-    assert_eq!(
-        allowed(Role::Aggregator, Target::Sgx, true),
-        ["plan/site.yaml", "plan/cols.yaml", "cert/", "save/released/", "logs/"]
-    );
-    assert_eq!(
-        allowed(Role::Aggregator, Target::Direct, true),
+        allowed(Role::Aggregator, Target::Direct, host),
         ["plan/site.yaml", "plan/cols.yaml", "cert/", "save/", "logs/"]
     );
-    assert_eq!(
-        allowed(Role::Collaborator, Target::Sgx, false),
-        ["plan/site.yaml", "plan/data.yaml", "data/", "cert/", "logs/"]
-    );
+    let collaborator = ["plan/site.yaml", "plan/data.yaml", "data/", "cert/", "logs/"];
+    let keeping = ["plan/site.yaml", "plan/data.yaml", "data/", "cert/", "save/released/", "logs/"];
+    for (to, files) in
+        [(None, &collaborator[..]), (members, &keeping), (key, &collaborator), (host, &collaborator)]
+    {
+        assert_eq!(allowed(Role::Collaborator, Target::Sgx, to), files, "{to:?}");
+    }
 }
 
 #[test]
 fn the_key_and_saved_state_are_sealed_in_an_enclave() {
-    let made = rendered(Role::Aggregator, Target::Sgx, |made| made.seal = SealTo::Signer).unwrap();
+    let mut plan = released(Some(ReleaseTo::Host));
+    plan.seal = Seal::Signer;
+    let made = rendered_of(plan, Role::Aggregator, Target::Sgx, &paths(), |_| {}).unwrap();
     assert_eq!(
         mounts(&made.manifest),
         [
@@ -141,6 +161,7 @@ fn the_key_and_saved_state_are_sealed_in_an_enclave() {
             "/workspace/cert/private < file:/workspace/cert/private _sgx_mrsigner",
             "/workspace/save < file:/workspace/save _sgx_mrsigner",
             "/workspace/plan/init.safetensors < file:/opt/fl/init.safetensors",
+            "/workspace/save/released < file:/workspace/save/released",
             "/workspace/logs < file:/workspace/logs",
         ]
     );
@@ -154,7 +175,8 @@ fn the_key_and_saved_state_are_sealed_in_an_enclave() {
 #[test]
 fn nothing_insecure_is_on_and_nothing_is_left_to_the_host() {
     for (role, target) in EVERY {
-        let made = rendered(role, target, |made| made.released = true).unwrap();
+        let to = if role == Role::Aggregator { ReleaseTo::Host } else { ReleaseTo::Members };
+        let made = rendered_of(released(Some(to)), role, target, &paths(), |_| {}).unwrap();
         for word in ["insecure", "argv_src_file", "env_src_file", "mock_syscalls", "/etc", "experimental"] {
             assert!(!made.text.contains(word), "{word} in {}", made.text);
         }

@@ -10,7 +10,7 @@ use super::field::{Field, Section};
 use super::yaml::{self, Value};
 use super::{
     BestModel, Column, DataSpec, Direction, ExactRange, Loader, Metric, MetricsTo, OptimiserState, Plan,
-    PlanError, Quorum, Rule, Split, Standardise, TaskGroup, TaskSpec, Threads,
+    PlanError, Quorum, Rule, Seal, Split, Standardise, TaskGroup, TaskSpec, Threads,
 };
 use crate::{Bytes, Digest, Millis, Name, limits, name::NameError};
 
@@ -54,6 +54,7 @@ fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
         "threads",
         "metrics",
         "release",
+        "enclave",
     ])?;
     schema(&plan)?;
     let tasks = task::tasks(&plan.required("tasks")?)?;
@@ -94,6 +95,7 @@ fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
             f.choice(&[("host", MetricsTo::Host), ("members", MetricsTo::Members), ("none", MetricsTo::None)])
         })?,
         release: plan.optional("release").map(|f| release::release(&f)).transpose()?,
+        seal: plan.or("enclave", SEAL, seal)?,
         tasks,
     })
 }
@@ -105,6 +107,7 @@ const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
 const CLIPPED_WEIGHT_BITS: u32 = 19;
 const LIMITS: (Bytes, Bytes) = (Bytes(512 << 20), Bytes(4 << 30));
 const THREADS: Threads = Threads { link: 2, cpu: 2 };
+const SEAL: Seal = Seal::Enclave;
 const SPLIT: Split = Split { train: 0.8, validation: 0.2, test: 0.0 };
 
 /// Refuses a file of another schema, before anything else of it is read.
@@ -291,6 +294,12 @@ fn threads(field: &Field<'_>) -> Result<Threads, PlanError> {
         link: threads.or("link", THREADS.link, |f| f.whole(&ranges::THREADS))?,
         cpu: threads.or("cpu", THREADS.cpu, |f| f.whole(&ranges::THREADS))?,
     })
+}
+
+fn seal(field: &Field<'_>) -> Result<Seal, PlanError> {
+    let enclave = field.section(&["seal"])?;
+    let choices = [Seal::Enclave, Seal::Signer].map(|seal| (seal.word(), seal));
+    enclave.or("seal", SEAL, |f| f.choice(&choices))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     BestModel, DataSpec, Direction, ExactRange, Loss, Metric, MetricsTo, ModelSpec, ModelUnderTest,
-    Optimiser, OptimiserState, Plan, Quorum, Rule, TaskGroup, TaskKind, TaskSpec, Threads, TrainLength,
+    Optimiser, OptimiserState, Plan, Quorum, Rule, Seal, TaskGroup, TaskKind, TaskSpec, Threads, TrainLength,
     TrainSpec,
 };
 use crate::{Bytes, Millis, Name, name::NameError};
@@ -62,6 +62,7 @@ impl Plan {
             threads: Threads { link: 2, cpu: 2 },
             metrics: MetricsTo::Members,
             release: None,
+            seal: Seal::Enclave,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregation, Release, Rule, Server, Threshold};
+use super::{Aggregation, Release, Rule, Seal, Server, Threshold};
 use crate::{Bytes, Digest, Millis, Name};
 
 /// The experiment, resolved and checked.
@@ -48,6 +48,8 @@ pub struct Plan {
     /// Which models leave the enclave, and to whom. `None` releases nothing: models stay in each role's `save/`, which is
     /// encrypted in an enclave and plain outside.
     pub release: Option<Release>,
+    /// Which enclaves can read what one of them saved.
+    pub seal: Seal,
 }
 
 impl Plan {

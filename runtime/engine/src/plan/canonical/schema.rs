@@ -3,7 +3,7 @@
 use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::plan::{
     BestModel, Column, DataSpec, Direction, ExactRange, Layer, Loader, Loss, Metric, MetricsTo, ModelSpec,
-    ModelUnderTest, Optimiser, OptimiserState, Plan, Quorum, Release, ReleaseTo, Released, Rule, Scope,
+    ModelUnderTest, Optimiser, OptimiserState, Plan, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal,
     Server, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
 };
 
@@ -27,6 +27,7 @@ record!(Plan {
     17 threads,
     18 metrics,
     19 release,
+    20 seal = Seal::Enclave,
 });
 
 record!(ModelSpec { 1 input, 2 layers });
@@ -133,3 +134,5 @@ record!(Release { 1 what, 2 to });
 choice!(Released { 0 Last, 1 Best, 2 Each });
 
 choice!(ReleaseTo { 0 Members, 1 Key(key), 2 Host });
+
+choice!(Seal { 0 Enclave, 1 Signer });

@@ -2,7 +2,7 @@ use super::value::{Fields, framed, record};
 use super::*;
 use crate::plan::{
     Column, Direction, Layer, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser, OptimiserState,
-    PublicKey, Release, ReleaseTo, Released, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength,
+    PublicKey, Release, ReleaseTo, Released, Seal, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength,
     TrainSpec,
 };
 use crate::{Bytes, Millis, Name};
@@ -211,6 +211,7 @@ fn every_field_changes_the_hash() {
         |p| p.release = release(Released::Each, ReleaseTo::Host),
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([1; 32]))),
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([2; 32]))),
+        |p| p.seal = Seal::Signer,
     ];
     let mut hashes = vec![full().hash()];
     for change in changes {
@@ -271,6 +272,19 @@ fn bytes_are_read_back_and_checked() {
         Plan::from_canonical(&vec![0; limits::CANONICAL_PLAN_BYTES + 1]),
         Err(CanonicalError::TooLong(limits::CANONICAL_PLAN_BYTES + 1))
     );
+}
+
+#[test]
+fn seal_is_a_later_field() {
+    let mut plan = full();
+    let before = plan.canonical();
+    plan.seal = Seal::Signer;
+    let bytes = plan.canonical();
+    assert_eq!(bytes, [&before[..], &[20, 1, 0, 0, 0, 1]].concat());
+    assert_eq!(Plan::from_canonical(&bytes), Ok(plan));
+    // The default is written by leaving it out, and in no other way.
+    let spelled = [&before[..], &[20, 1, 0, 0, 0, 0]].concat();
+    assert_eq!(Plan::from_canonical(&spelled), Err(CanonicalError::Form));
 }
 
 #[test]

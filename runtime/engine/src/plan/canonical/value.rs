@@ -63,7 +63,6 @@ impl<'a> Fields<'a> {
     }
 
     /// The field `tag`, or `default`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no field is later yet"))]
     pub(super) fn later<T: Canonical>(&mut self, tag: u8, default: T) -> Result<T, Cut> {
         self.take(tag)?.map_or(Ok(default), T::read)
     }

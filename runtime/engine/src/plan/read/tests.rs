@@ -323,6 +323,18 @@ fn every_release_has_a_spelling_and_is_told_in_words() {
 }
 
 #[test]
+fn saved_state_is_the_image_s_own_unless_the_plan_says_the_signer_s() {
+    let seal = |line: &str| Plan::parse(&format!("{SMALL}{line}\n")).unwrap().seal;
+    for line in ["", "enclave: {}", "enclave: {seal: mrenclave}"] {
+        assert_eq!(seal(line), Seal::Enclave, "{line}");
+    }
+    assert_eq!(seal("enclave: {seal: mrsigner}"), Seal::Signer);
+    let plan = Plan::parse(&format!("{SMALL}enclave: {{seal: mrenclave}}\n")).unwrap();
+    assert_eq!(plan.hash(), Plan::parse(SMALL).unwrap().hash(), "the default changes no hash");
+    assert!(Seal::Signer.to_string().starts_with("mrsigner: later images signed by the same key"));
+}
+
+#[test]
 fn documented_example_is_a_plan() {
     let doc = include_str!("../../plan.rs");
     let yaml = doc.split("```yaml\n").nth(1).unwrap().split("//! ```").next().unwrap();
