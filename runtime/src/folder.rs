@@ -86,6 +86,9 @@ impl Folder {
             }
         };
         let path = self.path("save").join(format!("{}_init.safetensors", plan.federation));
+        if holds(&path, &bytes) {
+            return Ok(());
+        }
         let fresh = path.with_extension("new");
         let write = || -> io::Result<()> {
             fs::create_dir_all(self.path("save"))?;
@@ -124,7 +127,12 @@ impl Folder {
     /// Checks that this site has agreed to the plan; with `accept`, agrees if it has agreed to none.
     pub(crate) fn check_accepted(&self, plan: Digest, accept: bool) -> Result<(), Failure> {
         let path = self.path("save/accepted-plan");
-        let failed = |e: io::Error| Failure::new(Exit::File, format!("cannot use {}: {e}", path.display()));
+        let failed = |e: io::Error| {
+            let failure = Failure::new(Exit::File, format!("cannot use {}: {e}", path.display()));
+            let sealed = self.is_image() && e.kind() == io::ErrorKind::PermissionDenied;
+            let hint = "if another image sealed it, only that one reads it: move save/ and cert/private away to begin anew";
+            failure.maybe_hint(sealed.then(|| hint.to_owned()))
+        };
         let pinned = match fs::read_to_string(&path) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -188,6 +196,12 @@ pub mod image {
     pub const INITIAL_MODEL: &str = "plan/init.safetensors";
 }
 
+/// Whether a file is these bytes.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let length = fs::metadata(path).map(|about| about.len());
+    length.is_ok_and(|length| length == bytes.len() as u64) && fs::read(path).is_ok_and(|held| held == bytes)
+}
+
 /// Where a file of the workspace comes from.
 fn origin(inside: &str) -> Option<&'static str> {
     match inside {
@@ -243,6 +257,16 @@ mod tests {
         let (state, texts) = safetensors::read(&fs::read(&path).unwrap(), &layout).unwrap();
         assert_eq!(state.f32, model::plan_init(&plan).unwrap().f32);
         assert_eq!(texts[store::text::PLAN], plan.hash().to_string());
+        // Another start leaves it alone; one changed byte of the same length does not stay.
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+        let (whole, first) = (fs::read(&path).unwrap(), inode(&path));
+        place().unwrap();
+        assert_eq!(inode(&path), first);
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        fs::write(&path, changed).unwrap();
+        place().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), whole);
         fs::write(root.join(image::INITIAL_MODEL), b"imported").unwrap();
         fs::write(&path, b"the host's").unwrap();
         place().unwrap();
