@@ -44,8 +44,8 @@
 //! | `/workspace/plan/site.yaml` | the owner's site file; a volume may cover it |
 //!
 //! Volumes: `cert` for both roles; `logs`, `plan/cols.yaml` and `save` for the aggregator; `plan/data.yaml` and `data` for a
-//! collaborator, with `save` if it should remember. In an image the aggregator makes `save/W_init` anew at each start,
-//! from the plan's seed or the image's model: what lies there counts for nothing.
+//! collaborator, with `save` if it should remember or keep released models. In an image the aggregator puts `save/W_init`
+//! there at each start, from the plan's seed or the image's model: what lies there otherwise counts for nothing.
 //!
 //! # The plan's hash
 //!

@@ -15,11 +15,12 @@
 //! | read updates that were spilled to disk | enforced: `memory/slots/tests.rs`, `spill_file_shows_nothing_of_the_payload` |
 //! | change spilled updates | enforced: `memory/slots/tests.rs`, `changed_cut_or_swapped_spill_file_is_refused` |
 //! | choose arguments or environment | prepared, not enforced: fixed per role in the enclave's manifest |
-//! | run another plan with the sites | enforced: `tests/tests/federation.rs`, `another_plan_is_refused_until_it_is_accepted` |
+//! | run another plan with the sites | enforced: `tests/tests/federation.rs`, `another_plan_is_refused_until_it_is_accepted`; a site that runs an image has accepted the plan in it, see below |
 //! | swap the roster | enforced: `trust/rosters.rs`, `changed_torn_and_foreign_rosters_leave_the_held_one_in_force` |
 //! | bring an old roster back | enforced while `save/` or a site remembers the newer one: `trust/rosters.rs`, `lower_serial_is_refused_in_a_run_and_after_it` |
 //! | swap the initial weights | prepared, not enforced: the file names plan and root, but nobody outside checks the root |
 //! | replay old state unnoticed | prepared, not enforced: a changed history is noticed (`store/tests/damage.rs`), an old folder as a whole is not |
+//! | read what an enclave saved | prepared, not enforced: sealed to the image or, if the plan says `seal: mrsigner`, to whatever its signer signs |
 //! | impersonate the enclave | prepared, not enforced: `evidence` in `Hello` and `Welcome` is reserved |
 //! | turn the clock back to revive a certificate | enforced: `trust/tls/tests.rs`, `clock_turned_back_brings_no_certificate_to_life`; back to the CA's beginning at most |
 //!
@@ -52,6 +53,14 @@
 //! bytes out of order are bounded ([`NetLimits`](crate::net::NetLimits)), and under load an address has to be proved
 //! first. `net/quic/endpoint/tests.rs`; `tests/tests/admission.rs`,
 //! `running_aggregator_follows_its_roster_and_turns_strangers_away`.
+//!
+//! # Whoever gives a site its image
+//!
+//! Without an image a collaborator refuses every plan that its operator has not accepted by its hash. An image carries its
+//! plan, and its manifest starts `collaborator --accept-first`: **to start the image is to accept the plan in it**, once
+//! a folder, without a question. So the look at the plan comes before: `fl-host image inspect` shows the hash, which an
+//! enclave's measurement covers, and it is to be compared with the one that came by another way. A site whose folder
+//! `save/` remembers another plan is asked again: that start ends with an error until the old `save/accepted-plan` is gone.
 //!
 //! # The federation owner
 //!
