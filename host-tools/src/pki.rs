@@ -24,6 +24,7 @@
 
 mod approve;
 mod list;
+mod measurements;
 mod owner;
 mod site;
 pub mod vault;
@@ -35,6 +36,7 @@ use fl_runtime::trust::{CredentialsError, Role};
 
 pub use approve::{Approval, Issued, approve, renew};
 pub use list::{Listed, Row, list};
+pub use measurements::measurements;
 pub use owner::{Init, Initialised, Owner, federation_of, init, revoke, sign};
 pub use site::{Imported, import, request};
 

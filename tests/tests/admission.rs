@@ -25,7 +25,7 @@ use rcgen::{
     CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -302,4 +302,55 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
     for process in [&mut one, &mut two, &mut four_runs] {
         assert!(process.ended(SOON).success(), "{}", process.log());
     }
+}
+
+#[test]
+fn roles_tell_what_the_roster_says_of_enclaves() {
+    let federation = paced("measured");
+    let aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", SOON);
+    let people = People { federation, aggregator };
+    let owner = people.federation.owner.clone();
+    assert!(!people.aggregator.log().contains("MRENCLAVE"));
+    let ca = people.roster().split_once("\nca: \"").unwrap().1[..64].to_owned();
+    let digest = |letter: &str| letter.repeat(64);
+    let role = |letter: &str, product: u32| json!({"mrenclave": digest(letter), "isv_prod_id": product, "isv_svn": 0});
+    let record = json!({
+        "schema": 1, "federation": "demo", "ca": ca, "target": "sgx", "mrsigner": digest("5"),
+        "roles": {"aggregator": role("a", 1), "collaborator": role("c", 2)},
+    });
+    let file = owner.join("demo.measurement.json");
+    fs::write(&file, record.to_string()).unwrap();
+    host(&["pki", "sign", "--measurement", text(&file), "--workspace", text(&owner)]);
+    let listed = host(&["pki", "list", "--workspace", text(&owner)]);
+    assert_eq!(listed["measurements"]["collaborator"]["mrenclave"], digest("c"));
+    let words = [("the aggregator", "a", 1), ("collaborators", "c", 2)].map(|(who, letter, product)| {
+        let (enclave, signer) = (digest(letter), digest("5"));
+        format!("the roster measures {who} as MRENCLAVE {enclave}, MRSIGNER {signer}, product {product}, security version 0")
+    });
+    // A running aggregator takes them in with the roster; one that starts tells them at once.
+    people.publish(&people.roster(), &words[1]);
+    people.aggregator.signal("TERM");
+    let mut people = people;
+    people.aggregator.ended(SOON);
+    let aggregator = Process::aggregator(&people.federation);
+    aggregator.event("listening", SOON);
+    let told = |process: &Process, words: &str| {
+        let started = Instant::now();
+        while !process.log().contains(words) {
+            assert!(started.elapsed() < SOON, "no {words:?}:\n{}", process.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    words.iter().for_each(|words| told(&aggregator, words));
+    // A collaborator needs no roster; what it was given it checks, and tells.
+    let published = people.site("one").join("plan/cols.yaml");
+    fs::write(&published, people.roster()).unwrap();
+    let one = Process::collaborator(&people.federation, "one");
+    words.iter().for_each(|words| told(&one, words));
+    drop(one);
+    fs::write(&published, people.roster().replacen("svn: 0", "svn: 1", 1)).unwrap();
+    let one = Process::collaborator(&people.federation, "one");
+    told(&one, "plan/cols.yaml is passed over: roster's signature does not hold");
+    told(&one, "connected as one");
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use argh::FromArgs;
-use fl_engine::Name;
+use fl_engine::{
+    Name,
+    plan::roster::{Measurement, Measurements},
+};
 use fl_runtime::trust::{Clock, Fingerprint, Role};
 use serde_json::json;
 
@@ -98,6 +101,9 @@ struct PkiApprove {
     /// days until the certificate ends; 365 by default
     #[argh(option, default = "365")]
     days: u32,
+    /// the image's .measurement.json: what enclaves have to say of themselves
+    #[argh(option)]
+    measurement: Option<PathBuf>,
     /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
@@ -176,6 +182,9 @@ struct PkiRevoke {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "sign")]
 struct PkiSign {
+    /// a new image's .measurement.json: what enclaves have to say of themselves from now on
+    #[argh(option)]
+    measurement: Option<PathBuf>,
     /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
@@ -200,10 +209,14 @@ pub(super) fn run(area: &PkiArea) -> Result<Report, Failure> {
         }
         PkiCommand::Sign(command) => {
             let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
-            let serial = pki::sign(&mut owner)?;
+            let given = measured(&owner, command.measurement.as_deref())?;
+            let serial = pki::sign(&mut owner, given)?;
             let until = owner.roster().not_after().to_string();
-            let text = format!("good until   {until}\n{}", publish_hint(serial));
-            Ok(Report { text, json: json!({"serial": serial, "not_after": until}) })
+            let held = owner.roster().measurements();
+            let text = format!("good until   {until}\n{}{}", measurement_lines(held), publish_hint(serial));
+            let measurements = measurements_json(held);
+            let json = json!({"serial": serial, "not_after": until, "measurements": measurements});
+            Ok(Report { text, json })
         }
     }
 }
@@ -263,21 +276,49 @@ fn request(command: &PkiRequest) -> Result<Report, Failure> {
 }
 
 fn approve(command: &PkiApprove) -> Result<Report, Failure> {
+    let name = name_in(command.role, command.name.as_ref())?;
+    let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
     let approval = Approval {
         role: command.role,
-        name: name_in(command.role, command.name.as_ref())?,
+        name,
         fingerprint: command.fingerprint.clone(),
         replace: command.replace,
         days: command.days,
+        measurements: measured(&owner, command.measurement.as_deref())?,
     };
-    let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
     let before = owner.roster().serial();
     let made = pki::approve(&mut owner, &command.request, &approval)?;
     let mut report = issued(&made);
+    if approval.measurements.is_some() {
+        report.text += &measurement_lines(owner.roster().measurements());
+    }
     if made.serial != before {
         report.text += &publish_hint(made.serial);
     }
     Ok(report)
+}
+
+fn measured(owner: &Owner, file: Option<&Path>) -> Result<Option<Measurements>, Failure> {
+    file.map(|file| pki::measurements(file, owner.federation(), owner.authority().digest())).transpose()
+}
+
+/// One line a role, of a roster that says what enclaves have to say of themselves.
+fn measurement_lines(of: Option<&Measurements>) -> String {
+    let Some(Measurements { aggregator, collaborator }) = of else { return String::new() };
+    format!("aggregator   {aggregator}\ncollaborator {collaborator}\n")
+}
+
+fn measurements_json(of: Option<&Measurements>) -> serde_json::Value {
+    let role = |of: &Measurement| {
+        json!({
+            "mrenclave": of.enclave.to_string(), "mrsigner": of.signer.to_string(), "isv_prod_id": of.product,
+            "isv_svn": of.svn,
+        })
+    };
+    of.map_or(
+        serde_json::Value::Null,
+        |of| json!({"aggregator": role(&of.aggregator), "collaborator": role(&of.collaborator)}),
+    )
 }
 
 fn import(command: &PkiImport) -> Result<Report, Failure> {
@@ -319,9 +360,17 @@ fn issued(made: &Issued) -> Report {
 fn listed(found: &Listed) -> Report {
     let width = found.rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0).max(4);
     let mut text = format!(
-        "federation   {}\nCA           {}, {} days left\nroster       serial {}, {} days left\n\n{:width$}  {:12}  {:23}  \
+        "federation   {}\nCA           {}, {} days left\nroster       serial {}, {} days left\n{}\n{:width$}  {:12}  {:23}  \
          certificate\n",
-        found.federation, found.ca, found.ca_days, found.serial, found.roster_days, "name", "role", "key"
+        found.federation,
+        found.ca,
+        found.ca_days,
+        found.serial,
+        found.roster_days,
+        measurement_lines(found.measurements.as_ref()),
+        "name",
+        "role",
+        "key"
     );
     for row in &found.rows {
         let state = match (&row.revoked, row.days) {
@@ -344,6 +393,7 @@ fn listed(found: &Listed) -> Report {
     let json = json!({
         "federation": found.federation.as_str(), "ca": found.ca.to_string(), "ca_days": found.ca_days,
         "serial": found.serial, "roster_days": found.roster_days,
+        "measurements": measurements_json(found.measurements.as_ref()),
         "members": found.rows.iter().map(row).collect::<Vec<_>>(), "warnings": found.warnings,
     });
     Report { text, json }

@@ -219,6 +219,11 @@ fn enclaves_are_measured_signed_and_found_again_in_the_archive() {
     let record: serde_json::Value = serde_json::from_slice(&fs::read(&done.record_file).unwrap()).unwrap();
     assert_eq!(record["roles"]["aggregator"]["mrenclave"], measured[0].to_string());
     assert_eq!(record["enclaves"][1]["role"], "collaborator");
+    let measured_by_all =
+        crate::pki::measurements(&done.record_file, &done.record.federation, done.record.ca).unwrap();
+    assert_eq!(measured_by_all.collaborator.enclave, measured[1]);
+    assert_eq!((measured_by_all.aggregator.product, measured_by_all.collaborator.product), (1, 2));
+    assert_eq!(Some(measured_by_all.aggregator.signer), done.record.signer);
     let kept = crate::sgx::record::Record::load(&done.record_file).unwrap();
     assert_eq!(kept[1].measurement, Some(measured[1]));
 

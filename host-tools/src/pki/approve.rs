@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fl_engine::{
     Name,
-    plan::roster::{Member, UnixSeconds},
+    plan::roster::{Measurements, Member, UnixSeconds},
 };
 use fl_runtime::trust::{Fingerprint, Identity, Role, one_certificate, public_key, validity};
 use rcgen::{
@@ -13,7 +13,7 @@ use rcgen::{
 };
 
 use super::{
-    PEM_BYTES, issued_file, make_folder_of,
+    PEM_BYTES, issued_file, make_folder_of, measurements,
     owner::{DAY, Owner, SKEW, failed, set_validity},
 };
 use crate::{
@@ -34,6 +34,9 @@ pub struct Approval {
     pub replace: bool,
     /// Days until the certificate ends.
     pub days: u32,
+    /// What the image's enclaves have to say of themselves: put on a roster that has nothing of it, and held against one
+    /// that has.
+    pub measurements: Option<Measurements>,
 }
 
 /// A certificate that was issued.
@@ -57,7 +60,7 @@ pub struct Issued {
 ///
 /// # Errors
 /// [`Exit::Trust`] when the request is not one, its signature does not hold, the fingerprint is another, or name or key
-/// are taken; [`Exit::File`].
+/// are taken, or the measurements are not the roster's; [`Exit::File`].
 pub fn approve(owner: &mut Owner, request: &Path, approval: &Approval) -> Result<Issued, Failure> {
     let text = workspace::read_text(request, PEM_BYTES)?;
     // Reading it checks that who asks holds the key.
@@ -76,16 +79,20 @@ pub fn approve(owner: &mut Owner, request: &Path, approval: &Approval) -> Result
         return Err(Failure::new(Exit::Trust, error)
             .hint("somebody may have exchanged the request on its way: ask the site to send it again"));
     }
+    let measured = match (approval.measurements, owner.roster().measurements()) {
+        (Some(given), Some(held)) => measurements::same(held, &given).map(|()| None)?,
+        (given, _) => given,
+    };
     let members = admitted(owner, approval, fingerprint)?;
     let Approval { role, name, days, .. } = approval;
     let (pem, identity, not_after) = certificate(owner, *role, name, *days, key)?;
-    let serial = match members {
-        Some(members) => {
-            let mut draft = owner.roster().draft();
-            draft.members = members;
-            owner.change_roster(draft)?
-        }
-        None => owner.roster().serial(),
+    let serial = if members.is_some() || measured.is_some() {
+        let mut draft = owner.roster().draft();
+        draft.members = members.unwrap_or(draft.members);
+        draft.measurements = measured.or(draft.measurements);
+        owner.change_roster(draft)?
+    } else {
+        owner.roster().serial()
     };
     let file = keep(owner, &identity, &pem)?;
     let common_name = asked.params.distinguished_name.get(&DnType::CommonName);

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use fl_engine::{Name, plan::roster::UnixSeconds};
+use fl_engine::{
+    Name,
+    plan::roster::{Measurements, UnixSeconds},
+};
 use fl_runtime::trust::{Authority, Clock, Fingerprint, Identity, Role, one_certificate, validity};
 
 use super::{
@@ -46,6 +49,8 @@ pub struct Listed {
     pub serial: u64,
     /// Days until the roster ends.
     pub roster_days: i64,
+    /// What the roster says of enclaves.
+    pub measurements: Option<Measurements>,
     /// Aggregators first, then the roster's order.
     pub rows: Vec<Row>,
     /// What needs attention.
@@ -112,6 +117,7 @@ pub fn list(root: &Path, clock: &Clock) -> Result<Listed, Failure> {
         ca_days,
         serial: roster.serial(),
         roster_days,
+        measurements: roster.measurements().copied(),
         rows,
         warnings,
     })

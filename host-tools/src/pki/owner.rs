@@ -10,7 +10,7 @@ use std::{
 
 use fl_engine::{
     Name,
-    plan::roster::{Roster, RosterDraft, RosterError, UnixSeconds},
+    plan::roster::{Measurements, Roster, RosterDraft, RosterError, UnixSeconds},
 };
 use fl_runtime::trust::{Authority, Clock, Fingerprint};
 use rcgen::{
@@ -132,12 +132,14 @@ pub fn revoke(owner: &mut Owner, name: &Name, reason: &str) -> Result<u64, Failu
     owner.change_roster(draft)
 }
 
-/// Signs the roster anew, so that it lasts. Answers with its new serial.
+/// Signs the roster anew, so that it lasts; with `measurements`, these take the place of its own. Answers with its new
+/// serial.
 ///
 /// # Errors
 /// [`Exit::File`].
-pub fn sign(owner: &mut Owner) -> Result<u64, Failure> {
-    let draft = owner.roster.draft();
+pub fn sign(owner: &mut Owner, measurements: Option<Measurements>) -> Result<u64, Failure> {
+    let mut draft = owner.roster.draft();
+    draft.measurements = measurements.or(draft.measurements);
     owner.change_roster(draft)
 }
 
@@ -182,6 +184,12 @@ impl Owner {
     #[must_use]
     pub fn federation(&self) -> &Name {
         self.roster.federation()
+    }
+
+    /// The CA as everybody else sees it.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// The roster as last signed.

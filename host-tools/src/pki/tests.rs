@@ -69,7 +69,7 @@ impl Rig {
 }
 
 fn approval(role: Role, of: &str) -> Approval {
-    Approval { role, name: name(of), fingerprint: None, replace: false, days: 365 }
+    Approval { role, name: name(of), fingerprint: None, replace: false, days: 365, measurements: None }
 }
 
 /// Every file under `folder` and its bytes.
@@ -268,7 +268,7 @@ fn list_warns_of_ends_that_are_near_and_of_a_ca_key_beside_an_aggregators() {
     let found = list(&rig.owner_root(), &clock()).unwrap();
     assert!(found.warnings[0].starts_with("plan/cols.yaml is not the roster that was signed last"));
     assert_eq!(found.rows.len(), 2);
-    sign(&mut rig.owner()).unwrap();
+    sign(&mut rig.owner(), None).unwrap();
 
     request(&rig.owner_root(), Role::Aggregator, None).unwrap();
     let found = list(&rig.owner_root(), &clock()).unwrap();
@@ -323,4 +323,71 @@ fn federation_is_read_from_the_plan() {
     }
     fs::write(root.join("plan/plan.yaml"), "federation: A B\n").unwrap();
     assert_eq!(federation_of(&root).unwrap_err().exit, Exit::Plan);
+}
+
+/// An image's record, as dockerize writes it.
+fn record(ca: &str, enclave: char) -> serde_json::Value {
+    let digest = |letter: char| letter.to_string().repeat(64);
+    let role = |letter: char, product: u16| serde_json::json!({"mrenclave": digest(letter), "isv_prod_id": product, "isv_svn": 4});
+    serde_json::json!({
+        "schema": 1, "federation": "w", "ca": ca, "target": "sgx", "mrsigner": digest('5'),
+        "roles": {"aggregator": role(enclave, 1), "collaborator": role('c', 2)},
+    })
+}
+
+#[test]
+fn measurements_of_an_image_are_signed_into_the_roster_and_held_against_it() {
+    let rig = Rig::new("pki-measurements");
+    let (federation, ca) = (name("w"), rig.owner().authority().digest());
+    let file = rig.dir.join("w.measurement.json");
+    let read = |value: &serde_json::Value| {
+        fs::write(&file, value.to_string()).unwrap();
+        measurements(&file, &federation, ca)
+    };
+    let good = record(&ca.to_string(), 'a');
+    let first = read(&good).unwrap();
+    assert_eq!((first.aggregator.product, first.collaborator.svn), (1, 4));
+
+    let request = rig.waiting(Role::Aggregator, "agg");
+    let ask = |measurements| {
+        let asked = Approval { measurements, ..approval(Role::Aggregator, "agg") };
+        approve(&mut rig.owner(), &request.path, &asked)
+    };
+    // An aggregator is no line of the roster; its image's measurements are.
+    assert_eq!(ask(None).unwrap().serial, 1);
+    assert_eq!(ask(Some(first)).unwrap().serial, 2);
+    assert_eq!(rig.owner().roster().measurements(), Some(&first));
+    assert_eq!(ask(Some(first)).unwrap().serial, 2, "the same again changes nothing");
+    assert_eq!(list(&rig.owner_root(), &clock()).unwrap().measurements, Some(first));
+
+    let other = read(&record(&ca.to_string(), 'b')).unwrap();
+    let refused = ask(Some(other)).unwrap_err();
+    assert_eq!(refused.exit, Exit::Trust);
+    for value in [first.aggregator, other.aggregator] {
+        assert!(refused.error.contains(&value.enclave.to_string()), "{}", refused.error);
+    }
+    assert!(!refused.error.contains(&first.collaborator.enclave.to_string()), "{}", refused.error);
+    assert!(refused.hint.unwrap().contains("pki sign --measurement"));
+    assert_eq!(rig.owner().roster().measurements(), Some(&first));
+    sign(&mut rig.owner(), Some(other)).unwrap();
+    sign(&mut rig.owner(), None).unwrap();
+    assert_eq!(rig.owner().roster().measurements(), Some(&other), "signed anew, it keeps them");
+
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(Change, &str); 8] = [
+        (|v| v["federation"] = "other".into(), "is of federation other; this is w"),
+        (|v| v["ca"] = "0".repeat(64).into(), "is of ca 0000"),
+        (|v| v["target"] = "native".into(), "is of an image for native, which has no enclave"),
+        (|v| v["mrsigner"] = serde_json::Value::Null, "has no mrsigner of 64 hex digits"),
+        (|v| v["roles"]["collaborator"]["mrenclave"] = "ab".into(), "has no mrenclave of the collaborator"),
+        (|v| v["roles"]["aggregator"]["isv_svn"] = 65_536.into(), "has no isv_svn of the aggregator from 0"),
+        (|v| v["roles"]["aggregator"]["mrenclave"] = "c".repeat(64).into(), "could not be told apart"),
+        (|v| *v = "text".into(), "is of federation none"),
+    ];
+    for (change, words) in changes {
+        let mut value = good.clone();
+        change(&mut value);
+        let refused = read(&value).unwrap_err();
+        assert!(refused.exit == Exit::Trust && refused.error.contains(words), "{words}: {}", refused.error);
+    }
 }

@@ -8,7 +8,7 @@
 //! | `plan/plan.yaml` | everywhere | owner | the experiment; its hash is agreed on ([`Plan`](fl_engine::plan::Plan)) |
 //! | `plan/plan.bin` | an image, in place of `plan.yaml` | `fl-host` | the plan's canonical bytes |
 //! | `plan/site.yaml` | everywhere | owner | address, port, bind, MTU, socket; in no hash ([`Site`](fl_engine::plan::Site)) |
-//! | `plan/cols.yaml` | owner, aggregator | `fl-host pki` | the roster ([`Roster`](fl_engine::plan::roster::Roster)): signed, may grow |
+//! | `plan/cols.yaml` | owner, aggregator; a collaborator may have it | `fl-host pki` | the roster ([`Roster`](fl_engine::plan::roster::Roster)): signed, may grow |
 //! | `plan/data.yaml` | collaborator | its operator | name to data folder ([`DataMap`](fl_engine::plan::DataMap)); local |
 //! | `cert/ca.crt` | everywhere | `fl-host pki init` | the authority's certificate; its hash is in the plan |
 //! | `cert/ca/ca.key` | owner | `fl-host pki init` | the authority's key: secret |
@@ -54,7 +54,9 @@
 //!
 //! # The roster
 //!
-//! Each collaborator's name and the SHA-256 of its public key, a serial, an end. The last line is the CA's Ed25519
+//! Each collaborator's name and the SHA-256 of its public key, a serial, an end; and, where the owner gave them, what each
+//! role's enclave has to say of itself: MRENCLAVE, MRSIGNER, product and security version, from `W.measurement.json`. They
+//! are shown and told, and not compared with an enclave yet. The last line is the CA's Ed25519
 //! signature over every byte before it. A running aggregator looks for a changed file every two seconds, takes it if
 //! the signature holds and the serial is not lower, and keeps the old one otherwise. It is rewritten in place, so that
 //! it can be a single-file mount.

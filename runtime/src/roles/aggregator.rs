@@ -194,6 +194,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         rosters.members().len(),
         rosters.serial()
     );
+    trusted::tell_measurements(rosters.measurements().as_ref());
     if resume.round.0 >= plan.rounds {
         tracing::info!(
             "every round was run: who comes gets the final model; more rounds need a new plan, or --fresh"
@@ -346,6 +347,7 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<Aggregator>) {
     let mut ticks = tokio::time::interval(ROSTER_LOOK);
     loop {
         ticks.tick().await;
+        let before = rosters.measurements();
         let changed = match rosters.reload_if_changed() {
             Ok(changed) => changed,
             Err(error) => {
@@ -358,6 +360,10 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<Aggregator>) {
                 in_force
             }
         };
+        let now = rosters.measurements();
+        if now != before {
+            trusted::tell_measurements(now.as_ref());
+        }
         if changed && aggregator.deliver(News::Roster(rosters.members())).await.is_err() {
             return;
         }

@@ -1,6 +1,9 @@
 //! Who this process is, and whom it believes: keys, certificates, roster, from the workspace's folder.
 
-use fl_engine::{Name, plan::Plan};
+use fl_engine::{
+    Name,
+    plan::{Plan, roster::Measurements},
+};
 
 use crate::{
     exit::{Exit, Failure},
@@ -34,6 +37,26 @@ pub(super) fn rosters(
     let file = folder.path("plan/cols.yaml");
     Rosters::open(authority, plan.federation.clone(), &file, serials(folder, credentials), clock)
         .map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))
+}
+
+/// Tells what enclaves have to say of themselves, if the owner has signed that.
+pub(super) fn tell_measurements(of: Option<&Measurements>) {
+    if let Some(Measurements { aggregator, collaborator }) = of {
+        tracing::info!("the roster measures the aggregator as {aggregator}");
+        tracing::info!("the roster measures collaborators as {collaborator}");
+    }
+}
+
+/// Tells the same of the roster that a collaborator may have been given; it needs none.
+pub(super) fn tell_published(folder: &Folder, credentials: &Credentials) {
+    match folder.roster() {
+        Ok(None) => {}
+        Ok(Some(text)) => match credentials.authority().open_roster(&text) {
+            Ok(roster) => tell_measurements(roster.measurements()),
+            Err(error) => tracing::warn!("plan/cols.yaml is passed over: {error}"),
+        },
+        Err(failure) => tracing::warn!("plan/cols.yaml is passed over: {}", failure.error),
+    }
 }
 
 /// The highest roster serial that this folder has seen.

@@ -12,7 +12,7 @@ use std::{
 
 use fl_engine::{
     Digest, Name, limits,
-    plan::roster::{Roster, RosterError, UnixSeconds},
+    plan::roster::{Measurements, Roster, RosterError, UnixSeconds},
 };
 use rustls::pki_types::CertificateDer;
 
@@ -107,6 +107,12 @@ impl Rosters {
     #[must_use]
     pub fn serial(&self) -> u64 {
         self.roster().serial()
+    }
+
+    /// What the roster in force says of enclaves.
+    #[must_use]
+    pub fn measurements(&self) -> Option<Measurements> {
+        self.roster().measurements().copied()
     }
 
     /// Names that may take part.

@@ -18,17 +18,34 @@
 //!   - name: "two"
 //!     key: "c3d4…"
 //!     revoked: "laptop stolen"
+//! measurements:
+//!   aggregator:
+//!     mrenclave: "9f0e…"
+//!     mrsigner: "77aa…"
+//!     product: 1
+//!     svn: 0
+//!   collaborator:
+//!     mrenclave: "12bc…"
+//!     mrsigner: "77aa…"
+//!     product: 2
+//!     svn: 0
 //! signature: "5e6f…"
 //! ```
 //!
-//! Top-level sections that this version does not know are skipped by readers and kept by [`RosterDraft`], so that
-//! reference measurements can be added later. The signature itself is made and checked by the callers: this module
+//! `measurements` is there once the owner has given an image's.
+//!
+//! Top-level sections that this version does not know are skipped by readers and kept by [`RosterDraft`], so that more
+//! can be added later. The signature itself is made and checked by the callers: this module
 //! holds no cryptography and no clock.
+
+mod measurements;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
+
+pub use measurements::{Measurement, Measurements};
 
 use crate::{Digest, Name, limits};
 
@@ -37,7 +54,8 @@ const DOMAIN: &[u8] = b"fl roster 1\n";
 /// The schema that this version writes and reads.
 const SCHEMA: u32 = 1;
 /// Top-level keys of this version, the signature's left out.
-const KEYS: [&str; 6] = ["schema", "federation", "serial", "not_after", "ca", "collaborators"];
+const KEYS: [&str; 7] =
+    ["schema", "federation", "serial", "not_after", "ca", "collaborators", "measurements"];
 /// Beginning and end of the last line; 128 hex digits are between them.
 const SIGNATURE: (&str, &str) = ("signature: \"", "\"\n");
 /// Longest reason of a revocation, bytes.
@@ -73,6 +91,8 @@ pub struct RosterDraft {
     pub ca: Digest,
     /// Collaborators, revoked ones included.
     pub members: Vec<Member>,
+    /// What enclaves have to say of themselves; `None` while the owner has given nothing.
+    pub measurements: Option<Measurements>,
     /// Sections of later versions, as they stood.
     other: String,
 }
@@ -109,6 +129,9 @@ pub enum RosterError {
     /// Two lines of one name, none revoked.
     #[error("{0} has two keys on the roster, and neither is revoked")]
     SameName(Name),
+    /// Measurements that no two enclaves have.
+    #[error("the measurements cannot be: {0}")]
+    Measurements(&'static str),
     /// An empty, long or unprintable reason.
     #[error("the reason for revoking {0} has to be 1 to {REASON_BYTES} printable bytes")]
     Reason(Name),
@@ -178,6 +201,12 @@ impl Roster {
         &self.0.members
     }
 
+    /// What enclaves have to say of themselves; `None` while the owner has given nothing.
+    #[must_use]
+    pub fn measurements(&self) -> Option<&Measurements> {
+        self.0.measurements.as_ref()
+    }
+
     /// Names that may take part, in the roster's order.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.0.members.iter().filter(|m| m.revoked.is_none()).map(|m| &m.name)
@@ -206,7 +235,8 @@ impl RosterDraft {
     /// An empty roster with serial 1.
     #[must_use]
     pub fn new(federation: Name, ca: Digest, not_after: UnixSeconds) -> Self {
-        Self { federation, serial: 1, not_after, ca, members: Vec::new(), other: String::new() }
+        let (members, measurements, other) = (Vec::new(), None, String::new());
+        Self { federation, serial: 1, not_after, ca, members, measurements, other }
     }
 
     /// The line of this name that is not revoked.
@@ -258,11 +288,11 @@ impl RosterDraft {
                 _ => {}
             }
         }
-        Ok(())
+        self.measurements.as_ref().map_or(Ok(()), Measurements::check)
     }
 
     fn render(&self) -> String {
-        let Self { federation, serial, not_after, ca, members, other } = self;
+        let Self { federation, serial, not_after, ca, members, measurements, other } = self;
         let mut text = format!(
             "# The roster of federation \"{federation}\": who takes part. Serial {serial}, good until {not_after}.\n\
              # Made by `fl-host pki`; do not edit: it is signed.\n\
@@ -276,6 +306,9 @@ impl RosterDraft {
                 let why = why.replace('\\', "\\\\").replace('"', "\\\"");
                 text += &format!("    revoked: \"{why}\"\n");
             }
+        }
+        if let Some(measurements) = measurements {
+            text += &measurements.render();
         }
         text + other
     }
@@ -309,6 +342,8 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         not_after: UnixSeconds,
         ca: Hex,
         collaborators: Vec<Line>,
+        #[serde(default)]
+        measurements: Option<measurements::Section>,
     }
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -330,6 +365,7 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         not_after: file.not_after,
         ca: file.ca.0,
         members: file.collaborators.into_iter().map(member).collect(),
+        measurements: file.measurements.map(Measurements::from),
         other: other_sections(body),
     })
 }

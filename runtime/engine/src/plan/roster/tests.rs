@@ -82,18 +82,81 @@ fn roster_caught_between_two_writings_is_refused() {
     }
 }
 
+fn measurement(of: &str, product: u16) -> Measurement {
+    let (enclave, signer) = (Digest::of(of.as_bytes()), Digest::of(b"signer"));
+    Measurement { enclave, signer, product, svn: 3 }
+}
+
+#[test]
+fn measurements_are_signed_with_the_rest_and_read_back() {
+    let (plain, mut draft) = (draft(), draft());
+    let of = Measurements { aggregator: measurement("a", 1), collaborator: measurement("c", 2) };
+    draft.measurements = Some(of);
+    let text = draft.seal(seal).unwrap();
+    assert_eq!(open(&text).unwrap().measurements(), Some(&of));
+    assert_eq!(open(&text).unwrap().draft().seal(seal).unwrap(), text);
+    // A roster without them is as it was.
+    let without = plain.seal(seal).unwrap();
+    assert!(!without.contains("measurements"));
+    assert_eq!(open(&without).unwrap().measurements(), None);
+    let section = &text[without.rfind("signature").unwrap()..text.rfind("signature").unwrap()];
+    let (a, c, s) = (of.aggregator.enclave, of.collaborator.enclave, of.aggregator.signer);
+    assert_eq!(
+        section,
+        format!(
+            "measurements:\n  aggregator:\n    mrenclave: \"{a}\"\n    mrsigner: \"{s}\"\n    product: 1\n    svn: 3\n  \
+             collaborator:\n    mrenclave: \"{c}\"\n    mrsigner: \"{s}\"\n    product: 2\n    svn: 3\n"
+        )
+    );
+    assert_eq!(open(&text.replacen("svn: 3", "svn: 2", 1)), Err(RosterError::Signature));
+}
+
+#[test]
+fn measurements_that_cannot_be_are_neither_signed_nor_read() {
+    type Change = fn(&mut Measurements);
+    let good = Measurements { aggregator: measurement("a", 1), collaborator: measurement("c", 2) };
+    let changes: [Change; 4] = [
+        |of| of.collaborator.enclave = of.aggregator.enclave,
+        |of| of.collaborator.product = 1,
+        |of| of.aggregator.enclave = Digest([0; 32]),
+        |of| of.collaborator.signer = Digest([0; 32]),
+    ];
+    for change in changes {
+        let mut draft = draft();
+        let mut of = good;
+        change(&mut of);
+        draft.measurements = Some(of);
+        assert!(matches!(draft.seal(|_| panic!("signed")), Err(RosterError::Measurements(_))), "{of:?}");
+        assert!(matches!(open(&signed(&draft.render())), Err(RosterError::Measurements(_))), "{of:?}");
+    }
+    let mut draft = draft();
+    draft.measurements = Some(good);
+    for (from, to) in [
+        ("product: 1", "product: 65536"),
+        ("product: 1", "product: -1"),
+        ("    svn: 3\n", ""),
+        ("svn: 3", "level: 3"),
+        ("mrsigner", "signer"),
+        ("  collaborator:\n", "  other:\n"),
+        (&good.aggregator.enclave.to_string()[..], "ab"),
+    ] {
+        let text = draft.render();
+        assert!(text.contains(from));
+        let refused = open(&signed(&text.replacen(from, to, 1)));
+        assert!(matches!(refused, Err(RosterError::Malformed(_))), "{to}: {refused:?}");
+    }
+}
+
 #[test]
 fn sections_of_later_versions_are_signed_and_kept() {
-    let body = draft().render() + "measurements:\n  # one line an image\n  - mrenclave: \"ab\"\nnotes: x\n";
+    let body = draft().render() + "quorums:\n  # one line a region\n  - north: \"ab\"\nnotes: x\n";
     let roster = open(&signed(&body)).unwrap();
     assert_eq!(roster.members(), draft().members);
     let mut next = roster.draft();
     next.members.pop();
     let text = next.seal(seal).unwrap();
-    assert!(
-        text.contains("\nmeasurements:\n  # one line an image\n  - mrenclave: \"ab\"\nnotes: x\nsignature:")
-    );
-    let changed = text.replace("mrenclave: \"ab\"", "mrenclave: \"ac\"");
+    assert!(text.contains("\nquorums:\n  # one line a region\n  - north: \"ab\"\nnotes: x\nsignature:"));
+    let changed = text.replace("north: \"ab\"", "north: \"ac\"");
     assert_eq!(open(&changed), Err(RosterError::Signature));
 }
 
