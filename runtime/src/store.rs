@@ -313,6 +313,21 @@ impl Store {
         }
     }
 
+    /// The best model in its payload form, with the round that it was measured in and its root: for members, once all
+    /// rounds are run.
+    ///
+    /// # Errors
+    /// [`StoreError::NoBest`], [`StoreError::Read`], [`StoreError::BestChanged`].
+    pub fn best_model(&self) -> Result<(RoundNo, Digest, Vec<u8>), StoreError> {
+        let Best { round, root, .. } = self.best.ok_or(StoreError::NoBest)?;
+        let path = self.path("best");
+        let payload = model_file::payload(&path, &self.layout).map_err(StoreError::read(&path))?;
+        if root_of(self.layout.hash(), &payload) != root {
+            return Err(StoreError::BestChanged { path });
+        }
+        Ok((round, root, payload))
+    }
+
     /// `save/W_last.safetensors`: there once a round is kept.
     #[must_use]
     pub fn last_model_file(&self) -> PathBuf {

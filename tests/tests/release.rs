@@ -11,6 +11,7 @@ use fl_engine::{
     model::{self, safetensors},
     tensor::root_of,
 };
+use fl_host_tools::workspace::set_key;
 use fl_host_tools::{
     demo::Federation,
     exit::Exit,
@@ -130,6 +131,33 @@ fn members_keep_each_rounds_model_where_the_plan_gives_them_each() {
             assert_eq!(line["root"], root_in(&path, &federation), "{file}");
         }
     }
+}
+
+#[test]
+fn members_keep_the_best_model_where_it_is_not_the_last() {
+    let federation = federation("best", 2, &|plan| {
+        let plan = set_block(plan, "release", "{what: best, to: members}");
+        // Training lowers the loss, so the greatest is never the last model's.
+        let best = "{task: aggregated_model_validation, metric: loss, direction: max}";
+        set_key(&set_block(&plan, "best", best), "rounds", "3", "schema")
+    });
+    let best = federation.aggregator.join("save/demo_best.safetensors");
+    let mut roots = Vec::new();
+    for start in ["the run", "a later start, which finds every round run"] {
+        let ended = run(&federation);
+        assert_eq!(ended["released"], Value::Null, "the aggregator itself releases nothing");
+        let root = root_in(&best, &federation);
+        assert_ne!(ended["root"], root, "{start}: the best is the last, which proves nothing");
+        for name in &federation.names {
+            let expected = format!("demo_{name}_best.safetensors");
+            assert_eq!(released_at(&federation, name), [&*expected], "{start}");
+            let path = federation.dir.join(name).join("save/released").join(expected);
+            assert_eq!(root_in(&path, &federation), root, "{start}");
+            fs::remove_file(path).unwrap();
+        }
+        roots.push(root);
+    }
+    assert_eq!(roots[0], roots[1]);
 }
 
 #[test]

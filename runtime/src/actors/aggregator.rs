@@ -66,6 +66,8 @@ pub(crate) enum News {
     Summed(Summed),
     /// A round is on disk.
     Stored { round: RoundNo, took: Duration },
+    /// The best model, for members to end with.
+    BestRead { round: RoundNo, model: Payload },
     /// The disk failed.
     NotStored(Failure),
     /// A part of the aggregator failed.
@@ -240,6 +242,7 @@ impl Role for Aggregator {
                 self.print_reports();
                 self.event(Event::Durable { round }, desk);
             }
+            News::BestRead { round, model } => self.part(Reason::Completed, Some((round, model))),
             News::NotStored(failure) => self.fail(failure),
             News::Broken(what) => self.fail(Failure::new(Exit::Failed, what)),
             News::Roster(members) => self.roster_changed(members, desk),
@@ -488,8 +491,22 @@ impl Aggregator {
     }
 
     fn finished(&mut self, reason: Reason) {
+        if reason == Reason::Completed
+            && self.plan.release.is_some_and(|release| release.is_best_to_members())
+        {
+            // Members hold the final model. The words that end the run come when the best one is in memory.
+            self.hand_on(|desks| desks.keeper.send(keeper::Job::ReadBest).is_ok());
+        } else {
+            self.part(reason, None);
+        }
+    }
+
+    /// Tells everybody how the run has ended; with a model that members end with, and the round that measured it, where
+    /// that is not the newest.
+    fn part(&mut self, reason: Reason, model: Option<(RoundNo, Payload)>) {
+        let root = model.as_ref().map_or_else(|| self.base.root(), |(_, model)| model.root());
         let verdict = match reason {
-            Reason::Completed => Verdict::Completed { rounds: self.plan.rounds, root: self.base.root() },
+            Reason::Completed => Verdict::Completed { rounds: self.plan.rounds, root },
             Reason::QuorumMissed { round, .. } => Verdict::QuorumMissed { round },
             _ => Verdict::Stopped,
         };
@@ -498,8 +515,10 @@ impl Aggregator {
             self.hand_on(|desks| desks.keeper.send(keeper::Job::Release { model }).is_ok());
         }
         let last = Message::Finished(verdict);
+        let incarnation = self.engine.incarnation();
+        let model = model.map(|(round, model)| (Stamp { incarnation, round, base: root }, model));
         for (name, peer) in &self.peers {
-            Self::order(name, peer, Order::Finish(last.clone()));
+            Self::order(name, peer, Order::Finish { last: last.clone(), model: model.clone() });
         }
         let (round, root) = (self.engine.round(), self.base.root());
         self.end(Ok(Ended { reason, round, root }));

@@ -36,6 +36,8 @@ pub(crate) enum Job {
     Final { metrics: Vec<AggregatedMetric>, model: Payload },
     /// All rounds are run: what the plan releases at the end.
     Release { model: Payload },
+    /// All rounds are run, and members are sent the best model: read it for them.
+    ReadBest,
     /// The best model so far.
     Best { round: RoundNo, root: Digest, value: f64, metrics: Vec<AggregatedMetric>, model: Payload },
 }
@@ -93,6 +95,9 @@ fn work(
     while let Some(job) = todo.blocking_recv() {
         let started = Instant::now();
         let done = match &job {
+            Job::ReadBest => store.best_model().map(|(round, root, bytes)| {
+                tell(News::BestRead { round, model: Payload::with_root(bytes.into(), root) });
+            }),
             Job::Round { facts, model, state } => store.put_round(facts, model.as_slice(), state.as_deref()),
             Job::Best { round, root, value, metrics, model } => {
                 store.put_best(*round, *root, *value, metrics, model.as_slice())

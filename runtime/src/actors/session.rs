@@ -55,8 +55,8 @@ pub(crate) enum Order {
     Forget,
     /// Pass this on.
     Say(Message),
-    /// Say this last and close the link when the collaborator holds it and the model.
-    Finish(Message),
+    /// Say this last and close the link when the collaborator holds it and the model: the one on its way, or this.
+    Finish { last: Message, model: Option<(Stamp, Payload)> },
 }
 
 /// One link's state.
@@ -144,8 +144,11 @@ impl Role for Session {
                 }
             }
             Order::Say(message) => self.say(&message),
-            Order::Finish(message) => {
-                let last = Out::Last(wire::encode(&message), self.sending.take());
+            Order::Finish { last, model } => {
+                if let Some((stamp, model)) = model.filter(|(stamp, _)| self.holds != Some(stamp.base)) {
+                    self.send_model(stamp, model);
+                }
+                let last = Out::Last(wire::encode(&last), self.sending.take());
                 self.put(last);
             }
         }

@@ -25,7 +25,7 @@
 //! | `save/spill/` | aggregator | the role | updates that memory has no room for, encrypted; removed at the next start |
 //! | `save/W_NAME_final.safetensors` | collaborator | the role | the model that it held at the end, if the plan has no `release` |
 //! | `save/released/W_last`, `W_best`, `W_round_NNNNNNN` | aggregator | the role | what the plan releases: `.safetensors` to the host, `.sealed` to a key |
-//! | `save/released/W_NAME_final`, `W_NAME_round_NNNNNNN` | collaborator | the role | what the plan releases to members, `.safetensors` |
+//! | `save/released/W_NAME_final`, `W_NAME_best`, `W_NAME_round_NNNNNNN` | collaborator | the role | what the plan releases to members, `.safetensors` |
 //!
 //! # In an image
 //!
@@ -101,7 +101,7 @@
 //!
 //! | `to` | who can read it |
 //! |---|---|
-//! | `members` | every collaborator: each checks the root of what it is sent and keeps it (`last`, `each`) |
+//! | `members` | every collaborator: each checks the root of what it is sent and keeps it; the `best` is sent at the end |
 //! | `key:PUBLIC_KEY` | who holds the private key of `fl-host model key`; the aggregator writes `.sealed` files |
 //! | `host` | the aggregator's host: plain files |
 //!

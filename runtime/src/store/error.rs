@@ -126,6 +126,12 @@ pub enum StoreError {
     /// The plan releases the best model, and no round has measured one.
     #[error("no round has measured the plan's metric: there is no best model to release")]
     NoBest,
+    /// The best model's file holds another model than was kept.
+    #[error("{} is not the best model that was kept", path.display())]
+    BestChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// Rounds are kept one after another.
     #[error("round {given} given to keep where round {expected} is next")]
     Order {

@@ -8,7 +8,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -134,6 +134,19 @@ pub(super) fn examine(path: &Path, layout: &Arc<Layout>) -> Option<(Digest, Text
     state.write_bytes(&mut payload);
     let root = root_of(layout.hash(), &payload);
     (texts.get(text::ROOT)? == &root.to_string()).then_some((root, texts))
+}
+
+/// The payload in a file that [`replace`] wrote, without a second copy of it: the tensors are the file's end, integers
+/// first. Whether it is the model that is wanted, its root says.
+pub(super) fn payload(path: &Path, layout: &Layout) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = i64::try_from(layout.byte_len()).map_err(io::Error::other)?;
+    file.seek(SeekFrom::End(-length))?;
+    let mut payload = vec![0; layout.byte_len()];
+    let (floats, integers) = payload.split_at_mut(layout.f32_len() * size_of::<f32>());
+    file.read_exact(integers)?;
+    file.read_exact(floats)?;
+    Ok(payload)
 }
 
 pub(super) fn fits(layout: &Layout, payload: &[u8]) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! W_last, W_best, W_round_0000012       .safetensors to the host, .sealed to a key
-//! W_NAME_final, W_NAME_round_0000012    .safetensors at a member
+//! W_NAME_final, W_NAME_best, W_NAME_round_0000012    .safetensors at a member
 //! ```
 
 use std::{
@@ -181,7 +181,7 @@ impl MemberCopies {
         self.what == Released::Each
     }
 
-    /// Keeps the model that `round` starts from, whose root was checked. Returns the path.
+    /// Keeps the model that `round` starts from, or was measured in, whose root was checked. Returns the path.
     ///
     /// # Errors
     /// [`StoreError::Length`], [`StoreError::Write`].
@@ -189,7 +189,11 @@ impl MemberCopies {
         fits(&self.layout, payload)?;
         let folder = folder(&self.save);
         fs::create_dir_all(&folder).map_err(StoreError::write(&folder))?;
-        let kind = if self.keeps_each() { of_round(round.0) } else { "final".to_owned() };
+        let kind = match self.what {
+            Released::Each => of_round(round.0),
+            Released::Best => "best".to_owned(),
+            _ => "final".to_owned(),
+        };
         let path = folder.join(format!("{}_{}_{kind}.safetensors", self.workspace, self.name));
         let about = About { plan: self.plan, rounds: round.0, root };
         replace(&path, &self.layout, payload, &texts(about), Sync::Yes)?;

@@ -105,6 +105,9 @@ pub fn footprint(plan: &Plan, layout: &Layout, peers: u32) -> Footprint {
     {
         terms.push(term(format!("2 states of {}", server.word()), 2 * state));
     }
+    if plan.release.is_some_and(|release| release.is_best_to_members()) {
+        terms.push(term("best model, for members".into(), payload));
+    }
     terms.push(term(format!("windows of {peers} peers"), peers * PEER_BYTES.0));
     terms.push(term("spill buffers".into(), spilled.min(peers) * (chunk + SPILL_SLACK)));
     let threads = u64::from(plan.threads.cpu);
@@ -320,7 +323,7 @@ fn sum(terms: &[Term]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{DataSpec, Loader, ModelSpec, Split, TaskKind};
+    use crate::plan::{DataSpec, Loader, ModelSpec, Release, ReleaseTo, Released, Split, TaskKind};
     use crate::tensor::{Combine, Dtype, TensorSpec};
 
     fn plan(memory: u64, spill: u64) -> Plan {
@@ -530,6 +533,18 @@ limits.memory               512 MiB
             let counted = products(&layout, scope, 9);
             assert!(taken <= counted && counted <= taken + 45 * 8 * 8, "{scope:?}: {taken}, {counted}");
         }
+    }
+
+    #[test]
+    fn best_model_for_members_is_one_more() {
+        let least = |what, to| {
+            let mut plan = ruled(Rule::WeightedMean, 1 << 40, 0);
+            plan.release = Some(Release { what, to });
+            footprint(&plan, &floats(1000), 3).least().0
+        };
+        let others = least(Released::Best, ReleaseTo::Host);
+        assert_eq!(least(Released::Best, ReleaseTo::Members), others + 4000);
+        assert_eq!(least(Released::Each, ReleaseTo::Members), others);
     }
 
     #[test]

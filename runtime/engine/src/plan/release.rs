@@ -49,6 +49,14 @@ pub struct PublicKey(pub [u8; 32]);
 #[error("a public key is 64 hex digits")]
 pub struct PublicKeyError;
 
+impl Release {
+    /// Whether members are sent the best model when all rounds are run: it is not the one that they hold then.
+    #[must_use]
+    pub fn is_best_to_members(&self) -> bool {
+        (self.what, self.to) == (Released::Best, ReleaseTo::Members)
+    }
+}
+
 impl Released {
     /// As a plan spells it.
     #[must_use]

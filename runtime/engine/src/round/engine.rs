@@ -110,6 +110,12 @@ impl RoundEngine {
         }
     }
 
+    /// Of this run.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     /// Takes an event in and returns what is to be done, in order. `now` never goes backwards.
     ///
     /// A deadline that has passed counts before the event does.

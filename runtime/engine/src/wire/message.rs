@@ -186,11 +186,11 @@ pub struct RoundDone {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Every round was run; the root is the final model's.
+    /// Every round was run; the root is that of the model that members end with.
     Completed {
         /// Rounds that made a model.
         rounds: u32,
-        /// Root of the final model.
+        /// Root of the final model, or of the best where the plan releases that to members.
         root: Digest,
     },
     /// The operator stopped the aggregator; it may come back.

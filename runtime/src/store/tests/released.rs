@@ -118,7 +118,24 @@ fn best_model_is_released_with_its_own_round_and_root() {
         assert_eq!(payload, model(&layout, 0));
         assert_eq!(texts[text::VALUE], "0.9");
     }
-    let (store, _dir, layout) = store(Released::Best, ReleaseTo::Host);
+    // Members are sent it: the file's tensors, if they are still those that were kept.
+    let (mut store, dir, layout) = store(Released::Best, ReleaseTo::Members);
+    assert!(matches!(store.best_model(), Err(StoreError::NoBest)));
+    run(&mut store, &layout);
+    assert_eq!(store.best_model().unwrap(), (RoundNo(1), root(&layout, 0), model(&layout, 0)));
+    assert!(!dir.path("released").exists());
+    let path = dir.path("w_best.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    fs::write(&path, changed).unwrap();
+    assert!(matches!(store.best_model(), Err(StoreError::BestChanged { .. })));
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    assert!(matches!(store.best_model(), Err(StoreError::BestChanged { .. })));
+    fs::write(&path, &whole[..4]).unwrap();
+    assert!(matches!(store.best_model(), Err(StoreError::Read { .. })));
+
+    let (store, _dir, layout) = self::store(Released::Best, ReleaseTo::Host);
     let refusal = store.release_at_the_end(root(&layout, 1), &model(&layout, 1)).unwrap_err();
     assert!(matches!(refusal, StoreError::NoBest), "{refusal}");
 }
@@ -158,6 +175,9 @@ fn members_keep_what_the_plan_gives_them() {
     assert_eq!(path, dir.path("released/w_one_final.safetensors"));
     let (payload, texts) = plain(&fs::read(path).unwrap(), &layout);
     assert_eq!((payload, texts[text::ROUND].as_str()), (model(&layout, 1), "2"));
+    let best = copies(Released::Best, ReleaseTo::Members).unwrap();
+    let path = best.put(RoundNo(1), root(&layout, 0), &model(&layout, 0)).unwrap();
+    assert_eq!(path, dir.path("released/w_one_best.safetensors"));
     let each = copies(Released::Each, ReleaseTo::Members).unwrap();
     let path = each.put(RoundNo(1), root(&layout, 0), &model(&layout, 0)).unwrap();
     assert_eq!(path, dir.path("released/w_one_round_0000001.safetensors"));

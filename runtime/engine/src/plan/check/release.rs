@@ -11,12 +11,6 @@ pub(super) fn release(plan: &Plan) -> Checked {
     if what != Released::Best {
         return Ok(());
     }
-    if to == ReleaseTo::Members {
-        let message =
-            "release.what is best and release.to is members, who are sent the last model, not the best";
-        let hint = "release last or each to members, or best to host or to a key".to_owned();
-        return Err(Fault::new("release/what", message).hint(Some(hint)));
-    }
     let best = &plan.best;
     let measured =
         plan.tasks.iter().any(|task| task.name == best.task && task.metrics.contains(&best.metric));

@@ -313,6 +313,7 @@ fn every_release_has_a_spelling_and_is_told_in_words() {
         (Released::Last, ReleaseTo::Host, "release: {what: last, to: host}".to_owned()),
         (Released::Best, ReleaseTo::Host, "release: {to: host, what: best}".to_owned()),
         (Released::Each, ReleaseTo::Members, "release: {what: each, to: members}".to_owned()),
+        (Released::Best, ReleaseTo::Members, "release: {what: best, to: members}".to_owned()),
         (Released::Best, key, format!("release: {{what: best, to: key:{digits}}}")),
         (Released::Last, key, format!("release:\n  to: \"key:{}\"", digits.to_uppercase())),
     ] {
