@@ -82,15 +82,8 @@ pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<
             )
         })?;
     }
-    if image.releases(role) {
-        if !has("save") {
-            return Err(Failure::file(
-                &format!(
-                    "no volume at /{WORKSPACE}/save: the models that the plan releases would be lost with the container"
-                ),
-                &format!("start it with --volume=FOLDER/save:/{WORKSPACE}/save"),
-            ));
-        }
+    let releases = image.releases(role);
+    if releases {
         // Gramine mounts it by itself, in the clear, so it too has to be there before the enclave is.
         let released = image.path(WORKSPACE).join("save/released");
         fs::create_dir_all(&released).map_err(|e| {
@@ -104,8 +97,9 @@ pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<
     }
     let mut warnings = Vec::new();
     if !has("save") {
+        let lost = if releases { ", no released model either" } else { "" };
         warnings.push(format!(
-            "no volume at /{WORKSPACE}/save: nothing survives a restart of this container; --volume=FOLDER/save:/{WORKSPACE}/save gives it memory"
+            "no volume at /{WORKSPACE}/save: nothing survives a restart of this container{lost}; --volume=FOLDER/save:/{WORKSPACE}/save gives it memory"
         ));
     }
     Ok(warnings)
@@ -241,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn enclave_that_releases_models_needs_a_volume_for_them_and_gets_its_folder() {
+    fn enclave_that_releases_models_gets_a_folder_for_them_and_is_told_when_they_are_lost() {
         let root = root("released");
         let image = Image::at(&root);
         for file in ["dev/sgx_enclave", "var/run/aesmd/aesm.socket"] {
@@ -254,12 +248,8 @@ mod tests {
         fs::write(&manifest, "uri = \"file:/workspace/save\"").unwrap();
         assert_eq!(ask(&without).unwrap().len(), 1);
         fs::write(&manifest, "uri = \"file:/workspace/save/released\"").unwrap();
-        let refused = ask(&without).unwrap_err();
-        assert!(refused.error.ends_with("releases would be lost with the container"), "{refused:?}");
-        assert_eq!(
-            (refused.exit, refused.hint.as_str()),
-            (3, "start it with --volume=FOLDER/save:/workspace/save")
-        );
+        let warnings = ask(&without).unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("no released model either"), "{warnings:?}");
         let volumes = mounted(&root, &["workspace/cert", "workspace/save"]);
         assert_eq!(ask(&volumes), Ok(vec![]));
         assert!(root.join("workspace/save/released").is_dir());

@@ -52,8 +52,8 @@
 //! its last release. An old copy of the folder that the host puts back opens again.
 //!
 //! One folder is not sealed: `save/released`, and only at the role that the plan's `release` makes write there, a
-//! collaborator for `members`, the aggregator for anybody else. The launcher makes it in the volume at `save`, and refuses to
-//! start such an enclave without that volume.
+//! collaborator for `members`, the aggregator for anybody else. The launcher makes it in the volume at `save`, and says so
+//! when there is no such volume and released models go with the container.
 //!
 //! # Threads and memory
 //!
