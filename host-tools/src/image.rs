@@ -32,7 +32,7 @@ use crate::{
     exit::{Exit, Failure},
     model,
     plan::{self, Loaded},
-    sgx::{self, Date},
+    sgx::{self, Date, gramine::Gramine},
     workspace::{self, Workspace},
 };
 use archive::Packed;
@@ -112,13 +112,19 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
     put_programs(&mut lower, &programs);
     let mut upper = Contents::default();
     let ca = put_federation(&mut upper, workspace, &loaded, request.ca.as_deref())?;
-    let libpal = match request.target {
-        Target::Native => None,
-        target => Some(gramine::put(&mut lower, &gramine::find(request.gramine.as_deref())?, target)?),
-    };
+    let (mut libpal, mut version) = (None, None);
+    if request.target != Target::Native {
+        let folder = gramine::find(request.gramine.as_deref())?;
+        libpal = Some(gramine::put(&mut lower, &folder, request.target)?);
+        version = Some(gramine::version(&folder).unwrap_or_else(|| gramine::UNKNOWN.to_owned()));
+    }
+    if let Some(version) = &version {
+        notes.extend(about_version(version, request.target));
+    }
     let mut all = lower.clone();
     all.stack(upper.clone());
     let mut record = Record::of(&loaded, ca, request.target, &programs, &all);
+    record.gramine = version;
     let mut enclaves = Vec::new();
     if request.target == Target::Sgx {
         notes.push(format!("what an enclave saves is sealed to {}", loaded.plan.seal));
@@ -165,6 +171,17 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
         record_file,
         notes,
     })
+}
+
+/// What the user should know of this version of Gramine.
+fn about_version(version: &str, target: Target) -> Option<String> {
+    let numbers = Gramine::NEWEST.version;
+    if target == Target::Sgx && !version.starts_with(numbers) {
+        return Some(format!(
+            "this Gramine is {version}, but measured with the numbers of {numbers}: compare MRENCLAVE with what its own gramine-sgx-sign prints"
+        ));
+    }
+    (version == gramine::UNKNOWN).then(|| "the Gramine installation does not say its version".to_owned())
 }
 
 fn put_programs(contents: &mut Contents, programs: &Programs) {

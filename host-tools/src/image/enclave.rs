@@ -34,7 +34,7 @@ pub(super) struct Making<'a> {
 }
 
 /// Makes both roles' manifests of the files in `all`, puts them into `contents`, and tells `record` of them. Answers with
-/// each role's text, for the record's file.
+/// each role's record.
 pub(super) fn put(
     making: &Making<'_>,
     all: &Contents,
@@ -98,6 +98,5 @@ pub(super) fn put(
         }
     }
     record.signer = signer;
-    record.gramine = Some(gramine.version.to_owned());
     Ok(records)
 }

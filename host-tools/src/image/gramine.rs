@@ -3,9 +3,14 @@
 //! Without an enclave: `libsysdb.so` and `direct/libpal.so`, which need no library. With one: `libsysdb.so`,
 //! `sgx/libpal.so` and `sgx/loader`, a program of the distribution, with the libraries that it asks for. None of the
 //! loader's side is trusted: an enclave measures `sgx/libpal.so` and the hash of `libsysdb.so`.
+//!
+//! Gramine's programs carry its version, its library OS the commit that it was built from. Where both are of one piece, the
+//! version is known.
 
 use std::{
     collections::BTreeSet,
+    env,
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -23,20 +28,18 @@ use crate::{
     workspace,
 };
 
-/// Where distributions and Gramine's own build put it.
-const FOLDERS: [&str; 6] = [
-    "/usr/lib/x86_64-linux-gnu/gramine",
-    "/usr/lib64/gramine",
-    "/usr/lib/gramine",
-    "/usr/local/lib/x86_64-linux-gnu/gramine",
-    "/usr/local/lib64/gramine",
-    "/usr/local/lib/gramine",
-];
+/// Where distributions and Gramine's own build put everything.
+const PREFIXES: [&str; 2] = ["/usr", "/usr/local"];
+/// Where its folder is then.
+const FOLDERS: [&str; 3] = ["lib/x86_64-linux-gnu/gramine", "lib64/gramine", "lib/gramine"];
+/// The programs that start others, and say its version.
+const PROGRAMS: [&str; 2] = ["gramine-direct", "gramine-sgx"];
 /// Where the dynamic linker of every distribution looks by itself.
 const LIBRARIES: [&str; 6] =
     ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
 
-/// The installation's folder: `named`, or where one is found.
+/// The installation's folder: `named`, or the one of the `gramine-direct` or `gramine-sgx` that a command line would start, or
+/// where distributions put it.
 ///
 /// # Errors
 /// [`Exit::File`] when there is none.
@@ -49,13 +52,51 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
             Err(Failure::new(Exit::File, error)
                 .hint("--gramine names the folder with libsysdb.so, often /usr/lib/x86_64-linux-gnu/gramine"))
         }
-        None => FOLDERS.iter().map(PathBuf::from).find(|folder| is_one(folder)).ok_or_else(|| {
+        None => found(&env::var_os("PATH").unwrap_or_default(), &is_one).ok_or_else(|| {
             Failure::new(Exit::File, "no Gramine installation was found").hint(
                 "install the package gramine, as Gramine's documentation says for this distribution; or name its folder with \
                  --gramine; --native-target needs none",
             )
         }),
     }
+}
+
+fn found(path: &OsStr, is_one: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+    let named = env::split_paths(path)
+        .filter(|folder| PROGRAMS.iter().any(|program| folder.join(program).is_file()))
+        .filter_map(|folder| Some(folder.parent()?.to_owned()));
+    let mut folders = named
+        .chain(PREFIXES.iter().map(PathBuf::from))
+        .flat_map(|prefix| FOLDERS.iter().map(move |folder| prefix.join(folder)));
+    folders.find(|folder| is_one(folder))
+}
+
+/// The installation's version and commit as its programs say them, `1.9 (COMMIT)`; `None` where there are no such programs,
+/// or they are of another build than its `libsysdb.so`.
+#[must_use]
+pub fn version(folder: &Path) -> Option<String> {
+    let libos = fs::read(folder.join("libsysdb.so")).ok()?;
+    let folder = fs::canonicalize(folder).ok()?;
+    let programs = folder
+        .ancestors()
+        .flat_map(|above| PROGRAMS.map(|program| above.join("bin").join(program)))
+        .filter_map(|program| workspace::read(&program, SCRIPT_BYTES).ok());
+    programs.filter_map(|program| said(&program)).find(|said| is_of(said, &libos))
+}
+
+/// What a program answers to `--version`, read and not run: it is a script.
+fn said(program: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(program).ok()?;
+    let said =
+        text.lines().find_map(|line| line.trim().strip_prefix("echo \"Gramine ")?.strip_suffix('"'))?;
+    let is_short = said.len() <= VERSION_BYTES && said.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    is_short.then(|| said.to_owned())
+}
+
+/// Whether the library OS was built from the commit that `version` ends with.
+pub(super) fn is_of(version: &str, libos: &[u8]) -> bool {
+    let commit = version.rsplit_once(" (").and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or_default();
+    !commit.is_empty() && libos.windows(commit.len()).any(|bytes| bytes == commit.as_bytes())
 }
 
 /// Puts what `target` needs into `contents`; answers with the bytes of its `libpal.so`.
@@ -78,7 +119,9 @@ pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Vec
         libraries = put_libraries(contents, &loader, folder)?;
         contents.file(&format!("{GRAMINE}/sgx/loader"), PROGRAM, loader);
     }
-    contents.file(NOTICE, PLAIN, notice(&libraries).into_bytes());
+    contents.file(NOTICE, PLAIN, notice(version(folder).as_deref(), &libraries).into_bytes());
+    contents.file(LGPL, PLAIN, include_bytes!("licences/LGPL-3.0.txt").to_vec());
+    contents.file(GPL, PLAIN, include_bytes!("licences/GPL-3.0.txt").to_vec());
     Ok(pal)
 }
 
@@ -149,13 +192,20 @@ fn needs(file: &[u8]) -> Result<Needs, object::Error> {
     Ok(needs)
 }
 
-fn notice(libraries: &[String]) -> String {
+fn notice(version: Option<&str>, libraries: &[String]) -> String {
+    let of = version.unwrap_or("a version that the installation does not say");
+    let at = version.map_or(
+        "at the tag or commit of that version",
+        |_| "at the commit in parentheses or the version's tag",
+    );
     let mut text = format!(
-        "The files under /{GRAMINE}/ are of the Gramine Library OS, unchanged as this machine's distribution has them.\n\
-         Licence: LGPL-3.0-or-later, https://www.gnu.org/licenses/lgpl-3.0.html, and the GPL-3.0 that it refers to.\n\
-         Source: https://github.com/gramineproject/gramine, at the tag of the installed version; distributions offer\n\
-         their own source package. They can be exchanged for others: --gramine names another installation, and an\n\
-         image is only a tar of files.\n"
+        "The files under /{GRAMINE}/ are of the Gramine Library OS, {of},\n\
+         unchanged as they were installed where this image was made.\n\
+         Licence: LGPL-3.0-or-later; its text is /{LGPL}, that of the GPL that it refers to /{GPL}.\n\
+         Source: https://github.com/gramineproject/gramine, {at};\n\
+         distributions offer their own source package. It contains Mbed TLS (Apache-2.0 or\n\
+         GPL-2.0-or-later), tomlc99 (MIT) and uthash (BSD-1-Clause).\n\
+         The files can be exchanged for others: --gramine names another installation, and an image is only a tar of files.\n"
     );
     if !libraries.is_empty() {
         text += "\nGramine's loader needs these libraries of the distribution, unchanged, each under its own licence (the GNU C\n\
@@ -167,7 +217,14 @@ fn notice(libraries: &[String]) -> String {
 
 /// What Gramine's licence asks for.
 pub const NOTICE: &str = "gramine/NOTICE";
+const LGPL: &str = "gramine/LGPL-3.0.txt";
+const GPL: &str = "gramine/GPL-3.0.txt";
+/// What labels say of a version that nobody states.
+pub const UNKNOWN: &str = "unknown";
 const FILE_BYTES: usize = 256 << 20;
+/// Gramine's own programs are scripts of 2.5 kB.
+const SCRIPT_BYTES: usize = 64 << 10;
+const VERSION_BYTES: usize = 100;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -193,7 +250,12 @@ pub(crate) mod tests {
         let mut direct = Contents::default();
         assert_eq!(put(&mut direct, &folder, Target::Direct).unwrap(), b"pal");
         let paths: Vec<&str> = direct.files().map(|(path, _)| path).collect();
-        assert_eq!(paths, ["gramine/NOTICE", "gramine/direct/libpal.so", "gramine/libsysdb.so"]);
+        let expected = [GPL, LGPL, NOTICE, "gramine/direct/libpal.so", "gramine/libsysdb.so"];
+        assert_eq!(paths, expected);
+        let licence = String::from_utf8_lossy(direct.get(LGPL).unwrap());
+        assert!(licence.trim_start().starts_with("GNU LESSER GENERAL PUBLIC LICENSE"));
+        let notice = String::from_utf8_lossy(direct.get(NOTICE).unwrap()).into_owned();
+        assert!(notice.contains("a version that the installation does not say"), "{notice}");
         let mut sgx = Contents::default();
         put(&mut sgx, &folder, Target::Sgx).unwrap();
         let has = |ending: &str| sgx.files().any(|(path, _)| path.ends_with(ending));
@@ -208,6 +270,66 @@ pub(crate) mod tests {
         fs::remove_file(folder.join("sgx/libpal.so")).unwrap();
         let failure = put(&mut Contents::default(), &folder, Target::Sgx).unwrap_err();
         assert!(failure.hint.unwrap().contains("install it again"));
+    }
+
+    /// The same with its programs beside it, as a prefix has them: its folder.
+    pub(crate) fn with_version(name: &str, pal: &[u8], version: &str, built_from: &str) -> PathBuf {
+        let prefix = scratch(&format!("{name}-prefix"));
+        let folder = prefix.join(FOLDERS[0]);
+        fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        fs::rename(installation(name, pal), &folder).unwrap();
+        fs::write(folder.join("libsysdb.so"), format!("\0Gramine was built from\0{built_from}\0")).unwrap();
+        fs::create_dir_all(prefix.join("bin")).unwrap();
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" == \"--version\" ]; then\n    echo \"Gramine {version}\"\nfi\nexec true\n"
+        );
+        fs::write(prefix.join("bin/gramine-direct"), script).unwrap();
+        folder
+    }
+
+    #[test]
+    fn installation_on_the_path_is_found_and_says_its_version() {
+        let folder = with_version("gramine-version", b"pal", "1.9 (0123abcd)", "0123abcd");
+        let path = env::join_paths([Path::new("/nowhere"), &folder.ancestors().nth(3).unwrap().join("bin")]);
+        assert_eq!(found(&path.unwrap(), &|at| at.join("libsysdb.so").is_file()), Some(folder.clone()));
+        assert_eq!(version(&folder).as_deref(), Some("1.9 (0123abcd)"));
+        let mut contents = Contents::default();
+        put(&mut contents, &folder, Target::Direct).unwrap();
+        let notice = String::from_utf8(contents.get(NOTICE).unwrap().to_vec()).unwrap();
+        assert!(
+            notice.contains("Library OS, 1.9 (0123abcd)") && notice.contains("gramineproject/gramine"),
+            "{notice}"
+        );
+        // Programs of another build say nothing of this one.
+        fs::write(folder.join("libsysdb.so"), "built from 99999999").unwrap();
+        assert_eq!(version(&folder), None);
+        assert_eq!(version(&installation("gramine-versionless", b"pal")), None);
+    }
+
+    #[test]
+    fn scripts_that_say_no_version_are_passed_over() {
+        for (text, version) in [
+            ("echo \"Gramine 1.8 (1.8)\"", Some("1.8 (1.8)")),
+            ("    echo \"Gramine 1.9post~UNRELEASED (ff71)\"\n", Some("1.9post~UNRELEASED (ff71)")),
+            ("echo \"Gramine \u{e9} (1)\"", None),
+            ("echo Gramine", None),
+            ("", None),
+        ] {
+            assert_eq!(said(text.as_bytes()).as_deref(), version, "{text}");
+        }
+        assert_eq!(said(format!("echo \"Gramine {}\"", "9".repeat(200)).as_bytes()), None);
+        assert!(!is_of("1.9", b"1.9") && !is_of("1.9 ()", b"()") && is_of("1.9 (ab)", b"xaby"));
+    }
+
+    /// With a real one, where there is one.
+    #[test]
+    fn installed_gramine_is_what_its_own_program_answers() {
+        let Ok(said) = std::process::Command::new("gramine-direct").arg("--version").output() else {
+            eprintln!("skipped: gramine-direct is not on the PATH");
+            return;
+        };
+        let version = version(&find(None).unwrap()).unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), format!("Gramine {version}"));
     }
 
     #[test]

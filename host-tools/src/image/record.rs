@@ -34,7 +34,7 @@ pub struct Record {
     pub roles: Vec<RoleRecord>,
     /// SHA-256 of the signer's public key, for an enclave.
     pub signer: Option<Digest>,
-    /// The version of Gramine, for its targets.
+    /// The version of Gramine, for its targets: as the installation says it, or that nobody knows it.
     pub gramine: Option<String>,
 }
 
@@ -210,7 +210,7 @@ pub mod label {
     pub const TOOLCHAIN: &str = "fl.toolchain";
     /// The route of `ci/build-static`.
     pub const ROUTE: &str = "fl.route";
-    /// The version of Gramine.
+    /// Version and commit of Gramine, or `unknown`.
     pub const GRAMINE: &str = "fl.gramine";
     /// The program that made the image.
     pub const MADE_BY: &str = "fl.made-by";

@@ -302,6 +302,47 @@ fn gramine_without_an_enclave_needs_no_key_and_an_imported_model_is_trusted() {
     assert_eq!(trusted, [4, 3], "the model is the aggregator's alone");
     let manifest = String::from_utf8_lossy(found.contents.get("fl/aggregator.manifest").unwrap());
     assert!(manifest.contains("/workspace/plan/init.safetensors"), "{manifest}");
+    assert_eq!(found.labels["fl.gramine"], "unknown");
+    assert_eq!(done.notes.last().unwrap(), "the Gramine installation does not say its version");
+}
+
+#[test]
+fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
+    let workspace = workspace("image-version");
+    let pal = include_bytes!("../../tests/sgx/pal-a.elf");
+    let with = |version: &str, built_from: &str| {
+        let gramine = Some(gramine::tests::with_version("image-version-gramine", pal, version, built_from));
+        let request = Request { gramine, ..with_gramine(&workspace, Target::Sgx, "image-version-key") };
+        dockerize(&workspace, &request).unwrap()
+    };
+    let done = with("1.9post (0123abcd)", "0123abcd");
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(&done.record_file).unwrap()).unwrap();
+    assert_eq!(record["gramine"], "1.9post (0123abcd)");
+    let is_about_gramine = |note: &&String| note.contains("Gramine");
+    assert_eq!(done.notes.iter().find(is_about_gramine), None);
+    let found = inspect(&done.archive).unwrap();
+    assert_eq!(found.labels["fl.gramine"], "1.9post (0123abcd)");
+    assert!(
+        found.checks.iter().any(|check| check.label == "fl.gramine" && check.holds()),
+        "{:?}",
+        found.checks
+    );
+
+    let mut labels = done.record.labels();
+    labels["fl.gramine"] = "1.9 (99999999)".into();
+    let packed = Packed::new(vec![found.contents.tar().unwrap()], &labels);
+    fs::write(&done.archive, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
+    let broken: Vec<_> =
+        inspect(&done.archive).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
+    assert_eq!((broken.len(), broken[0].found.as_str()), (1, "a libsysdb.so of another build"), "{broken:?}");
+
+    // Other numbers may be right for it; who signs has to look.
+    let notes = with("2.0 (0123abcd)", "0123abcd").notes;
+    let note = notes.iter().find(is_about_gramine).unwrap();
+    assert!(
+        note.starts_with("this Gramine is 2.0 (0123abcd), but measured with the numbers of 1.9"),
+        "{note}"
+    );
 }
 
 #[test]
