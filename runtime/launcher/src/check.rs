@@ -39,12 +39,19 @@ impl Failure {
 
 /// What the role needs and the container lacks: an error, or warnings that do not keep it from running.
 ///
-/// `mounts` is the text of `/proc/self/mountinfo`.
+/// `mounts` is the text of `/proc/self/mountinfo`, `status` that of `/proc/self/status`.
 ///
 /// # Errors
-/// No volume for keys and certificates, a folder where a file was meant, no device or service for an enclave.
-pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<String>, Failure> {
-    if image.target(role) == Target::Sgx {
+/// No volume for keys and certificates, a folder where a file was meant, no such file where a manifest mounts it, no
+/// device or service for an enclave.
+pub fn container(
+    image: &Image,
+    role: Role,
+    mounts: Option<&str>,
+    status: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let target = image.target(role);
+    if target == Target::Sgx {
         enclave(image)?;
     }
     let file = match role {
@@ -59,12 +66,18 @@ pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<
             ),
         ));
     }
-    let Some(mounts) = mounts else { return Ok(Vec::new()) };
+    let mut warnings = Vec::new();
+    if target == Target::Direct && status.is_some_and(|status| status.lines().any(|line| line == FILTERED)) {
+        warnings.push(
+            "system calls are filtered here: should Gramine fail now, start it with --security-opt seccomp=unconfined"
+                .to_owned(),
+        );
+    }
     let has = |inside: &str| {
         let wanted = image.path(WORKSPACE).join(inside);
         // A volume may cover the whole workspace, too.
         let covers = |point: &str| point != "/" && wanted.starts_with(point);
-        mounts.lines().filter_map(mount_point).any(|point| covers(&point))
+        mounts.is_none_or(|mounts| mounts.lines().filter_map(mount_point).any(|point| covers(&point)))
     };
     if !has("cert") {
         return Err(Failure::file(
@@ -72,7 +85,14 @@ pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<
             &format!("start it with --volume=FOLDER/cert:/{WORKSPACE}/cert"),
         ));
     }
-    if image.target(role) == Target::Sgx {
+    // The runtime says so itself; Gramine would end with the number of an error before it runs.
+    if target != Target::Native && !image.path(WORKSPACE).join(file).exists() {
+        return Err(Failure::file(
+            &format!("there is no /{WORKSPACE}/{file} here"),
+            &format!("start it with --volume=FOLDER/{file}:/{WORKSPACE}/{file}"),
+        ));
+    }
+    if target == Target::Sgx {
         // The key is sealed in a folder of its own, which has to be there before the enclave is.
         let sealed = image.path(WORKSPACE).join("cert/private");
         fs::create_dir_all(&sealed).map_err(|e| {
@@ -95,7 +115,6 @@ pub fn container(image: &Image, role: Role, mounts: Option<&str>) -> Result<Vec<
             )
         })?;
     }
-    let mut warnings = Vec::new();
     if !has("save") {
         let lost = if releases { ", no released model either" } else { "" };
         warnings.push(format!(
@@ -158,6 +177,15 @@ pub fn mounts() -> Option<String> {
     fs::read_to_string("/proc/self/mountinfo").ok()
 }
 
+/// What the kernel says of this process; `None` where it cannot be read.
+#[must_use]
+pub fn status() -> Option<String> {
+    fs::read_to_string("/proc/self/status").ok()
+}
+
+/// A line of /proc/self/status (proc(5)): a filter of system calls, as container engines put one in.
+const FILTERED: &str = "Seccomp:\t2";
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -186,14 +214,14 @@ mod tests {
         let root = root("volumes");
         let image = Image::at(&root);
         let manual = mounted(&root, &["workspace/cert", "workspace/plan/data.yaml", "workspace/data"]);
-        let warnings = container(&image, Role::Collaborator, Some(&manual)).unwrap();
+        let warnings = container(&image, Role::Collaborator, Some(&manual), None).unwrap();
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("nothing survives"), "{warnings:?}");
         let more = mounted(&root, &["workspace/cert", "workspace/save"]);
-        assert_eq!(container(&image, Role::Collaborator, Some(&more)), Ok(vec![]));
+        assert_eq!(container(&image, Role::Collaborator, Some(&more), None), Ok(vec![]));
         let whole = mounted(&root, &["workspace"]);
-        assert_eq!(container(&image, Role::Collaborator, Some(&whole)), Ok(vec![]));
-        assert_eq!(container(&image, Role::Collaborator, None), Ok(vec![]));
+        assert_eq!(container(&image, Role::Collaborator, Some(&whole), None), Ok(vec![]));
+        assert_eq!(container(&image, Role::Collaborator, None, None), Ok(vec![]));
         fs::remove_dir_all(&root).unwrap();
     }
 
@@ -201,16 +229,16 @@ mod tests {
     fn missing_certificate_volume_and_a_folder_for_a_file_are_errors() {
         let root = root("errors");
         let image = Image::at(&root);
-        let refused =
-            container(&image, Role::Aggregator, Some(&mounted(&root, &["workspace/save"]))).unwrap_err();
+        let refused = container(&image, Role::Aggregator, Some(&mounted(&root, &["workspace/save"])), None)
+            .unwrap_err();
         assert!(refused.error.starts_with("no volume at /workspace/cert"), "{refused:?}");
         assert_eq!(
             (refused.exit, refused.hint.as_str()),
             (3, "start it with --volume=FOLDER/cert:/workspace/cert")
         );
         fs::create_dir_all(root.join("workspace/plan/cols.yaml")).unwrap();
-        let refused =
-            container(&image, Role::Aggregator, Some(&mounted(&root, &["workspace/cert"]))).unwrap_err();
+        let refused = container(&image, Role::Aggregator, Some(&mounted(&root, &["workspace/cert"])), None)
+            .unwrap_err();
         assert_eq!(refused.error, "/workspace/plan/cols.yaml is a folder");
         fs::remove_dir_all(&root).unwrap();
     }
@@ -220,8 +248,9 @@ mod tests {
         let root = root("enclave");
         let image = Image::at(&root);
         fs::write(root.join("fl/aggregator.manifest.sgx"), "").unwrap();
+        fs::write(root.join("workspace/plan/cols.yaml"), "").unwrap();
         let mounts = mounted(&root, &["workspace/cert", "workspace/save"]);
-        let ask = || container(&image, Role::Aggregator, Some(&mounts));
+        let ask = || container(&image, Role::Aggregator, Some(&mounts), None);
         assert_eq!(ask().unwrap_err().error, "there is no /dev/sgx_enclave here");
         fs::write(root.join("dev/sgx_enclave"), "").unwrap();
         assert!(ask().unwrap_err().hint.contains("--volume=/var/run/aesmd/aesm.socket"));
@@ -230,7 +259,31 @@ mod tests {
         assert!(root.join("workspace/cert/private").is_dir());
         // A role without an enclave asks for neither.
         fs::remove_file(root.join("dev/sgx_enclave")).unwrap();
-        assert!(container(&image, Role::Collaborator, Some(&mounts)).is_ok());
+        assert!(container(&image, Role::Collaborator, Some(&mounts), None).is_ok());
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn gramine_is_given_every_file_that_it_mounts_and_a_filter_is_named() {
+        let root = root("gramine");
+        let image = Image::at(&root);
+        let mounts = mounted(&root, &["workspace/cert", "workspace/save"]);
+        let ask = |status| container(&image, Role::Collaborator, Some(&mounts), status);
+        // Without Gramine the runtime tells it, and no call is missing.
+        assert_eq!(ask(Some("Seccomp:\t2\n")), Ok(vec![]));
+        fs::write(root.join("fl/collaborator.manifest"), "").unwrap();
+        let refused = ask(None).unwrap_err();
+        assert_eq!(
+            (refused.error.as_str(), refused.hint.as_str()),
+            (
+                "there is no /workspace/plan/data.yaml here",
+                "start it with --volume=FOLDER/plan/data.yaml:/workspace/plan/data.yaml"
+            )
+        );
+        fs::write(root.join("workspace/plan/data.yaml"), "").unwrap();
+        assert_eq!(ask(Some("Name:\tx\nSeccomp:\t0\n")), Ok(vec![]));
+        let warnings = ask(Some("Name:\tx\nSeccomp:\t2\n")).unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("seccomp=unconfined"), "{warnings:?}");
         fs::remove_dir_all(&root).unwrap();
     }
 
@@ -238,12 +291,12 @@ mod tests {
     fn enclave_that_releases_models_gets_a_folder_for_them_and_is_told_when_they_are_lost() {
         let root = root("released");
         let image = Image::at(&root);
-        for file in ["dev/sgx_enclave", "var/run/aesmd/aesm.socket"] {
+        for file in ["dev/sgx_enclave", "var/run/aesmd/aesm.socket", "workspace/plan/data.yaml"] {
             fs::write(root.join(file), "").unwrap();
         }
         let manifest = root.join("fl/collaborator.manifest.sgx");
         let without = mounted(&root, &["workspace/cert"]);
-        let ask = |mounts: &str| container(&image, Role::Collaborator, Some(mounts));
+        let ask = |mounts: &str| container(&image, Role::Collaborator, Some(mounts), None);
         // Nothing is released.
         fs::write(&manifest, "uri = \"file:/workspace/save\"").unwrap();
         assert_eq!(ask(&without).unwrap().len(), 1);

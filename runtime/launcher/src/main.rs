@@ -22,7 +22,9 @@ fn main() -> ExitCode {
 fn prepare(image: &Image, words: &[String]) -> Result<Program, Failure> {
     let Some(asked) = Asked::read(words)? else { return Ok(start::plain(image, words)) };
     let program = start::program(image, &asked)?;
-    for warning in check::container(image, asked.role, check::mounts().as_deref())? {
+    for warning in
+        check::container(image, asked.role, check::mounts().as_deref(), check::status().as_deref())?
+    {
         eprintln!("warning: {warning}");
     }
     Ok(program)
