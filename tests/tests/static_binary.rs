@@ -75,6 +75,17 @@ fn binary_carries_no_symbols_and_no_path_of_the_building_machine() {
 }
 
 #[test]
+fn runtime_knows_the_jump_to_gramine_s_entry() {
+    // jmp qword ptr gs:[24]
+    let jump = [0x65, 0xff, 0x24, 0x25, 0x18, 0, 0, 0];
+    for (path, _) in binaries().unwrap_or_default() {
+        let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let jumps = file.windows(jump.len()).any(|window| window == jump);
+        assert_eq!(jumps, !path.ends_with("fl-launcher"), "{}", path.display());
+    }
+}
+
+#[test]
 fn binary_stays_within_its_size() {
     for (path, limit) in binaries().unwrap_or_default() {
         let size = std::fs::metadata(&path).map_or(u64::MAX, |metadata| metadata.len());
