@@ -3,6 +3,7 @@
 pub mod crowd;
 pub mod enrolment;
 pub mod front;
+pub mod gramine;
 pub mod limits;
 pub mod loopback;
 pub mod machine;

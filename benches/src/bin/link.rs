@@ -6,15 +6,21 @@
 //!
 //! Each end has a runtime with one thread. Rounds are interleaved and medians are shown; on a busy machine the CPU
 //! seconds are the steadier figure.
+//!
+//! The portable sockets are measured by both ways into the kernel: the C library's function and, marked `jump`, the way that
+//! is taken under Gramine, here to a stand-in. Where gramine-direct is on the PATH and this program is static, it measures
+//! itself there too, told of Gramine and not told; the CPU seconds then hold the start of Gramine.
 
-use std::hint::black_box;
+use std::{hint::black_box, path::Path};
 
 use argh::FromArgs;
 use fl_benches::{
     Failure,
+    gramine::Inside,
     loopback::{Authority, Cost, Ends, PIECE, timed},
 };
-use fl_runtime::net::SocketKind;
+use fl_runtime::{GRAMINE_VARIABLE, net::SocketKind};
+use fl_sys::syscall::{self, Entry, stand_in};
 
 /// Measures links on loopback.
 #[derive(FromArgs)]
@@ -28,6 +34,9 @@ struct Arguments {
     /// one JSON object a line instead of a table
     #[argh(switch)]
     json: bool,
+    /// one upload over this portable socket, batched or plain, by whatever way is right here; prints its seconds
+    #[argh(option)]
+    one: Option<String>,
 }
 
 /// Clock ticks of /proc/self/stat in a second, below which nothing is measured.
@@ -39,18 +48,30 @@ enum Case {
     Copy,
     Tcp,
     Quic(SocketKind, u16),
+    /// The same, by the jump.
+    Jump(SocketKind, u16),
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 12] = [
     Case::Copy,
     Case::Tcp,
     Case::Quic(SocketKind::Native, 1452),
     Case::Quic(SocketKind::Portable, 1452),
+    Case::Jump(SocketKind::Portable, 1452),
     Case::Quic(SocketKind::PortablePlain, 1452),
+    Case::Jump(SocketKind::PortablePlain, 1452),
     Case::Quic(SocketKind::Native, 1200),
     Case::Quic(SocketKind::Portable, 1200),
+    Case::Jump(SocketKind::Portable, 1200),
     Case::Quic(SocketKind::PortablePlain, 1200),
+    Case::Jump(SocketKind::PortablePlain, 1200),
 ];
+
+/// What is measured under Gramine: the socket, by its word on the command line.
+const UNDER_GRAMINE: [(&str, SocketKind); 2] =
+    [("batched", SocketKind::Portable), ("plain", SocketKind::PortablePlain)];
+/// Datagrams that pass everywhere.
+const MTU: u16 = 1200;
 
 impl Case {
     fn name(self) -> String {
@@ -60,6 +81,7 @@ impl Case {
             Self::Quic(SocketKind::Portable, mtu) => format!("quic portable batched {mtu}"),
             Self::Quic(SocketKind::PortablePlain, mtu) => format!("quic portable plain {mtu}"),
             Self::Quic(_, mtu) => format!("quic native {mtu}"),
+            Self::Jump(kind, mtu) => format!("{} jump", Self::Quic(kind, mtu).name()),
         }
     }
 }
@@ -67,6 +89,11 @@ impl Case {
 fn main() -> Result<(), Failure> {
     let arguments: Arguments = argh::from_env();
     let (mib, rounds) = (arguments.mib.max(1), arguments.rounds.max(1));
+    if let Some(socket) = &arguments.one {
+        return one(socket, mib);
+    }
+    stand_in::start()?;
+    stand_in::switch(Entry::Library);
     let ends = Ends::new()?;
     let authority = Authority::new()?;
     let mut costs = vec![Vec::new(); CASES.len()];
@@ -76,28 +103,75 @@ fn main() -> Result<(), Failure> {
                 Case::Copy => copy(mib)?,
                 Case::Tcp => ends.tcp(mib)?,
                 Case::Quic(kind, mtu) => ends.quic(&authority, kind, mtu, mib)?,
+                Case::Jump(kind, mtu) => {
+                    let before = stand_in::calls();
+                    stand_in::switch(Entry::Gramine);
+                    let cost = ends.quic(&authority, kind, mtu, mib)?;
+                    stand_in::switch(Entry::Library);
+                    if stand_in::calls() == before {
+                        return Err("no call took the jump".into());
+                    }
+                    cost
+                }
             });
         }
     }
-    let medians: Vec<Cost> = costs
-        .iter()
-        .map(|costs| Cost {
-            wall: median(costs.iter().map(|cost| cost.wall)),
-            cpu: median(costs.iter().map(|cost| cost.cpu)),
-        })
-        .collect();
-    report(&medians, mib, arguments.json);
+    let mut rows: Vec<(String, Cost)> =
+        CASES.iter().zip(&costs).map(|(case, costs)| (case.name(), middle(costs))).collect();
+    match under_gramine(mib, rounds)? {
+        Ok(more) => rows.extend(more),
+        Err(why) => eprintln!("skipped under gramine-direct: {why}"),
+    }
+    report(&rows, mib, arguments.json);
     Ok(())
 }
 
-fn report(medians: &[Cost], mib: usize, json: bool) {
-    let (memory, tcp) = (medians[0], medians[1]);
+fn middle(costs: &[Cost]) -> Cost {
+    Cost { wall: median(costs.iter().map(|cost| cost.wall)), cpu: median(costs.iter().map(|cost| cost.cpu)) }
+}
+
+/// What this program does under Gramine.
+fn one(socket: &str, mib: usize) -> Result<(), Failure> {
+    syscall::choose(std::env::var_os(GRAMINE_VARIABLE).is_some_and(|value| value == "1"));
+    let kind = UNDER_GRAMINE.iter().find(|(word, _)| *word == socket).ok_or("--one is batched or plain")?.1;
+    let wall = Ends::new()?.quic(&Authority::new()?, kind, MTU, mib)?.wall;
+    println!("{:?} {wall}", syscall::entry());
+    Ok(())
+}
+
+/// The same uploads under gramine-direct, or why not.
+fn under_gramine(mib: usize, rounds: usize) -> Result<Result<Vec<(String, Cost)>, String>, Failure> {
+    let mut rows = Vec::new();
+    for (socket, kind) in UNDER_GRAMINE {
+        let untold = Case::Quic(kind, MTU);
+        for (told, entry, case) in [("0", "Library", untold), ("1", "Gramine", Case::Jump(kind, MTU))] {
+            let mib_text = mib.to_string();
+            let argv = ["link", "--one", socket, "--mib", &mib_text];
+            let inside = match Inside::new(Path::new("/proc/self/exe"), &argv, (GRAMINE_VARIABLE, told))? {
+                Ok(inside) => inside,
+                Err(why) => return Ok(Err(why)),
+            };
+            let mut costs = Vec::new();
+            for _ in 0..rounds {
+                let (said, cpu) = inside.run()?;
+                let wall =
+                    said.trim().strip_prefix(entry).ok_or_else(|| format!("{entry} was meant: {said}"))?;
+                costs.push(Cost { wall: wall.trim().parse()?, cpu });
+            }
+            rows.push((format!("gramine {}", case.name()), middle(&costs)));
+        }
+    }
+    Ok(Ok(rows))
+}
+
+fn report(rows: &[(String, Cost)], mib: usize, json: bool) {
+    // As CASES has them.
+    let (memory, tcp) = (rows[0].1, rows[1].1);
     let gigabytes = (mib << 20) as f64 / 1e9;
     if !json {
-        println!("{:<28} {:>8} {:>9} {:>9} {:>12}", "", "MiB/s", "cpu s/GB", "cpu / tcp", "wall / memcpy");
+        println!("{:<36} {:>8} {:>9} {:>9} {:>12}", "", "MiB/s", "cpu s/GB", "cpu / tcp", "wall / memcpy");
     }
-    for (case, cost) in CASES.iter().zip(medians) {
-        let name = case.name();
+    for (name, cost) in rows {
         let (speed, cpu) = (mib as f64 / cost.wall, cost.cpu / gigabytes);
         let (to_tcp, to_memory) = (cost.cpu / tcp.cpu.max(1.0 / TICKS), cost.wall / memory.wall);
         if json {
@@ -106,7 +180,7 @@ fn report(medians: &[Cost], mib: usize, json: bool) {
                  \"cpu_to_tcp\":{to_tcp:.2},\"wall_to_memcpy\":{to_memory:.2}}}"
             );
         } else {
-            println!("{name:<28} {speed:>8.0} {cpu:>9.2} {to_tcp:>9.2} {to_memory:>12.1}");
+            println!("{name:<36} {speed:>8.0} {cpu:>9.2} {to_tcp:>9.2} {to_memory:>12.1}");
         }
     }
 }
