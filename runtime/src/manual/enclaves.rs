@@ -73,6 +73,10 @@
 //! of its measurement; the kernel is asked besides. Whoever sets the variable elsewhere gets a warning and the plain way.
 //! Without the variable a program under Gramine works too, and is slower.
 //!
+//! Under gramine-direct (256 MiB over loopback in datagrams of 1200 bytes, both ends in one process, processor seconds per
+//! GB, Gramine's start among them): 10.0 without the jump, 8.9 with it; where each datagram is a call of its own, 15.7 and
+//! 10.2. `link` measures it.
+//!
 //! The programs are position-independent: every start puts them at other addresses. What a host makes of an enclave's own
 //! addresses is Gramine's matter.
 //!
