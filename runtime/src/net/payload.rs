@@ -9,10 +9,13 @@ use bytes::{Bytes, BytesMut};
 use fl_engine::limits;
 use tokio::time::{Instant, timeout_at};
 
-use super::{LinkError, RecvStream, SendStream, link, stream::READ_BYTES};
+use super::{LinkError, RecvStream, SendStream, link};
 
 /// Longest header in front of a payload, bytes.
 pub const HEADER_BYTES: usize = 1024;
+
+/// Pieces that are taken in at once: of full datagrams, 45 KiB.
+const PIECES: usize = 32;
 
 /// Why a payload was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,10 +122,9 @@ pub async fn recv_payload<E>(
     let mut got = 0;
     let mut window_end = Instant::now() + progress.window;
     let mut owed = progress.bytes;
+    let mut pieces = [const { Bytes::new() }; PIECES];
     loop {
-        // One byte past the end is asked for, to tell a longer stream from a finished one.
-        let most = (expected - got).saturating_add(1).min(READ_BYTES as u64) as usize;
-        let Ok(read) = timeout_at(window_end, stream.read(most)).await else {
+        let Ok(read) = timeout_at(window_end, stream.read_pieces(&mut pieces)).await else {
             if owed > 0 {
                 return Err(PayloadError::Stalled { got, expected });
             }
@@ -130,16 +132,20 @@ pub async fn recv_payload<E>(
             owed = progress.bytes.max(1);
             continue;
         };
-        let Some(piece) = read.map_err(|why| PayloadError::Link { got, expected, why })? else {
+        let Some(filled) = read.map_err(|why| PayloadError::Link { got, expected, why })? else {
             return if got == expected { Ok(()) } else { Err(PayloadError::Short { got, expected }) };
         };
-        let len = piece.len() as u64;
-        if len > expected - got {
-            return Err(PayloadError::Long { expected });
+        for piece in &mut pieces[..filled] {
+            // Its datagram's buffer is free as soon as it is taken.
+            let piece = std::mem::take(piece);
+            let len = piece.len() as u64;
+            if len > expected - got {
+                return Err(PayloadError::Long { expected });
+            }
+            sink(&piece).map_err(PayloadError::Sink)?;
+            got += len;
+            owed = owed.saturating_sub(len);
         }
-        sink(&piece).map_err(PayloadError::Sink)?;
-        got += len;
-        owed = owed.saturating_sub(len);
         let now = Instant::now();
         if now >= window_end && owed == 0 {
             window_end = now + progress.window;

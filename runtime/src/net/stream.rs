@@ -147,4 +147,27 @@ impl RecvStream {
             Receiver::Local(receiver) => receiver.read(most).await,
         }
     }
+
+    /// The next pieces that have arrived, as many as `into` has places for: how many places were filled, each with at most
+    /// [`READ_BYTES`]; `None` once the sender has finished. The link is asked once for all of them, where
+    /// [`Self::read`] asks for each datagram's.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub(crate) async fn read_pieces(&mut self, into: &mut [Bytes]) -> Result<Option<usize>, LinkError> {
+        match &mut self.inner {
+            Receiver::Quic(stream) => Ok(stream.read_chunks(into).await?),
+            Receiver::Local(receiver) => {
+                let Some(first) = into.first_mut() else { return Ok(Some(0)) };
+                let piece = receiver.read(READ_BYTES).await?;
+                Ok(piece.map(|piece| {
+                    *first = piece;
+                    1
+                }))
+            }
+        }
+    }
 }
