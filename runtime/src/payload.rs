@@ -53,6 +53,20 @@ impl Payload {
         Self { root: root_in_pairs(state.layout().hash(), &bytes), bytes: bytes.into() }
     }
 
+    /// The same in memory that an older payload has left.
+    ///
+    /// # Errors
+    /// [`StateError`] when the state is not of its layout's lengths.
+    pub(crate) fn from_state_in(buffers: &Buffers, state: &ModelState) -> Result<Self, StateError> {
+        let layout = state.layout();
+        if state.f32.len() != layout.f32_len() {
+            return Err(StateError { given: state.f32.len() * 4, expected: layout.f32_len() * 4 });
+        }
+        let mut buffer = buffers.take(layout.byte_len());
+        state.write_over(&mut buffer)?;
+        Ok(Self { root: root_in_pairs(layout.hash(), &buffer), bytes: buffers.lend(buffer) })
+    }
+
     /// Decodes a state of `layout`.
     ///
     /// # Errors
@@ -89,6 +103,51 @@ impl Payload {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+}
+
+/// What payloads that are gone have left, for those to come: a collaborator's models and updates take turns. Nobody waits:
+/// where nothing is left, memory is fresh. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buffers {
+    idle: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Buffers {
+    /// `len` bytes of any value.
+    pub(crate) fn take(&self, len: usize) -> Vec<u8> {
+        let left = lock(&self.idle).pop().filter(|buffer| buffer.len() == len);
+        left.unwrap_or_else(|| vec![0; len])
+    }
+
+    /// Shared bytes, whose memory comes back with the last clone.
+    pub(crate) fn lend(&self, buffer: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Returning { buffer, home: Arc::clone(&self.idle) })
+    }
+}
+
+/// Most buffers that are kept for later: a model is replaced by the next while no update lives.
+const IDLE: usize = 1;
+
+/// A buffer that goes home when it is dropped.
+#[derive(Debug)]
+struct Returning {
+    buffer: Vec<u8>,
+    home: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl AsRef<[u8]> for Returning {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.home);
+        if idle.len() < IDLE {
+            idle.push(std::mem::take(&mut self.buffer));
+        }
     }
 }
 
@@ -183,15 +242,10 @@ impl Draft {
     /// [`StateError`] when its layout is of another length.
     pub fn encode(mut self, state: &ModelState) -> Result<Payload, StateError> {
         let layout = Arc::clone(&self.lent.home.layout);
-        let (given, expected) = (state.layout().byte_len(), layout.byte_len());
-        let (floats, integers) = self.as_mut_slice().split_at_mut(layout.f32_len() * 4);
-        if given != expected || state.f32.len() * 4 != floats.len() {
-            return Err(StateError { given, expected });
+        if state.f32.len() != layout.f32_len() {
+            return Err(StateError { given: state.layout().byte_len(), expected: layout.byte_len() });
         }
-        let floats = floats.as_chunks_mut::<4>().0;
-        floats.iter_mut().zip(&state.f32).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
-        let integers = integers.as_chunks_mut::<8>().0;
-        integers.iter_mut().zip(&state.i64).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+        state.write_over(self.as_mut_slice())?;
         Ok(self.finish())
     }
 
@@ -340,6 +394,26 @@ mod tests {
         assert!(waits(&pool).await);
         drop((third, new));
         assert_eq!(pool.free(), VERSIONS);
+    }
+
+    #[test]
+    fn buffer_comes_back_with_the_last_clone_and_one_is_kept() {
+        let buffers = Buffers::default();
+        let model = Payload::from_state_in(&buffers, &state(1.0)).unwrap();
+        assert_eq!(model, Payload::from_state(&state(1.0)));
+        let (place, sending) = (model.as_slice().as_ptr(), model.bytes());
+        drop(model);
+        let update = Payload::from_state_in(&buffers, &state(2.0)).unwrap();
+        assert_ne!(update.as_slice().as_ptr(), place, "the model is still sent");
+        drop(sending);
+        let next = Payload::from_state_in(&buffers, &state(3.0)).unwrap();
+        assert_eq!((next.as_slice().as_ptr(), &next), (place, &Payload::from_state(&state(3.0))));
+        drop((update, next));
+        assert_eq!(lock(&buffers.idle).len(), IDLE);
+        assert_eq!(buffers.take(3), [0; 3]);
+        let mut cut = state(1.0);
+        cut.f32.pop();
+        assert!(Payload::from_state_in(&buffers, &cut).is_err());
     }
 
     #[tokio::test]

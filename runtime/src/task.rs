@@ -150,6 +150,20 @@ impl Runner {
         base: &ModelState,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<TaskOutput, TaskError> {
+        self.run_from(task, round, base.clone(), cancelled)
+    }
+
+    /// [`Self::run`] from a base that nobody else needs, which the task may work on in place.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_from(
+        &mut self,
+        task: &Name,
+        round: RoundNo,
+        base: ModelState,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
         if base.layout().hash() != self.layout.hash() {
             return Err(TaskError::Layout);
         }
@@ -168,9 +182,9 @@ impl Runner {
                     metrics: vec![],
                 })
             }
-            TaskKind::Train(train) => self.train(spec, train, round, base, seed, cancelled),
-            TaskKind::Custom { .. } => self.custom(spec, round, base, seed, cancelled),
-            TaskKind::Validate(model) => self.validate(spec, *model, round, base, cancelled),
+            TaskKind::Train(train) => self.train(spec, train, round, &base, seed, cancelled),
+            TaskKind::Custom { .. } => self.custom(spec, round, &base, seed, cancelled),
+            TaskKind::Validate(model) => self.validate(spec, *model, round, &base, cancelled),
             _ => Err(TaskError::Unknown(task.clone())),
         }
     }
@@ -184,7 +198,7 @@ impl Runner {
         seed: Seed,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<TaskOutput, TaskError> {
-        let start = self.own(base).into_owned();
+        let start = self.own(base);
         if let Some(tuned) = &mut self.tuned {
             tuned.round = None;
         }
@@ -230,7 +244,7 @@ impl Runner {
         seed: Seed,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<TaskOutput, TaskError> {
-        let start = self.own(base).into_owned();
+        let start = self.own(base);
         let updates = task.kind.sends_update();
         if let Some(tuned) = self.tuned.as_mut().filter(|_| updates) {
             tuned.round = None;

@@ -30,7 +30,7 @@ use crate::{
         backoff::Backoff,
         payload::{self, PayloadError, Progress},
     },
-    payload::Payload,
+    payload::{Buffers, Payload},
     store::MemberCopies,
     trust::{SERVER_NAME, Serials},
 };
@@ -47,6 +47,7 @@ pub(crate) struct Dialler {
     pub(crate) serials: Serials,
     pub(crate) holds: Holds,
     pub(crate) layout: Arc<Layout>,
+    pub(crate) buffers: Buffers,
     /// Where every model that is received is kept, if the plan says so.
     pub(crate) copies: Option<Arc<MemberCopies>>,
     pub(crate) collaborator: Mailbox<Collaborator>,
@@ -141,6 +142,7 @@ impl Dialler {
         tasks.spawn(take_models(
             handle.clone(),
             Arc::clone(&self.layout),
+            self.buffers.clone(),
             self.copies.clone(),
             self.collaborator.clone(),
         ));
@@ -206,17 +208,18 @@ async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Vec<u8>>) 
 async fn take_models(
     handle: LinkHandle,
     layout: Arc<Layout>,
+    buffers: Buffers,
     copies: Option<Arc<MemberCopies>>,
     collaborator: Mailbox<Collaborator>,
 ) {
     let mut receiving = JoinSet::new();
     while let Ok(stream) = handle.accept_uni().await {
         let (layout, collaborator, handle) = (Arc::clone(&layout), collaborator.clone(), handle.clone());
-        let copies = copies.clone();
+        let (buffers, copies) = (buffers.clone(), copies.clone());
         // An older model is not wanted any more.
         receiving = JoinSet::new();
         receiving.spawn(async move {
-            match take_model(stream, &layout).await {
+            match take_model(stream, &layout, &buffers).await {
                 Ok((stamp, model)) => {
                     if let Some(copies) = copies.filter(|copies| copies.keeps_each()) {
                         keep(copies, stamp.round, model.clone()).await;
@@ -255,7 +258,11 @@ enum Untaken {
     Wrong(String),
 }
 
-async fn take_model(mut stream: RecvStream, layout: &Layout) -> Result<(Stamp, Payload), Untaken> {
+async fn take_model(
+    mut stream: RecvStream,
+    layout: &Layout,
+    buffers: &Buffers,
+) -> Result<(Stamp, Payload), Untaken> {
     let broken = |error: LinkError| Untaken::Broken(error.to_string());
     let header = payload::recv_header(&mut stream, greeting::FIRST_WORDS).await.map_err(broken)?;
     let stamp = match PayloadHeader::decode(&header) {
@@ -263,11 +270,14 @@ async fn take_model(mut stream: RecvStream, layout: &Layout) -> Result<(Stamp, P
         Ok(_) => return Err(Untaken::Wrong("not a model".to_owned())),
         Err(error) => return Err(Untaken::Wrong(error.to_string())),
     };
-    let mut bytes = Vec::with_capacity(layout.byte_len());
+    let mut bytes = buffers.take(layout.byte_len());
+    let mut held = 0;
     let mut hasher = RootHasher::new(layout.hash());
     let received = payload::recv_payload(&mut stream, layout.byte_len() as u64, Progress::OWED, |piece| {
+        // No more comes than was asked for.
+        bytes[held..held + piece.len()].copy_from_slice(piece);
+        held += piece.len();
         hasher.update(piece);
-        bytes.extend_from_slice(piece);
         Ok::<_, std::convert::Infallible>(())
     });
     received.await.map_err(|error| match error {
@@ -278,7 +288,7 @@ async fn take_model(mut stream: RecvStream, layout: &Layout) -> Result<(Stamp, P
     if root != stamp.base {
         return Err(Untaken::Wrong(format!("its root is {root}, announced was {}", stamp.base)));
     }
-    Ok((stamp, Payload::with_root(bytes.into(), root)))
+    Ok((stamp, Payload::with_root(buffers.lend(bytes), root)))
 }
 
 fn judge_link(error: LinkError) -> Attempt {

@@ -5,14 +5,19 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use fl_engine::{Name, Weight, plan::Metric, round::Stamp, tensor::Layout};
+use fl_engine::{
+    Name, Weight,
+    plan::Metric,
+    round::Stamp,
+    tensor::{Layout, ModelState},
+};
 
 use super::{
     collaborator::{Collaborator, News},
     mailbox::{self, Mailbox, Role},
 };
 use crate::{
-    payload::Payload,
+    payload::{Buffers, Payload},
     pool::Pool,
     task::{Runner, TaskError, TaskOutput},
 };
@@ -52,16 +57,26 @@ pub(crate) struct Done {
 
 /// The actor.
 pub(crate) struct Desk {
-    runner: Arc<Mutex<Runner>>,
+    workplace: Arc<Mutex<Workplace>>,
     layout: Arc<Layout>,
+    buffers: Buffers,
     pool: Pool,
     reports_to: Option<Mailbox<Collaborator>>,
     running: Option<(Stamp, Arc<AtomicBool>)>,
 }
 
+/// Where tasks run, one at a time.
+struct Workplace {
+    runner: Runner,
+    /// An update that was sent, whose memory the next task's base takes.
+    spare: Option<ModelState>,
+}
+
 impl Desk {
-    pub(crate) fn new(runner: Runner, layout: Arc<Layout>, pool: Pool) -> Self {
-        Self { runner: Arc::new(Mutex::new(runner)), layout, pool, reports_to: None, running: None }
+    /// Payloads of `buffers` are the updates.
+    pub(crate) fn new(runner: Runner, layout: Arc<Layout>, buffers: Buffers, pool: Pool) -> Self {
+        let workplace = Arc::new(Mutex::new(Workplace { runner, spare: None }));
+        Self { workplace, layout, buffers, pool, reports_to: None, running: None }
     }
 }
 
@@ -90,14 +105,28 @@ impl Desk {
         let Work { stamp, task, base } = work;
         let cancelled = Arc::new(AtomicBool::new(false));
         self.running = Some((stamp, Arc::clone(&cancelled)));
-        let (runner, layout, named) = (Arc::clone(&self.runner), Arc::clone(&self.layout), task.clone());
+        let (workplace, layout, buffers) =
+            (Arc::clone(&self.workplace), Arc::clone(&self.layout), self.buffers.clone());
+        let named = task.clone();
         let job = self.pool.run(move || {
-            let base = base.to_state(&layout).map_err(|_| TaskError::Layout)?;
             // A task that panicked leaves a runner that can go on: what it had tuned is marked as gone first.
-            let mut runner = runner.lock().unwrap_or_else(PoisonError::into_inner);
-            let output = runner.run(&named, stamp.round, &base, &|| cancelled.load(Ordering::Relaxed))?;
+            let mut workplace = workplace.lock().unwrap_or_else(PoisonError::into_inner);
+            let base = match workplace.spare.take() {
+                Some(mut spare) => spare.read_bytes(base.as_slice()).map(|()| spare),
+                None => base.to_state(&layout),
+            };
+            let base = base.map_err(|_| TaskError::Layout)?;
+            let cancelled = || cancelled.load(Ordering::Relaxed);
+            let output = workplace.runner.run_from(&named, stamp.round, base, &cancelled)?;
             let TaskOutput { update, samples, metrics } = output;
-            let update = update.map(|(state, weight)| (Payload::from_state(&state), weight));
+            let update = match update {
+                Some((state, weight)) => {
+                    let payload = Payload::from_state_in(&buffers, &state).map_err(|_| TaskError::Layout)?;
+                    workplace.spare = Some(state);
+                    Some((payload, weight))
+                }
+                None => None,
+            };
             Ok(Done { samples, metrics, update })
         });
         let reports_to = self.reports_to.clone();

@@ -29,6 +29,7 @@ use crate::{
     exit::{Exit, Failure},
     folder::Folder,
     net::{Endpoint, NetLimits, backoff::Backoff},
+    payload::Buffers,
     pool::Pool,
     registry::Registry,
     store::{self, MemberCopies},
@@ -112,7 +113,9 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
 
     let (outcome, ended) = oneshot::channel();
     let (holds, held) = watch::channel(None);
-    let desk = mailbox::open(task::Desk::new(runner, Arc::clone(&layout), pool), MAILBOX);
+    let buffers = Buffers::default();
+    let desk = task::Desk::new(runner, Arc::clone(&layout), buffers.clone(), pool);
+    let desk = mailbox::open(desk, MAILBOX);
     let collaborator = Collaborator::new(Beginning { task: desk, holds, outcome });
     let collaborator = mailbox::open(collaborator, MAILBOX);
     // The mailbox is empty.
@@ -129,6 +132,7 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
         serials,
         holds: held,
         layout: Arc::clone(&layout),
+        buffers,
         copies: copies.clone(),
         collaborator: collaborator.clone(),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed()),

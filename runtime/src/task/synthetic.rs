@@ -7,12 +7,12 @@ use crate::data::Draws;
 
 /// The base with a multiple of 2⁻³⁰ in ±2⁻⁷ added to every f32; i64 tensors unchanged.
 pub(super) fn perturbed(
-    base: &ModelState,
+    base: ModelState,
     seed: Seed,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<ModelState, TaskError> {
     let mut draws = Draws::new(seed.word("synthetic"));
-    let mut update = base.clone();
+    let mut update = base;
     for values in update.f32.chunks_mut(ELEMENTS_BETWEEN_QUESTIONS) {
         if cancelled() {
             return Err(TaskError::Cancelled);

@@ -51,16 +51,54 @@ impl ModelState {
         Ok(Self { layout, f32, i64 })
     }
 
+    /// Reads the payload form over the values that are there, which keeps their memory.
+    ///
+    /// # Errors
+    /// As [`Self::from_bytes`]; nothing is changed then.
+    pub fn read_bytes(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        self.fits(bytes.len())?;
+        let (floats, integers) = bytes.split_at(self.f32.len() * 4);
+        let floats = floats.as_chunks::<4>().0;
+        self.f32.iter_mut().zip(floats).for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
+        let integers = integers.as_chunks::<8>().0;
+        self.i64.iter_mut().zip(integers).for_each(|(value, bytes)| *value = i64::from_le_bytes(*bytes));
+        Ok(())
+    }
+
     /// Appends the payload form to `out`.
     pub fn write_bytes(&self, out: &mut Vec<u8>) {
         let start = out.len();
         // Copied in place: appending value by value asks for room each time, which is several times slower.
-        out.resize(start + self.f32.len() * 4 + self.i64.len() * 8, 0);
-        let (floats, integers) = out[start..].split_at_mut(self.f32.len() * 4);
+        out.resize(start + self.byte_len(), 0);
+        self.write(&mut out[start..]);
+    }
+
+    /// Writes the payload form over `out`.
+    ///
+    /// # Errors
+    /// [`StateError`] when `out` is of another length; nothing is written then.
+    pub fn write_over(&self, out: &mut [u8]) -> Result<(), StateError> {
+        self.fits(out.len())?;
+        self.write(out);
+        Ok(())
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let (floats, integers) = out.split_at_mut(self.f32.len() * 4);
         let floats = floats.as_chunks_mut::<4>().0;
         floats.iter_mut().zip(&self.f32).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
         let integers = integers.as_chunks_mut::<8>().0;
         integers.iter_mut().zip(&self.i64).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+    }
+
+    /// Length of the payload form, bytes.
+    fn byte_len(&self) -> usize {
+        self.f32.len() * 4 + self.i64.len() * 8
+    }
+
+    fn fits(&self, given: usize) -> Result<(), StateError> {
+        let expected = self.byte_len();
+        if given == expected { Ok(()) } else { Err(StateError { given, expected }) }
     }
 }
 
@@ -79,8 +117,17 @@ mod tests {
         let mut bytes = Vec::new();
         state.write_bytes(&mut bytes);
         assert_eq!(bytes.len(), layout.byte_len());
-        assert_eq!(ModelState::from_bytes(layout.clone(), &bytes), Ok(state));
+        assert_eq!(ModelState::from_bytes(layout.clone(), &bytes).as_ref(), Ok(&state));
+        let mut used = ModelState::zeros(layout.clone());
+        used.f32[1] = 3.0;
+        used.read_bytes(&bytes).unwrap();
+        assert_eq!(used, state);
+        let mut over = vec![9; bytes.len()];
+        state.write_over(&mut over).unwrap();
+        assert_eq!(over, bytes);
         bytes.pop();
+        assert!(state.write_over(&mut over[1..]).is_err());
+        assert!(used.read_bytes(&bytes).is_err());
         assert!(ModelState::from_bytes(layout, &bytes).is_err());
     }
 }

@@ -22,6 +22,7 @@ use super::*;
 use crate::{
     actors::{mailbox, tests::plan},
     net::{Link, local},
+    payload::Buffers,
     pool::Pool,
     registry::Registry,
     task::{CustomJob, CustomTask, Runner, TaskOutput},
@@ -68,8 +69,10 @@ impl Rig {
         let base = Payload::from_state(&plan_init(&plan).unwrap());
         let name = "one".parse().unwrap();
         let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, &registry).unwrap();
-        let desk =
-            mailbox::open(task::Desk::new(runner, Arc::clone(&layout), Pool::new(1).unwrap()), MAILBOX);
+        let desk = mailbox::open(
+            task::Desk::new(runner, Arc::clone(&layout), Buffers::default(), Pool::new(1).unwrap()),
+            MAILBOX,
+        );
         let (outcome, ended) = oneshot::channel();
         let (holds, _) = watch::channel(None);
         let collaborator =
