@@ -65,7 +65,8 @@ impl Front {
 /// How updates arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Each is staged before the next arrives, and every second one taken in with the one before.
+    /// Each is staged before the next arrives, and every second one taken in with the one before; all but the last are in
+    /// the sum when that arrives.
     OneByOne,
     /// All are staged before the first is taken in.
     AtOnce,
@@ -136,7 +137,7 @@ impl Round {
                     let mut waiting = Vec::with_capacity(A_PASS);
                     for n in 0..last {
                         waiting.push(stage(n)?);
-                        if waiting.len() == A_PASS {
+                        if waiting.len() == A_PASS || n + 1 == last {
                             let batch = std::mem::take(&mut waiting);
                             let mut absorbed = Ok(());
                             before = before.plus(timed(|| absorbed = front.absorb(batch)));

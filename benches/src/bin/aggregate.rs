@@ -4,7 +4,7 @@
 //!
 //! Absorption is measured on one thread, like its limits. The end of a round, from the last update staged to a model
 //! that can be sent, is measured on `--threads` of them: with 2 to 128 collaborators that arrive one by one, so that
-//! all but the last or the last two are in the sum, and with as many that arrive all at once. The processor times of a fused pass and
+//! all but the last are in the sum, and with as many that arrive all at once. The processor times of a fused pass and
 //! of its parts say what the fusion saves.
 
 #![allow(clippy::unwrap_used, reason = "a failed step ends the bench")]
@@ -217,21 +217,20 @@ impl Bench {
         })
     }
 
-    /// From the last update staged to the model's root, when the others were added before, two a pass, but for one of
-    /// an even number; and the fewest page faults of a round's calls.
+    /// From the last update staged to the model's root, when the others were added before, two a pass; and the fewest page
+    /// faults of a round's calls.
     fn one_by_one(&mut self, collaborators: usize) -> (Timing, u64) {
         let store = self.store(true, A_PASS);
         let mut fewest = u64::MAX;
         let timing = Timing::of(self.arguments.repetitions, || {
             let mut faults = 0;
-            let last = (collaborators - 1) % A_PASS + 1;
-            for _ in 0..(collaborators - last) / A_PASS {
-                let staged = self.stage(&store, A_PASS);
+            for first in (1..collaborators).step_by(A_PASS) {
+                let staged = self.stage(&store, A_PASS.min(collaborators - first));
                 let before = page_faults();
                 run(&self.runtime, self.summing.absorb(staged)).unwrap();
                 faults += page_faults() - before;
             }
-            let staged = self.stage(&store, last);
+            let staged = self.stage(&store, 1);
             let before = page_faults();
             let took = self.end(staged);
             fewest = fewest.min(faults + page_faults() - before);

@@ -427,7 +427,8 @@ impl Aggregator {
             Effect::Absorb { peer, slot, weight } => {
                 if let Some(slot) = self.slots.remove(&slot) {
                     let update = Update { name: peer, slot, weight };
-                    let job = sum::Job::Absorb(update, self.base.clone());
+                    let last_but_one = self.engine.updates_awaited() == 1;
+                    let job = sum::Job::Absorb { update, base: self.base.clone(), last_but_one };
                     self.hand_on(|desks| desks.sum.send(job).is_ok());
                 }
             }

@@ -2,7 +2,8 @@
 //! round's model when the engine says so.
 //!
 //! An update that is alone waits for a second one: a pass over the sum is bound by the memory that the sum takes, and
-//! costs for two little more than for one. It waits no longer than until its slot is wanted, or the round closes.
+//! costs for two little more than for one. It waits no longer than until its slot is wanted, or the round closes; and not
+//! for the round's last, so that this one alone is left for the pass that everybody waits for.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,12 @@ use crate::{
 /// What is to be done, in order.
 pub(crate) enum Job {
     /// Take an update of the round that began at this base.
-    Absorb(Update, Payload),
+    Absorb {
+        update: Update,
+        base: Payload,
+        /// Whether the next one is the round's last.
+        last_but_one: bool,
+    },
     /// Forget everything that was taken since the last finished round.
     Clear,
     /// Make the round's model of everything that was taken since the last one.
@@ -85,6 +91,8 @@ struct Gathered {
     updates: Vec<Update>,
     /// Of the updates' round.
     base: Option<Payload>,
+    /// Whether what is there is not to wait for the next update.
+    hurries: bool,
     /// The round to finish.
     last: Option<RoundNo>,
 }
@@ -100,7 +108,7 @@ impl Gathered {
                 break;
             }
             next = jobs.try_recv().ok();
-            if next.is_none() && gathered.updates.len() == 1 {
+            if next.is_none() && gathered.updates.len() == 1 && !gathered.hurries {
                 next = tokio::select! {
                     biased;
                     job = jobs.recv() => job,
@@ -114,9 +122,9 @@ impl Gathered {
     fn take(&mut self, job: Job) {
         match job {
             Job::Finalise { round, base } => (self.base, self.last) = (Some(base), Some(round)),
-            Job::Absorb(update, base) => {
+            Job::Absorb { update, base, last_but_one } => {
                 self.updates.push(update);
-                self.base = Some(base);
+                (self.base, self.hurries) = (Some(base), last_but_one);
             }
             Job::Clear => {
                 self.clear = true;
@@ -126,7 +134,7 @@ impl Gathered {
     }
 
     async fn work(self, aggregating: &mut Aggregating) -> Result<Option<(RoundNo, Made)>, AggregateError> {
-        let Self { clear, updates, base, last } = self;
+        let Self { clear, updates, base, last, hurries: _ } = self;
         if clear {
             aggregating.clear().await?;
         }

@@ -70,7 +70,7 @@
 //! fixed grid, where sums do not round, and one division rounds once. So arrival order, batches and thread counts change
 //! no bit ([`summing`](crate::summing)), and the result is the correctly rounded mean unless a value is tiny: below
 //! 3e-11 in the default range. Updates are added as they are staged, two or more a pass: one that is alone waits for the
-//! next, until the round closes or its slot is wanted, because a pass is bound by reading and writing the sum. What everybody waits for is the pass that takes the last update in: it reads the sum once,
+//! next, unless that is the round's last, its slot is wanted or the round closes, because a pass is bound by reading and writing the sum. What everybody waits for is the pass that takes the last update in: it reads the sum once,
 //! adds and divides in registers, writes the model alone, and hashes two leaves at a time, so it takes as long after 2
 //! updates as after 128. The next round's first pass writes over the old sum. The loops are compiled for AVX-512, AVX2
 //! and plain x86-64 and chosen when they first run; all give the same bits. The aggregator's memory is added up in [`Footprint`](fl_engine::aggregate::Footprint)

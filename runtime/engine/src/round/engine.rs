@@ -116,6 +116,14 @@ impl RoundEngine {
         self.incarnation
     }
 
+    /// How many updates the open round still waits for before it can close, at most; 0 when none is open.
+    #[must_use]
+    pub fn updates_awaited(&self) -> usize {
+        let Phase::Open(round) = &self.phase else { return 0 };
+        let most = most_updates(&self.plan).map_or(usize::MAX, |most| most as usize);
+        most.min(round.contributors()).saturating_sub(round.updates() as usize)
+    }
+
     /// Takes an event in and returns what is to be done, in order. `now` never goes backwards.
     ///
     /// A deadline that has passed counts before the event does.
@@ -562,8 +570,12 @@ impl RoundEngine {
 
 /// Whether `count.max` updates are in.
 fn enough(plan: &Plan, round: &OpenRound) -> bool {
-    let most = plan.quorum.count_max.map(|most| most.max(plan.quorum.count_min).max(1));
-    !round.closing && most.is_some_and(|most| round.updates() >= most)
+    !round.closing && most_updates(plan).is_some_and(|most| round.updates() >= most)
+}
+
+/// Updates with which a round may close before everybody has answered.
+fn most_updates(plan: &Plan) -> Option<u32> {
+    plan.quorum.count_max.map(|most| most.max(plan.quorum.count_min).max(1))
 }
 
 fn after(start: Millis, span: Millis) -> Millis {

@@ -54,6 +54,23 @@ fn a_whole_run() {
 }
 
 #[test]
+fn awaited_updates_are_those_before_it_can_close() {
+    let mut rig = opened(|_| {});
+    let mut awaited = vec![rig.engine.updates_awaited()];
+    for peer in ABC {
+        rig.update(peer, 1);
+        awaited.push(rig.engine.updates_awaited());
+    }
+    assert_eq!(awaited, [3, 2, 1, 0]);
+
+    let mut rig = opened(|p| p.quorum.count_max = Some(2));
+    assert_eq!(rig.engine.updates_awaited(), 2, "two will do");
+    rig.update("a", 1);
+    assert_eq!(rig.engine.updates_awaited(), 1);
+    assert_eq!(Rig::new(&ABC, |_| {}).engine.updates_awaited(), 0, "no round is open");
+}
+
+#[test]
 fn a_round_waits_for_the_last_report_of_a_collaborator_whose_update_is_in() {
     let mut rig = Rig::new(&["a"], |_| {});
     rig.join("a");

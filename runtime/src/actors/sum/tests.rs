@@ -23,10 +23,15 @@ impl Rig {
     }
 
     fn absorb(&self) -> Job {
+        self.absorb_before(false)
+    }
+
+    fn absorb_before(&self, last: bool) -> Job {
         let mut writer = self.slots.try_reserve().unwrap().unwrap();
         writer.write(&vec![0; self.layout.byte_len()]).unwrap();
         let slot = writer.finish().unwrap();
-        Job::Absorb(Update { name: "one".parse().unwrap(), slot, weight: Weight::ONE }, self.base.clone())
+        let update = Update { name: "one".parse().unwrap(), slot, weight: Weight::ONE };
+        Job::Absorb { update, base: self.base.clone(), last_but_one: last }
     }
 
     fn finalise(&self) -> Job {
@@ -74,6 +79,14 @@ async fn an_update_that_is_alone_goes_when_the_round_closes() {
     jobs.send(rig.finalise()).unwrap_or_else(|_| panic!("no desk"));
     let gathered = gathered.await;
     assert_eq!((gathered.updates.len(), gathered.last), (1, Some(RoundNo(1))));
+}
+
+#[tokio::test]
+async fn the_last_update_of_a_round_is_left_to_its_last_pass() {
+    let rig = Rig::new(2);
+    let (_jobs, mut todo) = mpsc::unbounded_channel();
+    let mut gathered = Box::pin(Gathered::from(rig.absorb_before(true), &mut todo, &rig.slots));
+    assert!(!is_pending(&mut gathered).await, "waits for the last");
 }
 
 #[tokio::test]
