@@ -115,8 +115,9 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
     let (mut libpal, mut version) = (None, None);
     if request.target != Target::Native {
         let folder = gramine::find(request.gramine.as_deref())?;
-        libpal = Some(gramine::put(&mut lower, &folder, request.target)?);
-        version = Some(gramine::version(&folder).unwrap_or_else(|| gramine::UNKNOWN.to_owned()));
+        let put = gramine::put(&mut lower, &folder, request.target)?;
+        libpal = Some(put.libpal);
+        version = Some(put.version.unwrap_or_else(|| gramine::UNKNOWN.to_owned()));
     }
     if let Some(version) = &version {
         notes.extend(about_version(version, request.target));

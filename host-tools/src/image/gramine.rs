@@ -71,17 +71,23 @@ fn found(path: &OsStr, is_one: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     folders.find(|folder| is_one(folder))
 }
 
-/// The installation's version and commit as its programs say them, `1.9 (COMMIT)`; `None` where there are no such programs,
-/// or they are of another build than its `libsysdb.so`.
-#[must_use]
-pub fn version(folder: &Path) -> Option<String> {
-    let libos = fs::read(folder.join("libsysdb.so")).ok()?;
+/// What [`put`] found in an installation.
+#[derive(Debug)]
+pub struct Put {
+    /// Its `libpal.so` for the target.
+    pub libpal: Vec<u8>,
+    /// Version and commit as its programs say them, `1.9 (COMMIT)`; `None` where there are no such programs, or they are of
+    /// another build than its `libsysdb.so`.
+    pub version: Option<String>,
+}
+
+fn version(folder: &Path, libos: &[u8]) -> Option<String> {
     let folder = fs::canonicalize(folder).ok()?;
     let programs = folder
         .ancestors()
         .flat_map(|above| PROGRAMS.map(|program| above.join("bin").join(program)))
         .filter_map(|program| workspace::read(&program, SCRIPT_BYTES).ok());
-    programs.filter_map(|program| said(&program)).find(|said| is_of(said, &libos))
+    programs.filter_map(|program| said(&program)).find(|said| is_of(said, libos))
 }
 
 /// What a program answers to `--version`, read and not run: it is a script.
@@ -99,30 +105,32 @@ pub(super) fn is_of(version: &str, libos: &[u8]) -> bool {
     !commit.is_empty() && libos.windows(commit.len()).any(|bytes| bytes == commit.as_bytes())
 }
 
-/// Puts what `target` needs into `contents`; answers with the bytes of its `libpal.so`.
+/// Puts what `target` needs into `contents`.
 ///
 /// # Errors
 /// [`Exit::File`] for a file or library that is not there.
-pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Vec<u8>, Failure> {
+pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Put, Failure> {
     let part = target.word();
     let read_part = |inside: &str| {
         workspace::read(&folder.join(inside), FILE_BYTES)
             .map_err(|failure| failure.hint("the Gramine installation is not whole: install it again"))
     };
-    contents.file(&format!("{GRAMINE}/libsysdb.so"), PLAIN, read_part("libsysdb.so")?);
-    let pal = read_part(&format!("{part}/libpal.so"))?;
+    let libos = read_part("libsysdb.so")?;
+    let version = version(folder, &libos);
+    contents.file(&format!("{GRAMINE}/libsysdb.so"), PLAIN, libos);
+    let libpal = read_part(&format!("{part}/libpal.so"))?;
     // Without an enclave it is its own loader.
-    contents.file(&format!("{GRAMINE}/{part}/libpal.so"), PROGRAM, pal.clone());
+    contents.file(&format!("{GRAMINE}/{part}/libpal.so"), PROGRAM, libpal.clone());
     let mut libraries = Vec::new();
     if target == Target::Sgx {
         let loader = read_part("sgx/loader")?;
         libraries = put_libraries(contents, &loader, folder)?;
         contents.file(&format!("{GRAMINE}/sgx/loader"), PROGRAM, loader);
     }
-    contents.file(NOTICE, PLAIN, notice(version(folder).as_deref(), &libraries).into_bytes());
+    contents.file(NOTICE, PLAIN, notice(version.as_deref(), &libraries).into_bytes());
     contents.file(LGPL, PLAIN, include_bytes!("licences/LGPL-3.0.txt").to_vec());
     contents.file(GPL, PLAIN, include_bytes!("licences/GPL-3.0.txt").to_vec());
-    Ok(pal)
+    Ok(Put { libpal, version })
 }
 
 /// The libraries that a program needs, and those that they need; answers with their paths in the image.
@@ -248,7 +256,7 @@ pub(crate) mod tests {
     fn direct_target_takes_two_files_and_an_enclave_its_loaders_libraries() {
         let folder = installation("gramine-files", b"pal");
         let mut direct = Contents::default();
-        assert_eq!(put(&mut direct, &folder, Target::Direct).unwrap(), b"pal");
+        assert_eq!(put(&mut direct, &folder, Target::Direct).unwrap().libpal, b"pal");
         let paths: Vec<&str> = direct.files().map(|(path, _)| path).collect();
         let expected = [GPL, LGPL, NOTICE, "gramine/direct/libpal.so", "gramine/libsysdb.so"];
         assert_eq!(paths, expected);
@@ -287,12 +295,17 @@ pub(crate) mod tests {
         folder
     }
 
+    /// What the installation in `folder` says of itself.
+    fn version_in(folder: &Path) -> Option<String> {
+        version(folder, &fs::read(folder.join("libsysdb.so")).unwrap())
+    }
+
     #[test]
     fn installation_on_the_path_is_found_and_says_its_version() {
         let folder = with_version("gramine-version", b"pal", "1.9 (0123abcd)", "0123abcd");
         let path = env::join_paths([Path::new("/nowhere"), &folder.ancestors().nth(3).unwrap().join("bin")]);
         assert_eq!(found(&path.unwrap(), &|at| at.join("libsysdb.so").is_file()), Some(folder.clone()));
-        assert_eq!(version(&folder).as_deref(), Some("1.9 (0123abcd)"));
+        assert_eq!(version_in(&folder).as_deref(), Some("1.9 (0123abcd)"));
         let mut contents = Contents::default();
         put(&mut contents, &folder, Target::Direct).unwrap();
         let notice = String::from_utf8(contents.get(NOTICE).unwrap().to_vec()).unwrap();
@@ -302,8 +315,8 @@ pub(crate) mod tests {
         );
         // Programs of another build say nothing of this one.
         fs::write(folder.join("libsysdb.so"), "built from 99999999").unwrap();
-        assert_eq!(version(&folder), None);
-        assert_eq!(version(&installation("gramine-versionless", b"pal")), None);
+        assert_eq!(version_in(&folder), None);
+        assert_eq!(version_in(&installation("gramine-versionless", b"pal")), None);
     }
 
     #[test]
@@ -328,7 +341,7 @@ pub(crate) mod tests {
             eprintln!("skipped: gramine-direct is not on the PATH");
             return;
         };
-        let version = version(&find(None).unwrap()).unwrap();
+        let version = version_in(&find(None).unwrap()).unwrap();
         assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), format!("Gramine {version}"));
     }
 
