@@ -226,6 +226,18 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits until `words` stand in its [`Self::log`] so many times.
+    ///
+    /// # Panics
+    /// When they do not within `within`.
+    pub fn says(&self, words: &str, times: usize, within: Duration) {
+        let started = Instant::now();
+        while self.log().matches(words).count() < times {
+            assert!(started.elapsed() < within, "no {words:?}:\n{}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Highest resident memory so far, bytes.
     #[must_use]
     pub fn peak_memory(&self) -> u64 {

@@ -6,7 +6,6 @@ use std::{
     fs,
     net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -64,13 +63,9 @@ impl People {
 
     /// Puts a roster in the aggregator's folder, in place, and waits until its log says `words` once more.
     fn publish(&self, roster: &str, words: &str) {
-        let count = || self.aggregator.log().matches(words).count();
-        let (before, started) = (count(), Instant::now());
+        let before = self.aggregator.log().matches(words).count();
         fs::write(self.federation.aggregator.join("plan/cols.yaml"), roster).unwrap();
-        while count() == before {
-            assert!(started.elapsed() < SOON, "no {words:?}:\n{}", self.aggregator.log());
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.aggregator.says(words, before + 1, SOON);
     }
 
     fn publish_newest(&self) {
@@ -335,22 +330,15 @@ fn roles_tell_what_the_roster_says_of_enclaves() {
     people.aggregator.ended(SOON);
     let aggregator = Process::aggregator(&people.federation);
     aggregator.event("listening", SOON);
-    let told = |process: &Process, words: &str| {
-        let started = Instant::now();
-        while !process.log().contains(words) {
-            assert!(started.elapsed() < SOON, "no {words:?}:\n{}", process.log());
-            thread::sleep(Duration::from_millis(10));
-        }
-    };
-    words.iter().for_each(|words| told(&aggregator, words));
+    words.iter().for_each(|words| aggregator.says(words, 1, SOON));
     // A collaborator needs no roster; what it was given it checks, and tells.
     let published = people.site("one").join("plan/cols.yaml");
     fs::write(&published, people.roster()).unwrap();
     let one = Process::collaborator(&people.federation, "one");
-    words.iter().for_each(|words| told(&one, words));
+    words.iter().for_each(|words| one.says(words, 1, SOON));
     drop(one);
     fs::write(&published, people.roster().replacen("svn: 0", "svn: 1", 1)).unwrap();
     let one = Process::collaborator(&people.federation, "one");
-    told(&one, "plan/cols.yaml is passed over: roster's signature does not hold");
-    told(&one, "connected as one");
+    one.says("plan/cols.yaml is passed over: roster's signature does not hold", 1, SOON);
+    one.says("connected as one", 1, SOON);
 }

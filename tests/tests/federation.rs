@@ -154,11 +154,7 @@ fn collaborator_that_comes_back_is_given_the_open_round() {
 fn collaborator_waits_for_its_aggregator_and_says_so() {
     let federation = federation("early", 1, &|plan| synthetic(plan, 100, 1));
     let mut early = Process::collaborator(&federation, "one");
-    let waited = std::time::Instant::now();
-    while !early.log().contains("no aggregator at 127.0.0.1") {
-        assert!(waited.elapsed() < SOON, "{}", early.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    early.says("no aggregator at 127.0.0.1", 1, SOON);
     let mut aggregator = Process::aggregator(&federation);
     assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
     assert!(early.ended(SOON).success(), "{}", early.log());

@@ -11,11 +11,11 @@ use fl_engine::{
     model::{self, safetensors},
     tensor::root_of,
 };
-use fl_host_tools::workspace::set_key;
 use fl_host_tools::{
     demo::Federation,
     exit::Exit,
     model::sealed::{self, Opened},
+    workspace::set_key,
 };
 use fl_tests::federation::{Process, federation, set_block, synthetic};
 use serde_json::Value;

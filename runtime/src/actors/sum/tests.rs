@@ -37,6 +37,15 @@ impl Rig {
     fn finalise(&self) -> Job {
         Job::Finalise { round: RoundNo(1), base: self.base.clone() }
     }
+
+    /// What is gathered when `next` comes after an update that was alone and waited.
+    async fn gathered_with(&self, next: impl FnOnce() -> Job) -> Gathered {
+        let (jobs, mut todo) = mpsc::unbounded_channel();
+        let mut gathered = Box::pin(Gathered::from(self.absorb(), &mut todo, &self.slots));
+        assert!(is_pending(&mut gathered).await, "went alone");
+        jobs.send(next()).unwrap_or_else(|_| panic!("no desk"));
+        gathered.await
+    }
 }
 
 /// Polls once.
@@ -48,11 +57,7 @@ async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
 #[tokio::test]
 async fn an_update_that_is_alone_waits_for_the_next() {
     let rig = Rig::new(3);
-    let (jobs, mut todo) = mpsc::unbounded_channel();
-    let mut gathered = Box::pin(Gathered::from(rig.absorb(), &mut todo, &rig.slots));
-    assert!(is_pending(&mut gathered).await, "went alone");
-    jobs.send(rig.absorb()).unwrap_or_else(|_| panic!("no desk"));
-    let gathered = gathered.await;
+    let gathered = rig.gathered_with(|| rig.absorb()).await;
     assert_eq!((gathered.updates.len(), gathered.last), (2, None));
 }
 
@@ -73,11 +78,7 @@ async fn an_update_that_is_alone_goes_when_its_slot_is_wanted() {
 #[tokio::test]
 async fn an_update_that_is_alone_goes_when_the_round_closes() {
     let rig = Rig::new(2);
-    let (jobs, mut todo) = mpsc::unbounded_channel();
-    let mut gathered = Box::pin(Gathered::from(rig.absorb(), &mut todo, &rig.slots));
-    assert!(is_pending(&mut gathered).await, "went alone");
-    jobs.send(rig.finalise()).unwrap_or_else(|_| panic!("no desk"));
-    let gathered = gathered.await;
+    let gathered = rig.gathered_with(|| rig.finalise()).await;
     assert_eq!((gathered.updates.len(), gathered.last), (1, Some(RoundNo(1))));
 }
 
@@ -92,11 +93,7 @@ async fn the_last_update_of_a_round_is_left_to_its_last_pass() {
 #[tokio::test]
 async fn what_was_cleared_goes_into_no_sum() {
     let rig = Rig::new(2);
-    let (jobs, mut todo) = mpsc::unbounded_channel();
-    let mut gathered = Box::pin(Gathered::from(rig.absorb(), &mut todo, &rig.slots));
-    assert!(is_pending(&mut gathered).await, "went alone");
-    jobs.send(Job::Clear).unwrap_or_else(|_| panic!("no desk"));
-    let gathered = gathered.await;
+    let gathered = rig.gathered_with(|| Job::Clear).await;
     assert!(gathered.clear && gathered.updates.is_empty());
     assert_eq!(rig.slots.free().0, 2, "its slot is free");
 }
