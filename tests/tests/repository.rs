@@ -8,7 +8,7 @@ use std::process::Command;
 use fl_tests::source::{code_only, lines_with_word, paths_from, test_modules, without_tests};
 
 /// What may lie at the top. Dotfiles may too.
-const TOP_LEVEL: [&str; 12] = [
+const TOP_LEVEL: [&str; 11] = [
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
@@ -18,9 +18,8 @@ const TOP_LEVEL: [&str; 12] = [
     "host-tools",
     "manifests",
     "runtime",
-    // rustup and rustfmt read these; rustup accepts no hidden name.
+    // rustup accepts no hidden name.
     "rust-toolchain.toml",
-    "rustfmt.toml",
     "tests",
 ];
 
