@@ -12,6 +12,7 @@ pub mod exit;
 #[cfg(test)]
 mod fixture;
 mod folder;
+mod leaves;
 pub mod manual;
 pub mod memory;
 pub mod net;

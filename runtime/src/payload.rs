@@ -11,11 +11,11 @@ use bytes::{Bytes, BytesMut};
 use fl_engine::{
     Digest,
     aggregate::LIVE_MODELS,
-    limits,
-    tensor::{Layout, ModelState, StateError, leaves_of, root_over},
+    tensor::{Layout, ModelState, StateError},
 };
-use fl_sys::sha256;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::leaves::root_of;
 
 /// Models that live at once at the aggregator.
 pub const VERSIONS: usize = LIVE_MODELS as usize;
@@ -36,7 +36,7 @@ impl Payload {
         if bytes.len() != layout.byte_len() {
             return Err(StateError { given: bytes.len(), expected: layout.byte_len() });
         }
-        Ok(Self { root: root_in_pairs(layout.hash(), &bytes), bytes })
+        Ok(Self { root: root_of(layout.hash(), &bytes), bytes })
     }
 
     /// Takes bytes whose root was computed while they arrived.
@@ -50,7 +50,7 @@ impl Payload {
     pub fn from_state(state: &ModelState) -> Self {
         let mut bytes = Vec::with_capacity(state.layout().byte_len());
         state.write_bytes(&mut bytes);
-        Self { root: root_in_pairs(state.layout().hash(), &bytes), bytes: bytes.into() }
+        Self { root: root_of(state.layout().hash(), &bytes), bytes: bytes.into() }
     }
 
     /// The same in memory that an older payload has left.
@@ -64,7 +64,7 @@ impl Payload {
         }
         let mut buffer = buffers.take(layout.byte_len());
         state.write_over(&mut buffer)?;
-        Ok(Self { root: root_in_pairs(layout.hash(), &buffer), bytes: buffers.lend(buffer) })
+        Ok(Self { root: root_of(layout.hash(), &buffer), bytes: buffers.lend(buffer) })
     }
 
     /// Decodes a state of `layout`.
@@ -252,7 +252,7 @@ impl Draft {
     /// Hashes the buffer and makes it a payload.
     #[must_use]
     pub fn finish(self) -> Payload {
-        let root = root_in_pairs(self.lent.home.layout.hash(), &self.lent.buffer);
+        let root = root_of(self.lent.home.layout.hash(), &self.lent.buffer);
         self.finish_with(root)
     }
 
@@ -310,23 +310,6 @@ impl Drop for Parts {
     }
 }
 
-/// Digests of two leaves of one length: interleaved where the processor has instructions for SHA-256, which takes two
-/// thirds of the time of one after the other.
-pub(crate) fn digests(one: &[u8], two: &[u8]) -> [Digest; 2] {
-    let interleaved = sha256::pair(one, two).map(|digests| digests.map(Digest));
-    interleaved.unwrap_or_else(|| [Digest::of(one), Digest::of(two)])
-}
-
-/// [`root_of`](fl_engine::tensor::root_of), two leaves at a time.
-fn root_in_pairs(layout: Digest, payload: &[u8]) -> Digest {
-    let (pairs, rest) = payload.as_chunks::<{ 2 * limits::LEAF_BYTES }>();
-    let in_pairs = pairs.iter().flat_map(|pair| {
-        let (one, two) = pair.split_at(limits::LEAF_BYTES);
-        digests(one, two)
-    });
-    root_over(layout, in_pairs.chain(leaves_of(rest)), payload.len() as u64)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -336,7 +319,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use fl_engine::tensor::{Combine, Dtype, TensorSpec, root_of};
+    use fl_engine::tensor::{Combine, Dtype, TensorSpec};
 
     fn layout() -> Arc<Layout> {
         let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Sum, ..TensorSpec::f32("n", [2]) };
@@ -367,16 +350,6 @@ mod tests {
         let other = Layout::new(vec![TensorSpec::f32("a", [100_004])]).unwrap();
         assert_eq!(other.byte_len(), layout().byte_len());
         assert!(PayloadPool::new(other).take().await.encode(&state).is_err());
-    }
-
-    #[test]
-    fn a_root_of_leaves_in_pairs_is_the_root_of_the_whole() {
-        let leaf = limits::LEAF_BYTES;
-        let payload: Vec<u8> = (0..4 * leaf + 12).map(|i| ((i * 7) >> 3) as u8).collect();
-        for len in [0, 4, leaf, leaf + 4, 2 * leaf - 4, 2 * leaf, 3 * leaf, 3 * leaf + 4, 4 * leaf + 12] {
-            let (layout, payload) = (Digest([9; 32]), &payload[..len]);
-            assert_eq!(root_in_pairs(layout, payload), root_of(layout, payload), "{len} bytes");
-        }
     }
 
     #[tokio::test]

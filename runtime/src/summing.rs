@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The last pass is what everybody waits for. It reads the sum once, adds the last updates and divides in registers,
-//! writes the model and nothing else, and hashes two leaves at a time; the next round's first pass writes over the
+//! writes the model and nothing else, and hashes leaves behind it; the next round's first pass writes over the
 //! sum instead of adding to zeros.
 //!
 //! Updates that are clipped are read twice: their distances from the base are measured first, over
@@ -121,8 +121,10 @@ impl Summing {
             Stream::WeightedMean | Stream::Mean => (exact, false),
         };
         let layout = Arc::clone(payloads.layout());
-        // Some shards more than threads, so that a thread that is late holds up little; each of whole leaves.
-        let shards = (pool.threads() * SHARDS_A_THREAD).min(layout.f32_len() / LEAF).max(1);
+        // Some shards more than threads, so that a thread that is late holds up little; each of whole leaves, and of no
+        // more than are hashed at once.
+        let leaves = layout.f32_len() / LEAF;
+        let shards = (pool.threads() * SHARDS_A_THREAD).min(leaves).max(leaves.div_ceil(MOST_LEAVES)).max(1);
         let mut book = ExactMean::new(Arc::clone(&layout), range, shards);
         let shards = book.take_shards();
         let mut runs: Vec<_> = shards.iter().map(|s| s.range().start * 4..s.range().end * 4).collect();
@@ -470,6 +472,8 @@ const LEAF_BYTES: usize = limits::LEAF_BYTES;
 const LEAF: usize = LEAF_BYTES / 4;
 /// Shards for each thread of the pool.
 const SHARDS_A_THREAD: usize = 4;
+/// Whole leaves of a shard.
+const MOST_LEAVES: usize = fl_sys::sha256::sixteen::LANES;
 
 #[cfg(test)]
 mod tests;

@@ -8,13 +8,12 @@ use std::{
 use fl_engine::{
     Digest,
     aggregate::{Combiner, Measure, Partial},
-    limits,
     plan::Scope,
-    tensor::{Layout, leaves_of},
+    tensor::Layout,
 };
 
 use super::{CombineError, Round, bench::Bench};
-use crate::{payload::Parts, stepping::Step};
+use crate::{leaves::Leaves, payload::Parts, stepping::Step};
 
 /// Shards of one layout, and the threads' memory.
 #[derive(Debug)]
@@ -105,7 +104,7 @@ impl Ground {
         let Second { round, combiner, parts, step } = second;
         let (whole, base) = (self.runs[index].clone(), round.base.as_slice());
         let mut part = parts.part(index);
-        let mut leaves = Vec::with_capacity(whole.len().div_ceil(LEAF_BYTES));
+        let mut leaves = Leaves::new(whole.len());
         for run in runs_of(&self.shards[index]) {
             go_on(round)?;
             let bytes = run.start * 4..run.end * 4;
@@ -118,17 +117,12 @@ impl Ground {
             if let Some(step) = step {
                 step.take(index, run.start, base, out)?;
             }
-            // While it lies in the cache. A shorter leaf is the last, and integers may belong to it.
-            let leaf = leaves.len() * LEAF_BYTES..(leaves.len() + 1) * LEAF_BYTES;
-            if bytes.end - whole.start == leaf.end {
-                leaves.push(Digest::of(&part[leaf]));
-            }
+            leaves.follow(&part[..bytes.end - whole.start]);
         }
         if index + 1 == self.shards.len() {
             self.combine_integers(bench, second, &mut part)?;
-            leaves.extend(leaves_of(&part[leaves.len() * LEAF_BYTES..]));
         }
-        Ok(leaves)
+        Ok(leaves.finish(&part))
     }
 
     /// `part` is the last shard's.
@@ -176,6 +170,5 @@ fn runs_of(shard: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
     shard.clone().step_by(RUN).map(move |from| from..(from + RUN).min(end))
 }
 
-const LEAF_BYTES: usize = limits::LEAF_BYTES;
 /// Elements read at once: 64 KiB of every update.
 const RUN: usize = 16 * 1024;

@@ -9,14 +9,15 @@ use std::{
 use fl_engine::{
     Digest, Weight,
     aggregate::{ExactMean, Measure, PASS, Partial, Shard, keep_base, terms_of},
-    tensor::{Dtype, Layout, leaves_of},
+    tensor::{Dtype, Layout},
 };
 
-use super::{AT_ONCE, LEAF, LEAF_BYTES, SumError, go_on, lock};
+use super::{AT_ONCE, LEAF, SumError, go_on, lock};
 use crate::{
     call::Call,
+    leaves::Leaves,
     memory::StagedSlot,
-    payload::{Parts, Payload, digests},
+    payload::{Parts, Payload},
     stepping::Step,
 };
 
@@ -143,7 +144,7 @@ impl Sum {
     ) -> Result<Vec<Digest>, SumError> {
         let (range, bytes) = (shard.range(), self.runs[index].clone());
         let mut out = pass.finish.as_ref().map(|finish| (finish, finish.parts.part(index)));
-        let mut leaves = Vec::with_capacity(out.as_ref().map_or(0, |_| bytes.len().div_ceil(LEAF_BYTES)));
+        let mut leaves = Leaves::new(out.as_ref().map_or(0, |_| bytes.len()));
         let residual = pass.finish.as_ref().map_or(0, |finish| finish.residual);
         go_on(&pass.call)?;
         shard.reserve(pass.batch.updates.len() as u32 + terms_of(residual) as u32);
@@ -170,7 +171,7 @@ impl Sum {
             if let Some(step) = &finish.step {
                 step.take(index, leaf.start, base, out)?;
             }
-            hash_pairs(&part[..leaf.end * 4 - bytes.start], &mut leaves);
+            leaves.follow(&part[..leaf.end * 4 - bytes.start]);
         }
         let last = index + 1 == self.shards.len();
         if last {
@@ -184,10 +185,9 @@ impl Sum {
                 let out = &mut part[integers.start - bytes.start..];
                 lock(&self.book).finalise_integers(base, out);
             }
-            // One leaf of an odd number, or the shorter last one, which integers may belong to.
-            leaves.extend(leaves_of(&part[leaves.len() * LEAF_BYTES..]));
+            return Ok(leaves.finish(&part));
         }
-        Ok(leaves)
+        Ok(Vec::new())
     }
 
     /// One of [`Measure`]'s shards of a look: what each update's distance from the base grows by.
@@ -233,15 +233,5 @@ fn each_run(leaf: &Range<usize>, mut work: impl FnMut(usize, Range<usize>)) {
     for from in leaf.clone().step_by(PASS) {
         let to = (from + PASS).min(leaf.end);
         work(from, (from - leaf.start) * 4..(to - leaf.start) * 4);
-    }
-}
-
-/// Hashes the last two whole leaves of `done` when both are new: the second is still in the first-level caches, the
-/// first one in the next.
-fn hash_pairs(done: &[u8], leaves: &mut Vec<Digest>) {
-    if let Some((one, two)) = done[leaves.len() * LEAF_BYTES..].split_at_checked(LEAF_BYTES)
-        && two.len() == LEAF_BYTES
-    {
-        leaves.extend(digests(one, two));
     }
 }
