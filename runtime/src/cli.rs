@@ -93,17 +93,17 @@ struct CollaboratorRole {
 #[must_use]
 pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
-        print!("{}", release::text("fl-runtime", release::COMMIT, release::TOOLCHAIN, args.len() > 1));
+        observe::say(release::text("fl-runtime", release::COMMIT, release::TOOLCHAIN, args.len() > 1));
         return ExitCode::from(Exit::Done as u8);
     }
     let runtime = match parse(args) {
         Ok(runtime) => runtime,
         Err(Early::Help(text)) => {
-            print!("{text}");
+            observe::say(text);
             return ExitCode::from(Exit::Done as u8);
         }
         Err(Early::Mistake(failure)) => {
-            eprint!("{}", failure.render(args.contains(&"--json")));
+            observe::complain(failure.render(args.contains(&"--json")));
             return ExitCode::from(failure.exit as u8);
         }
     };
@@ -116,7 +116,7 @@ pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
     match start(runtime, registry) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {
-            eprint!("{}", failure.render(json));
+            observe::complain(failure.render(json));
             ExitCode::from(failure.exit as u8)
         }
     }

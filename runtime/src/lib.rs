@@ -1,5 +1,8 @@
 //! fl-runtime: federated learning inside Intel SGX enclaves, as a library. The [`manual`] explains the whole.
 
+// They panic when nobody reads what they print: see `observe::say`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 use std::process::ExitCode;
 
 mod actors;

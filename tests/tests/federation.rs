@@ -1,7 +1,7 @@
 //! Whole federations: real processes over real QUIC on loopback, real files.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use fl_engine::{
     RoundNo, Weight,
@@ -49,6 +49,27 @@ fn federation_trains_and_everybody_keeps_the_same_model() {
     }
     let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
     assert_eq!(history.lines().count(), 3);
+}
+
+/// A log on a full disk, a reader of rounds that has gone.
+#[test]
+fn nobody_s_run_ends_because_what_it_prints_cannot_be_written() {
+    let federation = federation("unheard", 2, &|plan| plan.replace("rounds: 10", "rounds: 2"));
+    let unheard = |name: &str, folder: &Path, args: &[&str]| {
+        Process::start(name, folder, args, &["sh", "-c", r#"exec "$0" "$@" >/dev/full 2>/dev/full"#])
+    };
+    let mut processes =
+        vec![unheard("aggregator", &federation.aggregator, &["--json", "aggregator", "start"])];
+    for name in &federation.names {
+        let args = ["--json", "collaborator", "-n", name, "start"];
+        processes.push(unheard(name, &federation.dir.join(name), &args));
+    }
+    for process in &mut processes {
+        assert_eq!(process.ended(LATER).code(), Some(0));
+    }
+    last_model(&federation);
+    let mut mistaken = unheard("mistaken", &federation.aggregator, &["aggregator", "--wrong"]);
+    assert_eq!(mistaken.ended(SOON).code(), Some(2));
 }
 
 /// The exact weighted mean of what the runners make, by integers of any size: shares no code with the aggregation.

@@ -1,6 +1,8 @@
 //! fl-launcher: an image's entry point.
 
-use std::{os::unix::process::CommandExt as _, path::Path, process::Command, process::ExitCode};
+use std::{
+    fmt, io::Write as _, os::unix::process::CommandExt as _, path::Path, process::Command, process::ExitCode,
+};
 
 use fl_launcher::{
     check::{self, Failure},
@@ -15,7 +17,7 @@ fn main() -> ExitCode {
         Ok(program) => become_it(&program),
         Err(failure) => failure,
     };
-    eprintln!("error: {}\nhint: {}", failure.error, failure.hint);
+    complain(format_args!("error: {}\nhint: {}", failure.error, failure.hint));
     ExitCode::from(failure.exit)
 }
 
@@ -25,7 +27,7 @@ fn prepare(image: &Image, words: &[String]) -> Result<Program, Failure> {
     for warning in
         check::container(image, asked.role, check::mounts().as_deref(), check::status().as_deref())?
     {
-        eprintln!("warning: {warning}");
+        complain(format_args!("warning: {warning}"));
     }
     Ok(program)
 }
@@ -42,4 +44,9 @@ fn become_it(program: &Program) -> Failure {
         &format!("cannot start {}: {error}", program.path.display()),
         "this program runs in an image that `fl-host workspace dockerize` made",
     )
+}
+
+/// A line on standard error; nobody may be reading it.
+fn complain(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

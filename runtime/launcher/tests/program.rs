@@ -31,3 +31,11 @@ fn container_without_a_certificate_volume_is_told_what_it_lacks() {
     assert!(said.starts_with("error: no volume at /workspace/cert"), "{said}");
     assert!(said.contains("hint: start it with --volume="), "{said}");
 }
+
+#[test]
+fn code_is_the_same_where_nothing_can_be_said() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fl-launcher"));
+    let ended = command.args(["collaborator", "start"]).stderr(full).status().unwrap();
+    assert_eq!(ended.code(), Some(2));
+}

@@ -1,7 +1,6 @@
 //! A closed round until its line is printed: the times that the shell measures come in one by one.
 
 use std::{
-    io::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use fl_engine::{
     round::{RoundSummary, Stamp},
 };
 
-use crate::observe::{RoundLine, Timeline};
+use crate::observe::{self, RoundLine, Timeline};
 
 /// When a round began and its updates came.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,8 +112,7 @@ impl Report {
             tracing::warn!("{note}");
         }
         if json {
-            // A closed pipe is the reader's choice, not a failure.
-            let _ = writeln!(std::io::stdout(), "{}", line.json());
+            observe::say_event(&line.json());
         }
     }
 }

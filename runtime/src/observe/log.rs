@@ -31,7 +31,11 @@ pub fn init(json: bool, level: Level) -> Result<(), TryInitError> {
     let targets = OURS.iter().fold(Targets::new().with_default(Level::WARN.min(level)), |targets, name| {
         targets.with_target(*name, level)
     });
-    let lines = tracing_subscriber::fmt::layer().event_format(Lines { json }).with_writer(io::stderr);
+    // A line that cannot be written is lost; to say so on stderr would end the process.
+    let lines = tracing_subscriber::fmt::layer()
+        .event_format(Lines { json })
+        .log_internal_errors(false)
+        .with_writer(io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(targets)).try_init()
 }
 

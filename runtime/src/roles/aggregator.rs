@@ -42,7 +42,7 @@ use crate::{
     folder::Folder,
     memory::SlotStore,
     net::{Endpoint, NetLimits},
-    observe::Counters,
+    observe::{self, Counters},
     payload::PayloadPool,
     pool::Pool,
     registry::Registry,
@@ -168,17 +168,14 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
 
     let address = endpoint.local_addr().unwrap_or(bind);
     if json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "event": "listening",
-                "address": address.to_string(),
-                "socket": endpoint.socket_kind().as_str(),
-                "round": resume.round,
-                "plan": hash.to_string(),
-                "ready_ms": started.elapsed().as_secs_f64() * 1000.0,
-            })
-        );
+        observe::say_event(&serde_json::json!({
+            "event": "listening",
+            "address": address.to_string(),
+            "socket": endpoint.socket_kind().as_str(),
+            "round": resume.round,
+            "plan": hash.to_string(),
+            "ready_ms": started.elapsed().as_secs_f64() * 1000.0,
+        }));
     }
     tracing::info!(
         "aggregator of {} listens on udp {address} ({} socket), ready after {} ms",
@@ -266,21 +263,18 @@ fn conclude(
         tracing::info!("the {} model is released after the last round, not before", release.what.word());
     }
     if json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "event": "ended",
-                "reason": match ended.reason {
-                    Reason::Completed => "completed",
-                    Reason::QuorumMissed { .. } => "quorum_missed",
-                    _ => "stopped",
-                },
-                "rounds": ended.round.0.min(plan.rounds),
-                "root": ended.root.to_string(),
-                "model": model,
-                "released": released,
-            })
-        );
+        observe::say_event(&serde_json::json!({
+            "event": "ended",
+            "reason": match ended.reason {
+                Reason::Completed => "completed",
+                Reason::QuorumMissed { .. } => "quorum_missed",
+                _ => "stopped",
+            },
+            "rounds": ended.round.0.min(plan.rounds),
+            "root": ended.root.to_string(),
+            "model": model,
+            "released": released,
+        }));
     }
     match ended.reason {
         Reason::Completed => {

@@ -29,6 +29,7 @@ use crate::{
     exit::{Exit, Failure},
     folder::Folder,
     net::{Endpoint, NetLimits, backoff::Backoff},
+    observe,
     payload::Buffers,
     pool::Pool,
     registry::Registry,
@@ -196,7 +197,7 @@ fn conclude(options: &Options, plan: &Plan, ended: &Ended, kept: Option<PathBuf>
             Some(Verdict::QuorumMissed { .. }) => "quorum_missed",
             _ => "stopped",
         };
-        println!("{}", serde_json::json!({"event": "ended", "reason": verdict, "model": kept}));
+        observe::say_event(&serde_json::json!({"event": "ended", "reason": verdict, "model": kept}));
     }
     match ended.verdict.clone() {
         Some(Verdict::Completed { rounds, root }) => {
