@@ -97,6 +97,32 @@ fn double(tensors: &mut Vec<TensorSpec>, name: &str, inputs: u32, outputs: u32) 
     }
 }
 
+/// A plan's `model` block with the U-Net's layers in a row. A plan has no skips: where the network joins what it skipped, a
+/// third convolution has the weights that the first one lacks. 142 tensors, 31,060,097 elements: the network's, and what the
+/// further convolutions have beside weights.
+#[must_use]
+pub fn unet_in_a_row() -> String {
+    let mut layers = Vec::new();
+    let convolutions = |layers: &mut Vec<String>, name: &str, outputs: u32, times: u32| {
+        for n in 0..times {
+            layers.push(format!("{{conv2d: {{name: {name}_{n}, out: {outputs}, kernel: 3, padding: 1}}}}"));
+            layers.push(format!("{{batch_norm: {{name: {name}_{n}_norm}}}}"));
+            layers.push("relu".to_owned());
+        }
+    };
+    convolutions(&mut layers, "inc", 64, 2);
+    for (n, outputs) in [128, 256, 512, 1024].into_iter().enumerate() {
+        layers.push("{max_pool: {kernel: 2}}".to_owned());
+        convolutions(&mut layers, &format!("down{n}"), outputs, 2);
+    }
+    for (n, outputs) in [512, 256, 128, 64].into_iter().enumerate() {
+        layers.push(format!("{{conv_transpose2d: {{name: up{n}, out: {outputs}, kernel: 2, stride: 2}}}}"));
+        convolutions(&mut layers, &format!("up{n}_conv"), outputs, 3);
+    }
+    layers.push("{conv2d: {name: outc, out: 1, kernel: 1}}".to_owned());
+    format!("{{input: [3, 256, 256], layers: [{}]}}", layers.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +138,15 @@ mod tests {
         assert_eq!((layout.tensors().len(), buffers.len()), (136, 54));
         assert_eq!((all - buffered, buffered), (31_043_521, 11_794));
         assert_eq!(layout.i64_len(), 18);
+    }
+
+    #[test]
+    fn unet_in_a_row_has_the_parameters_of_the_unet_but_for_four_normalisations() {
+        let template = fl_host_tools::templates::find("breast_cancer").unwrap();
+        let plan = fl_tests::federation::synthetic_with(template.plan, &unet_in_a_row(), 1);
+        let layout = fl_engine::model::plan_layout(&fl_engine::plan::Plan::parse(&plan).unwrap()).unwrap();
+        let further = 5 * (512 + 256 + 128 + 64);
+        assert_eq!((layout.tensors().len(), layout.f32_len()), (142, 31_043_521 + 11_776 + further));
     }
 
     #[test]

@@ -46,11 +46,14 @@ pub fn federation(name: &str, collaborators: usize, edit: &dyn Fn(&str) -> Strin
 /// training.
 #[must_use]
 pub fn synthetic(plan: &str, inputs: u32, rounds: u32) -> String {
-    let plan = set_block(
-        plan,
-        "model",
-        &format!("{{input: [{inputs}], layers: [{{linear: {{name: w, out: 1, bias: false}}}}]}}"),
-    );
+    let model = format!("{{input: [{inputs}], layers: [{{linear: {{name: w, out: 1, bias: false}}}}]}}");
+    synthetic_with(plan, &model, rounds)
+}
+
+/// The same over the model that `model`, a block of a plan, says.
+#[must_use]
+pub fn synthetic_with(plan: &str, model: &str, rounds: u32) -> String {
+    let plan = set_block(plan, "model", model);
     let plan = set_block(&plan, "tasks", "{send: {kind: synthetic, weight: 7}}");
     let plan = set_block(
         &plan,

@@ -4,7 +4,7 @@
 //!
 //! `cargo run --release -p fl-benches --bin round_trip -- [--params N --collaborators N] [--rounds N] [--socket native|portable] [--threads N] [--mtu N] [--json] [--quick]`
 //!
-//! Without `--params`: 100,000 parameters with 2 and with 8 collaborators, and 31,043,521, the size of a U-Net, with 2.
+//! Without `--params`: 100,000 parameters, one tensor, with 2 and with 8 collaborators, and a U-Net's 142 tensors with 2.
 //! A round is from its first task sent to the next round's first task sent: model out, task, update in, sum. Of a
 //! round, every collaborator's model and update are counted as bytes. Processor time is of all processes, the task
 //! and every hash included. The first round is left out. Both programs must be built in the same profile:
@@ -16,11 +16,12 @@ use argh::FromArgs;
 use fl_benches::{
     Failure,
     loopback::{Authority, Cost, Ends, PIECE},
-    machine, process,
+    machine, process, shape,
 };
+use fl_engine::model::plan_layout;
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_runtime::net::SocketKind;
-use fl_tests::federation::{Process, federation, set_block, synthetic};
+use fl_tests::federation::{Process, federation, set_block, synthetic, synthetic_with};
 use serde_json::{Map, Value, json};
 
 /// Measures whole rounds.
@@ -55,7 +56,8 @@ struct Arguments {
 /// One federation to be run.
 #[derive(Clone, Copy)]
 struct Case {
-    params: u32,
+    /// Of one tensor; `None` for a U-Net's.
+    params: Option<u32>,
     collaborators: usize,
     rounds: u32,
 }
@@ -68,6 +70,8 @@ struct Figures {
     spans: Vec<(&'static str, f64)>,
     /// Processor time of all processes for a round, seconds.
     cpu: f64,
+    /// Elements and tensors of the model.
+    model: (usize, usize),
     /// Models and updates on the wire in a round, bytes.
     bytes: f64,
     /// Highest memory of the aggregator, bytes.
@@ -75,18 +79,17 @@ struct Figures {
 }
 
 const SPANS: [&str; 7] = ["wait", "receive", "absorb", "finalise", "turnaround", "broadcast", "store"];
-/// Parameters of a U-Net for 3-channel images with 64 channels at its first level.
-const UNET: u32 = 31_043_521;
 const SMALL: u32 = 100_000;
 
 fn main() -> Result<(), Failure> {
     let arguments: Arguments = argh::from_env();
-    let rounds = |params: u32| arguments.rounds.unwrap_or(if params < UNET { 60 } else { 8 }).max(4);
+    let large = |params: Option<u32>| params.is_none_or(|params| params > 10 * SMALL);
+    let rounds = |params| arguments.rounds.unwrap_or(if large(params) { 8 } else { 60 }).max(4);
     let case = |params, collaborators| Case { params, collaborators, rounds: rounds(params) };
     let cases = match arguments.params {
-        _ if arguments.quick => vec![Case { params: 10_000, collaborators: 2, rounds: 6 }],
-        Some(params) => vec![case(params, arguments.collaborators)],
-        None => vec![case(SMALL, 2), case(SMALL, 8), case(UNET, 2)],
+        _ if arguments.quick => vec![Case { params: Some(10_000), collaborators: 2, rounds: 6 }],
+        Some(params) => vec![case(Some(params), arguments.collaborators)],
+        None => vec![case(Some(SMALL), 2), case(Some(SMALL), 8), case(None, 2)],
     };
     let sockets = match arguments.socket.as_deref() {
         None => vec![SocketKind::Native, SocketKind::Portable],
@@ -133,7 +136,10 @@ fn print_limit(name: &str, cost: Cost, mib: usize, json: bool) {
 fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figures, Failure> {
     let Case { params, collaborators, rounds } = case;
     let federation = federation("round-trip", collaborators, &|plan| {
-        let plan = synthetic(plan, params, rounds);
+        let plan = match params {
+            Some(params) => synthetic(plan, params, rounds),
+            None => synthetic_with(plan, &shape::unet_in_a_row(), rounds),
+        };
         let threads = format!("{{link: 2, cpu: {}}}", arguments.threads);
         let plan = set_block(&plan, "threads", &threads);
         let quorum = format!("{{count: {{min: {collaborators}}}, time: {{min: 0s, max: 10m}}}}");
@@ -141,6 +147,7 @@ fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figu
         set_block(&plan, "limits", "{memory: 4GiB, spill: 64MiB}")
     });
     set_sites(&federation, socket, arguments.mtu)?;
+    let layout = plan_layout(&federation.plan)?;
     let aggregator = Process::aggregator(&federation);
     aggregator.event("listening", LATER);
     let members: Vec<_> =
@@ -181,7 +188,8 @@ fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figu
         whole: (*best, *middle),
         spans: SPANS.into_iter().filter_map(median).collect(),
         cpu: (cpu.1 - cpu.0) / f64::from(rounds - 2),
-        bytes: 2.0 * collaborators as f64 * f64::from(params) * 4.0,
+        model: (layout.f32_len() + layout.i64_len(), layout.tensors().len()),
+        bytes: 2.0 * collaborators as f64 * layout.byte_len() as f64,
         peak,
     })
 }
@@ -199,7 +207,7 @@ fn set_sites(federation: &Federation, socket: SocketKind, mtu: u16) -> Result<()
 
 impl Figures {
     fn print(&self, case: Case, socket: SocketKind, limits: [(&str, Cost); 2], mib: usize, json: bool) {
-        let Case { params, collaborators, rounds } = case;
+        let (Case { collaborators, rounds, .. }, (params, tensors)) = (case, self.model);
         let gigabytes = self.bytes / 1e9;
         let per_gigabyte = self.cpu / gigabytes;
         let of = (mib * PIECE) as f64 / 1e9;
@@ -216,7 +224,7 @@ impl Figures {
                 .map(|(name, wall, cpu)| ((*name).to_owned(), json!({"wall": wall, "cpu": cpu})))
                 .collect();
             let line = json!({
-                "bench": "round_trip", "params": params, "collaborators": collaborators, "rounds": rounds,
+                "bench": "round_trip", "params": params, "tensors": tensors, "collaborators": collaborators, "rounds": rounds,
                 "socket": socket.as_str(), "round_ms": self.whole.0, "round_median_ms": self.whole.1,
                 "round_cpu_ms": self.cpu * 1e3, "bytes": self.bytes, "cpu_s_per_gb": per_gigabyte,
                 "to_limits": ratios, "spans_ms": spans, "peak_bytes": self.peak,
@@ -226,7 +234,7 @@ impl Figures {
         }
         let (best, median) = self.whole;
         println!(
-            "\n{params} parameters, {collaborators} collaborators, {} socket, {rounds} rounds",
+            "\n{params} elements (tensors: {tensors}), {collaborators} collaborators, {} socket, {rounds} rounds",
             socket.as_str()
         );
         println!(
