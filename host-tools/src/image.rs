@@ -118,6 +118,8 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
         let put = gramine::put(&mut lower, &folder, request.target)?;
         libpal = Some(put.libpal);
         version = Some(put.version.unwrap_or_else(|| gramine::UNKNOWN.to_owned()));
+        // Gramine mounts only what is there, and a collaborator needs no roster. A volume covers it.
+        upper.file(&in_workspace("plan/cols.yaml"), PLAIN, Vec::new());
     }
     if let Some(version) = &version {
         notes.extend(about_version(version, request.target));

@@ -33,7 +33,7 @@
 //! | command line | fixed | fixed |
 //! | environment | fixed | fixed, but for `FL_COLLABORATOR`: a name, which selects a certificate; the certificate decides |
 //! | trusted, by hash | program, plan, CA, initial model | program, plan, CA |
-//! | from the host, checked inside | site file, roster, certificate | site file, data map, rows, certificate |
+//! | from the host, checked inside | site file, roster, certificate | site file, data map, rows, certificate, a roster where it is given one |
 //! | to the host | requests for a certificate, logs | the same |
 //! | sealed | the key in `cert/private`, `save/` | the same |
 //!

@@ -42,6 +42,7 @@
 //! | `/workspace/plan/ca.crt` | the authority's certificate, in place of `cert/ca.crt` |
 //! | `/workspace/plan/init.safetensors` | the initial model, only where it is not the one that the plan's seed makes |
 //! | `/workspace/plan/site.yaml` | the owner's site file; a volume may cover it |
+//! | `/workspace/plan/cols.yaml` | empty, and only for Gramine's targets: no roster, until a volume covers it |
 //!
 //! Volumes: `cert` for both roles; `logs`, `plan/cols.yaml` and `save` for the aggregator; `plan/data.yaml` and `data` for a
 //! collaborator, with `save` if it should remember or keep released models. In an image the aggregator puts `save/W_init`
@@ -60,6 +61,9 @@
 //! signature over every byte before it. A running aggregator looks for a changed file every two seconds, takes it if
 //! the signature holds and the serial is not lower, and keeps the old one otherwise. It is rewritten in place, so that
 //! it can be a single-file mount.
+//!
+//! A collaborator needs no roster. One that was given it checks it at its start in the same way, tells what it says of
+//! enclaves, and refuses an aggregator whose roster is older; a roster that is refused is passed over with a warning.
 //!
 //! # Generations
 //!

@@ -47,15 +47,26 @@ pub(super) fn tell_measurements(of: Option<&Measurements>) {
     }
 }
 
-/// Tells the same of the roster that a collaborator may have been given; it needs none.
-pub(super) fn tell_published(folder: &Folder, credentials: &Credentials) {
-    match folder.roster() {
+/// Checks the roster that a collaborator may have been given, and tells the same of it; it needs none. From then on an
+/// aggregator with an older one is refused.
+pub(super) fn look_at_published(
+    folder: &Folder,
+    plan: &Plan,
+    credentials: &Credentials,
+    serials: &Serials,
+    clock: &Clock,
+) {
+    let file = folder.path("plan/cols.yaml");
+    match Rosters::look(credentials.authority(), &plan.federation, &file, serials, clock) {
         Ok(None) => {}
-        Ok(Some(text)) => match credentials.authority().open_roster(&text) {
-            Ok(roster) => tell_measurements(roster.measurements()),
-            Err(error) => tracing::warn!("plan/cols.yaml is passed over: {error}"),
-        },
-        Err(failure) => tracing::warn!("plan/cols.yaml is passed over: {}", failure.error),
+        Ok(Some(roster)) => {
+            tracing::info!("roster {} is here: an aggregator with an older one is refused", roster.serial());
+            tell_measurements(roster.measurements());
+        }
+        Err(error) => {
+            let said = Failure::of(Exit::Trust, &error).error;
+            tracing::warn!("the roster here is passed over: {said}; {}", error.hint());
+        }
     }
 }
 
