@@ -100,7 +100,7 @@
 //! | `what` | is | when |
 //! |---|---|---|
 //! | `last` | the last round's model | once all rounds are run |
-//! | `best` | the best by the plan's metric, measured in the closing round too | once all rounds are run |
+//! | `best` | the best by the plan's metric, measured in the closing round too; the last, where no round has measured one | once all rounds are run |
 //! | `each` | every round's | once the round is on disk; at a member, once it has received it |
 //!
 //! | `to` | who can read it |
@@ -108,6 +108,9 @@
 //! | `members` | every collaborator: each checks the root of what it is sent and keeps it; the `best` is sent at the end |
 //! | `key:PUBLIC_KEY` | who holds the private key of `fl-host model key`; the aggregator writes `.sealed` files |
 //! | `host` | the aggregator's host: plain files |
+//!
+//! Where the last model stands for the best the aggregator warns, and its file is `W_last`; a member's is `W_NAME_best` all
+//! the same. A plan that can measure no best is refused.
 //!
 //! A run that is stopped before its last round releases no `last` and no `best`; it does when it is started again and
 //! ends. `each` takes a model's room on the disk a round: nothing deletes released files, and they may be taken away
