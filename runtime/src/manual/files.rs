@@ -37,7 +37,7 @@
 //! | `/fl/fl-runtime` | the program |
 //! | `/fl/ROLE.manifest`, `/fl/ROLE.manifest.sgx`, `/fl/ROLE.sig` | a role's manifest, and an enclave's signature |
 //! | `/fl/fl-runtime.cdx.json`, `/fl/licences.txt` | what the program was linked from, and under which licences |
-//! | `/gramine/` | Gramine's files, its licence, and where its source is |
+//! | `/gramine/` | Gramine's files, its licence, and where its source is; the licences of its loader's libraries |
 //! | `/workspace/plan/plan.bin` | the plan's canonical bytes, in place of `plan/plan.yaml` |
 //! | `/workspace/plan/ca.crt` | the authority's certificate, in place of `cert/ca.crt` |
 //! | `/workspace/plan/init.safetensors` | the initial model, only where it is not the one that the plan's seed makes |
