@@ -183,7 +183,7 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
 /// What the user should know of this version of Gramine.
 fn about_version(version: &str, target: Target) -> Option<String> {
     let numbers = Gramine::NEWEST.version;
-    if target == Target::Sgx && !version.starts_with(numbers) {
+    if target == Target::Sgx && Gramine::said(version) != Some(Gramine::NEWEST) {
         return Some(format!(
             "this Gramine is {version}, but measured with the numbers of {numbers}: compare MRENCLAVE with what its own gramine-sgx-sign prints"
         ));

@@ -76,6 +76,20 @@ fn found(path: &OsStr, is_one: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     folders.find(|folder| is_one(folder))
 }
 
+/// What the installation that [`find`] finds says of its version, or [`UNKNOWN`]; `None` when none is named and there is none.
+///
+/// # Errors
+/// [`Exit::File`] when the named one is none.
+pub fn installed(named: Option<&Path>) -> Result<Option<String>, Failure> {
+    let folder = match find(named) {
+        Err(_) if named.is_none() => return Ok(None),
+        found => found?,
+    };
+    let libos = workspace::read(&folder.join("libsysdb.so"), FILE_BYTES).ok();
+    let said = libos.and_then(|libos| version(&folder, &libos));
+    Ok(Some(said.unwrap_or_else(|| UNKNOWN.to_owned())))
+}
+
 /// What [`put`] found in an installation.
 #[derive(Debug)]
 pub struct Put {

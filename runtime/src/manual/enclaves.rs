@@ -59,7 +59,8 @@
 //!
 //! An enclave's threads and size are part of its measurement, and fixed. Both are added up from the plan: `threads.link`,
 //! `threads.cpu` and `limits.memory`, what the program and Gramine start and take besides, and a power of two. At a
-//! collaborator `limits.memory` is the room for the site's rows.
+//! collaborator `limits.memory` is the room for the site's rows. `fl-host plan check` shows both sums, for the Gramine that is
+//! installed or that `--gramine` names.
 //!
 //! # System calls
 //!
