@@ -1,6 +1,6 @@
 //! What operators read of a run: a line for each round, counters, and where log lines go.
 //!
-//! Pure formatting, and one function that sets the log up. Whoever runs a round hands its summary and the durations in;
+//! Pure formatting, and one function that sets the log up, with its copy in the workspace. Whoever runs a round hands its summary and the durations in;
 //! nothing here measures time, or keeps anything but counters.
 
 mod counters;

@@ -43,6 +43,8 @@ fn run(federation: &Federation) -> Value {
     let ended = aggregator.event("ended", LATER);
     assert_eq!(ended["reason"], "completed", "{}", aggregator.log());
     assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
+    let kept = fs::read_to_string(federation.aggregator.join("logs/aggregator.log")).unwrap();
+    assert_eq!(kept, aggregator.log(), "the log in the workspace is not what it said");
     for process in &mut collaborators {
         assert!(process.ended(SOON).success(), "{}", process.log());
     }

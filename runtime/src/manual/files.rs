@@ -15,6 +15,7 @@
 //! | `cert/issued/` | owner | `fl-host pki` | certificates, and the roster's master copy |
 //! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | the role, `fl-host pki import` | `.key` (mode 0600), `.csr`, `.crt` |
 //! | `cert/private/` | a site, where there is such a folder | the role | the `.key`, in place of `cert/`: sealed in an enclave |
+//! | `logs/aggregator.log`, `logs/col_NAME.log` | a site, where there is such a folder | the role | what it says on standard error; at 10 MiB it becomes `.log.1`, in place of the one before |
 //! | `save/accepted-plan` | collaborator | `fl-host plan accept` | the plan hash that this site has agreed to |
 //! | `save/roster-serial` | a site | the role | the highest roster serial seen, and of which CA |
 //! | `save/W_init.safetensors` | owner, aggregator | `fl-host plan initialize` | the model that round 0 starts from |
@@ -44,9 +45,10 @@
 //! | `/workspace/plan/site.yaml` | the owner's site file; a volume may cover it |
 //! | `/workspace/plan/cols.yaml` | empty, and only for Gramine's targets: no roster, until a volume covers it |
 //!
-//! Volumes: `cert` for both roles; `logs`, `plan/cols.yaml` and `save` for the aggregator; `plan/data.yaml` and `data` for a
-//! collaborator, with `save` if it should remember or keep released models. In an image the aggregator puts `save/W_init`
-//! there at each start, from the plan's seed or the image's model: what lies there otherwise counts for nothing.
+//! Volumes: `cert` for both roles, and `logs` if the log should outlive the container; `plan/cols.yaml` and `save` for the
+//! aggregator; `plan/data.yaml` and `data` for a collaborator, with `save` if it should remember or keep released models,
+//! and `plan/cols.yaml` if it was given the roster. In an image the aggregator puts `save/W_init` there at each start, from
+//! the plan's seed or the image's model: what lies there otherwise counts for nothing.
 //!
 //! # The plan's hash
 //!
