@@ -15,6 +15,7 @@ pub mod contents;
 mod enclave;
 pub mod gramine;
 pub mod inspect;
+mod licence;
 pub mod programs;
 pub mod record;
 
@@ -117,7 +118,12 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
         let folder = gramine::find(request.gramine.as_deref())?;
         let put = gramine::put(&mut lower, &folder, request.target)?;
         libpal = Some(put.libpal);
+        notes.extend(put.unlicensed.iter().map(|library| {
+            format!("/{library}: no text of its licence was found here; hand it on with the image")
+        }));
         version = Some(put.version.unwrap_or_else(|| gramine::UNKNOWN.to_owned()));
+        // Gramine mounts only what is there, and a collaborator needs no roster. A volume covers it.
+        upper.file(&in_workspace("plan/cols.yaml"), PLAIN, Vec::new());
     }
     if let Some(version) = &version {
         notes.extend(about_version(version, request.target));
@@ -177,7 +183,7 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
 /// What the user should know of this version of Gramine.
 fn about_version(version: &str, target: Target) -> Option<String> {
     let numbers = Gramine::NEWEST.version;
-    if target == Target::Sgx && !version.starts_with(numbers) {
+    if target == Target::Sgx && Gramine::said(version) != Some(Gramine::NEWEST) {
         return Some(format!(
             "this Gramine is {version}, but measured with the numbers of {numbers}: compare MRENCLAVE with what its own gramine-sgx-sign prints"
         ));

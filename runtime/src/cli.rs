@@ -1,6 +1,12 @@
 //! The command line: two roles, one word each.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr as _};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr as _,
+    sync::Arc,
+};
 
 use argh::FromArgs;
 use fl_engine::Name;
@@ -62,6 +68,23 @@ enum Role {
     Collaborator(CollaboratorRole),
 }
 
+impl Role {
+    /// Its workspace, and what its log there is called.
+    fn log(&self) -> (&Path, String) {
+        match self {
+            Self::Aggregator(role) => (&role.workspace, "aggregator".to_owned()),
+            Self::Collaborator(role) => {
+                let name = named(role.name.clone(), std::env::var_os(crate::NAME_VARIABLE));
+                // Without a name nothing starts.
+                (
+                    &role.workspace,
+                    name.map_or_else(|_| "collaborator".to_owned(), |name| format!("col_{name}")),
+                )
+            }
+        }
+    }
+}
+
 /// Combine the collaborators' updates, round by round.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "aggregator")]
@@ -108,15 +131,26 @@ pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
         }
     };
     let level = if runtime.verbose { Level::DEBUG } else { Level::INFO };
-    if observe::log::init(runtime.json, level).is_err() {
+    let (workspace, log) = runtime.role.log();
+    let (file, unopened) = match observe::log::LogFile::open(workspace, &log) {
+        Ok(file) => (file.map(Arc::new), None),
+        Err(error) => (None, Some(error)),
+    };
+    if observe::log::init(runtime.json, level, file.clone()).is_err() {
         // Whoever embeds this has set its own log up.
+    }
+    if let Some(error) = unopened {
+        tracing::warn!("no lines go to logs/{log}.log: {error}");
     }
     choose_entry(std::env::var_os(crate::GRAMINE_VARIABLE));
     let json = runtime.json;
     match start(runtime, registry) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {
-            observe::complain(failure.render(json));
+            let text = failure.render(json);
+            observe::complain(&text);
+            // Nobody is left to be told that it cannot be written.
+            let _ = file.map(|file| file.append(text.as_bytes()));
             ExitCode::from(failure.exit as u8)
         }
     }

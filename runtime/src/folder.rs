@@ -113,12 +113,6 @@ impl Folder {
         Site::parse(&self.text("plan/site.yaml")?).map_err(|e| refused(&e))
     }
 
-    /// The text of `plan/cols.yaml`, if there is one.
-    pub(crate) fn roster(&self) -> Result<Option<String>, Failure> {
-        let file = "plan/cols.yaml";
-        if self.path(file).is_file() { self.text(file).map(Some) } else { Ok(None) }
-    }
-
     /// The data folder of `name`, from `plan/data.yaml`; relative paths begin at the workspace.
     pub(crate) fn data_of(&self, name: &Name) -> Result<PathBuf, Failure> {
         let map = DataMap::parse(&self.text("plan/data.yaml")?).map_err(|e| refused(&e))?;

@@ -1,7 +1,7 @@
 //! What operators read of a run: a line for each round, counters, and where log lines go.
 //!
-//! Pure formatting, one function that sets the log up, and those that write. Whoever runs a round hands its summary and the durations in;
-//! nothing here measures time, or keeps anything but counters.
+//! Pure formatting, one function that sets the log up, with its copy in the workspace, and those that write. Whoever runs a
+//! round hands its summary and the durations in; nothing here measures time, or keeps anything but counters.
 
 mod counters;
 pub mod log;

@@ -45,7 +45,7 @@ use fl_engine::{
 
 pub use error::StoreError;
 pub use model_file::{About, keep_final, text};
-pub use released::{MemberCopies, released_at_the_end};
+pub use released::MemberCopies;
 
 use crate::observe::Measured;
 use generation::{Best, Generation, Generations, Head};
@@ -289,43 +289,49 @@ impl Store {
         let mut texts = texts(about);
         let metrics = metrics.filter(|_| self.shows_metrics).map(Measured::json);
         texts.extend(metrics.map(|json| (text::ROUND_METRICS.to_owned(), json)));
-        releases.put(about, &texts, payload)
+        releases.put(Released::Each, about, &texts, payload).map(drop)
     }
 
-    /// Lets the last or the best model out, where the plan says so; comes once all rounds are run.
+    /// Lets the last or the best model out, where the plan says so; comes once all rounds are run. Where no round has
+    /// measured one, the last stands for the best, under its own name. Answers with the file that a run ends with.
     ///
     /// # Errors
     /// [`StoreError`]; every round is safe, and an aggregator that is started again tries once more.
-    pub fn release_at_the_end(&self, root: Digest, payload: &[u8]) -> Result<(), StoreError> {
-        let Some(releases) = &self.releases else { return Ok(()) };
-        match releases.what {
-            Released::Last => {
+    pub fn release_at_the_end(&self, root: Digest, payload: &[u8]) -> Result<Option<PathBuf>, StoreError> {
+        let Some(releases) = &self.releases else { return Ok(None) };
+        match (releases.what, self.best) {
+            (Released::Best, Some(Best { round, root, .. })) => {
+                releases.put_best(About { plan: self.plan, rounds: round.0, root }).map(Some)
+            }
+            (Released::Last | Released::Best, _) => {
+                if releases.what == Released::Best {
+                    warn_of_no_best();
+                }
                 let about = About { plan: self.plan, rounds: self.next.0, root };
                 let mut texts = texts(about);
                 texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
-                releases.put(about, &texts, payload)
+                releases.put(Released::Last, about, &texts, payload).map(Some)
             }
-            Released::Best => {
-                let Best { round, root, .. } = self.best.ok_or(StoreError::NoBest)?;
-                releases.put_best(About { plan: self.plan, rounds: round.0, root })
-            }
-            _ => Ok(()),
+            (what, _) => Ok(Some(releases.path(what, self.next.0))),
         }
     }
 
     /// The best model in its payload form, with the round that it was measured in and its root: for members, once all
-    /// rounds are run.
+    /// rounds are run. `None` when no round has measured one.
     ///
     /// # Errors
-    /// [`StoreError::NoBest`], [`StoreError::Read`], [`StoreError::BestChanged`].
-    pub fn best_model(&self) -> Result<(RoundNo, Digest, Vec<u8>), StoreError> {
-        let Best { round, root, .. } = self.best.ok_or(StoreError::NoBest)?;
+    /// [`StoreError::Read`], [`StoreError::BestChanged`].
+    pub fn best_model(&self) -> Result<Option<(RoundNo, Digest, Vec<u8>)>, StoreError> {
+        let Some(Best { round, root, .. }) = self.best else {
+            warn_of_no_best();
+            return Ok(None);
+        };
         let path = self.path("best");
         let payload = model_file::payload(&path, &self.layout).map_err(StoreError::read(&path))?;
         if root_of(self.layout.hash(), &payload) != root {
             return Err(StoreError::BestChanged { path });
         }
-        Ok((round, root, payload))
+        Ok(Some((round, root, payload)))
     }
 
     /// `save/W_last.safetensors`: there once a round is kept.
@@ -429,6 +435,13 @@ fn initial(path: &Path, plan: Digest, layout: &Arc<Layout>) -> Result<(Vec<u8>, 
         return Err(StoreError::InitRoot { path: path.to_owned(), stated: stated.clone(), found });
     }
     Ok((payload, found))
+}
+
+fn warn_of_no_best() {
+    tracing::warn!(
+        "no round has measured the plan's best metric: the last model is released in place of the best; look at what the \
+         collaborators report"
+    );
 }
 
 fn warn_of_copy(error: &StoreError) {

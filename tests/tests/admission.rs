@@ -339,6 +339,10 @@ fn roles_tell_what_the_roster_says_of_enclaves() {
     drop(one);
     fs::write(&published, people.roster().replacen("svn: 0", "svn: 1", 1)).unwrap();
     let one = Process::collaborator(&people.federation, "one");
-    one.says("plan/cols.yaml is passed over: roster's signature does not hold", 1, SOON);
+    one.says(
+        "the roster here is passed over: plan/cols.yaml is refused: roster's signature does not hold",
+        1,
+        SOON,
+    );
     one.says("connected as one", 1, SOON);
 }

@@ -43,6 +43,8 @@ fn run(federation: &Federation) -> Value {
     let ended = aggregator.event("ended", LATER);
     assert_eq!(ended["reason"], "completed", "{}", aggregator.log());
     assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
+    let kept = fs::read_to_string(federation.aggregator.join("logs/aggregator.log")).unwrap();
+    assert_eq!(kept, aggregator.log(), "the log in the workspace is not what it said");
     for process in &mut collaborators {
         assert!(process.ended(SOON).success(), "{}", process.log());
     }
@@ -158,6 +160,53 @@ fn members_keep_the_best_model_where_it_is_not_the_last() {
         roots.push(root);
     }
     assert_eq!(roots[0], roots[1]);
+}
+
+#[test]
+fn last_model_is_released_with_a_warning_where_nothing_measured_the_best() {
+    for (to, aggregator, member) in [("members", None, Some("best")), ("host", Some("last"), None)] {
+        let federation = federation(&format!("unmeasured-{to}"), 2, &|plan| {
+            let plan = set_block(plan, "release", &format!("{{what: best, to: {to}}}"));
+            let best = "{task: aggregated_model_validation, metric: auc}";
+            let plan = set_key(&set_block(&plan, "best", best), "rounds", "2", "schema");
+            plan.replacen("metrics: [accuracy, loss]", "metrics: [auc]", 1)
+        });
+        // Rows of one class have no area under a curve.
+        for name in &federation.names {
+            let path = federation.dir.join(name).join("data").join(name).join("data.csv");
+            let text = fs::read_to_string(&path).unwrap();
+            let rows: Vec<String> = text
+                .lines()
+                .enumerate()
+                .map(|(at, row)| match row.rsplit_once(',') {
+                    Some((features, _)) if at > 0 => format!("{features},1"),
+                    _ => row.to_owned(),
+                })
+                .collect();
+            fs::write(&path, rows.join("\n") + "\n").unwrap();
+        }
+        let ended = run(&federation);
+        let log = fs::read_to_string(federation.aggregator.join("logs/aggregator.stderr")).unwrap();
+        assert_eq!(log.matches("the last model is released in place of the best").count(), 1, "{log}");
+        let folder = federation.aggregator.join("save/released");
+        let file = |kind: &str| format!("demo_{kind}.safetensors");
+        let expected: Vec<String> = aggregator.map(file).into_iter().collect();
+        assert_eq!(files(&folder), expected);
+        let told = aggregator.map(|kind| format!("save/released/{}", file(kind)));
+        assert_eq!(ended["released"].as_str(), told.as_deref());
+        if let Some(kind) = aggregator {
+            assert_eq!(ended["root"], root_in(&folder.join(file(kind)), &federation));
+        }
+        for name in &federation.names {
+            let expected: Vec<String> =
+                member.map(|kind| file(&format!("{name}_{kind}"))).into_iter().collect();
+            assert_eq!(released_at(&federation, name), expected);
+            for file in expected {
+                let path = federation.dir.join(name).join("save/released").join(file);
+                assert_eq!(ended["root"], root_in(&path, &federation));
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,8 +8,9 @@
 //! seconds are the steadier figure.
 //!
 //! The portable sockets are measured by both ways into the kernel: the C library's function and, marked `jump`, the way that
-//! is taken under Gramine, here to a stand-in. Where gramine-direct is on the PATH and this program is static, it measures
-//! itself there too, told of Gramine and not told; the CPU seconds then hold the start of Gramine.
+//! is taken under Gramine, here to a stand-in. Where gramine-direct is on the PATH and this program is static
+//! (`ci/build-static bench`), it measures itself there too, told of Gramine and not told; the CPU seconds then hold the
+//! start of Gramine.
 
 use std::{hint::black_box, path::Path};
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Report;
 use crate::{
     exit::Failure,
+    image::gramine,
     plan::{self, import},
     sgx::{
         gramine::Gramine,
@@ -66,6 +67,9 @@ struct PlanShow {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "check")]
 struct PlanCheck {
+    /// the folder of the Gramine installation that enclaves are sized for; where the distribution puts it by default
+    #[argh(option)]
+    gramine: Option<PathBuf>,
     /// the workspace's folder; the current one by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
@@ -110,8 +114,16 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
             let lines: String = told.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
             let release = loaded.plan.release.map(|release| release.to_string());
             let warning = plan::warning(&loaded);
+            let installed = gramine::installed(command.gramine.as_deref())?;
+            let known = installed.as_deref().and_then(Gramine::said);
+            let numbers = known.unwrap_or(Gramine::NEWEST);
+            let version = match (&installed, known) {
+                (Some(said), Some(_)) => said.clone(),
+                (Some(said), None) => format!("{said}; enclaves are added up as for {}", numbers.version),
+                (None, _) => format!("none here; enclaves are added up as for {}", numbers.version),
+            };
             let enclaves = [Role::Aggregator, Role::Collaborator]
-                .map(|role| (role, enclave_size(role, &loaded.plan, &memory, &Gramine::NEWEST)));
+                .map(|role| (role, enclave_size(role, &loaded.plan, &memory, &numbers)));
             let told_of = |(role, size): &(Role, Result<EnclaveSize, Failure>)| match size {
                 Ok(size) => format!("enclave of the {role}: {}\n", size.line()),
                 // No fault of a plan that runs outside of one.
@@ -119,6 +131,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
             };
             let sizes: String = enclaves.iter().map(told_of).collect();
             let last = [
+                Some(format!("gramine {version}\n")),
                 Some(sizes),
                 release.as_ref().map(|r| format!("release {r}\n")),
                 Some(format!("seal {}\n", loaded.plan.seal)),
@@ -134,6 +147,8 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
                 "rule": told("rule"),
                 "server": told("server"),
                 "threshold": told("threshold"),
+                "gramine": installed,
+                "sized_for": numbers.version,
                 "enclaves": enclaves.iter().map(|(role, size)| json!({
                     "role": role.as_str(),
                     "bytes": size.as_ref().ok().map(|size| size.bytes.0),

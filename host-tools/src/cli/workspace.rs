@@ -214,6 +214,9 @@ fn summary(done: &Dockerized) -> String {
         text += &format!(", route {route}");
     }
     text.push('\n');
+    if let Some(gramine) = &record.gramine {
+        text += &format!("gramine      {gramine}\n");
+    }
     if let Some(signer) = &record.signer {
         text += &format!("MRSIGNER     {signer}\n");
     }

@@ -4,11 +4,13 @@
 //! `sgx/libpal.so` and `sgx/loader`, a program of the distribution, with the libraries that it asks for. None of the
 //! loader's side is trusted: an enclave measures `sgx/libpal.so` and the hash of `libsysdb.so`.
 //!
+//! Those libraries' licences go in too, where the distribution's packages say them.
+//!
 //! Gramine's programs carry its version, its library OS the commit that it was built from. Where both are of one piece, the
 //! version is known.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env,
     ffi::OsStr,
     fs,
@@ -22,7 +24,10 @@ use object::{
     read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _},
 };
 
-use super::contents::{Contents, PLAIN, PROGRAM};
+use super::{
+    contents::{Contents, PLAIN, PROGRAM},
+    licence::{self, Licence},
+};
 use crate::{
     exit::{Exit, Failure},
     workspace,
@@ -71,6 +76,20 @@ fn found(path: &OsStr, is_one: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     folders.find(|folder| is_one(folder))
 }
 
+/// What the installation that [`find`] finds says of its version, or [`UNKNOWN`]; `None` when none is named and there is none.
+///
+/// # Errors
+/// [`Exit::File`] when the named one is none.
+pub fn installed(named: Option<&Path>) -> Result<Option<String>, Failure> {
+    let folder = match find(named) {
+        Err(_) if named.is_none() => return Ok(None),
+        found => found?,
+    };
+    let libos = workspace::read(&folder.join("libsysdb.so"), FILE_BYTES).ok();
+    let said = libos.and_then(|libos| version(&folder, &libos));
+    Ok(Some(said.unwrap_or_else(|| UNKNOWN.to_owned())))
+}
+
 /// What [`put`] found in an installation.
 #[derive(Debug)]
 pub struct Put {
@@ -79,6 +98,15 @@ pub struct Put {
     /// Version and commit as its programs say them, `1.9 (COMMIT)`; `None` where there are no such programs, or they are of
     /// another build than its `libsysdb.so`.
     pub version: Option<String>,
+    /// Libraries whose licence's text was not found on this machine, by their paths in the image.
+    pub unlicensed: Vec<String>,
+}
+
+/// A library of the distribution.
+struct Library {
+    /// Its path in the image.
+    inside: String,
+    licence: Option<Licence>,
 }
 
 fn version(folder: &Path, libos: &[u8]) -> Option<String> {
@@ -127,28 +155,35 @@ pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Put
         libraries = put_libraries(contents, &loader, folder)?;
         contents.file(&format!("{GRAMINE}/sgx/loader"), PROGRAM, loader);
     }
+    for licence in libraries.iter().filter_map(|library| library.licence.as_ref()) {
+        for (name, text) in &licence.texts {
+            contents.file(&format!("{LIBRARY_LICENCES}/{name}"), PLAIN, text.clone());
+        }
+    }
     contents.file(NOTICE, PLAIN, notice(version.as_deref(), &libraries).into_bytes());
     contents.file(LGPL, PLAIN, include_bytes!("licences/LGPL-3.0.txt").to_vec());
     contents.file(GPL, PLAIN, include_bytes!("licences/GPL-3.0.txt").to_vec());
-    Ok(Put { libpal, version })
+    let unlicensed = libraries.into_iter().filter(|library| library.licence.is_none()).map(|l| l.inside);
+    Ok(Put { libpal, version, unlicensed: unlicensed.collect() })
 }
 
-/// The libraries that a program needs, and those that they need; answers with their paths in the image.
-fn put_libraries(contents: &mut Contents, program: &[u8], folder: &Path) -> Result<Vec<String>, Failure> {
+/// The libraries that a program needs, and those that they need, in the order of their paths in the image.
+fn put_libraries(contents: &mut Contents, program: &[u8], folder: &Path) -> Result<Vec<Library>, Failure> {
     let needs = needs(program).map_err(|why| {
         Failure::new(Exit::File, format!("{} cannot be read: {why}", folder.join("sgx/loader").display()))
     })?;
-    let mut put = Vec::new();
+    // By their paths in the image: where they were found.
+    let mut put = BTreeMap::new();
     if let Some(interpreter) = &needs.interpreter {
         let bytes = workspace::read(Path::new(interpreter), FILE_BYTES)?;
         let inside = interpreter.trim_start_matches('/').to_owned();
         contents.file(&inside, PROGRAM, bytes);
-        put.push(inside);
+        put.insert(inside, PathBuf::from(interpreter));
     }
     let mut waiting = needs.libraries;
     let mut seen = BTreeSet::new();
     while let Some(name) = waiting.pop() {
-        if !seen.insert(name.clone()) || put.iter().any(|path| path.ends_with(&format!("/{name}"))) {
+        if !seen.insert(name.clone()) || put.keys().any(|path| path.ends_with(&format!("/{name}"))) {
             continue;
         }
         let own = [folder.join("sgx"), folder.to_owned()];
@@ -167,10 +202,12 @@ fn put_libraries(contents: &mut Contents, program: &[u8], folder: &Path) -> Resu
         };
         let inside = format!("{}/{name}", place.trim_start_matches('/'));
         contents.file(&inside, PROGRAM, bytes);
-        put.push(inside);
+        put.insert(inside, path);
     }
-    put.sort();
-    Ok(put)
+    let (inside, found): (Vec<String>, Vec<PathBuf>) = put.into_iter().unzip();
+    let licences = licence::find(Path::new("/"), &found);
+    let library = |(inside, licence)| Library { inside, licence };
+    Ok(inside.into_iter().zip(licences).map(library).collect())
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -200,7 +237,7 @@ fn needs(file: &[u8]) -> Result<Needs, object::Error> {
     Ok(needs)
 }
 
-fn notice(version: Option<&str>, libraries: &[String]) -> String {
+fn notice(version: Option<&str>, libraries: &[Library]) -> String {
     let of = version.unwrap_or("a version that the installation does not say");
     let at = version.map_or(
         "at the tag or commit of that version",
@@ -217,8 +254,13 @@ fn notice(version: Option<&str>, libraries: &[String]) -> String {
     );
     if !libraries.is_empty() {
         text += "\nGramine's loader needs these libraries of the distribution, unchanged, each under its own licence (the GNU C\n\
-                 library: LGPL-2.1-or-later); the distribution's source packages are their source:\n\n";
-        text.extend(libraries.iter().map(|path| format!("  /{path}\n")));
+                 library: LGPL-2.1-or-later), as the file behind it states; the distribution's source packages are their source:\n\n";
+        text.extend(libraries.iter().map(|library| match &library.licence {
+            Some(Licence { package, .. }) => {
+                format!("  /{}  /{LIBRARY_LICENCES}/{package}\n", library.inside)
+            }
+            None => format!("  /{}  (no text was found where this image was made)\n", library.inside),
+        }));
     }
     text
 }
@@ -227,6 +269,8 @@ fn notice(version: Option<&str>, libraries: &[String]) -> String {
 pub const NOTICE: &str = "gramine/NOTICE";
 const LGPL: &str = "gramine/LGPL-3.0.txt";
 const GPL: &str = "gramine/GPL-3.0.txt";
+/// A statement for each package, and below `common` the texts that they refer to.
+const LIBRARY_LICENCES: &str = "gramine/licences";
 /// What labels say of a version that nobody states.
 pub const UNKNOWN: &str = "unknown";
 const FILE_BYTES: usize = 256 << 20;
@@ -265,7 +309,7 @@ pub(crate) mod tests {
         let notice = String::from_utf8_lossy(direct.get(NOTICE).unwrap()).into_owned();
         assert!(notice.contains("a version that the installation does not say"), "{notice}");
         let mut sgx = Contents::default();
-        put(&mut sgx, &folder, Target::Sgx).unwrap();
+        let sgx_put = put(&mut sgx, &folder, Target::Sgx).unwrap();
         let has = |ending: &str| sgx.files().any(|(path, _)| path.ends_with(ending));
         assert!(has("gramine/sgx/loader") && has("gramine/sgx/libpal.so"));
         assert!(
@@ -275,6 +319,16 @@ pub(crate) mod tests {
         );
         let notice = String::from_utf8(sgx.get(NOTICE).unwrap().to_vec()).unwrap();
         assert!(notice.contains("LGPL-3.0") && notice.contains("/libc.so.6"), "{notice}");
+        // Whose licence is here depends on this machine; none is passed over in silence.
+        for (path, _) in sgx.files().filter(|(path, _)| path.contains(".so") && !path.starts_with(GRAMINE)) {
+            let line = notice.lines().find(|line| line.starts_with(&format!("  /{path}  "))).unwrap();
+            let named = line
+                .rsplit_once("  /")
+                .map(|(_, text)| text)
+                .filter(|text| text.starts_with(LIBRARY_LICENCES));
+            assert!(named.is_none_or(|text| sgx.get(text).is_some()), "{line}");
+            assert_eq!(named.is_none(), sgx_put.unlicensed.iter().any(|library| library == path), "{line}");
+        }
         fs::remove_file(folder.join("sgx/libpal.so")).unwrap();
         let failure = put(&mut Contents::default(), &folder, Target::Sgx).unwrap_err();
         assert!(failure.hint.unwrap().contains("install it again"));

@@ -343,6 +343,25 @@ fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
         note.starts_with("this Gramine is 2.0 (0123abcd), but measured with the numbers of 1.9"),
         "{note}"
     );
+
+    let folder = gramine::tests::with_version("image-version-cli", pal, "1.9 (ab)", "ab");
+    let [root, program, folder] = [workspace.root(), &workspace.root().join("src/fl-runtime"), &folder]
+        .map(|path| path.display().to_string());
+    let asked = ["workspace", "dockerize", "--no-sgx-target", "--binary", &program, "--gramine", &folder];
+    let said = cli::run(&[&asked[..], &["--workspace", &root]].concat());
+    assert!(said.out.contains("\ngramine      1.9 (ab)\n"), "{}{}", said.out, said.err);
+}
+
+#[test]
+fn library_without_a_licence_is_named() {
+    let workspace = workspace("image-licence");
+    let request = with_gramine(&workspace, Target::Sgx, "image-licence-gramine");
+    // In the place of the distribution's, and of no package.
+    fs::write(request.gramine.as_ref().unwrap().join("sgx/libc.so.6"), "").unwrap();
+    let notes = dockerize(&workspace, &request).unwrap().notes;
+    let note =
+        "/lib/x86_64-linux-gnu/libc.so.6: no text of its licence was found here; hand it on with the image";
+    assert_eq!(notes.iter().filter(|found| *found == note).count(), 1, "{notes:?}");
 }
 
 #[test]

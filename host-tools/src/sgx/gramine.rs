@@ -99,6 +99,14 @@ impl Gramine {
         VERSIONS.into_iter().find(|known| known.version == version)
     }
 
+    /// The version of an installation, by what it says of itself: `1.9post (COMMIT)` is 1.9. `None` for one that is not in
+    /// the table.
+    #[must_use]
+    pub fn said(said: &str) -> Option<Self> {
+        let is_rest = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
+        VERSIONS.into_iter().find(|known| said.strip_prefix(known.version).is_some_and(is_rest))
+    }
+
     /// Measured bytes that each thread costs: stacks, frames, TCS, its page.
     #[must_use]
     pub fn thread_bytes(&self) -> u64 {
@@ -115,5 +123,9 @@ mod tests {
         assert_eq!(Gramine::NEWEST.thread_bytes(), 360 << 10);
         assert_eq!(Gramine::of("1.9"), Some(Gramine::NEWEST));
         assert_eq!(Gramine::of("0.1"), None);
+        for said in ["1.9", "1.9 (0123)", "1.9.1", "1.9post~UNRELEASED (0123)"] {
+            assert_eq!(Gramine::said(said), Some(Gramine::NEWEST), "{said}");
+        }
+        assert_eq!(["1.90", "2.0 (1.9)", "unknown"].map(Gramine::said), [None; 3]);
     }
 }

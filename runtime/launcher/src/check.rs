@@ -54,11 +54,12 @@ pub fn container(
     if target == Target::Sgx {
         enclave(image)?;
     }
-    let file = match role {
-        Role::Aggregator => "plan/cols.yaml",
-        Role::Collaborator => "plan/data.yaml",
+    // The first is needed, the others may be given.
+    let files: &[&str] = match role {
+        Role::Aggregator => &["plan/cols.yaml"],
+        Role::Collaborator => &["plan/data.yaml", "plan/cols.yaml"],
     };
-    if image.path(WORKSPACE).join(file).is_dir() {
+    if let Some(file) = files.iter().find(|file| image.path(WORKSPACE).join(file).is_dir()) {
         return Err(Failure::file(
             &format!("/{WORKSPACE}/{file} is a folder"),
             &format!(
@@ -86,7 +87,12 @@ pub fn container(
         ));
     }
     // The runtime says so itself; Gramine would end with the number of an error before it runs.
-    if target != Target::Native && !image.path(WORKSPACE).join(file).exists() {
+    let file = files[0];
+    let there = fs::metadata(image.path(WORKSPACE).join(file)).is_ok_and(|about| {
+        // The image's own roster is empty, so that a collaborator's may be mounted or not.
+        role == Role::Collaborator || about.len() > 0 || has(file)
+    });
+    if target != Target::Native && !there {
         return Err(Failure::file(
             &format!("there is no /{WORKSPACE}/{file} here"),
             &format!("start it with --volume=FOLDER/{file}:/{WORKSPACE}/{file}"),
@@ -240,6 +246,9 @@ mod tests {
         let refused = container(&image, Role::Aggregator, Some(&mounted(&root, &["workspace/cert"])), None)
             .unwrap_err();
         assert_eq!(refused.error, "/workspace/plan/cols.yaml is a folder");
+        let refused = container(&image, Role::Collaborator, Some(&mounted(&root, &["workspace/cert"])), None)
+            .unwrap_err();
+        assert_eq!(refused.error, "/workspace/plan/cols.yaml is a folder");
         fs::remove_dir_all(&root).unwrap();
     }
 
@@ -249,7 +258,7 @@ mod tests {
         let image = Image::at(&root);
         fs::write(root.join("fl/aggregator.manifest.sgx"), "").unwrap();
         fs::write(root.join("workspace/plan/cols.yaml"), "").unwrap();
-        let mounts = mounted(&root, &["workspace/cert", "workspace/save"]);
+        let mounts = mounted(&root, &["workspace/cert", "workspace/save", "workspace/plan/cols.yaml"]);
         let ask = || container(&image, Role::Aggregator, Some(&mounts), None);
         assert_eq!(ask().unwrap_err().error, "there is no /dev/sgx_enclave here");
         fs::write(root.join("dev/sgx_enclave"), "").unwrap();
@@ -282,6 +291,14 @@ mod tests {
         );
         fs::write(root.join("workspace/plan/data.yaml"), "").unwrap();
         assert_eq!(ask(Some("Name:\tx\nSeccomp:\t0\n")), Ok(vec![]));
+        // The image's own roster is nobody's: no aggregator starts with it, and collaborators need none.
+        fs::write(root.join("fl/aggregator.manifest"), "").unwrap();
+        fs::write(root.join("workspace/plan/cols.yaml"), "").unwrap();
+        assert_eq!(ask(None), Ok(vec![]));
+        let ask_aggregator = |mounts: &str| container(&image, Role::Aggregator, Some(mounts), None);
+        assert_eq!(ask_aggregator(&mounts).unwrap_err().error, "there is no /workspace/plan/cols.yaml here");
+        let covered = mounted(&root, &["workspace/cert", "workspace/save", "workspace/plan/cols.yaml"]);
+        assert_eq!(ask_aggregator(&covered), Ok(vec![]));
         let warnings = ask(Some("Name:\tx\nSeccomp:\t2\n")).unwrap();
         assert!(warnings.len() == 1 && warnings[0].contains("seccomp=unconfined"), "{warnings:?}");
         fs::remove_dir_all(&root).unwrap();

@@ -66,8 +66,8 @@ pub(crate) enum News {
     Summed(Summed),
     /// A round is on disk.
     Stored { round: RoundNo, took: Duration },
-    /// The best model, for members to end with.
-    BestRead { round: RoundNo, model: Payload },
+    /// The best model, for members to end with, if a round has measured one.
+    BestRead(Option<(RoundNo, Payload)>),
     /// The disk failed.
     NotStored(Failure),
     /// A part of the aggregator failed.
@@ -242,7 +242,7 @@ impl Role for Aggregator {
                 self.print_reports();
                 self.event(Event::Durable { round }, desk);
             }
-            News::BestRead { round, model } => self.part(Reason::Completed, Some((round, model))),
+            News::BestRead(best) => self.part(Reason::Completed, best),
             News::NotStored(failure) => self.fail(failure),
             News::Broken(what) => self.fail(Failure::new(Exit::Failed, what)),
             News::Roster(members) => self.roster_changed(members, desk),

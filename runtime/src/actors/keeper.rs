@@ -2,6 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     thread,
     time::Instant,
 };
@@ -45,7 +46,7 @@ pub(crate) enum Job {
 /// The thread; it ends, all written, when the sender of jobs is dropped.
 pub(crate) struct Keeper {
     pub(crate) jobs: mpsc::UnboundedSender<Job>,
-    ended: oneshot::Receiver<Result<(), Failure>>,
+    ended: oneshot::Receiver<Result<Option<PathBuf>, Failure>>,
 }
 
 /// Starts the thread. `aggregator` hears of each durable round, and of a failure.
@@ -75,14 +76,14 @@ pub(crate) fn start(store: Store, aggregator: Mailbox<Aggregator>) -> std::io::R
 
 impl Keeper {
     /// Waits until everything is written, without a thread: the store's may be waiting for room in the aggregator's
-    /// mailbox, which only this one makes.
+    /// mailbox, which only this one makes. Answers with the released file that the run ends with.
     ///
     /// # Errors
     /// The first thing that could not be written, which the aggregator may not have heard of any more.
-    pub(crate) async fn join(self) -> Result<(), Failure> {
+    pub(crate) async fn join(self) -> Result<Option<PathBuf>, Failure> {
         drop(self.jobs);
         // It always answers before it ends.
-        self.ended.await.unwrap_or(Ok(()))
+        self.ended.await.unwrap_or(Ok(None))
     }
 }
 
@@ -90,13 +91,15 @@ fn work(
     mut store: Store,
     mut todo: mpsc::UnboundedReceiver<Job>,
     tell: &dyn Fn(News),
-) -> Result<(), Failure> {
-    let mut kept = Ok(());
+) -> Result<Option<PathBuf>, Failure> {
+    let (mut kept, mut released) = (Ok(()), None);
     while let Some(job) = todo.blocking_recv() {
         let started = Instant::now();
         let done = match &job {
-            Job::ReadBest => store.best_model().map(|(round, root, bytes)| {
-                tell(News::BestRead { round, model: Payload::with_root(bytes.into(), root) });
+            Job::ReadBest => store.best_model().map(|best| {
+                let payload =
+                    |(round, root, bytes): (_, _, Vec<u8>)| (round, Payload::with_root(bytes.into(), root));
+                tell(News::BestRead(best.map(payload)));
             }),
             Job::Round { facts, model, state } => store.put_round(facts, model.as_slice(), state.as_deref()),
             Job::Best { round, root, value, metrics, model } => {
@@ -105,7 +108,9 @@ fn work(
             Job::Final { metrics, model } => {
                 store.put_final(model.root(), metrics, model.as_slice()).map(drop)
             }
-            Job::Release { model } => store.release_at_the_end(model.root(), model.as_slice()),
+            Job::Release { model } => {
+                store.release_at_the_end(model.root(), model.as_slice()).map(|file| released = file)
+            }
         };
         let done = done.and_then(|()| {
             let Job::Round { facts, model, .. } = &job else { return Ok(()) };
@@ -119,5 +124,5 @@ fn work(
             tell(News::NotStored(failure));
         }
     }
-    kept
+    kept.map(|()| released)
 }

@@ -33,7 +33,7 @@
 //! | command line | fixed | fixed |
 //! | environment | fixed | fixed, but for `FL_COLLABORATOR`: a name, which selects a certificate; the certificate decides |
 //! | trusted, by hash | program, plan, CA, initial model | program, plan, CA |
-//! | from the host, checked inside | site file, roster, certificate | site file, data map, rows, certificate |
+//! | from the host, checked inside | site file, roster, certificate | site file, data map, rows, certificate, a roster where it is given one |
 //! | to the host | requests for a certificate, logs | the same |
 //! | sealed | the key in `cert/private`, `save/` | the same |
 //!
@@ -59,7 +59,8 @@
 //!
 //! An enclave's threads and size are part of its measurement, and fixed. Both are added up from the plan: `threads.link`,
 //! `threads.cpu` and `limits.memory`, what the program and Gramine start and take besides, and a power of two. At a
-//! collaborator `limits.memory` is the room for the site's rows.
+//! collaborator `limits.memory` is the room for the site's rows. `fl-host plan check` shows both sums, for the Gramine that is
+//! installed or that `--gramine` names.
 //!
 //! # System calls
 //!

@@ -15,6 +15,7 @@
 //! | `cert/issued/` | owner | `fl-host pki` | certificates, and the roster's master copy |
 //! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | the role, `fl-host pki import` | `.key` (mode 0600), `.csr`, `.crt` |
 //! | `cert/private/` | a site, where there is such a folder | the role | the `.key`, in place of `cert/`: sealed in an enclave |
+//! | `logs/aggregator.log`, `logs/col_NAME.log` | a site, where there is such a folder | the role | what it says on standard error; at 10 MiB it becomes `.log.1`, in place of the one before |
 //! | `save/accepted-plan` | collaborator | `fl-host plan accept` | the plan hash that this site has agreed to |
 //! | `save/roster-serial` | a site | the role | the highest roster serial seen, and of which CA |
 //! | `save/W_init.safetensors` | owner, aggregator | `fl-host plan initialize` | the model that round 0 starts from |
@@ -37,15 +38,17 @@
 //! | `/fl/fl-runtime` | the program |
 //! | `/fl/ROLE.manifest`, `/fl/ROLE.manifest.sgx`, `/fl/ROLE.sig` | a role's manifest, and an enclave's signature |
 //! | `/fl/fl-runtime.cdx.json`, `/fl/licences.txt` | what the program was linked from, and under which licences |
-//! | `/gramine/` | Gramine's files, its licence, and where its source is |
+//! | `/gramine/` | Gramine's files, its licence, and where its source is; the licences of its loader's libraries |
 //! | `/workspace/plan/plan.bin` | the plan's canonical bytes, in place of `plan/plan.yaml` |
 //! | `/workspace/plan/ca.crt` | the authority's certificate, in place of `cert/ca.crt` |
 //! | `/workspace/plan/init.safetensors` | the initial model, only where it is not the one that the plan's seed makes |
 //! | `/workspace/plan/site.yaml` | the owner's site file; a volume may cover it |
+//! | `/workspace/plan/cols.yaml` | empty, and only for Gramine's targets: no roster, until a volume covers it |
 //!
-//! Volumes: `cert` for both roles; `logs`, `plan/cols.yaml` and `save` for the aggregator; `plan/data.yaml` and `data` for a
-//! collaborator, with `save` if it should remember or keep released models. In an image the aggregator puts `save/W_init`
-//! there at each start, from the plan's seed or the image's model: what lies there otherwise counts for nothing.
+//! Volumes: `cert` for both roles, and `logs` if the log should outlive the container; `plan/cols.yaml` and `save` for the
+//! aggregator; `plan/data.yaml` and `data` for a collaborator, with `save` if it should remember or keep released models,
+//! and `plan/cols.yaml` if it was given the roster. In an image the aggregator puts `save/W_init` there at each start, from
+//! the plan's seed or the image's model: what lies there otherwise counts for nothing.
 //!
 //! # The plan's hash
 //!
@@ -60,6 +63,9 @@
 //! signature over every byte before it. A running aggregator looks for a changed file every two seconds, takes it if
 //! the signature holds and the serial is not lower, and keeps the old one otherwise. It is rewritten in place, so that
 //! it can be a single-file mount.
+//!
+//! A collaborator needs no roster. One that was given it checks it at its start in the same way, tells what it says of
+//! enclaves, and refuses an aggregator whose roster is older; a roster that is refused is passed over with a warning.
 //!
 //! # Generations
 //!
@@ -96,7 +102,7 @@
 //! | `what` | is | when |
 //! |---|---|---|
 //! | `last` | the last round's model | once all rounds are run |
-//! | `best` | the best by the plan's metric, measured in the closing round too | once all rounds are run |
+//! | `best` | the best by the plan's metric, measured in the closing round too; the last, where no round has measured one | once all rounds are run |
 //! | `each` | every round's | once the round is on disk; at a member, once it has received it |
 //!
 //! | `to` | who can read it |
@@ -104,6 +110,9 @@
 //! | `members` | every collaborator: each checks the root of what it is sent and keeps it; the `best` is sent at the end |
 //! | `key:PUBLIC_KEY` | who holds the private key of `fl-host model key`; the aggregator writes `.sealed` files |
 //! | `host` | the aggregator's host: plain files |
+//!
+//! Where the last model stands for the best the aggregator warns, and its file is `W_last`; a member's is `W_NAME_best` all
+//! the same. A plan that can measure no best is refused.
 //!
 //! A run that is stopped before its last round releases no `last` and no `best`; it does when it is started again and
 //! ends. `each` takes a model's room on the disk a round: nothing deletes released files, and they may be taken away

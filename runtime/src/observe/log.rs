@@ -1,9 +1,16 @@
-//! Where log lines go: to stderr, as plain lines or as JSON objects, from a level that the command line chose.
+//! Where log lines go: to stderr and a [`LogFile`], as plain lines or as JSON objects, from a level that the command line
+//! chose.
 //!
 //! The environment has no say (`RUST_LOG` is never read): in an enclave it is the host's, and log lines leave the
 //! enclave.
 
-use std::{fmt, io};
+mod file;
+
+use std::{
+    fmt,
+    io::{self, Write},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value, json};
 use tracing::{
@@ -23,11 +30,13 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
+pub use file::LogFile;
+
 /// Sets the process's log up, once. Our own lines are kept from `level` on, those of libraries from warnings on.
 ///
 /// # Errors
 /// When a log was set up before.
-pub fn init(json: bool, level: Level) -> Result<(), TryInitError> {
+pub fn init(json: bool, level: Level, file: Option<Arc<LogFile>>) -> Result<(), TryInitError> {
     let targets = OURS.iter().fold(Targets::new().with_default(Level::WARN.min(level)), |targets, name| {
         targets.with_target(*name, level)
     });
@@ -35,8 +44,31 @@ pub fn init(json: bool, level: Level) -> Result<(), TryInitError> {
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Lines { json })
         .log_internal_errors(false)
-        .with_writer(io::stderr);
+        .with_writer(Arc::new(Both { json, file }));
     tracing_subscriber::registry().with(lines.with_filter(targets)).try_init()
+}
+
+/// Standard error and the file. What a failure of the file is said with goes to standard error alone.
+struct Both {
+    json: bool,
+    file: Option<Arc<LogFile>>,
+}
+
+impl Write for &Both {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        if let Some(file) = &self.file
+            && let Err(error) = file.append(lines)
+        {
+            let message = format!("no more lines go to {}: {error}", file.path().display());
+            let line = Fields { message, ..Fields::default() }.line(self.json, &now(), &Level::WARN);
+            super::complain(format_args!("{line}\n"));
+        }
+        io::stderr().write_all(lines).map(|()| lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `2026-11-24T20:31:14Z info  round 3 …`; no colour, whether stderr is a terminal or not.
@@ -64,20 +96,7 @@ where
 fn line(json: bool, time: &str, level: &Level, record: impl FnOnce(&mut dyn Visit)) -> String {
     let mut fields = Fields::default();
     record(&mut fields);
-    let level = level.as_str().to_ascii_lowercase();
-    if json {
-        let mut object = fields.others;
-        object.insert("time".to_owned(), json!(time));
-        object.insert("level".to_owned(), json!(level));
-        object.insert("message".to_owned(), json!(fields.message));
-        return Value::Object(object).to_string();
-    }
-    let mut line = format!("{time} {level:<5} {}", one_line(&fields.message));
-    for (name, value) in &fields.others {
-        let value = value.as_str().map_or_else(|| value.to_string(), one_line);
-        line.push_str(&format!("  {name}={value}"));
-    }
-    line
+    fields.line(json, time, level)
 }
 
 /// UTC, to the second: the host's clock, for people.
@@ -97,6 +116,23 @@ struct Fields {
 }
 
 impl Fields {
+    fn line(self, json: bool, time: &str, level: &Level) -> String {
+        let level = level.as_str().to_ascii_lowercase();
+        if json {
+            let mut object = self.others;
+            object.insert("time".to_owned(), json!(time));
+            object.insert("level".to_owned(), json!(level));
+            object.insert("message".to_owned(), json!(self.message));
+            return Value::Object(object).to_string();
+        }
+        let mut line = format!("{time} {level:<5} {}", one_line(&self.message));
+        for (name, value) in &self.others {
+            let value = value.as_str().map_or_else(|| value.to_string(), one_line);
+            line.push_str(&format!("  {name}={value}"));
+        }
+        line
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,

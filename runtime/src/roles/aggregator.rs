@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -47,7 +47,7 @@ use crate::{
     pool::Pool,
     registry::Registry,
     stepping::Stepping,
-    store::{self, Resume, Store, StoreError},
+    store::{Resume, Store, StoreError},
     trust::{self, Clock, Role, RosterRefused, Rosters},
 };
 
@@ -215,7 +215,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     part(&endpoint, watched).await;
     stopping.abort();
     let kept = keeper.join().await;
-    let outcome = outcome.and_then(|ended| kept.map(|()| ended));
+    let outcome = outcome.and_then(|ended| kept.map(|released| (ended, released)));
     conclude(&folder, &plan, outcome, json)
 }
 
@@ -249,16 +249,13 @@ async fn part(endpoint: &Endpoint, mut standing: watch::Receiver<Standing>) {
 fn conclude(
     folder: &Folder,
     plan: &Plan,
-    outcome: Result<Ended, Failure>,
+    outcome: Result<(Ended, Option<PathBuf>), Failure>,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let ended = outcome?;
+    let (ended, released) = outcome?;
     let save = folder.path("save");
     let model = save.join(format!("{}_last.safetensors", plan.federation));
     let all_run = ended.round.0 >= plan.rounds;
-    let released = plan.release.filter(|_| all_run).and_then(|release| {
-        store::released_at_the_end(&save, plan.federation.as_str(), &release, plan.rounds)
-    });
     if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
         tracing::info!("the {} model is released after the last round, not before", release.what.word());
     }

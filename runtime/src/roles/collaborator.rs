@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options, registry: &Registry) -> Result<Exit, Failur
     let tls = trust::client_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
     let serials = trusted::serials(&folder, &credentials);
     folder.check_accepted(hash, options.accept_first)?;
-    trusted::tell_published(&folder, &credentials);
+    trusted::look_at_published(&folder, &plan, &credentials, &serials, &clock);
     let layout = model::plan_layout(&plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let runner = runner(&folder, &plan, &layout, &options.name, registry)?;
     let threads = plan.threads;

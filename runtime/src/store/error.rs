@@ -123,9 +123,6 @@ pub enum StoreError {
     /// Nothing can be released to the plan's key.
     #[error("the plan's release cannot be sealed")]
     Seal(#[source] SealError),
-    /// The plan releases the best model, and no round has measured one.
-    #[error("no round has measured the plan's metric: there is no best model to release")]
-    NoBest,
     /// The best model's file holds another model than was kept.
     #[error("{} is not the best model that was kept", path.display())]
     BestChanged {
@@ -176,7 +173,6 @@ impl StoreError {
             Self::Seal(_) => {
                 "`fl-host model key` makes a key pair; its public half goes into release.to of the plan"
             }
-            Self::NoBest => "look at what the collaborators report; the last model is in save/",
             Self::History { .. } => "keep the file for whoever audits the run, and move it out of save/",
             _ => return None,
         };

@@ -36,21 +36,6 @@ fn of_round(rounds: u32) -> String {
     format!("round_{rounds:07}")
 }
 
-/// The file that a run of `rounds` rounds ends with, of what the aggregator itself releases; `None` when that is nothing.
-#[must_use]
-pub fn released_at_the_end(save: &Path, workspace: &str, release: &Release, rounds: u32) -> Option<PathBuf> {
-    let ending = match release.to {
-        ReleaseTo::Key(_) => "sealed",
-        ReleaseTo::Host => "safetensors",
-        _ => return None,
-    };
-    let kind = match release.what {
-        Released::Each => of_round(rounds),
-        what => what.word().to_owned(),
-    };
-    Some(folder(save).join(format!("{workspace}_{kind}.{ending}")))
-}
-
 /// What the aggregator releases.
 #[derive(Debug)]
 pub(super) struct Releases {
@@ -87,64 +72,72 @@ impl Releases {
 
     /// Whether a round's model is there already.
     pub(super) fn has_round(&self, rounds: u32) -> bool {
-        self.path(rounds).exists()
+        self.path(Released::Each, rounds).exists()
     }
 
-    /// Releases a model in its payload form, with its texts: the round's, or the last one's.
-    pub(super) fn put(&self, about: About, texts: &Texts, payload: &[u8]) -> Result<(), StoreError> {
+    /// Releases a model in its payload form as `what` it is, with its texts: the round's, or the last one's.
+    pub(super) fn put(
+        &self,
+        what: Released,
+        about: About,
+        texts: &Texts,
+        payload: &[u8],
+    ) -> Result<PathBuf, StoreError> {
         fits(&self.layout, payload)?;
-        let path = self.path(about.rounds);
+        let path = self.path(what, about.rounds);
         let Some(key) = self.key else {
-            return replace(&path, &self.layout, payload, texts, Sync::Yes).map(|()| told(&path));
+            return replace(&path, &self.layout, payload, texts, Sync::Yes).map(|()| told(path));
         };
         let mut length = 0;
         let Ok(()) = safetensors::write_payload(&self.layout, payload, texts, &mut |piece| {
             length += piece.len() as u64;
             Ok::<_, std::convert::Infallible>(())
         });
-        self.seal(&path, key, about, length, &mut |put| {
+        self.seal(path, key, about, length, &mut |put| {
             safetensors::write_payload(&self.layout, payload, texts, put)
         })
     }
 
     /// Releases the best model: the file that the store keeps, without taking it into memory.
-    pub(super) fn put_best(&self, about: About) -> Result<(), StoreError> {
+    pub(super) fn put_best(&self, about: About) -> Result<PathBuf, StoreError> {
         let from = model_file::path(&self.save, &self.workspace, "best");
-        let path = self.path(about.rounds);
+        let path = self.path(Released::Best, about.rounds);
         let file = File::open(&from).map_err(StoreError::read(&from))?;
         let length = file.metadata().map_err(StoreError::read(&from))?.len();
         let Some(key) = self.key else {
             return write_new(&path, |out| copy(&file, &mut |piece| out.write_all(piece)))
-                .map(|()| told(&path));
+                .map(|()| told(path));
         };
-        self.seal(&path, key, about, length, &mut |put| copy(&file, put))
+        self.seal(path, key, about, length, &mut |put| copy(&file, put))
     }
 
     fn seal(
         &self,
-        path: &Path,
+        path: PathBuf,
         recipient: PublicKey,
         about: About,
         length: u64,
         fill: &mut dyn FnMut(&mut Put<'_>) -> io::Result<()>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<PathBuf, StoreError> {
         let About { plan, rounds, root } = about;
         let note = serde_json::to_string(self.layout.tensors()).unwrap_or_default();
         let label = Label { plan, rounds, root, length, recipient, note };
-        write_new(path, |out| {
+        write_new(&path, |out| {
             let mut sealer = Sealer::new(out, &label)?;
             fill(&mut |piece| sealer.write(piece))?;
             sealer.finish().map(drop)
         })?;
-        told(path);
-        Ok(())
+        Ok(told(path))
     }
 
-    fn path(&self, rounds: u32) -> PathBuf {
-        let to = self.key.map_or(ReleaseTo::Host, ReleaseTo::Key);
-        let release = Release { what: self.what, to };
-        // Of these two there always is one.
-        released_at_the_end(&self.save, &self.workspace, &release, rounds).unwrap_or_default()
+    /// The file of a model that is released as `what`, after so many rounds.
+    pub(super) fn path(&self, what: Released, rounds: u32) -> PathBuf {
+        let ending = if self.key.is_some() { "sealed" } else { "safetensors" };
+        let kind = match what {
+            Released::Each => of_round(rounds),
+            what => what.word().to_owned(),
+        };
+        folder(&self.save).join(format!("{}_{kind}.{ending}", self.workspace))
     }
 }
 
@@ -201,8 +194,9 @@ impl MemberCopies {
     }
 }
 
-fn told(path: &Path) {
+fn told(path: PathBuf) -> PathBuf {
     tracing::info!("released {}", path.display());
+    path
 }
 
 /// Writes a file beside `path`, synced, and gives it that name.

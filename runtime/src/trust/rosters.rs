@@ -90,10 +90,28 @@ impl Rosters {
     ) -> Result<Self, RosterRefused> {
         let clock = clock.at_least(authority.validity().not_before);
         let last = read(file)?;
-        let roster = verify(file, &last, &authority, &federation, clock.now(), serials.highest())?;
-        remember(&serials, &roster)?;
+        let roster = take(file, &last, &authority, &federation, &serials, &clock)?;
         let (file, last, roster) = (file.to_owned(), Mutex::new(last), RwLock::new(Arc::new(roster)));
         Ok(Self { authority, federation, file, serials, clock, last, roster })
+    }
+
+    /// Reads the roster `file` once, for a role that admits nobody by it: checked and remembered as [`Self::open`] does.
+    /// `None` without the file, or with an empty one: the image's own, where no volume covers it.
+    ///
+    /// # Errors
+    /// [`RosterRefused`].
+    pub fn look(
+        authority: &Authority,
+        federation: &Name,
+        file: &Path,
+        serials: &Serials,
+        clock: &Clock,
+    ) -> Result<Option<Roster>, RosterRefused> {
+        if fs::metadata(file).map_or(true, |about| about.len() == 0) {
+            return Ok(None);
+        }
+        let clock = clock.at_least(authority.validity().not_before);
+        take(file, &read(file)?, authority, federation, serials, &clock).map(Some)
     }
 
     /// The roster in force.
@@ -175,6 +193,20 @@ impl RosterRefused {
             Self::Older { .. } => "copy the newest plan/cols.yaml from the federation's owner",
         }
     }
+}
+
+/// Verifies the first roster of a process, and remembers its serial.
+fn take(
+    file: &Path,
+    text: &[u8],
+    authority: &Authority,
+    federation: &Name,
+    serials: &Serials,
+    clock: &Clock,
+) -> Result<Roster, RosterRefused> {
+    let roster = verify(file, text, authority, federation, clock.now(), serials.highest())?;
+    remember(serials, &roster)?;
+    Ok(roster)
 }
 
 fn verify(
@@ -265,6 +297,29 @@ mod tests {
         rig.open(&rig.text(8)).unwrap();
         fs::remove_file(&rig.seen).unwrap();
         rig.open(&rig.text(7)).unwrap();
+    }
+
+    #[test]
+    fn look_without_holding_checks_the_same_and_remembers_the_serial() {
+        let rig = Rig::new("look");
+        let federation = "w".parse().unwrap();
+        let look = |text: &str| {
+            fs::write(&rig.file, text).unwrap();
+            let serials = Serials::open(&rig.seen, rig.ca.authority().digest());
+            let found = Rosters::look(&rig.ca.authority(), &federation, &rig.file, &serials, &clock(NOW));
+            found.map(|roster| roster.map(|roster| (roster.serial(), serials.highest())))
+        };
+        assert_eq!(look("").unwrap(), None);
+        assert_eq!(look(&rig.text(7)).unwrap(), Some((7, 7)));
+        assert!(matches!(look(&rig.text(6)), Err(RosterRefused::Older { found: 6, seen: 7 })));
+        assert!(matches!(look(&rig.text(8)[1..]), Err(RosterRefused::Roster(..))));
+        let expired = rig.ca.roster_of("w", 9, UnixSeconds(NOW.0 - 1), None);
+        assert!(matches!(look(&expired), Err(RosterRefused::Expired(_))));
+        assert_eq!(look(&rig.text(8)).unwrap(), Some((8, 8)));
+        fs::remove_file(&rig.file).unwrap();
+        let serials = Serials::open(&rig.seen, rig.ca.authority().digest());
+        let none = Rosters::look(&rig.ca.authority(), &federation, &rig.file, &serials, &clock(NOW)).unwrap();
+        assert_eq!((none, serials.highest()), (None, 8));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The highest serial of a federation's roster that this folder has seen, `save/roster-serial`.
 //!
-//! The aggregator keeps its own and a collaborator the one that its aggregator named, so that neither takes an old
-//! roster for the newest, across restarts too. The file is one line, `SERIAL CA`: a federation made anew in the same
-//! folder begins anew. A host that removes the file is noticed by nobody here, only by peers who remember more.
+//! The aggregator keeps its own and a collaborator the one that its aggregator named or that it was given, so that
+//! neither takes an old roster for the newest, across restarts too. The file is one line, `SERIAL CA`: a federation made
+//! anew in the same folder begins anew. A host that removes the file is noticed by nobody here, only by peers who remember more.
 
 use std::{
     fs, io,

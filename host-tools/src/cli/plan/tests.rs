@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli, workspace, workspace::tests::scratch};
+use crate::{cli, image::gramine, workspace, workspace::tests::scratch};
 
 /// The commands with what they answered; `D` is a scratch folder.
 fn transcript(dir: &Path, lines: &[&str]) -> String {
@@ -18,8 +18,12 @@ fn transcript(dir: &Path, lines: &[&str]) -> String {
     found.replace(&folder, "D")
 }
 
+/// A folder with a workspace, and an installation of Gramine, whatever is on this machine.
 fn made(name: &str) -> PathBuf {
     let dir = scratch(name);
+    let installed =
+        gramine::tests::with_version(&format!("{name}-gramine"), b"pal", "1.9post (0123abcd)", "0123abcd");
+    std::os::unix::fs::symlink(installed, dir.join("g")).unwrap();
     workspace::create(
         &dir.join("w"),
         workspace::template("breast_cancer").unwrap(),
@@ -38,7 +42,7 @@ fn plan_commands_answer_as_their_transcript_says() {
         &[
             "plan --help",
             "plan initialize --help",
-            "plan check --workspace D/w",
+            "plan check --gramine D/g --workspace D/w",
             "plan accept --show --workspace D/w",
             "plan initialize -a aggregator.example.org --workspace D/w",
             "plan accept --workspace D/w",
@@ -59,8 +63,9 @@ fn plan_commands_answer_as_their_transcript_says() {
             "--json plan accept --workspace D/w",
             "plan accept --show --workspace D/w",
             "plan show --workspace D/w",
-            "plan check --workspace D/w",
-            "--json plan check --workspace D/w",
+            "plan check --gramine D/g --workspace D/w",
+            "--json plan check --gramine D/g --workspace D/w",
+            "plan check --gramine D/none --workspace D/w",
             "plan show --workspace D/none",
         ],
     );
@@ -128,8 +133,11 @@ fn rule_server_and_threshold_are_shown_in_words() {
     let plan = fs::read_to_string(&path).unwrap();
     let plan = plan.replace("rule: weighted_mean", keys).replace("{min: 2, max: 3}", "{min: 5, max: 8}");
     fs::write(&path, plan).unwrap();
-    let lines =
-        ["plan show --workspace D/w", "plan check --workspace D/w", "--json plan check --workspace D/w"];
+    let lines = [
+        "plan show --workspace D/w",
+        "plan check --gramine D/g --workspace D/w",
+        "--json plan check --gramine D/g --workspace D/w",
+    ];
     assert_eq!(transcript(&dir, &lines), include_str!("../plan_rule.txt"));
 }
 
@@ -164,6 +172,25 @@ fn openfl_plan_is_imported_once() {
         ],
     );
     assert_eq!(found, include_str!("../plan_import.txt"));
+}
+
+#[test]
+fn enclaves_are_added_up_for_the_gramine_that_is_there_or_the_newest() {
+    let dir = made("plan-gramine");
+    let said = transcript(&dir, &["plan check --gramine D/g --workspace D/w"]);
+    assert!(said.contains("\ngramine 1.9post (0123abcd)\nenclave of the aggregator: "), "{said}");
+    fs::remove_file(dir.join("g")).unwrap();
+    let versionless = gramine::tests::installation("plan-versionless", b"pal");
+    std::os::unix::fs::symlink(versionless, dir.join("g")).unwrap();
+    let said = transcript(&dir, &["plan check --gramine D/g --workspace D/w"]);
+    assert!(said.contains("\ngramine unknown; enclaves are added up as for 1.9\n"), "{said}");
+    // Without a word the machine's own, which may be none.
+    let said = transcript(&dir, &["plan check --workspace D/w"]);
+    let line = match gramine::installed(None).unwrap() {
+        Some(said) => format!("\ngramine {said}"),
+        None => "\ngramine none here; enclaves are added up as for 1.9\n".to_owned(),
+    };
+    assert!(said.contains(&line) && said.ends_with("\nok\n=> 0\n"), "{said}");
 }
 
 #[test]

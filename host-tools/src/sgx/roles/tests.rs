@@ -135,8 +135,9 @@ fn the_host_writes_what_is_checked_inside_and_nothing_else() {
         allowed(Role::Aggregator, Target::Direct, host),
         ["plan/site.yaml", "plan/cols.yaml", "cert/", "save/", "logs/"]
     );
-    let collaborator = ["plan/site.yaml", "plan/data.yaml", "data/", "cert/", "logs/"];
-    let keeping = ["plan/site.yaml", "plan/data.yaml", "data/", "cert/", "save/released/", "logs/"];
+    let collaborator = ["plan/site.yaml", "plan/cols.yaml", "plan/data.yaml", "data/", "cert/", "logs/"];
+    let keeping =
+        ["plan/site.yaml", "plan/cols.yaml", "plan/data.yaml", "data/", "cert/", "save/released/", "logs/"];
     for (to, files) in
         [(None, &collaborator[..]), (members, &keeping), (key, &collaborator), (host, &collaborator)]
     {

@@ -45,12 +45,12 @@ fn time_is_utc_to_the_second() {
 #[test]
 #[ignore = "child of environment_has_no_say"]
 fn says_a_few_things() {
-    init(false, Level::INFO).unwrap();
+    init(false, Level::INFO, None).unwrap();
     tracing::info!("round 3");
     tracing::debug!("detail");
     tracing::info!(target: "quinn", "library");
     tracing::warn!(target: "quinn", "library warns");
-    init(true, Level::TRACE).unwrap_err();
+    init(true, Level::TRACE, None).unwrap_err();
 }
 
 #[test]

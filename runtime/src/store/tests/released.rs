@@ -26,10 +26,14 @@ fn store(what: Released, to: ReleaseTo) -> (Store, Scratch, Arc<Layout>) {
     (opening(&dir, &layout, what, to), dir, layout)
 }
 
-/// Two rounds, of which the base of the second is the best, and the end.
-fn run(store: &mut Store, layout: &Layout) {
+/// Two rounds, of which the base of the second is the best, and the end: the file that is released then.
+fn run(store: &mut Store, layout: &Layout) -> Option<PathBuf> {
+    run_measuring(store, layout, true)
+}
+
+fn run_measuring(store: &mut Store, layout: &Layout, measures: bool) -> Option<PathBuf> {
     for n in 0..2 {
-        if n == 1 {
+        if n == 1 && measures {
             let metrics = facts(layout, 0).metrics;
             store.put_best(RoundNo(1), root(layout, 0), 0.9, &metrics, &model(layout, 0)).unwrap();
         }
@@ -38,7 +42,7 @@ fn run(store: &mut Store, layout: &Layout) {
         store.release_round(facts.round, facts.root, Some(&facts.metrics), &model(layout, n)).unwrap();
     }
     store.put_final(root(layout, 1), &facts(layout, 1).metrics, &model(layout, 1)).unwrap();
-    store.release_at_the_end(root(layout, 1), &model(layout, 1)).unwrap();
+    store.release_at_the_end(root(layout, 1), &model(layout, 1)).unwrap()
 }
 
 fn root(layout: &Layout, n: u32) -> Digest {
@@ -79,11 +83,10 @@ fn last_model_is_released_once_all_rounds_are_run_and_no_other() {
         store.release_round(first.round, first.root, Some(&first.metrics), &model(&layout, 0)).unwrap();
         assert_eq!(names(&dir), [""; 0], "the first of two rounds");
         let (mut store, dir, layout) = self::store(Released::Last, to);
-        run(&mut store, &layout);
+        let ended = run(&mut store, &layout);
         assert_eq!(names(&dir), [file]);
         let path = dir.path("released").join(file);
-        let release = Release { what: Released::Last, to };
-        assert_eq!(released_at_the_end(&dir.0, "w", &release, 2), Some(path.clone()));
+        assert_eq!(ended.unwrap(), path);
         let bytes = match to {
             ReleaseTo::Host => fs::read(&path).unwrap(),
             _ => {
@@ -103,9 +106,10 @@ fn last_model_is_released_once_all_rounds_are_run_and_no_other() {
 fn best_model_is_released_with_its_own_round_and_root() {
     for (to, file) in [(ReleaseTo::Host, "w_best.safetensors"), (key(), "w_best.sealed")] {
         let (mut store, dir, layout) = store(Released::Best, to);
-        run(&mut store, &layout);
+        let ended = run(&mut store, &layout);
         assert_eq!(names(&dir), [file]);
         let path = dir.path("released").join(file);
+        assert_eq!(ended.as_ref(), Some(&path));
         let bytes = match to {
             ReleaseTo::Host => fs::read(&path).unwrap(),
             _ => {
@@ -120,9 +124,9 @@ fn best_model_is_released_with_its_own_round_and_root() {
     }
     // Members are sent it: the file's tensors, if they are still those that were kept.
     let (mut store, dir, layout) = store(Released::Best, ReleaseTo::Members);
-    assert!(matches!(store.best_model(), Err(StoreError::NoBest)));
-    run(&mut store, &layout);
-    assert_eq!(store.best_model().unwrap(), (RoundNo(1), root(&layout, 0), model(&layout, 0)));
+    assert_eq!(store.best_model().unwrap(), None);
+    assert_eq!(run(&mut store, &layout), None);
+    assert_eq!(store.best_model().unwrap(), Some((RoundNo(1), root(&layout, 0), model(&layout, 0))));
     assert!(!dir.path("released").exists());
     let path = dir.path("w_best.safetensors");
     let whole = fs::read(&path).unwrap();
@@ -134,19 +138,28 @@ fn best_model_is_released_with_its_own_round_and_root() {
     assert!(matches!(store.best_model(), Err(StoreError::BestChanged { .. })));
     fs::write(&path, &whole[..4]).unwrap();
     assert!(matches!(store.best_model(), Err(StoreError::Read { .. })));
+}
 
-    let (store, _dir, layout) = self::store(Released::Best, ReleaseTo::Host);
-    let refusal = store.release_at_the_end(root(&layout, 1), &model(&layout, 1)).unwrap_err();
-    assert!(matches!(refusal, StoreError::NoBest), "{refusal}");
+#[test]
+fn last_model_is_released_where_nothing_measured_the_best() {
+    for (to, file) in [(ReleaseTo::Host, "w_last.safetensors"), (key(), "w_last.sealed")] {
+        let (mut store, dir, layout) = store(Released::Best, to);
+        let path = run_measuring(&mut store, &layout, false).unwrap();
+        assert_eq!((names(&dir), &path), (vec![file.to_owned()], &dir.path("released").join(file)));
+        let bytes = if to == ReleaseTo::Host { fs::read(&path).unwrap() } else { opened(&path).1 };
+        let (payload, texts) = plain(&bytes, &layout);
+        assert_eq!((payload, texts.get(text::VALUE)), (model(&layout, 1), None));
+    }
 }
 
 #[test]
 fn each_rounds_model_is_released_and_a_crash_in_between_loses_none() {
     for (to, ending) in [(ReleaseTo::Host, "safetensors"), (key(), "sealed")] {
         let (mut store, dir, layout) = store(Released::Each, to);
-        run(&mut store, &layout);
+        let ended = run(&mut store, &layout).unwrap();
         let files = [1, 2].map(|n| format!("w_round_000000{n}.{ending}"));
         assert_eq!(names(&dir), files);
+        assert_eq!(ended, dir.path("released").join(&files[1]));
         // As if the process had died between the round and its release.
         fs::remove_file(dir.path("released").join(&files[1])).unwrap();
         drop(store);

@@ -14,10 +14,17 @@ pub(super) fn release(plan: &Plan) -> Checked {
     let best = &plan.best;
     let measured =
         plan.tasks.iter().any(|task| task.name == best.task && task.metrics.contains(&best.metric));
-    if measured {
-        return Ok(());
-    }
-    let hint = "give a task metrics, or release last".to_owned();
-    let message = "release.what is best; this plan measures nothing, so no model is the best";
-    Err(Fault::new("release/what", message).hint(Some(hint)))
+    let is_run = plan.groups.iter().any(|group| group.tasks.contains(&best.task));
+    let (message, hint) = match (measured, is_run) {
+        (true, true) => return Ok(()),
+        (true, false) => {
+            let why = format!("release.what is best, by the task {}, which is in no group", best.task);
+            (why, "give the task to a group, or release last")
+        }
+        (false, _) => {
+            let why = "release.what is best; this plan measures nothing, so no model is the best";
+            (why.to_owned(), "give a task metrics, or release last")
+        }
+    };
+    Err(Fault::new("release/what", message).hint(Some(hint.to_owned())))
 }

@@ -1,0 +1,132 @@
+//! A copy of the log in the workspace, `logs/ROLE.log`, for an operator whose terminal is gone.
+//!
+//! It holds what standard error gets and nothing else, at most [`FILE_BYTES`] and as much again of what came before, in
+//! `ROLE.log.1`. What cannot be written is told once, and ends the copy, not the run.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// The file, until it fails.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    most: u64,
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    length: u64,
+}
+
+impl LogFile {
+    /// Opens `logs/NAME.log` of a workspace; `None` where it has no folder `logs`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened to be written to.
+    pub fn open(workspace: &Path, name: &str) -> io::Result<Option<Self>> {
+        let folder = workspace.join("logs");
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        Self::of(folder.join(format!("{name}.log")), FILE_BYTES).map(Some)
+    }
+
+    fn of(path: PathBuf, most: u64) -> io::Result<Self> {
+        let open = Mutex::new(Some(Open::at(&path)?));
+        Ok(Self { path, most, open })
+    }
+
+    /// Appends whole lines.
+    ///
+    /// # Errors
+    /// Once, the first time that they cannot be written; later ones are dropped.
+    pub fn append(&self, lines: &[u8]) -> io::Result<()> {
+        let mut held = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = held.as_mut() else { return Ok(()) };
+        let length = lines.len() as u64;
+        let mut put = || -> io::Result<()> {
+            if open.length > 0 && open.length + length > self.most {
+                fs::rename(&self.path, before(&self.path))?;
+                *open = Open::at(&self.path)?;
+            }
+            open.file.write_all(lines)?;
+            open.length += length;
+            Ok(())
+        };
+        put().inspect_err(|_| *held = None)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Open {
+    fn at(path: &Path) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
+        let length = file.metadata()?.len();
+        Ok(Self { file, length })
+    }
+}
+
+/// What came before the file.
+fn before(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".1");
+    name.into()
+}
+
+/// Longest file, bytes: some hundred thousand lines.
+const FILE_BYTES: u64 = 10 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("fl-log-copy-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("logs")).unwrap();
+        root
+    }
+
+    #[test]
+    fn lines_are_appended_and_two_files_are_the_most() {
+        let root = scratch("bound");
+        let path = root.join("logs/aggregator.log");
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        LogFile::open(&root, "aggregator").unwrap().unwrap().append(b"first\n").unwrap();
+        let copy = LogFile::of(path.clone(), 12).unwrap();
+        copy.append(b"again\n").unwrap();
+        assert_eq!(read(&path), "first\nagain\n");
+        copy.append(b"third\n").unwrap();
+        assert_eq!((read(&before(&path)), read(&path)), ("first\nagain\n".into(), "third\n".into()));
+        copy.append(b"longer than a whole file may be\n").unwrap();
+        assert_eq!(read(&before(&path)), "third\n");
+        copy.append(b"x\n").unwrap();
+        assert_eq!((read(&path), fs::read_dir(root.join("logs")).unwrap().count()), ("x\n".into(), 2));
+        fs::remove_dir_all(root.join("logs")).unwrap();
+        assert!(LogFile::open(&root, "aggregator").unwrap().is_none());
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn failure_is_told_once() {
+        let root = scratch("failure");
+        fs::create_dir(root.join("logs/one.log")).unwrap();
+        LogFile::open(&root, "one").unwrap_err();
+        let copy = LogFile::of(root.join("logs/two.log"), 4).unwrap();
+        copy.append(b"two\n").unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        copy.append(b"two\n").unwrap_err();
+        copy.append(b"two\n").unwrap();
+    }
+}
