@@ -42,7 +42,7 @@ pub use columns::{Median, NearMedian, TrimmedMean, WeightedMedian};
 pub use combiner::Combiner;
 pub use deltas::STEP;
 pub use exact::{Bins, MOST_AT_ONCE, Weighted};
-pub use footprint::{Footprint, LIVE_MODELS, OVERHEAD, PEER_BYTES, Term, footprint};
+pub use footprint::{Footprint, LIVE_MODELS, OVERHEAD, PEER_BYTES, Term, footprint, send_window};
 pub use geometric::GeometricMedian;
 pub use krum::{Bulyan, Krum, MultiKrum};
 pub use mean::{AbsorbError, ExactMean, PASS, Shard, keep_base, most_total, terms_of};

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fl_engine::aggregate::PEER_BYTES;
+use fl_engine::aggregate::{PEER_BYTES, send_window};
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::parting::PartingConfig;
@@ -16,8 +16,6 @@ pub const IDLE_WINDOW: u64 = PEER_BYTES.0 - LINK_STATE;
 pub const LINK_STATE: u64 = 64 * 1024;
 /// Default upper bound of a granted window.
 const GRANTED_WINDOW: u64 = 8 << 20;
-/// Unacknowledged bytes of our own on one link; they are shared with the payload, not copied.
-const SEND_WINDOW: u64 = 8 << 20;
 /// Silence after which a link is dead: how long a round waits for a peer that was killed.
 const IDLE_TIMEOUT: VarInt = VarInt::from_u32(15_000);
 /// Interval of keep-alive packets, well inside [`IDLE_TIMEOUT`].
@@ -36,6 +34,8 @@ pub struct NetLimits {
     pub first_window: u64,
     /// Largest window that a grant can open, bytes.
     pub most_window: u64,
+    /// Unacknowledged bytes of our own on one link; they are shared with the payload, not copied.
+    pub send_window: u64,
     /// Uni streams that a peer may have open at once.
     pub uni_streams: u32,
     /// Handshakes that may be under way at once (server).
@@ -58,6 +58,7 @@ impl NetLimits {
         Self {
             first_window: IDLE_WINDOW,
             most_window: GRANTED_WINDOW,
+            send_window: send_window(1).0,
             uni_streams: 4,
             handshakes: 128,
             retry_from: 32,
@@ -67,10 +68,12 @@ impl NetLimits {
         }
     }
 
-    /// The same with room for a roster of this many, which may grow by a quarter while it runs.
+    /// The same with room for a roster of this many, which may grow by a quarter while it runs; what is under way to them
+    /// shares one bound.
     #[must_use]
     pub fn with_members(self, members: usize) -> Self {
-        Self { links: self.links.max(members + members / 4), ..self }
+        let send_window = send_window(members as u64).0;
+        Self { links: self.links.max(members + members / 4), send_window, ..self }
     }
 
     /// For a collaborator: its one peer may send a model at any time, and may not be there yet.
@@ -90,7 +93,7 @@ impl NetLimits {
         config
             .receive_window(var(self.first_window))
             .stream_receive_window(var(self.most_window))
-            .send_window(SEND_WINDOW)
+            .send_window(self.send_window)
             .max_concurrent_uni_streams(self.uni_streams.into())
             .max_concurrent_bidi_streams(u32::from(dialled).into())
             .max_idle_timeout(Some(IdleTimeout::from(IDLE_TIMEOUT)))
