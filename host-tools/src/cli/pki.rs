@@ -324,14 +324,14 @@ fn measurements_json(of: Option<&Measurements>) -> serde_json::Value {
 fn import(command: &PkiImport) -> Result<Report, Failure> {
     let PkiImport { certificate, ca, roster, workspace } = command;
     let made = pki::import(workspace, certificate, ca.as_deref(), roster.as_deref(), &Clock::system())?;
-    let (identity, until) = (made.credentials.identity(), made.credentials.not_after().to_string());
+    let (identity, until) = (&made.fitting.identity, made.fitting.not_after.to_string());
     let text = format!(
         "identity     {identity}\n{}good until   {until}\ncertificate  {}\n",
-        fingerprint(made.credentials.fingerprint()),
+        fingerprint(made.fitting.fingerprint),
         made.file.display()
     );
     let json = json!({
-        "identity": identity.to_string(), "fingerprint": made.credentials.fingerprint().to_string(),
+        "identity": identity.to_string(), "fingerprint": made.fitting.fingerprint.to_string(),
         "not_after": until, "certificate": made.file, "serial": made.serial,
     });
     Ok(Report { text, json })

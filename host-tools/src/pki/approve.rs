@@ -62,12 +62,7 @@ pub struct Issued {
 /// [`Exit::Trust`] when the request is not one, its signature does not hold, the fingerprint is another, or name or key
 /// are taken, or the measurements are not the roster's; [`Exit::File`].
 pub fn approve(owner: &mut Owner, request: &Path, approval: &Approval) -> Result<Issued, Failure> {
-    let text = workspace::read_text(request, PEM_BYTES)?;
-    // Reading it checks that who asks holds the key.
-    let asked = CertificateSigningRequestParams::from_pem(&text).map_err(|e| {
-        Failure::new(Exit::Trust, format!("{} is not a request for a certificate: {e}", request.display()))
-            .hint("the site makes one with `fl-host pki request`, or by starting its role")
-    })?;
+    let asked = read_request(request)?;
     let key = &asked.public_key;
     if PublicKeyData::algorithm(key) != &PKCS_ED25519 {
         return Err(Failure::new(Exit::Trust, "the request's key is not Ed25519")
@@ -131,6 +126,15 @@ pub fn renew(owner: &Owner, role: Role, name: &Name, days: u32) -> Result<Issued
 }
 
 /// The roster's lines after the approval; `None` when they stay.
+/// Reads a request; that checks that who asks holds the key.
+pub(super) fn read_request(request: &Path) -> Result<CertificateSigningRequestParams, Failure> {
+    let text = workspace::read_text(request, PEM_BYTES)?;
+    CertificateSigningRequestParams::from_pem(&text).map_err(|e| {
+        Failure::new(Exit::Trust, format!("{} is not a request for a certificate: {e}", request.display()))
+            .hint("the site makes one with `fl-host pki request`, or by starting its role")
+    })
+}
+
 fn admitted(
     owner: &Owner,
     approval: &Approval,

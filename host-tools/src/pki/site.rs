@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use fl_engine::Name;
 use fl_runtime::trust::{
-    self, Authority, Clock, Credentials, Identity, KeyFiles, Request, Role, one_certificate,
+    self, Authority, Clock, Fingerprint, Fitting, Identity, KeyFiles, Request, Role, one_certificate,
 };
+use rcgen::PublicKeyData as _;
 
-use super::{PEM_BYTES, ca_file, of_credentials, owner::of_roster, publish, read_roster, roster_file};
+use super::{
+    PEM_BYTES, approve::read_request, ca_file, of_credentials, owner::of_roster, publish, read_roster,
+    roster_file,
+};
 use crate::{
     exit::{Exit, Failure},
     workspace,
@@ -16,8 +20,8 @@ use crate::{
 /// What [`import`] put in place.
 #[derive(Debug)]
 pub struct Imported {
-    /// The role's credentials, as the runtime will load them.
-    pub credentials: Credentials,
+    /// What was found of the certificate, as the runtime will find it.
+    pub fitting: Fitting,
     /// The certificate's file.
     pub file: PathBuf,
     /// Serial of the roster, if one was given.
@@ -78,9 +82,13 @@ pub fn import(
         return Err(Failure::new(Exit::Trust, error)
             .hint("import it on the machine that asked for it; only there is the key"));
     }
-    let credentials =
-        Credentials::check_import(&cert, certificate, authority.clone(), role, Some(&name), clock)
-            .map_err(|e| of_credentials(&e))?;
+    let ours = match trust::key_fingerprint(&files.key).map_err(|e| of_credentials(&e))? {
+        Some(fingerprint) => fingerprint,
+        // Its enclave alone reads the key, and checks the certificate once more; the request says which it is.
+        None => Fingerprint::of_key(&read_request(&files.request)?.public_key.subject_public_key_info()),
+    };
+    let fitting = trust::check_import(certificate, ours, &authority, role, Some(&name), clock)
+        .map_err(|e| of_credentials(&e))?;
     let roster = roster.map(|file| new_roster(root, &authority, file)).transpose()?;
 
     if ca.is_some() {
@@ -90,7 +98,7 @@ pub fn import(
     if let Some((text, _)) = &roster {
         publish(&roster_file(root), text)?;
     }
-    Ok(Imported { credentials, file: files.certificate, serial: roster.map(|(_, serial)| serial) })
+    Ok(Imported { fitting, file: files.certificate, serial: roster.map(|(_, serial)| serial) })
 }
 
 /// A roster's text and serial, unless the site holds a newer one.

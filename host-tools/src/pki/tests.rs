@@ -99,7 +99,7 @@ fn whole_certificate_exchange_as_the_people_do_it() {
         let imported = rig.import(of, &issued).unwrap();
         let loaded = rig.start(role, of).unwrap();
         assert_eq!(loaded.identity().to_string(), format!("fl://w/{role}/{of}"));
-        assert_eq!(loaded.identity(), imported.credentials.identity());
+        assert_eq!(loaded.identity(), &imported.fitting.identity);
         let plan_ca = crate::plan::ca_digest(&fs::read_to_string(ca_file(&rig.site(of))).unwrap()).unwrap();
         loaded.check_plan(&name("w"), Some(plan_ca)).unwrap();
     }
@@ -210,6 +210,26 @@ fn taken_name_needs_replace_which_revokes_the_old_key() {
     let old = rig.waiting(Role::Collaborator, "one");
     let refused = approve(&mut rig.owner(), &old.path, &replace).unwrap_err();
     assert!(refused.error.contains("is revoked"), "{}", refused.error);
+}
+
+#[test]
+fn certificate_of_a_sealed_key_is_held_against_its_request() {
+    let rig = Rig::new("import-sealed");
+    let one = rig.approve(Role::Collaborator, "one");
+    let cert = rig.site("one").join("cert");
+    // As an enclave leaves it on its host.
+    fs::create_dir(cert.join("private")).unwrap();
+    fs::remove_file(cert.join("col_one.key")).unwrap();
+    fs::write(cert.join("private/col_one.key"), b"GRAFS_PF\x02\x00sealed").unwrap();
+    let imported = rig.import("one", &one).unwrap();
+    assert_eq!(imported.fitting.fingerprint, one.fingerprint);
+    assert_eq!(imported.file, cert.join("col_one.crt"));
+    // Another request's is not taken, and without a request nothing says whose it is.
+    fs::copy(rig.waiting(Role::Collaborator, "two").path, cert.join("col_one.csr")).unwrap();
+    let other = rig.import("one", &one).unwrap_err();
+    assert!(other.error.contains("is for another key"), "{}", other.error);
+    fs::remove_file(cert.join("col_one.csr")).unwrap();
+    assert_eq!(rig.import("one", &one).unwrap_err().exit, Exit::File);
 }
 
 #[test]

@@ -45,7 +45,7 @@
 //!
 //! | `enclave: {seal: …}` | readable by | a new image |
 //! |---|---|---|
-//! | `mrenclave`, the default | the same binary and configuration alone (MRENCLAVE) | does not read it: move `save/` and `cert/private` away, and it begins anew, with a key that needs a certificate |
+//! | `mrenclave`, the default | the same binary and configuration alone (MRENCLAVE) | does not read it, and says so: move `save/`, `cert/private` and the certificate away, and it begins anew, with a key that needs a certificate |
 //! | `mrsigner` | what the same key signed (MRSIGNER) for the same role, of an equal or higher security version | goes on, if its plan is the same; so can any other enclave that the signing key's holder makes |
 //!
 //! Either way new microcode can change the key, and what was sealed is lost then: an aggregator's rounds are as good as

@@ -27,6 +27,8 @@ use super::{
     authority::{one_certificate, validity},
 };
 
+/// What a file begins with that Gramine has encrypted.
+const SEALED: &[u8] = b"GRAFS_PF";
 /// Mode bits that let every user of the machine at a key.
 const WORLD: u32 = 0o007;
 
@@ -60,6 +62,18 @@ pub struct Credentials {
     certificate: CertificateDer<'static>,
     key: PrivatePkcs8KeyDer<'static>,
     authority: Authority,
+}
+
+/// A certificate that fits a key and the CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fitting {
+    /// Whom it speaks for.
+    pub identity: Identity,
+    /// Of the key.
+    pub fingerprint: Fingerprint,
+    /// Its last second.
+    pub not_after: UnixSeconds,
+    certificate: CertificateDer<'static>,
 }
 
 /// Why a role has no credentials.
@@ -159,9 +173,9 @@ impl KeyFiles {
 /// [`CredentialsError`].
 pub fn request(cert: &Path, role: Role, name: Option<&Name>) -> Result<Request, CredentialsError> {
     let files = KeyFiles::of(cert, role, name)?;
-    let made_key = !files.key.exists();
+    let made_key = !is_there(&files.key)?;
     let key = if made_key {
-        if files.certificate.exists() {
+        if is_there(&files.certificate)? {
             return Err(CredentialsError::KeyMissing { certificate: files.certificate, key: files.key });
         }
         make_key(&files.key)?
@@ -211,71 +225,20 @@ impl Credentials {
         clock: &Clock,
     ) -> Result<Self, CredentialsError> {
         let files = KeyFiles::of(cert, role, name)?;
-        if !files.certificate.exists() {
+        if !is_there(&files.certificate)? {
             return Err(CredentialsError::Waiting(request(cert, role, name)?));
         }
-        if !files.key.exists() {
+        if !is_there(&files.key)? {
             return Err(CredentialsError::KeyMissing { certificate: files.certificate, key: files.key });
         }
         let key = read_key(&files.key)?;
         let authority =
             Authority::from_pem(&read(ca)?).map_err(|e| CredentialsError::Ca(ca.to_owned(), e))?;
-        Self::fitting(&files.certificate, &read(&files.certificate)?, &key, authority, role, name, clock)
-    }
-
-    fn fitting(
-        file: &Path,
-        pem: &[u8],
-        key: &KeyPair,
-        authority: Authority,
-        role: Role,
-        name: Option<&Name>,
-        clock: &Clock,
-    ) -> Result<Self, CredentialsError> {
-        let unreadable = |what: String| CredentialsError::Certificate(file.to_owned(), what);
-        let certificate = one_certificate(pem).map_err(unreadable)?;
-        let theirs = Fingerprint::of(&certificate).map_err(|e| unreadable(format!("is {e}")))?;
-        let ours = fingerprint(key);
-        if theirs != ours {
-            return Err(CredentialsError::OtherKey { certificate: file.to_owned(), theirs, ours });
-        }
-        let now = clock.at_least(authority.validity().not_before).now();
-        let identity = authority
-            .check(&certificate, role, now)
-            .map_err(|error| CredentialsError::Refused(file.to_owned(), error))?;
-        if let Some(needed) = name.filter(|name| **name != identity.name) {
-            let (certificate, needed) = (file.to_owned(), needed.clone());
-            return Err(CredentialsError::OtherName { certificate, needed, found: identity });
-        }
-        let until = validity(&certificate).map_err(|e| unreadable(format!("is {e}")))?;
-        Ok(Self {
-            identity,
-            fingerprint: ours,
-            not_after: until.not_after,
-            certificate,
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
-            authority,
-        })
-    }
-
-    /// Whether a certificate that the owner sent fits the key in `cert` and the CA `authority`; nothing is written.
-    ///
-    /// # Errors
-    /// What [`Self::load_or_request`] would say if the certificate were in its place.
-    pub fn check_import(
-        cert: &Path,
-        file: &Path,
-        authority: Authority,
-        role: Role,
-        name: Option<&Name>,
-        clock: &Clock,
-    ) -> Result<Self, CredentialsError> {
-        let files = KeyFiles::of(cert, role, name)?;
-        if !files.key.exists() {
-            return Err(CredentialsError::KeyMissing { certificate: file.to_owned(), key: files.key });
-        }
-        let key = read_key(&files.key)?;
-        Self::fitting(file, &read(file)?, &key, authority, role, name, clock)
+        let pem = read(&files.certificate)?;
+        let fitting = fitting(&files.certificate, &pem, fingerprint(&key), &authority, role, name, clock)?;
+        let Fitting { identity, fingerprint, not_after, certificate } = fitting;
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Ok(Self { identity, fingerprint, not_after, certificate, key, authority })
     }
 
     /// Whether the plan is of this federation and names this CA.
@@ -395,6 +358,59 @@ impl CredentialsError {
     }
 }
 
+/// Whether a certificate that the owner sent, in `file`, fits a key with this fingerprint and the CA; nothing is written.
+///
+/// # Errors
+/// What [`Credentials::load_or_request`] would say if the certificate were in its place.
+pub fn check_import(
+    file: &Path,
+    ours: Fingerprint,
+    authority: &Authority,
+    role: Role,
+    name: Option<&Name>,
+    clock: &Clock,
+) -> Result<Fitting, CredentialsError> {
+    fitting(file, &read(file)?, ours, authority, role, name, clock)
+}
+
+/// The fingerprint of a key's file; `None` for one that Gramine sealed, which only its enclave reads.
+///
+/// # Errors
+/// [`CredentialsError::Read`], [`CredentialsError::WorldReadable`], [`CredentialsError::Key`].
+pub fn key_fingerprint(key: &Path) -> Result<Option<Fingerprint>, CredentialsError> {
+    if read(key)?.starts_with(SEALED) {
+        return Ok(None);
+    }
+    read_key(key).map(|key| Some(fingerprint(&key)))
+}
+
+fn fitting(
+    file: &Path,
+    pem: &[u8],
+    ours: Fingerprint,
+    authority: &Authority,
+    role: Role,
+    name: Option<&Name>,
+    clock: &Clock,
+) -> Result<Fitting, CredentialsError> {
+    let unreadable = |what: String| CredentialsError::Certificate(file.to_owned(), what);
+    let certificate = one_certificate(pem).map_err(unreadable)?;
+    let theirs = Fingerprint::of(&certificate).map_err(|e| unreadable(format!("is {e}")))?;
+    if theirs != ours {
+        return Err(CredentialsError::OtherKey { certificate: file.to_owned(), theirs, ours });
+    }
+    let now = clock.at_least(authority.validity().not_before).now();
+    let identity = authority
+        .check(&certificate, role, now)
+        .map_err(|error| CredentialsError::Refused(file.to_owned(), error))?;
+    if let Some(needed) = name.filter(|name| **name != identity.name) {
+        let (certificate, needed) = (file.to_owned(), needed.clone());
+        return Err(CredentialsError::OtherName { certificate, needed, found: identity });
+    }
+    let until = validity(&certificate).map_err(|e| unreadable(format!("is {e}")))?;
+    Ok(Fitting { identity, fingerprint: ours, not_after: until.not_after, certificate })
+}
+
 fn fingerprint(key: &KeyPair) -> Fingerprint {
     Fingerprint::of_key(&key.subject_public_key_info())
 }
@@ -415,6 +431,12 @@ fn read_key(path: &Path) -> Result<KeyPair, CredentialsError> {
     let unusable = |what: String| CredentialsError::Key(path.to_owned(), what);
     let pem = String::from_utf8(read(path)?).map_err(|_| unusable("it is not PEM".into()))?;
     KeyPair::from_pem(&pem).map_err(|e| unusable(e.to_string()))
+}
+
+/// Whether there is such a file. One that cannot even be looked at, as Gramine answers of what another image sealed, is not
+/// missing: a new key in its place would be the end of the old one.
+fn is_there(path: &Path) -> Result<bool, CredentialsError> {
+    path.try_exists().map_err(|e| CredentialsError::Read(path.to_owned(), e))
 }
 
 /// At most 64 KiB: no key or certificate is longer.

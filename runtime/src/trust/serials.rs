@@ -30,7 +30,7 @@ impl Serials {
             (of.parse() == Ok(ca)).then(|| serial.parse().ok()).flatten()
         };
         let highest = read();
-        if highest.is_none() && file.exists() {
+        if highest.is_none() && !matches!(file.try_exists(), Ok(false)) {
             tracing::warn!(file = %file.display(), "no serial of this federation's rosters is remembered");
         }
         Self { file: file.to_owned(), ca, highest: AtomicU64::new(highest.unwrap_or(0)) }

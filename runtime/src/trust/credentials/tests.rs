@@ -53,6 +53,24 @@ fn key_is_in_the_folder_that_is_made_for_it() {
 }
 
 #[test]
+fn key_that_cannot_be_looked_at_is_not_made_anew() {
+    let cert = scratch("unseen").join("cert");
+    fs::create_dir_all(cert.join("private")).unwrap();
+    // Gramine says EACCES of what another image sealed; a circle of links is as little there to be looked at.
+    let key = cert.join("private/aggregator.key");
+    std::os::unix::fs::symlink(&key, &key).unwrap();
+    for certificate in [false, true] {
+        if certificate {
+            fs::write(cert.join("aggregator.crt"), "").unwrap();
+        }
+        let refused = Credentials::load_or_request(&cert, Role::Aggregator, None, &clock(NOW)).unwrap_err();
+        assert!(matches!(&refused, CredentialsError::Read(path, _) if *path == key), "{refused}");
+    }
+    assert!(fs::symlink_metadata(&key).unwrap().is_symlink(), "the key is gone");
+    assert!(!cert.join("aggregator.csr").exists());
+}
+
+#[test]
 fn role_without_a_key_makes_one_and_leaves_only_its_request() {
     let cert = scratch("fresh").join("cert");
     let first = Credentials::load_or_request(&cert, Role::Aggregator, None, &clock(NOW));
