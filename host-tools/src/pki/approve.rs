@@ -125,7 +125,6 @@ pub fn renew(owner: &Owner, role: Role, name: &Name, days: u32) -> Result<Issued
     Ok(Issued { identity, fingerprint, not_after, file, serial: owner.roster().serial(), asked_as: None })
 }
 
-/// The roster's lines after the approval; `None` when they stay.
 /// Reads a request; that checks that who asks holds the key.
 pub(super) fn read_request(request: &Path) -> Result<CertificateSigningRequestParams, Failure> {
     let text = workspace::read_text(request, PEM_BYTES)?;
@@ -135,6 +134,7 @@ pub(super) fn read_request(request: &Path) -> Result<CertificateSigningRequestPa
     })
 }
 
+/// The roster's lines after the approval; `None` when they stay.
 fn admitted(
     owner: &Owner,
     approval: &Approval,
