@@ -28,7 +28,7 @@ pub use admission::{PeerAdmitted, Refused, admit};
 pub use authority::{Authority, AuthorityError, PeerError, Validity, one_certificate, public_key, validity};
 pub use clock::Clock;
 pub use credentials::{
-    Credentials, CredentialsError, Fitting, KeyFiles, Request, check_import, key_fingerprint, request,
+    Credentials, CredentialsError, Fitting, KeyFiles, Request, check_certificate, key_fingerprint, request,
 };
 pub use identity::{Fingerprint, Identity, IdentityError, Role};
 pub use rosters::{RosterRefused, Rosters};

@@ -87,7 +87,7 @@ pub fn import(
         // Its enclave alone reads the key, and checks the certificate once more; the request says which it is.
         None => Fingerprint::of_key(&read_request(&files.request)?.public_key.subject_public_key_info()),
     };
-    let fitting = trust::check_import(certificate, ours, &authority, role, Some(&name), clock)
+    let fitting = trust::check_certificate(certificate, ours, &authority, role, Some(&name), clock)
         .map_err(|e| of_credentials(&e))?;
     let roster = roster.map(|file| new_roster(root, &authority, file)).transpose()?;
 

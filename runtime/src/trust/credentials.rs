@@ -234,8 +234,8 @@ impl Credentials {
         let key = read_key(&files.key)?;
         let authority =
             Authority::from_pem(&read(ca)?).map_err(|e| CredentialsError::Ca(ca.to_owned(), e))?;
-        let pem = read(&files.certificate)?;
-        let fitting = fitting(&files.certificate, &pem, fingerprint(&key), &authority, role, name, clock)?;
+        let fitting =
+            check_certificate(&files.certificate, fingerprint(&key), &authority, role, name, clock)?;
         let Fitting { identity, fingerprint, not_after, certificate } = fitting;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         Ok(Self { identity, fingerprint, not_after, certificate, key, authority })
@@ -358,35 +358,13 @@ impl CredentialsError {
     }
 }
 
-/// Whether a certificate that the owner sent, in `file`, fits a key with this fingerprint and the CA; nothing is written.
+/// Whether the certificate in `file`, in its place or as the owner sent it, fits a key with this fingerprint and the CA;
+/// nothing is written.
 ///
 /// # Errors
 /// What [`Credentials::load_or_request`] would say if the certificate were in its place.
-pub fn check_import(
+pub fn check_certificate(
     file: &Path,
-    ours: Fingerprint,
-    authority: &Authority,
-    role: Role,
-    name: Option<&Name>,
-    clock: &Clock,
-) -> Result<Fitting, CredentialsError> {
-    fitting(file, &read(file)?, ours, authority, role, name, clock)
-}
-
-/// The fingerprint of a key's file; `None` for one that Gramine sealed, which only its enclave reads.
-///
-/// # Errors
-/// [`CredentialsError::Read`], [`CredentialsError::WorldReadable`], [`CredentialsError::Key`].
-pub fn key_fingerprint(key: &Path) -> Result<Option<Fingerprint>, CredentialsError> {
-    if read(key)?.starts_with(SEALED) {
-        return Ok(None);
-    }
-    read_key(key).map(|key| Some(fingerprint(&key)))
-}
-
-fn fitting(
-    file: &Path,
-    pem: &[u8],
     ours: Fingerprint,
     authority: &Authority,
     role: Role,
@@ -394,7 +372,7 @@ fn fitting(
     clock: &Clock,
 ) -> Result<Fitting, CredentialsError> {
     let unreadable = |what: String| CredentialsError::Certificate(file.to_owned(), what);
-    let certificate = one_certificate(pem).map_err(unreadable)?;
+    let certificate = one_certificate(&read(file)?).map_err(unreadable)?;
     let theirs = Fingerprint::of(&certificate).map_err(|e| unreadable(format!("is {e}")))?;
     if theirs != ours {
         return Err(CredentialsError::OtherKey { certificate: file.to_owned(), theirs, ours });
@@ -409,6 +387,17 @@ fn fitting(
     }
     let until = validity(&certificate).map_err(|e| unreadable(format!("is {e}")))?;
     Ok(Fitting { identity, fingerprint: ours, not_after: until.not_after, certificate })
+}
+
+/// The fingerprint of a key's file; `None` for one that Gramine sealed, which only its enclave reads.
+///
+/// # Errors
+/// [`CredentialsError::Read`], [`CredentialsError::WorldReadable`], [`CredentialsError::Key`].
+pub fn key_fingerprint(key: &Path) -> Result<Option<Fingerprint>, CredentialsError> {
+    if read(key)?.starts_with(SEALED) {
+        return Ok(None);
+    }
+    read_key(key).map(|key| Some(fingerprint(&key)))
 }
 
 fn fingerprint(key: &KeyPair) -> Fingerprint {
