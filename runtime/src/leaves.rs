@@ -26,14 +26,13 @@ impl Leaves {
     pub(crate) fn follow(&mut self, done: &[u8]) {
         let new = self.new_of(done);
         if new.len() >= self.at_once {
-            self.digests.extend(digests(new));
+            self.hash(new);
         }
     }
 
     /// Hashes what is left of the whole run.
     pub(crate) fn finish(mut self, run: &[u8]) -> Vec<Digest> {
-        let new = self.new_of(run);
-        self.digests.extend(digests(new));
+        self.hash(self.new_of(run));
         // A leaf that is shorter.
         self.digests.extend(leaves_of(&run[self.digests.len() * LEAF..]));
         self.digests
@@ -42,31 +41,29 @@ impl Leaves {
     fn new_of<'a>(&self, done: &'a [u8]) -> &'a [[u8; LEAF]] {
         done[self.digests.len() * LEAF..].as_chunks().0
     }
+
+    fn hash(&mut self, mut leaves: &[[u8; LEAF]]) {
+        while leaves.len() >= WORTH_SIXTEEN {
+            let now = leaves.len().min(sixteen::LANES);
+            // Lanes that are left over repeat the last.
+            let lanes = std::array::from_fn(|lane| leaves[lane.min(now - 1)].as_slice());
+            let Some(all) = sixteen::digests(&lanes) else { break };
+            self.digests.extend(all[..now].iter().copied().map(Digest));
+            leaves = &leaves[now..];
+        }
+        for leaves in leaves.chunks(2) {
+            let both = if let [one, two] = leaves { pair::digests(one, two) } else { None };
+            match both {
+                Some(both) => self.digests.extend(both.map(Digest)),
+                None => self.digests.extend(leaves.iter().map(|leaf| Digest::of(leaf))),
+            }
+        }
+    }
 }
 
 /// [`root_of`](fl_engine::tensor::root_of), many leaves at a time.
 pub(crate) fn root_of(layout: Digest, payload: &[u8]) -> Digest {
     root_over(layout, Leaves::new(payload.len()).finish(payload), payload.len() as u64)
-}
-
-fn digests(mut leaves: &[[u8; LEAF]]) -> Vec<Digest> {
-    let mut digests = Vec::with_capacity(leaves.len());
-    while leaves.len() >= WORTH_SIXTEEN {
-        let now = leaves.len().min(sixteen::LANES);
-        // Lanes that are left over repeat the last.
-        let lanes = std::array::from_fn(|lane| leaves[lane.min(now - 1)].as_slice());
-        let Some(all) = sixteen::digests(&lanes) else { break };
-        digests.extend(all[..now].iter().copied().map(Digest));
-        leaves = &leaves[now..];
-    }
-    for leaves in leaves.chunks(2) {
-        let both = if let [one, two] = leaves { pair::digests(one, two) } else { None };
-        match both {
-            Some(both) => digests.extend(both.map(Digest)),
-            None => digests.extend(leaves.iter().map(|leaf| Digest::of(leaf))),
-        }
-    }
-    digests
 }
 
 const LEAF: usize = limits::LEAF_BYTES;

@@ -319,7 +319,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use fl_engine::tensor::{Combine, Dtype, TensorSpec};
+    use fl_engine::tensor::{Combine, Dtype, TensorSpec, root_of};
 
     fn layout() -> Arc<Layout> {
         let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Sum, ..TensorSpec::f32("n", [2]) };

@@ -40,14 +40,14 @@ use fl_engine::{
     model::safetensors,
     plan::{MetricsTo, Plan, Released},
     round::{AggregatedMetric, RoundFacts},
-    tensor::{Layout, root_of},
+    tensor::Layout,
 };
 
 pub use error::StoreError;
 pub use model_file::{About, keep_final, text};
 pub use released::MemberCopies;
 
-use crate::observe::Measured;
+use crate::{leaves::root_of, observe::Measured};
 use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
 pub(crate) use model_file::initial_texts;

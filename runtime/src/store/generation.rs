@@ -26,13 +26,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fl_engine::{
-    Digest, RoundNo,
-    tensor::{Layout, root_of},
-};
+use fl_engine::{Digest, RoundNo, tensor::Layout};
 use ring::digest::{Context, SHA256};
 
 use super::StoreError;
+use crate::leaves::root_of;
 
 /// The best model so far, whose values lie in `W_best.safetensors`.
 #[derive(Clone, Copy, Debug, PartialEq)]

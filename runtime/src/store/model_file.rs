@@ -16,10 +16,11 @@ use std::{
 use fl_engine::{
     Bytes, Digest, Name, RoundNo,
     model::safetensors::{self, Texts},
-    tensor::{Layout, ModelState, root_of},
+    tensor::{Layout, ModelState},
 };
 
 use super::{StoreError, generation::remove_if_there};
+use crate::leaves::root_of;
 
 /// Keys of the texts.
 pub mod text {

@@ -12,7 +12,7 @@ use fl_engine::{
     model::plan_layout,
     plan::{DataSpec, Layer, Loader, Metric, ModelSpec, Split},
     round::{Contribution, Refused},
-    tensor::{Combine, Dtype, ModelState, TensorSpec},
+    tensor::{Combine, Dtype, ModelState, TensorSpec, root_of},
 };
 
 use super::*;
