@@ -5,12 +5,11 @@ use std::{sync::Arc, time::Duration};
 use fl_engine::{
     Bytes,
     aggregate::method,
-    plan::{Aggregation, Rule},
+    plan::{self, Rule},
     tensor::Layout,
 };
 use fl_runtime::{
-    aggregating::Aggregating,
-    combining::Update,
+    aggregation::{Aggregation, update::StagedUpdate},
     memory::SlotStore,
     payload::{Payload, PayloadPool},
     pool::Pool,
@@ -27,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Front {
     runtime: Runtime,
-    aggregating: Aggregating,
+    aggregation: Aggregation,
     base: Payload,
 }
 
@@ -38,27 +37,27 @@ impl Front {
     /// When threads are refused, or there is no such rule.
     pub fn new(updates: &Updates, rule: &Rule, threads: usize) -> Result<Self, Failure> {
         let exact = rules::range(rule);
-        let method = method(&Aggregation { rule, server: None, threshold: None }, exact, |_| None)?;
+        let method = method(&plan::Aggregation { rule, server: None, threshold: None }, exact, |_| None)?;
         let payloads = PayloadPool::new(Arc::clone(updates.layout()));
-        let aggregating = Aggregating::new(Pool::new(threads)?, payloads, exact, method, None);
+        let aggregation = Aggregation::new(Pool::new(threads)?, payloads, exact, method, None);
         let runtime = Builder::new_current_thread().build()?;
-        Ok(Self { runtime, aggregating, base: updates.base() })
+        Ok(Self { runtime, aggregation, base: updates.base() })
     }
 
     /// Takes in updates while others are awaited.
     ///
     /// # Errors
     /// The product's.
-    pub fn absorb(&mut self, batch: Vec<Update>) -> Result<(), Failure> {
-        Ok(self.runtime.block_on(self.aggregating.absorb(batch, &self.base))?)
+    pub fn absorb(&mut self, batch: Vec<StagedUpdate>) -> Result<(), Failure> {
+        Ok(self.runtime.block_on(self.aggregation.absorb(batch, &self.base))?)
     }
 
     /// Takes in the last updates and makes the model, ready to send: its bytes and their root.
     ///
     /// # Errors
     /// The product's.
-    pub fn finish(&mut self, batch: Vec<Update>) -> Result<Payload, Failure> {
-        Ok(self.runtime.block_on(self.aggregating.finish(batch, &self.base))?.model)
+    pub fn finish(&mut self, batch: Vec<StagedUpdate>) -> Result<Payload, Failure> {
+        Ok(self.runtime.block_on(self.aggregation.finish(batch, &self.base))?.model)
     }
 }
 

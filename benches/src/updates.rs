@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fl_engine::{Weight, tensor::Layout};
-use fl_runtime::{combining::Update, memory::SlotStore, payload::Payload};
+use fl_runtime::{aggregation::update::StagedUpdate, memory::SlotStore, payload::Payload};
 
 use crate::Failure;
 
@@ -66,10 +66,10 @@ impl Updates {
     ///
     /// # Errors
     /// When the store is full or its disk fails.
-    pub fn stage(&self, store: &SlotStore, n: usize) -> Result<Update, Failure> {
+    pub fn stage(&self, store: &SlotStore, n: usize) -> Result<StagedUpdate, Failure> {
         let mut writer = store.try_reserve()?.ok_or("every slot is taken")?;
         self.pieces(n).try_for_each(|piece| writer.write(piece))?;
-        Ok(Update { name: format!("site-{n:04}").parse()?, slot: writer.finish()?, weight: weight(n) })
+        Ok(StagedUpdate { name: format!("site-{n:04}").parse()?, slot: writer.finish()?, weight: weight(n) })
     }
 }
 

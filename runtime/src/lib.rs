@@ -6,16 +6,11 @@
 use std::process::ExitCode;
 
 mod actors;
-pub mod aggregating;
-mod call;
+pub mod aggregation;
 pub mod cli;
-pub mod combining;
 pub mod data;
 pub mod exit;
-#[cfg(test)]
-mod fixture;
 mod folder;
-mod leaves;
 pub mod manual;
 pub mod memory;
 pub mod net;
@@ -26,9 +21,7 @@ pub mod registry;
 pub mod release;
 mod roles;
 pub mod sealed;
-pub mod stepping;
 pub mod store;
-pub mod summing;
 pub mod task;
 #[cfg(feature = "train")]
 mod train;

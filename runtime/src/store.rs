@@ -47,7 +47,7 @@ pub use error::StoreError;
 pub use model_file::{About, keep_final, text};
 pub use released::MemberCopies;
 
-use crate::{leaves::root_of, observe::Measured};
+use crate::{observe::Measured, payload::leaves::root_of};
 use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
 pub(crate) use model_file::initial_texts;

@@ -20,11 +20,11 @@ use fl_engine::{
     tensor::{Layout, ModelState, TensorSpec},
 };
 use fl_runtime::{
+    aggregation::streaming::{AT_ONCE, Summing},
     memory::{SlotStore, StagedSlot},
     net::{NetLimits, quic::LINK_STATE},
     payload::PayloadPool,
     pool::Pool,
-    summing::{AT_ONCE, Summing},
 };
 use tokio::sync::mpsc;
 

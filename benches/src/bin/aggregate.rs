@@ -25,10 +25,10 @@ use fl_engine::{
     tensor::{Layout, TensorSpec},
 };
 use fl_runtime::{
+    aggregation::streaming::{AT_ONCE, Summing},
     memory::{SlotStore, StagedSlot},
     payload::{Payload, PayloadPool},
     pool::Pool,
-    summing::{AT_ONCE, Summing},
 };
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use tokio::runtime::{Builder, Runtime};

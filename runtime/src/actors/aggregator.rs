@@ -38,7 +38,7 @@ use super::{
     upload::Intake,
 };
 use crate::{
-    combining::Update,
+    aggregation::update::StagedUpdate,
     exit::{Exit, Failure},
     memory::StagedSlot,
     net::LinkHandle,
@@ -426,7 +426,7 @@ impl Aggregator {
             }
             Effect::Absorb { peer, slot, weight } => {
                 if let Some(slot) = self.slots.remove(&slot) {
-                    let update = Update { name: peer, slot, weight };
+                    let update = StagedUpdate { name: peer, slot, weight };
                     let last_but_one = self.engine.updates_awaited() == 1;
                     let job = sum::Job::Absorb { update, base: self.base.clone(), last_but_one };
                     self.hand_on(|desks| desks.sum.send(job).is_ok());

@@ -16,19 +16,17 @@ use super::{
     mailbox::Mailbox,
 };
 use crate::{
-    aggregating::{AggregateError, Aggregating, Made},
-    combining::Update,
+    aggregation::{AggregateError, Aggregation, Made, streaming::AT_ONCE, update::StagedUpdate},
     exit::{Exit, Failure},
     memory::SlotStore,
     payload::Payload,
-    summing::AT_ONCE,
 };
 
 /// What is to be done, in order.
 pub(crate) enum Job {
     /// Take an update of the round that began at this base.
     Absorb {
-        update: Update,
+        update: StagedUpdate,
         base: Payload,
         /// Whether the next one is the round's last.
         last_but_one: bool,
@@ -57,7 +55,7 @@ pub(crate) struct Summed {
 ///
 /// Jobs are not bounded here: each holds a slot, and of those there are only so many.
 pub(crate) async fn run(
-    mut aggregating: Aggregating,
+    mut aggregation: Aggregation,
     mut jobs: mpsc::UnboundedReceiver<Job>,
     slots: SlotStore,
     aggregator: Mailbox<Aggregator>,
@@ -66,7 +64,7 @@ pub(crate) async fn run(
     while let Some(first) = jobs.recv().await {
         let gathered = Gathered::from(first, &mut jobs, &slots).await;
         let started = Instant::now();
-        let news = match gathered.work(&mut aggregating).await {
+        let news = match gathered.work(&mut aggregation).await {
             Ok(None) => {
                 absorb += started.elapsed();
                 continue;
@@ -88,7 +86,7 @@ pub(crate) async fn run(
 struct Gathered {
     /// Whether everything before is forgotten first.
     clear: bool,
-    updates: Vec<Update>,
+    updates: Vec<StagedUpdate>,
     /// Of the updates' round.
     base: Option<Payload>,
     /// Whether what is there is not to wait for the next update.
@@ -133,15 +131,15 @@ impl Gathered {
         }
     }
 
-    async fn work(self, aggregating: &mut Aggregating) -> Result<Option<(RoundNo, Made)>, AggregateError> {
+    async fn work(self, aggregation: &mut Aggregation) -> Result<Option<(RoundNo, Made)>, AggregateError> {
         let Self { clear, updates, base, last, hurries: _ } = self;
         if clear {
-            aggregating.clear().await?;
+            aggregation.clear().await?;
         }
         match (base, last) {
-            (Some(base), Some(round)) => Ok(Some((round, aggregating.finish(updates, &base).await?))),
+            (Some(base), Some(round)) => Ok(Some((round, aggregation.finish(updates, &base).await?))),
             (Some(base), None) => {
-                aggregating.absorb(updates, &base).await?;
+                aggregation.absorb(updates, &base).await?;
                 Ok(None)
             }
             (None, _) => Ok(None),

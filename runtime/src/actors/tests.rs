@@ -37,7 +37,7 @@ use super::{
     upload::Intake,
 };
 use crate::{
-    aggregating::Aggregating,
+    aggregation::{Aggregation, server_step::Stepping},
     exit::{Exit, Failure},
     memory::SlotStore,
     net::{
@@ -49,7 +49,6 @@ use crate::{
     payload::PayloadPool,
     pool::Pool,
     registry::Registry,
-    stepping::Stepping,
     store::Store,
 };
 
@@ -140,7 +139,7 @@ impl Rig {
             None => None,
         };
         let pool = Pool::new(1).unwrap();
-        let aggregating = Aggregating::new(pool, payloads, plan.exact, method, stepping);
+        let aggregation = Aggregation::new(pool, payloads, plan.exact, method, stepping);
         let length = layout.byte_len() as u64;
         let slots = SlotStore::new(Bytes(4 * length), Bytes(0), dir.join("spill"), length).unwrap();
         let intake = Intake::new(slots.clone(), Arc::clone(&layout), plan.exact);
@@ -173,7 +172,7 @@ impl Rig {
         let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
         let keeper = keeper::start(store, aggregator.clone()).unwrap();
         let (jobs, todo) = mpsc::unbounded_channel();
-        tokio::spawn(sum::run(aggregating, todo, slots, aggregator.clone()));
+        tokio::spawn(sum::run(aggregation, todo, slots, aggregator.clone()));
         aggregator.tell(News::Begin(Desks { sum: jobs, keeper: keeper.jobs.clone() })).unwrap();
         let gate = Gate {
             federation: plan.federation.clone(),

@@ -62,14 +62,15 @@
 //!
 //! That is the life of a mean. A rule that needs all updates of a round ([rules](super::aggregation)) keeps each in its
 //! slot until `Finalise`, and a plan's threshold holds each back until its collaborator's report is there. The desk
-//! knows one front for both ([`aggregating`](crate::aggregating)): a sum ([`summing`](crate::summing)) or all updates at
-//! the end ([`combining`](crate::combining)), either followed by the server's step ([`stepping`](crate::stepping)) in
-//! its last pass, run by run, before the run is hashed.
+//! knows one front for both ([`aggregation`](crate::aggregation)): a sum
+//! ([`streaming`](crate::aggregation::streaming)) or all updates at the end
+//! ([`buffered`](crate::aggregation::buffered)), either followed by the server's step
+//! ([`server_step`](crate::aggregation::server_step)) in its last pass, run by run, before the run is hashed.
 //!
 //! The sum is exact ([`ExactMean`](fl_engine::aggregate::ExactMean)): each value times its integer weight is put on a
 //! fixed grid, where sums do not round, and one division rounds once. So arrival order, batches and thread counts change
-//! no bit ([`summing`](crate::summing)), and the result is the correctly rounded mean unless a value is tiny: below
-//! 3e-11 in the default range. Updates are added as they are staged, two or more a pass: one that is alone waits for the
+//! no bit ([`streaming`](crate::aggregation::streaming)), and the result is the correctly rounded mean unless a value is
+//! tiny: below 3e-11 in the default range. Updates are added as they are staged, two or more a pass: one that is alone waits for the
 //! next, unless that is the round's last, its slot is wanted or the round closes, because a pass is bound by reading and writing the sum. What everybody waits for is the pass that takes the last update in: it reads the sum once,
 //! adds and divides in registers, writes the model alone, and hashes two leaves at a time, so it takes as long after 2
 //! updates as after 128. The next round's first pass writes over the old sum. The loops are compiled for AVX-512, AVX2

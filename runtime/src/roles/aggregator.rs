@@ -37,7 +37,7 @@ use crate::{
         sum,
         upload::Intake,
     },
-    aggregating::Aggregating,
+    aggregation::{Aggregation, server_step::Stepping},
     exit::{Exit, Failure},
     folder::Folder,
     memory::SlotStore,
@@ -46,7 +46,6 @@ use crate::{
     payload::PayloadPool,
     pool::Pool,
     registry::Registry,
-    stepping::Stepping,
     store::{Resume, Store, StoreError},
     trust::{self, Clock, Role, RosterRefused, Rosters},
 };
@@ -127,7 +126,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         None => None,
     };
     drop(resume.state);
-    let aggregating = Aggregating::new(pool, payloads, plan.exact, method, stepping);
+    let aggregation = Aggregation::new(pool, payloads, plan.exact, method, stepping);
 
     let start = Start {
         incarnation: u64::from_le_bytes(random()?),
@@ -160,7 +159,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
     let keeper = keeper::start(store, aggregator.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let (jobs, todo) = mpsc::unbounded_channel();
-    let desk = tokio::spawn(sum::run(aggregating, todo, slots, aggregator.clone()));
+    let desk = tokio::spawn(sum::run(aggregation, todo, slots, aggregator.clone()));
     tokio::spawn(tell_of_panic(desk, aggregator.clone()));
     let desks = Desks { sum: jobs, keeper: keeper.jobs.clone() };
     // The mailbox is empty.

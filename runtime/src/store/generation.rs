@@ -30,7 +30,7 @@ use fl_engine::{Digest, RoundNo, tensor::Layout};
 use ring::digest::{Context, SHA256};
 
 use super::StoreError;
-use crate::leaves::root_of;
+use crate::payload::leaves::root_of;
 
 /// The best model so far, whose values lie in `W_best.safetensors`.
 #[derive(Clone, Copy, Debug, PartialEq)]

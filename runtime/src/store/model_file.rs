@@ -20,7 +20,7 @@ use fl_engine::{
 };
 
 use super::{StoreError, generation::remove_if_there};
-use crate::leaves::root_of;
+use crate::payload::leaves::root_of;
 
 /// Keys of the texts.
 pub mod text {

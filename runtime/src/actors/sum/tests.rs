@@ -3,7 +3,7 @@ use std::{future::Future, sync::Arc, task::Poll};
 use fl_engine::{Bytes, Weight, tensor::Layout};
 
 use super::*;
-use crate::fixture::layout;
+use crate::aggregation::fixture::layout;
 
 /// Slots in memory, and what a desk is handed.
 struct Rig {
@@ -30,7 +30,7 @@ impl Rig {
         let mut writer = self.slots.try_reserve().unwrap().unwrap();
         writer.write(&vec![0; self.layout.byte_len()]).unwrap();
         let slot = writer.finish().unwrap();
-        let update = Update { name: "one".parse().unwrap(), slot, weight: Weight::ONE };
+        let update = StagedUpdate { name: "one".parse().unwrap(), slot, weight: Weight::ONE };
         Job::Absorb { update, base: self.base.clone(), last_but_one: last }
     }
 

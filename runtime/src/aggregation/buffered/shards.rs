@@ -12,8 +12,11 @@ use fl_engine::{
     tensor::Layout,
 };
 
-use super::{CombineError, Round, bench::Bench};
-use crate::{leaves::Leaves, payload::Parts, stepping::Step};
+use super::{CombineError, Round, scratch::Bench};
+use crate::{
+    aggregation::server_step::Step,
+    payload::{Parts, leaves::Leaves},
+};
 
 /// Shards of one layout, and the threads' memory.
 #[derive(Debug)]

@@ -1,16 +1,27 @@
 //! What makes a round's model of its updates, whatever the plan's rule: a running sum, or all updates at the end; then
 //! the server's step. The desk gives it updates as they are staged and the word to finish.
 
+pub mod buffered;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod pool_call;
+pub mod server_step;
+pub mod streaming;
+pub mod update;
+
 use bytes::Bytes;
 use fl_engine::{Name, Weight, aggregate::Method, plan::ExactRange};
 
+use self::{
+    buffered::{CombineError, Combined, Combining, WholeRule},
+    server_step::Stepping,
+    streaming::{SumError, Summing},
+    update::StagedUpdate,
+};
 use crate::{
-    combining::{CombineError, Combined, Combining, Update, WholeRule},
     memory::StagedSlot,
     payload::{Payload, PayloadPool},
     pool::Pool,
-    stepping::Stepping,
-    summing::{SumError, Summing},
 };
 
 /// Why updates were not taken, or made no model.
@@ -41,7 +52,7 @@ pub struct Made {
 /// After a call that failed or was dropped half-way, every later one but [`Self::clear`] fails, so that no model is ever
 /// made of a part of a round's updates.
 #[derive(Debug)]
-pub struct Aggregating {
+pub struct Aggregation {
     way: Way,
     stepping: Option<Stepping>,
 }
@@ -52,7 +63,7 @@ enum Way {
     Whole(Combining),
 }
 
-impl Aggregating {
+impl Aggregation {
     /// Without an update. Models and updates are of the layout of `payloads`.
     #[must_use]
     pub fn new(
@@ -79,7 +90,7 @@ impl Aggregating {
     ///
     /// # Cancel safety
     /// Not cancel-safe: see [`Self`].
-    pub async fn absorb(&mut self, updates: Vec<Update>, base: &Payload) -> Result<(), AggregateError> {
+    pub async fn absorb(&mut self, updates: Vec<StagedUpdate>, base: &Payload) -> Result<(), AggregateError> {
         match &mut self.way {
             Way::Sum(summing) => Ok(summing.absorb_around(summands(updates), base).await?),
             Way::Whole(combining) => Ok(combining.keep(updates)?),
@@ -108,7 +119,7 @@ impl Aggregating {
     ///
     /// # Cancel safety
     /// As [`Self::absorb`].
-    pub async fn finish(&mut self, last: Vec<Update>, base: &Payload) -> Result<Made, AggregateError> {
+    pub async fn finish(&mut self, last: Vec<StagedUpdate>, base: &Payload) -> Result<Made, AggregateError> {
         let shards = match &self.way {
             Way::Sum(summing) => summing.shards(),
             Way::Whole(combining) => combining.shards().to_vec(),
@@ -141,6 +152,6 @@ impl Aggregating {
 }
 
 /// Updates as a sum takes them.
-fn summands(updates: Vec<Update>) -> Vec<(StagedSlot, Weight)> {
+fn summands(updates: Vec<StagedUpdate>) -> Vec<(StagedSlot, Weight)> {
     updates.into_iter().map(|update| (update.slot, update.weight)).collect()
 }

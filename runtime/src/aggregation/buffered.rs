@@ -14,8 +14,8 @@
 //!                                          one job a shard ──▶ leaves ──▶ root, Payload
 //! ```
 
-mod bench;
-mod ground;
+mod scratch;
+mod shards;
 
 use std::sync::Arc;
 
@@ -27,24 +27,16 @@ use fl_engine::{
 };
 
 use crate::{
-    call::{Call, CancelOnDrop},
-    memory::{MemoryError, StagedSlot},
+    aggregation::{
+        pool_call::{Call, CancelOnDrop},
+        server_step::Step,
+        update::StagedUpdate,
+    },
+    memory::MemoryError,
     payload::{Draft, Payload, PayloadPool},
     pool::{Pool, PoolError},
-    stepping::Step,
 };
-use ground::{Ground, Second};
-
-/// A staged update, and whose it is.
-#[derive(Debug)]
-pub struct Update {
-    /// Its collaborator.
-    pub name: Name,
-    /// Where it lies.
-    pub slot: StagedSlot,
-    /// How much it counts.
-    pub weight: Weight,
-}
+use shards::{Ground, Second};
 
 /// A rule over all updates of a round.
 #[derive(Clone, Debug)]
@@ -104,7 +96,7 @@ pub struct Combining {
     rule: WholeRule,
     exact: ExactRange,
     ground: Arc<Ground>,
-    kept: Vec<Update>,
+    kept: Vec<StagedUpdate>,
     complete: bool,
 }
 
@@ -112,7 +104,7 @@ pub struct Combining {
 #[derive(Debug)]
 struct Round {
     /// In order of their names.
-    updates: Vec<Update>,
+    updates: Vec<StagedUpdate>,
     weights: Vec<Weight>,
     base: Payload,
     call: Call,
@@ -143,7 +135,7 @@ impl Combining {
     ///
     /// # Errors
     /// [`CombineError::Length`], [`CombineError::Incomplete`]; the updates given are freed then, those before are kept.
-    pub fn keep(&mut self, updates: Vec<Update>) -> Result<(), CombineError> {
+    pub fn keep(&mut self, updates: Vec<StagedUpdate>) -> Result<(), CombineError> {
         if !self.complete {
             return Err(CombineError::Incomplete);
         }

@@ -14,11 +14,9 @@ use fl_engine::{
 
 use super::{AT_ONCE, LEAF, SumError, go_on, lock};
 use crate::{
-    call::Call,
-    leaves::Leaves,
+    aggregation::{pool_call::Call, server_step::Step},
     memory::StagedSlot,
-    payload::{Parts, Payload},
-    stepping::Step,
+    payload::{Parts, Payload, leaves::Leaves},
 };
 
 /// What the jobs share.

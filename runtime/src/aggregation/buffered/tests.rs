@@ -23,11 +23,13 @@ use fl_engine::{
 
 use super::*;
 use crate::{
-    aggregating::Aggregating,
-    fixture::{Random, layout},
+    aggregation::{
+        Aggregation as Shell,
+        fixture::{Random, layout},
+        server_step::Stepping,
+    },
     memory::SlotStore,
     payload::VERSIONS,
-    stepping::Stepping,
 };
 
 const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 19 };
@@ -118,11 +120,11 @@ impl Rig {
         Self { combining, store, slots: (memory, disk), folder }
     }
 
-    fn stage(&self, given: &[Given]) -> Vec<Update> {
+    fn stage(&self, given: &[Given]) -> Vec<StagedUpdate> {
         let stage = |given: &Given| {
             let mut writer = self.store.try_reserve().unwrap().unwrap();
             writer.write(&given.payload).unwrap();
-            Update { name: given.name.clone(), slot: writer.finish().unwrap(), weight: given.weight }
+            StagedUpdate { name: given.name.clone(), slot: writer.finish().unwrap(), weight: given.weight }
         };
         given.iter().map(stage).collect()
     }
@@ -213,7 +215,7 @@ async fn what_cannot_be_kept_is_refused_and_changes_nothing() {
     let mut writer = short.try_reserve().unwrap().unwrap();
     writer.write(&[0; 4]).unwrap();
     let (name, weight) = (given[0].name.clone(), given[0].weight);
-    let refused = rig.combining.keep(vec![Update { name, slot: writer.finish().unwrap(), weight }]);
+    let refused = rig.combining.keep(vec![StagedUpdate { name, slot: writer.finish().unwrap(), weight }]);
     assert!(matches!(refused, Err(CombineError::Length)));
     assert_eq!(short.free(), (1, 0));
     let Combined { model, .. } = rig.combining.combine(&base(), None).await.unwrap();
@@ -351,7 +353,7 @@ async fn a_model_of_one_small_tensor_or_of_integers_alone_is_combined() {
         let mut writer = store.try_reserve().unwrap().unwrap();
         writer.write(update.as_slice()).unwrap();
         let (slot, weight) = (writer.finish().unwrap(), Weight::new(9).unwrap());
-        combining.keep(vec![Update { name: "one".parse().unwrap(), slot, weight }]).unwrap();
+        combining.keep(vec![StagedUpdate { name: "one".parse().unwrap(), slot, weight }]).unwrap();
         assert_eq!(combining.combine(&update, None).await.unwrap().model, update);
     }
 }
@@ -397,7 +399,7 @@ async fn step_and_its_state_are_the_engines_for_sums_and_for_rules_over_all() {
                 let payloads = PayloadPool::new(layout());
                 let stepping = Stepping::new(server, layout(), EXACT, resumed.as_deref()).await.unwrap();
                 let pool = Pool::new(threads).unwrap();
-                let mut aggregating = Aggregating::new(pool, payloads, EXACT, method.clone(), Some(stepping));
+                let mut aggregating = Shell::new(pool, payloads, EXACT, method.clone(), Some(stepping));
                 let given = given(7, 20 + round as u64);
                 let base = Payload::new(&layout(), expected_base.clone().into()).unwrap();
                 let mut staged = rig.stage(&given);
@@ -432,8 +434,7 @@ async fn failed_round_leaves_the_steps_state_as_it_was() {
         let stepping = Stepping::new(server, layout(), EXACT, None).await.unwrap();
         let before = stepping.state().unwrap().to_vec();
         let (pool, payloads) = (Pool::new(2).unwrap(), PayloadPool::new(layout()));
-        let mut aggregating =
-            Aggregating::new(pool, payloads.clone(), EXACT, method_of(&rule), Some(stepping));
+        let mut aggregating = Shell::new(pool, payloads.clone(), EXACT, method_of(&rule), Some(stepping));
         let failed = aggregating.finish(rig.stage(&given(3, 30)), &base()).await.unwrap_err();
         assert!(failed.to_string().contains("outside the plan's range"), "{failed}");
         assert_eq!((rig.store.free(), payloads.free()), ((4, 0), VERSIONS));

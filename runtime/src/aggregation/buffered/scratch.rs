@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use fl_engine::aggregate::Scratch;
 
-use super::{CombineError, Update};
+use super::{CombineError, StagedUpdate};
 
 /// Memory of one thread: made when a thread first has none, grown in its first round, kept.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl Bench {
     /// [`CombineError::Update`]; `work` was not called then.
     pub(super) fn with_run<'a, T>(
         &mut self,
-        updates: impl Iterator<Item = &'a Update> + Clone,
+        updates: impl Iterator<Item = &'a StagedUpdate> + Clone,
         range: &Range<usize>,
         work: impl FnOnce(&[&[u8]], &mut Scratch) -> T,
     ) -> Result<T, CombineError> {
@@ -45,7 +45,7 @@ impl Bench {
     /// [`CombineError::Update`].
     pub(super) fn append(
         &mut self,
-        update: &Update,
+        update: &StagedUpdate,
         range: &Range<usize>,
         out: &mut Vec<u8>,
     ) -> Result<(), CombineError> {
@@ -58,7 +58,7 @@ impl Bench {
 }
 
 fn read_all<'a: 'b, 'b>(
-    updates: impl Iterator<Item = &'a Update>,
+    updates: impl Iterator<Item = &'a StagedUpdate>,
     range: &Range<usize>,
     buffers: &mut std::slice::IterMut<'b, Vec<u8>>,
     inputs: &mut Vec<&'b [u8]>,
@@ -77,7 +77,7 @@ fn read_all<'a: 'b, 'b>(
 }
 
 fn read<'a>(
-    update: &'a Update,
+    update: &'a StagedUpdate,
     range: &Range<usize>,
     buffer: &'a mut Vec<u8>,
 ) -> Result<&'a [u8], CombineError> {

@@ -164,6 +164,3 @@ impl Step {
         step.run(from, base, answer, [&old[bytes(&run.first)], &old[bytes(&run.second)]], new)
     }
 }
-
-#[cfg(test)]
-mod tests;

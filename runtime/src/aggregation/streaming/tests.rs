@@ -23,7 +23,7 @@ use num_bigint::{BigInt, Sign};
 
 use super::*;
 use crate::{
-    fixture::{Random, layout},
+    aggregation::fixture::{Random, layout},
     memory::SlotStore,
     payload::VERSIONS,
 };

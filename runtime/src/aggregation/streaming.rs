@@ -38,11 +38,13 @@ use fl_engine::{
 
 use self::pass::{Batch, Finish, Look, Pass, Sum, Summand};
 use crate::{
-    call::{Call, CancelOnDrop},
+    aggregation::{
+        pool_call::{Call, CancelOnDrop},
+        server_step::Step,
+    },
     memory::{MemoryError, StagedSlot},
     payload::{Draft, Payload, PayloadPool},
     pool::{Pool, PoolError},
-    stepping::Step,
 };
 
 /// Updates that one pass over the sum adds.
