@@ -1,6 +1,6 @@
 //! The control plane: who decides what, and who tells whom.
 //!
-//! Actors hold handles and take messages; bytes move in tasks and on pool threads that own permits and slots. The
+//! Actors hold handles and take messages; bytes move in tasks and on pool threads that own slots and buffers. The
 //! aggregator's side is [`aggregator`] with a [`session`] for each link, a desk for the sum ([`sum`]) and a thread for
 //! the store ([`keeper`]); the collaborator's is [`collaborator`] with a [`dialler`] and a [`task`] desk. Both sides
 //! meet in [`greeting`].

@@ -1,14 +1,12 @@
-//! Where bytes may be held: budgets, and slots for whole updates in memory or in encrypted spill files.
+//! Slots for whole updates: in memory, then in encrypted spill files.
 //!
-//! Data-plane tasks take a permit or a slot *before* they read from the network, so a full budget becomes
-//! back-pressure on the link. Dropping a permit, a writer or a staged slot gives everything back. Nothing here knows
+//! An upload task takes a slot *before* it reads a payload from the network. When no slot is free, the payload stays in
+//! the network and the link slows down. Dropping a writer or a staged slot frees the slot. This module does not know
 //! what the bytes mean.
 
-pub mod budget;
 pub mod slots;
 mod spill;
 
-pub use budget::{Budget, Permit};
 pub use slots::{SlotStore, SlotWriter, StagedSlot};
 
 use fl_engine::Bytes;
@@ -17,14 +15,6 @@ use fl_engine::Bytes;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
-    /// The request is larger than the whole budget and would wait for ever.
-    #[error("{asked} asked of a budget of {total}")]
-    Exceeds {
-        /// What was asked for.
-        asked: Bytes,
-        /// The whole budget.
-        total: Bytes,
-    },
     /// Neither the memory nor the spill budget can hold even one payload.
     #[error("no room for a payload of {payload}: memory {memory}, spill {spill}")]
     NoSlot {

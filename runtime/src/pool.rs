@@ -61,7 +61,8 @@ impl Pool {
     }
 
     /// Queues `job` at once; the future answers when it has run. Dropping the future does not stop the job. The queue
-    /// has no bound of its own: whoever queues holds the permit for the bytes that the job works on.
+    /// has no bound of its own, because its callers bound it: an aggregation queues one job a shard and waits for
+    /// them all, and a collaborator runs one task at a time.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Running<T> {
         let (answer, running) = oneshot::channel();
         let job = move || {

@@ -1,7 +1,7 @@
 //! An update on its way in: one task for each stream that a collaborator opens.
 //!
 //! It reads the header, asks whether that upload was granted, waits for a slot, and only then reads the payload:
-//! hashed, checked and staged as it arrives. Dropping the task at any point gives slot and permit back.
+//! hashed, checked and staged as it arrives. Dropping the task at any point frees the slot.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -27,13 +27,14 @@
 //!                        current model, slots)        │ back-off                   update not yet counted)
 //!     Session, one a link:                            │                                │ one task at a time
 //!       reader, writer, model sender                  ▼                                ▼
-//!       uploads: permit, slot, hasher                reader, writer, models          Task desk ─▶ CPU pool
+//!       uploads: slot, hasher                        reader, writer, models          Task desk ─▶ CPU pool
 //!  sum desk ─▶ CPU pool      store thread             in, update out
 //! ```
 //!
 //! Actors hold handles and pass messages of bounded size. Bytes move in tasks that own what they hold: dropping the
-//! task gives slot, permit and buffer back. Mailboxes refuse or make wait when they are full; bytes wait in the network
-//! instead, because a slot is taken *before* a payload is read ([`SlotStore`](crate::memory::SlotStore)).
+//! task gives slot and buffer back. A full mailbox rejects or blocks the sender. The bytes of a payload stay in the
+//! network until a slot is free, because a slot is taken *before* a payload is read
+//! ([`SlotStore`](crate::memory::SlotStore)).
 //!
 //! # The life of a round
 //!

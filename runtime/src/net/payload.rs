@@ -1,7 +1,6 @@
 //! Payloads over uni streams: a short header, then exactly as many bytes as both sides agreed on.
 //!
-//! Data-plane tasks call it with a permit for the bytes already in hand. It hands bytes on as they arrive and keeps
-//! none.
+//! Tasks of the data plane call these functions. They pass bytes on as they arrive and keep none.
 
 use std::time::Duration;
 
