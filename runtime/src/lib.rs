@@ -8,7 +8,6 @@ use std::process::ExitCode;
 mod actors;
 pub mod aggregation;
 pub mod cli;
-pub mod data;
 pub mod exit;
 mod folder;
 pub mod manual;
@@ -17,16 +16,13 @@ pub mod net;
 pub mod observe;
 pub mod payload;
 pub mod pool;
-pub mod registry;
 pub mod release;
 mod roles;
 pub mod sealed;
 pub mod store;
-pub mod task;
-#[cfg(feature = "train")]
-mod train;
 pub mod trust;
 
+pub use fl_learn::{data, registry, task};
 pub use folder::image;
 
 /// The environment variable that names a collaborator where the command line does not: the one word that a host says to

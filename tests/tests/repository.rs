@@ -24,9 +24,9 @@ const TOP_LEVEL: [&str; 11] = [
 ];
 
 /// Packages linked into fl-runtime, our own included, macros excluded: what an enclave trusts. More is a decision.
-const PACKAGES_LEAN: usize = 112;
+const PACKAGES_LEAN: usize = 113;
 /// The same with training.
-const PACKAGES_TRAIN: usize = 195;
+const PACKAGES_TRAIN: usize = 196;
 
 /// What must not be reachable from the engine: sockets, clocks, threads, randomness, the operating system.
 const NOT_IN_ENGINE: [&str; 17] = [
@@ -48,6 +48,10 @@ const NOT_IN_ENGINE: [&str; 17] = [
     "socket2",
     "tokio",
 ];
+
+/// What must not be reachable from the learning crate: network, TLS, actors.
+const NOT_IN_LEARN: [&str; 8] =
+    ["actix", "actix-rt", "mio", "quinn", "quinn-proto", "rustls", "socket2", "tokio"];
 
 /// Paths of the standard library that act, or that depend on the machine or the moment.
 const IMPURE: [&str; 9] = [
@@ -139,6 +143,17 @@ fn engine_reaches_no_socket_clock_thread_or_random_source_through_a_dependency()
         });
         assert!(!family, "fl-engine links {package}");
     }
+}
+
+#[test]
+fn learning_reaches_no_network_and_no_actor_and_of_our_crates_the_engine_alone() {
+    let linked = linked("fl-learn", &[]);
+    let names: Vec<&str> = linked.iter().filter_map(|package| package.split(' ').next()).collect();
+    assert!(names.contains(&"burn"), "the tree was not read: {names:?}");
+    let ours: Vec<&&str> = names.iter().filter(|name| name.starts_with("fl-")).collect();
+    assert_eq!(ours, [&"fl-engine", &"fl-learn"]);
+    let refused: Vec<&&str> = names.iter().filter(|name| NOT_IN_LEARN.contains(name)).collect();
+    assert!(refused.is_empty(), "fl-learn links {refused:?}");
 }
 
 #[test]

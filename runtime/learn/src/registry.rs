@@ -21,7 +21,7 @@ use crate::{
 /// Tasks, data loaders and rules by name.
 ///
 /// ```
-/// use fl_runtime::{data::Dataset, registry::Registry};
+/// use fl_learn::{data::Dataset, registry::Registry};
 ///
 /// let registry = Registry::new().with_loader("zeros", |_folder| {
 ///     Ok(Dataset { features: ndarray::ArrayD::zeros(vec![100, 4]), labels: vec![0.0; 100] })
@@ -34,7 +34,7 @@ use crate::{
 /// ```
 /// use std::sync::Arc;
 /// use fl_engine::aggregate::{Block, ColumnRule, Order};
-/// use fl_runtime::registry::Registry;
+/// use fl_learn::registry::Registry;
 ///
 /// /// Half way between the smallest and the largest value of each element.
 /// #[derive(Debug)]
@@ -144,7 +144,10 @@ impl Registry {
     }
 
     /// How the plan's updates become a model; the weighted mean where no task sends any.
-    pub(crate) fn method(&self, plan: &Plan) -> Result<Method, UnknownRule> {
+    ///
+    /// # Errors
+    /// [`UnknownRule`] names the rule that is not registered.
+    pub fn method(&self, plan: &Plan) -> Result<Method, UnknownRule> {
         let Some(aggregation) = plan.aggregation() else { return Ok(Method::Stream(Stream::WeightedMean)) };
         match aggregation.rule {
             Rule::Custom { name } if !self.rules.contains_key(name) => {
@@ -183,12 +186,23 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use fl_engine::{aggregate::Median, plan::TaskKind};
+    use fl_engine::{
+        aggregate::Median,
+        plan::{DataSpec, Loader, ModelSpec, Split, TaskKind},
+    };
 
     use super::*;
 
     fn plan(rule: Rule) -> Plan {
-        let mut plan = crate::actors::tests::plan(1);
+        let data = DataSpec {
+            loader: Loader::Custom { name: "none".to_owned() },
+            standardise: None,
+            split: Split { train: 1.0, validation: 0.0, test: 0.0 },
+            classes: None,
+        };
+        let model = ModelSpec { input: vec![1], layers: vec![] };
+        let mut plan = Plan::trial("trial", model, data).unwrap();
+        plan.tasks.truncate(1);
         plan.tasks[0].kind = TaskKind::Synthetic { weight: 1, rule: Some(rule) };
         plan
     }

@@ -9,13 +9,13 @@ use fl_engine::{
     model::{plan_init, plan_layout},
     plan::{Metric, Plan, Split, TaskKind, TrainLength},
 };
-use fl_runtime::{
+use fl_learn::{
     registry::Registry,
     task::{Runner, evaluate, load_data, majority_baseline},
 };
 
 fn template(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../host-tools/src/templates").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../host-tools/src/templates").join(name)
 }
 
 /// The template's plan, with a fifth of all rows for the test.
