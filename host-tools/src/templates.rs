@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fl_runtime::data::{
+use fl_learn::data::{
     DataError, Dataset,
     shard::{self, Sharding},
 };

@@ -15,10 +15,10 @@ use fl_engine::{
     tensor::{Layout, ModelState},
 };
 use fl_host_tools::templates;
-use fl_runtime::{
+use fl_learn::{
     data::{self, Dataset, shard::Sharding},
     registry::Registry,
-    task::{Runner, TaskError, evaluate, load_data},
+    task::{CustomTasks, Runner, TaskError, evaluate},
 };
 
 const COLLABORATORS: usize = 11;
@@ -76,14 +76,20 @@ impl Trial {
         let registry = Registry::new();
         let mut runners: Vec<Runner> = (self.members.iter().zip(&self.dirs))
             .map(|(name, dir)| {
-                let mut data = load_data(&self.plan, dir, name, &registry).unwrap();
+                let mut data = registry.load_data(&self.plan, dir, name).unwrap();
                 let hostile = self.members[COLLABORATORS - HOSTILE..].contains(name);
                 if hostile && attack == Attack::Scaling {
                     let classes = self.plan.data.classes.unwrap() as f32;
                     data.train.labels.iter_mut().for_each(|label| *label = classes - 1.0 - *label);
                 }
-                Runner::new(Arc::clone(&self.plan), Arc::clone(&self.layout), name, Some(data), &registry)
-                    .unwrap()
+                Runner::new(
+                    Arc::clone(&self.plan),
+                    Arc::clone(&self.layout),
+                    name,
+                    Some(data),
+                    CustomTasks::new(),
+                )
+                .unwrap()
             })
             .collect();
         let mut base = model::plan_init(&self.plan).unwrap();

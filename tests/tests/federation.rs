@@ -10,7 +10,7 @@ use fl_engine::{
     tensor::ModelState,
 };
 use fl_host_tools::demo::Federation;
-use fl_runtime::{registry::Registry, task::Runner};
+use fl_learn::task::{CustomTasks, Runner};
 use fl_tests::federation::{Process, federation, synthetic};
 use num_bigint::BigInt;
 
@@ -90,7 +90,7 @@ fn federated_model_is_the_exactly_rounded_mean_of_the_updates() {
             .map(|name| {
                 let member = name.parse().unwrap();
                 let mut runner =
-                    Runner::new(Arc::clone(&plan), Arc::clone(&layout), &member, None, &Registry::new())
+                    Runner::new(Arc::clone(&plan), Arc::clone(&layout), &member, None, CustomTasks::new())
                         .unwrap();
                 let task = "send".parse().unwrap();
                 runner.run(&task, RoundNo(round), &base, &|| false).unwrap().update.unwrap()

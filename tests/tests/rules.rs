@@ -12,7 +12,7 @@ use fl_engine::{
     tensor::ModelState,
 };
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_runtime::{registry::Registry, task::Runner};
+use fl_learn::task::{CustomTasks, Runner};
 use fl_tests::federation::{Process, federation, set_block, synthetic};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -60,8 +60,8 @@ fn replayed(federation: &Federation) -> Vec<u8> {
     names.sort();
     for round in 0..plan.rounds {
         let update = |name: &String| -> (Vec<u8>, Weight) {
-            let (member, registry) = (name.parse().unwrap(), Registry::new());
-            let runner = Runner::new(Arc::clone(&plan), Arc::clone(&layout), &member, None, &registry);
+            let (member, custom) = (name.parse().unwrap(), CustomTasks::new());
+            let runner = Runner::new(Arc::clone(&plan), Arc::clone(&layout), &member, None, custom);
             let task = "send".parse().unwrap();
             let output = runner.unwrap().run(&task, RoundNo(round), &base, &|| false).unwrap();
             output.update.map(|(state, weight)| (payload(&state), weight)).unwrap()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 use fl_engine::Digest;
 use fl_launcher::image::Target;
-use fl_runtime::data::shard::Sharding;
+use fl_learn::data::shard::Sharding;
 use serde_json::json;
 
 use super::Report;

@@ -4,7 +4,7 @@ use fl_engine::{
     model::{self, safetensors},
     plan::{Loader, Metric},
 };
-use fl_runtime::{
+use fl_learn::{
     data,
     task::{evaluate, majority_baseline},
 };

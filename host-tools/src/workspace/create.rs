@@ -6,7 +6,7 @@ use std::{
 };
 
 use fl_engine::Name;
-use fl_runtime::data::shard::Sharding;
+use fl_learn::data::shard::Sharding;
 
 use super::{FOLDERS, set_key};
 use crate::{

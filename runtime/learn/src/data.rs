@@ -70,7 +70,7 @@ pub struct SplitData {
 /// # Errors
 /// [`DataError`], which names the file and, where there is one, the row and column. Labels of a classifier
 /// must be whole numbers in `0 .. classes`. A loader of a user's crate is not known here, but to
-/// [`crate::task::load_data`].
+/// [`crate::registry::Registry::load_data`].
 pub fn load(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Dataset, DataError> {
     let data = match &spec.loader {
         Loader::Csv { file, header, label } => csv::load(dir, file, *header, label)?,

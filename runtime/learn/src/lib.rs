@@ -10,7 +10,7 @@
 //! | [`registry`] | tasks, loaders and rules of a user's crate |
 
 pub mod data;
+#[cfg(test)]
+mod fixture;
 pub mod registry;
 pub mod task;
-#[cfg(feature = "train")]
-mod train;

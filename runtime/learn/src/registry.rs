@@ -1,21 +1,22 @@
 //! What a user's crate adds to this one, by the names under which a plan asks for it: tasks, data loaders, and rules by
 //! which updates become a model.
 //!
-//! The crate in a workspace's `src/` fills a [`Registry`]; [`crate::task::Runner`] and [`crate::task::load_data`] look
-//! into it, and so does the aggregator for its rule. The one of the plain binary is empty. A plan's name is part of the plan's hash, the code
-//! behind it is not: members that run different crates are told apart by their measurement.
+//! A user's crate fills a [`Registry`]. The collaborator takes its loader and its custom tasks from the registry, the
+//! aggregator takes its rule. The registry of the plain binary is empty. The names in a plan are part of the plan's hash,
+//! the code behind them is not: the enclaves' measurements differ where members run different crates.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use fl_engine::{
+    Name,
     aggregate::{ColumnRule, Method, RuleError, ScoreRule, Stream, method},
     name::nearest,
-    plan::{Plan, Rule},
+    plan::{Loader, Plan, Rule, TaskKind},
 };
 
 use crate::{
-    data::{DataError, Dataset},
-    task::{CustomTask, TaskError},
+    data::{self, DataError, Dataset, SplitData},
+    task::{CustomTask, CustomTasks, Seed, TaskError, tasks_of},
 };
 
 /// Tasks, data loaders and rules by name.
@@ -158,18 +159,39 @@ impl Registry {
         }
     }
 
-    /// The task `name`, for the plan's task `task`.
-    pub(crate) fn task(&self, task: &fl_engine::Name, name: &str) -> Result<Box<dyn CustomTask>, TaskError> {
-        let make = self.tasks.get(name).ok_or_else(|| TaskError::Custom {
-            task: task.clone(),
-            name: name.to_owned(),
-            nearest: nearest(name, self.tasks.keys().map(String::as_str)),
-        })?;
-        Ok(make())
+    /// Makes the custom tasks of `member`'s group.
+    ///
+    /// # Errors
+    /// [`TaskError::Custom`] names the first task that is not registered.
+    pub fn tasks(&self, plan: &Plan, member: &Name) -> Result<CustomTasks, TaskError> {
+        let mut made = CustomTasks::new();
+        for task in tasks_of(plan, member) {
+            let TaskKind::Custom { name, .. } = &task.kind else { continue };
+            let make = self.tasks.get(name).ok_or_else(|| TaskError::Custom {
+                task: task.name.clone(),
+                name: name.clone(),
+                nearest: nearest(name, self.tasks.keys().map(String::as_str)),
+            })?;
+            made.insert(task.name.clone(), make());
+        }
+        Ok(made)
+    }
+
+    /// Reads `member`'s data folder with the plan's loader and splits the rows by the plan's seed and the member's name.
+    ///
+    /// # Errors
+    /// As [`data::load`] and [`data::split`]; [`DataError::UnknownLoader`] for a loader that is not registered.
+    pub fn load_data(&self, plan: &Plan, folder: &Path, member: &Name) -> Result<SplitData, DataError> {
+        let (spec, input) = (&plan.data, &plan.model.input);
+        let rows = match &spec.loader {
+            Loader::Custom { name } => data::prepare(self.load(name, folder)?, spec, input)?,
+            _ => data::load(spec, input, folder)?,
+        };
+        data::split(&rows, &spec.split, Seed::new(plan.seed).with(member).word("split"))
     }
 
     /// What the loader `name` reads from `folder`.
-    pub(crate) fn load(&self, name: &str, folder: &Path) -> Result<Dataset, DataError> {
+    fn load(&self, name: &str, folder: &Path) -> Result<Dataset, DataError> {
         let load = self.loaders.get(name).ok_or_else(|| DataError::UnknownLoader {
             name: name.to_owned(),
             nearest: nearest(name, self.loaders.keys().map(String::as_str)),
@@ -185,42 +207,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use fl_engine::{
-        aggregate::Median,
-        plan::{DataSpec, Loader, ModelSpec, Split, TaskKind},
-    };
-
-    use super::*;
-
-    fn plan(rule: Rule) -> Plan {
-        let data = DataSpec {
-            loader: Loader::Custom { name: "none".to_owned() },
-            standardise: None,
-            split: Split { train: 1.0, validation: 0.0, test: 0.0 },
-            classes: None,
-        };
-        let model = ModelSpec { input: vec![1], layers: vec![] };
-        let mut plan = Plan::trial("trial", model, data).unwrap();
-        plan.tasks.truncate(1);
-        plan.tasks[0].kind = TaskKind::Synthetic { weight: 1, rule: Some(rule) };
-        plan
-    }
-
-    #[test]
-    fn rule_is_found_by_its_name_and_an_unknown_one_is_told_what_there_is() {
-        let custom = |name: &str| plan(Rule::Custom { name: name.to_owned() });
-        let registry =
-            Registry::new().with_rule("mine", Arc::new(Median)).with_rule("other", Arc::new(Median));
-        assert!(matches!(registry.method(&custom("mine")), Ok(Method::Columns(_))));
-        assert!(matches!(registry.method(&plan(Rule::Krum { byzantine: 1 })), Ok(Method::Scored(_))));
-        let unknown = registry.method(&custom("mien")).unwrap_err();
-        assert_eq!(
-            unknown.to_string(),
-            "the plan's rule is custom: \"mien\", which this build does not know"
-        );
-        assert_eq!(unknown.hint().unwrap(), "registered: mine, other");
-        let unknown = Registry::new().method(&custom("mine")).unwrap_err();
-        assert_eq!(unknown.hint().unwrap(), "run the binary of the crate in src/ that registers it");
-    }
-}
+mod tests;

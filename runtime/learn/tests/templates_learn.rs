@@ -11,7 +11,7 @@ use fl_engine::{
 };
 use fl_learn::{
     registry::Registry,
-    task::{Runner, evaluate, load_data, majority_baseline},
+    task::{CustomTasks, Runner, evaluate, majority_baseline},
 };
 
 fn template(name: &str) -> PathBuf {
@@ -43,11 +43,11 @@ fn accuracy(name: &str, mut plan: Plan, seed: u64) -> f64 {
     plan.seed = seed;
     let plan = Arc::new(plan);
     let member = "one".parse().unwrap();
-    let data = load_data(&plan, &template(name), &member, &Registry::new()).unwrap();
+    let data = Registry::new().load_data(&plan, &template(name), &member).unwrap();
     let test = data.test.clone();
     let mut base = plan_init(&plan).unwrap();
     let mut runner =
-        Runner::new(Arc::clone(&plan), plan_layout(&plan).unwrap(), &member, Some(data), &Registry::new())
+        Runner::new(Arc::clone(&plan), plan_layout(&plan).unwrap(), &member, Some(data), CustomTasks::new())
             .unwrap();
     let started = Instant::now();
     for round in 0..10 {

@@ -34,7 +34,7 @@ use crate::{
     pool::Pool,
     registry::Registry,
     store::{self, MemberCopies},
-    task::{Runner, load_data},
+    task::Runner,
     trust::{self, Clock, Role, Serials},
 };
 
@@ -86,7 +86,7 @@ fn runner(
     let data = match Runner::needs_data(plan, name) {
         false => None,
         true => {
-            let data = load_data(plan, &folder.data_of(name)?, name, registry);
+            let data = registry.load_data(plan, &folder.data_of(name)?, name);
             let data = data.map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
             tracing::info!(
                 "{} rows to train on, {} to validate on",
@@ -96,7 +96,9 @@ fn runner(
             Some(data)
         }
     };
-    Runner::new(Arc::clone(plan), Arc::clone(layout), name, data, registry)
+    registry
+        .tasks(plan, name)
+        .and_then(|custom| Runner::new(Arc::clone(plan), Arc::clone(layout), name, data, custom))
         .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))
 }
 

@@ -1,8 +1,14 @@
 //! The task that a user's crate brings: trained or measured in its own way, sent like any other.
 
-use fl_engine::{Name, RoundNo, plan::Plan, plan::TaskSpec, tensor::ModelState};
+use std::collections::BTreeMap;
 
-use super::{TaskError, TaskOutput};
+use fl_engine::{
+    Name, RoundNo,
+    plan::{Plan, TaskSpec},
+    tensor::ModelState,
+};
+
+use super::{error::TaskError, output::TaskOutput};
 use crate::data::SplitData;
 
 /// A task of a user's crate, registered by name ([`crate::registry::Registry::with_task`]).
@@ -29,6 +35,9 @@ pub trait CustomTask: Send {
     /// knows.
     fn run(&mut self, job: &CustomJob<'_>) -> Result<TaskOutput, TaskError>;
 }
+
+/// The custom tasks of one member, by their names in the plan.
+pub type CustomTasks = BTreeMap<Name, Box<dyn CustomTask>>;
 
 /// What a [`CustomTask`] works on in one round.
 #[non_exhaustive]

@@ -5,7 +5,7 @@
 
 use fl_engine::plan::{Loss, Metric, Plan, TaskKind, TaskSpec};
 
-use super::TaskError;
+use super::error::TaskError;
 
 /// Sums over the rows seen so far.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use fl_engine::tensor::ModelState;
 
-use super::{Seed, TaskError};
+use super::{error::TaskError, seed::Seed};
 use crate::data::Draws;
 
 /// The base with a multiple of 2⁻³⁰ in ±2⁻⁷ added to every f32; i64 tensors unchanged.

@@ -68,7 +68,8 @@ impl Rig {
         let layout = plan_layout(&plan).unwrap();
         let base = Payload::from_state(&plan_init(&plan).unwrap());
         let name = "one".parse().unwrap();
-        let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, &registry).unwrap();
+        let custom = registry.tasks(&plan, &name).unwrap();
+        let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, custom).unwrap();
         let desk = mailbox::open(
             task::Desk::new(runner, Arc::clone(&layout), Buffers::default(), Pool::new(1).unwrap()),
             MAILBOX,

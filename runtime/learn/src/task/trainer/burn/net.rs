@@ -12,7 +12,7 @@ use fl_engine::{
     tensor::{Dtype, Layout, ModelState},
 };
 
-use crate::{data::Draws, task::TaskError};
+use crate::{data::Draws, task::error::TaskError};
 
 /// A model's layers, and where its parameters lie.
 pub(super) struct Net {

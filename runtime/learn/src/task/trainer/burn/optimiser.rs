@@ -11,7 +11,7 @@ use fl_engine::{
     tensor::ModelState,
 };
 
-use crate::task::TaskError;
+use crate::task::error::TaskError;
 
 /// What an optimiser remembers from step to step.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,9 +1,9 @@
 //! Training and inference with burn on the CPU (feature `train`); the only module that knows burn.
 //!
-//! `task` asks for a [`Trainer`]. burn gives tensors, layers' arithmetic and gradients; parameters, optimiser state and
-//! running statistics are ours, over the model's layout: what a round receives is loaded bit for bit, what it sends is
-//! what was trained, and optimiser state is dropped, kept, or part of what is sent. All randomness comes
-//! from the task's seed and no thread is started, so the same task on the same machine gives the same bits.
+//! burn gives tensors, the arithmetic of layers, and gradients. Parameters, optimiser state and running statistics are
+//! ours and lie over the model's layout: the trainer loads what a round receives bit for bit, and sends what it trained.
+//! The plan says whether optimiser state is dropped, kept, or sent. All randomness comes from the task's seed and no
+//! thread is started, so the same task on the same machine gives the same bits.
 
 mod loss;
 mod net;
@@ -20,13 +20,14 @@ use fl_engine::{
 };
 
 use self::{net::Net, optimiser::Memory};
+use super::Fit;
 use crate::{
     data::{Dataset, Draws},
-    task::{Fit, Scores, TaskError},
+    task::{error::TaskError, scores::Scores},
 };
 
 /// One member's model, with the optimiser state of its training tasks.
-pub(crate) struct Trainer {
+pub(in crate::task) struct Trainer {
     net: Net,
     /// Of validations.
     loss: Loss,
@@ -37,7 +38,7 @@ pub(crate) struct Trainer {
 
 impl Trainer {
     /// Checks the plan's model against `layout` and against every loss that is used.
-    pub(crate) fn new(plan: &Plan, layout: &Arc<Layout>) -> Result<Self, TaskError> {
+    pub(in crate::task) fn new(plan: &Plan, layout: &Arc<Layout>) -> Result<Self, TaskError> {
         let output = output_shape(&plan.model)?;
         let trained = plan.tasks.iter().filter_map(|task| match &task.kind {
             TaskKind::Train(spec) => Some(spec.loss),
@@ -58,7 +59,7 @@ impl Trainer {
 
     /// Trains from `fit.start`, which holds the optimiser's state too where the plan has it travel. The scores are over
     /// all batches, each as it was before its step.
-    pub(crate) fn fit(&mut self, fit: &Fit<'_>) -> Result<(ModelState, Scores), TaskError> {
+    pub(in crate::task) fn fit(&mut self, fit: &Fit<'_>) -> Result<(ModelState, Scores), TaskError> {
         let spec = fit.spec;
         let device = Device::flex().autodiff();
         let rows = Rows::new(fit.data);
@@ -121,7 +122,7 @@ impl Trainer {
     }
 
     /// Measures `state` on `data`: no dropout, batch normalisation by its running statistics.
-    pub(crate) fn score(
+    pub(in crate::task) fn score(
         &self,
         state: &ModelState,
         data: &Dataset,

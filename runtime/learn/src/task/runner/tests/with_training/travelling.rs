@@ -51,7 +51,8 @@ fn federation(plan: &Plan, rows_of: &[usize]) -> Vec<Runner> {
     let member = |(number, &count): (usize, &usize)| {
         let data = SplitData { train: rows(count, 10 + number as u64), ..data() };
         let name = name(&format!("m{number}"));
-        Runner::new(Arc::new(plan.clone()), Arc::clone(&layout), &name, Some(data), &Registry::new()).unwrap()
+        Runner::new(Arc::new(plan.clone()), Arc::clone(&layout), &name, Some(data), CustomTasks::new())
+            .unwrap()
     };
     rows_of.iter().enumerate().map(member).collect()
 }
@@ -137,13 +138,18 @@ fn member_without_training_measures_a_model_with_state() {
     let layout = Arc::clone(base.layout());
     let plain = model::init(&plan.model, plan.seed).unwrap();
     let mut runner =
-        Runner::new(Arc::new(plan.clone()), layout, &name("one"), Some(data()), &Registry::new()).unwrap();
+        Runner::new(Arc::new(plan.clone()), layout, &name("one"), Some(data()), CustomTasks::new()).unwrap();
     let found = go(&mut runner, VALIDATE, 0, &base).unwrap();
     assert!(found.update.is_none());
     assert_eq!(evaluate(&plan, &base, &data().validation).unwrap()[0], found.metrics[0]);
     assert_eq!(evaluate(&plan, &plain, &data().validation).unwrap()[0], found.metrics[0]);
     plan.optimiser_state = OptimiserState::Reset;
-    let other =
-        Runner::new(Arc::new(plan), Arc::clone(base.layout()), &name("one"), Some(data()), &Registry::new());
+    let other = Runner::new(
+        Arc::new(plan),
+        Arc::clone(base.layout()),
+        &name("one"),
+        Some(data()),
+        CustomTasks::new(),
+    );
     assert!(matches!(other, Err(TaskError::Layout)));
 }

@@ -1,8 +1,9 @@
-//! Tasks and loaders of a user's crate.
+//! Tasks of a user's crate.
 
 use fl_engine::plan::Rule;
 
 use super::*;
+use crate::{registry::Registry, task::CustomTask};
 
 /// Adds one to every value, and remembers how often.
 struct Increment(u32);
@@ -34,7 +35,8 @@ fn custom(rule: Option<Rule>) -> (Plan, Registry) {
 }
 
 fn custom_runner(plan: &Plan, registry: &Registry) -> Result<Runner, TaskError> {
-    Runner::new(Arc::new(plan.clone()), model::plan_layout(plan)?, &name("one"), None, registry)
+    let custom = registry.tasks(plan, &name("one"))?;
+    Runner::new(Arc::new(plan.clone()), model::plan_layout(plan)?, &name("one"), None, custom)
 }
 
 #[test]
@@ -70,44 +72,4 @@ fn custom_task_that_is_unknown_unwilling_or_breaks_the_plan_is_refused() {
     let unknown = custom_runner(&plan, &registry).err().unwrap();
     assert_eq!(unknown.to_string(), "task send is custom: \"incremnt\", which this build does not know");
     assert_eq!(unknown.hint().unwrap(), "\"increment\" is registered");
-}
-
-#[test]
-fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
-    let mut plan = plan();
-    let planes = |folder: &Path| {
-        let mut rows = rows(100, 1);
-        rows.labels[0] = if folder.ends_with("bad") { 7.0 } else { 0.0 };
-        rows
-    };
-    let columns = move |folder: &Path| {
-        let Dataset { features, labels } = planes(folder);
-        let values = features.t().iter().copied().collect();
-        let features = ArrayD::from_shape_vec(vec![4, 100], values).unwrap().reversed_axes();
-        Dataset { features, labels }
-    };
-    let infinite = move |folder: &Path| {
-        let mut rows = planes(folder);
-        rows.features[[99, 3]] = f32::INFINITY;
-        rows
-    };
-    let registry = Registry::new()
-        .with_loader("planes", move |folder| Ok(planes(folder)))
-        .with_loader("columns", move |folder| Ok(columns(folder)))
-        .with_loader("infinite", move |folder| Ok(infinite(folder)));
-    let mut load = |loader: &str, folder: &str| {
-        plan.data.loader = Loader::Custom { name: loader.to_owned() };
-        load_data(&plan, Path::new(folder), &name("one"), &registry)
-    };
-    let data = load("planes", "good").unwrap();
-    assert_eq!((data.train.rows(), data.validation.rows()), (80, 20));
-    let refusal = load("planes", "bad").unwrap_err().to_string();
-    assert!(refusal.ends_with("sample 1 has label 7; classes are 0 to 1"), "{refusal}");
-    assert_eq!(load("columns", "good").unwrap(), data);
-    let refusal = load("infinite", "good").unwrap_err().to_string();
-    assert!(refusal.ends_with("loader \"infinite\" gives a value that is not finite"), "{refusal}");
-    let unknown = load("plans", "good").unwrap_err();
-    assert_eq!(unknown.to_string(), "no data loader named \"plans\" is registered");
-    assert_eq!(unknown.hint().unwrap(), "\"planes\" is registered");
-    assert!(load("csv", "good").unwrap_err().hint().unwrap().contains("src/"));
 }

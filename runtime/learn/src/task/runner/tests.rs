@@ -1,55 +1,17 @@
 //! A member's rounds on a small problem, and the refusals.
 
-use fl_engine::{
-    model,
-    plan::{DataSpec, Layer, ModelSpec, Split},
-    tensor::TensorSpec,
-};
-use ndarray::ArrayD;
+use fl_engine::{model, tensor::TensorSpec};
 
 use super::*;
-use crate::data::Draws;
+use crate::{
+    fixture::{name, plan, rows},
+    task::{evaluate, majority_baseline},
+};
 
 mod custom;
 
 const VALIDATE: &str = "aggregated_model_validation";
 const TUNED: &str = "locally_tuned_model_validation";
-
-fn name(text: &str) -> Name {
-    text.parse().unwrap()
-}
-
-fn linear(name: &str, out: u32) -> Layer {
-    Layer::Linear { name: name.to_owned(), out, bias: true }
-}
-
-/// Four features, two classes, a hidden layer and a batch normalisation.
-fn plan() -> Plan {
-    let layers = vec![
-        linear("fc1", 8),
-        Layer::BatchNorm { name: "norm".to_owned() },
-        Layer::Relu,
-        Layer::Dropout { p: 0.1 },
-        linear("fc2", 2),
-    ];
-    let data = DataSpec {
-        loader: Loader::Custom { name: "none".to_owned() },
-        standardise: None,
-        split: Split { train: 0.8, validation: 0.2, test: 0.0 },
-        classes: Some(2),
-    };
-    Plan::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap()
-}
-
-/// Points on both sides of a plane, with some noise.
-fn rows(count: usize, seed: u64) -> Dataset {
-    let mut draws = Draws::new(seed);
-    let mut unit = || (2.0 * draws.unit() - 1.0) as f32;
-    let features: Vec<f32> = (0..count * 4).map(|_| unit()).collect();
-    let side = |x: &[f32]| x[0] + 2.0 * x[1] - x[3];
-    let labels = features.chunks(4).map(|x| f32::from(side(x) + 0.1 * unit() > 0.0)).collect();
-    Dataset { features: ArrayD::from_shape_vec(vec![count, 4], features).unwrap(), labels }
-}
 
 fn data() -> SplitData {
     SplitData { train: rows(200, 1), validation: rows(50, 2), test: rows(0, 3) }
@@ -57,7 +19,7 @@ fn data() -> SplitData {
 
 fn runner(plan: &Plan) -> Result<Runner, TaskError> {
     let layout = model::plan_layout(plan)?;
-    Runner::new(Arc::new(plan.clone()), layout, &name("one"), Some(data()), &Registry::new())
+    Runner::new(Arc::new(plan.clone()), layout, &name("one"), Some(data()), CustomTasks::new())
 }
 
 fn synthetic(weight: u32) -> Plan {
@@ -82,9 +44,14 @@ fn synthetic_update_is_small_derived_and_needs_no_data() {
     let plan = Arc::new(synthetic(12));
     let base = model::plan_init(&plan).unwrap();
     let update = |member: &str, round: u32| {
-        let mut runner =
-            Runner::new(Arc::clone(&plan), Arc::clone(base.layout()), &name(member), None, &Registry::new())
-                .unwrap();
+        let mut runner = Runner::new(
+            Arc::clone(&plan),
+            Arc::clone(base.layout()),
+            &name(member),
+            None,
+            CustomTasks::new(),
+        )
+        .unwrap();
         let output = go(&mut runner, "send", round, &base).unwrap();
         assert_eq!((output.samples, output.metrics.len()), (12, 0));
         let (update, weight) = output.update.unwrap();
@@ -144,9 +111,10 @@ fn build_without_training_says_so() {
 
 #[cfg(feature = "train")]
 mod with_training {
-    use fl_engine::plan::{Loss, Optimiser, OptimiserState, TrainLength};
+    use fl_engine::plan::{Layer, Loss, Optimiser, OptimiserState, TrainLength};
 
     use super::*;
+    use crate::fixture::linear;
 
     mod travelling;
 
@@ -377,7 +345,7 @@ mod with_training {
         let layout = model::plan_layout(&plan).unwrap();
         let base = model::plan_init(&plan).unwrap();
         let mut runner =
-            Runner::new(Arc::new(plan), layout, &name("one"), Some(data), &Registry::new()).unwrap();
+            Runner::new(Arc::new(plan), layout, &name("one"), Some(data), CustomTasks::new()).unwrap();
         let metrics = go(&mut runner, VALIDATE, 0, &base).unwrap().metrics;
         assert_eq!(metrics.iter().map(|(m, _)| *m).collect::<Vec<_>>(), [Metric::Loss]);
     }
@@ -420,7 +388,7 @@ mod with_training {
         let plan = Arc::new(plan());
         let layout = model::plan_layout(&plan).unwrap();
         let with = |data| {
-            Runner::new(Arc::clone(&plan), Arc::clone(&layout), &name("one"), data, &Registry::new())
+            Runner::new(Arc::clone(&plan), Arc::clone(&layout), &name("one"), data, CustomTasks::new())
                 .err()
                 .unwrap()
         };

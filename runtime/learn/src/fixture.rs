@@ -1,0 +1,45 @@
+//! What the tests of tasks and of the registry begin with.
+
+use fl_engine::{
+    Name,
+    plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Split},
+};
+use ndarray::ArrayD;
+
+use crate::data::{Dataset, Draws};
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(crate) fn linear(name: &str, out: u32) -> Layer {
+    Layer::Linear { name: name.to_owned(), out, bias: true }
+}
+
+/// Four features, two classes, a hidden layer and a batch normalisation.
+pub(crate) fn plan() -> Plan {
+    let layers = vec![
+        linear("fc1", 8),
+        Layer::BatchNorm { name: "norm".to_owned() },
+        Layer::Relu,
+        Layer::Dropout { p: 0.1 },
+        linear("fc2", 2),
+    ];
+    let data = DataSpec {
+        loader: Loader::Custom { name: "none".to_owned() },
+        standardise: None,
+        split: Split { train: 0.8, validation: 0.2, test: 0.0 },
+        classes: Some(2),
+    };
+    Plan::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap()
+}
+
+/// Points on both sides of a plane, with some noise.
+pub(crate) fn rows(count: usize, seed: u64) -> Dataset {
+    let mut draws = Draws::new(seed);
+    let mut unit = || (2.0 * draws.unit() - 1.0) as f32;
+    let features: Vec<f32> = (0..count * 4).map(|_| unit()).collect();
+    let side = |x: &[f32]| x[0] + 2.0 * x[1] - x[3];
+    let labels = features.chunks(4).map(|x| f32::from(side(x) + 0.1 * unit() > 0.0)).collect();
+    Dataset { features: ArrayD::from_shape_vec(vec![count, 4], features).unwrap(), labels }
+}

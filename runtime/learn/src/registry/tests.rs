@@ -1,0 +1,67 @@
+//! What a registry holds is found; what it does not hold is refused with a hint.
+
+use fl_engine::aggregate::Median;
+use ndarray::ArrayD;
+
+use super::*;
+use crate::fixture::{self, name, rows};
+
+fn plan(rule: Rule) -> Plan {
+    let mut plan = fixture::plan();
+    plan.tasks.truncate(1);
+    plan.tasks[0].kind = TaskKind::Synthetic { weight: 1, rule: Some(rule) };
+    plan
+}
+
+#[test]
+fn rule_is_found_by_its_name_and_an_unknown_one_is_told_what_there_is() {
+    let custom = |name: &str| plan(Rule::Custom { name: name.to_owned() });
+    let registry = Registry::new().with_rule("mine", Arc::new(Median)).with_rule("other", Arc::new(Median));
+    assert!(matches!(registry.method(&custom("mine")), Ok(Method::Columns(_))));
+    assert!(matches!(registry.method(&plan(Rule::Krum { byzantine: 1 })), Ok(Method::Scored(_))));
+    let unknown = registry.method(&custom("mien")).unwrap_err();
+    assert_eq!(unknown.to_string(), "the plan's rule is custom: \"mien\", which this build does not know");
+    assert_eq!(unknown.hint().unwrap(), "registered: mine, other");
+    let unknown = Registry::new().method(&custom("mine")).unwrap_err();
+    assert_eq!(unknown.hint().unwrap(), "run the binary of the crate in src/ that registers it");
+}
+
+#[test]
+fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
+    let mut plan = fixture::plan();
+    let planes = |folder: &Path| {
+        let mut rows = rows(100, 1);
+        rows.labels[0] = if folder.ends_with("bad") { 7.0 } else { 0.0 };
+        rows
+    };
+    let columns = move |folder: &Path| {
+        let Dataset { features, labels } = planes(folder);
+        let values = features.t().iter().copied().collect();
+        let features = ArrayD::from_shape_vec(vec![4, 100], values).unwrap().reversed_axes();
+        Dataset { features, labels }
+    };
+    let infinite = move |folder: &Path| {
+        let mut rows = planes(folder);
+        rows.features[[99, 3]] = f32::INFINITY;
+        rows
+    };
+    let registry = Registry::new()
+        .with_loader("planes", move |folder| Ok(planes(folder)))
+        .with_loader("columns", move |folder| Ok(columns(folder)))
+        .with_loader("infinite", move |folder| Ok(infinite(folder)));
+    let mut load = |loader: &str, folder: &str| {
+        plan.data.loader = Loader::Custom { name: loader.to_owned() };
+        registry.load_data(&plan, Path::new(folder), &name("one"))
+    };
+    let data = load("planes", "good").unwrap();
+    assert_eq!((data.train.rows(), data.validation.rows()), (80, 20));
+    let refusal = load("planes", "bad").unwrap_err().to_string();
+    assert!(refusal.ends_with("sample 1 has label 7; classes are 0 to 1"), "{refusal}");
+    assert_eq!(load("columns", "good").unwrap(), data);
+    let refusal = load("infinite", "good").unwrap_err().to_string();
+    assert!(refusal.ends_with("loader \"infinite\" gives a value that is not finite"), "{refusal}");
+    let unknown = load("plans", "good").unwrap_err();
+    assert_eq!(unknown.to_string(), "no data loader named \"plans\" is registered");
+    assert_eq!(unknown.hint().unwrap(), "\"planes\" is registered");
+    assert!(load("csv", "good").unwrap_err().hint().unwrap().contains("src/"));
+}

@@ -1,0 +1,30 @@
+//! Measures of a model outside a federation's rounds.
+
+use fl_engine::{
+    plan::{Metric, Plan},
+    tensor::ModelState,
+};
+
+use super::{error::TaskError, trainer::Trainer};
+use crate::data::Dataset;
+
+/// Measures a model on rows of any origin with every metric that the plan's loss and classes define.
+///
+/// # Errors
+/// [`TaskError`], also when this build trains nothing.
+pub fn evaluate(plan: &Plan, state: &ModelState, rows: &Dataset) -> Result<Vec<(Metric, f64)>, TaskError> {
+    let scores = Trainer::new(plan, state.layout())?.score(state, rows, &|| false)?;
+    let (loss, classes) = (plan.loss(), plan.data.classes);
+    let metrics = [Metric::Accuracy, Metric::Loss, Metric::Auc, Metric::Rmse];
+    let defined = metrics.into_iter().filter(|m| loss.defines(classes, *m).is_ok());
+    Ok(defined.filter_map(|m| Some((m, scores.value(m)?))).collect())
+}
+
+/// Accuracy of always naming the most frequent class of these rows: what a model has to beat. 0 without rows.
+#[must_use]
+pub fn majority_baseline(rows: &Dataset) -> f64 {
+    let mut labels = rows.labels.clone();
+    labels.sort_by(f32::total_cmp);
+    let most = labels.chunk_by(|a, b| a == b).map(<[f32]>::len).max().unwrap_or(0);
+    most as f64 / rows.rows().max(1) as f64
+}

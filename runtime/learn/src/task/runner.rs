@@ -1,0 +1,287 @@
+//! One member's tasks, round after round.
+//!
+//! A task that fails or is cancelled leaves the runner as it was, apart from the model that the member tuned in this
+//! round.
+//!
+//! Tensors that the plan holds out of aggregation (`Combine::Keep`) stay with the site: the member's own values go into
+//! every later round's tasks, as in FedBN (Li et al., arXiv:2102.07623), and the update carries the base's values in
+//! their place. The same holds for the optimiser's state of such tensors where the plan has that state travel with the
+//! model (`optimiser_state: continue_global`, [`fl_engine::model::plan_layout`]).
+
+use std::{borrow::Cow, sync::Arc};
+
+use fl_engine::{
+    Name, RoundNo, Weight, model,
+    plan::{Metric, ModelUnderTest, Plan, TaskKind, TaskSpec, TrainSpec},
+    tensor::{Combine, Dtype, Layout, ModelState},
+};
+
+use super::{
+    custom::{CustomJob, CustomTasks},
+    error::TaskError,
+    output::{TaskOutput, finite},
+    scores,
+    seed::Seed,
+    synthetic,
+    trainer::{Fit, Trainer},
+};
+use crate::data::SplitData;
+
+/// Runs one collaborator's tasks, round after round.
+pub struct Runner {
+    plan: Arc<Plan>,
+    layout: Arc<Layout>,
+    member: Name,
+    data: Option<SplitData>,
+    /// `None` when the member neither trains nor validates.
+    trainer: Option<Trainer>,
+    custom: CustomTasks,
+    tuned: Option<Tuned>,
+}
+
+/// The member's own model.
+struct Tuned {
+    /// The round whose training made it; `None` once another training has begun.
+    round: Option<RoundNo>,
+    model: ModelState,
+}
+
+impl Runner {
+    /// Whether any task of `member`'s group reads rows.
+    #[must_use]
+    pub fn needs_data(plan: &Plan, member: &Name) -> bool {
+        tasks_of(plan, member).any(|task| !matches!(task.kind, TaskKind::Synthetic { .. }))
+    }
+
+    /// Checks that every task of `member`'s group can run here: on this data and with this build.
+    ///
+    /// `data` is `None` for a member whose tasks are all synthetic, or custom ones that need no data. `custom` holds the
+    /// member's custom tasks ([`crate::registry::Registry::tasks`]).
+    ///
+    /// # Errors
+    /// [`TaskError`] names the first task that cannot run.
+    pub fn new(
+        plan: Arc<Plan>,
+        layout: Arc<Layout>,
+        member: &Name,
+        data: Option<SplitData>,
+        mut custom: CustomTasks,
+    ) -> Result<Self, TaskError> {
+        let mut computes = false;
+        for task in tasks_of(&plan, member) {
+            let part = match &task.kind {
+                TaskKind::Train(_) => Some("train"),
+                TaskKind::Validate(_) => Some("validation"),
+                TaskKind::Synthetic { .. } => None,
+                TaskKind::Custom { name, .. } => {
+                    let own = custom.get_mut(&task.name).ok_or_else(|| TaskError::Custom {
+                        task: task.name.clone(),
+                        name: name.clone(),
+                        nearest: None,
+                    })?;
+                    own.check(&plan, data.as_ref())
+                        .map_err(|what| TaskError::Failed { task: task.name.clone(), what })?;
+                    None
+                }
+                other => return Err(TaskError::Foreign(format!("task {other:?}"))),
+            };
+            let Some(part) = part else { continue };
+            computes = true;
+            let data = data.as_ref().ok_or_else(|| TaskError::NoData(task.name.clone()))?;
+            let rows = if part == "train" { &data.train } else { &data.validation };
+            if rows.rows() == 0 {
+                return Err(TaskError::NoRows { task: task.name.clone(), part });
+            }
+            scores::check(&plan, task)?;
+        }
+        if computes && model::plan_layout(&plan)?.hash() != layout.hash() {
+            return Err(TaskError::Layout);
+        }
+        let trainer = if computes { Some(Trainer::new(&plan, &layout)?) } else { None };
+        Ok(Self { plan, layout, member: member.clone(), data, trainer, custom, tuned: None })
+    }
+
+    /// Runs one task on the calling (pool) thread.
+    ///
+    /// What later tasks of the round need (the tuned model) is kept, and optimiser state across rounds if the plan
+    /// says so. `cancelled` is asked before every batch.
+    ///
+    /// # Errors
+    /// [`TaskError::Cancelled`] when `cancelled` said yes; any other tells why there is no result.
+    pub fn run(
+        &mut self,
+        task: &Name,
+        round: RoundNo,
+        base: &ModelState,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        self.run_from(task, round, base.clone(), cancelled)
+    }
+
+    /// [`Self::run`] from a base that nobody else needs, which the task may work on in place.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_from(
+        &mut self,
+        task: &Name,
+        round: RoundNo,
+        base: ModelState,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        if base.layout().hash() != self.layout.hash() {
+            return Err(TaskError::Layout);
+        }
+        let plan = Arc::clone(&self.plan);
+        let spec = tasks_of(&plan, &self.member)
+            .find(|t| t.name == *task)
+            .ok_or_else(|| TaskError::Unknown(task.clone()))?;
+        let seed = Seed::new(plan.seed).with(&self.member).with(task).round(round);
+        match &spec.kind {
+            TaskKind::Synthetic { weight, .. } => {
+                let update = synthetic::perturbed(base, seed, cancelled)?;
+                let weight = Weight::new(u64::from(*weight))?;
+                Ok(TaskOutput {
+                    update: Some((update, weight)),
+                    samples: weight.value().into(),
+                    metrics: vec![],
+                })
+            }
+            TaskKind::Train(train) => self.train(spec, train, round, &base, seed, cancelled),
+            TaskKind::Custom { .. } => self.custom(spec, round, &base, seed, cancelled),
+            TaskKind::Validate(model) => self.validate(spec, *model, round, &base, cancelled),
+            _ => Err(TaskError::Unknown(task.clone())),
+        }
+    }
+
+    fn train(
+        &mut self,
+        task: &TaskSpec,
+        spec: &TrainSpec,
+        round: RoundNo,
+        base: &ModelState,
+        seed: Seed,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        let start = self.own(base);
+        if let Some(tuned) = &mut self.tuned {
+            tuned.round = None;
+        }
+        let none = || TaskError::NoData(task.name.clone());
+        let data = &self.data.as_ref().ok_or_else(none)?.train;
+        let trainer = self.trainer.as_mut().ok_or_else(none)?;
+        let weight = Weight::new(data.rows() as u64)?;
+        let fit = Fit { task: &task.name, spec, data, start: &start, seed, cancelled };
+        let (model, scores) = trainer.fit(&fit)?;
+        let update = with_kept(&model, base);
+        self.tuned = Some(Tuned { round: Some(round), model });
+        TaskOutput::new(task, &scores, data.rows(), Some((update, weight)))
+    }
+
+    fn validate(
+        &self,
+        task: &TaskSpec,
+        which: ModelUnderTest,
+        round: RoundNo,
+        base: &ModelState,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        let model = match which {
+            ModelUnderTest::Aggregated => self.own(base),
+            ModelUnderTest::LocallyTuned => {
+                let tuned = self.tuned.as_ref().filter(|tuned| tuned.round == Some(round));
+                let none = || TaskError::NotTrained { task: task.name.clone(), round };
+                Cow::Borrowed(&tuned.ok_or_else(none)?.model)
+            }
+        };
+        let none = || TaskError::NoData(task.name.clone());
+        let data = &self.data.as_ref().ok_or_else(none)?.validation;
+        let trainer = self.trainer.as_ref().ok_or_else(none)?;
+        let scores = trainer.score(&model, data, cancelled)?;
+        TaskOutput::new(task, &scores, data.rows(), None)
+    }
+
+    fn custom(
+        &mut self,
+        task: &TaskSpec,
+        round: RoundNo,
+        base: &ModelState,
+        seed: Seed,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<TaskOutput, TaskError> {
+        let start = self.own(base);
+        let updates = task.kind.sends_update();
+        if let Some(tuned) = self.tuned.as_mut().filter(|_| updates) {
+            tuned.round = None;
+        }
+        let own = self.custom.get_mut(&task.name).ok_or_else(|| TaskError::Unknown(task.name.clone()))?;
+        let output = own.run(&CustomJob {
+            plan: &self.plan,
+            task,
+            member: &self.member,
+            round,
+            base: &start,
+            data: self.data.as_ref(),
+            seed: seed.word("custom"),
+            cancelled,
+        })?;
+        let failed = |what: &str| TaskError::Failed { task: task.name.clone(), what: what.to_owned() };
+        let update = match output.update {
+            Some(_) if !updates => return Err(failed("it gives an update, and the plan gives it no rule")),
+            None if updates => return Err(failed("it gives no update, and the plan's rule needs one")),
+            Some((model, _)) if model.layout().hash() != self.layout.hash() => return Err(TaskError::Layout),
+            Some((model, weight)) => {
+                if model.f32.iter().any(|v| !v.is_finite()) {
+                    return Err(TaskError::NotFinite {
+                        task: task.name.clone(),
+                        what: "the update".to_owned(),
+                    });
+                }
+                let update = with_kept(&model, base);
+                self.tuned = Some(Tuned { round: Some(round), model });
+                Some((update, weight))
+            }
+            None => None,
+        };
+        let found =
+            |metric: Metric| output.metrics.iter().find(|(m, _)| *m == metric).map(|(_, value)| *value);
+        let metrics = finite(task, task.metrics.iter().filter_map(|m| Some((*m, found(*m)?))).collect())?;
+        Ok(TaskOutput { update, samples: output.samples, metrics })
+    }
+
+    /// The base with the member's own values in the tensors that are held out of aggregation.
+    fn own<'a>(&self, base: &'a ModelState) -> Cow<'a, ModelState> {
+        match &self.tuned {
+            Some(tuned) if holds_out(&self.layout) => Cow::Owned(with_kept(base, &tuned.model)),
+            _ => Cow::Borrowed(base),
+        }
+    }
+}
+
+/// The tasks of the first group that names the member, or of the first that takes everyone.
+pub(crate) fn tasks_of<'a>(plan: &'a Plan, member: &Name) -> impl Iterator<Item = &'a TaskSpec> {
+    let group = plan.group_of(member);
+    plan.tasks.iter().filter(move |task| group.is_some_and(|g| g.tasks.contains(&task.name)))
+}
+
+fn holds_out(layout: &Layout) -> bool {
+    layout.tensors().iter().any(|t| t.combine == Combine::Keep)
+}
+
+/// `state` with `from`'s values in the tensors that are held out of aggregation.
+fn with_kept(state: &ModelState, from: &ModelState) -> ModelState {
+    let layout = state.layout();
+    let mut state = state.clone();
+    let kept = |dtype| {
+        layout
+            .segments(dtype)
+            .filter(|s| layout.tensors()[s.tensor].combine == Combine::Keep)
+            .map(|s| s.range)
+    };
+    kept(Dtype::F32).for_each(|range| state.f32[range.clone()].copy_from_slice(&from.f32[range]));
+    kept(Dtype::I64).for_each(|range| state.i64[range.clone()].copy_from_slice(&from.i64[range]));
+    state
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! Stands in for `burn` in a build without the feature `train`: a trainer that cannot exist.
+
+use std::sync::Arc;
+
+use fl_engine::{
+    plan::Plan,
+    tensor::{Layout, ModelState},
+};
+
+use super::Fit;
+use crate::{
+    data::Dataset,
+    task::{error::TaskError, scores::Scores},
+};
+
+/// Nobody makes one, so nothing that has one is reached.
+pub(in crate::task) enum Trainer {}
+
+impl Trainer {
+    pub(in crate::task) fn new(_: &Plan, _: &Arc<Layout>) -> Result<Self, TaskError> {
+        Err(TaskError::NoTraining)
+    }
+
+    pub(in crate::task) fn fit(&mut self, _: &Fit<'_>) -> Result<(ModelState, Scores), TaskError> {
+        match *self {}
+    }
+
+    pub(in crate::task) fn score(
+        &self,
+        _: &ModelState,
+        _: &Dataset,
+        _: &dyn Fn() -> bool,
+    ) -> Result<Scores, TaskError> {
+        match *self {}
+    }
+}
