@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod digest;
+pub mod draws;
 pub mod limits;
 pub mod model;
 pub mod name;
@@ -16,5 +17,6 @@ pub mod units;
 pub mod wire;
 
 pub use digest::Digest;
+pub use draws::Draws;
 pub use name::Name;
 pub use units::{Bytes, Millis, RoundNo, Weight};

@@ -18,7 +18,6 @@ use fl_engine::plan::{DataSpec, Loader, Standardise};
 use ndarray::{ArrayD, IxDyn};
 
 pub use error::DataError;
-pub(crate) use split::Draws;
 pub use split::split;
 
 /// Samples and their labels, in memory.

@@ -1,12 +1,12 @@
 //! What the tests of tasks and of the registry begin with.
 
 use fl_engine::{
-    Name,
+    Draws, Name,
     plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Split},
 };
 use ndarray::ArrayD;
 
-use crate::data::{Dataset, Draws};
+use crate::data::Dataset;
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()

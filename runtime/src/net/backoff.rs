@@ -3,20 +3,22 @@
 
 use std::time::Duration;
 
+use fl_engine::Draws;
+
 /// Doubling waits with jitter: the n-th lies between half and all of `base · 2ⁿ`, never over the cap.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     base: Duration,
     cap: Duration,
     attempt: u32,
-    state: u64,
+    draws: Draws,
 }
 
 impl Backoff {
     /// Waits that start around `base` and stay below `cap`; peers should differ in `seed`.
     #[must_use]
     pub fn new(base: Duration, cap: Duration, seed: u64) -> Self {
-        Self { base, cap, attempt: 0, state: seed }
+        Self { base, cap, attempt: 0, draws: Draws::new(seed) }
     }
 
     /// The next wait.
@@ -26,22 +28,13 @@ impl Backoff {
         self.attempt = self.attempt.saturating_add(1);
         let half = full / 2;
         // 2^-32 steps are finer than any timer.
-        let share = self.draw() >> 32;
+        let share = self.draws.next_u64() >> 32;
         half + Duration::from_nanos(u64::try_from((half.as_nanos() * u128::from(share)) >> 32).unwrap_or(0))
     }
 
     /// Starts over after a success.
     pub fn reset(&mut self) {
         self.attempt = 0;
-    }
-
-    /// SplitMix64.
-    fn draw(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A real federation never calls this: its data are where they are.
 
-use super::{DataError, Dataset, split::Draws};
+use fl_engine::Draws;
+
+use super::{DataError, Dataset};
 
 /// How rows are dealt to collaborators.
 #[derive(Clone, Debug, PartialEq)]

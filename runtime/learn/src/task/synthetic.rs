@@ -1,9 +1,8 @@
 //! The synthetic task: an update without training, for benches and for tests of the link.
 
-use fl_engine::tensor::ModelState;
+use fl_engine::{Draws, tensor::ModelState};
 
 use super::{error::TaskError, seed::Seed};
-use crate::data::Draws;
 
 /// The base with a multiple of 2⁻³⁰ in ±2⁻⁷ added to every f32; i64 tensors unchanged.
 pub(super) fn perturbed(
@@ -18,7 +17,7 @@ pub(super) fn perturbed(
             return Err(TaskError::Cancelled);
         }
         for value in values {
-            let step = (draws.next() >> 40) as i32 - (1 << 23);
+            let step = (draws.next_u64() >> 40) as i32 - (1 << 23);
             *value += step as f32 / (1 << 30) as f32;
         }
     }

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::Device;
 use fl_engine::{
-    Name,
+    Draws, Name,
     model::{optimiser_places, output_shape},
     plan::{Loss, OptimiserState, Plan, TaskKind, TrainLength},
     tensor::{Layout, ModelState},
@@ -22,7 +22,7 @@ use fl_engine::{
 use self::{net::Net, optimiser::Memory};
 use super::Fit;
 use crate::{
-    data::{Dataset, Draws},
+    data::Dataset,
     task::{error::TaskError, scores::Scores},
 };
 

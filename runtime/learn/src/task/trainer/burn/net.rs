@@ -7,12 +7,12 @@ use burn::tensor::{
     ops::{AvgPoolOptions, ConvOptions, ConvTransposeOptions, MaxPoolOptions},
 };
 use fl_engine::{
-    model,
+    Draws, model,
     plan::{Layer, ModelSpec},
     tensor::{Dtype, Layout, ModelState},
 };
 
-use crate::{data::Draws, task::error::TaskError};
+use crate::task::error::TaskError;
 
 /// A model's layers, and where its parameters lie.
 pub(super) struct Net {
@@ -273,7 +273,7 @@ impl Flow {
         let mut mask = |values: usize| -> Vec<f32> {
             let kept = 1.0 / (1.0 - p);
             let unit = |word: u64| (word >> 40) as f32 / (1 << 24) as f32;
-            (0..values).map(|_| if unit(draws.next()) < p { 0.0 } else { kept }).collect()
+            (0..values).map(|_| if unit(draws.next_u64()) < p { 0.0 } else { kept }).collect()
         };
         match self {
             Self::Flat(x) => {
