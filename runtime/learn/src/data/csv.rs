@@ -3,21 +3,22 @@
 //! Plain cells: quotes are taken off a cell that is wholly quoted, and a quote anywhere else is refused.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, Read},
     path::Path,
 };
 
 use fl_engine::plan::Column;
 use ndarray::{ArrayD, IxDyn};
 
-use super::{DataError, Dataset, folder};
+use super::{dataset::Dataset, error::DataError, folder};
 
 /// Longest line, bytes. A row of a 512 × 512 image as text takes about 1 MiB.
 const LINE_BYTES: u64 = 4 << 20;
 
 /// Reads `name`; features come out as `[rows, columns - 1]`.
 pub(super) fn load(dir: &Path, name: &str, header: bool, label: &Column) -> Result<Dataset, DataError> {
-    read(BufReader::new(folder::open(dir, name)?), &dir.join(name), name, header, label)
+    let file = folder::open(dir, name)?;
+    read(file.input, &file.path, name, header, label)
 }
 
 fn read(

@@ -1,21 +1,32 @@
-//! The data folder: the only way from a plan's file name to an open file.
+//! The data folder: the only place where this crate opens a file.
 
 use std::{
     fs::File,
+    io::BufReader,
     path::{Component, Path, PathBuf},
 };
 
-use super::DataError;
+use super::error::DataError;
 
 /// Largest array or table that a loader builds: 4 Gi values are 16 GiB.
 pub(super) const VALUES: u64 = fl_engine::limits::ELEMENTS;
 
-/// Opens `name` inside `dir`; sub-folders are allowed, `..`, absolute names and empty ones are not.
+/// A data file, open.
+pub(super) struct DataFile {
+    pub(super) input: BufReader<File>,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+}
+
+/// Opens `name` inside `dir`. A name may lead into sub-folders. `..`, absolute names and empty names are refused.
 ///
-/// Symbolic links inside the folder are the site's own business and are followed.
-pub(super) fn open(dir: &Path, name: &str) -> Result<File, DataError> {
+/// Symbolic links inside the folder are the site's own business: they are followed.
+pub(super) fn open(dir: &Path, name: &str) -> Result<DataFile, DataError> {
     let path = resolve(dir, name)?;
-    File::open(&path).map_err(|source| DataError::Io { path, source })
+    match File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file))) {
+        Ok((bytes, file)) => Ok(DataFile { input: BufReader::new(file), path, bytes }),
+        Err(source) => Err(DataError::Io { path, source }),
+    }
 }
 
 /// The path of `name` inside `dir`.

@@ -1,19 +1,15 @@
 //! MNIST's IDX format, bytes only: `00 00 08 rank`, big-endian sides, then the values.
 
-use std::{
-    io::{BufReader, Read},
-    path::Path,
-};
+use std::{io::Read, path::Path};
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{DataError, folder};
+use super::{error::DataError, folder};
 
 /// Reads `name` as an array of bytes widened to f32 (0 to 255: scale them with `standardise`).
 pub(super) fn load(dir: &Path, name: &str) -> Result<ArrayD<f32>, DataError> {
     let file = folder::open(dir, name)?;
-    let length = file.metadata().map_err(|source| DataError::Io { path: dir.join(name), source })?.len();
-    read(BufReader::new(file), length, name)
+    read(file.input, file.bytes, name)
 }
 
 fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, DataError> {

@@ -4,14 +4,13 @@
 //! everything else, pickled objects above all, is refused.
 
 use std::{
-    fs::File,
-    io::{BufReader, Read},
+    io::{Read, Seek},
     path::Path,
 };
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{DataError, folder};
+use super::{error::DataError, folder};
 
 /// Longest header, bytes. A numeric array's header has about 100.
 const HEADER_BYTES: usize = 64 * 1024;
@@ -21,20 +20,18 @@ pub(super) fn load(dir: &Path, name: &str) -> Result<ArrayD<f32>, DataError> {
     match name.split_once(".npz:") {
         Some((stem, member)) => {
             let archive = format!("{stem}.npz");
-            from_archive(folder::open(dir, &archive)?, member, name)
+            from_archive(folder::open(dir, &archive)?.input, member, name)
         }
         None => {
             let file = folder::open(dir, name)?;
-            let length =
-                file.metadata().map_err(|source| DataError::Io { path: dir.join(name), source })?.len();
-            read(BufReader::new(file), length, name)
+            read(file.input, file.bytes, name)
         }
     }
 }
 
-fn from_archive(archive: File, member: &str, name: &str) -> Result<ArrayD<f32>, DataError> {
+fn from_archive(archive: impl Read + Seek, member: &str, name: &str) -> Result<ArrayD<f32>, DataError> {
     let refused = |e: zip::result::ZipError| DataError::File { file: name.to_owned(), what: e.to_string() };
-    let mut archive = zip::ZipArchive::new(BufReader::new(archive)).map_err(refused)?;
+    let mut archive = zip::ZipArchive::new(archive).map_err(refused)?;
     let inside = format!("{member}.npy");
     let Some(at) = archive.index_for_name(&inside) else {
         let shown = |n: &str| n.strip_suffix(".npy").unwrap_or(n).to_owned();
@@ -197,7 +194,7 @@ fn parse_header(header: &[u8]) -> Result<(Element, Vec<u64>), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{fs::File, io::Write as _};
 
     use super::*;
 

@@ -4,7 +4,7 @@
 
 use fl_engine::Draws;
 
-use super::{DataError, Dataset};
+use super::{dataset::Dataset, error::DataError};
 
 /// How rows are dealt to collaborators.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,10 @@
 
 use fl_engine::{Draws, plan::Split};
 
-use super::{DataError, Dataset, SplitData};
+use super::{
+    dataset::{Dataset, SplitData},
+    error::DataError,
+};
 
 /// Shuffles the rows by `seed` and deals them out by the plan's shares.
 ///
