@@ -1,7 +1,7 @@
 //! The one random stream of the project: SplitMix64, the same on every machine.
 //!
-//! Callers bring the seed. Initial models, shuffles, dropout masks, the synthetic task and the jitter of waits draw from
-//! this stream. Secrets never do: they need the operating system's randomness.
+//! Callers bring the seed. Initial models, shuffles, dropout masks, the synthetic task and the jitter of
+//! waits draw from this stream. Secrets never do: they need the operating system's randomness.
 
 /// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): one 64-bit word of state; any seed is good.
 #[derive(Clone, Debug)]

@@ -1,8 +1,12 @@
 //! Samples from a collaborator's data folder: loaders, standardisation, splits, shards.
 //!
-//! Tasks call [`load`] and then [`split`]. Nothing here repairs data: a value that is missing, not a number
-//! or not finite is refused with its place. Nothing here reads a path that a plan could point outside the
-//! data folder, and nothing allocates on the word of a file's header alone.
+//! A collaborator calls [`crate::registry::Registry::load_data`] once, which calls [`load`] and then
+//! [`split`].
+//!
+//! - No loader repairs data. A loader refuses a value that is missing, not a number or not finite, and names
+//!   its place.
+//! - No loader opens a file outside the data folder, whatever the plan says.
+//! - No loader allocates memory only because a file's header asks for it.
 
 mod csv;
 mod dataset;
@@ -24,13 +28,12 @@ pub use split::split;
 
 /// Reads, checks, shapes and standardises the data that `spec` describes from the folder `dir`.
 ///
-/// `input_shape` is one sample's shape (`[30]`, `[1, 8, 8]`); a file's own trailing shape may differ as long as
-/// the number of values a row is the same.
+/// `input_shape` is one sample's shape (`[30]`, `[1, 8, 8]`). The shape in the file may differ, but each row
+/// must have the same number of values. Labels of a classifier must be whole numbers in `0 .. classes`.
 ///
 /// # Errors
-/// [`DataError`], which names the file and, where there is one, the row and column. Labels of a classifier
-/// must be whole numbers in `0 .. classes`. A loader of a user's crate is not known here, but to
-/// [`crate::registry::Registry::load_data`].
+/// [`DataError`], which names the file and, where there is one, the row and column.
+/// [`DataError::UnknownLoader`] for a custom loader: [`crate::registry::Registry::load_data`] knows those.
 pub fn load(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Dataset, DataError> {
     let data = match &spec.loader {
         Loader::Csv { file, header, label } => csv::load(dir, file, *header, label)?,
@@ -44,22 +47,23 @@ pub fn load(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Dataset,
     prepare(data, spec, input_shape)
 }
 
-/// Checks labels, gives rows the model's input shape, and standardises: the part of [`load`] that a custom loader
-/// shares.
+/// Checks labels, gives rows the model's input shape, and standardises. [`load`] does the same after a
+/// built-in loader.
 ///
 /// # Errors
-/// [`DataError::Mismatch`].
+/// [`DataError::Mismatch`] if rows, labels or standardisation do not fit the plan.
 pub fn prepare(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Dataset, DataError> {
     let mismatch = |what: String| DataError::Mismatch { what };
     let rows = data.rows();
     if rows == 0 {
-        return Err(mismatch("no rows".to_owned()));
+        return Err(mismatch("there are no rows".to_owned()));
     }
     if let Some(classes) = spec.classes {
         let bad = data.labels.iter().position(|&l| !(l >= 0.0 && l < classes as f32 && l.fract() == 0.0));
         if let Some(row) = bad {
             let label = data.labels[row];
-            let what = format!("sample {} has label {label}; classes are 0 to {}", row + 1, classes - 1);
+            let what =
+                format!("sample {} has label {label}, but the classes are 0 to {}", row + 1, classes - 1);
             return Err(mismatch(what));
         }
     }
@@ -67,7 +71,7 @@ pub fn prepare(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Da
     let wanted = input_shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side as usize));
     if wanted != Some(found) {
         return Err(mismatch(format!(
-            "a sample has {found} values where the model's input {input_shape:?} needs {}",
+            "a sample has {found} values, but the model's input {input_shape:?} needs {}",
             wanted.unwrap_or(usize::MAX)
         )));
     }
@@ -84,7 +88,7 @@ pub fn prepare(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Da
 fn pair(features: ArrayD<f32>, labels: ArrayD<f32>) -> Result<Dataset, DataError> {
     let rows = features.shape().first().copied().unwrap_or(0);
     if labels.len() != rows {
-        let what = format!("{rows} samples and {} labels", labels.len());
+        let what = format!("there are {rows} samples but {} labels", labels.len());
         return Err(DataError::Mismatch { what });
     }
     Ok(Dataset { features, labels: labels.into_raw_vec_and_offset().0 })
@@ -94,19 +98,21 @@ fn standardise(values: &mut [f32], width: usize, statistics: &Standardise) -> Re
     let Standardise { mean, std } = statistics;
     for (name, list) in [("mean", mean), ("std", std)] {
         if list.len() != 1 && list.len() != width {
-            let what = format!("standardise has {} values of {name} for {width} features", list.len());
+            let what =
+                format!("standardise has {} values of {name}, but a sample has {width} features", list.len());
             return Err(DataError::Mismatch { what });
         }
     }
     if mean.iter().any(|m| !m.is_finite()) || std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-        let what = "standardise needs finite means and standard deviations above 0".to_owned();
+        let what = "standardise needs finite means, and standard deviations above 0".to_owned();
         return Err(DataError::Mismatch { what });
     }
     for (row, sample) in values.chunks_exact_mut(width).enumerate() {
         for (at, value) in sample.iter_mut().enumerate() {
             *value = (*value - mean[at % mean.len()]) / std[at % std.len()];
             if !value.is_finite() {
-                let what = format!("sample {}, feature {} is not finite once standardised", row + 1, at + 1);
+                let what =
+                    format!("sample {}, feature {} is not finite after standardisation", row + 1, at + 1);
                 return Err(DataError::Mismatch { what });
             }
         }
@@ -161,20 +167,20 @@ mod tests {
         assert_eq!((data.features.as_slice().unwrap(), &data.labels[..]), (&[9.0, 8.0][..], &[1.0, 0.0][..]));
         fs::write(dir.join("z"), [0, 0, 8, 1, 0, 0, 0, 1, 1]).unwrap();
         let refusal = load(&idx("z"), &[1], &dir).unwrap_err().to_string();
-        assert_eq!(refusal, "the data does not fit the plan: 2 samples and 1 labels");
+        assert_eq!(refusal, "the data does not fit the plan: there are 2 samples but 1 labels");
     }
 
     #[test]
-    fn data_that_do_not_fit_the_plan_are_refused() {
+    fn data_that_does_not_fit_the_plan_is_refused() {
         let dir = scratch("fit");
         fs::write(dir.join("d.csv"), "a,y\n1,0\n2,2\n").unwrap();
         let refusal = |spec: &DataSpec, shape: &[u32]| load(spec, shape, &dir).unwrap_err().to_string();
         let mut s = spec(csv("d.csv"));
-        assert!(refusal(&s, &[1]).ends_with("sample 2 has label 2; classes are 0 to 1"));
+        assert!(refusal(&s, &[1]).ends_with("sample 2 has label 2, but the classes are 0 to 1"));
         s.classes = None;
-        assert!(refusal(&s, &[3]).ends_with("a sample has 1 values where the model's input [3] needs 3"));
+        assert!(refusal(&s, &[3]).ends_with("a sample has 1 values, but the model's input [3] needs 3"));
         s.standardise = Some(Standardise { mean: vec![0.0, 0.0], std: vec![1.0] });
-        assert!(refusal(&s, &[1]).ends_with("standardise has 2 values of mean for 1 features"));
+        assert!(refusal(&s, &[1]).ends_with("standardise has 2 values of mean, but a sample has 1 features"));
         s.standardise = Some(Standardise { mean: vec![0.0], std: vec![0.0] });
         assert!(refusal(&s, &[1]).ends_with("standard deviations above 0"));
     }

@@ -1,7 +1,8 @@
 //! What a collaborator computes in a round, as a library: data loading, models, tasks and metrics.
 //!
-//! The crate `fl-runtime` calls this crate on its CPU pool. This crate opens the files of a site's data folder. It opens
-//! no socket, starts no thread and reads no clock; all randomness comes from the plan's seed.
+//! The crate `fl-runtime` calls this crate on its CPU pool. This crate opens the files of a site's data
+//! folder. It opens no socket, starts no thread and reads no clock; all randomness comes from the plan's
+//! seed.
 //!
 //! | module | what |
 //! |---|---|

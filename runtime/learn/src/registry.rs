@@ -1,9 +1,9 @@
-//! What a user's crate adds to this one, by the names under which a plan asks for it: tasks, data loaders, and rules by
-//! which updates become a model.
+//! What a user's crate adds: tasks, data loaders and aggregation rules, by the names that a plan uses.
 //!
-//! A user's crate fills a [`Registry`]. The collaborator takes its loader and its custom tasks from the registry, the
-//! aggregator takes its rule. The registry of the plain binary is empty. The names in a plan are part of the plan's hash,
-//! the code behind them is not: the enclaves' measurements differ where members run different crates.
+//! A user's crate fills a [`Registry`] and hands the registry to `fl_runtime::extend::run`. A collaborator
+//! takes its loader and its custom tasks from the registry, the aggregator takes its rule. The registry of
+//! the plain `fl-runtime` is empty. A plan's hash covers the names, not the code behind them. If two members
+//! run different code, the measurements of their enclaves differ.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -64,32 +64,35 @@ pub struct Registry {
     rules: BTreeMap<String, Method>,
 }
 
-/// Why a plan's rule is not one that this build has.
+/// Why this program cannot run the plan's aggregation rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnknownRule {
-    /// Nobody registered it.
-    #[error("the plan's rule is custom: {name:?}, which this build does not know")]
+    /// The plan names a custom rule that this program does not have.
+    #[error("the plan needs the aggregation rule {name:?}, which this program does not have")]
     Custom {
-        /// As the plan has it.
+        /// The name in the plan.
         name: String,
         /// Every registered name.
         registered: Vec<String>,
     },
-    /// A rule that the plan knows and this build does not.
+    /// A rule that the plan's format has and this program does not have.
     #[error(transparent)]
     Foreign(#[from] RuleError),
 }
 
 impl UnknownRule {
-    /// What to do about it, where there is something to do.
+    /// What the user can do about the error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Custom { registered, .. } if registered.is_empty() => {
-                Some("run the binary of the crate in src/ that registers it".to_owned())
+            Self::Custom { registered, .. } if registered.is_empty() => Some(
+                "start your own program, which adds the rule with `with_rule` or `with_score_rule`"
+                    .to_owned(),
+            ),
+            Self::Custom { registered, .. } => {
+                Some(format!("this program has the rules {}", registered.join(", ")))
             }
-            Self::Custom { registered, .. } => Some(format!("registered: {}", registered.join(", "))),
             Self::Foreign(_) => None,
         }
     }
@@ -99,13 +102,14 @@ type MakeTask = dyn Fn() -> Box<dyn CustomTask> + Send + Sync;
 type Load = dyn Fn(&Path) -> Result<Dataset, DataError> + Send + Sync;
 
 impl Registry {
-    /// Without a name.
+    /// An empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a task, or replaces one of this name. `make` is called once for each task of the plan that names it.
+    /// Adds a custom task, or replaces the task of this name. A collaborator calls `make` once for each task
+    /// of the plan that has `kind: custom` and this name.
     #[must_use]
     pub fn with_task(
         mut self,
@@ -116,9 +120,12 @@ impl Registry {
         self
     }
 
-    /// Adds a data loader, or replaces one of this name. `load` is given the data folder; what it returns may be in any
-    /// memory order. Values that are not finite are refused afterwards, and labels, shapes and standardisation are
-    /// checked and done as for any loader ([`crate::data::prepare`]).
+    /// Adds a data loader, or replaces the loader of this name. A collaborator calls `load` once, with its
+    /// data folder.
+    ///
+    /// The features may have any memory order. Afterwards the collaborator refuses values that are not
+    /// finite, checks labels and shapes, and standardises, as after a built-in loader
+    /// ([`crate::data::prepare`]).
     #[must_use]
     pub fn with_loader(
         mut self,
@@ -129,22 +136,22 @@ impl Registry {
         self
     }
 
-    /// Adds a rule that combines updates element by element, or replaces a rule of this name. The aggregator alone uses
-    /// it, but every member's binary may register it.
+    /// Adds a rule that combines updates element by element, or replaces the rule of this name. Only the
+    /// aggregator uses rules; a collaborator's program may register them too.
     #[must_use]
     pub fn with_rule(mut self, name: impl Into<String>, rule: Arc<dyn ColumnRule>) -> Self {
         self.rules.insert(name.into(), Method::Columns(rule));
         self
     }
 
-    /// Adds a rule that chooses updates by their distances, or replaces a rule of this name.
+    /// Adds a rule that chooses among updates by their distances, or replaces the rule of this name.
     #[must_use]
     pub fn with_score_rule(mut self, name: impl Into<String>, rule: Arc<dyn ScoreRule>) -> Self {
         self.rules.insert(name.into(), Method::Scored(rule));
         self
     }
 
-    /// How the plan's updates become a model; the weighted mean where no task sends any.
+    /// The method by which the plan's updates become a model; the weighted mean if no task sends updates.
     ///
     /// # Errors
     /// [`UnknownRule`] names the rule that is not registered.
@@ -159,7 +166,7 @@ impl Registry {
         }
     }
 
-    /// Makes the custom tasks of `member`'s group.
+    /// Makes the custom tasks that the plan gives `member`.
     ///
     /// # Errors
     /// [`TaskError::Custom`] names the first task that is not registered.
@@ -177,10 +184,12 @@ impl Registry {
         Ok(made)
     }
 
-    /// Reads `member`'s data folder with the plan's loader and splits the rows by the plan's seed and the member's name.
+    /// Reads `member`'s data folder with the plan's loader and splits the rows by the plan's seed and the
+    /// member's name.
     ///
     /// # Errors
-    /// As [`data::load`] and [`data::split`]; [`DataError::UnknownLoader`] for a loader that is not registered.
+    /// As [`data::load`] and [`data::split`]; [`DataError::UnknownLoader`] for a loader that is not
+    /// registered.
     pub fn load_data(&self, plan: &Plan, folder: &Path, member: &Name) -> Result<SplitData, DataError> {
         let (spec, input) = (&plan.data, &plan.model.input);
         let rows = match &spec.loader {
@@ -201,7 +210,7 @@ impl Registry {
             let what = format!("loader {name:?} gives a value that is not finite");
             return Err(DataError::Mismatch { what });
         }
-        // Rows one after another, whatever view of a larger array the loader made.
+        // The loader may have returned a view of a larger array: here rows come to lie one after another.
         Ok(Dataset { features: features.as_standard_layout().into_owned(), labels })
     }
 }

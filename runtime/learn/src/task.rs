@@ -1,7 +1,8 @@
-//! What a collaborator computes in a round: training, validation, custom tasks, and the synthetic task of benches.
+//! What a collaborator computes in a round: training, validation, custom tasks, and the synthetic task of
+//! benches.
 //!
-//! A collaborator owns one [`Runner`] and calls [`Runner::run`] on a pool thread for each task that the aggregator
-//! pushes; the demo calls [`evaluate`]. Nothing here talks to a peer or opens a file.
+//! A collaborator owns one [`Runner`] and calls [`Runner::run`] on a pool thread for each task that the
+//! aggregator pushes; the demo calls [`evaluate`]. Nothing here talks to a peer or opens a file.
 
 mod custom;
 mod error;

@@ -1,6 +1,7 @@
-//! Comma-separated values: one row a sample, numbers only, one column the label.
+//! Comma-separated values: one sample a line, numbers only, one column is the label.
 //!
-//! Plain cells: quotes are taken off a cell that is wholly quoted, and a quote anywhere else is refused.
+//! A cell may stand in quotes as a whole: the loader takes the quotes off. The loader refuses a quote
+//! anywhere else.
 
 use std::{
     io::{BufRead, Read},
@@ -12,10 +13,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::{dataset::Dataset, error::DataError, folder};
 
-/// Longest line, bytes. A row of a 512 × 512 image as text takes about 1 MiB.
-const LINE_BYTES: u64 = 4 << 20;
-
-/// Reads `name`; features come out as `[rows, columns - 1]`.
+/// Reads the file `name` in `dir`. The features have the shape `[rows, columns - 1]`.
 pub(super) fn load(dir: &Path, name: &str, header: bool, label: &Column) -> Result<Dataset, DataError> {
     let file = folder::open(dir, name)?;
     read(file.input, &file.path, name, header, label)
@@ -63,7 +61,7 @@ fn read(
         let width = text.split(',').count();
         let expected = *columns.get_or_insert(width);
         if width != expected {
-            let what = format!("{width} columns where the rows above have {expected}");
+            let what = format!("{width} columns, but the rows above have {expected}");
             return Err(DataError::Row { file: file.to_owned(), row, what });
         }
         let at = match label_at {
@@ -71,7 +69,7 @@ fn read(
             None => *label_at.insert(locate(label, None, width, file)?),
         };
         if features.len() as u64 + width as u64 > folder::VALUES {
-            let what = format!("more than {} values", folder::VALUES);
+            let what = format!("the file has more than {} values", folder::VALUES);
             return Err(DataError::File { file: file.to_owned(), what });
         }
         for (column, cell) in text.split(',').enumerate() {
@@ -85,7 +83,7 @@ fn read(
         }
     }
     let Some(columns) = columns.filter(|_| !labels.is_empty()) else {
-        return Err(DataError::File { file: file.to_owned(), what: "no rows".to_owned() });
+        return Err(DataError::File { file: file.to_owned(), what: "there are no rows".to_owned() });
     };
     let features = ArrayD::from_shape_vec(IxDyn(&[labels.len(), columns - 1]), features)
         .map_err(|e| DataError::File { file: file.to_owned(), what: e.to_string() })?;
@@ -96,7 +94,7 @@ fn text<'a>(line: &'a [u8], file: &str, row: u64) -> Result<&'a str, DataError> 
     let text = std::str::from_utf8(line).map_err(|_| DataError::Row {
         file: file.to_owned(),
         row,
-        what: "not UTF-8 text".to_owned(),
+        what: "the line is not UTF-8 text".to_owned(),
     })?;
     let text = if row == 1 { text.trim_start_matches('\u{feff}') } else { text };
     Ok(text.trim_end_matches(['\n', '\r']))
@@ -110,7 +108,7 @@ fn unquote(cell: &str) -> &str {
 fn number(cell: &str) -> Result<f32, String> {
     let cell = unquote(cell);
     if cell.is_empty() {
-        return Err("missing value".to_owned());
+        return Err("the value is missing".to_owned());
     }
     match cell.parse::<f32>() {
         Ok(value) if value.is_finite() => Ok(value),
@@ -119,7 +117,7 @@ fn number(cell: &str) -> Result<f32, String> {
     }
 }
 
-/// At most 24 characters, so that a log line stays a line and a patient's row does not end up in it.
+/// The cell's first 24 characters: a log line stays short, and no patient's whole row gets into the log.
 fn shown(cell: &str) -> String {
     format!("{:?}", cell.chars().take(24).collect::<String>())
 }
@@ -127,12 +125,14 @@ fn shown(cell: &str) -> String {
 fn locate(label: &Column, names: Option<&[&str]>, width: usize, file: &str) -> Result<usize, DataError> {
     let refused = |what| DataError::File { file: file.to_owned(), what };
     if width < 2 {
-        return Err(refused("a label and at least one feature are needed".to_owned()));
+        return Err(refused("a row needs a label and at least one feature".to_owned()));
     }
     match label {
         Column::Name(name) => {
             let Some(names) = names else {
-                return Err(refused(format!("the label {name:?} needs a header line (header: true)")));
+                return Err(refused(format!(
+                    "the label {name:?} is a column's name: the plan needs header: true"
+                )));
             };
             let mut found = names.iter().enumerate().filter(|(_, n)| *n == name).map(|(at, _)| at);
             match (found.next(), found.next()) {
@@ -146,10 +146,13 @@ fn locate(label: &Column, names: Option<&[&str]>, width: usize, file: &str) -> R
             usize::try_from(at)
                 .ok()
                 .filter(|&at| at < width)
-                .ok_or_else(|| refused(format!("no column {index} among {width}")))
+                .ok_or_else(|| refused(format!("there is no column {index}: a row has {width} columns")))
         }
     }
 }
+
+/// Longest line, bytes. A row of a 512 × 512 image as text takes about 1 MiB.
+const LINE_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn bad_cells_are_refused_with_row_and_column() {
         let y = || Column::Index(-1);
-        assert_eq!(refusal(b"1,2\n,1\n", false, y()), "t.csv: row 2, column 1: missing value");
+        assert_eq!(refusal(b"1,2\n,1\n", false, y()), "t.csv: row 2, column 1: the value is missing");
         assert_eq!(
             refusal(b"a,y\n1,NaN\n", true, y()),
             "t.csv: row 2, column 2: \"NaN\" is not a finite number"
@@ -197,28 +200,31 @@ mod tests {
         let y = || Column::Index(-1);
         assert_eq!(
             refusal(b"1,2\n1,2,3\n", false, y()),
-            "t.csv: row 2: 3 columns where the rows above have 2"
+            "t.csv: row 2: 3 columns, but the rows above have 2"
         );
         assert_eq!(refusal(b"", true, y()), "t.csv: the file is empty");
-        assert_eq!(refusal(b"a,y\n", true, y()), "t.csv: no rows");
-        assert_eq!(refusal(b"\xff,1\n", false, y()), "t.csv: row 1: not UTF-8 text");
+        assert_eq!(refusal(b"a,y\n", true, y()), "t.csv: there are no rows");
+        assert_eq!(refusal(b"\xff,1\n", false, y()), "t.csv: row 1: the line is not UTF-8 text");
         let endless = vec![b'1'; LINE_BYTES as usize + 1];
         assert_eq!(refusal(&endless, false, y()), "t.csv: row 1: the line is longer than 4194304 bytes");
     }
 
     #[test]
-    fn labels_that_are_not_there_or_there_twice_are_refused() {
+    fn labels_that_are_missing_or_there_twice_are_refused() {
         let name = |n: &str| Column::Name(n.into());
         assert_eq!(refusal(b"a,y\n1,2\n", true, name("z")), "t.csv: the header has no column \"z\"");
         assert_eq!(refusal(b"y,y\n1,2\n", true, name("y")), "t.csv: the header has \"y\" twice");
         assert_eq!(
             refusal(b"1,2\n", false, name("y")),
-            "t.csv: the label \"y\" needs a header line (header: true)"
+            "t.csv: the label \"y\" is a column's name: the plan needs header: true"
         );
-        assert_eq!(refusal(b"1,2\n", false, Column::Index(-3)), "t.csv: no column -3 among 2");
+        assert_eq!(
+            refusal(b"1,2\n", false, Column::Index(-3)),
+            "t.csv: there is no column -3: a row has 2 columns"
+        );
         assert_eq!(
             refusal(b"1\n", false, Column::Index(0)),
-            "t.csv: a label and at least one feature are needed"
+            "t.csv: a row needs a label and at least one feature"
         );
     }
 }

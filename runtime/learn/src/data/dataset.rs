@@ -5,9 +5,9 @@ use ndarray::{ArrayD, Axis};
 /// Samples and their labels, in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    /// Shape `[rows, ...input shape]`.
+    /// One sample a row; shape `[rows, ...input shape]`.
     pub features: ArrayD<f32>,
-    /// One value a row: a class index, or the target of a regression.
+    /// One value a sample: the index of its class, or the target of a regression.
     pub labels: Vec<f32>,
 }
 
@@ -18,7 +18,7 @@ impl Dataset {
         self.labels.len()
     }
 
-    /// The rows at these indices, in their order.
+    /// The rows at these indices, in the order of the indices.
     ///
     /// # Panics
     /// If an index is out of range.
@@ -31,13 +31,13 @@ impl Dataset {
     }
 }
 
-/// A site's rows in three parts that share no row.
+/// A site's rows in three parts. No row is in two of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SplitData {
-    /// Trained on.
+    /// Rows that training reads.
     pub train: Dataset,
-    /// Read by the validation tasks.
+    /// Rows that validation tasks read.
     pub validation: Dataset,
-    /// Read by nothing in a run.
+    /// Rows that no task reads: for measuring a model after the run.
     pub test: Dataset,
 }

@@ -8,9 +8,6 @@ use std::{
 
 use super::error::DataError;
 
-/// Largest array or table that a loader builds: 4 Gi values are 16 GiB.
-pub(super) const VALUES: u64 = fl_engine::limits::ELEMENTS;
-
 /// A data file, open.
 pub(super) struct DataFile {
     pub(super) input: BufReader<File>,
@@ -18,7 +15,8 @@ pub(super) struct DataFile {
     pub(super) bytes: u64,
 }
 
-/// Opens `name` inside `dir`. A name may lead into sub-folders. `..`, absolute names and empty names are refused.
+/// Opens `name` inside `dir`. A name may lead into sub-folders. `..`, absolute names and empty names are
+/// refused.
 ///
 /// Symbolic links inside the folder are the site's own business: they are followed.
 pub(super) fn open(dir: &Path, name: &str) -> Result<DataFile, DataError> {
@@ -38,10 +36,13 @@ pub(super) fn resolve(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
     Ok(dir.join(name))
 }
 
-/// The product of a shape, unless it passes [`VALUES`].
+/// The number of values of an array of this shape; `None` above [`VALUES`].
 pub(super) fn volume(shape: &[u64]) -> Option<u64> {
     shape.iter().try_fold(1u64, |product, &side| product.checked_mul(side)).filter(|&v| v <= VALUES)
 }
+
+/// Most values of an array or table: 4 Gi values are 16 GiB.
+pub(super) const VALUES: u64 = fl_engine::limits::ELEMENTS;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
-//! NumPy arrays: `.npy` versions 1 and 2, and members of an `.npz` archive named `file.npz:array`.
+//! NumPy arrays: `.npy` files of versions 1 and 2, and the arrays of an `.npz` archive (`file.npz:array`).
 //!
-//! The format is NEP 1's (numpy.lib.format). Little-endian f4, f8, i4, i8 and u1 in C order are read;
-//! everything else, pickled objects above all, is refused.
+//! NEP 1 (numpy.lib.format) defines the format. This loader reads little-endian f4, f8, i4, i8 and u1 in C
+//! order. The loader refuses everything else, above all pickled objects.
 
 use std::{
     io::{Read, Seek},
@@ -12,10 +12,8 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::{error::DataError, folder};
 
-/// Longest header, bytes. A numeric array's header has about 100.
-const HEADER_BYTES: usize = 64 * 1024;
-
-/// Reads `name` (`x.npy`) or one array of an archive (`x.npz:array`), widened or rounded to f32.
+/// Reads the file `name` (`x.npy`) in `dir`, or one array of an archive (`x.npz:array`). Values become f32; a
+/// value that f32 cannot hold is rounded.
 pub(super) fn load(dir: &Path, name: &str) -> Result<ArrayD<f32>, DataError> {
     match name.split_once(".npz:") {
         Some((stem, member)) => {
@@ -38,7 +36,7 @@ fn from_archive(archive: impl Read + Seek, member: &str, name: &str) -> Result<A
         let mut names: Vec<String> = archive.file_names().flatten().map(|n| shown(&n)).collect();
         names.sort_unstable();
         names.truncate(16);
-        let what = format!("the archive has no array {member:?}; it has {}", names.join(", "));
+        let what = format!("the archive has no array {member:?}; its arrays are {}", names.join(", "));
         return Err(DataError::File { file: name.to_owned(), what });
     };
     let member = archive.by_index(at).map_err(refused)?;
@@ -65,7 +63,7 @@ impl Element {
         }
     }
 
-    /// `raw` has [`Self::bytes`] bytes. Integers that f32 cannot hold are rounded.
+    /// `raw` has [`Self::bytes`] bytes.
     fn value(self, raw: &[u8]) -> f32 {
         let mut eight = [0; 8];
         eight[..raw.len()].copy_from_slice(raw);
@@ -89,7 +87,7 @@ fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, Da
     let mut start = [0; 8];
     input.read_exact(&mut start).map_err(broken)?;
     if &start[..6] != b"\x93NUMPY" {
-        return Err(refused("not a NumPy array".to_owned()));
+        return Err(refused("the file is not a NumPy array".to_owned()));
     }
     let (prefix, header_bytes) = match start[6] {
         1 => {
@@ -102,10 +100,14 @@ fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, Da
             input.read_exact(&mut size).map_err(broken)?;
             (12, u32::from_le_bytes(size) as usize)
         }
-        version => return Err(refused(format!("format version {version}; 1 and 2 are read"))),
+        version => {
+            return Err(refused(format!("the file has format version {version}; this loader reads 1 and 2")));
+        }
     };
     if header_bytes > HEADER_BYTES {
-        return Err(refused(format!("a header of {header_bytes} bytes; at most {HEADER_BYTES} are read")));
+        return Err(refused(format!(
+            "the header has {header_bytes} bytes; this loader reads at most {HEADER_BYTES}"
+        )));
     }
     let mut header = vec![0; header_bytes];
     input.read_exact(&mut header).map_err(broken)?;
@@ -114,7 +116,7 @@ fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, Da
     let volume = folder::volume(&shape).ok_or_else(|| refused(format!("shape {shape:?} is too large")))?;
     let expected = prefix + header_bytes as u64 + volume * element.bytes() as u64;
     if length != expected {
-        return Err(refused(format!("{length} bytes where shape {shape:?} needs {expected}")));
+        return Err(refused(format!("the file has {length} bytes, but shape {shape:?} needs {expected}")));
     }
     let mut values = Vec::new();
     let mut raw = vec![0; 8192];
@@ -143,7 +145,7 @@ fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, Da
     ArrayD::from_shape_vec(IxDyn(&shape), values).map_err(|e| refused(e.to_string()))
 }
 
-/// Reads `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`: keys in any order, no nesting.
+/// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`: keys in any order, no nesting.
 fn parse_header(header: &[u8]) -> Result<(Element, Vec<u64>), String> {
     let malformed = || "the array's header cannot be read".to_owned();
     let text = std::str::from_utf8(header).map_err(|_| malformed())?.trim();
@@ -160,18 +162,22 @@ fn parse_header(header: &[u8]) -> Result<(Element, Vec<u64>), String> {
         .strip_prefix('\'')
         .and_then(|t| t.split_once('\''))
         .map(|(descr, _)| descr)
-        .ok_or_else(|| "records and objects are not read".to_owned())?;
+        .ok_or_else(|| "the array holds records or objects; this loader reads numbers".to_owned())?;
     let element = match descr {
         "<f4" => Element::F4,
         "<f8" => Element::F8,
         "<i4" => Element::I4,
         "<i8" => Element::I8,
         "|u1" | "<u1" => Element::U1,
-        other => return Err(format!("values of type {other:?}; <f4, <f8, <i4, <i8 and |u1 are read")),
+        other => {
+            return Err(format!(
+                "the values have the type {other:?}; this loader reads <f4, <f8, <i4, <i8 and |u1"
+            ));
+        }
     };
     let order = value_of("fortran_order")?;
     if order.starts_with("True") {
-        return Err("column-major; save it with numpy.ascontiguousarray".to_owned());
+        return Err("the array is column-major: save it with numpy.ascontiguousarray".to_owned());
     }
     if !order.starts_with("False") {
         return Err(malformed());
@@ -187,10 +193,17 @@ fn parse_header(header: &[u8]) -> Result<(Element, Vec<u64>), String> {
         sides.split(',').map(|side| side.trim().parse().map_err(|_| malformed())).collect::<Result<_, _>>()?
     };
     if shape.is_empty() || shape.len() > fl_engine::limits::TENSOR_RANK {
-        return Err(format!("{} dimensions; 1 to {} are read", shape.len(), fl_engine::limits::TENSOR_RANK));
+        return Err(format!(
+            "the array has {} dimensions; this loader reads 1 to {}",
+            shape.len(),
+            fl_engine::limits::TENSOR_RANK
+        ));
     }
     Ok((element, shape))
 }
+
+/// Longest header, bytes. The header of an array of numbers has about 100.
+const HEADER_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -243,31 +256,34 @@ mod tests {
     #[test]
     fn hostile_arrays_are_refused() {
         let one = 1.0f32.to_le_bytes();
-        assert_eq!(refusal(b"PK\x03\x04aaaaaaaa"), "t.npy: not a NumPy array");
+        assert_eq!(refusal(b"PK\x03\x04aaaaaaaa"), "t.npy: the file is not a NumPy array");
         assert_eq!(refusal(b"\x93NU"), "t.npy: the file is cut short");
         assert_eq!(
             refusal(&npy(3, &header("<f4", "(1,)"), &one)),
-            "t.npy: format version 3; 1 and 2 are read"
+            "t.npy: the file has format version 3; this loader reads 1 and 2"
         );
         assert_eq!(
             refusal(&npy(1, &header("|O", "(1,)"), &one)),
-            "t.npy: values of type \"|O\"; <f4, <f8, <i4, <i8 and |u1 are read"
+            "t.npy: the values have the type \"|O\"; this loader reads <f4, <f8, <i4, <i8 and |u1"
         );
         assert_eq!(
             refusal(&npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", &one)),
-            "t.npy: records and objects are not read"
+            "t.npy: the array holds records or objects; this loader reads numbers"
         );
         assert!(
             refusal(&npy(1, &header("<f4", "(1,)").replace("False", "True"), &one)).contains("column-major")
         );
-        assert_eq!(refusal(&npy(1, &header("<f4", "()"), &one)), "t.npy: 0 dimensions; 1 to 8 are read");
+        assert_eq!(
+            refusal(&npy(1, &header("<f4", "()"), &one)),
+            "t.npy: the array has 0 dimensions; this loader reads 1 to 8"
+        );
         assert!(refusal(&npy(1, &header("<f4", "(4294967296, 4294967296)"), &one)).ends_with("is too large"));
         assert!(refusal(&npy(1, &header("<f4", "(-1,)"), &one)).ends_with("header cannot be read"));
         assert!(refusal(&npy(1, &header("<f4", "(2,)"), &one)).contains("needs"));
         assert!(refusal(&npy(1, "{", &one)).ends_with("header cannot be read"));
         let mut claims = b"\x93NUMPY\x02\x00".to_vec();
         claims.extend(u32::MAX.to_le_bytes());
-        assert!(refusal(&claims).contains("at most 65536 are read"));
+        assert!(refusal(&claims).contains("this loader reads at most 65536"));
         let bad: Vec<u8> = [1.0, f32::NAN].iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
         assert_eq!(
             refusal(&npy(1, &header("<f4", "(2, 1)"), &bad)),
@@ -292,6 +308,6 @@ mod tests {
             assert_eq!(load(&dir, name).unwrap().as_slice().unwrap(), [1.0, 2.0, 3.0]);
         }
         let refusal = load(&dir, "a.npz:z").unwrap_err().to_string();
-        assert_eq!(refusal, "a.npz:z: the archive has no array \"z\"; it has x, y");
+        assert_eq!(refusal, "a.npz:z: the archive has no array \"z\"; its arrays are x, y");
     }
 }

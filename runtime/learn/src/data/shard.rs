@@ -1,43 +1,44 @@
-//! Cutting one data set into collaborators' shards, for trials and demonstrations.
+//! Cuts one data set into shards for several collaborators, for trials and demonstrations.
 //!
-//! A real federation never calls this: its data are where they are.
+//! A real federation never calls this module: each site has its own data.
 
 use fl_engine::Draws;
 
 use super::{dataset::Dataset, error::DataError};
 
-/// How rows are dealt to collaborators.
+/// How the collaborators share the rows.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Sharding {
-    /// Shuffled, equal sizes (they differ by one row at most).
+    /// Shuffled, in shards of equal size. Sizes differ by one row at most.
     Iid,
-    /// Each label's rows in proportions drawn from Dirichlet(α, …, α) (Hsu, Qi, Brown, arXiv:1909.06335).
-    /// α below 1 gives most of a label to few collaborators; 100 is close to [`Sharding::Iid`].
+    /// Each label's rows in proportions drawn from Dirichlet(α, …, α) (Hsu, Qi, Brown, arXiv:1909.06335). α
+    /// below 1 gives most of a label to few collaborators; 100 is close to [`Sharding::Iid`].
     ByLabel {
         /// Above 0.
         alpha: f64,
     },
-    /// Shuffled, sizes in these proportions; one number a collaborator, each above 0.
+    /// Shuffled, in shards of these relative sizes.
     BySize {
-        /// Relative sizes.
+        /// One number a collaborator, each above 0.
         sizes: Vec<f64>,
     },
 }
 
-/// Fewest rows that a shard gets while there are enough: below this, a fifth for validation says nothing.
+/// Fewest rows of a shard, if there are enough rows. With fewer, the fifth for validation would measure
+/// nothing.
 pub const LEAST_ROWS: usize = 10;
 
-/// Row indices of `n` shards: every row in one shard, at least [`LEAST_ROWS`] (or an equal part of fewer) in each.
-/// The same arguments give the same shards.
+/// The row indices of `n` shards. Every row is in one shard. Each shard has at least [`LEAST_ROWS`] rows, or
+/// an equal part of all rows if there are too few. The same arguments give the same shards.
 ///
 /// # Errors
-/// [`DataError::Mismatch`] for fewer rows than shards, or settings out of range.
+/// [`DataError::Mismatch`] if there are fewer rows than shards, or if a setting is out of range.
 pub fn shards(data: &Dataset, n: usize, how: &Sharding, seed: u64) -> Result<Vec<Vec<usize>>, DataError> {
     let refused = |what: String| Err(DataError::Mismatch { what });
     let rows = data.rows();
     if n == 0 || rows < n {
-        return refused(format!("{rows} rows cannot make {n} shards"));
+        return refused(format!("{rows} rows are too few for {n} shards"));
     }
     let mut draws = Draws::new(seed);
     let mut order: Vec<usize> = (0..rows).collect();
@@ -53,7 +54,7 @@ pub fn shards(data: &Dataset, n: usize, how: &Sharding, seed: u64) -> Result<Vec
         }
         Sharding::ByLabel { alpha } => {
             if !alpha.is_finite() || *alpha <= 0.0 {
-                return refused(format!("alpha {alpha} is not above 0"));
+                return refused(format!("alpha is {alpha}, but must be above 0"));
             }
             // A stable sort of the shuffled rows keeps each label's rows shuffled.
             order.sort_by(|&a, &b| data.labels[a].total_cmp(&data.labels[b]));
@@ -72,9 +73,10 @@ pub fn shards(data: &Dataset, n: usize, how: &Sharding, seed: u64) -> Result<Vec
     Ok(shards)
 }
 
-/// Two disjoint lists of row indices that hold every row: the rest, and `share` of each label's rows (rounded).
+/// Splits rows into the rest and a test set with `share` of each label's rows (rounded), as two lists of row
+/// indices.
 ///
-/// For a held-out test set that looks like the whole.
+/// The labels of the test set are in the same proportions as those of all rows.
 #[must_use]
 pub fn stratified(labels: &[f32], share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..labels.len()).collect();
@@ -91,9 +93,9 @@ pub fn stratified(labels: &[f32], share: f64, seed: u64) -> (Vec<usize>, Vec<usi
     (rest, held_out)
 }
 
-/// Cuts `rows` at the cumulated shares, rounded.
+/// Deals `rows` to the shards in proportion to `shares`: cuts at the cumulated shares, rounded.
 fn deal(rows: &[usize], shares: &[f64], shards: &mut [Vec<usize>]) {
-    // Tiny alphas may underflow every gamma draw to 0; equal shares are then as good a draw as any.
+    // With a tiny alpha every gamma draw may underflow to 0. Equal shares are then as good as any.
     let total: f64 = shares.iter().sum();
     let (shares, total) =
         if total > 0.0 { (shares.to_vec(), total) } else { (vec![1.0; shares.len()], shares.len() as f64) };

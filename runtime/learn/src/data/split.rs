@@ -7,13 +7,13 @@ use super::{
     error::DataError,
 };
 
-/// Shuffles the rows by `seed` and deals them out by the plan's shares.
+/// Shuffles the rows by `seed` and splits them by the plan's shares.
 ///
-/// Counts are rounded to the nearest row; what is left goes to the test part, or to validation when the plan
-/// has no test share, or to training when it has neither.
+/// Counts are rounded to the nearest row. The rows that are left go to the last part that has a share: the
+/// test part, else validation, else training.
 ///
 /// # Errors
-/// [`DataError::Mismatch`] when a part that the plan asks for would have no row.
+/// [`DataError::Mismatch`] if a part that has a share would get no row.
 pub fn split(data: &Dataset, shares: &Split, seed: u64) -> Result<SplitData, DataError> {
     let rows = data.rows();
     let mut order: Vec<usize> = (0..rows).collect();
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_lands_in_one_part_and_the_seed_decides_which() {
+    fn every_row_gets_into_one_part_and_the_seed_decides_which() {
         let data = numbered(101);
         let shares = Split { train: 0.7, validation: 0.2, test: 0.1 };
         let parts = split(&data, &shares, 7).unwrap();

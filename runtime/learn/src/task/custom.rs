@@ -1,4 +1,4 @@
-//! The task that a user's crate brings: trained or measured in its own way, sent like any other.
+//! Tasks of a user's crate: they compute in their own way, and their results are sent like any other task's.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use crate::data::SplitData;
 
 /// A task of a user's crate, registered by name ([`crate::registry::Registry::with_task`]).
 ///
-/// One value lives as long as its member's [`super::Runner`], so it may remember things from round to round. It runs on a
-/// pool thread.
+/// A value lives as long as the collaborator's process, so a task may remember things from round to round.
+/// Tasks run on a pool thread.
 pub trait CustomTask: Send {
-    /// Whether the task can run for this member; asked once, before the first round.
+    /// Checks that the task can run for this member. Called once, before the first round.
     ///
     /// # Errors
-    /// Why it cannot, in a few lower-case words.
+    /// Why the task cannot run, in a few lower-case words.
     fn check(&mut self, plan: &Plan, data: Option<&SplitData>) -> Result<(), String> {
         let _ = (plan, data);
         Ok(())
@@ -27,12 +27,13 @@ pub trait CustomTask: Send {
 
     /// Does the task's work of one round.
     ///
-    /// The update, where the plan gives the task a rule, lies over the base's layout; its tensors that are held out of
-    /// aggregation stay with the member. Metrics that the plan does not list are left out.
+    /// If the plan gives the task a rule, the task must return an update; otherwise it must not. The update
+    /// has the base's layout. The values of tensors that are held out of aggregation stay with the member.
+    /// Metrics that the plan does not list for the task are dropped.
     ///
     /// # Errors
-    /// [`TaskError::Cancelled`] soon after `job.cancelled` says yes; [`TaskError::Failed`] for what only this task
-    /// knows.
+    /// [`TaskError::Cancelled`] soon after `job.cancelled` returned true. [`TaskError::Failed`] for the
+    /// task's own failures.
     fn run(&mut self, job: &CustomJob<'_>) -> Result<TaskOutput, TaskError>;
 }
 
@@ -46,16 +47,17 @@ pub struct CustomJob<'a> {
     pub plan: &'a Plan,
     /// The task's entry in the plan.
     pub task: &'a TaskSpec,
-    /// Whose data these are.
+    /// The collaborator that runs the task.
     pub member: &'a Name,
     /// The round.
     pub round: RoundNo,
-    /// The round's model, with the member's own values where tensors are held out.
+    /// The round's model, with the member's own values in tensors that are held out of aggregation.
     pub base: &'a ModelState,
-    /// `None` when the member has none.
+    /// The member's rows; `None` if it has no data.
     pub data: Option<&'a SplitData>,
-    /// Of this member, task and round: the only source of randomness, if a run is to be repeatable.
+    /// A seed of this member, task and round. A task that takes all its randomness from this seed is
+    /// repeatable.
     pub seed: u64,
-    /// Whether the aggregator no longer wants the result; to be asked often.
+    /// Returns true once the aggregator no longer wants the result. A task should ask often.
     pub cancelled: &'a dyn Fn() -> bool,
 }

@@ -8,26 +8,26 @@ use crate::data::DataError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The aggregator no longer wants it.
-    #[error("cancelled")]
+    /// The aggregator no longer wants the result.
+    #[error("the task was cancelled")]
     Cancelled,
     /// A defect: the task ended in the middle.
     #[error("the task failed: {0}")]
     Panicked(String),
-    /// Not one of the member's tasks.
+    /// The task is not one of the member's tasks.
     #[error("the plan gives this collaborator no task {0}")]
     Unknown(Name),
-    /// The plan names a task of a user's crate.
-    #[error("task {task} is custom: {name:?}, which this build does not know")]
+    /// The plan names a custom task that this program does not have.
+    #[error("task {task} needs the custom task {name:?}, which this program does not have")]
     Custom {
         /// The task.
         task: Name,
-        /// As the plan has it.
+        /// The custom task's name in the plan.
         name: String,
-        /// A registered one that may be meant.
+        /// A registered name that is close to that name.
         nearest: Option<String>,
     },
-    /// What a custom task found, in its own words.
+    /// A custom task failed, in its own words.
     #[error("task {task}: {what}")]
     Failed {
         /// The task.
@@ -35,14 +35,14 @@ pub enum TaskError {
         /// For example `no row has a label`.
         what: String,
     },
-    /// Compiled without the feature `train`.
-    #[error("this build neither trains nor validates")]
+    /// This program was compiled without the feature `train`.
+    #[error("this program can neither train nor validate")]
     NoTraining,
-    /// The runner was made without data.
-    #[error("task {0} needs data, and this collaborator has none")]
+    /// The task needs data, and the runner was made without data.
+    #[error("task {0} needs data, but this collaborator has none")]
     NoData(Name),
-    /// A part of the split is empty.
-    #[error("task {task} needs {part} rows, and the plan's split leaves none")]
+    /// The task needs rows of a part of the split that is empty.
+    #[error("task {task} needs {part} rows, but the plan's split leaves none")]
     NoRows {
         /// The task.
         task: Name,
@@ -52,39 +52,39 @@ pub enum TaskError {
     /// The data cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The metric means nothing for this plan.
+    /// The plan's loss or classes do not define the metric.
     #[error("task {task} reports {}, which {why}", metric.word())]
     Metric {
         /// The task.
         task: Name,
         /// The metric.
         metric: Metric,
-        /// What it would need.
+        /// What the metric needs.
         why: &'static str,
     },
-    /// The model's output is not what the loss takes.
-    #[error("the model gives {found:?} numbers a sample; {needs}")]
+    /// The loss cannot use the model's output.
+    #[error("the model outputs {found:?} values per sample, but {needs}")]
     Output {
         /// Shape of the last layer's output.
         found: Vec<u32>,
-        /// What the loss takes.
+        /// What the loss needs.
         needs: String,
     },
-    /// The model's spec is refused.
+    /// The plan's model is refused.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A model of another layout.
-    #[error("the model has another layout than the plan's")]
+    /// The model has another layout than the plan's model.
+    #[error("the model's tensors are not those of the plan's model")]
     Layout,
     /// A validation of the tuned model before any training in the round.
-    #[error("task {task} measures the model trained in round {round}, and there is none")]
+    #[error("task {task} measures the model trained in round {round}, but no task has trained one")]
     NotTrained {
         /// The task.
         task: Name,
         /// The round.
         round: RoundNo,
     },
-    /// Training diverged, or data and model are beyond f32.
+    /// Training diverged, or values of data or model are too large for f32.
     #[error("task {task}: {what} is not finite")]
     NotFinite {
         /// The task.
@@ -92,27 +92,29 @@ pub enum TaskError {
         /// For example `the loss of step 12`.
         what: String,
     },
-    /// More rows than a weight can say.
-    #[error("too many training rows")]
+    /// There are more rows than a weight can count.
+    #[error("there are too many training rows")]
     Weight(#[from] WeightError),
-    /// A layer, optimiser or kind of task that the plan knows and this build does not.
-    #[error("this build does not know {0}")]
+    /// A layer, optimiser or kind of task that the plan's format has and this program does not have.
+    #[error("this program does not know {0}")]
     Foreign(String),
 }
 
 impl TaskError {
-    /// What to do about it, where there is something to do.
+    /// What the user can do about the error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Custom { nearest: Some(name), .. } => return Some(format!("{name:?} is registered")),
+            Self::Custom { nearest: Some(name), .. } => {
+                return Some(format!("this program has the custom task {name:?}: is that the one?"));
+            }
             Self::Data(error) => return error.hint(),
             Self::NoTraining => "build fl-runtime with its default features (the feature `train`)",
-            Self::Custom { .. } => "run the binary of the crate in src/ that registers it",
-            Self::NoData(_) => "name the data folder in plan/data.yaml",
-            Self::NoRows { .. } => "raise the part's share in the plan's data.split, or give more rows",
+            Self::Custom { .. } => "start your own program, which adds the task with `with_task`",
+            Self::NoData(_) => "name this collaborator's data folder in plan/data.yaml",
+            Self::NoRows { .. } => "raise that part's share in the plan's data.split, or add rows",
             Self::NotFinite { .. } => "lower the learning rate, or standardise the features",
-            Self::NotTrained { .. } => "put a train task before it in the plan",
+            Self::NotTrained { .. } => "put a train task before this task in the plan",
             Self::Model(error) => return error.hint(),
             _ => return None,
         };

@@ -8,10 +8,10 @@ use fl_engine::{
 use super::{error::TaskError, trainer::Trainer};
 use crate::data::Dataset;
 
-/// Measures a model on rows of any origin with every metric that the plan's loss and classes define.
+/// Measures a model on any rows, with every metric that the plan's loss and classes define.
 ///
 /// # Errors
-/// [`TaskError`], also when this build trains nothing.
+/// [`TaskError`] if model, plan and rows do not fit; [`TaskError::NoTraining`] without the feature `train`.
 pub fn evaluate(plan: &Plan, state: &ModelState, rows: &Dataset) -> Result<Vec<(Metric, f64)>, TaskError> {
     let scores = Trainer::new(plan, state.layout())?.score(state, rows, &|| false)?;
     let (loss, classes) = (plan.loss(), plan.data.classes);
@@ -20,7 +20,8 @@ pub fn evaluate(plan: &Plan, state: &ModelState, rows: &Dataset) -> Result<Vec<(
     Ok(defined.filter_map(|m| Some((m, scores.value(m)?))).collect())
 }
 
-/// Accuracy of always naming the most frequent class of these rows: what a model has to beat. 0 without rows.
+/// The accuracy of a model that always answers the most frequent class of these rows; 0 without rows. A
+/// useful model is better than that.
 #[must_use]
 pub fn majority_baseline(rows: &Dataset) -> f64 {
     let mut labels = rows.labels.clone();

@@ -1,4 +1,4 @@
-//! What a task gives: an update, and metrics.
+//! What a task returns: an update, and metrics.
 
 use fl_engine::{
     Weight,
@@ -8,14 +8,15 @@ use fl_engine::{
 
 use super::{error::TaskError, scores::Scores};
 
-/// What one task gives.
+/// What one task returns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskOutput {
-    /// The model to aggregate and how much it counts; `None` for a validation.
+    /// The model to aggregate, and its weight in the aggregation; `None` for a validation.
     pub update: Option<(ModelState, Weight)>,
-    /// Rows that the metrics are over.
+    /// How many rows the metrics are over.
     pub samples: u64,
-    /// In the plan's order. A metric that these rows do not define (AUC when they are all of one class) is left out.
+    /// Metrics and their values, in the plan's order. A metric that these rows do not define is left out: for
+    /// example AUC, if all rows are of one class.
     pub metrics: Vec<(Metric, f64)>,
 }
 

@@ -1,12 +1,13 @@
 //! One member's tasks, round after round.
 //!
-//! A task that fails or is cancelled leaves the runner as it was, apart from the model that the member tuned in this
-//! round.
+//! A task that fails or is cancelled leaves the runner as it was, apart from the model that the member tuned
+//! in this round.
 //!
-//! Tensors that the plan holds out of aggregation (`Combine::Keep`) stay with the site: the member's own values go into
-//! every later round's tasks, as in FedBN (Li et al., arXiv:2102.07623), and the update carries the base's values in
-//! their place. The same holds for the optimiser's state of such tensors where the plan has that state travel with the
-//! model (`optimiser_state: continue_global`, [`fl_engine::model::plan_layout`]).
+//! Tensors that the plan holds out of aggregation (`Combine::Keep`) stay with the site: the member's own
+//! values go into every later round's tasks, as in FedBN (Li et al., arXiv:2102.07623), and the update
+//! carries the base's values in their place. The same holds for the optimiser's state of such tensors where
+//! the plan has that state travel with the model (`optimiser_state: continue_global`,
+//! [`fl_engine::model::plan_layout`]).
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -33,7 +34,7 @@ pub struct Runner {
     layout: Arc<Layout>,
     member: Name,
     data: Option<SplitData>,
-    /// `None` when the member neither trains nor validates.
+    /// `None` if the member neither trains nor validates.
     trainer: Option<Trainer>,
     custom: CustomTasks,
     tuned: Option<Tuned>,
@@ -47,16 +48,16 @@ struct Tuned {
 }
 
 impl Runner {
-    /// Whether any task of `member`'s group reads rows.
+    /// Whether `member`'s tasks may read rows: always, unless all of them are synthetic.
     #[must_use]
     pub fn needs_data(plan: &Plan, member: &Name) -> bool {
         tasks_of(plan, member).any(|task| !matches!(task.kind, TaskKind::Synthetic { .. }))
     }
 
-    /// Checks that every task of `member`'s group can run here: on this data and with this build.
+    /// Checks that every task of `member`'s group can run here, on this data and in this program.
     ///
-    /// `data` is `None` for a member whose tasks are all synthetic, or custom ones that need no data. `custom` holds the
-    /// member's custom tasks ([`crate::registry::Registry::tasks`]).
+    /// `data` is `None` for a member whose tasks are all synthetic, or custom ones that need no data.
+    /// `custom` holds the member's custom tasks ([`crate::registry::Registry::tasks`]).
     ///
     /// # Errors
     /// [`TaskError`] names the first task that cannot run.
@@ -103,11 +104,11 @@ impl Runner {
 
     /// Runs one task on the calling (pool) thread.
     ///
-    /// What later tasks of the round need (the tuned model) is kept, and optimiser state across rounds if the plan
-    /// says so. `cancelled` is asked before every batch.
+    /// The runner keeps the tuned model for later tasks of the round, and optimiser state for later rounds
+    /// where the plan says so. The task asks `cancelled` before every batch.
     ///
     /// # Errors
-    /// [`TaskError::Cancelled`] when `cancelled` said yes; any other tells why there is no result.
+    /// [`TaskError::Cancelled`] after `cancelled` returned true; any other error says why there is no result.
     pub fn run(
         &mut self,
         task: &Name,
@@ -118,10 +119,10 @@ impl Runner {
         self.run_from(task, round, base.clone(), cancelled)
     }
 
-    /// [`Self::run`] from a base that nobody else needs, which the task may work on in place.
+    /// [`Self::run`] with a base that the caller gives away: the task may work on that base in place.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::run`].
     pub fn run_from(
         &mut self,
         task: &Name,
@@ -227,14 +228,18 @@ impl Runner {
         })?;
         let failed = |what: &str| TaskError::Failed { task: task.name.clone(), what: what.to_owned() };
         let update = match output.update {
-            Some(_) if !updates => return Err(failed("it gives an update, and the plan gives it no rule")),
-            None if updates => return Err(failed("it gives no update, and the plan's rule needs one")),
+            Some(_) if !updates => {
+                return Err(failed("the task returned an update, but the plan gives this task no rule"));
+            }
+            None if updates => {
+                return Err(failed("the task returned no update, but the plan gives this task a rule"));
+            }
             Some((model, _)) if model.layout().hash() != self.layout.hash() => return Err(TaskError::Layout),
             Some((model, weight)) => {
                 if model.f32.iter().any(|v| !v.is_finite()) {
                     return Err(TaskError::NotFinite {
                         task: task.name.clone(),
-                        what: "the update".to_owned(),
+                        what: "a value of the update".to_owned(),
                     });
                 }
                 let update = with_kept(&model, base);
@@ -249,7 +254,7 @@ impl Runner {
         Ok(TaskOutput { update, samples: output.samples, metrics })
     }
 
-    /// The base with the member's own values in the tensors that are held out of aggregation.
+    /// `base` with the member's own values in the tensors that are held out of aggregation.
     fn own<'a>(&self, base: &'a ModelState) -> Cow<'a, ModelState> {
         match &self.tuned {
             Some(tuned) if holds_out(&self.layout) => Cow::Owned(with_kept(base, &tuned.model)),
@@ -258,7 +263,7 @@ impl Runner {
     }
 }
 
-/// The tasks of the first group that names the member, or of the first that takes everyone.
+/// The tasks of the group that takes the member ([`Plan::group_of`]).
 pub(crate) fn tasks_of<'a>(plan: &'a Plan, member: &Name) -> impl Iterator<Item = &'a TaskSpec> {
     let group = plan.group_of(member);
     plan.tasks.iter().filter(move |task| group.is_some_and(|g| g.tasks.contains(&task.name)))
@@ -268,7 +273,7 @@ fn holds_out(layout: &Layout) -> bool {
     layout.tensors().iter().any(|t| t.combine == Combine::Keep)
 }
 
-/// `state` with `from`'s values in the tensors that are held out of aggregation.
+/// `state` with the values of `from` in the tensors that are held out of aggregation.
 fn with_kept(state: &ModelState, from: &ModelState) -> ModelState {
     let layout = state.layout();
     let mut state = state.clone();

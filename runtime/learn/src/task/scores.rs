@@ -1,7 +1,7 @@
 //! Metrics over rows, from a model's outputs and the rows' labels.
 //!
-//! The same accumulator serves training (outputs as they were before each step) and validation. Sums are f64 and in
-//! the order of the rows, so the batch size changes no metric.
+//! Training and validation use the same accumulator; training adds each batch's outputs from before its step.
+//! Sums are f64 and in the order of the rows, so the batch size changes no metric.
 
 use fl_engine::plan::{Loss, Metric, Plan, TaskKind, TaskSpec};
 
@@ -15,17 +15,17 @@ pub(crate) struct Scores {
     loss_sum: f64,
     right: usize,
     squares: f64,
-    /// Score and truth of each row, where there are two classes.
+    /// Score and truth of each row, if there are two classes.
     ranked: Vec<(f32, bool)>,
 }
 
-#[cfg_attr(not(feature = "train"), allow(dead_code, reason = "a trainer fills them"))]
+#[cfg_attr(not(feature = "train"), allow(dead_code, reason = "only burn's trainer fills scores"))]
 impl Scores {
     pub(crate) fn new(loss: Loss) -> Self {
         Self { loss, rows: 0, loss_sum: 0.0, right: 0, squares: 0.0, ranked: Vec::new() }
     }
 
-    /// Adds rows: `outputs` holds the same number of values for each label.
+    /// Adds rows. `outputs` holds the same number of values for each label.
     pub(crate) fn add(&mut self, outputs: &[f32], labels: &[f32]) {
         let width = outputs.len() / labels.len().max(1);
         for (row, &label) in outputs.chunks_exact(width.max(1)).zip(labels) {
@@ -49,7 +49,7 @@ impl Scores {
         }
     }
 
-    /// The metric's value; `None` without rows, or when these rows or the loss do not define it.
+    /// The metric's value; `None` without rows, or if these rows or the loss do not define the metric.
     pub(crate) fn value(&self, metric: Metric) -> Option<f64> {
         let rows = self.rows as f64;
         if self.rows == 0 {
@@ -71,7 +71,7 @@ impl Scores {
         let sum: f64 = logits.iter().map(|&x| (f64::from(x) - f64::from(largest)).exp()).sum();
         let truth = logits.get(label).copied().unwrap_or(f32::NAN);
         self.loss_sum += sum.ln() + f64::from(largest) - f64::from(truth);
-        // The first of equals.
+        // The first of equal outputs.
         self.right += usize::from(logits.iter().position(|&x| x == largest) == Some(label));
         if let [no, yes] = logits {
             self.ranked.push((yes - no, label == 1));
@@ -79,8 +79,8 @@ impl Scores {
     }
 }
 
-/// Area under the ROC curve as the Mann-Whitney statistic: ranks, equal scores sharing their mean rank (Hanley and
-/// McNeil, Radiology 143, 1982). `None` unless both classes are present.
+/// Area under the ROC curve as the Mann-Whitney statistic: ranks, equal scores sharing their mean rank
+/// (Hanley and McNeil, Radiology 143, 1982). `None` unless both classes are present.
 fn auc(rows: &[(f32, bool)]) -> Option<f64> {
     let mut rows = rows.to_vec();
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -98,7 +98,7 @@ fn auc(rows: &[(f32, bool)]) -> Option<f64> {
     Some((ranks - positives * (positives + 1.0) / 2.0) / (positives * negatives))
 }
 
-/// Refuses a task whose metrics the plan does not define.
+/// Refuses a task that reports a metric which the loss and the classes do not define.
 pub(super) fn check(plan: &Plan, task: &TaskSpec) -> Result<(), TaskError> {
     let loss = match &task.kind {
         TaskKind::Train(spec) => spec.loss,

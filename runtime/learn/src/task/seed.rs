@@ -1,4 +1,4 @@
-//! Seeds derived from the plan's: no draw of a run depends on another, on time or on order.
+//! Seeds derived from the plan's seed: no draw of a run depends on another draw, on time or on order.
 
 use fl_engine::{Digest, Name, RoundNo};
 
@@ -7,28 +7,28 @@ use fl_engine::{Digest, Name, RoundNo};
 pub(crate) struct Seed(Digest);
 
 impl Seed {
-    /// The tree of a plan.
+    /// The root of a plan's tree.
     pub(crate) fn new(plan: u64) -> Self {
         Self(Digest::of(&[b"fl-seed-1".as_slice(), &plan.to_le_bytes()].concat()))
     }
 
-    /// Under a member or task.
+    /// The seed of a member or task.
     pub(crate) fn with(self, name: &Name) -> Self {
         self.step(b'n', name.as_str().as_bytes())
     }
 
-    /// Under a round.
+    /// The seed of a round.
     pub(crate) fn round(self, round: RoundNo) -> Self {
         self.step(b'r', &round.0.to_le_bytes())
     }
 
-    /// A generator's seed for one purpose.
+    /// The seed of a random stream for one purpose.
     pub(crate) fn word(self, purpose: &str) -> u64 {
         let digest = self.step(b'p', purpose.as_bytes()).0;
         digest.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// The tag keeps a name from being read as a round.
+    /// The tag makes sure that a name and a round of the same bytes give different seeds.
     fn step(self, tag: u8, bytes: &[u8]) -> Self {
         Self(Digest::of(&[&self.0.0, [tag].as_slice(), bytes].concat()))
     }

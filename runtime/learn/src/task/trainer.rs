@@ -16,17 +16,17 @@ pub(super) use self::burn::Trainer;
 use super::seed::Seed;
 use crate::data::Dataset;
 
-/// One training, as [`Trainer`] is asked for it.
-#[cfg_attr(not(feature = "train"), allow(dead_code, reason = "a trainer reads them"))]
+/// One training.
+#[cfg_attr(not(feature = "train"), allow(dead_code, reason = "only burn's trainer reads the fields"))]
 pub(super) struct Fit<'a> {
-    /// Names the optimiser's state.
+    /// Optimiser state is kept under this name.
     pub(super) task: &'a Name,
     pub(super) spec: &'a TrainSpec,
     pub(super) data: &'a Dataset,
-    /// Where training starts, and what FedProx pulls towards.
+    /// Where training starts, and where FedProx pulls the model to.
     pub(super) start: &'a ModelState,
-    /// Of the member, task and round.
+    /// The seed of the member, task and round.
     pub(super) seed: Seed,
-    /// Asked before every batch.
+    /// Called before every batch.
     pub(super) cancelled: &'a dyn Fn() -> bool,
 }

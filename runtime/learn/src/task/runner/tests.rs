@@ -105,7 +105,7 @@ fn build_without_training_says_so() {
     assert!(matches!(runner(&plan()), Err(TaskError::NoTraining)));
     let base = model::plan_init(&plan()).unwrap();
     let error = evaluate(&plan(), &base, &rows(5, 1)).unwrap_err();
-    assert_eq!(error.to_string(), "this build neither trains nor validates");
+    assert_eq!(error.to_string(), "this program can neither train nor validate");
     assert!(error.hint().unwrap().contains("feature `train`"));
 }
 
@@ -364,10 +364,13 @@ mod with_training {
                 &|p| p.tasks[0].metrics = vec![Metric::Rmse],
                 "task aggregated_model_validation reports rmse, which needs a regression: the loss mse",
             ),
-            (&|p| last(p, 3), "the model gives [3] numbers a sample; cross_entropy over 2 classes takes [2]"),
+            (
+                &|p| last(p, 3),
+                "the model outputs [3] values per sample, but cross_entropy over 2 classes takes [2]",
+            ),
             (
                 &|p| edit_train(p, |s| s.loss = Loss::BinaryCrossEntropy),
-                "the model gives [2] numbers a sample; binary_cross_entropy takes [1], and 2 classes",
+                "the model outputs [2] values per sample, but binary_cross_entropy takes [1], and 2 classes",
             ),
             (
                 &|p| edit_train(p, |s| s.loss = Loss::Mse),
@@ -375,7 +378,7 @@ mod with_training {
             ),
             (
                 &|p| p.tasks[1].kind = TaskKind::Custom { name: "mine".to_owned(), rule: None },
-                "task train is custom: \"mine\", which this build does not know",
+                "task train needs the custom task \"mine\", which this program does not have",
             ),
             (
                 &|p| p.model.layers.insert(0, Layer::MaxPool { kernel: 2 }),
@@ -395,7 +398,7 @@ mod with_training {
         assert!(matches!(with(None), TaskError::NoData(_)));
         let data = SplitData { validation: rows(0, 1), ..data() };
         let expected =
-            "task aggregated_model_validation needs validation rows, and the plan's split leaves none";
+            "task aggregated_model_validation needs validation rows, but the plan's split leaves none";
         assert_eq!(with(Some(data)).to_string(), expected);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     task::{error::TaskError, scores::Scores},
 };
 
-/// Nobody makes one, so nothing that has one is reached.
+/// No value of this type can exist, so no code that takes one ever runs.
 pub(in crate::task) enum Trainer {}
 
 impl Trainer {

@@ -1,9 +1,10 @@
 //! Training and inference with burn on the CPU (feature `train`); the only module that knows burn.
 //!
-//! burn gives tensors, the arithmetic of layers, and gradients. Parameters, optimiser state and running statistics are
-//! ours and lie over the model's layout: the trainer loads what a round receives bit for bit, and sends what it trained.
-//! The plan says whether optimiser state is dropped, kept, or sent. All randomness comes from the task's seed and no
-//! thread is started, so the same task on the same machine gives the same bits.
+//! burn gives tensors, the arithmetic of layers, and gradients. Parameters, optimiser state and running
+//! statistics are ours and lie over the model's layout: the trainer loads what a round receives bit for bit,
+//! and sends what it trained. The plan says whether optimiser state is dropped, kept, or sent. All randomness
+//! comes from the task's seed and no thread is started, so the same task on the same machine gives the same
+//! bits.
 
 mod loss;
 mod net;
@@ -29,15 +30,15 @@ use crate::{
 /// One member's model, with the optimiser state of its training tasks.
 pub(in crate::task) struct Trainer {
     net: Net,
-    /// Of validations.
+    /// The loss that validations report.
     loss: Loss,
     state: OptimiserState,
-    /// Of `continue_local`.
+    /// Optimiser state by task, if the plan says `continue_local`.
     memory: BTreeMap<Name, Memory>,
 }
 
 impl Trainer {
-    /// Checks the plan's model against `layout` and against every loss that is used.
+    /// Checks the plan's model against `layout` and against every loss that the plan uses.
     pub(in crate::task) fn new(plan: &Plan, layout: &Arc<Layout>) -> Result<Self, TaskError> {
         let output = output_shape(&plan.model)?;
         let trained = plan.tasks.iter().filter_map(|task| match &task.kind {
@@ -57,8 +58,8 @@ impl Trainer {
         })
     }
 
-    /// Trains from `fit.start`, which holds the optimiser's state too where the plan has it travel. The scores are over
-    /// all batches, each as it was before its step.
+    /// Trains from `fit.start`. That state holds the optimiser's state too if the plan has optimiser state
+    /// travel with the model. The scores are over all batches, each measured before its step.
     pub(in crate::task) fn fit(&mut self, fit: &Fit<'_>) -> Result<(ModelState, Scores), TaskError> {
         let spec = fit.spec;
         let device = Device::flex().autodiff();
@@ -121,7 +122,7 @@ impl Trainer {
         Ok((model, scores))
     }
 
-    /// Measures `state` on `data`: no dropout, batch normalisation by its running statistics.
+    /// Measures `state` on `data`, without dropout; batch normalisation uses its running statistics.
     pub(in crate::task) fn score(
         &self,
         state: &ModelState,
@@ -145,7 +146,7 @@ impl Trainer {
     }
 }
 
-/// A data set's rows, one after another.
+/// A data set whose rows lie one after another in memory.
 struct Rows<'a> {
     features: ndarray::CowArray<'a, f32, ndarray::IxDyn>,
     labels: &'a [f32],
@@ -160,7 +161,7 @@ impl<'a> Rows<'a> {
         self.labels.len()
     }
 
-    /// The rows at these indices: features end to end, and labels.
+    /// The rows at these indices: their features end to end, and their labels.
     fn gather(&self, indices: &[usize]) -> (Vec<f32>, Vec<f32>) {
         let values = self.features.as_slice().unwrap_or_default();
         let width = values.len() / self.labels.len().max(1);
@@ -170,7 +171,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Batches of row indices, shuffled anew each time that all rows were seen; an epoch's last batch may be smaller.
+/// Batches of row indices. Each epoch has its own random order; an epoch's last batch may be smaller.
 struct Batches {
     order: Vec<usize>,
     batch: usize,
@@ -199,7 +200,7 @@ impl Batches {
     }
 }
 
-/// Rows of one forward pass outside training; bounds the memory of activations.
+/// Rows of one forward pass outside training: a bound on the memory of activations.
 const SCORED_AT_ONCE: usize = 128;
 
 #[cfg(test)]

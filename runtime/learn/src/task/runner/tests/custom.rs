@@ -10,7 +10,7 @@ struct Increment(u32);
 
 impl CustomTask for Increment {
     fn check(&mut self, plan: &Plan, _: Option<&SplitData>) -> Result<(), String> {
-        if plan.seed == 13 { Err("it does not like the seed".to_owned()) } else { Ok(()) }
+        if plan.seed == 13 { Err("the seed is unlucky".to_owned()) } else { Ok(()) }
     }
 
     fn run(&mut self, job: &CustomJob<'_>) -> Result<TaskOutput, TaskError> {
@@ -62,14 +62,20 @@ fn custom_task_that_is_unknown_unwilling_or_breaks_the_plan_is_refused() {
     let (mut plan, registry) = custom(None);
     let base = model::plan_init(&plan).unwrap();
     let refusal = go(&mut custom_runner(&plan, &registry).unwrap(), "send", 0, &base).unwrap_err();
-    assert_eq!(refusal.to_string(), "task send: it gives an update, and the plan gives it no rule");
+    assert_eq!(
+        refusal.to_string(),
+        "task send: the task returned an update, but the plan gives this task no rule"
+    );
     let unknown = custom_runner(&plan, &Registry::new()).err().unwrap();
-    assert_eq!(unknown.hint().unwrap(), "run the binary of the crate in src/ that registers it");
+    assert!(unknown.hint().unwrap().contains("with_task"));
     plan.seed = 13;
     let unwilling = custom_runner(&plan, &registry).err().unwrap();
-    assert_eq!(unwilling.to_string(), "task send: it does not like the seed");
+    assert_eq!(unwilling.to_string(), "task send: the seed is unlucky");
     plan.tasks[0].kind = TaskKind::Custom { name: "incremnt".to_owned(), rule: None };
     let unknown = custom_runner(&plan, &registry).err().unwrap();
-    assert_eq!(unknown.to_string(), "task send is custom: \"incremnt\", which this build does not know");
-    assert_eq!(unknown.hint().unwrap(), "\"increment\" is registered");
+    assert_eq!(
+        unknown.to_string(),
+        "task send needs the custom task \"incremnt\", which this program does not have"
+    );
+    assert_eq!(unknown.hint().unwrap(), "this program has the custom task \"increment\": is that the one?");
 }

@@ -1,7 +1,7 @@
 //! Layers, losses and optimisers against values that PyTorch 2.15 worked out in f64 (`golden.json`).
 //!
-//! Each layer's case is a model with random parameters in training: its output, and the gradient of a weighted sum of
-//! the output. Inputs are multiples of 1/64, so both sides start from the same numbers.
+//! Each layer's case is a model with random parameters in training: its output, and the gradient of a
+//! weighted sum of the output. Inputs are multiples of 1/64, so both sides start from the same numbers.
 
 use burn::tensor::{Tensor, TensorData};
 use fl_engine::{

@@ -1,9 +1,9 @@
-//! The losses that are trained on, as burn tensors: means over a batch.
+//! The losses that training minimises, as burn tensors: means over a batch.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use fl_engine::plan::Loss;
 
-/// Mean loss of a batch; `output` is `[rows, outputs]`.
+/// The mean loss of a batch. `output` has the shape `[rows, outputs]`.
 pub(super) fn mean(loss: Loss, output: Tensor<2>, labels: &[f32], device: &Device) -> Tensor<1> {
     let rows = labels.len();
     match loss {

@@ -27,11 +27,11 @@ pub(super) struct Net {
 /// The tensors of a state on a device, flat, in the order of the layers.
 pub(super) struct Params(Vec<Tensor<1>>);
 
-/// What a forward pass gives.
+/// The result of a forward pass.
 pub(super) struct Pass {
     /// `[rows, outputs]`.
     pub(super) output: Tensor<2>,
-    /// Of each batch normalisation, in order; empty outside training.
+    /// The batch's statistics at each batch normalisation, in order; empty outside training.
     pub(super) statistics: Vec<Statistics>,
 }
 
@@ -55,7 +55,7 @@ enum Flow {
 }
 
 impl Net {
-    /// Checks that `layout` begins with the tensors of `spec`, whatever of them is held out of aggregation; optimiser
+    /// Checks that `layout` begins with the tensors of `spec`, held out of aggregation or not. Optimiser
     /// state may follow.
     pub(super) fn new(spec: &ModelSpec, layout: &Arc<Layout>) -> Result<Self, TaskError> {
         let own = model::layout(spec)?;
@@ -79,7 +79,7 @@ impl Net {
         })
     }
 
-    /// Elements of the model; a state's f32 segment begins with them.
+    /// Number of the model's elements. A state's f32 segment begins with these elements.
     pub(super) fn len(&self) -> usize {
         self.tensors.last().map_or(0, |(_, range)| range.end)
     }
@@ -89,7 +89,8 @@ impl Net {
         &self.trained
     }
 
-    /// Copies a state's tensors to `device`, bit for bit; `track` records what is done with them, for gradients.
+    /// Copies a state's tensors to `device`, bit for bit. With `track`, the trained tensors record what is
+    /// done with them, for gradients.
     pub(super) fn params(&self, state: &ModelState, device: &Device, track: bool) -> Params {
         let tensor = |(_, range): &(Vec<usize>, Range<usize>)| {
             let data = TensorData::new(state.f32[range.clone()].to_vec(), [range.len()]);
@@ -99,7 +100,7 @@ impl Net {
         Params(self.tensors.iter().map(tensor).collect())
     }
 
-    /// The gradient of every element of the model, 0 where none arrived.
+    /// The gradient of every element of the model; 0 for elements that no gradient reaches.
     pub(super) fn gradient(&self, params: &Params, gradients: &mut Gradients) -> Vec<f32> {
         let mut flat = vec![0.0; self.len()];
         for (tensor, (_, range)) in params.0.iter().zip(&self.tensors) {
@@ -110,8 +111,8 @@ impl Net {
         flat
     }
 
-    /// Runs the layers on `rows` samples. `training` draws dropout's masks, and has batch normalisation use the batch's
-    /// own statistics.
+    /// Runs the layers on `rows` samples. With `training`, dropout draws its masks from that stream, and
+    /// batch normalisation uses the batch's own statistics.
     pub(super) fn forward(
         &self,
         params: &Params,
@@ -188,7 +189,8 @@ impl Net {
         Ok(Pass { output: flow.flat(), statistics })
     }
 
-    /// Moves running statistics a tenth of the way to the batch's, the variance without bias, as PyTorch does.
+    /// Moves running statistics a tenth of the way to those of the batch, as PyTorch does. The variance is
+    /// the one without bias.
     pub(super) fn update_statistics(&self, state: &mut ModelState, seen: Vec<Statistics>) {
         for Statistics { tensor, mean, variance, count } in seen {
             let unbiased = count as f32 / (count.max(2) - 1) as f32;
@@ -201,7 +203,7 @@ impl Net {
         }
     }
 
-    /// The next tensor, in its shape.
+    /// The next of the model's tensors, in its shape.
     fn take<const D: usize>(&self, params: &Params, next: &mut usize) -> Tensor<D> {
         let at = *next;
         *next += 1;
@@ -227,7 +229,7 @@ impl Flow {
         }
     }
 
-    /// `model::place` has checked that images arrive where they are needed.
+    /// The engine has checked that a layer which needs images gets images.
     fn image(self) -> Tensor<4> {
         match self {
             Self::Image(x) => x,
@@ -268,7 +270,8 @@ impl Flow {
         (flow, Statistics { tensor, mean, variance, count })
     }
 
-    /// Zeroes values with probability `p` and scales the others by `1 / (1 − p)` (Srivastava et al., JMLR 15, 2014).
+    /// Zeroes values with probability `p` and scales the others by `1 / (1 − p)` (Srivastava et al., JMLR 15,
+    /// 2014).
     fn drop_out(self, p: f32, draws: &mut Draws, device: &Device) -> Self {
         let mut mask = |values: usize| -> Vec<f32> {
             let kept = 1.0 / (1.0 - p);

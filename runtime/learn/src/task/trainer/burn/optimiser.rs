@@ -1,7 +1,8 @@
 //! Local optimisers over a model's flat f32 segment, with PyTorch's definitions and defaults.
 //!
-//! They are here, and not burn's, because their state is a federation's business: it lies over the model's layout, is
-//! reset, kept or aggregated between rounds as the plan says, and no step of it depends on anything but its arguments.
+//! These are not burn's optimisers, because the plan decides what becomes of optimiser state between rounds:
+//! reset, kept or aggregated. So the state lies over the model's layout, and a step depends on its arguments
+//! alone.
 
 use std::ops::Range;
 
@@ -27,10 +28,10 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// What `state` holds of it at `places`; `len` is the number of the model's elements.
+    /// Reads the memory that `state` holds at `places`. `len` is the number of the model's elements.
     ///
-    /// The state is a mean over other sites' claims: a second moment or a count below 0, which no honest site makes,
-    /// is read as 0, so that no root of it is NaN.
+    /// The state is a mean over what other sites sent. A second moment or a count below 0, which no honest
+    /// site sends, is read as 0: the root of a negative moment would be NaN.
     pub(super) fn load(state: &ModelState, places: &OptimiserPlaces, len: usize) -> Self {
         let gather = |places: &[StatePlace], least: f32| {
             let mut values = if places.is_empty() { Vec::new() } else { vec![0.0; len] };
@@ -49,7 +50,7 @@ impl Memory {
         }
     }
 
-    /// Puts it where [`Self::load`] finds it.
+    /// Writes the memory to where [`Self::load`] reads it.
     pub(super) fn store(&self, state: &mut ModelState, places: &OptimiserPlaces) {
         for (places, values) in [(&places.first, &self.first), (&places.second, &self.second)] {
             for StatePlace { of, at } in places.iter().filter(|place| place.of.end <= values.len()) {
@@ -61,7 +62,7 @@ impl Memory {
         }
     }
 
-    /// One step on the elements in `trained`; `gradient` is as long as `values`.
+    /// Makes one step on the elements in `trained`. `gradient` is as long as `values`.
     pub(super) fn step(
         &mut self,
         optimiser: Optimiser,
@@ -130,8 +131,9 @@ pub(super) fn pull(gradient: &mut [f32], values: &[f32], start: &[f32], range: R
     }
 }
 
-/// `beta` to the power `steps`, multiplied up as single steps do it. Below 2⁻⁵⁴ it no longer changes `1 − βᵗ`, which is
-/// all that it is used for; to stop there bounds the work, whatever count a peer has claimed.
+/// `beta` to the power `steps`, by as many multiplications as single steps make. The power is used in
+/// `1 − βᵗ` only, which no power below 2⁻⁵⁴ changes: the loop stops there. So the work is bounded, whatever
+/// count a peer has sent.
 fn decayed(beta: f64, steps: u64) -> f64 {
     let (mut power, mut left) = (1.0, steps);
     while left > 0 && power > f64::EPSILON / 4.0 {
