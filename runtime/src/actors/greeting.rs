@@ -13,7 +13,7 @@ use fl_engine::{
 use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time::timeout};
 
-use super::code;
+use super::close_code;
 use crate::net::{Link, LinkError, LinkHandle};
 
 /// Longest wait for a peer's first envelope.
@@ -111,7 +111,7 @@ pub(crate) async fn welcome(mut link: Link, gate: &Gate) -> Result<Guest, Turned
         }
         (name, checked) => {
             let why = checked.err().unwrap_or(Rejection::Over);
-            say_last(link, &Message::Rejected(why.clone()), code::REJECTED).await;
+            say_last(link, &Message::Rejected(why.clone()), close_code::REJECTED).await;
             Err(TurnedAway::Rejected { name, why })
         }
     }

@@ -38,7 +38,7 @@
 //! | crash the aggregator, or hold the others up | `tests/tests/hostile.rs`, `bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up`, `slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more`; `tests/tests/federation.rs`, `killed_collaborator_does_not_stop_the_others` |
 //! | hang a round past its deadline | `rounds/closing.rs`, `the_deadline_closes_a_round_with_a_quorum_and_cancels_the_rest` |
 //! | make it use unbounded memory | `wire.rs`, `lying_counts_reserve_nothing`; `tests/tests/memory.rs`, `thirty_collaborators_live_in_the_same_memory`; `rounds/offers.rs`, `a_thousand_bad_offers_are_answered_and_not_remembered` |
-//! | push NaN, infinities or huge values into the model | `actors/upload/tests.rs`, `every_bad_update_is_refused_by_name_and_frees_its_slot` |
+//! | push NaN, infinities or huge values into the model | `actors/aggregator/upload/tests.rs`, `every_bad_update_is_refused_by_name_and_frees_its_slot` |
 //! | fill the log | `tests/tests/hostile.rs`, `update_counts_once_and_floods_are_neither_loud_nor_large` |
 //! | come back after it was revoked | `trust/tls/tests.rs`, `revoked_and_unlisted_collaborators_pass_the_handshake_and_no_further` |
 //!

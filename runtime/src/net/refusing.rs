@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Modules whose tests open QUIC endpoints. A module elsewhere that does adds its path.
-const QUIC_TESTS: [&str; 3] = ["net::", "trust::tls::", "actors::tests::"];
+const QUIC_TESTS: [&str; 3] = ["net::", "trust::tls::", "actors::aggregator::tests::"];
 const THIS: &str = "net::refusing::every_quic_test_passes_where_socket_options_are_refused";
 /// Set in the child.
 const MARK: &str = "FL_SOCKET_SHIM";

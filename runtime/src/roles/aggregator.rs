@@ -29,13 +29,15 @@ use super::{
 };
 use crate::{
     actors::{
-        aggregator::{Aggregator, Beginning, Desks, Ended, News},
+        aggregator::{
+            aggregation_task,
+            coordinator::{Aggregator, Beginning, Desks, Ended, News},
+            log_ration::Ration,
+            store_thread,
+            upload::Intake,
+        },
         greeting::{self, Gate, Roll, Standing},
-        keeper,
         mailbox::{self, Mailbox},
-        ration::Ration,
-        sum,
-        upload::Intake,
     },
     aggregation::{Aggregation, server_step::Stepping},
     exit::{Exit, Failure},
@@ -157,9 +159,9 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
         outcome,
     };
     let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
-    let keeper = keeper::start(store, aggregator.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
+    let keeper = store_thread::start(store, aggregator.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let (jobs, todo) = mpsc::unbounded_channel();
-    let desk = tokio::spawn(sum::run(aggregation, todo, slots, aggregator.clone()));
+    let desk = tokio::spawn(aggregation_task::run(aggregation, todo, slots, aggregator.clone()));
     tokio::spawn(tell_of_panic(desk, aggregator.clone()));
     let desks = Desks { sum: jobs, keeper: keeper.jobs.clone() };
     // The mailbox is empty.

@@ -21,10 +21,12 @@ use super::{
 };
 use crate::{
     actors::{
-        collaborator::{Beginning, Collaborator, Ended, News},
-        dialler::Dialler,
+        collaborator::{
+            coordinator::{Beginning, Collaborator, Ended, News},
+            dialler::Dialler,
+            task_runner,
+        },
         mailbox::{self, Mailbox},
-        task,
     },
     exit::{Exit, Failure},
     folder::Folder,
@@ -117,7 +119,7 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     let (outcome, ended) = oneshot::channel();
     let (holds, held) = watch::channel(None);
     let buffers = Buffers::default();
-    let desk = task::Desk::new(runner, Arc::clone(&layout), buffers.clone(), pool);
+    let desk = task_runner::Desk::new(runner, Arc::clone(&layout), buffers.clone(), pool);
     let desk = mailbox::open(desk, MAILBOX);
     let collaborator = Collaborator::new(Beginning { task: desk, holds, outcome });
     let collaborator = mailbox::open(collaborator, MAILBOX);

@@ -28,13 +28,15 @@ use tokio::{
 };
 
 use super::{
-    aggregator::{Aggregator, News},
-    code,
-    greeting::{Guest, LAST_WORDS},
-    mailbox::{self, Desk, Mailbox, Role},
+    coordinator::{Aggregator, News},
     upload::{self, Grants, Intake, Upload},
 };
 use crate::{
+    actors::{
+        close_code,
+        greeting::{Guest, LAST_WORDS},
+        mailbox::{self, Desk, Mailbox, Role},
+    },
     net::{ControlReceiver, ControlSender, LinkError, LinkHandle, RecvStream, payload},
     payload::Payload,
 };
@@ -156,7 +158,7 @@ impl Role for Session {
 
     fn panicked(&mut self, words: &str) {
         tracing::error!(collaborator = %self.peer, "the session failed: {words}");
-        self.handle.close(code::LEAVING, "internal error");
+        self.handle.close(close_code::LEAVING, "internal error");
         // The task that would say so ends with the session.
         let from = self.from.clone();
         tokio::spawn(async move {
@@ -175,7 +177,7 @@ impl Session {
         if self.outbox.try_send(letter).is_err() {
             // The first to end the link knows why.
             let _ = self.why.set(UNREAD.to_owned());
-            self.handle.close(code::SLOW, UNREAD);
+            self.handle.close(close_code::SLOW, UNREAD);
         }
     }
 
@@ -192,7 +194,7 @@ impl Session {
             match sent {
                 Ok(()) => from.tell(News::Delivered { stamp, took: started.elapsed() }).await,
                 // It has tasks and no model to do them on: a new link begins with both. Nothing to a link that is gone.
-                Err(error) => handle.close(code::SLOW, &format!("the model was not taken: {error}")),
+                Err(error) => handle.close(close_code::SLOW, &format!("the model was not taken: {error}")),
             }
         })));
     }
@@ -251,7 +253,7 @@ async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Out>, hand
                 };
                 // The peer may be gone; the link closes in any case.
                 let _ = timeout(LAST_WORDS, farewell).await;
-                handle.close(code::DONE, "");
+                handle.close(close_code::DONE, "");
                 return;
             }
         }
@@ -263,14 +265,16 @@ async fn read(mut receiver: ControlReceiver, handle: LinkHandle, why: Arc<OnceLo
     let (code, reason) = loop {
         let message = match receiver.recv_envelope().await {
             Ok(envelope) => wire::decode(&envelope),
-            Err(error) => break (code::LEAVING, error.to_string()),
+            Err(error) => break (close_code::LEAVING, error.to_string()),
         };
         let message = match message {
-            Ok(Some(Message::Leaving(_))) => break (code::DONE, "it said good-bye".to_owned()),
+            Ok(Some(Message::Leaving(_))) => break (close_code::DONE, "it said good-bye".to_owned()),
             Ok(Some(message @ (Message::Offer(_) | Message::Report(_) | Message::Failed(_)))) => message,
-            Ok(Some(_)) => break (code::PROTOCOL, "a message that collaborators do not send".to_owned()),
+            Ok(Some(_)) => {
+                break (close_code::PROTOCOL, "a message that collaborators do not send".to_owned());
+            }
             Ok(None) => continue,
-            Err(error) => break (code::PROTOCOL, error.to_string()),
+            Err(error) => break (close_code::PROTOCOL, error.to_string()),
         };
         from.tell(News::Said { peer: from.peer.clone(), session: from.number, message }).await;
     };
@@ -326,7 +330,7 @@ impl Streams {
             Upload::Abandoned => return,
             Upload::Nameless(why) => {
                 let _ = self.why.set(why.clone());
-                self.handle.close(code::PROTOCOL, &why);
+                self.handle.close(close_code::PROTOCOL, &why);
                 return;
             }
         };

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::{
-    actors::{mailbox, tests::plan},
+    actors::{fixture::plan, mailbox},
     net::{Link, local},
     payload::Buffers,
     pool::Pool,
@@ -71,7 +71,7 @@ impl Rig {
         let custom = registry.tasks(&plan, &name).unwrap();
         let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, custom).unwrap();
         let desk = mailbox::open(
-            task::Desk::new(runner, Arc::clone(&layout), Buffers::default(), Pool::new(1).unwrap()),
+            task_runner::Desk::new(runner, Arc::clone(&layout), Buffers::default(), Pool::new(1).unwrap()),
             MAILBOX,
         );
         let (outcome, ended) = oneshot::channel();

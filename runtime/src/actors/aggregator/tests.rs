@@ -16,7 +16,7 @@ use fl_engine::{
     Bytes, Digest, Millis, Name, RoundNo, Weight,
     aggregate::{Block, ColumnRule, Order},
     model::{plan_init, plan_layout, safetensors},
-    plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Rule, Split, TaskKind, TaskSpec},
+    plan::{Layer, Plan, Rule, TaskKind},
     round::{Offer, Reason, Refusal, Report, RoundEngine, Stamp, Start},
     tensor::{Layout, root_of},
     wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
@@ -28,15 +28,19 @@ use tokio::{
 };
 
 use super::{
-    aggregator::{Aggregator, Beginning, Desks, Ended, News},
-    greeting::{self, Gate, Roll, Standing},
-    keeper::{self, Keeper},
-    mailbox::{self, Mailbox},
+    aggregation_task,
+    coordinator::{Aggregator, Beginning, Desks, Ended, News},
     session::SessionNo,
-    sum,
+    store_thread::{self, Keeper},
     upload::Intake,
 };
 use crate::{
+    actors::{
+        close_code,
+        fixture::plan,
+        greeting::{self, Gate, Roll, Standing},
+        mailbox::{self, Mailbox},
+    },
     aggregation::{Aggregation, server_step::Stepping},
     exit::{Exit, Failure},
     memory::SlotStore,
@@ -57,30 +61,6 @@ const PROGRESS: Progress = Progress { window: PATIENCE, bytes: 1 };
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
-}
-
-/// One synthetic task over 2,000 floats and a bit.
-pub(crate) fn plan(rounds: u32) -> Plan {
-    let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
-    let model = ModelSpec { input: vec![30], layers: vec![linear("fc1", 60), Layer::Relu, linear("fc2", 2)] };
-    let data = DataSpec {
-        loader: Loader::Custom { name: "none".to_owned() },
-        standardise: None,
-        split: Split { train: 1.0, validation: 0.0, test: 0.0 },
-        classes: Some(2),
-    };
-    let mut plan = Plan::trial("trial", model, data).unwrap();
-    plan.rounds = rounds;
-    plan.tasks = vec![TaskSpec {
-        name: name("send"),
-        kind: TaskKind::Synthetic { weight: 5, rule: None },
-        metrics: vec![],
-        server: None,
-        threshold: None,
-    }];
-    plan.groups[0].tasks = vec![name("send")];
-    plan.best.task = name("send");
-    plan
 }
 
 /// The name that a certificate of one word proves; whoever comes with another is called "quic".
@@ -170,9 +150,9 @@ impl Rig {
             outcome,
         };
         let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
-        let keeper = keeper::start(store, aggregator.clone()).unwrap();
+        let keeper = store_thread::start(store, aggregator.clone()).unwrap();
         let (jobs, todo) = mpsc::unbounded_channel();
-        tokio::spawn(sum::run(aggregation, todo, slots, aggregator.clone()));
+        tokio::spawn(aggregation_task::run(aggregation, todo, slots, aggregator.clone()));
         aggregator.tell(News::Begin(Desks { sum: jobs, keeper: keeper.jobs.clone() })).unwrap();
         let gate = Gate {
             federation: plan.federation.clone(),
@@ -400,7 +380,7 @@ fn failed_store_ends_the_run_and_every_link() {
         one.contribute(stamp).await;
         assert_eq!(rig.end().await.unwrap_err().exit, Exit::File);
         let why = timeout(Duration::from_secs(2), one.farewell()).await.expect("nobody told it");
-        assert!(matches!(why, LinkError::Closed { code: super::code::LEAVING, .. }), "{why:?}");
+        assert!(matches!(why, LinkError::Closed { code: close_code::LEAVING, .. }), "{why:?}");
         rig.nobody_is_left().await;
     });
 }
@@ -439,7 +419,7 @@ fn replaced_link_is_closed_and_its_session_ends() {
         old.assigned().await;
         let new = rig.join("one").await;
         let why = old.farewell().await;
-        assert!(matches!(why, LinkError::Closed { code: super::code::REPLACED, .. }), "{why:?}");
+        assert!(matches!(why, LinkError::Closed { code: close_code::REPLACED, .. }), "{why:?}");
         assert!(matches!(new.play().await, Verdict::Completed { .. }));
         rig.end().await.unwrap();
         rig.nobody_is_left().await;
@@ -479,7 +459,7 @@ fn session_that_cannot_take_its_orders_is_closed() {
             match timeout(Duration::from_secs(2), one.hear()).await.expect("answers are missing") {
                 Ok(_) => answers += 1,
                 Err(why) => {
-                    assert!(matches!(why, LinkError::Closed { code: super::code::SLOW, .. }), "{why:?}");
+                    assert!(matches!(why, LinkError::Closed { code: close_code::SLOW, .. }), "{why:?}");
                     break;
                 }
             }
@@ -557,7 +537,7 @@ fn keeper_ends_although_the_aggregators_mailbox_is_full() {
         while rig.aggregator.tell(News::Tick).is_ok() {}
         let (round, root) = (RoundNo(0), Digest([0; 32]));
         let model = crate::payload::Payload::with_root(bytes::Bytes::new(), root);
-        jobs.send(keeper::Job::Best { round, root, value: 0.0, metrics: vec![], model }).unwrap();
+        jobs.send(store_thread::Job::Best { round, root, value: 0.0, metrics: vec![], model }).unwrap();
         drop(jobs);
         let failed = timeout(PATIENCE, keeper.join()).await.expect("the store waits for the aggregator");
         assert!(failed.is_err(), "what the store could not write is lost without a word");

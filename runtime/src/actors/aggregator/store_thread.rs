@@ -17,11 +17,9 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{
-    aggregator::{Aggregator, News},
-    mailbox::Mailbox,
-};
+use super::coordinator::{Aggregator, News};
 use crate::{
+    actors::mailbox::Mailbox,
     exit::{Exit, Failure},
     payload::Payload,
     pool::words,

@@ -11,11 +11,9 @@ use bytes::Bytes;
 use fl_engine::{Name, RoundNo};
 use tokio::sync::mpsc;
 
-use super::{
-    aggregator::{Aggregator, News},
-    mailbox::Mailbox,
-};
+use super::coordinator::{Aggregator, News};
 use crate::{
+    actors::mailbox::Mailbox,
     aggregation::{AggregateError, Aggregation, Made, streaming::AT_ONCE, update::StagedUpdate},
     exit::{Exit, Failure},
     memory::SlotStore,

@@ -12,11 +12,9 @@ use fl_engine::{
     tensor::{Layout, ModelState},
 };
 
-use super::{
-    collaborator::{Collaborator, News},
-    mailbox::{self, Mailbox, Role},
-};
+use super::coordinator::{Collaborator, News};
 use crate::{
+    actors::mailbox::{self, Mailbox, Role},
     payload::{Buffers, Payload},
     pool::Pool,
     task::{Runner, TaskError, TaskOutput},

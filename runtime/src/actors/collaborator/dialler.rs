@@ -17,13 +17,13 @@ use fl_engine::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{
-    code,
-    collaborator::{Collaborator, Holds, News},
-    greeting::{self, NotWelcome},
-    mailbox::Mailbox,
-};
+use super::coordinator::{Collaborator, Holds, News};
 use crate::{
+    actors::{
+        close_code,
+        greeting::{self, NotWelcome},
+        mailbox::Mailbox,
+    },
     exit::{Exit, Failure},
     net::{
         ControlReceiver, ControlSender, Endpoint, Link, LinkError, LinkHandle, RecvStream,
@@ -151,7 +151,7 @@ impl Dialler {
             return Attempt::WasUp("this collaborator ends".to_owned());
         }
         let why = self.read(&mut receiver, &handle).await;
-        if let LinkError::Closed { code: code::REPLACED, .. } = why {
+        if let LinkError::Closed { code: close_code::REPLACED, .. } = why {
             return Attempt::Final(
                 Failure::new(Exit::Refused, "another process has connected under this collaborator's name")
                     .hint(
@@ -159,7 +159,7 @@ impl Dialler {
                     ),
             );
         }
-        if let LinkError::Closed { code: code::UNLISTED, reason } = &why {
+        if let LinkError::Closed { code: close_code::UNLISTED, reason } = &why {
             return Attempt::Final(
                 Failure::new(
                     Exit::Refused,
@@ -183,7 +183,7 @@ impl Dialler {
                 Ok(Some(message)) => message,
                 Ok(None) => continue,
                 Err(error) => {
-                    handle.close(code::PROTOCOL, &error.to_string());
+                    handle.close(close_code::PROTOCOL, &error.to_string());
                     return LinkError::Transport(format!("the aggregator broke the protocol: {error}"));
                 }
             };
@@ -230,7 +230,7 @@ async fn take_models(
                 Err(Untaken::Broken(why)) => tracing::debug!("a model was not received: {why}"),
                 Err(Untaken::Wrong(why)) => {
                     tracing::error!("the aggregator sent a model that is refused: {why}");
-                    handle.close(code::PROTOCOL, &why);
+                    handle.close(close_code::PROTOCOL, &why);
                 }
             }
         });

@@ -1,0 +1,593 @@
+//! The aggregator: carries out what the round engine decides.
+//!
+//! News comes in from sessions, the sum's desk, the store's thread and the clock; each piece becomes an event for the
+//! engine, and each effect an order to one of them. It holds handles and the current model, reads no payload, and
+//! decides nothing that the engine could decide.
+//!
+//! ```text
+//! acceptor ─ Guest ─▶ ┌────────────┐ ◀─ said, staged, left ─ Session (one a link)
+//! roster, signals ──▶ │ Aggregator │ ── orders ───────────▶
+//!        clock ─────▶ │  (engine)  │ ── Absorb, Finalise ─▶ sum desk ─ Summed ─▶
+//!                     └────────────┘ ── Round, Best ──────▶ store thread ─ Stored ─▶
+//! ```
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use fl_engine::{
+    Digest, Millis, Name, RoundNo,
+    plan::{MetricsTo, Plan},
+    round::{Effect, Event, Offer, Reason, Refusal, RoundEngine, RoundSummary, SlotId, Stamp},
+    wire::{Cancelled, Counted, Message, Received, RefusedUpdate, RoundDone, Verdict},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    aggregation_task::{self, Summed},
+    log_ration::Ration,
+    round_report::{Arrivals, Report},
+    session::{self, Order, Session, SessionNo, UNREAD},
+    store_thread,
+    upload::Intake,
+};
+use crate::{
+    actors::{
+        close_code,
+        greeting::{Guest, Roll, Standing},
+        mailbox::{Alarm, Desk, Mailbox, Role, Undelivered},
+    },
+    aggregation::update::StagedUpdate,
+    exit::{Exit, Failure},
+    memory::StagedSlot,
+    net::LinkHandle,
+    observe::Counters,
+    payload::Payload,
+};
+
+/// What the aggregator hears.
+pub(crate) enum News {
+    /// The desks are ready.
+    Begin(Desks),
+    /// Somebody was let in.
+    Came(Guest),
+    /// A link is gone.
+    Left { peer: Name, session: SessionNo, why: String },
+    /// An offer, a report, or a failed task.
+    Said { peer: Name, session: SessionNo, message: Message },
+    /// An update arrived in full between these instants, and passed every check.
+    Staged { peer: Name, offer: Offer, slot: StagedSlot, began: Instant, staged: Instant },
+    /// An update was not taken.
+    TurnedDown { peer: Name, offer: Offer, refusal: Refusal },
+    /// A collaborator holds a model in full.
+    Delivered { stamp: Stamp, took: Duration },
+    /// A round's model exists.
+    Summed(Summed),
+    /// A round is on disk.
+    Stored { round: RoundNo, took: Duration },
+    /// The best model, for members to end with, if a round has measured one.
+    BestRead(Option<(RoundNo, Payload)>),
+    /// The disk failed.
+    NotStored(Failure),
+    /// A part of the aggregator failed.
+    Broken(String),
+    /// Everybody on the roster, which has changed.
+    Roster(Vec<Name>),
+    /// The engine's time has come.
+    Tick,
+    /// The operator wants to stop.
+    Stop,
+}
+
+/// Where the aggregator hands work on to.
+pub(crate) struct Desks {
+    pub(crate) sum: mpsc::UnboundedSender<aggregation_task::Job>,
+    pub(crate) keeper: mpsc::UnboundedSender<store_thread::Job>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) reason: Reason,
+    /// The round that would come next; the plan's number of rounds when all were run.
+    pub(crate) round: RoundNo,
+    /// Root of the newest model.
+    pub(crate) root: Digest,
+}
+
+/// The actor.
+pub(crate) struct Aggregator {
+    plan: Arc<Plan>,
+    engine: RoundEngine,
+    /// What the engine's milliseconds count from.
+    origin: Instant,
+    base: Payload,
+    /// State of the server's step that belongs to the base, until the store has it.
+    state: Option<Bytes>,
+    intake: Arc<Intake>,
+    desks: Option<Desks>,
+    roll: Arc<dyn Roll>,
+    peers: BTreeMap<Name, Peer>,
+    /// Lines of the log that each collaborator may cause; names come from certificates, so there are only so many.
+    rations: BTreeMap<Name, Ration>,
+    sessions: u64,
+    slots: HashMap<SlotId, StagedSlot>,
+    next_slot: u64,
+    alarm: Option<Alarm>,
+    standing: watch::Sender<Standing>,
+    counters: Arc<Counters>,
+    json: bool,
+    /// Of the open round.
+    arrivals: Arrivals,
+    /// Whether the round that closes had the best base so far.
+    best: bool,
+    /// Collaborators that were handed the newest model.
+    receivers: usize,
+    /// Closed rounds whose line waits for the disk or for the last model to be delivered.
+    reports: Vec<Report>,
+    outcome: Option<oneshot::Sender<Result<Ended, Failure>>>,
+}
+
+/// What brought an event about, for the effects that need more than the engine keeps.
+#[derive(Default)]
+struct Cause {
+    /// The offer, of `Offered`.
+    offer: Option<Offer>,
+    /// The work of the upload that has ended, of `Staged` and `Refused`.
+    upload: Option<Stamp>,
+    /// Time taken by the sum, of `Finalised`: adding, then finishing.
+    sum: Option<(Duration, Duration)>,
+}
+
+/// A collaborator's link. Dropping it ends the session with all its tasks; close the link first, to say why.
+struct Peer {
+    session: SessionNo,
+    mailbox: Mailbox<Session>,
+    handle: LinkHandle,
+    /// The work that it was given last.
+    assigned: Option<Stamp>,
+}
+
+/// What an [`Aggregator`] is made from.
+pub(crate) struct Beginning {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) engine: RoundEngine,
+    pub(crate) base: Payload,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) roll: Arc<dyn Roll>,
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) json: bool,
+    pub(crate) outcome: oneshot::Sender<Result<Ended, Failure>>,
+}
+
+impl Aggregator {
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        let Beginning { plan, engine, base, intake, roll, standing, counters, json, outcome } = beginning;
+        Self {
+            plan,
+            engine,
+            origin: Instant::now(),
+            base,
+            state: None,
+            intake,
+            desks: None,
+            roll,
+            peers: BTreeMap::new(),
+            rations: BTreeMap::new(),
+            sessions: 0,
+            slots: HashMap::new(),
+            next_slot: 0,
+            alarm: None,
+            standing,
+            counters,
+            json,
+            arrivals: Arrivals::default(),
+            best: false,
+            receivers: 0,
+            reports: Vec::new(),
+            outcome: Some(outcome),
+        }
+    }
+}
+
+impl Role for Aggregator {
+    type News = News;
+
+    fn on(&mut self, news: News, desk: &mut Desk<'_, Self>) {
+        match news {
+            News::Begin(desks) => {
+                self.desks = Some(desks);
+                self.event(Event::Tick, desk);
+            }
+            News::Came(guest) => self.came(guest, desk),
+            News::Left { peer, session, why } => {
+                if self.is_current(&peer, session) {
+                    if self.may_speak_of(&peer) {
+                        tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
+                    }
+                    self.peers.remove(&peer);
+                    self.note_standing();
+                    self.event(Event::Left { peer }, desk);
+                }
+            }
+            News::Said { peer, session, message } => {
+                if self.is_current(&peer, session) {
+                    self.said(peer, message, desk);
+                }
+            }
+            News::Staged { peer, offer, slot, began, staged } => {
+                self.counters.updates_received.fetch_add(1, Relaxed);
+                self.counters.bytes_in.fetch_add(offer.bytes.0, Relaxed);
+                self.arrivals.add(began, staged);
+                let id = SlotId(self.next_slot);
+                self.next_slot += 1;
+                self.slots.insert(id, slot);
+                let cause = Cause { upload: Some(offer.stamp), ..Cause::default() };
+                self.take_in(Event::Staged { peer, offer, slot: id }, &cause, desk);
+            }
+            News::TurnedDown { peer, offer, refusal } => {
+                let cause = Cause { upload: Some(offer.stamp), ..Cause::default() };
+                self.take_in(Event::Refused { peer, offer, refusal }, &cause, desk);
+            }
+            News::Delivered { stamp, took } => {
+                self.counters.bytes_out.fetch_add(self.base.len() as u64, Relaxed);
+                self.reports.iter_mut().for_each(|report| report.delivered(stamp, took));
+                self.print_reports();
+            }
+            News::Summed(summed) => self.summed(summed, desk),
+            News::Stored { round, took } => {
+                self.reports.iter_mut().for_each(|report| report.stored(round, took));
+                self.print_reports();
+                self.event(Event::Durable { round }, desk);
+            }
+            News::BestRead(best) => self.part(Reason::Completed, best),
+            News::NotStored(failure) => self.fail(failure),
+            News::Broken(what) => self.fail(Failure::new(Exit::Failed, what)),
+            News::Roster(members) => self.roster_changed(members, desk),
+            News::Tick => self.event(Event::Tick, desk),
+            News::Stop => {
+                tracing::info!("stopping: finished rounds are saved first");
+                self.event(Event::Stop, desk);
+            }
+        }
+    }
+
+    fn panicked(&mut self, words: &str) {
+        if let Some(outcome) = self.outcome.take() {
+            // The run's task may have stopped waiting.
+            let _ = outcome.send(Err(Failure::new(Exit::Failed, format!("internal error: {words}"))
+                .hint("this is a defect; the last finished round is saved, start again")));
+        }
+    }
+}
+
+impl Aggregator {
+    fn came(&mut self, guest: Guest, desk: &mut Desk<'_, Self>) {
+        let (peer, handle) = (guest.name().clone(), guest.handle().clone());
+        if self.outcome.is_none() {
+            // It was let in before the run had ended.
+            handle.close(close_code::LEAVING, "the run has ended");
+            return;
+        }
+        // The roster may have changed since the door was opened.
+        if let Err(why) = self.still_admits(&peer, &handle) {
+            handle.close(close_code::UNLISTED, &why);
+            return;
+        }
+        if let Some(old) = self.peers.remove(&peer) {
+            // Its end need not have been seen: the newest link is the collaborator's own word.
+            old.handle.close(close_code::REPLACED, "a newer link of this collaborator took its place");
+        }
+        self.sessions += 1;
+        let session = SessionNo(self.sessions);
+        let mailbox = session::open(guest, session, &desk.mailbox(), &self.intake);
+        self.peers.insert(peer.clone(), Peer { session, mailbox, handle, assigned: None });
+        if self.may_speak_of(&peer) {
+            tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
+        }
+        self.event(Event::Joined { peer }, desk);
+    }
+
+    fn said(&mut self, peer: Name, message: Message, desk: &mut Desk<'_, Self>) {
+        match message {
+            Message::Offer(offer) => {
+                let cause = Cause { offer: Some(offer.clone()), ..Cause::default() };
+                self.take_in(Event::Offered { peer, offer }, &cause, desk);
+            }
+            Message::Report(report) => self.event(Event::Reported { peer, report }, desk),
+            Message::Failed(failed) => {
+                if self.may_speak_of(&peer) {
+                    tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
+                }
+                self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, desk);
+            }
+            // The session lets nothing else through.
+            _ => {}
+        }
+    }
+
+    fn summed(&mut self, summed: Summed, desk: &mut Desk<'_, Self>) {
+        let Summed { round, model, state, left_out, absorb, finalise } = summed;
+        let root = model.root();
+        if !left_out.is_empty() {
+            let names: Vec<&str> = left_out.iter().map(Name::as_str).collect();
+            tracing::info!("round {round}  the rule left out {}", names.join(", "));
+        }
+        // The old model's buffer is for the next sum.
+        self.base = model;
+        self.state = state;
+        self.receivers = 0;
+        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Forget));
+        let cause = Cause { sum: Some((absorb, finalise)), ..Cause::default() };
+        self.take_in(Event::Finalised { round, root }, &cause, desk);
+    }
+
+    fn roster_changed(&mut self, members: Vec<Name>, desk: &mut Desk<'_, Self>) {
+        tracing::info!("the roster has changed: {} collaborators", members.len());
+        // By key, not by name alone: a name may have passed to another key.
+        let refused = |(name, peer): (&Name, &Peer)| {
+            let why = self.still_admits(name, &peer.handle).err()?;
+            Some((name.clone(), why))
+        };
+        let gone: Vec<(Name, String)> = self.peers.iter().filter_map(refused).collect();
+        for (name, reason) in &gone {
+            if let Some(peer) = self.peers.remove(name) {
+                tracing::warn!(collaborator = %name, "{name} is cut off: {reason}");
+                peer.handle.close(close_code::UNLISTED, reason);
+            }
+        }
+        // The acceptor reads the new roster before the engine does.
+        let early: Vec<Name> = self.peers.keys().filter(|name| !self.engine.lists(name)).cloned().collect();
+        self.event(Event::RosterChanged { members }, desk);
+        for peer in early {
+            self.event(Event::Joined { peer }, desk);
+        }
+        for (peer, _) in gone {
+            self.event(Event::Left { peer }, desk);
+        }
+    }
+
+    fn still_admits(&self, name: &Name, link: &LinkHandle) -> Result<(), String> {
+        match self.roll.admit(link.peer_certificates())? {
+            now if now == *name => Ok(()),
+            now => Err(format!("the certificate is {now}'s")),
+        }
+    }
+
+    /// Whether one more line about this collaborator may be written.
+    fn may_speak_of(&mut self, peer: &Name) -> bool {
+        let ration = self.rations.entry(peer.clone()).or_default();
+        let spoken = ration.take(Instant::now());
+        if let Some(unsaid @ 1..) = spoken {
+            tracing::warn!(collaborator = %peer, "{unsaid} lines about {peer} were left out");
+        }
+        spoken.is_some()
+    }
+
+    fn event(&mut self, event: Event, desk: &mut Desk<'_, Self>) {
+        self.take_in(event, &Cause::default(), desk);
+    }
+
+    /// Gives an event to the engine and carries out what it answers.
+    fn take_in(&mut self, event: Event, cause: &Cause, desk: &mut Desk<'_, Self>) {
+        if self.outcome.is_none() {
+            return;
+        }
+        let now = self.now();
+        for effect in self.engine.on(event, now) {
+            self.carry_out(effect, cause);
+        }
+        self.note_standing();
+        if let Some(alarm) = self.alarm.take() {
+            desk.silence(alarm);
+        }
+        if let Some(due) = self.engine.wake() {
+            let wait = Duration::from_millis(due.0.saturating_sub(self.now().0));
+            self.alarm = Some(desk.after(wait, News::Tick));
+        }
+    }
+
+    fn note_standing(&self) {
+        let now =
+            Standing { round: self.engine.round(), over: self.engine.is_finished(), links: self.peers.len() };
+        self.standing.send_if_modified(|standing| std::mem::replace(standing, now) != now);
+    }
+
+    fn carry_out(&mut self, effect: Effect, cause: &Cause) {
+        match effect {
+            Effect::Assign { peer, stamp, tasks } => {
+                self.receivers += 1;
+                if let Some(at) = self.peers.get_mut(&peer) {
+                    at.assigned = Some(stamp);
+                }
+                self.tell(&peer, Order::Assign { stamp, tasks, model: self.base.clone() });
+            }
+            Effect::Grant { peer, .. } => {
+                // Only an offer is ever granted.
+                if let Some(offer) = &cause.offer {
+                    self.tell(&peer, Order::Grant(offer.clone()));
+                }
+            }
+            Effect::Refuse { peer, task, refusal } => {
+                if self.may_speak_of(&peer) {
+                    tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
+                }
+                self.counters.updates_refused.fetch_add(1, Relaxed);
+                // A refusal names no round: whoever has other work since would take it for that.
+                let assigned = self.peers.get(&peer).and_then(|at| at.assigned);
+                if cause.upload.is_none() || cause.upload == assigned {
+                    self.tell(&peer, Order::Say(Message::Refused(RefusedUpdate { task, refusal })));
+                }
+            }
+            Effect::Received { peer, task, stamp } => {
+                self.tell(&peer, Order::Say(Message::Received(Received { stamp, task })));
+            }
+            Effect::Absorb { peer, slot, weight } => {
+                if let Some(slot) = self.slots.remove(&slot) {
+                    let update = StagedUpdate { name: peer, slot, weight };
+                    let last_but_one = self.engine.updates_awaited() == 1;
+                    let job = aggregation_task::Job::Absorb { update, base: self.base.clone(), last_but_one };
+                    self.hand_on(|desks| desks.sum.send(job).is_ok());
+                }
+            }
+            Effect::Clear { .. } => {
+                self.hand_on(|desks| desks.sum.send(aggregation_task::Job::Clear).is_ok())
+            }
+            Effect::Discard { slot } => drop(self.slots.remove(&slot)),
+            Effect::Cancel { peer, stamp } => {
+                self.tell(&peer, Order::Cancel(Message::Cancel(Cancelled { stamp })));
+            }
+            Effect::Finalise { round } => {
+                let base = self.base.clone();
+                self.hand_on(|desks| desks.sum.send(aggregation_task::Job::Finalise { round, base }).is_ok());
+            }
+            Effect::Best { round, root, value, metrics } => {
+                self.best = true;
+                let model = self.base.clone();
+                let job = store_thread::Job::Best { round, root, value, metrics, model };
+                self.hand_on(|desks| desks.keeper.send(job).is_ok());
+            }
+            Effect::RoundClosed(summary) => self.round_closed(*summary, cause.sum),
+            Effect::Store { facts } => {
+                let (model, state) = (self.base.clone(), self.state.take());
+                self.hand_on(|desks| {
+                    desks.keeper.send(store_thread::Job::Round { facts, model, state }).is_ok()
+                });
+            }
+            Effect::Counted { peer, round } => {
+                self.tell(&peer, Order::Say(Message::Counted(Counted { round })));
+            }
+            Effect::Finished(reason) => self.finished(reason),
+            other => tracing::error!("an effect that this build does not know: {other:?}"),
+        }
+    }
+
+    fn round_closed(&mut self, summary: RoundSummary, sum: Option<(Duration, Duration)>) {
+        let metrics = match self.plan.metrics {
+            MetricsTo::Members => summary.metrics.clone(),
+            _ => Vec::new(),
+        };
+        let contributors = u32::try_from(summary.contributors.len()).unwrap_or(u32::MAX);
+        let done = Message::RoundDone(RoundDone { round: summary.stamp.round, contributors, metrics });
+        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Say(done.clone())));
+        if summary.closing {
+            let (model, metrics) = (self.base.clone(), summary.metrics.clone());
+            self.hand_on(|desks| desks.keeper.send(store_thread::Job::Final { metrics, model }).is_ok());
+        }
+        self.reports.iter_mut().for_each(Report::give_up_delivery);
+        let mut report = Report::new(summary, &self.plan, std::mem::take(&mut self.best));
+        let arrivals = std::mem::replace(&mut self.arrivals, Arrivals::opened());
+        if let Some(sum) = sum {
+            // The next round's tasks were handed out just now.
+            report.made(self.base.root(), std::mem::take(&mut self.receivers), sum, &arrivals);
+        }
+        self.reports.push(report);
+        self.print_reports();
+    }
+
+    /// Prints the lines of closed rounds that are complete, in order.
+    fn print_reports(&mut self) {
+        while let Some(report) = self.reports.first().filter(|r| r.is_complete()) {
+            report.print(self.json);
+            self.reports.remove(0);
+        }
+    }
+
+    fn finished(&mut self, reason: Reason) {
+        if reason == Reason::Completed
+            && self.plan.release.is_some_and(|release| release.is_best_to_members())
+        {
+            // Members hold the final model. The words that end the run come when the best one is in memory.
+            self.hand_on(|desks| desks.keeper.send(store_thread::Job::ReadBest).is_ok());
+        } else {
+            self.part(reason, None);
+        }
+    }
+
+    /// Tells everybody how the run has ended; with a model that members end with, and the round that measured it, where
+    /// that is not the newest.
+    fn part(&mut self, reason: Reason, model: Option<(RoundNo, Payload)>) {
+        let root = model.as_ref().map_or_else(|| self.base.root(), |(_, model)| model.root());
+        let verdict = match reason {
+            Reason::Completed => Verdict::Completed { rounds: self.plan.rounds, root },
+            Reason::QuorumMissed { round, .. } => Verdict::QuorumMissed { round },
+            _ => Verdict::Stopped,
+        };
+        if self.engine.round().0 >= self.plan.rounds && self.plan.release.is_some() {
+            let model = self.base.clone();
+            self.hand_on(|desks| desks.keeper.send(store_thread::Job::Release { model }).is_ok());
+        }
+        let last = Message::Finished(verdict);
+        let incarnation = self.engine.incarnation();
+        let model = model.map(|(round, model)| (Stamp { incarnation, round, base: root }, model));
+        for (name, peer) in &self.peers {
+            Self::order(name, peer, Order::Finish { last: last.clone(), model: model.clone() });
+        }
+        let (round, root) = (self.engine.round(), self.base.root());
+        self.end(Ok(Ended { reason, round, root }));
+    }
+
+    /// Ends the run in the middle: collaborators come back when it does.
+    fn fail(&mut self, failure: Failure) {
+        if self.outcome.is_none() {
+            // Last words are on their way; the store's own failure is asked for when it ends.
+            return;
+        }
+        for (_, peer) in std::mem::take(&mut self.peers) {
+            peer.handle.close(close_code::LEAVING, "the aggregator failed");
+        }
+        self.note_standing();
+        self.end(Err(failure));
+    }
+
+    /// Says how the run ended. Sessions go on until their last words are through.
+    fn end(&mut self, outcome: Result<Ended, Failure>) {
+        for report in self.reports.drain(..) {
+            report.print(self.json);
+        }
+        self.slots.clear();
+        self.desks = None;
+        if let Some(waiting) = self.outcome.take() {
+            // The run's task may have stopped waiting.
+            let _ = waiting.send(outcome);
+        }
+    }
+
+    fn hand_on(&mut self, send: impl FnOnce(&Desks) -> bool) {
+        let sent = self.desks.as_ref().is_some_and(send);
+        if !sent && self.outcome.is_some() {
+            self.fail(Failure::new(Exit::Failed, "the sum or the store has ended"));
+        }
+    }
+
+    fn tell(&self, peer: &Name, order: Order) {
+        if let Some(at) = self.peers.get(peer) {
+            Self::order(peer, at, order);
+        }
+    }
+
+    fn order(name: &Name, peer: &Peer, order: Order) {
+        match peer.mailbox.tell(order) {
+            Ok(()) => {}
+            // Its link has ended; the news of that is on its way.
+            Err(Undelivered::Gone) => {}
+            // Only a peer that says more than it can be answered gets here: a new link begins anew.
+            Err(Undelivered::Full) => {
+                tracing::debug!(collaborator = %name, "the session of {name} is full");
+                peer.handle.close(close_code::SLOW, UNREAD);
+            }
+        }
+    }
+
+    fn is_current(&self, peer: &Name, session: SessionNo) -> bool {
+        self.peers.get(peer).is_some_and(|p| p.session == session)
+    }
+
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}

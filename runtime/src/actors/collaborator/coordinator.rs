@@ -1,0 +1,419 @@
+//! The collaborator: does what the aggregator asks for, and keeps the link alive.
+//!
+//! One dialler task connects, introduces, reads, and connects again; model streams and uploads are tasks of their own;
+//! the [`task`](super::task_runner) role computes. This role holds what outlives a link: the model, the open work, and an
+//! update that was made and not yet counted, so that a broken link costs no training.
+//!
+//! ```text
+//! dialler ─ Up, Heard, Down ─▶ ┌──────────────┐ ── Run, Stop ──▶ Task ── Ran ─▶
+//! streams ─ Model ───────────▶ │ Collaborator │ ── envelopes ──▶ writer ─▶ control stream
+//!                              └──────────────┘ ── payload ────▶ upload ─▶ uni stream
+//! ```
+
+use std::{collections::VecDeque, time::Duration};
+
+use fl_engine::{
+    Bytes, Digest, Name, RoundNo,
+    round::{Offer, Refusal, Report, Stamp},
+    wire::{
+        self, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, Welcome, cut_text,
+    },
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::task_runner::{self, Done, Ran, Work};
+use crate::{
+    actors::{
+        close_code,
+        mailbox::{Desk, Mailbox, Role},
+    },
+    exit::{Exit, Failure},
+    net::{LinkError, LinkHandle, payload},
+    observe,
+    payload::Payload,
+    task::TaskError,
+};
+
+/// What the collaborator hears.
+pub(crate) enum News {
+    /// The actors may begin.
+    Begin,
+    /// A link is up, and this collaborator is in.
+    Up { outbox: mpsc::Sender<Vec<u8>>, handle: LinkHandle, welcome: Welcome },
+    /// The link is gone.
+    Down { why: String },
+    /// The aggregator says.
+    Heard(Message),
+    /// A model arrived in full, and has the root that its stamp names.
+    Model { stamp: Stamp, model: Payload },
+    /// A task has ended.
+    Ran(Ran),
+    /// An update that was refused for no fault of its own may be offered again.
+    OfferAgain(Stamp),
+    /// It makes no sense to dial again.
+    GiveUp(Failure),
+    /// The operator wants to stop.
+    Stop,
+}
+
+/// How a collaborator's run ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// The aggregator's; `None` when this side was stopped.
+    pub(crate) verdict: Option<Verdict>,
+    /// The newest model that it holds, with its round.
+    pub(crate) model: Option<(RoundNo, Payload)>,
+}
+
+/// What it holds, for the dialler's next introduction.
+pub(crate) type Holds = watch::Receiver<Option<Digest>>;
+
+/// The actor.
+pub(crate) struct Collaborator {
+    task: Mailbox<task_runner::Desk>,
+    link: Option<Up>,
+    holds: watch::Sender<Option<Digest>>,
+    model: Option<(Stamp, Payload)>,
+    open: Option<Open>,
+    made: Option<Made>,
+    upload: Option<JoinHandle<()>>,
+    /// The run is over; the final model is still on its way.
+    verdict: Option<Verdict>,
+    outcome: Option<oneshot::Sender<Result<Ended, Failure>>>,
+}
+
+struct Up {
+    outbox: mpsc::Sender<Vec<u8>>,
+    handle: LinkHandle,
+}
+
+/// Work that was asked for.
+struct Open {
+    stamp: Stamp,
+    /// Not begun yet.
+    tasks: VecDeque<Name>,
+    /// Given to the task role.
+    running: Option<Name>,
+}
+
+/// An update that is not counted yet.
+struct Made {
+    offer: Offer,
+    payload: Payload,
+    /// The link that it went over may have broken.
+    report: Report,
+    /// How often it was offered over this link.
+    offers: u32,
+}
+
+/// What a [`Collaborator`] is made from.
+pub(crate) struct Beginning {
+    pub(crate) task: Mailbox<task_runner::Desk>,
+    pub(crate) holds: watch::Sender<Option<Digest>>,
+    pub(crate) outcome: oneshot::Sender<Result<Ended, Failure>>,
+}
+
+impl Collaborator {
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        let Beginning { task, holds, outcome } = beginning;
+        Self {
+            task,
+            link: None,
+            holds,
+            model: None,
+            open: None,
+            made: None,
+            upload: None,
+            verdict: None,
+            outcome: Some(outcome),
+        }
+    }
+}
+
+impl Role for Collaborator {
+    type News = News;
+
+    fn on(&mut self, news: News, desk: &mut Desk<'_, Self>) {
+        match news {
+            News::Begin => self.order(task_runner::Order::Begin(desk.mailbox())),
+            News::Up { outbox, handle, welcome } => {
+                let round = welcome.round;
+                tracing::info!("connected as {}; round {round} is open or opens next", welcome.name);
+                self.link = Some(Up { outbox, handle });
+            }
+            News::Down { why } => {
+                let was_up = self.link.take().is_some();
+                self.drop_upload();
+                match self.verdict.take() {
+                    Some(verdict) => self.end_with(Some(verdict)),
+                    None if was_up => {
+                        tracing::warn!("the link to the aggregator is gone ({why}); connecting again");
+                    }
+                    None => {}
+                }
+            }
+            News::Heard(message) => self.heard(message, desk),
+            News::Model { stamp, model } => {
+                self.holds.send_replace(Some(model.root()));
+                self.model = Some((stamp, model));
+                self.next_task();
+                self.end_when_complete();
+            }
+            News::Ran(ran) => self.ran(ran),
+            News::OfferAgain(stamp) => self.offer(stamp),
+            News::GiveUp(failure) => self.end(Err(failure)),
+            News::Stop => {
+                self.cancel_work();
+                self.say(&Message::Leaving(Leaving {}));
+                self.end_with(None);
+            }
+        }
+        if self.outcome.is_none() {
+            desk.close();
+        }
+    }
+
+    fn panicked(&mut self, words: &str) {
+        self.end(Err(Failure::new(Exit::Failed, format!("internal error: {words}"))
+            .hint("this is a defect; start the collaborator again")));
+    }
+}
+
+impl Collaborator {
+    fn heard(&mut self, message: Message, desk: &mut Desk<'_, Self>) {
+        match message {
+            Message::Assign(assigned) => self.assigned(assigned.stamp, assigned.tasks),
+            Message::Grant(granted) => self.granted(granted.stamp, &granted.task),
+            Message::Refused(refused) => self.refused(&refused, desk),
+            Message::Received(received) => {
+                if self.made.as_ref().is_some_and(|made| made.offer.stamp == received.stamp) {
+                    tracing::debug!("round {}: the update was received", received.stamp.round);
+                    self.made = None;
+                }
+            }
+            Message::Counted(counted) => {
+                tracing::info!("round {}: this site's update is counted, and on disk", counted.round);
+            }
+            Message::Cancel(cancelled) => {
+                if self.open.as_ref().is_some_and(|open| open.stamp == cancelled.stamp) {
+                    tracing::info!("round {}: the rest is not wanted any more", cancelled.stamp.round);
+                    self.cancel_work();
+                }
+            }
+            Message::RoundDone(done) => self.round_done(&done),
+            Message::Finished(verdict) => self.finished(verdict),
+            _ => tracing::warn!("the aggregator sent a message that is a collaborator's to send"),
+        }
+    }
+
+    fn assigned(&mut self, stamp: Stamp, tasks: Vec<Name>) {
+        let same = self.open.as_ref().is_some_and(|open| open.stamp == stamp);
+        if !same {
+            self.cancel_work();
+        }
+        let made = self.made.as_mut().filter(|made| made.offer.stamp == stamp);
+        let running = if same { self.open.as_mut().and_then(|open| open.running.take()) } else { None };
+        let left = tasks.iter().filter(|task| {
+            let is_made = made.as_ref().is_some_and(|made| made.offer.task == **task);
+            !is_made && running.as_ref() != Some(*task)
+        });
+        let tasks = left.cloned().collect();
+        self.open = Some(Open { stamp, tasks, running });
+        // Made over an earlier link: nothing to train again.
+        if let Some(made) = made {
+            made.offers = 0;
+            let report = Message::Report(made.report.clone());
+            self.say(&report);
+            self.offer(stamp);
+        }
+        self.next_task();
+    }
+
+    /// Starts the next task when its base is here and none runs.
+    fn next_task(&mut self) {
+        let (Some(open), Some((_, model))) = (&mut self.open, &self.model) else { return };
+        if open.running.is_some() || model.root() != open.stamp.base {
+            return;
+        }
+        let Some(task) = open.tasks.pop_front() else { return };
+        open.running = Some(task.clone());
+        let work = Work { stamp: open.stamp, task, base: model.clone() };
+        self.order(task_runner::Order::Run(work));
+    }
+
+    fn ran(&mut self, ran: Ran) {
+        let Ran { stamp, task, result } = ran;
+        let Some(open) = self.open.as_mut().filter(|open| open.stamp == stamp) else { return };
+        if open.running.as_ref() == Some(&task) {
+            open.running = None;
+        }
+        match result {
+            Ok(done) => self.report(stamp, task, done),
+            Err(TaskError::Cancelled) => {}
+            Err(error) => {
+                tracing::error!("round {}: task {task} failed: {error}", stamp.round);
+                if let Some(hint) = error.hint() {
+                    tracing::error!("hint: {hint}");
+                }
+                let why = cut_text(&error.to_string());
+                self.say(&Message::Failed(Failed { stamp, task, why }));
+            }
+        }
+        self.next_task();
+    }
+
+    fn report(&mut self, stamp: Stamp, task: Name, done: Done) {
+        let Done { samples, metrics, update } = done;
+        tracing::info!("{}", observe::task_line(stamp.round, &task, samples, &metrics));
+        let report = Report { stamp, task: task.clone(), samples, metrics };
+        self.say(&Message::Report(report.clone()));
+        if let Some((payload, weight)) = update {
+            let bytes = Bytes(payload.len() as u64);
+            let offer = Offer { stamp, task, weight, bytes, root: payload.root() };
+            self.made = Some(Made { offer, payload, report, offers: 0 });
+            self.offer(stamp);
+        }
+    }
+
+    /// Offers the update of this work, if it is still there.
+    fn offer(&mut self, stamp: Stamp) {
+        let Some(made) = self.made.as_mut().filter(|made| made.offer.stamp == stamp) else { return };
+        made.offers += 1;
+        let offer = Message::Offer(made.offer.clone());
+        self.say(&offer);
+    }
+
+    fn granted(&mut self, stamp: Stamp, task: &Name) {
+        let made = self.made.as_ref().filter(|made| made.offer.stamp == stamp && made.offer.task == *task);
+        let (Some(made), Some(link)) = (made, &self.link) else { return };
+        let (handle, offer, payload) = (link.handle.clone(), made.offer.clone(), made.payload.clone());
+        self.drop_upload();
+        self.upload = Some(tokio::spawn(async move {
+            let round = offer.stamp.round;
+            if let Err(error) = upload(&handle, offer, &payload).await {
+                tracing::debug!(%error, "round {round}: the upload ended early");
+            }
+        }));
+    }
+
+    fn refused(&mut self, refused: &RefusedUpdate, desk: &mut Desk<'_, Self>) {
+        let RefusedUpdate { task, refusal } = refused;
+        tracing::warn!("the update of task {task} was refused: {refusal}");
+        if let Refusal::Late | Refusal::Stale { .. } = refusal {
+            // Of a round that is over; the next round's update may be made already, and its tasks drop an older one.
+            return;
+        }
+        let Some(made) = self.made.take_if(|made| made.offer.task == *task) else { return };
+        if !refusal.may_retry() {
+            return;
+        }
+        let stamp = made.offer.stamp;
+        if made.offers < OFFERS {
+            desk.after(RETRY * made.offers, News::OfferAgain(stamp));
+            self.made = Some(made);
+        } else {
+            let why = cut_text(&format!("its update was refused {OFFERS} times: {refusal}"));
+            self.say(&Message::Failed(Failed { stamp, task: task.clone(), why }));
+        }
+    }
+
+    fn round_done(&self, done: &RoundDone) {
+        tracing::info!("{}", observe::done_line(done));
+    }
+
+    fn finished(&mut self, verdict: Verdict) {
+        self.cancel_work();
+        match &verdict {
+            Verdict::Stopped => {
+                tracing::warn!("the aggregator was stopped by its operator; waiting for it to come back");
+                // It waits for this before its process ends.
+                if let Some(link) = self.link.take() {
+                    link.handle.close(close_code::DONE, "good-bye");
+                }
+            }
+            _ => {
+                self.verdict = Some(verdict);
+                self.end_when_complete();
+            }
+        }
+    }
+
+    /// Ends the run when it is over and its final model is here, if there is one.
+    fn end_when_complete(&mut self) {
+        let held = self.model.as_ref().map(|(_, model)| model.root());
+        let complete = match &self.verdict {
+            None => return,
+            Some(Verdict::Completed { root, .. }) => held == Some(*root),
+            Some(_) => true,
+        };
+        if complete {
+            self.say(&Message::Leaving(Leaving {}));
+            let verdict = self.verdict.take();
+            self.end_with(verdict);
+        }
+    }
+
+    fn cancel_work(&mut self) {
+        self.drop_upload();
+        self.made = None;
+        if let Some(open) = self.open.take()
+            && open.running.is_some()
+        {
+            self.order(task_runner::Order::Cancel(open.stamp));
+        }
+    }
+
+    fn order(&mut self, order: task_runner::Order) {
+        if self.task.tell(order).is_err() {
+            let failure = Failure::new(Exit::Failed, "the task actor has ended or does not listen");
+            if let Some(waiting) = self.outcome.take() {
+                // The run's task may have stopped waiting.
+                let _ = waiting.send(Err(failure));
+            }
+        }
+    }
+
+    fn drop_upload(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            upload.abort();
+        }
+    }
+
+    fn say(&self, message: &Message) {
+        let Some(link) = &self.link else { return };
+        if link.outbox.try_send(wire::encode(message)).is_err() {
+            link.handle.close(close_code::SLOW, "control messages were not read");
+        }
+    }
+
+    fn end_with(&mut self, verdict: Option<Verdict>) {
+        let model = self.model.take().map(|(stamp, model)| (stamp.round, model));
+        self.end(Ok(Ended { verdict, model }));
+    }
+
+    fn end(&mut self, outcome: Result<Ended, Failure>) {
+        self.cancel_work();
+        if let Some(waiting) = self.outcome.take() {
+            // The run's task may have stopped waiting.
+            let _ = waiting.send(outcome);
+        }
+    }
+}
+
+async fn upload(handle: &LinkHandle, offer: Offer, payload: &Payload) -> Result<(), LinkError> {
+    let mut stream = handle.open_uni().await?;
+    let header = PayloadHeader::Update(offer).encode();
+    payload::send_payload(&mut stream, &header, &mut [payload.bytes()]).await?;
+    stream.delivered().await
+}
+
+/// How often an update is offered over one link.
+const OFFERS: u32 = 4;
+/// Wait before an update is offered again, times the offers so far.
+const RETRY: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests;
