@@ -11,7 +11,7 @@ use std::{
 
 use fl_host_tools::{
     image,
-    sgx::{files::OnDisk, gramine::Gramine, make_manifest, template::Variables},
+    sgx::{files::OnDisk, gramine_version::Gramine, make_manifest, template::Variables},
 };
 use fl_tests::elf::Elf;
 
@@ -58,7 +58,7 @@ impl Inside {
         if Elf::parse(&bytes).is_none_or(|elf| elf.has_interpreter) {
             return Ok(Err("this program is not static".to_owned()));
         }
-        let gramine = match image::gramine::find(None) {
+        let gramine = match image::gramine_files::find(None) {
             Ok(folder) => folder,
             Err(failure) => return Ok(Err(failure.error)),
         };

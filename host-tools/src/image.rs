@@ -13,7 +13,7 @@
 pub mod archive;
 pub mod contents;
 mod enclave;
-pub mod gramine;
+pub mod gramine_files;
 pub mod inspect;
 mod licence;
 pub mod programs;
@@ -33,7 +33,7 @@ use crate::{
     exit::{Exit, Failure},
     model,
     plan::{self, Loaded},
-    sgx::{self, Date, gramine::Gramine},
+    sgx::{self, Date, gramine_version::Gramine},
     workspace::{self, Workspace},
 };
 use archive::Packed;
@@ -115,13 +115,13 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
     let ca = put_federation(&mut upper, workspace, &loaded, request.ca.as_deref())?;
     let (mut libpal, mut version) = (None, None);
     if request.target != Target::Native {
-        let folder = gramine::find(request.gramine.as_deref())?;
-        let put = gramine::put(&mut lower, &folder, request.target)?;
+        let folder = gramine_files::find(request.gramine.as_deref())?;
+        let put = gramine_files::put(&mut lower, &folder, request.target)?;
         libpal = Some(put.libpal);
         notes.extend(put.unlicensed.iter().map(|library| {
             format!("/{library}: no text of its licence was found here; hand it on with the image")
         }));
-        version = Some(put.version.unwrap_or_else(|| gramine::UNKNOWN.to_owned()));
+        version = Some(put.version.unwrap_or_else(|| gramine_files::UNKNOWN.to_owned()));
         // Gramine mounts only what is there, and a collaborator needs no roster. A volume covers it.
         upper.file(&in_workspace("plan/cols.yaml"), PLAIN, Vec::new());
     }
@@ -188,7 +188,8 @@ fn about_version(version: &str, target: Target) -> Option<String> {
             "this Gramine is {version}, but measured with the numbers of {numbers}: compare MRENCLAVE with what its own gramine-sgx-sign prints"
         ));
     }
-    (version == gramine::UNKNOWN).then(|| "the Gramine installation does not say its version".to_owned())
+    (version == gramine_files::UNKNOWN)
+        .then(|| "the Gramine installation does not say its version".to_owned())
 }
 
 fn put_programs(contents: &mut Contents, programs: &Programs) {

@@ -8,12 +8,12 @@
 //! ```
 //!
 //! [`roles`] renders the templates of this project's two roles, [`record`] keeps what a measurement was made of, and
-//! [`explain`] says why two differ. What changes from one version of Gramine to the next is in [`gramine`].
+//! [`explain`] says why two differ. What changes from one version of Gramine to the next is in [`gramine_version`].
 
 pub mod elf;
 pub mod explain;
 pub mod files;
-pub mod gramine;
+pub mod gramine_version;
 pub mod key;
 pub mod manifest;
 pub mod record;
@@ -44,7 +44,7 @@ use crate::{
     workspace,
 };
 use elf::Image;
-use gramine::Gramine;
+use gramine_version::Gramine;
 
 /// A page, bytes.
 pub const PAGE: u64 = 4096;

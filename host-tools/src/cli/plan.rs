@@ -9,10 +9,10 @@ use serde_json::json;
 use super::Report;
 use crate::{
     exit::Failure,
-    image::gramine,
+    image::gramine_files,
     plan::{self, import},
     sgx::{
-        gramine::Gramine,
+        gramine_version::Gramine,
         size::{EnclaveSize, enclave_size},
     },
     workspace::Workspace,
@@ -114,7 +114,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
             let lines: String = told.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
             let release = loaded.plan.release.map(|release| release.to_string());
             let warning = plan::warning(&loaded);
-            let installed = gramine::installed(command.gramine.as_deref())?;
+            let installed = gramine_files::installed(command.gramine.as_deref())?;
             let known = installed.as_deref().and_then(Gramine::said);
             let numbers = known.unwrap_or(Gramine::NEWEST);
             let version = match (&installed, known) {

@@ -14,7 +14,7 @@ use crate::{
         self, Date, SigningKey, Sigstruct,
         explain::explain,
         files::OnDisk,
-        gramine::{Gramine, VERSIONS},
+        gramine_version::{Gramine, VERSIONS},
         key,
         record::Record,
         template::Variables,

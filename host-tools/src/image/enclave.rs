@@ -14,7 +14,7 @@ use crate::{
     sgx::{
         self, Date, SigningKey, Sigstruct,
         files::Known,
-        gramine::Gramine,
+        gramine_version::Gramine,
         roles::{self, Paths, RoleManifest},
     },
 };

@@ -16,10 +16,10 @@ use fl_runtime::{image as carried, trust::Authority};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-use super::{contents::Contents, gramine, record::label};
+use super::{contents::Contents, gramine_files, record::label};
 use crate::{
     exit::{Exit, Failure},
-    sgx::{self, Manifest, Sigstruct, gramine::Gramine},
+    sgx::{self, Manifest, Sigstruct, gramine_version::Gramine},
 };
 
 /// An archive that was read.
@@ -154,7 +154,7 @@ fn checks(contents: &Contents, labels: &BTreeMap<String, String>) -> Result<Vec<
     check(label::BINARY, contents.get(RUNTIME).map_or_else(missing, |binary| Digest::of(binary).to_string()));
     if let Some(libos) = contents.get(&format!("{GRAMINE}/libsysdb.so")) {
         let stated = labels.get(label::GRAMINE).map_or("", String::as_str);
-        let holds = stated == gramine::UNKNOWN || gramine::is_of(stated, libos);
+        let holds = stated == gramine_files::UNKNOWN || gramine_files::is_of(stated, libos);
         check(
             label::GRAMINE,
             if holds { stated.to_owned() } else { "a libsysdb.so of another build".to_owned() },

@@ -182,7 +182,7 @@ fn names_that_engines_refuse_are_made_to_fit() {
 
 /// What an enclave's image is made with: Gramine's files as far as a measurement goes, and a key.
 fn with_gramine(workspace: &Workspace, target: Target, name: &str) -> Request {
-    let folder = gramine::tests::installation(name, include_bytes!("../../tests/sgx/pal-a.elf"));
+    let folder = gramine_files::tests::installation(name, include_bytes!("../../tests/sgx/pal-a.elf"));
     let pem = pem::encode(&pem::Pem::new("PRIVATE KEY", include_bytes!("../../tests/sgx/test-key.pk8.der")));
     let key = folder.join("key.pem");
     fs::write(&key, pem).unwrap();
@@ -311,7 +311,8 @@ fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
     let workspace = workspace("image-version");
     let pal = include_bytes!("../../tests/sgx/pal-a.elf");
     let with = |version: &str, built_from: &str| {
-        let gramine = Some(gramine::tests::with_version("image-version-gramine", pal, version, built_from));
+        let gramine =
+            Some(gramine_files::tests::with_version("image-version-gramine", pal, version, built_from));
         let request = Request { gramine, ..with_gramine(&workspace, Target::Sgx, "image-version-key") };
         dockerize(&workspace, &request).unwrap()
     };
@@ -344,7 +345,7 @@ fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
         "{note}"
     );
 
-    let folder = gramine::tests::with_version("image-version-cli", pal, "1.9 (ab)", "ab");
+    let folder = gramine_files::tests::with_version("image-version-cli", pal, "1.9 (ab)", "ab");
     let [root, program, folder] = [workspace.root(), &workspace.root().join("src/fl-runtime"), &folder]
         .map(|path| path.display().to_string());
     let asked = ["workspace", "dockerize", "--no-sgx-target", "--binary", &program, "--gramine", &folder];

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use toml::Value;
 
-use super::{Manifest, document, gramine::Gramine, record::Record};
+use super::{Manifest, document, gramine_version::Gramine, record::Record};
 use crate::exit::Failure;
 
 /// One input that is not the same on both sides.

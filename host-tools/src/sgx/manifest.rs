@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use fl_engine::Digest;
 use toml::{Table, Value};
 
-use super::{document, files::Files, gramine::Gramine};
+use super::{document, files::Files, gramine_version::Gramine};
 use crate::exit::{Exit, Failure};
 
 /// A manifest with its defaults.

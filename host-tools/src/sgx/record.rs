@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path};
 use fl_engine::{Digest, plan::Plan};
 use serde_json::{Value, json};
 
-use super::{Manifest, Measured, TEXT_BYTES, gramine::Gramine};
+use super::{Manifest, Measured, TEXT_BYTES, gramine_version::Gramine};
 use crate::{
     exit::{Exit, Failure},
     workspace,

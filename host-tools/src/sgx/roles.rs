@@ -12,7 +12,7 @@ use fl_runtime::trust::Role;
 use super::{
     Manifest, Trusted,
     files::Files,
-    gramine::Gramine,
+    gramine_version::Gramine,
     make_manifest,
     size::{EnclaveSize, enclave_size},
     template::Variables,

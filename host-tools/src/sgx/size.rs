@@ -14,7 +14,7 @@ use fl_engine::{
 };
 use fl_runtime::trust::Role;
 
-use super::gramine::Gramine;
+use super::gramine_version::Gramine;
 use crate::{
     exit::{Exit, Failure},
     model::refused_model,

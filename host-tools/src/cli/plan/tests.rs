@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli, image::gramine, workspace, workspace::tests::scratch};
+use crate::{cli, image::gramine_files, workspace, workspace::tests::scratch};
 
 /// The commands with what they answered; `D` is a scratch folder.
 fn transcript(dir: &Path, lines: &[&str]) -> String {
@@ -21,8 +21,12 @@ fn transcript(dir: &Path, lines: &[&str]) -> String {
 /// A folder with a workspace, and an installation of Gramine, whatever is on this machine.
 fn made(name: &str) -> PathBuf {
     let dir = scratch(name);
-    let installed =
-        gramine::tests::with_version(&format!("{name}-gramine"), b"pal", "1.9post (0123abcd)", "0123abcd");
+    let installed = gramine_files::tests::with_version(
+        &format!("{name}-gramine"),
+        b"pal",
+        "1.9post (0123abcd)",
+        "0123abcd",
+    );
     std::os::unix::fs::symlink(installed, dir.join("g")).unwrap();
     workspace::create(
         &dir.join("w"),
@@ -180,13 +184,13 @@ fn enclaves_are_added_up_for_the_gramine_that_is_there_or_the_newest() {
     let said = transcript(&dir, &["plan check --gramine D/g --workspace D/w"]);
     assert!(said.contains("\ngramine 1.9post (0123abcd)\nenclave of the aggregator: "), "{said}");
     fs::remove_file(dir.join("g")).unwrap();
-    let versionless = gramine::tests::installation("plan-versionless", b"pal");
+    let versionless = gramine_files::tests::installation("plan-versionless", b"pal");
     std::os::unix::fs::symlink(versionless, dir.join("g")).unwrap();
     let said = transcript(&dir, &["plan check --gramine D/g --workspace D/w"]);
     assert!(said.contains("\ngramine unknown; enclaves are added up as for 1.9\n"), "{said}");
     // Without a word the machine's own, which may be none.
     let said = transcript(&dir, &["plan check --workspace D/w"]);
-    let line = match gramine::installed(None).unwrap() {
+    let line = match gramine_files::installed(None).unwrap() {
         Some(said) => format!("\ngramine {said}"),
         None => "\ngramine none here; enclaves are added up as for 1.9\n".to_owned(),
     };
