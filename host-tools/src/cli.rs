@@ -22,7 +22,7 @@ use crate::{
 
 /// What a command said, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct Outcome {
     /// For standard output.
     pub out: String,
     /// For standard error.
@@ -97,28 +97,28 @@ struct DemoArea {
 }
 
 /// A command's result: lines for people, and the same as JSON.
-pub(crate) struct Report {
+pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) json: serde_json::Value,
 }
 
 /// Runs `fl-host` with these arguments, the program's name left out.
 #[must_use]
-pub fn run(args: &[&str]) -> Said {
+pub fn run(args: &[&str]) -> Outcome {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
         let out = release::text("fl-host", COMMIT, TOOLCHAIN, args.len() > 1);
-        return Said { out, err: String::new(), exit: Exit::Done };
+        return Outcome { out, err: String::new(), exit: Exit::Done };
     }
     let host = match Host::from_args(&["fl-host"], args) {
         Ok(host) => host,
         Err(early) if early.status.is_ok() => {
-            return Said { out: early.output, err: String::new(), exit: Exit::Done };
+            return Outcome { out: early.output, err: String::new(), exit: Exit::Done };
         }
         Err(early) => {
             let failure = Failure::of_usage(&early.output)
                 .hint("`fl-host --help` lists commands; each has its own --help");
             let json = args.contains(&"--json");
-            return Said { out: String::new(), err: failure.render(json), exit: Exit::Usage };
+            return Outcome { out: String::new(), err: failure.render(json), exit: Exit::Usage };
         }
     };
     let done = match host.area {
@@ -133,22 +133,22 @@ pub fn run(args: &[&str]) -> Said {
     said(done, host.json)
 }
 
-fn said(done: Result<Report, Failure>, json: bool) -> Said {
+fn said(done: Result<Answer, Failure>, json: bool) -> Outcome {
     match done {
-        Ok(report) => {
-            let out = if json { format!("{}\n", report.json) } else { report.text };
-            Said { out, err: String::new(), exit: Exit::Done }
+        Ok(answer) => {
+            let out = if json { format!("{}\n", answer.json) } else { answer.text };
+            Outcome { out, err: String::new(), exit: Exit::Done }
         }
-        Err(failure) => Said { out: String::new(), err: failure.render(json), exit: failure.exit },
+        Err(failure) => Outcome { out: String::new(), err: failure.render(json), exit: failure.exit },
     }
 }
 
 /// The only command that says something before it ends; `--json` is taken before and after its name.
-fn run_demo(area: DemoArea, json: bool) -> Said {
+fn run_demo(area: DemoArea, json: bool) -> Outcome {
     let DemoArea { template, collaborators, rounds, dir, json: json_too } = area;
     let json = json || json_too;
     let shown = demo::run(&demo::Options { template, collaborators, rounds, dir, json });
-    said(shown.map(|shown| Report { text: shown.text, json: shown.json }), json)
+    said(shown.map(|shown| Answer { text: shown.text, json: shown.json }), json)
 }
 
 /// From the build script.

@@ -4,7 +4,7 @@
 //! and their rounds are shown as they go by; at the end the model is measured on rows that no training saw. The folder
 //! stays, to be looked at.
 
-mod measure;
+mod evaluation;
 mod prepare;
 mod processes;
 mod stop;
@@ -24,7 +24,7 @@ use crate::{
     exit::{Exit, Failure},
     workspace,
 };
-use measure::Measured;
+use evaluation::Evaluation;
 use processes::Processes;
 use stop::Stop;
 
@@ -81,15 +81,15 @@ pub fn run(options: &Options) -> Result<Shown, Failure> {
     })?;
     let ended = processes.wait();
     let exit = ended.aggregator_exit;
-    let measured = measure::on_held_out_rows(&federation)?;
+    let evaluation = evaluation::on_held_out_rows(&federation)?;
     let wall = started.elapsed().as_secs_f64();
     let model = federation.last_model();
     let json = json!({
         "event": "demo",
         "rounds": rounds.len(),
-        "metrics": measured.metrics_json(),
-        "baseline": measured.baseline,
-        "test_rows": measured.rows,
+        "metrics": evaluation.metrics_json(),
+        "baseline": evaluation.baseline,
+        "test_rows": evaluation.rows,
         "pids": processes.pids(),
         "processes": processes.names_and_pids(),
         "lost": ended.lost,
@@ -98,13 +98,13 @@ pub fn run(options: &Options) -> Result<Shown, Failure> {
         "wall_s": (wall * 1000.0).round() / 1000.0,
         "exit": exit,
     });
-    let text = told(&rounds, &measured, &federation, &ended.lost, wall);
+    let text = told(&rounds, &evaluation, &federation, &ended.lost, wall);
     Ok(Shown { text, json })
 }
 
 fn told(
     rounds: &[watch::Round],
-    measured: &Measured,
+    evaluation: &Evaluation,
     federation: &Federation,
     lost: &[String],
     wall: f64,
@@ -116,9 +116,9 @@ fn told(
     }
     text.push_str(&format!(
         "{} on {} rows that no training saw; always naming the most frequent class reaches {:.3}\n",
-        measured.summary(),
-        measured.rows,
-        measured.baseline
+        evaluation.summary(),
+        evaluation.rows,
+        evaluation.baseline
     ));
     text.push_str(&format!("wall time    {wall:.1} s, {} processes over QUIC\n", federation.names.len() + 1));
     text.push_str(&format!("model        {}\n", federation.last_model().display()));

@@ -39,7 +39,7 @@ use crate::{
 use archive::Packed;
 use contents::{Contents, PLAIN, PROGRAM, SHARED};
 use programs::Programs;
-use record::Record;
+use record::ImageRecord;
 
 /// What is asked of [`dockerize`].
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ pub struct Dockerized {
     /// Bytes of its layers.
     pub layer_bytes: u64,
     /// What is in it, and what it measures.
-    pub record: Record,
+    pub record: ImageRecord,
     /// The file with the same.
     pub record_file: PathBuf,
     /// What the user should know.
@@ -130,7 +130,7 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
     }
     let mut all = lower.clone();
     all.stack(upper.clone());
-    let mut record = Record::of(&loaded, ca, request.target, &programs, &all);
+    let mut record = ImageRecord::of(&loaded, ca, request.target, &programs, &all);
     record.gramine = version;
     let mut enclaves = Vec::new();
     if request.target == Target::Sgx {

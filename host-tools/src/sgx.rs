@@ -51,7 +51,7 @@ pub const PAGE: u64 = 4096;
 
 /// What an enclave is made of, and its measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Measured {
+pub struct MeasuredEnclave {
     /// MRENCLAVE.
     pub measurement: Digest,
     /// How it is built and signed.
@@ -70,7 +70,7 @@ pub fn measure_bytes(
     what: &str,
     libpal: &[u8],
     gramine: &Gramine,
-) -> Result<Measured, Failure> {
+) -> Result<MeasuredEnclave, Failure> {
     let attributes = Manifest::parse(manifest, what, gramine)?.attributes().map_err(|mut failure| {
         failure.error = format!("{what}: {}", failure.error);
         failure
@@ -80,7 +80,7 @@ pub fn measure_bytes(
             .hint("it is sgx/libpal.so in the folder of a Gramine installation")
     })?;
     let measurement = measure(manifest, &attributes, &pal, gramine)?;
-    Ok(Measured { measurement, attributes, libpal: Digest::of(libpal) })
+    Ok(MeasuredEnclave { measurement, attributes, libpal: Digest::of(libpal) })
 }
 
 /// Measures the enclave of two files; answers with the manifest's text too.
@@ -91,7 +91,7 @@ pub fn measure_files(
     manifest: &Path,
     libpal: &Path,
     gramine: &Gramine,
-) -> Result<(String, Measured), Failure> {
+) -> Result<(String, MeasuredEnclave), Failure> {
     let text = workspace::read_text(manifest, TEXT_BYTES)?;
     let pal = workspace::read(libpal, elf::FILE_BYTES)?;
     let measured = measure_bytes(&text, &manifest.display().to_string(), &pal, gramine)?;

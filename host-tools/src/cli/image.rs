@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 use serde_json::json;
 
-use super::Report;
+use super::Answer;
 use crate::{
     exit::{Exit, Failure},
     image::inspect::{self, Inspected},
@@ -34,7 +34,7 @@ struct ImageInspect {
     archive: PathBuf,
 }
 
-pub(super) fn run(area: &ImageArea) -> Result<Report, Failure> {
+pub(super) fn run(area: &ImageArea) -> Result<Answer, Failure> {
     let ImageCommand::Inspect(command) = &area.command;
     let found = inspect::inspect(&command.archive)?;
     let broken: Vec<&str> =
@@ -49,7 +49,7 @@ pub(super) fn run(area: &ImageArea) -> Result<Report, Failure> {
             Failure::new(Exit::Trust, error).hint("do not run it; ask the owner for the archive again")
         );
     }
-    Ok(Report { text: text(&found), json: json(&found) })
+    Ok(Answer { text: text(&found), json: json(&found) })
 }
 
 fn text(found: &Inspected) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 use serde_json::json;
 
-use super::Report;
+use super::Answer;
 use crate::{
     exit::{Exit, Failure},
     model::{self, Shown, sealed},
@@ -97,7 +97,7 @@ struct ModelOpen {
     output: PathBuf,
 }
 
-pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
+pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
     match &area.command {
         ModelCommand::Init(command) => {
             let workspace = Workspace::open(&command.workspace)?;
@@ -119,7 +119,7 @@ pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
                 "file": made.path, "tensors": made.tensors, "elements": made.elements,
                 "root": made.root.to_string(), "plan": plan.hash.to_string(),
             });
-            Ok(Report { text, json })
+            Ok(Answer { text, json })
         }
         ModelCommand::Show(command) => Ok(shown(&model::show(&command.file, None)?)),
         ModelCommand::Export(command) => {
@@ -133,7 +133,7 @@ pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
             let json = json!({
                 "file": command.output, "tensors": made.tensors.len(), "elements": made.elements,
             });
-            Ok(Report { text, json })
+            Ok(Answer { text, json })
         }
         ModelCommand::Key(command) => {
             let public = sealed::new_key(&command.output)?;
@@ -142,13 +142,13 @@ pub(super) fn run(area: &ModelArea) -> Result<Report, Failure> {
                  public key: {public}\nin the plan: release: {{what: last, to: key:{public}}}\n",
                 command.output.display()
             );
-            Ok(Report { text, json: json!({"file": command.output, "public_key": public.to_string()}) })
+            Ok(Answer { text, json: json!({"file": command.output, "public_key": public.to_string()}) })
         }
         ModelCommand::Open(command) => Ok(opened(command)?),
     }
 }
 
-fn opened(command: &ModelOpen) -> Result<Report, Failure> {
+fn opened(command: &ModelOpen) -> Result<Answer, Failure> {
     let sealed::Opened { label, texts, tensors, elements } =
         sealed::open(&command.file, &command.key, &command.output)?;
     let mut text = format!(
@@ -166,10 +166,10 @@ fn opened(command: &ModelOpen) -> Result<Report, Failure> {
         "file": command.output, "tensors": tensors, "elements": elements, "plan": label.plan.to_string(),
         "round": label.rounds, "root": label.root.to_string(), "metadata": texts,
     });
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }
 
-fn shown(model: &Shown) -> Report {
+fn shown(model: &Shown) -> Answer {
     let width = model.tensors.iter().map(|t| t.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for tensor in &model.tensors {
@@ -186,7 +186,7 @@ fn shown(model: &Shown) -> Report {
         text += &format!("root, nothing held out: {root}\n");
     }
     let json = json!({"tensors": tensors, "elements": model.elements, "metadata": model.texts, "root": root});
-    Report { text, json }
+    Answer { text, json }
 }
 
 #[cfg(test)]

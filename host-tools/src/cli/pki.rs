@@ -13,7 +13,7 @@ use fl_engine::{
 use fl_runtime::trust::{Clock, Fingerprint, Role};
 use serde_json::json;
 
-use super::Report;
+use super::Answer;
 use crate::{
     exit::{Exit, Failure},
     pki::{self, Approval, Init, Issued, Listed, Owner, vault::Passphrase},
@@ -193,7 +193,7 @@ struct PkiSign {
     workspace: PathBuf,
 }
 
-pub(super) fn run(area: &PkiArea) -> Result<Report, Failure> {
+pub(super) fn run(area: &PkiArea) -> Result<Answer, Failure> {
     match &area.command {
         PkiCommand::Init(command) => init(command),
         PkiCommand::Request(command) => request(command),
@@ -205,7 +205,7 @@ pub(super) fn run(area: &PkiArea) -> Result<Report, Failure> {
             let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
             let serial = pki::revoke(&mut owner, &command.name, &command.reason)?;
             let text = format!("revoked      {}\n{}", command.name, publish_hint(serial));
-            Ok(Report { text, json: json!({"revoked": command.name.as_str(), "serial": serial}) })
+            Ok(Answer { text, json: json!({"revoked": command.name.as_str(), "serial": serial}) })
         }
         PkiCommand::Sign(command) => {
             let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
@@ -216,12 +216,12 @@ pub(super) fn run(area: &PkiArea) -> Result<Report, Failure> {
             let text = format!("good until   {until}\n{}{}", measurement_lines(held), publish_hint(serial));
             let measurements = measurements_json(held);
             let json = json!({"serial": serial, "not_after": until, "measurements": measurements});
-            Ok(Report { text, json })
+            Ok(Answer { text, json })
         }
     }
 }
 
-fn init(command: &PkiInit) -> Result<Report, Failure> {
+fn init(command: &PkiInit) -> Result<Answer, Failure> {
     let root = &command.workspace;
     let federation = match &command.federation {
         Some(name) => name.clone(),
@@ -256,10 +256,10 @@ fn init(command: &PkiInit) -> Result<Report, Failure> {
     let json = json!({
         "federation": federation.as_str(), "ca": ca, "not_after": until, "key": made.key_file, "encrypted": locked,
     });
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }
 
-fn request(command: &PkiRequest) -> Result<Report, Failure> {
+fn request(command: &PkiRequest) -> Result<Answer, Failure> {
     if command.role == Role::Collaborator {
         name_in(command.role, command.name.as_ref())?;
     }
@@ -272,10 +272,10 @@ fn request(command: &PkiRequest) -> Result<Report, Failure> {
     let json = json!({
         "request": made.path, "fingerprint": made.fingerprint.to_string(), "made_key": made.made_key,
     });
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }
 
-fn approve(command: &PkiApprove) -> Result<Report, Failure> {
+fn approve(command: &PkiApprove) -> Result<Answer, Failure> {
     let name = name_in(command.role, command.name.as_ref())?;
     let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
     let approval = Approval {
@@ -288,14 +288,14 @@ fn approve(command: &PkiApprove) -> Result<Report, Failure> {
     };
     let before = owner.roster().serial();
     let made = pki::approve(&mut owner, &command.request, &approval)?;
-    let mut report = issued(&made);
+    let mut answer = issued(&made);
     if approval.measurements.is_some() {
-        report.text += &measurement_lines(owner.roster().measurements());
+        answer.text += &measurement_lines(owner.roster().measurements());
     }
     if made.serial != before {
-        report.text += &publish_hint(made.serial);
+        answer.text += &publish_hint(made.serial);
     }
-    Ok(report)
+    Ok(answer)
 }
 
 fn measured(owner: &Owner, file: Option<&Path>) -> Result<Option<Measurements>, Failure> {
@@ -321,7 +321,7 @@ fn measurements_json(of: Option<&Measurements>) -> serde_json::Value {
     )
 }
 
-fn import(command: &PkiImport) -> Result<Report, Failure> {
+fn import(command: &PkiImport) -> Result<Answer, Failure> {
     let PkiImport { certificate, ca, roster, workspace } = command;
     let made = pki::import(workspace, certificate, ca.as_deref(), roster.as_deref(), &Clock::system())?;
     let (identity, until) = (&made.fitting.identity, made.fitting.not_after.to_string());
@@ -334,16 +334,16 @@ fn import(command: &PkiImport) -> Result<Report, Failure> {
         "identity": identity.to_string(), "fingerprint": made.fitting.fingerprint.to_string(),
         "not_after": until, "certificate": made.file, "serial": made.serial,
     });
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }
 
-fn renew(command: &PkiRenew) -> Result<Report, Failure> {
+fn renew(command: &PkiRenew) -> Result<Answer, Failure> {
     let name = name_in(command.role, command.name.as_ref())?;
     let owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
     Ok(issued(&pki::renew(&owner, command.role, &name, command.days)?))
 }
 
-fn issued(made: &Issued) -> Report {
+fn issued(made: &Issued) -> Answer {
     let until = made.not_after.to_string();
     let mut text = format!("identity     {}\n{}", made.identity, fingerprint(made.fingerprint));
     if let Some(asked) = &made.asked_as {
@@ -354,10 +354,10 @@ fn issued(made: &Issued) -> Report {
         "identity": made.identity.to_string(), "fingerprint": made.fingerprint.to_string(), "not_after": until,
         "certificate": made.file, "serial": made.serial, "asked_as": made.asked_as,
     });
-    Report { text, json }
+    Answer { text, json }
 }
 
-fn listed(found: &Listed) -> Report {
+fn listed(found: &Listed) -> Answer {
     let width = found.rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0).max(4);
     let mut text = format!(
         "federation   {}\nCA           {}, {} days left\nroster       serial {}, {} days left\n{}\n{:width$}  {:12}  {:23}  \
@@ -396,7 +396,7 @@ fn listed(found: &Listed) -> Report {
         "measurements": measurements_json(found.measurements.as_ref()),
         "members": found.rows.iter().map(row).collect::<Vec<_>>(), "warnings": found.warnings,
     });
-    Report { text, json }
+    Answer { text, json }
 }
 
 fn fingerprint(key: Fingerprint) -> String {

@@ -6,7 +6,7 @@ use argh::FromArgs;
 use fl_runtime::trust::Role;
 use serde_json::json;
 
-use super::Report;
+use super::Answer;
 use crate::{
     exit::Failure,
     image::gramine_files,
@@ -99,13 +99,13 @@ struct PlanImport {
     output: PathBuf,
 }
 
-pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
+pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
     match &area.command {
         PlanCommand::Initialize(command) => initialise(command),
         PlanCommand::Show(command) => {
             let loaded = plan::load(&Workspace::open(&command.workspace)?)?;
             let json = json!({"hash": loaded.hash.to_string(), "plan": loaded.plan});
-            Ok(Report { text: plan::summary(&loaded), json })
+            Ok(Answer { text: plan::summary(&loaded), json })
         }
         PlanCommand::Check(command) => {
             let loaded = plan::check(&Workspace::open(&command.workspace)?)?;
@@ -159,7 +159,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
                 "seal": loaded.plan.seal.word(),
                 "warning": warning,
             });
-            Ok(Report { text, json })
+            Ok(Answer { text, json })
         }
         PlanCommand::Accept(command) => accept(command),
         PlanCommand::Import(command) => {
@@ -176,12 +176,12 @@ pub(super) fn run(area: &PlanArea) -> Result<Report, Failure> {
                 .map(|n| json!({"key": n.key, "verdict": n.verdict.word(), "text": n.text}))
                 .collect();
             let json = json!({"file": command.output, "notes": notes, "fill_in": done.fill_in});
-            Ok(Report { text, json })
+            Ok(Answer { text, json })
         }
     }
 }
 
-fn initialise(command: &PlanInitialize) -> Result<Report, Failure> {
+fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
     let workspace = Workspace::open(&command.workspace)?;
     let done = plan::initialise(&workspace, &command.address, command.init_model.as_deref(), command.seed)?;
     let (ca, next) = match done.ca {
@@ -212,10 +212,10 @@ fn initialise(command: &PlanInitialize) -> Result<Report, Failure> {
         "elements": model.elements,
         "root": model.root.to_string(),
     });
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }
 
-fn accept(command: &PlanAccept) -> Result<Report, Failure> {
+fn accept(command: &PlanAccept) -> Result<Answer, Failure> {
     let workspace = Workspace::open(&command.workspace)?;
     if command.show {
         let found = plan::accepted(&workspace)?;
@@ -227,10 +227,10 @@ fn accept(command: &PlanAccept) -> Result<Report, Failure> {
         let json = json!({
             "accepted": found.accepted.map(|hash| hash.to_string()), "plan": found.plan.to_string(),
         });
-        return Ok(Report { text, json });
+        return Ok(Answer { text, json });
     }
     let hash = plan::accept(&workspace)?;
-    Ok(Report { text: format!("accepted  {hash}\n"), json: json!({"accepted": hash.to_string()}) })
+    Ok(Answer { text: format!("accepted  {hash}\n"), json: json!({"accepted": hash.to_string()}) })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use fl_engine::{Digest, limits::PLAN_FILE_BYTES, plan::Plan};
 use fl_runtime::trust::Clock;
 use serde_json::{Value, json};
 
-use super::Report;
+use super::Answer;
 use crate::{
     exit::{Exit, Failure},
     sgx::{
@@ -16,7 +16,7 @@ use crate::{
         files::OnDisk,
         gramine_version::{Gramine, VERSIONS},
         key,
-        record::Record,
+        record::EnclaveRecord,
         template::Variables,
     },
     workspace,
@@ -165,7 +165,7 @@ struct SgxExplain {
     after: PathBuf,
 }
 
-pub(super) fn run(area: &SgxArea) -> Result<Report, Failure> {
+pub(super) fn run(area: &SgxArea) -> Result<Answer, Failure> {
     match &area.command {
         SgxCommand::Key(command) => make_key(command),
         SgxCommand::Manifest(command) => manifest(command),
@@ -177,7 +177,7 @@ pub(super) fn run(area: &SgxArea) -> Result<Report, Failure> {
     }
 }
 
-fn make_key(command: &SgxKey) -> Result<Report, Failure> {
+fn make_key(command: &SgxKey) -> Result<Answer, Failure> {
     key::refuse_to_overwrite(&command.output)?;
     let made = SigningKey::generate()?;
     key::save(&made, &command.output)?;
@@ -185,10 +185,10 @@ fn make_key(command: &SgxKey) -> Result<Report, Failure> {
     let text = format!(
         "MRSIGNER   {signer}\nkey        {path}: back it up, and keep it off the machines that run enclaves\n"
     );
-    Ok(Report { text, json: json!({"mrsigner": signer, "key": command.output}) })
+    Ok(Answer { text, json: json!({"mrsigner": signer, "key": command.output}) })
 }
 
-fn manifest(command: &SgxManifest) -> Result<Report, Failure> {
+fn manifest(command: &SgxManifest) -> Result<Answer, Failure> {
     let template = workspace::read_text(&command.template, sgx::TEXT_BYTES)?;
     let mut variables = Variables::new();
     for definition in &command.define {
@@ -213,47 +213,47 @@ fn manifest(command: &SgxManifest) -> Result<Report, Failure> {
     workspace::replace(&command.output, text.as_bytes())?;
     let listed: String =
         trusted.iter().map(|t| format!("trusted    {}  {}\n", t.sha256.short(), t.uri)).collect();
-    let mut report = format!("manifest   {}: {} bytes\n{listed}", command.output.display(), text.len());
+    let mut answer = format!("manifest   {}: {} bytes\n{listed}", command.output.display(), text.len());
     for (file, folder) in made.unchecked()? {
-        report +=
+        answer +=
             &format!("warning: {file} is not checked: {folder} is allowed, which goes before its hash\n");
     }
     let files: Vec<Value> =
         trusted.iter().map(|t| json!({"uri": t.uri, "sha256": t.sha256.to_string()})).collect();
-    Ok(Report {
-        text: report,
+    Ok(Answer {
+        text: answer,
         json: json!({"manifest": command.output, "bytes": text.len(), "trusted": files}),
     })
 }
 
-fn measure(command: &SgxMeasure) -> Result<Report, Failure> {
+fn measure(command: &SgxMeasure) -> Result<Answer, Failure> {
     let (text, measured) = sgx::measure_files(&command.manifest, &command.libpal, command.gramine_version)?;
-    let mut record = Record::of(&measured, &text, command.gramine_version);
+    let mut record = EnclaveRecord::of(&measured, &text, command.gramine_version);
     if let Some(path) = &command.plan {
         let plan = Plan::parse(&workspace::read_text(path, PLAN_FILE_BYTES)?);
         let plan = plan.map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint().map(str::to_owned)))?;
         record = record.with_plan(&plan);
     }
-    Ok(Report { text: format!("{}\n", measured.measurement), json: record.to_json() })
+    Ok(Answer { text: format!("{}\n", measured.measurement), json: record.to_json() })
 }
 
-fn sign(command: &SgxSign) -> Result<Report, Failure> {
+fn sign(command: &SgxSign) -> Result<Answer, Failure> {
     let signing = key::load(&command.key)?;
     let (_, measured) = sgx::measure_files(&command.manifest, &command.libpal, command.gramine_version)?;
     let date = command.date.unwrap_or_else(|| Date::of_unix(Clock::system().now().0));
     let signed = Sigstruct::sign(&signing, &measured.attributes, &measured.measurement, date)?;
     workspace::replace(&command.output, signed.bytes().as_slice())?;
-    let Report { mut text, mut json } = viewed(&signed);
+    let Answer { mut text, mut json } = viewed(&signed);
     text += &format!("signature    {}\n", command.output.display());
     json["signature"] = json!(command.output);
     if let Some(warning) = key::warning(&command.key) {
         text += &format!("warning: {warning}\n");
         json["warning"] = json!(warning);
     }
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }
 
-fn viewed(signed: &Sigstruct) -> Report {
+fn viewed(signed: &Sigstruct) -> Answer {
     let (measurement, signer, date) =
         (signed.measurement().to_string(), signed.signer().to_string(), signed.date().to_string());
     let ((flags, flags_mask), (features, features_mask)) = (signed.flags(), signed.features());
@@ -272,10 +272,10 @@ fn viewed(signed: &Sigstruct) -> Report {
         "date": date, "debug": signed.debug(), "exinfo": signed.exinfo(), "attributes": hex(flags),
         "attributes_mask": hex(flags_mask), "xfrm": hex(features), "xfrm_mask": hex(features_mask),
     });
-    Report { text, json }
+    Answer { text, json }
 }
 
-fn verify(command: &SgxVerify) -> Result<Report, Failure> {
+fn verify(command: &SgxVerify) -> Result<Answer, Failure> {
     let signed = sgx::load_sigstruct(&command.signature)?;
     let path = command.signature.display();
     let mut checked = vec!["the signature, q1 and q2"];
@@ -327,17 +327,17 @@ fn verify(command: &SgxVerify) -> Result<Report, Failure> {
                 .hint("an enclave is measured from both"));
         }
     }
-    let mut report = viewed(&signed);
+    let mut answer = viewed(&signed);
     if signed.debug() {
-        report.text += "warning: a debug enclave keeps nothing from its host\n";
+        answer.text += "warning: a debug enclave keeps nothing from its host\n";
     }
-    report.text += &format!("checked      {}\n", checked.join(", "));
-    report.json["checked"] = json!(checked);
-    Ok(report)
+    answer.text += &format!("checked      {}\n", checked.join(", "));
+    answer.json["checked"] = json!(checked);
+    Ok(answer)
 }
 
-fn explained(command: &SgxExplain) -> Result<Report, Failure> {
-    let (before, after) = (Record::load(&command.before)?, Record::load(&command.after)?);
+fn explained(command: &SgxExplain) -> Result<Answer, Failure> {
+    let (before, after) = (EnclaveRecord::load(&command.before)?, EnclaveRecord::load(&command.after)?);
     let mut text = String::new();
     let mut enclaves = Vec::new();
     for (number, one) in before.iter().enumerate() {
@@ -377,7 +377,7 @@ fn explained(command: &SgxExplain) -> Result<Report, Failure> {
             text += &format!("{role}: only in {}\n", command.after.display());
         }
     }
-    Ok(Report { text, json: json!(enclaves) })
+    Ok(Answer { text, json: json!(enclaves) })
 }
 
 fn gramine_version(word: &str) -> Result<&'static Gramine, String> {

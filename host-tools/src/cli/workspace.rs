@@ -8,7 +8,7 @@ use fl_launcher::image::Target;
 use fl_learn::data::shard::Sharding;
 use serde_json::json;
 
-use super::Report;
+use super::Answer;
 use crate::{
     exit::{Exit, Failure},
     image::{self, Dockerized},
@@ -133,7 +133,7 @@ struct WorkspaceImport {
     digest: Option<Digest>,
 }
 
-pub(super) fn run(area: &WorkspaceArea) -> Result<Report, Failure> {
+pub(super) fn run(area: &WorkspaceArea) -> Result<Answer, Failure> {
     match &area.command {
         WorkspaceCommand::Create(command) => create(command),
         WorkspaceCommand::Templates(WorkspaceTemplates {}) => Ok(templates()),
@@ -143,13 +143,13 @@ pub(super) fn run(area: &WorkspaceArea) -> Result<Report, Failure> {
     }
 }
 
-fn templates() -> Report {
+fn templates() -> Answer {
     let text = TEMPLATES.iter().map(|t| format!("{:<16}{}\n", t.name, t.about)).collect();
     let json = TEMPLATES.iter().map(|t| json!({"name": t.name, "about": t.about})).collect();
-    Report { text, json }
+    Answer { text, json }
 }
 
-fn create(command: &WorkspaceCreate) -> Result<Report, Failure> {
+fn create(command: &WorkspaceCreate) -> Result<Answer, Failure> {
     let template = workspace::template(&command.template)?;
     let trial = Trial { collaborators: command.collaborators, sharding: command.shards.clone() };
     let made = workspace::create(&command.prefix, template, command.federation.as_deref(), &trial)?;
@@ -167,10 +167,10 @@ fn create(command: &WorkspaceCreate) -> Result<Report, Failure> {
         "shards": made.shards.iter().map(|(name, rows)| json!({"name": name, "rows": rows})).collect::<Vec<_>>(),
         "test_rows": made.test_rows,
     });
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }
 
-fn dockerize(command: &WorkspaceDockerize) -> Result<Report, Failure> {
+fn dockerize(command: &WorkspaceDockerize) -> Result<Answer, Failure> {
     let target = match (command.sgx_target, command.no_sgx_target, command.native_target) {
         (true, false, false) => Target::Sgx,
         (false, true, false) => Target::Direct,
@@ -194,7 +194,7 @@ fn dockerize(command: &WorkspaceDockerize) -> Result<Report, Failure> {
         date: command.date,
     };
     let done = image::dockerize(&Workspace::open(&command.workspace)?, &request)?;
-    Ok(Report { text: summary(&done), json: summary_json(&done) })
+    Ok(Answer { text: summary(&done), json: summary_json(&done) })
 }
 
 fn summary(done: &Dockerized) -> String {
@@ -263,7 +263,7 @@ fn summary_json(done: &Dockerized) -> serde_json::Value {
     })
 }
 
-fn export(command: &WorkspaceExport) -> Result<Report, Failure> {
+fn export(command: &WorkspaceExport) -> Result<Answer, Failure> {
     let done = workspace::export(&Workspace::open(&command.workspace)?, command.output.as_deref())?;
     let mut text =
         format!("archive  {}\nsha256   {}\nplan     {}\n", done.file.display(), done.digest, done.plan);
@@ -274,10 +274,10 @@ fn export(command: &WorkspaceExport) -> Result<Report, Failure> {
         "archive": done.file, "sha256": done.digest.to_string(), "plan": done.plan.to_string(),
         "files": done.files, "left_out": done.left_out,
     });
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }
 
-fn import(command: &WorkspaceImport) -> Result<Report, Failure> {
+fn import(command: &WorkspaceImport) -> Result<Answer, Failure> {
     let done = workspace::import(&command.archive, &command.prefix, command.digest)?;
     let mut text =
         format!("workspace  {}\nsha256     {}\nplan       {}\n", done.root.display(), done.digest, done.plan);
@@ -286,5 +286,5 @@ fn import(command: &WorkspaceImport) -> Result<Report, Failure> {
     let json = json!({
         "workspace": done.root, "sha256": done.digest.to_string(), "plan": done.plan.to_string(), "files": done.files,
     });
-    Ok(Report { text, json })
+    Ok(Answer { text, json })
 }

@@ -7,7 +7,7 @@ use fl_runtime::{image as carried, trust};
 use super::{
     contents::{Contents, PLAIN},
     in_workspace,
-    record::{Enclave, Record},
+    record::{Enclave, ImageRecord},
 };
 use crate::{
     exit::Failure,
@@ -39,8 +39,8 @@ pub(super) fn put(
     making: &Making<'_>,
     all: &Contents,
     contents: &mut Contents,
-    record: &mut Record,
-) -> Result<Vec<sgx::record::Record>, Failure> {
+    record: &mut ImageRecord,
+) -> Result<Vec<sgx::record::EnclaveRecord>, Failure> {
     let gramine = Gramine::NEWEST;
     let files = Known(all.hashes());
     let model = in_workspace(carried::INITIAL_MODEL);
@@ -82,7 +82,8 @@ pub(super) fn put(
                     product: measured.attributes.product,
                     svn: measured.attributes.svn,
                 });
-                let mut kept = sgx::record::Record::of(&measured, &text, &gramine).with_plan(making.plan);
+                let mut kept =
+                    sgx::record::EnclaveRecord::of(&measured, &text, &gramine).with_plan(making.plan);
                 kept.role = Some(word.to_owned());
                 if let Some(key) = making.key {
                     let signed =

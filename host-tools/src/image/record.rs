@@ -17,7 +17,7 @@ use crate::{plan::Loaded, sgx};
 
 /// What is in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct ImageRecord {
     /// The federation.
     pub federation: Name,
     /// The plan's hash.
@@ -60,7 +60,7 @@ pub struct Enclave {
     pub svn: u16,
 }
 
-impl Record {
+impl ImageRecord {
     /// Of an image with these contents, before anything was signed.
     pub(super) fn of(
         loaded: &Loaded,
@@ -131,7 +131,12 @@ impl Record {
     }
 
     /// `W.measurement.json`.
-    pub(super) fn json(&self, packed: &Packed, archive: Digest, enclaves: &[sgx::record::Record]) -> Value {
+    pub(super) fn json(
+        &self,
+        packed: &Packed,
+        archive: Digest,
+        enclaves: &[sgx::record::EnclaveRecord],
+    ) -> Value {
         let roles: Map<String, Value> = self
             .roles
             .iter()
@@ -161,7 +166,7 @@ impl Record {
             "roles": roles,
             "gramine": self.gramine,
             // What `fl-host sgx explain` compares.
-            "enclaves": enclaves.iter().map(sgx::record::Record::to_json).collect::<Vec<_>>(),
+            "enclaves": enclaves.iter().map(sgx::record::EnclaveRecord::to_json).collect::<Vec<_>>(),
             "binary": {
                 "sha256": self.binary.to_string(),
                 "version": self.build.version,

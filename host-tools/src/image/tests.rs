@@ -224,7 +224,7 @@ fn enclaves_are_measured_signed_and_found_again_in_the_archive() {
     assert_eq!(measured_by_all.collaborator.enclave, measured[1]);
     assert_eq!((measured_by_all.aggregator.product, measured_by_all.collaborator.product), (1, 2));
     assert_eq!(Some(measured_by_all.aggregator.signer), done.record.signer);
-    let kept = crate::sgx::record::Record::load(&done.record_file).unwrap();
+    let kept = crate::sgx::record::EnclaveRecord::load(&done.record_file).unwrap();
     assert_eq!(kept[1].measurement, Some(measured[1]));
 
     // One byte more in the plan is another enclave.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use toml::Value;
 
-use super::{Manifest, document, gramine_version::Gramine, record::Record};
+use super::{Manifest, document, gramine_version::Gramine, record::EnclaveRecord};
 use crate::exit::Failure;
 
 /// One input that is not the same on both sides.
@@ -64,7 +64,7 @@ impl fmt::Display for Difference {
 ///
 /// # Errors
 /// [`crate::exit::Exit::Failed`] when a record's manifest cannot be read.
-pub fn explain(before: &Record, after: &Record) -> Result<Vec<Difference>, Failure> {
+pub fn explain(before: &EnclaveRecord, after: &EnclaveRecord) -> Result<Vec<Difference>, Failure> {
     let mut found = Vec::new();
     let mut add = |kind: Kind, name: &str, before: Option<String>, after: Option<String>| {
         if before != after {
@@ -90,7 +90,7 @@ pub fn explain(before: &Record, after: &Record) -> Result<Vec<Difference>, Failu
         }
     }
     if found.is_empty() && before.manifest != after.manifest {
-        let length = |record: &Record| Some(format!("{} bytes", record.manifest.len()));
+        let length = |record: &EnclaveRecord| Some(format!("{} bytes", record.manifest.len()));
         found.push(Difference {
             kind: Kind::Form,
             name: "the manifest's text: the same values in another order or spelling".into(),

@@ -33,19 +33,19 @@ pub fn measure(
     gramine: &Gramine,
 ) -> Result<Digest, Failure> {
     let layout = Layout::new(manifest.len() as u64 + 1, attributes, pal, gramine)?;
-    let mut record = Record::create(gramine, attributes.enclave_size);
+    let mut hash = EnclaveHash::create(gramine, attributes.enclave_size);
     layout.manifest.pages().zip(pages_of(manifest.as_bytes())).for_each(|(at, page)| {
-        record.page(at, READ | REGULAR, &page);
+        hash.page(at, READ | REGULAR, &page);
     });
-    layout.ssa.pages().for_each(|at| record.page(at, READ | WRITE | REGULAR, &ZEROS));
+    layout.ssa.pages().for_each(|at| hash.page(at, READ | WRITE | REGULAR, &ZEROS));
     for (thread, at) in layout.tcs.pages().enumerate() {
-        record.page(at, TCS, &layout.tcs_page(thread as u64, pal, gramine));
+        hash.page(at, TCS, &layout.tcs_page(thread as u64, pal, gramine));
     }
     for (thread, at) in layout.tls.pages().enumerate() {
-        record.page(at, READ | WRITE | REGULAR, &layout.thread_page(thread as u64, gramine));
+        hash.page(at, READ | WRITE | REGULAR, &layout.thread_page(thread as u64, gramine));
     }
     for area in layout.stacks.iter().chain(&layout.signal_stacks) {
-        area.pages().for_each(|at| record.page(at, READ | WRITE | REGULAR, &ZEROS));
+        area.pages().for_each(|at| hash.page(at, READ | WRITE | REGULAR, &ZEROS));
     }
     for segment in pal.segments() {
         let mut flags = REGULAR;
@@ -53,15 +53,15 @@ pub fn measure(
             flags |= if allowed { flag } else { 0 };
         }
         for at in segment.pages().step_by(PAGE as usize) {
-            record.page(layout.pal.address + at, flags, &segment.page(at));
+            hash.page(layout.pal.address + at, flags, &segment.page(at));
         }
     }
     if !attributes.edmm {
         for at in (gramine.heap_min..layout.pal.address).step_by(PAGE as usize) {
-            record.add(at, READ | WRITE | EXECUTE | REGULAR);
+            hash.add(at, READ | WRITE | EXECUTE | REGULAR);
         }
     }
-    Ok(record.finish())
+    Ok(hash.finish())
 }
 
 /// Where everything is; addresses are from the enclave's start.
@@ -171,10 +171,10 @@ impl Area {
     }
 }
 
-/// The hash under way.
-struct Record(Context);
+/// The hash over the records so far.
+struct EnclaveHash(Context);
 
-impl Record {
+impl EnclaveHash {
     fn create(gramine: &Gramine, enclave_size: u64) -> Self {
         let mut context = Context::new(&SHA256);
         let mut record = [0; 64];

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path};
 use fl_engine::{Digest, plan::Plan};
 use serde_json::{Value, json};
 
-use super::{Manifest, Measured, TEXT_BYTES, gramine_version::Gramine};
+use super::{Manifest, MeasuredEnclave, TEXT_BYTES, gramine_version::Gramine};
 use crate::{
     exit::{Exit, Failure},
     workspace,
@@ -17,7 +17,7 @@ use crate::{
 
 /// One enclave's measurement and what went into it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct EnclaveRecord {
     /// The role, where the enclave is one of this project's.
     pub role: Option<String>,
     /// MRENCLAVE; `None` for a manifest that nobody has measured.
@@ -34,10 +34,10 @@ pub struct Record {
     pub plan: Option<BTreeMap<String, String>>,
 }
 
-impl Record {
+impl EnclaveRecord {
     /// Of a measurement just made.
     #[must_use]
-    pub fn of(measured: &Measured, manifest: &str, gramine: &Gramine) -> Self {
+    pub fn of(measured: &MeasuredEnclave, manifest: &str, gramine: &Gramine) -> Self {
         Self {
             role: None,
             measurement: Some(measured.measurement),

@@ -29,7 +29,7 @@ pub(crate) fn test_key() -> SigningKey {
     SigningKey::from_pkcs8(&bytes("test-key.pk8.der")).unwrap()
 }
 
-pub(crate) fn measured(name: &str) -> Measured {
+pub(crate) fn measured(name: &str) -> MeasuredEnclave {
     let pal = bytes(&expected(name, "libpal"));
     measure_bytes(&text(&format!("{name}.manifest.sgx")), name, &pal, &Gramine::NEWEST).unwrap()
 }

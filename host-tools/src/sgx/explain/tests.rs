@@ -4,19 +4,19 @@ use fl_engine::{Digest, plan::Plan};
 
 use super::*;
 use crate::sgx::{
-    Measured, measure_bytes,
+    MeasuredEnclave, measure_bytes,
     tests::{bytes, text},
 };
 
-fn measured(manifest: &str, pal: &str) -> Measured {
+fn measured(manifest: &str, pal: &str) -> MeasuredEnclave {
     measure_bytes(manifest, "m", &bytes(pal), &Gramine::NEWEST).unwrap()
 }
 
-fn record(manifest: &str, pal: &str) -> Record {
-    Record::of(&measured(manifest, pal), manifest, &Gramine::NEWEST)
+fn record(manifest: &str, pal: &str) -> EnclaveRecord {
+    EnclaveRecord::of(&measured(manifest, pal), manifest, &Gramine::NEWEST)
 }
 
-fn said(before: &Record, after: &Record) -> Vec<String> {
+fn said(before: &EnclaveRecord, after: &EnclaveRecord) -> Vec<String> {
     explain(before, after).unwrap().iter().map(ToString::to_string).collect()
 }
 
@@ -55,7 +55,7 @@ fn each_changed_input_is_named_with_both_values() {
     );
     let pal = said(&one, &record(&plain, "pal-b.elf"));
     assert!(pal.len() == 1 && pal[0].starts_with("gramine  libpal.so: "), "{pal:?}");
-    let older = Record { gramine: Some("1.8".into()), ..one.clone() };
+    let older = EnclaveRecord { gramine: Some("1.8".into()), ..one.clone() };
     assert_eq!(said(&older, &one), ["gramine  version: 1.8 -> 1.9"]);
 }
 
@@ -86,11 +86,11 @@ fn records_survive_their_json_and_are_found_in_files() {
     let mut one = record(&plain, "pal-a.elf").with_plan(&plan);
     one.signer = Some(Digest([7; 32]));
     one.role = Some("aggregator".into());
-    assert_eq!(Record::from_json(&one.to_json()).unwrap(), one);
+    assert_eq!(EnclaveRecord::from_json(&one.to_json()).unwrap(), one);
     let dir = crate::workspace::tests::scratch("sgx-records");
     let load = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).unwrap();
-        Record::load(&dir.join(name))
+        EnclaveRecord::load(&dir.join(name))
     };
     assert_eq!(load("one", &one.to_json().to_string()).unwrap(), [one.clone()]);
     let many = serde_json::json!({"version": 1, "enclaves": [one.to_json(), one.to_json()]});

@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// The final model's test result.
-pub(super) struct Measured {
+pub(super) struct Evaluation {
     pub(super) metrics: Vec<(Metric, f64)>,
     /// Accuracy of always naming the most frequent class.
     pub(super) baseline: f64,
     pub(super) rows: usize,
 }
 
-impl Measured {
+impl Evaluation {
     pub(super) fn metrics_json(&self) -> Value {
         let pairs = self.metrics.iter().map(|(metric, value)| (metric.word().to_owned(), json!(value)));
         Value::Object(pairs.collect())
@@ -39,7 +39,7 @@ impl Measured {
 }
 
 /// Loads the aggregator's last model and the owner's held-out rows.
-pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Measured, Failure> {
+pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Evaluation, Failure> {
     let mut plan = federation.plan.clone();
     if let Loader::Csv { file, .. } = &mut plan.data.loader {
         "test.csv".clone_into(file);
@@ -54,5 +54,5 @@ pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Measured, Fail
         .map_err(|e| Failure::new(Exit::Model, format!("{}: {e}", path.display())))?;
     let metrics =
         evaluate(&plan, &state, &rows).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
-    Ok(Measured { metrics, baseline: majority_baseline(&rows), rows: rows.rows() })
+    Ok(Evaluation { metrics, baseline: majority_baseline(&rows), rows: rows.rows() })
 }
