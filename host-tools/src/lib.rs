@@ -2,7 +2,6 @@
 
 pub mod cli;
 pub mod demo;
-pub mod exit;
 pub mod image;
 pub mod model;
 pub mod pki;
@@ -10,3 +9,6 @@ pub mod plan;
 pub mod sgx;
 pub mod templates;
 pub mod workspace;
+
+/// How a command ends; the table is the same as fl-runtime's.
+pub use fl_runtime::exit;

@@ -58,7 +58,7 @@ pub(super) fn put(
                 Role::Aggregator => trust::Role::Aggregator,
                 Role::Collaborator => trust::Role::Collaborator,
             },
-            target: if making.target == Target::Sgx { roles::Target::Sgx } else { roles::Target::Direct },
+            target: making.target,
             plan: making.plan,
             footprint: making.footprint,
             paths: &paths,

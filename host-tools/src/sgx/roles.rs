@@ -7,6 +7,7 @@ use fl_engine::{
     aggregate::Footprint,
     plan::{Plan, ReleaseTo, Seal},
 };
+use fl_launcher::image::Target;
 use fl_runtime::trust::Role;
 
 use super::{
@@ -30,19 +31,6 @@ pub const MOST_TRUSTED: usize = 5;
 pub const MOST_BYTES: usize = 8 << 10;
 /// The environment variable that carries a collaborator's name into its enclave.
 pub const NAME_VARIABLE: &str = fl_runtime::NAME_VARIABLE;
-/// Where the plan's canonical bytes are, from the workspace's folder on.
-pub const PLAN_FILE: &str = "plan/plan.bin";
-/// The workspace's folder, inside an enclave and in an image.
-pub const WORKSPACE: &str = "/workspace";
-
-/// What runs the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// gramine-direct: Gramine without SGX.
-    Direct,
-    /// gramine-sgx.
-    Sgx,
-}
 
 /// Where the image has its files: absolute paths in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +52,7 @@ pub struct Paths {
 pub struct RoleManifest<'a> {
     /// Whose.
     pub role: Role,
-    /// What runs it.
+    /// What runs it: Gramine, without an enclave or with one.
     pub target: Target,
     /// The plan.
     pub plan: &'a Plan,
