@@ -160,7 +160,7 @@ const DEMO_TEMPLATE: &str = "breast_cancer";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::tests::scratch;
+    use crate::files::tests::scratch;
 
     /// Standard output, standard error and exit code, as a terminal shows them.
     fn transcript(args: &[&str]) -> String {

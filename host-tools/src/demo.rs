@@ -22,7 +22,7 @@ pub use prepare::{Federation, Request, prepare};
 
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files, workspace,
 };
 use evaluation::Evaluation;
 use processes::Processes;
@@ -133,18 +133,11 @@ fn told(
 
 /// The folder to use; a name that was asked for must be free.
 fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
-    let free = |path: &Path| {
-        !path.exists() || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-    };
     if let Some(path) = asked {
-        if free(path) {
-            return Ok(path.to_owned());
-        }
-        let error = format!("{} already exists and is not an empty folder", path.display());
-        return Err(Failure::new(Exit::Workspace, error).hint("choose another --dir"));
+        return files::refuse_occupied(path, "--dir").map(|()| path.to_owned());
     }
     let numbered = (2..).map(|n| format!("fl-demo-{n}"));
     let mut names = std::iter::once("fl-demo".to_owned()).chain(numbered).map(PathBuf::from);
     // The sequence does not end.
-    Ok(names.find(|path| free(path)).unwrap_or_else(|| PathBuf::from("fl-demo")))
+    Ok(names.find(|path| files::is_free(path)).unwrap_or_else(|| PathBuf::from("fl-demo")))
 }

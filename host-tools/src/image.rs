@@ -31,10 +31,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     exit::{Exit, Failure},
-    model,
+    files, model,
     plan::{self, Loaded},
     sgx::{self, Date, gramine_version::Gramine},
-    workspace::{self, Workspace},
+    workspace::Workspace,
 };
 use archive::Packed;
 use contents::{Contents, PLAIN, PROGRAM, SHARED};
@@ -162,11 +162,11 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
         packed.oci_layout(folder, &name, &mut |more| bar.inc(more))?;
     }
     bar.finish_and_clear();
-    workspace::replace(&archive, &bytes)?;
+    files::replace(&archive, &bytes)?;
     let archive_digest = Digest::of(&bytes);
     let record_file = archive.with_file_name(format!("{}.measurement.json", loaded.plan.federation));
     let text = format!("{:#}\n", record.json(&packed, archive_digest, &enclaves));
-    workspace::replace(&record_file, text.as_bytes())?;
+    files::replace(&record_file, text.as_bytes())?;
     Ok(Dockerized {
         archive,
         archive_bytes: bytes.len() as u64,
@@ -212,7 +212,7 @@ fn put_federation(
     ca: Option<&Path>,
 ) -> Result<Digest, Failure> {
     let ca_file = ca.map_or_else(|| workspace.ca_file(), Path::to_owned);
-    let pem = workspace::read(&ca_file, CA_BYTES).map_err(|failure| {
+    let pem = files::read(&ca_file, CA_BYTES).map_err(|failure| {
         failure.hint("make the federation's CA with `fl-host pki init`, or name its certificate with --ca")
     })?;
     let authority = Authority::from_pem(&pem).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
@@ -224,7 +224,7 @@ fn put_federation(
     if let Some(model) = imported_model(workspace, loaded)? {
         contents.file(&in_workspace(carried::INITIAL_MODEL), PLAIN, model);
     }
-    let site = workspace::read(&workspace.site_file(), fl_engine::limits::PLAN_FILE_BYTES)?;
+    let site = files::read(&workspace.site_file(), fl_engine::limits::PLAN_FILE_BYTES)?;
     contents.file(&in_workspace("plan/site.yaml"), PLAIN, site);
     for folder in ["cert", "logs", "save", "save/released"] {
         contents.folder(&in_workspace(folder), SHARED);
@@ -251,7 +251,7 @@ fn imported_model(workspace: &Workspace, loaded: &Loaded) -> Result<Option<Vec<u
     if shown.root == Some(root_of(loaded.layout.hash(), &bytes)) {
         return Ok(None);
     }
-    workspace::read(&path, model::FILE_BYTES).map(Some)
+    files::read(&path, model::FILE_BYTES).map(Some)
 }
 
 /// The date of a signature that names none: 2026-01-01. Today's would make tomorrow's archive another.

@@ -16,7 +16,8 @@ use fl_engine::{
 
 use crate::{
     exit::{Exit, Failure},
-    workspace::{self, Workspace},
+    files,
+    workspace::Workspace,
 };
 
 /// Keys of the texts in a model file.
@@ -145,7 +146,7 @@ pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
     }
     // What transformers asks a file for before it reads it.
     let texts = safetensors::Texts::from([("format".to_owned(), "pt".to_owned())]);
-    workspace::replace(output, &safetensors::write(&state, &texts))?;
+    files::replace(output, &safetensors::write(&state, &texts))?;
     show(output, None)
 }
 
@@ -180,7 +181,7 @@ fn write_init(
     ]);
     texts.extend(hash.map(|hash| (text::PLAN.to_owned(), hash.to_string())));
     texts.extend(seed.map(|seed| (text::SEED.to_owned(), seed.to_string())));
-    workspace::replace(path, &safetensors::write(state, &texts))?;
+    files::replace(path, &safetensors::write(state, &texts))?;
     let elements = (state.f32.len() + state.i64.len()) as u64;
     Ok(Made { path: path.to_owned(), tensors: state.layout().tensors().len(), elements, root })
 }
@@ -213,7 +214,7 @@ fn root(state: &ModelState) -> Digest {
 pub const FILE_BYTES: usize = 8 + limits::MODEL_HEADER_BYTES + limits::ELEMENTS as usize * 8;
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    workspace::read(file, FILE_BYTES)
+    files::read(file, FILE_BYTES)
 }
 
 #[cfg(test)]
@@ -226,7 +227,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::workspace::tests::scratch;
+    use crate::{files::tests::scratch, workspace};
 
     fn plan() -> Plan {
         let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };

@@ -42,7 +42,7 @@ pub use site::{Imported, import, request};
 
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// Longest key, request or certificate that is read, bytes.
@@ -50,17 +50,17 @@ const PEM_BYTES: usize = 64 << 10;
 
 /// `cert/ca.crt` of the workspace `root`.
 fn ca_file(root: &Path) -> PathBuf {
-    workspace::shown(root).join("cert/ca.crt")
+    files::shown(root).join("cert/ca.crt")
 }
 
 /// `cert/ca/ca.key`.
 fn ca_key_file(root: &Path) -> PathBuf {
-    workspace::shown(root).join("cert/ca/ca.key")
+    files::shown(root).join("cert/ca/ca.key")
 }
 
 /// `cert/issued`.
 fn issued_folder(root: &Path) -> PathBuf {
-    workspace::shown(root).join("cert/issued")
+    files::shown(root).join("cert/issued")
 }
 
 /// The owner's copy of a certificate; named as the site's.
@@ -73,7 +73,7 @@ fn issued_file(root: &Path, role: Role, name: &Name) -> PathBuf {
 
 /// The published roster.
 fn roster_file(root: &Path) -> PathBuf {
-    workspace::shown(root).join("plan/cols.yaml")
+    files::shown(root).join("plan/cols.yaml")
 }
 
 /// The owner's roster, replaced whole.
@@ -84,19 +84,12 @@ fn master_roster_file(root: &Path) -> PathBuf {
 /// Rewrites a published roster in place: it may be a bind mount of one file, which a rename would break. Readers tell a
 /// torn one by its signature.
 fn publish(path: &Path, text: &str) -> Result<(), Failure> {
-    make_folder_of(path)?;
-    std::fs::write(path, text)
-        .map_err(|e| Failure::new(Exit::File, format!("cannot write {}: {e}", path.display())))
-}
-
-fn make_folder_of(path: &Path) -> Result<(), Failure> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(folder)
-        .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", folder.display())))
+    files::make_folder_of(path)?;
+    std::fs::write(path, text).map_err(|e| files::unwritten(path, &e))
 }
 
 fn read_roster(path: &Path) -> Result<String, Failure> {
-    workspace::read_text(path, limits::PLAN_FILE_BYTES)
+    files::read_text(path, limits::PLAN_FILE_BYTES)
 }
 
 /// A failure out of a role's own files.

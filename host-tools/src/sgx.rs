@@ -41,7 +41,7 @@ pub use sigstruct::{Date, LENGTH as SIGSTRUCT_BYTES, Sigstruct, SigstructError};
 
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 use elf::Image;
 use gramine_version::Gramine;
@@ -92,8 +92,8 @@ pub fn measure_files(
     libpal: &Path,
     gramine: &Gramine,
 ) -> Result<(String, MeasuredEnclave), Failure> {
-    let text = workspace::read_text(manifest, TEXT_BYTES)?;
-    let pal = workspace::read(libpal, elf::FILE_BYTES)?;
+    let text = files::read_text(manifest, TEXT_BYTES)?;
+    let pal = files::read(libpal, elf::FILE_BYTES)?;
     let measured = measure_bytes(&text, &manifest.display().to_string(), &pal, gramine)?;
     Ok((text, measured))
 }
@@ -104,7 +104,7 @@ pub fn measure_files(
 /// [`Exit::File`]; [`Exit::Trust`] with place and reason.
 pub fn load_sigstruct(path: &Path) -> Result<Sigstruct, Failure> {
     // A longer file is refused by its length, not read to its end.
-    let bytes = workspace::read(path, 64 << 10)?;
+    let bytes = files::read(path, 64 << 10)?;
     Sigstruct::parse(&bytes)
         .map_err(|e| Failure::new(Exit::Trust, format!("{} is refused: {e}", path.display())))
 }

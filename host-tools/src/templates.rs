@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn shards_and_test_rows_are_disjoint_complete_unequal_and_repeatable() {
         for template in TEMPLATES {
-            let dir = crate::workspace::tests::scratch(&format!("shards-{}", template.name));
+            let dir = crate::files::tests::scratch(&format!("shards-{}", template.name));
             let how = Sharding::ByLabel { alpha: template.alpha };
             let dirs: Vec<PathBuf> = ["one", "two", "three"].iter().map(|n| dir.join(n)).collect();
             let shards = materialise_shards(template, &how, 7, &dirs, &dir).unwrap();

@@ -2,21 +2,19 @@
 
 mod create;
 mod edit;
-mod transfer;
+pub mod transfer;
 
-use std::{
-    fs, io,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
-
-pub use create::{Created, Trial, create, sharding, template, trial_names};
-pub use edit::set_key;
-pub use transfer::{Exported, Imported, export, import};
+use std::path::{Path, PathBuf};
 
 use fl_engine::Name;
 
-use crate::exit::{Exit, Failure};
+pub use create::{Created, Trial, create, sharding, template, trial_names};
+pub use edit::set_key;
+
+use crate::{
+    exit::{Exit, Failure},
+    files,
+};
 
 /// The folders of a workspace.
 pub const FOLDERS: [&str; 7] = ["plan", "src", "data", "cert", "save", "save/released", "logs"];
@@ -33,7 +31,7 @@ impl Workspace {
     /// # Errors
     /// [`Exit::Workspace`] when there is no `plan/plan.yaml`.
     pub fn open(root: &Path) -> Result<Self, Failure> {
-        let workspace = Self { root: shown(root).to_owned() };
+        let workspace = Self { root: files::shown(root).to_owned() };
         if workspace.plan_file().is_file() {
             return Ok(workspace);
         }
@@ -77,81 +75,5 @@ impl Workspace {
     #[must_use]
     pub fn accepted_file(&self) -> PathBuf {
         self.root.join("save/accepted-plan")
-    }
-}
-
-/// Paths inside the current folder are shown without `./`.
-#[must_use]
-pub fn shown(root: &Path) -> &Path {
-    root.strip_prefix(".").unwrap_or(root)
-}
-
-/// Reads a text file of at most `limit` bytes.
-///
-/// # Errors
-/// [`Exit::File`].
-pub fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
-    let bytes = read(path, limit)?;
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::new(Exit::File, format!("{} is not UTF-8 text", path.display())))
-}
-
-/// Reads a file of at most `limit` bytes.
-///
-/// # Errors
-/// [`Exit::File`].
-pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
-    let refused = |e: io::Error| {
-        Failure::new(Exit::File, format!("cannot read {}: {e}", path.display())).hint(
-            "check the path: relative ones begin at the current folder, or at --workspace for its own files",
-        )
-    };
-    let length = fs::metadata(path).map_err(refused)?.len();
-    if length > limit as u64 {
-        let error = format!("{} has {length} bytes; at most {limit} are read", path.display());
-        return Err(Failure::new(Exit::File, error));
-    }
-    fs::read(path).map_err(refused)
-}
-
-/// Replaces a file whole: a crash leaves the old one or the new one, never a part.
-///
-/// # Errors
-/// [`Exit::File`].
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let fresh = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = fs::File::create(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    };
-    write().map_err(|e| {
-        Failure::new(Exit::File, format!("cannot write {}: {e}", path.display()))
-            .hint("its folder has to be there, and this user allowed to write to it")
-    })
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// A fresh folder of this test run.
-    pub(crate) fn scratch(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("fl-host-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        dir
-    }
-
-    #[test]
-    fn replaced_file_is_whole_and_leaves_no_scrap() {
-        let dir = scratch("replace");
-        let path = dir.join("plan.yaml");
-        replace(&path, b"old").unwrap();
-        replace(&path, b"new").unwrap();
-        assert_eq!(read_text(&path, 3).unwrap(), "new");
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
-        assert!(read(&path, 2).unwrap_err().error.contains("has 3 bytes; at most 2 are read"));
     }
 }

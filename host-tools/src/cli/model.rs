@@ -200,7 +200,7 @@ mod tests {
     };
     use fl_runtime::sealed::{Label, Sealer};
 
-    use crate::{cli, workspace::tests::scratch};
+    use crate::{cli, files::tests::scratch};
 
     #[test]
     fn model_commands_answer_as_their_transcript_says() {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
+    files,
     sgx::{
         self, Date, SigningKey, Sigstruct,
         explain::explain,
@@ -19,7 +20,6 @@ use crate::{
         record::EnclaveRecord,
         template::Variables,
     },
-    workspace,
 };
 
 /// Keys, manifests, measurements and signatures of enclaves. Needs no SGX.
@@ -189,7 +189,7 @@ fn make_key(command: &SgxKey) -> Result<Answer, Failure> {
 }
 
 fn manifest(command: &SgxManifest) -> Result<Answer, Failure> {
-    let template = workspace::read_text(&command.template, sgx::TEXT_BYTES)?;
+    let template = files::read_text(&command.template, sgx::TEXT_BYTES)?;
     let mut variables = Variables::new();
     for definition in &command.define {
         // A name alone is true, as in Gramine's own tool.
@@ -210,7 +210,7 @@ fn manifest(command: &SgxManifest) -> Result<Answer, Failure> {
     let what = command.template.display().to_string();
     let made = sgx::make_manifest(&template, &what, &variables, &files, command.gramine_version)?;
     let (text, trusted) = (made.text()?, made.trusted()?);
-    workspace::replace(&command.output, text.as_bytes())?;
+    files::replace(&command.output, text.as_bytes())?;
     let listed: String =
         trusted.iter().map(|t| format!("trusted    {}  {}\n", t.sha256.short(), t.uri)).collect();
     let mut answer = format!("manifest   {}: {} bytes\n{listed}", command.output.display(), text.len());
@@ -230,7 +230,7 @@ fn measure(command: &SgxMeasure) -> Result<Answer, Failure> {
     let (text, measured) = sgx::measure_files(&command.manifest, &command.libpal, command.gramine_version)?;
     let mut record = EnclaveRecord::of(&measured, &text, command.gramine_version);
     if let Some(path) = &command.plan {
-        let plan = Plan::parse(&workspace::read_text(path, PLAN_FILE_BYTES)?);
+        let plan = Plan::parse(&files::read_text(path, PLAN_FILE_BYTES)?);
         let plan = plan.map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint().map(str::to_owned)))?;
         record = record.with_plan(&plan);
     }
@@ -242,7 +242,7 @@ fn sign(command: &SgxSign) -> Result<Answer, Failure> {
     let (_, measured) = sgx::measure_files(&command.manifest, &command.libpal, command.gramine_version)?;
     let date = command.date.unwrap_or_else(|| Date::of_unix(Clock::system().now().0));
     let signed = Sigstruct::sign(&signing, &measured.attributes, &measured.measurement, date)?;
-    workspace::replace(&command.output, signed.bytes().as_slice())?;
+    files::replace(&command.output, signed.bytes().as_slice())?;
     let Answer { mut text, mut json } = viewed(&signed);
     text += &format!("signature    {}\n", command.output.display());
     json["signature"] = json!(command.output);

@@ -14,7 +14,7 @@ use crate::{
     image::{self, Dockerized},
     sgx::Date,
     templates::TEMPLATES,
-    workspace::{self, Trial, Workspace},
+    workspace::{self, Trial, Workspace, transfer},
 };
 
 /// Make workspaces, images of them, and archives to hand on.
@@ -264,7 +264,7 @@ fn summary_json(done: &Dockerized) -> serde_json::Value {
 }
 
 fn export(command: &WorkspaceExport) -> Result<Answer, Failure> {
-    let done = workspace::export(&Workspace::open(&command.workspace)?, command.output.as_deref())?;
+    let done = transfer::export(&Workspace::open(&command.workspace)?, command.output.as_deref())?;
     let mut text =
         format!("archive  {}\nsha256   {}\nplan     {}\n", done.file.display(), done.digest, done.plan);
     text.extend(done.files.iter().map(|file| format!("inside   {file}\n")));
@@ -278,7 +278,7 @@ fn export(command: &WorkspaceExport) -> Result<Answer, Failure> {
 }
 
 fn import(command: &WorkspaceImport) -> Result<Answer, Failure> {
-    let done = workspace::import(&command.archive, &command.prefix, command.digest)?;
+    let done = transfer::import(&command.archive, &command.prefix, command.digest)?;
     let mut text =
         format!("workspace  {}\nsha256     {}\nplan       {}\n", done.root.display(), done.digest, done.plan);
     text.extend(done.files.iter().map(|file| format!("inside     {file}\n")));

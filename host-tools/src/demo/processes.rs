@@ -10,7 +10,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Federation, watch};
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    files,
+};
 
 /// An aggregator and its collaborators.
 pub(super) struct Processes {
@@ -32,12 +35,10 @@ impl Processes {
     pub(super) fn start(federation: &Federation) -> Result<Self, Failure> {
         let program = program()?;
         let logs = federation.dir.join("logs");
-        std::fs::create_dir_all(&logs)
-            .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", logs.display())))?;
+        files::make_folder(&logs)?;
         let spawn = |name: &str, folder: &PathBuf, args: &[&str]| {
             let log = logs.join(format!("{name}.log"));
-            let file = File::create(&log)
-                .map_err(|e| Failure::new(Exit::File, format!("cannot write {}: {e}", log.display())))?;
+            let file = File::create(&log).map_err(|e| files::unwritten(&log, &e))?;
             Command::new(&program)
                 .args(args)
                 .current_dir(folder)

@@ -3,7 +3,7 @@
 //! Both are made of the same layers and the same configuration, so that the image has one identity: the SHA-256 of its
 //! configuration.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{io::Write as _, path::Path};
 
 use fl_engine::Digest;
 use flate2::{Compression, GzBuilder};
@@ -13,7 +13,7 @@ use tar::{Builder, EntryType};
 use super::contents::{self, PLAIN};
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// An image, ready to be written.
@@ -98,13 +98,11 @@ impl Packed {
     /// # Errors
     /// [`Exit::File`] for a folder that holds something, or cannot be written to.
     pub fn oci_layout(&self, folder: &Path, name: &str, done: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-        if folder.exists() && !fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
+        if !files::is_free(folder) {
             let error = format!("{} is not an empty folder", folder.display());
             return Err(Failure::new(Exit::File, error).hint("name a new folder with --oci"));
         }
-        let blobs = folder.join("blobs/sha256");
-        fs::create_dir_all(&blobs)
-            .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", blobs.display())))?;
+        files::make_folder(&folder.join("blobs/sha256"))?;
         // Registries keep layers compressed.
         let mut packed = Vec::new();
         for (_, bytes) in &self.layers {
@@ -112,10 +110,10 @@ impl Packed {
         }
         let layers: Vec<Blob<'_>> = packed.iter().map(|bytes| Blob::of(LAYER_GZIP, bytes)).collect();
         for layer in &layers {
-            workspace::replace(&folder.join(layer.path()), layer.bytes)?;
+            files::replace(&folder.join(layer.path()), layer.bytes)?;
         }
         for (file, bytes) in self.layout(&layers, name) {
-            workspace::replace(&folder.join(file), &bytes)?;
+            files::replace(&folder.join(file), &bytes)?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// Where distributions and Gramine's own build put everything.
@@ -85,7 +85,7 @@ pub fn installed(named: Option<&Path>) -> Result<Option<String>, Failure> {
         Err(_) if named.is_none() => return Ok(None),
         found => found?,
     };
-    let libos = workspace::read(&folder.join("libsysdb.so"), FILE_BYTES).ok();
+    let libos = files::read(&folder.join("libsysdb.so"), FILE_BYTES).ok();
     let said = libos.and_then(|libos| version(&folder, &libos));
     Ok(Some(said.unwrap_or_else(|| UNKNOWN.to_owned())))
 }
@@ -114,7 +114,7 @@ fn version(folder: &Path, libos: &[u8]) -> Option<String> {
     let programs = folder
         .ancestors()
         .flat_map(|above| PROGRAMS.map(|program| above.join("bin").join(program)))
-        .filter_map(|program| workspace::read(&program, SCRIPT_BYTES).ok());
+        .filter_map(|program| files::read(&program, SCRIPT_BYTES).ok());
     programs.filter_map(|program| said(&program)).find(|said| is_of(said, libos))
 }
 
@@ -140,7 +140,7 @@ pub(super) fn is_of(version: &str, libos: &[u8]) -> bool {
 pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Put, Failure> {
     let part = target.word();
     let read_part = |inside: &str| {
-        workspace::read(&folder.join(inside), FILE_BYTES)
+        files::read(&folder.join(inside), FILE_BYTES)
             .map_err(|failure| failure.hint("the Gramine installation is not whole: install it again"))
     };
     let libos = read_part("libsysdb.so")?;
@@ -175,7 +175,7 @@ fn put_libraries(contents: &mut Contents, program: &[u8], folder: &Path) -> Resu
     // By their paths in the image: where they were found.
     let mut put = BTreeMap::new();
     if let Some(interpreter) = &needs.interpreter {
-        let bytes = workspace::read(Path::new(interpreter), FILE_BYTES)?;
+        let bytes = files::read(Path::new(interpreter), FILE_BYTES)?;
         let inside = interpreter.trim_start_matches('/').to_owned();
         contents.file(&inside, PROGRAM, bytes);
         put.insert(inside, PathBuf::from(interpreter));
@@ -281,7 +281,7 @@ const VERSION_BYTES: usize = 100;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::workspace::tests::scratch;
+    use crate::files::tests::scratch;
 
     /// A folder that looks like an installation: `libpal.so` is `pal`, the loader this machine's own shell, which needs
     /// the C library as the true one does.

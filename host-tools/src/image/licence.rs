@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::workspace;
+use crate::files;
 
 /// What a package says of its licence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ fn without_usr(path: &str) -> &str {
 }
 
 fn of_package(root: &Path, package: String) -> Option<Licence> {
-    let read = |inside: &str| workspace::read(&root.join(inside), TEXT_BYTES).ok();
+    let read = |inside: &str| files::read(&root.join(inside), TEXT_BYTES).ok();
     let statement = read(&format!("usr/share/doc/{package}/copyright"))?;
     let mut texts = BTreeMap::new();
     for name in shared(&String::from_utf8_lossy(&statement)) {
@@ -94,7 +94,7 @@ const TEXT_BYTES: usize = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::tests::scratch;
+    use crate::files::tests::scratch;
 
     fn put(root: &Path, file: &str, text: &str) {
         let path = root.join(file);

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// The programs, and what was stated about them when they were built.
@@ -74,7 +74,7 @@ fn find_in(binary: Option<&Path>, folders: &[PathBuf]) -> Result<Programs, Failu
         let mut name = runtime.file_name().unwrap_or_default().to_owned();
         name.push(extension);
         let path = runtime.with_file_name(name);
-        if path.exists() { workspace::read(&path, LIST_BYTES).map(Some) } else { Ok(None) }
+        if path.exists() { files::read(&path, LIST_BYTES).map(Some) } else { Ok(None) }
     };
     let (sbom, licences) = (list(".cdx.json")?, list(".licences.txt")?);
     let build = match &sbom {
@@ -100,7 +100,7 @@ fn locate(name: &str, folders: &[PathBuf]) -> Result<PathBuf, Failure> {
 }
 
 fn read_static(path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = workspace::read(path, PROGRAM_BYTES)?;
+    let bytes = files::read(path, PROGRAM_BYTES)?;
     is_static(&bytes).map_err(|why| {
         let error = format!("{} {why}: an image has no libraries for it", path.display());
         Failure::new(Exit::File, error).hint(HINT)
@@ -156,7 +156,7 @@ const LIST_BYTES: usize = 16 << 20;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::workspace::tests::scratch;
+    use crate::files::tests::scratch;
 
     /// The least that is taken for a static program.
     pub(crate) fn elf(interpreter: bool) -> Vec<u8> {

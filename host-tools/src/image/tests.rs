@@ -4,10 +4,7 @@ use fl_engine::plan::Plan;
 use flate2::read::GzDecoder;
 
 use super::{inspect::inspect, programs::tests::elf, *};
-use crate::{
-    cli,
-    workspace::{Trial, tests::scratch},
-};
+use crate::{cli, files::tests::scratch, workspace::Trial};
 
 /// A workspace with a CA and an initial model, and a folder of programs beside it.
 fn workspace(name: &str) -> Workspace {

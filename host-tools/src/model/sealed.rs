@@ -7,7 +7,6 @@ use std::{
     ffi::OsString,
     fs,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +22,7 @@ use x25519_dalek::StaticSecret;
 use super::{read, refused_file, root};
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// A sealed model that was opened.
@@ -49,19 +48,11 @@ pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
     filled.map_err(|_| Failure::new(Exit::Failed, "the system has no random bytes"))?;
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let text = pem::encode_config(&pem::Pem::new(TAG, [PREFIX, &secret[..]].concat()), lines);
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(output)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|e: io::Error| {
-        let failure = Failure::new(Exit::File, format!("cannot write {}: {e}", output.display()));
-        match e.kind() {
-            io::ErrorKind::AlreadyExists => {
-                failure.hint("it may be a key that models are sealed to: name another file")
-            }
-            _ => failure.hint("its folder has to be there, and this user allowed to write to it"),
+    files::write_secret(output, text.as_bytes()).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            files::unwritten(output, &e).hint("it may be a key that models are sealed to: name another file")
         }
+        _ => files::unwritten(output, &e),
     })?;
     Ok(public_key(&StaticSecret::from(secret)))
 }
@@ -79,10 +70,7 @@ pub fn open(sealed: &Path, key: &Path, output: &Path) -> Result<Opened, Failure>
     let (length, file) = file.map_err(|e| refused(e.into()))?;
     let opener = Opener::new(file, length).map_err(refused)?;
     let scrap = Scrap::beside(output);
-    let unwritten = |e: io::Error| {
-        Failure::new(Exit::File, format!("cannot write {}: {e}", output.display()))
-            .hint("its folder has to be there, and this user allowed to write to it")
-    };
+    let unwritten = |e: io::Error| files::unwritten(output, &e);
     let mut out = fs::File::create(&scrap.0).map_err(unwritten)?;
     // What was not put is the output's fault, not the sealed file's.
     let mut unput = None;
@@ -132,7 +120,7 @@ fn private_key(path: &Path) -> Result<StaticSecret, Failure> {
         Failure::new(Exit::Trust, format!("{} {why}", path.display()))
             .hint("name the file that `fl-host model key` wrote")
     };
-    let text = workspace::read_text(path, KEY_FILE_BYTES)?;
+    let text = files::read_text(path, KEY_FILE_BYTES)?;
     let block = pem::parse(&text).map_err(|_| refused("is not PEM"))?;
     if block.tag() != TAG {
         return Err(refused(&format!("holds a {}, not a {TAG}", block.tag())));

@@ -13,12 +13,12 @@ use rcgen::{
 };
 
 use super::{
-    PEM_BYTES, issued_file, make_folder_of, measurements,
+    PEM_BYTES, issued_file, measurements,
     owner::{DAY, Owner, SKEW, failed, set_validity},
 };
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// What the approver decides.
@@ -106,7 +106,7 @@ pub fn renew(owner: &Owner, role: Role, name: &Name, days: u32) -> Result<Issued
         return Err(Failure::new(Exit::Trust, format!("no certificate was issued to {role} {name}"))
             .hint("`fl-host pki list` shows all; `fl-host pki approve` issues the first one"));
     }
-    let held = one_certificate(workspace::read_text(&file, PEM_BYTES)?.as_bytes())
+    let held = one_certificate(files::read_text(&file, PEM_BYTES)?.as_bytes())
         .map_err(|e| Failure::new(Exit::Trust, format!("{} {e}", file.display())))?;
     let identity = Identity::of(&held).map_err(|e| failed(&e))?;
     if identity.name != *name {
@@ -127,7 +127,7 @@ pub fn renew(owner: &Owner, role: Role, name: &Name, days: u32) -> Result<Issued
 
 /// Reads a request; that checks that who asks holds the key.
 pub(super) fn read_request(request: &Path) -> Result<CertificateSigningRequestParams, Failure> {
-    let text = workspace::read_text(request, PEM_BYTES)?;
+    let text = files::read_text(request, PEM_BYTES)?;
     CertificateSigningRequestParams::from_pem(&text).map_err(|e| {
         Failure::new(Exit::Trust, format!("{} is not a request for a certificate: {e}", request.display()))
             .hint("the site makes one with `fl-host pki request`, or by starting its role")
@@ -209,8 +209,8 @@ fn certificate(
 
 fn keep(owner: &Owner, identity: &Identity, pem: &str) -> Result<PathBuf, Failure> {
     let file = issued_file(&owner.root, identity.role, &identity.name);
-    make_folder_of(&file)?;
-    workspace::replace(&file, pem.as_bytes())?;
+    files::make_folder_of(&file)?;
+    files::replace(&file, pem.as_bytes())?;
     Ok(file)
 }
 

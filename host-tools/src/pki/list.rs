@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// Certificates and rosters that end sooner are warned of.
@@ -62,7 +62,7 @@ pub struct Listed {
 /// # Errors
 /// [`Exit::File`], [`Exit::Trust`], [`Exit::Plan`].
 pub fn list(root: &Path, clock: &Clock) -> Result<Listed, Failure> {
-    let pem = workspace::read_text(&ca_file(root), PEM_BYTES)
+    let pem = files::read_text(&ca_file(root), PEM_BYTES)
         .map_err(|f| f.hint("the federation's owner makes it with `fl-host pki init`"))?;
     let authority =
         Authority::from_pem(pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
@@ -132,7 +132,7 @@ fn issued(root: &Path, now: UnixSeconds) -> Result<Vec<Row>, Failure> {
     certificates
         .map(|path| {
             let bad = |what: String| Failure::new(Exit::Trust, format!("{} {what}", path.display()));
-            let pem = workspace::read_text(&path, PEM_BYTES)?;
+            let pem = files::read_text(&path, PEM_BYTES)?;
             let certificate = one_certificate(pem.as_bytes()).map_err(bad)?;
             let Identity { role, name, .. } =
                 Identity::of(&certificate).map_err(|e| bad(format!("is refused: {e}")))?;

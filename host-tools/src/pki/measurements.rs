@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::{
     exit::{Exit, Failure},
+    files,
     sgx::TEXT_BYTES,
-    workspace,
 };
 
 /// Reads both roles' measurements, of an image of this federation and CA.
@@ -20,7 +20,7 @@ use crate::{
 /// [`Exit::File`]; [`Exit::Trust`] for a file that is no such record, or of an image without enclaves, of another
 /// federation, of another CA.
 pub fn measurements(path: &Path, federation: &Name, ca: Digest) -> Result<Measurements, Failure> {
-    let text = workspace::read_text(path, TEXT_BYTES)?;
+    let text = files::read_text(path, TEXT_BYTES)?;
     let refused = |what: String| Failure::new(Exit::Trust, format!("{} {what}", path.display()));
     let anew = "give the .measurement.json that `fl-host workspace dockerize -s KEY --sgx-target` wrote for this federation";
     let found: Value = serde_json::from_str(&text)

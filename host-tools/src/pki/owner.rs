@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,12 +19,12 @@ use rcgen::{
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
-    PEM_BYTES, ca_file, ca_key_file, make_folder_of, master_roster_file, publish, read_roster, roster_file,
-    vault, vault::Passphrase,
+    PEM_BYTES, ca_file, ca_key_file, master_roster_file, publish, read_roster, roster_file, vault,
+    vault::Passphrase,
 };
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// One day, seconds.
@@ -99,7 +98,7 @@ pub fn init(root: &Path, federation: &Name, settings: &Init, clock: &Clock) -> R
 
     let key_file = ca_key_file(root);
     write_secret(&key_file, vault::lock(&key, settings.passphrase.as_ref())?.as_bytes())?;
-    workspace::replace(&ca_file(root), pem.as_bytes())?;
+    files::replace(&ca_file(root), pem.as_bytes())?;
     let not_after = roster_end(now, &authority);
     let roster = RosterDraft::new(federation.clone(), authority.digest(), not_after);
     save_roster(root, &key, &roster)?;
@@ -165,10 +164,10 @@ impl Owner {
             let error = format!("{} may be read or changed by everybody on this machine", key_file.display());
             return Err(Failure::new(Exit::Trust, error).hint(format!("chmod 600 {}", key_file.display())));
         }
-        let text = workspace::read_text(&key_file, PEM_BYTES)?;
+        let text = files::read_text(&key_file, PEM_BYTES)?;
         let passphrase = if vault::is_locked(&text) { passphrase()? } else { None };
         let key = vault::unlock(&text, passphrase.as_ref())?;
-        let ca_pem = workspace::read_text(&ca_file(root), PEM_BYTES)?;
+        let ca_pem = files::read_text(&ca_file(root), PEM_BYTES)?;
         let refused = |e| Failure::of(Exit::Trust, &e);
         let authority = Authority::from_pem(ca_pem.as_bytes()).map_err(refused)?;
         let ours = Fingerprint::of_key(&key.subject_public_key_info());
@@ -237,8 +236,8 @@ fn save_roster(root: &Path, key: &KeyPair, draft: &RosterDraft) -> Result<String
     let signature = |bytes: &[u8]| key.sign(bytes).ok().and_then(|s| s.try_into().ok()).unwrap_or([0; 64]);
     let text = draft.seal(signature).map_err(of_roster)?;
     let master = master_roster_file(root);
-    make_folder_of(&master)?;
-    workspace::replace(&master, text.as_bytes())?;
+    files::make_folder_of(&master)?;
+    files::replace(&master, text.as_bytes())?;
     publish(&roster_file(root), &text)?;
     Ok(text)
 }
@@ -266,18 +265,12 @@ pub(super) fn set_validity(
 
 /// Only the owner's user can read it, and its folder, from the first byte on.
 fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    make_folder_of(path)?;
-    let write = || {
-        if let Some(folder) = path.parent() {
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|e: std::io::Error| {
-        Failure::new(Exit::File, format!("cannot write {}: {e}", path.display()))
-    })
+    files::make_folder_of(path)?;
+    let private = fs::Permissions::from_mode(0o700);
+    path.parent()
+        .map_or(Ok(()), |folder| fs::set_permissions(folder, private))
+        .and_then(|()| files::write_secret(path, bytes))
+        .map_err(|e| files::unwritten(path, &e))
 }
 
 pub(super) fn failed(error: &dyn std::error::Error) -> Failure {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// What [`import`] put in place.
@@ -33,7 +33,7 @@ pub struct Imported {
 /// # Errors
 /// [`Exit::Usage`] for a collaborator without a name, [`Exit::Trust`], [`Exit::File`].
 pub fn request(root: &Path, role: Role, name: Option<&Name>) -> Result<Request, Failure> {
-    trust::request(&workspace::shown(root).join("cert"), role, name).map_err(|e| of_credentials(&e))
+    trust::request(&files::shown(root).join("cert"), role, name).map_err(|e| of_credentials(&e))
 }
 
 /// Puts the certificate in the file `certificate` beside its key, after checking that they, the CA and the roster fit;
@@ -50,13 +50,13 @@ pub fn import(
 ) -> Result<Imported, Failure> {
     let held = ca_file(root);
     let source = ca.unwrap_or(&held);
-    let ca_pem = workspace::read_text(source, PEM_BYTES).map_err(|failure| {
+    let ca_pem = files::read_text(source, PEM_BYTES).map_err(|failure| {
         failure.hint("the owner sends ca.crt with the first certificate: name it with --ca")
     })?;
     let authority =
         Authority::from_pem(ca_pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
     if held.exists() && ca.is_some() {
-        let held_pem = workspace::read_text(&held, PEM_BYTES)?;
+        let held_pem = files::read_text(&held, PEM_BYTES)?;
         if Authority::from_pem(held_pem.as_bytes()).as_ref() != Ok(&authority) {
             let error = format!("{} is another CA than {}", source.display(), held.display());
             return Err(Failure::new(Exit::Trust, error).hint(
@@ -64,14 +64,14 @@ pub fn import(
             ));
         }
     }
-    let pem = workspace::read_text(certificate, PEM_BYTES)?;
+    let pem = files::read_text(certificate, PEM_BYTES)?;
     let read = one_certificate(pem.as_bytes())
         .map_err(|e| Failure::new(Exit::Trust, format!("{} {e}", certificate.display())))?;
     let Identity { role, name, .. } = Identity::of(&read).map_err(|e| {
         Failure::of(Exit::Trust, &e)
             .hint("import the certificate that the owner made with `fl-host pki approve`")
     })?;
-    let cert = workspace::shown(root).join("cert");
+    let cert = files::shown(root).join("cert");
     let files = KeyFiles::of(&cert, role, Some(&name)).map_err(|e| of_credentials(&e))?;
     if !files.key.exists() {
         let error = format!(
@@ -92,9 +92,9 @@ pub fn import(
     let roster = roster.map(|file| new_roster(root, &authority, file)).transpose()?;
 
     if ca.is_some() {
-        workspace::replace(&held, ca_pem.as_bytes())?;
+        files::replace(&held, ca_pem.as_bytes())?;
     }
-    workspace::replace(&files.certificate, pem.as_bytes())?;
+    files::replace(&files.certificate, pem.as_bytes())?;
     if let Some((text, _)) = &roster {
         publish(&roster_file(root), text)?;
     }

@@ -6,7 +6,7 @@ use fl_engine::plan::roster::UnixSeconds;
 use fl_runtime::trust::{Clock, Credentials, Fingerprint, PeerError, Rosters, Serials};
 
 use super::{vault::Passphrase, *};
-use crate::workspace::tests::scratch;
+use crate::files::tests::scratch;
 
 /// 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000;

@@ -20,7 +20,7 @@ use ring::{
 
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// PBKDF2 rounds of a new key: about a third of a second a guess. OWASP asks for 600,000.
@@ -57,7 +57,7 @@ impl Passphrase {
     /// # Errors
     /// [`Exit::File`], [`Exit::Trust`].
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        Self::new(&workspace::read(path, PASSPHRASE_BYTES)?)
+        Self::new(&files::read(path, PASSPHRASE_BYTES)?)
     }
 
     fn cipher(&self, header: &[u8], iterations: NonZeroU32) -> Result<LessSafeKey, Failure> {

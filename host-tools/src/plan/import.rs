@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// What became of one key.
@@ -79,13 +79,13 @@ impl fmt::Display for Note {
 /// # Errors
 /// [`Exit::File`] when `to` exists or a file cannot be read or written; [`Exit::Plan`] when `from` is not a YAML map.
 pub fn file(from: &Path, to: &Path) -> Result<Imported, Failure> {
-    let imported = text(&workspace::read_text(from, PLAN_FILE_BYTES)?)
+    let imported = text(&files::read_text(from, PLAN_FILE_BYTES)?)
         .map_err(|e| Failure::new(Exit::Plan, format!("{}: {}", from.display(), e.error)))?;
     if to.exists() {
         return Err(Failure::new(Exit::File, format!("{} is there already", to.display()))
             .hint("name another file with --output, or move this one away"));
     }
-    workspace::replace(to, imported.text.as_bytes())?;
+    files::replace(to, imported.text.as_bytes())?;
     Ok(imported)
 }
 

@@ -1,6 +1,6 @@
 //! The files of `plan/` in and out of a workspace.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use fl_engine::{
     Bytes, Digest,
@@ -14,8 +14,9 @@ use fl_engine::{
 use super::{ca_digest, with_address, with_ca};
 use crate::{
     exit::{Exit, Failure},
+    files,
     model::{self, Made},
-    workspace::{self, Workspace},
+    workspace::Workspace,
 };
 
 /// A plan that was read and checked.
@@ -34,7 +35,7 @@ pub struct Loaded {
 /// # Errors
 /// [`Exit::File`]; [`Exit::Plan`] with line and column.
 pub fn load(workspace: &Workspace) -> Result<Loaded, Failure> {
-    parsed(&workspace::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?)
+    parsed(&files::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?)
 }
 
 pub(crate) fn parsed(text: &str) -> Result<Loaded, Failure> {
@@ -61,7 +62,7 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
         return Err(Failure::new(Exit::Plan, error).hint(format!("the sum is\n{memory}")));
     }
     let read = |path: &Path| match path.exists() {
-        true => workspace::read_text(path, PLAN_FILE_BYTES).map(Some),
+        true => files::read_text(path, PLAN_FILE_BYTES).map(Some),
         false => Ok(None),
     };
     if let Some(text) = read(&workspace.site_file())? {
@@ -118,24 +119,24 @@ pub fn initialise(
         let error = "--seed has no effect on values that come from --init-model";
         return Err(Failure::new(Exit::Usage, error).hint("give one of the two"));
     }
-    let mut plan = workspace::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?;
+    let mut plan = files::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?;
     let ca = match workspace.ca_file().exists() {
-        true => Some(ca_digest(&workspace::read_text(&workspace.ca_file(), PLAN_FILE_BYTES)?)?),
+        true => Some(ca_digest(&files::read_text(&workspace.ca_file(), PLAN_FILE_BYTES)?)?),
         false => None,
     };
     if let Some(ca) = &ca {
         plan = with_ca(&plan, ca);
     }
     let loaded = parsed(&plan)?;
-    let site = with_address(&workspace::read_text(&workspace.site_file(), PLAN_FILE_BYTES)?, address)?;
+    let site = with_address(&files::read_text(&workspace.site_file(), PLAN_FILE_BYTES)?, address)?;
     Site::parse(&site).map_err(|e| refused(&e))?;
     let hash = Some(loaded.hash);
     let model = match from {
         Some(file) => model::init_from(workspace, &loaded.plan, hash, file)?,
         None => model::init(workspace, &loaded.plan, hash, seed)?,
     };
-    workspace::replace(&workspace.plan_file(), plan.as_bytes())?;
-    workspace::replace(&workspace.site_file(), site.as_bytes())?;
+    files::replace(&workspace.plan_file(), plan.as_bytes())?;
+    files::replace(&workspace.site_file(), site.as_bytes())?;
     Ok(Initialised { loaded, ca, model })
 }
 
@@ -158,7 +159,7 @@ pub fn accepted(workspace: &Workspace) -> Result<Accepted, Failure> {
     if !path.exists() {
         return Ok(Accepted { accepted: None, plan });
     }
-    let text = workspace::read_text(&path, 256)?;
+    let text = files::read_text(&path, 256)?;
     let accepted = text.trim().parse().map_err(|e| {
         Failure::new(Exit::File, format!("{}: {e}", path.display()))
             .hint("`fl-host plan accept` writes it anew")
@@ -173,10 +174,8 @@ pub fn accepted(workspace: &Workspace) -> Result<Accepted, Failure> {
 pub fn accept(workspace: &Workspace) -> Result<Digest, Failure> {
     let hash = load(workspace)?.hash;
     // A site begins with what the owner sent: it may have no save/ yet.
-    let save = workspace.root().join("save");
-    fs::create_dir_all(&save)
-        .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", save.display())))?;
-    workspace::replace(&workspace.accepted_file(), format!("{hash}\n").as_bytes())?;
+    files::make_folder_of(&workspace.accepted_file())?;
+    files::replace(&workspace.accepted_file(), format!("{hash}\n").as_bytes())?;
     Ok(hash)
 }
 

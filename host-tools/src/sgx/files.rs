@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn folder_becomes_its_files_in_the_order_of_a_walk() {
-        let root = crate::workspace::tests::scratch("sgx-files");
+        let root = crate::files::tests::scratch("sgx-files");
         for name in ["dir/b/z", "dir/a.bin", "dir/b/.hidden", "dir/c", "dir/b.x", "other/f"] {
             let path = root.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -3,12 +3,7 @@
 //! Keys are PEM, readable by openssl: PKCS#1 (`RSA PRIVATE KEY`) is written, PKCS#8 (`PRIVATE KEY`) is read too. The
 //! arithmetic is not of constant time: sign on a machine that no one else uses at the time.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use fl_engine::Digest;
 use num_bigint::BigUint;
@@ -19,7 +14,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// Bits of the modulus.
@@ -274,7 +269,7 @@ impl KeyError {
 /// # Errors
 /// [`Exit::File`]; [`Exit::Trust`] with the reason.
 pub fn load(path: &Path) -> Result<SigningKey, Failure> {
-    let bytes = workspace::read(path, PEM_BYTES)?;
+    let bytes = files::read(path, PEM_BYTES)?;
     SigningKey::from_bytes(&bytes)
         .map_err(|e| Failure::new(Exit::Trust, format!("{} cannot sign: {e}", path.display())).hint(e.hint()))
 }
@@ -294,15 +289,7 @@ pub fn warning(path: &Path) -> Option<String> {
 /// [`Exit::Trust`] when there is one already, [`Exit::File`].
 pub fn save(key: &SigningKey, path: &Path) -> Result<(), Failure> {
     refuse_to_overwrite(path)?;
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(key.to_pem().as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|e: std::io::Error| {
-        Failure::new(Exit::File, format!("cannot write {}: {e}", path.display()))
-            .hint("its folder has to be there, and this user allowed to write to it")
-    })
+    files::write_secret(path, key.to_pem().as_bytes()).map_err(|e| files::unwritten(path, &e))
 }
 
 /// Before the long work of making a key.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Manifest, MeasuredEnclave, TEXT_BYTES, gramine_version::Gramine};
 use crate::{
     exit::{Exit, Failure},
-    workspace,
+    files,
 };
 
 /// One enclave's measurement and what went into it.
@@ -113,7 +113,7 @@ impl EnclaveRecord {
     /// # Errors
     /// [`Exit::File`]; [`Exit::Failed`] with place and reason.
     pub fn load(path: &Path) -> Result<Vec<Self>, Failure> {
-        let text = workspace::read_text(path, TEXT_BYTES)?;
+        let text = files::read_text(path, TEXT_BYTES)?;
         let refused = |what: String| {
             Failure::new(Exit::Failed, format!("{} is no measurement: {what}", path.display()))
                 .hint("give what `fl-host sgx measure --json` printed, an image's .measurement.json, or a .manifest.sgx")

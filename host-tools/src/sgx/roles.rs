@@ -29,8 +29,6 @@ pub const COLLABORATOR: &str = include_str!("../../../manifests/gramine/collabor
 pub const MOST_TRUSTED: usize = 5;
 /// Longest manifest, bytes.
 pub const MOST_BYTES: usize = 8 << 10;
-/// The environment variable that carries a collaborator's name into its enclave.
-pub const NAME_VARIABLE: &str = fl_runtime::NAME_VARIABLE;
 
 /// Where the image has its files: absolute paths in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

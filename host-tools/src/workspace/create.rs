@@ -1,9 +1,6 @@
 //! `fl-host workspace create`: a template becomes a folder that can be initialised and run.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use fl_engine::Name;
 use fl_learn::data::shard::Sharding;
@@ -11,6 +8,7 @@ use fl_learn::data::shard::Sharding;
 use super::{FOLDERS, set_key};
 use crate::{
     exit::{Exit, Failure},
+    files,
     templates::{self, ShardError, TEMPLATES, Template},
 };
 
@@ -81,15 +79,8 @@ pub fn create(
     trial: &Trial,
 ) -> Result<Created, Failure> {
     let federation = name_of(root, federation)?;
-    if root.exists() && !fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()) {
-        let error = format!("{} already exists and is not an empty folder", root.display());
-        return Err(Failure::new(Exit::Workspace, error).hint("choose another --prefix"));
-    }
-    for folder in FOLDERS {
-        let path = root.join(folder);
-        fs::create_dir_all(&path)
-            .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", path.display())))?;
-    }
+    files::refuse_occupied(root, "--prefix")?;
+    FOLDERS.iter().try_for_each(|folder| files::make_folder(&root.join(folder)))?;
     let names = trial_names(trial.collaborators);
     let dirs: Vec<PathBuf> = names.iter().map(|name| root.join("data").join(name)).collect();
     let how = trial.sharding.clone().unwrap_or(Sharding::ByLabel { alpha: template.alpha });
@@ -106,7 +97,7 @@ pub fn create(
         ("plan/data.yaml", &format!("{}{map}", include_str!("../templates/data.yaml"))),
         ("README.md", template.readme),
     ] {
-        super::replace(&root.join(file), text.as_bytes())?;
+        files::replace(&root.join(file), text.as_bytes())?;
     }
     Ok(Created {
         root: root.to_owned(),
@@ -139,8 +130,10 @@ fn name_of(root: &Path, federation: Option<&str>) -> Result<Name, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::workspace::tests::scratch;
+    use crate::files::tests::scratch;
 
     #[test]
     fn every_template_becomes_a_workspace() {

@@ -15,9 +15,10 @@ use fl_engine::{Digest, limits};
 use flate2::read::GzDecoder;
 use tar::EntryType;
 
-use super::{FOLDERS, Workspace, read, replace};
+use super::{FOLDERS, Workspace};
 use crate::{
     exit::{Exit, Failure},
+    files,
     image::{archive::compressed, contents::Contents, contents::PLAIN},
     plan,
 };
@@ -68,7 +69,7 @@ pub fn export(workspace: &Workspace, output: Option<&Path>) -> Result<Exported, 
         (model.as_str(), init),
     ] {
         if path.is_file() {
-            contents.file(inside, PLAIN, read(&path, FILE_BYTES)?);
+            contents.file(inside, PLAIN, files::read(&path, FILE_BYTES)?);
         }
     }
     let src = workspace.root().join("src");
@@ -78,9 +79,9 @@ pub fn export(workspace: &Workspace, output: Option<&Path>) -> Result<Exported, 
     let bytes = compressed(&contents.tar()?, &mut |_| {})?;
     let name = format!("{federation}.workspace.tar.gz");
     let file = output.map_or_else(|| workspace.root().join(name), Path::to_owned);
-    replace(&file, &bytes)?;
-    let files = contents.files().map(|(path, _)| path.to_owned()).collect();
-    Ok(Exported { file, digest: Digest::of(&bytes), plan: loaded.hash, files, left_out })
+    files::replace(&file, &bytes)?;
+    let inside = contents.files().map(|(path, _)| path.to_owned()).collect();
+    Ok(Exported { file, digest: Digest::of(&bytes), plan: loaded.hash, files: inside, left_out })
 }
 
 /// Puts what is in `folder` and below into `contents`, but what looks like a key or a certificate, and links.
@@ -103,7 +104,7 @@ fn sources(
         if kind.is_dir() && !matches!(name.as_str(), "target" | ".git") {
             sources(&entry.path(), &path, contents, left_out)?;
         } else if kind.is_file() {
-            let bytes = read(&entry.path(), FILE_BYTES)?;
+            let bytes = files::read(&entry.path(), FILE_BYTES)?;
             match secret(&name, &bytes) {
                 true => left_out.push(format!("{path}: a key or a certificate")),
                 false => contents.file(&path, PLAIN, bytes),
@@ -130,11 +131,8 @@ fn secret(name: &str, bytes: &[u8]) -> bool {
 /// [`Exit::Workspace`] when `root` exists and is not an empty folder; [`Exit::File`] for an archive that cannot be read,
 /// is not `expected`, or holds anything that [`export`] would not write; [`Exit::Plan`] for its plan.
 pub fn import(archive: &Path, root: &Path, expected: Option<Digest>) -> Result<Imported, Failure> {
-    if root.exists() && !fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()) {
-        let error = format!("{} already exists and is not an empty folder", root.display());
-        return Err(Failure::new(Exit::Workspace, error).hint("choose another --prefix"));
-    }
-    let bytes = read(archive, ARCHIVE_BYTES)?;
+    files::refuse_occupied(root, "--prefix")?;
+    let bytes = files::read(archive, ARCHIVE_BYTES)?;
     let digest = Digest::of(&bytes);
     if let Some(expected) = expected.filter(|expected| *expected != digest) {
         let error = format!("{} has SHA-256 {digest}, not {expected}", archive.display());
@@ -142,36 +140,28 @@ pub fn import(archive: &Path, root: &Path, expected: Option<Digest>) -> Result<I
             Failure::new(Exit::File, error).hint("it was changed or cut short on its way: get it again")
         );
     }
-    let files = unpack(&bytes).map_err(|why| {
+    let unpacked = unpack(&bytes).map_err(|why| {
         Failure::new(Exit::File, format!("{} is refused: {why}", archive.display()))
             .hint("`fl-host workspace export` makes such an archive; nothing was written")
     })?;
-    let text = files.get(PLAN).and_then(|plan| std::str::from_utf8(plan).ok()).ok_or_else(|| {
+    let text = unpacked.get(PLAN).and_then(|plan| std::str::from_utf8(plan).ok()).ok_or_else(|| {
         Failure::new(Exit::File, format!("{} is refused: it has no {PLAN}", archive.display()))
             .hint("`fl-host workspace export` makes such an archive; nothing was written")
     })?;
     let plan = plan::parsed(text)?;
     let model = format!("save/{}_init.safetensors", plan.plan.federation);
-    if let Some(other) = files.keys().find(|path| path.starts_with("save/") && **path != model) {
+    if let Some(other) = unpacked.keys().find(|path| path.starts_with("save/") && **path != model) {
         let error = format!("{} is refused: {other} is not its plan's model", archive.display());
         return Err(Failure::new(Exit::File, error));
     }
 
-    let failed = |path: &Path, e: std::io::Error| {
-        Failure::new(Exit::File, format!("cannot make {}: {e}", path.display()))
-    };
-    for folder in FOLDERS {
-        let path = root.join(folder);
-        fs::create_dir_all(&path).map_err(|e| failed(&path, e))?;
-    }
-    for (inside, bytes) in &files {
+    FOLDERS.iter().try_for_each(|folder| files::make_folder(&root.join(folder)))?;
+    for (inside, bytes) in &unpacked {
         let path = root.join(inside);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-        }
-        fs::write(&path, bytes).map_err(|e| failed(&path, e))?;
+        files::make_folder_of(&path)?;
+        fs::write(&path, bytes).map_err(|e| files::unwritten(&path, &e))?;
     }
-    Ok(Imported { root: root.to_owned(), digest, plan: plan.hash, files: files.into_keys().collect() })
+    Ok(Imported { root: root.to_owned(), digest, plan: plan.hash, files: unpacked.into_keys().collect() })
 }
 
 /// Every file of an archive, all of them judged.

@@ -1,6 +1,6 @@
 //! What the commands say, with what differs from run to run put out of sight.
 
-use crate::{cli, workspace::tests::scratch};
+use crate::{cli, files::tests::scratch};
 
 /// Runs command lines; `D` stands for the folder.
 fn transcript(folder: &str, lines: &[&str]) -> String {

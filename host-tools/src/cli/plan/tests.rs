@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli, image::gramine_files, workspace, workspace::tests::scratch};
+use crate::{cli, files::tests::scratch, image::gramine_files, workspace};
 
 /// The commands with what they answered; `D` is a scratch folder.
 fn transcript(dir: &Path, lines: &[&str]) -> String {

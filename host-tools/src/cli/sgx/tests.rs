@@ -2,8 +2,8 @@ use std::{fs, path::Path};
 
 use crate::{
     cli,
+    files::tests::scratch,
     sgx::tests::{NAMES, expected, test_key, vectors},
-    workspace::tests::scratch,
 };
 
 /// The commands with what they answered; `D` is a scratch folder, `V` the vectors'.

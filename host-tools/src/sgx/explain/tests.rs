@@ -87,7 +87,7 @@ fn records_survive_their_json_and_are_found_in_files() {
     one.signer = Some(Digest([7; 32]));
     one.role = Some("aggregator".into());
     assert_eq!(EnclaveRecord::from_json(&one.to_json()).unwrap(), one);
-    let dir = crate::workspace::tests::scratch("sgx-records");
+    let dir = crate::files::tests::scratch("sgx-records");
     let load = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).unwrap();
         EnclaveRecord::load(&dir.join(name))

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use super::*;
 use crate::{
+    files::tests::scratch,
     sgx::tests::{bytes, test_key},
-    workspace::tests::scratch,
 };
 
 /// What openssl says; `None` where there is no openssl.

@@ -200,7 +200,7 @@ fn nothing_insecure_is_on_and_nothing_is_left_to_the_host() {
         assert_eq!(env.get(fl_runtime::GRAMINE_VARIABLE).and_then(Value::as_str), Some("1"));
         match role {
             Role::Aggregator => assert!(from_host.is_empty(), "{from_host:?}"),
-            Role::Collaborator => assert_eq!(from_host, [NAME_VARIABLE]),
+            Role::Collaborator => assert_eq!(from_host, [fl_runtime::NAME_VARIABLE]),
         }
         let product = made.manifest.value("sgx.isvprodid").and_then(Value::as_integer);
         assert_eq!(product, Some(if role == Role::Aggregator { 1 } else { 2 }));

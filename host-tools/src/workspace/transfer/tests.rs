@@ -3,7 +3,10 @@ use std::os::unix::fs::symlink;
 use tar::{Builder, Header};
 
 use super::*;
-use crate::workspace::{self, Trial, tests::scratch};
+use crate::{
+    files::tests::scratch,
+    workspace::{self, Trial},
+};
 
 fn workspace(name: &str) -> Workspace {
     let root = scratch(name).join("w");

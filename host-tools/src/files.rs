@@ -1,0 +1,134 @@
+//! Files on the machine of the person who runs `fl-host`: read up to a limit, replaced whole, each error with the path.
+//!
+//! Every area of the program comes here. Nothing here knows a workspace.
+
+use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use crate::exit::{Exit, Failure};
+
+/// Reads a text file of at most `limit` bytes.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
+    let bytes = read(path, limit)?;
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::new(Exit::File, format!("{} is not UTF-8 text", path.display())))
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let refused = |e: io::Error| {
+        Failure::new(Exit::File, format!("cannot read {}: {e}", path.display())).hint(
+            "check the path: relative ones begin at the current folder, or at --workspace for its own files",
+        )
+    };
+    let length = fs::metadata(path).map_err(refused)?.len();
+    if length > limit as u64 {
+        let error = format!("{} has {length} bytes; at most {limit} are read", path.display());
+        return Err(Failure::new(Exit::File, error));
+    }
+    fs::read(path).map_err(refused)
+}
+
+/// Replaces a file whole: a crash leaves the old one or the new one, never a part.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let fresh = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = fs::File::create(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(|e| unwritten(path, &e))
+}
+
+/// Writes a file that was not there before, which only this user can read and write.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::AlreadyExists`] when the file is there.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A file that could not be written.
+#[must_use]
+pub fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::File, format!("cannot write {}: {error}", path.display()))
+        .hint("its folder has to be there, and this user allowed to write to it")
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn make_folder(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path)
+        .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", path.display())))
+}
+
+/// Makes the folder that a file is in.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn make_folder_of(file: &Path) -> Result<(), Failure> {
+    file.parent().map_or(Ok(()), make_folder)
+}
+
+/// Whether a folder of this name can be made: nothing is there, or an empty folder.
+#[must_use]
+pub fn is_free(path: &Path) -> bool {
+    !path.exists() || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Refuses to fill a folder that holds something. `option` is the option that named it.
+///
+/// # Errors
+/// [`Exit::Workspace`] when `path` is there and is not an empty folder.
+pub fn refuse_occupied(path: &Path, option: &str) -> Result<(), Failure> {
+    if is_free(path) {
+        return Ok(());
+    }
+    let error = format!("{} already exists and is not an empty folder", path.display());
+    Err(Failure::new(Exit::Workspace, error).hint(format!("choose another {option}")))
+}
+
+/// Paths inside the current folder are shown without `./`.
+#[must_use]
+pub fn shown(root: &Path) -> &Path {
+    root.strip_prefix(".").unwrap_or(root)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A fresh folder of this test run.
+    pub(crate) fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("fl-host-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn replaced_file_is_whole_and_leaves_no_scrap() {
+        let dir = scratch("replace");
+        let path = dir.join("plan.yaml");
+        replace(&path, b"old").unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(read_text(&path, 3).unwrap(), "new");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        assert!(read(&path, 2).unwrap_err().error.contains("has 3 bytes; at most 2 are read"));
+    }
+}
