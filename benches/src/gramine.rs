@@ -11,7 +11,7 @@ use std::{
 
 use fl_host_tools::{
     image,
-    sgx::{files::OnDisk, gramine_version::Gramine, make_manifest, template::Variables},
+    sgx::{gramine_version::Gramine, make_manifest, template::Variables, trusted_files::OnDisk},
 };
 use fl_tests::elf::Elf;
 

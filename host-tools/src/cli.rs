@@ -11,8 +11,9 @@ mod workspace;
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{EarlyExit, FromArgs};
 use fl_runtime::release;
+use serde_json::Value;
 
 use crate::{
     demo,
@@ -99,7 +100,7 @@ struct DemoArea {
 /// A command's result: lines for people, and the same as JSON.
 pub(crate) struct Answer {
     pub(crate) text: String,
-    pub(crate) json: serde_json::Value,
+    pub(crate) json: Value,
 }
 
 /// Runs `fl-host` with these arguments, the program's name left out.
@@ -109,32 +110,19 @@ pub fn run(args: &[&str]) -> Outcome {
         let out = release::text("fl-host", COMMIT, TOOLCHAIN, args.len() > 1);
         return Outcome { out, err: String::new(), exit: Exit::Done };
     }
-    let host = match Host::from_args(&["fl-host"], args) {
-        Ok(host) => host,
+    let (answer, json) = match Host::from_args(&["fl-host"], args) {
+        Ok(Host { area: Area::Demo(area), json, .. }) => {
+            // `--json` is taken before and after this command's name.
+            let json = json || area.json;
+            (demonstrate(area, json), json)
+        }
+        Ok(Host { area, json, .. }) => (answer(area), json),
         Err(early) if early.status.is_ok() => {
             return Outcome { out: early.output, err: String::new(), exit: Exit::Done };
         }
-        Err(early) => {
-            let failure = Failure::of_usage(&early.output)
-                .hint("`fl-host --help` lists commands; each has its own --help");
-            let json = args.contains(&"--json");
-            return Outcome { out: String::new(), err: failure.render(json), exit: Exit::Usage };
-        }
+        Err(early) => (Err(misused(&early)), args.contains(&"--json")),
     };
-    let done = match host.area {
-        Area::Demo(area) => return run_demo(area, host.json),
-        Area::Model(area) => model::run(&area),
-        Area::Pki(area) => pki::run(&area),
-        Area::Plan(area) => plan::run(&area),
-        Area::Workspace(area) => workspace::run(&area),
-        Area::Image(area) => image::run(&area),
-        Area::Sgx(area) => sgx::run(&area),
-    };
-    said(done, host.json)
-}
-
-fn said(done: Result<Answer, Failure>, json: bool) -> Outcome {
-    match done {
+    match answer {
         Ok(answer) => {
             let out = if json { format!("{}\n", answer.json) } else { answer.text };
             Outcome { out, err: String::new(), exit: Exit::Done }
@@ -143,12 +131,36 @@ fn said(done: Result<Answer, Failure>, json: bool) -> Outcome {
     }
 }
 
-/// The only command that says something before it ends; `--json` is taken before and after its name.
-fn run_demo(area: DemoArea, json: bool) -> Outcome {
-    let DemoArea { template, collaborators, rounds, dir, json: json_too } = area;
-    let json = json || json_too;
-    let shown = demo::run(&demo::Options { template, collaborators, rounds, dir, json });
-    said(shown.map(|shown| Answer { text: shown.text, json: shown.json }), json)
+/// Runs one command and returns its result as `--json` prints it.
+///
+/// # Errors
+/// The command's failure; [`Exit::Usage`] for arguments that are no command, and for `--help`.
+pub fn result(args: &[&str]) -> Result<Value, Failure> {
+    let host = Host::from_args(&["fl-host"], args).map_err(|early| misused(&early))?;
+    answer(host.area).map(|answer| answer.json)
+}
+
+fn answer(area: Area) -> Result<Answer, Failure> {
+    match area {
+        Area::Demo(area) => demonstrate(area, true),
+        Area::Model(area) => model::run(&area),
+        Area::Pki(area) => pki::run(&area),
+        Area::Plan(area) => plan::run(&area),
+        Area::Workspace(area) => workspace::run(&area),
+        Area::Image(area) => image::run(&area),
+        Area::Sgx(area) => sgx::run(&area),
+    }
+}
+
+/// The only command that prints something before it ends.
+fn demonstrate(area: DemoArea, json: bool) -> Result<Answer, Failure> {
+    let DemoArea { template, collaborators, rounds, dir, .. } = area;
+    let shown = demo::run(&demo::Options { template, collaborators, rounds, dir, json }, &result)?;
+    Ok(Answer { text: shown.text, json: shown.json })
+}
+
+fn misused(early: &EarlyExit) -> Failure {
+    Failure::of_usage(&early.output).hint("`fl-host --help` lists commands; each has its own --help")
 }
 
 /// From the build script.

@@ -18,7 +18,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-pub use prepare::{Federation, Request, prepare};
+pub use prepare::{Command, Federation, Request, prepare};
 
 use crate::{
     exit::{Exit, Failure},
@@ -51,11 +51,12 @@ pub struct Shown {
     pub json: Value,
 }
 
-/// Runs the demonstration. Progress goes to standard error; with `json`, one object a round to standard output.
+/// Runs the demonstration; `command` runs each step. Progress goes to standard error; with `json`, one object a round
+/// goes to standard output.
 ///
 /// # Errors
 /// A step's failure, or the aggregator's. That collaborators fail is no failure while the aggregator goes on.
-pub fn run(options: &Options) -> Result<Shown, Failure> {
+pub fn run(options: &Options, command: &Command) -> Result<Shown, Failure> {
     let started = Instant::now();
     let template = workspace::template(&options.template)?;
     let dir = folder(options.dir.as_deref())?;
@@ -67,7 +68,7 @@ pub fn run(options: &Options) -> Result<Shown, Failure> {
         edit: None,
     };
     let mut steps = watch::Steps::new(options.json);
-    let federation = prepare(&request, &mut |step| steps.step(step))?;
+    let federation = prepare(&request, command, &mut |step| steps.step(step))?;
     steps.done();
 
     let mut processes = Processes::start(&federation)?;

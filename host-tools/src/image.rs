@@ -25,7 +25,7 @@ use std::{
 };
 
 use fl_engine::{Digest, Name, model as engine_model, tensor::root_of};
-use fl_launcher::image::{LAUNCHER, RUNTIME, Target, WORKSPACE};
+use fl_launcher::image::{LAUNCHER, RUNTIME, Target};
 use fl_runtime::{image as carried, trust::Authority};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -37,7 +37,7 @@ use crate::{
     workspace::Workspace,
 };
 use archive::Packed;
-use contents::{Contents, PLAIN, PROGRAM, SHARED};
+use contents::{Contents, PLAIN, PROGRAM, SHARED, in_workspace};
 use programs::Programs;
 use record::ImageRecord;
 
@@ -270,11 +270,6 @@ fn image_name(federation: &Name) -> String {
         }
     }
     name.trim_end_matches(['-', '_', '.']).to_owned()
-}
-
-/// A path of the workspace's, in an image.
-pub(crate) fn in_workspace(inside: &str) -> String {
-    format!("{WORKSPACE}/{inside}")
 }
 
 fn progress(bytes: u64) -> ProgressBar {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! X.manifest.template ── template ── manifest ──> X.manifest.sgx ──┬── measure ──> MRENCLAVE
-//!        │ plan, role (roles)           │ files                    │                  │
+//!        │ plan, role (roles)           │ trusted_files            │                  │
 //!        └ size: threads, memory        └ trusted files' hashes    └ libpal.so (elf)  ├── sigstruct ──> X.sig
 //!                                                                              key ───┘
 //! ```
@@ -12,7 +12,6 @@
 
 pub mod elf;
 pub mod explain;
-pub mod files;
 pub mod gramine_version;
 pub mod key;
 pub mod manifest;
@@ -20,6 +19,7 @@ pub mod record;
 pub mod roles;
 pub mod size;
 pub mod template;
+pub mod trusted_files;
 
 mod der;
 mod document;
@@ -45,9 +45,6 @@ use crate::{
 };
 use elf::Image;
 use gramine_version::Gramine;
-
-/// A page, bytes.
-pub const PAGE: u64 = 4096;
 
 /// What an enclave is made of, and its measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +114,7 @@ pub fn make_manifest(
     template: &str,
     what: &str,
     variables: &template::Variables,
-    files: &dyn files::Files,
+    files: &dyn trusted_files::Files,
     gramine: &Gramine,
 ) -> Result<Manifest, Failure> {
     let rendered = template::render(template, what, variables)?;

@@ -17,6 +17,7 @@ use std::{
 };
 
 use fl_host_tools::{
+    cli,
     demo::{Federation, Request, prepare},
     templates,
     workspace::set_key,
@@ -36,7 +37,7 @@ pub fn federation(name: &str, collaborators: usize, edit: &dyn Fn(&str) -> Strin
     let _ = std::fs::remove_dir_all(&dir);
     let template = templates::find("breast_cancer").unwrap_or_else(|| panic!("no template"));
     let request = Request { dir, template, collaborators, rounds: None, edit: Some(edit) };
-    match prepare(&request, &mut |_| {}) {
+    match prepare(&request, &cli::result, &mut |_| {}) {
         Ok(federation) => federation,
         Err(failure) => panic!("{failure:?}"),
     }

@@ -14,11 +14,11 @@ use crate::{
     sgx::{
         self, Date, SigningKey, Sigstruct,
         explain::explain,
-        files::OnDisk,
         gramine_version::{Gramine, VERSIONS},
         key,
         record::EnclaveRecord,
         template::Variables,
+        trusted_files::OnDisk,
     },
 };
 

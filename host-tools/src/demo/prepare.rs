@@ -8,9 +8,9 @@ use std::{
 };
 
 use fl_engine::plan::Plan;
+use serde_json::Value;
 
 use crate::{
-    cli,
     exit::{Exit, Failure},
     plan,
     templates::Template,
@@ -55,17 +55,24 @@ impl Federation {
     }
 }
 
-/// Prepares a federation; `told` hears of each step, as the command line that it stands for.
+/// Runs one command of `fl-host`, given its arguments, and returns its result as JSON: [`crate::cli::result`].
+pub type Command = dyn Fn(&[&str]) -> Result<Value, Failure>;
+
+/// Prepares a federation by running `command` for each step. `progress` is called with each step's command line.
 ///
 /// # Errors
 /// The failure of the step that failed.
-pub fn prepare(request: &Request<'_>, told: &mut dyn FnMut(&str)) -> Result<Federation, Failure> {
+pub fn prepare(
+    request: &Request<'_>,
+    command: &Command,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Federation, Failure> {
     let dir = &request.dir;
     let names = names(request.collaborators)?;
     if request.rounds == Some(0) {
         return Err(Failure::new(Exit::Usage, "0 rounds; a demonstration has one at least"));
     }
-    let mut people = People { dir, steps: String::new(), told };
+    let mut people = People { dir, steps: String::new(), command, progress };
     let (owner, aggregator) = (dir.join("owner"), dir.join("aggregator"));
 
     people.run(&[
@@ -124,27 +131,22 @@ pub fn prepare(request: &Request<'_>, told: &mut dyn FnMut(&str)) -> Result<Fede
 struct People<'a> {
     dir: &'a Path,
     steps: String,
-    told: &'a mut dyn FnMut(&str),
+    command: &'a Command,
+    progress: &'a mut dyn FnMut(&str),
 }
 
 impl People<'_> {
     fn step(&mut self, words: &[&str]) {
         let base = format!("{}/", self.dir.display());
         let line = words.join(" ").replace(&base, "");
-        (self.told)(&line);
+        (self.progress)(&line);
         self.steps.push_str(&line);
         self.steps.push('\n');
     }
 
-    fn run(&mut self, args: &[&str]) -> Result<serde_json::Value, Failure> {
+    fn run(&mut self, args: &[&str]) -> Result<Value, Failure> {
         self.step(&[&["fl-host"], args].concat());
-        let said = cli::run(&[&["--json"], args].concat());
-        if said.exit == Exit::Done {
-            return Ok(serde_json::from_str(&said.out).unwrap_or_default());
-        }
-        let told: serde_json::Value = serde_json::from_str(&said.err).unwrap_or_default();
-        let failure = Failure::new(said.exit, told["error"].as_str().unwrap_or("a step failed"));
-        Err(failure.maybe_hint(told["hint"].as_str().map(str::to_owned)))
+        (self.command)(args)
     }
 
     /// A new machine's workspace: what the owner publishes, and the initial model for the aggregator.

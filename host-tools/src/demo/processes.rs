@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Federation, watch};
+use super::Federation;
 use crate::{
     exit::{Exit, Failure},
     files,
@@ -101,10 +101,8 @@ impl Processes {
         let status = self.aggregator.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
         let log = std::fs::read_to_string(self.logs.join("aggregator.log")).unwrap_or_default();
         let last = log.lines().rev().find(|line| line.contains("error")).unwrap_or("it said nothing").trim();
-        watch::failed(
-            format!("the aggregator ended after {rounds} of {planned} rounds ({status}): {last}"),
-            &self.logs,
-        )
+        let error = format!("the aggregator ended after {rounds} of {planned} rounds ({status}): {last}");
+        Failure::new(Exit::Failed, error).hint(format!("each process's log is in {}", self.logs.display()))
     }
 }
 

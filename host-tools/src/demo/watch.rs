@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::{Federation, processes::Processes};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 
 /// One round as the aggregator told it.
 #[derive(Clone, Debug)]
@@ -104,11 +104,6 @@ fn line_of(round: &Round, task: &str) -> String {
         round.number("updates"),
         metric.unwrap_or_default()
     )
-}
-
-/// A failure of the processes, with where to read on.
-pub(super) fn failed(what: String, logs: &std::path::Path) -> Failure {
-    Failure::new(Exit::Failed, what).hint(format!("each process's log is in {}", logs.display()))
 }
 
 const TICK: Duration = Duration::from_millis(100);

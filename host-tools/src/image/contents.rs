@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use fl_engine::Digest;
+use fl_launcher::image::WORKSPACE;
 use tar::{Builder, EntryType, Header};
 
 use crate::exit::{Exit, Failure};
@@ -92,6 +93,11 @@ impl Contents {
         }
         builder.into_inner().map_err(|e| unwritable("a layer", &e))
     }
+}
+
+/// The path in an image of a file of the workspace.
+pub(crate) fn in_workspace(inside: &str) -> String {
+    format!("{WORKSPACE}/{inside}")
 }
 
 /// Appends one entry that says nothing of the machine or the moment.

@@ -5,17 +5,16 @@ use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role, Target};
 use fl_runtime::{image as carried, trust};
 
 use super::{
-    contents::{Contents, PLAIN},
-    in_workspace,
+    contents::{Contents, PLAIN, in_workspace},
     record::{Enclave, ImageRecord},
 };
 use crate::{
     exit::Failure,
     sgx::{
         self, Date, SigningKey, Sigstruct,
-        files::Known,
         gramine_version::Gramine,
         roles::{self, Paths, RoleManifest},
+        trusted_files::Known,
     },
 };
 

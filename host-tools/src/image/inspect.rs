@@ -16,7 +16,11 @@ use fl_runtime::{image as carried, trust::Authority};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-use super::{contents::Contents, gramine_files, record::label};
+use super::{
+    contents::{Contents, in_workspace},
+    gramine_files,
+    record::label,
+};
 use crate::{
     exit::{Exit, Failure},
     sgx::{self, Manifest, Sigstruct, gramine_version::Gramine},
@@ -73,7 +77,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
             .hint("`fl-host workspace dockerize` makes one, and `docker save` writes one")
     };
     let unread = |e: &io::Error| Failure::new(Exit::File, format!("cannot read {shown}: {e}"));
-    let archive = sgx::files::hash(path).map_err(|e| unread(&e))?;
+    let archive = sgx::trusted_files::hash(path).map_err(|e| unread(&e))?;
     let mut file = File::open(path).map_err(|e| unread(&e))?;
     let mut magic = [0; 2];
     let compressed = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
@@ -129,7 +133,7 @@ fn checks(contents: &Contents, labels: &BTreeMap<String, String>) -> Result<Vec<
     let mut check = |label: &str, found: String| {
         checks.push(Check { label: label.to_owned(), stated: labels.get(label).cloned(), found });
     };
-    let get = |name: &str| contents.get(&super::in_workspace(name));
+    let get = |name: &str| contents.get(&in_workspace(name));
     let missing = || "not in the image".to_owned();
     let plan = get(carried::PLAN).map(Plan::from_canonical);
     check(

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     archive::Packed,
-    contents::Contents,
+    contents::{Contents, in_workspace},
     programs::{Build, Programs},
 };
 use crate::{plan::Loaded, sgx};
@@ -184,7 +184,7 @@ impl ImageRecord {
 /// What an image fixes for a role, by its path.
 pub(super) fn fixed_files() -> Vec<String> {
     let names = [carried::PLAN, carried::CA, carried::INITIAL_MODEL];
-    let fixed = names.into_iter().map(|name| format!("/{}", super::in_workspace(name)));
+    let fixed = names.into_iter().map(|name| format!("/{}", in_workspace(name)));
     std::iter::once(format!("/{RUNTIME}")).chain(fixed).collect()
 }
 

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use super::PAGE;
-
+/// A page, bytes.
+pub const PAGE: u64 = 4096;
 /// Longest file that is read, bytes. Gramine's own has less than one MiB.
 pub const FILE_BYTES: usize = 64 << 20;
 /// Most program headers; Gramine's own has fewer than twelve.

@@ -2,6 +2,8 @@
 //!
 //! SGX's own numbers (page sizes, the TCS, SIGSTRUCT) stand where they are used; they are the processor's.
 
+use super::elf::PAGE;
+
 /// One version's numbers. Offsets are into the page that the version's loader keeps for each thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gramine {
@@ -110,7 +112,7 @@ impl Gramine {
     /// Measured bytes that each thread costs: stacks, frames, TCS, its page.
     #[must_use]
     pub fn thread_bytes(&self) -> u64 {
-        self.stack + self.signal_stack + self.ssa_frame * self.ssa_frames + 2 * super::PAGE
+        self.stack + self.signal_stack + self.ssa_frame * self.ssa_frames + 2 * PAGE
     }
 }
 

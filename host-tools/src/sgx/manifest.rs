@@ -9,7 +9,11 @@ use std::collections::BTreeMap;
 use fl_engine::Digest;
 use toml::{Table, Value};
 
-use super::{document, files::Files, gramine_version::Gramine};
+use super::{
+    document,
+    gramine_version::Gramine,
+    trusted_files::{self, Files},
+};
 use crate::exit::{Exit, Failure};
 
 /// A manifest with its defaults.
@@ -135,7 +139,7 @@ impl Manifest {
                 let uri = entry.get("uri").and_then(Value::as_str).unwrap_or_default();
                 let hash =
                     entry.get("sha256").and_then(Value::as_str).map(|hex| digest(uri, hex)).transpose()?;
-                for (uri, hash) in super::files::expand(files, uri, hash)? {
+                for (uri, hash) in trusted_files::expand(files, uri, hash)? {
                     let Some(place) = places.get(&uri) else {
                         places.insert(uri.clone(), found.len());
                         found.push((uri, hash));
@@ -153,7 +157,7 @@ impl Manifest {
             for (uri, hash) in found {
                 let hash = match hash {
                     Some(hash) => hash,
-                    None => files.sha256(super::files::path_of(&uri)?)?,
+                    None => files.sha256(trusted_files::path_of(&uri)?)?,
                 };
                 let pairs = [("uri".to_owned(), uri), ("sha256".to_owned(), hash.to_string())];
                 hashed.push(Value::Table(pairs.map(|(k, v)| (k, Value::String(v))).into_iter().collect()));
@@ -174,7 +178,7 @@ impl Manifest {
                 let uri = entrypoint.get("uri").and_then(Value::as_str);
                 let uri =
                     uri.ok_or_else(|| Failure::new(Exit::Failed, "loader.entrypoint.uri is no text"))?;
-                let hash = files.sha256(super::files::path_of(uri)?)?;
+                let hash = files.sha256(trusted_files::path_of(uri)?)?;
                 entrypoint.insert("sha256".into(), Value::String(hash.to_string()));
             }
         }

@@ -19,7 +19,11 @@
 use fl_engine::Digest;
 use ring::digest::{Context, SHA256};
 
-use super::{Attributes, PAGE, elf::Image, gramine_version::Gramine};
+use super::{
+    Attributes,
+    elf::{Image, PAGE},
+    gramine_version::Gramine,
+};
 use crate::exit::{Exit, Failure};
 
 /// The measurement of the enclave that Gramine builds from a manifest's exact text and its own `libpal.so`.

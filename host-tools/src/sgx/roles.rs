@@ -12,11 +12,11 @@ use fl_runtime::trust::Role;
 
 use super::{
     Manifest, Trusted,
-    files::Files,
     gramine_version::Gramine,
     make_manifest,
     size::{EnclaveSize, enclave_size},
     template::Variables,
+    trusted_files::Files,
 };
 use crate::exit::{Exit, Failure};
 

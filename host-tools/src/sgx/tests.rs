@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{files::OnDisk, template::Variables, *};
+use super::{template::Variables, trusted_files::OnDisk, *};
 
 pub(crate) fn vectors() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sgx")

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::sgx::{
-    files::{Known, OnDisk},
     make_manifest,
     template::{Variables, render},
     tests::{NAMES, text, vectors},
+    trusted_files::{Known, OnDisk},
 };
 
 const GRAMINE: Gramine = Gramine::NEWEST;

@@ -9,7 +9,7 @@ use toml::Value;
 use super::*;
 use crate::{
     plan,
-    sgx::{files::Known, measure_bytes, tests::bytes},
+    sgx::{measure_bytes, tests::bytes, trusted_files::Known},
 };
 
 fn paths() -> Paths {
