@@ -10,12 +10,12 @@
 //! Two layers: programs, the same for every federation, and what is this federation's. The same inputs give the same
 //! bytes; the date of a signature is an input. No key goes in.
 
-pub mod archive;
 pub mod contents;
-mod enclave;
+mod enclaves;
 pub mod gramine_files;
 pub mod inspect;
 mod licence;
+pub mod oci;
 pub mod programs;
 pub mod record;
 
@@ -36,8 +36,8 @@ use crate::{
     sgx::{self, Date, gramine_version::Gramine},
     workspace::Workspace,
 };
-use archive::Packed;
 use contents::{Contents, PLAIN, PROGRAM, SHARED, in_workspace};
+use oci::OciImage;
 use programs::Programs;
 use record::ImageRecord;
 
@@ -138,7 +138,7 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
         notes.extend(plan::warning(&loaded).map(str::to_owned));
     }
     if let Some(libpal) = &libpal {
-        let making = enclave::Making {
+        let making = enclaves::Making {
             target: request.target,
             plan: &loaded.plan,
             footprint: &plan::memory(&loaded),
@@ -148,10 +148,10 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Dockerized,
             edmm: request.edmm,
             date: request.date,
         };
-        enclaves = enclave::put(&making, &all, &mut upper, &mut record)?;
+        enclaves = enclaves::put(&making, &all, &mut upper, &mut record)?;
     }
     let name = image_name(&loaded.plan.federation);
-    let packed = Packed::new(vec![lower.tar()?, upper.tar()?], &record.labels());
+    let packed = OciImage::new(vec![lower.tar()?, upper.tar()?], &record.labels());
 
     let file_name = format!("{}.tar.gz", loaded.plan.federation);
     let archive = request.output.clone().unwrap_or_else(|| workspace.root().join(&file_name));

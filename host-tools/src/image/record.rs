@@ -9,8 +9,8 @@ use fl_runtime::image as carried;
 use serde_json::{Map, Value, json};
 
 use super::{
-    archive::Packed,
     contents::{Contents, in_workspace},
+    oci::OciImage,
     programs::{Build, Programs},
 };
 use crate::{plan::Loaded, sgx};
@@ -133,7 +133,7 @@ impl ImageRecord {
     /// `W.measurement.json`.
     pub(super) fn json(
         &self,
-        packed: &Packed,
+        packed: &OciImage,
         archive: Digest,
         enclaves: &[sgx::record::EnclaveRecord],
     ) -> Value {

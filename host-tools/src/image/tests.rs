@@ -328,7 +328,7 @@ fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
 
     let mut labels = done.record.labels();
     labels["fl.gramine"] = "1.9 (99999999)".into();
-    let packed = Packed::new(vec![found.contents.tar().unwrap()], &labels);
+    let packed = OciImage::new(vec![found.contents.tar().unwrap()], &labels);
     fs::write(&done.archive, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
     let broken: Vec<_> =
         inspect(&done.archive).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
@@ -370,7 +370,7 @@ fn changed_trusted_file_is_named() {
     let found = inspect(&done.archive).unwrap();
     let mut upper = found.contents.clone();
     upper.file("gramine/libsysdb.so", contents::PLAIN, b"another library OS".to_vec());
-    let packed = Packed::new(vec![upper.tar().unwrap()], &done.record.labels());
+    let packed = OciImage::new(vec![upper.tar().unwrap()], &done.record.labels());
     fs::write(&done.archive, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
     let broken: Vec<_> =
         inspect(&done.archive).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();

@@ -19,7 +19,7 @@ use super::{FOLDERS, Workspace};
 use crate::{
     exit::{Exit, Failure},
     files,
-    image::{archive::compressed, contents::Contents, contents::PLAIN},
+    image::{contents::Contents, contents::PLAIN, oci::compressed},
     plan,
 };
 

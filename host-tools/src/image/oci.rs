@@ -18,13 +18,13 @@ use crate::{
 
 /// An image, ready to be written.
 #[derive(Clone, Debug)]
-pub struct Packed {
+pub struct OciImage {
     config: Vec<u8>,
     /// Digest of the bytes, and the bytes: uncompressed tars.
     layers: Vec<(Digest, Vec<u8>)>,
 }
 
-impl Packed {
+impl OciImage {
     /// Layers, the lowest first, under a configuration with these labels (an object of texts).
     #[must_use]
     pub fn new(layers: Vec<Vec<u8>>, labels: &Value) -> Self {
