@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
-    image::{self, Dockerized},
+    image::{self, Archive},
     sgx::Date,
     templates::TEMPLATES,
     workspace::{self, Trial, Workspace, transfer},
@@ -197,16 +197,16 @@ fn dockerize(command: &WorkspaceDockerize) -> Result<Answer, Failure> {
     Ok(Answer { text: summary(&done), json: summary_json(&done) })
 }
 
-fn summary(done: &Dockerized) -> String {
+fn summary(done: &Archive) -> String {
     let record = &done.record;
     let mut text = format!(
         "image        {}:latest, {} target, {:.1} MB in {:.1} MB of archive\narchive      {}\nsha256       {}\nplan         {}\nbinary       {}",
         done.name,
         record.target.word(),
         done.layer_bytes as f64 / 1e6,
-        done.archive_bytes as f64 / 1e6,
-        done.archive.display(),
-        done.archive_digest,
+        done.bytes as f64 / 1e6,
+        done.file.display(),
+        done.digest,
         record.plan,
         record.binary,
     );
@@ -245,17 +245,17 @@ fn summary(done: &Dockerized) -> String {
     text
 }
 
-fn file_name(done: &Dockerized) -> String {
-    done.archive.file_name().unwrap_or_default().to_string_lossy().into_owned()
+fn file_name(done: &Archive) -> String {
+    done.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn summary_json(done: &Dockerized) -> serde_json::Value {
+fn summary_json(done: &Archive) -> serde_json::Value {
     json!({
         "name": done.name,
         "image": done.id.to_string(),
-        "archive": done.archive,
-        "archive_bytes": done.archive_bytes,
-        "sha256": done.archive_digest.to_string(),
+        "archive": done.file,
+        "archive_bytes": done.bytes,
+        "sha256": done.digest.to_string(),
         "layer_bytes": done.layer_bytes,
         "labels": done.record.labels(),
         "measurement": done.record_file,

@@ -1,102 +1,118 @@
-//! The manifests of an image's roles: rendered for its own files, and for an enclave measured and signed.
+//! The third stage: the manifests of the image's roles, rendered for the image's own files, and for enclaves measured and
+//! signed. An image for the native target has no manifest: its record only lists the files that the image fixes.
 
-use fl_engine::{aggregate::Footprint, plan::Plan};
-use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role, Target};
+use std::collections::BTreeMap;
+
+use fl_engine::Digest;
+use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role};
 use fl_runtime::{image as carried, trust};
 
 use super::{
-    contents::{Contents, PLAIN, in_workspace},
-    record::{Enclave, ImageRecord},
+    contents::{PLAIN, in_workspace},
+    inputs::Inputs,
+    layers::Layers,
+    record::{Enclave, RoleRecord},
 };
 use crate::{
     exit::Failure,
+    plan,
     sgx::{
-        self, Date, SigningKey, Sigstruct,
+        self, Sigstruct,
         gramine_version::Gramine,
+        record::EnclaveRecord,
         roles::{self, Paths, RoleManifest},
         trusted_files::Known,
     },
 };
 
-/// What manifests are made with.
-pub(super) struct Making<'a> {
-    pub(super) target: Target,
-    pub(super) plan: &'a Plan,
-    pub(super) footprint: &'a Footprint,
-    /// The bytes of the target's `libpal.so`.
-    pub(super) libpal: &'a [u8],
-    /// For an enclave.
-    pub(super) key: Option<&'a SigningKey>,
-    pub(super) svn: u16,
-    pub(super) edmm: bool,
-    pub(super) date: Date,
+/// The layers with their manifests and signatures, and what is known of each role.
+pub(super) struct Enclaves {
+    pub(super) layers: Layers,
+    pub(super) roles: Vec<RoleRecord>,
+    /// For `fl-host sgx explain`; empty without enclaves.
+    pub(super) records: Vec<EnclaveRecord>,
 }
 
-/// Makes both roles' manifests of the files in `all`, puts them into `contents`, and tells `record` of them. Answers with
-/// each role's record.
-pub(super) fn put(
-    making: &Making<'_>,
-    all: &Contents,
-    contents: &mut Contents,
-    record: &mut ImageRecord,
-) -> Result<Vec<sgx::record::EnclaveRecord>, Failure> {
-    let gramine = Gramine::NEWEST;
-    let files = Known(all.hashes());
-    let model = in_workspace(carried::INITIAL_MODEL);
-    let paths = Paths {
-        program: format!("/{RUNTIME}"),
-        plan: format!("/{}", in_workspace(carried::PLAN)),
-        ca: format!("/{}", in_workspace(carried::CA)),
-        model: all.get(&model).map(|_| format!("/{model}")),
-        gramine: format!("/{GRAMINE}"),
-    };
-    let (mut records, mut signer) = (Vec::new(), None);
-    for part in &mut record.roles {
-        let made = RoleManifest {
-            role: match part.role {
-                Role::Aggregator => trust::Role::Aggregator,
-                Role::Collaborator => trust::Role::Collaborator,
-            },
-            target: making.target,
-            plan: making.plan,
-            footprint: making.footprint,
-            paths: &paths,
-            svn: making.svn,
-            edmm: making.edmm,
+impl Enclaves {
+    /// Renders each role's manifest and, with a key, measures and signs its enclave.
+    ///
+    /// # Errors
+    /// As [`roles::render`], [`sgx::measure_bytes`] and [`Sigstruct::sign`].
+    pub(super) fn of(inputs: &Inputs<'_>, mut layers: Layers) -> Result<Self, Failure> {
+        let hashes = layers.stacked().hashes();
+        let Some(installation) = &layers.gramine else {
+            let role = |role| RoleRecord { role, trusted: fixed_files(&hashes), enclave: None };
+            return Ok(Self { layers, roles: Role::ALL.map(role).to_vec(), records: Vec::new() });
         };
-        let rendered = roles::render(&made, &files, &gramine)?;
-        part.trusted = rendered
-            .trusted
-            .iter()
-            .map(|trusted| (trusted.uri.trim_start_matches("file:").to_owned(), trusted.sha256))
-            .collect();
-        let word = part.role.word();
-        let inside = |extension: &str| format!("{FOLDER}/{word}.{extension}");
-        let text = rendered.text;
-        match making.target {
-            Target::Sgx => {
-                let measured = sgx::measure_bytes(&text, word, making.libpal, &gramine)?;
-                part.enclave = Some(Enclave {
-                    measurement: measured.measurement,
-                    product: measured.attributes.product,
-                    svn: measured.attributes.svn,
-                });
-                let mut kept =
-                    sgx::record::EnclaveRecord::of(&measured, &text, &gramine).with_plan(making.plan);
-                kept.role = Some(word.to_owned());
-                if let Some(key) = making.key {
-                    let signed =
-                        Sigstruct::sign(key, &measured.attributes, &measured.measurement, making.date)?;
-                    contents.file(&inside("sig"), PLAIN, signed.bytes().to_vec());
-                    signer = Some(key.signer());
-                    kept.signer = signer;
+        let (plan, request, gramine) = (&inputs.loaded.plan, inputs.request, Gramine::NEWEST);
+        let footprint = plan::memory(&inputs.loaded);
+        let paths = paths(&hashes);
+        let known = Known(hashes);
+        let (mut parts, mut records) = (Vec::new(), Vec::new());
+        for role in Role::ALL {
+            let made = RoleManifest {
+                role: match role {
+                    Role::Aggregator => trust::Role::Aggregator,
+                    Role::Collaborator => trust::Role::Collaborator,
+                },
+                target: request.target,
+                plan,
+                footprint: &footprint,
+                paths: &paths,
+                svn: request.svn,
+                edmm: request.edmm,
+            };
+            let rendered = roles::render(&made, &known, &gramine)?;
+            let path = |uri: &str| uri.trim_start_matches("file:").to_owned();
+            let trusted =
+                rendered.trusted.iter().map(|trusted| (path(&trusted.uri), trusted.sha256)).collect();
+            let word = role.word();
+            let mut put = |extension: &str, bytes: &[u8]| {
+                layers.upper.file(&format!("{FOLDER}/{word}.{extension}"), PLAIN, bytes.to_vec());
+            };
+            let enclave = match &inputs.key {
+                None => {
+                    put("manifest", rendered.text.as_bytes());
+                    None
                 }
-                contents.file(&inside("manifest.sgx"), PLAIN, text.into_bytes());
-                records.push(kept);
-            }
-            _ => contents.file(&inside("manifest"), PLAIN, text.into_bytes()),
+                Some(key) => {
+                    let measured = sgx::measure_bytes(&rendered.text, word, &installation.libpal, &gramine)?;
+                    let (measurement, attributes) = (measured.measurement, &measured.attributes);
+                    let signed = Sigstruct::sign(key, attributes, &measurement, request.date)?;
+                    put("sig", signed.bytes());
+                    put("manifest.sgx", rendered.text.as_bytes());
+                    records.push(EnclaveRecord {
+                        role: Some(word.to_owned()),
+                        signer: Some(key.signer()),
+                        ..EnclaveRecord::of(&measured, &rendered.text, &gramine).with_plan(plan)
+                    });
+                    Some(Enclave { measurement, product: attributes.product, svn: attributes.svn })
+                }
+            };
+            parts.push(RoleRecord { role, trusted, enclave });
         }
+        Ok(Self { layers, roles: parts, records })
     }
-    record.signer = signer;
-    Ok(records)
 }
+
+/// Where manifests find the image's files.
+fn paths(hashes: &BTreeMap<String, Digest>) -> Paths {
+    let [plan, ca, model] = CARRIED.map(|name| format!("/{}", in_workspace(name)));
+    Paths {
+        program: format!("/{RUNTIME}"),
+        plan,
+        ca,
+        model: hashes.contains_key(&model).then_some(model),
+        gramine: format!("/{GRAMINE}"),
+    }
+}
+
+/// The files that the image fixes for every role, with their hashes.
+fn fixed_files(hashes: &BTreeMap<String, Digest>) -> Vec<(String, Digest)> {
+    let carried = CARRIED.map(|name| format!("/{}", in_workspace(name)));
+    let all = std::iter::once(format!("/{RUNTIME}")).chain(carried);
+    all.filter_map(|path| hashes.get(&path).map(|hash| (path.clone(), *hash))).collect()
+}
+
+/// The files of the workspace that an image fixes.
+const CARRIED: [&str; 3] = [carried::PLAN, carried::CA, carried::INITIAL_MODEL];

@@ -90,14 +90,14 @@ pub fn installed(named: Option<&Path>) -> Result<Option<String>, Failure> {
     Ok(Some(said.unwrap_or_else(|| UNKNOWN.to_owned())))
 }
 
-/// What [`put`] found in an installation.
+/// The Gramine whose files [`put`] took.
 #[derive(Debug)]
-pub struct Put {
+pub struct Installation {
     /// Its `libpal.so` for the target.
     pub libpal: Vec<u8>,
-    /// Version and commit as its programs say them, `1.9 (COMMIT)`; `None` where there are no such programs, or they are of
-    /// another build than its `libsysdb.so`.
-    pub version: Option<String>,
+    /// Version and commit as its programs state them, `1.9 (COMMIT)`. [`UNKNOWN`] without such programs, and when they
+    /// belong to another build than its `libsysdb.so`.
+    pub version: String,
     /// Libraries whose licence's text was not found on this machine, by their paths in the image.
     pub unlicensed: Vec<String>,
 }
@@ -137,7 +137,7 @@ pub(super) fn is_of(version: &str, libos: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Exit::File`] for a file or library that is not there.
-pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Put, Failure> {
+pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Installation, Failure> {
     let part = target.word();
     let read_part = |inside: &str| {
         files::read(&folder.join(inside), FILE_BYTES)
@@ -164,7 +164,8 @@ pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Put
     contents.file(LGPL, PLAIN, include_bytes!("licences/LGPL-3.0.txt").to_vec());
     contents.file(GPL, PLAIN, include_bytes!("licences/GPL-3.0.txt").to_vec());
     let unlicensed = libraries.into_iter().filter(|library| library.licence.is_none()).map(|l| l.inside);
-    Ok(Put { libpal, version, unlicensed: unlicensed.collect() })
+    let version = version.unwrap_or_else(|| UNKNOWN.to_owned());
+    Ok(Installation { libpal, version, unlicensed: unlicensed.collect() })
 }
 
 /// The libraries that a program needs, and those that they need, in the order of their paths in the image.

@@ -4,16 +4,11 @@
 //! imported. For an enclave they are part of its measurement.
 
 use fl_engine::{Digest, Name};
-use fl_launcher::image::{RUNTIME, Role, Target};
-use fl_runtime::image as carried;
+use fl_launcher::image::{Role, Target};
 use serde_json::{Map, Value, json};
 
-use super::{
-    contents::{Contents, in_workspace},
-    oci::OciImage,
-    programs::{Build, Programs},
-};
-use crate::{plan::Loaded, sgx};
+use super::{oci::OciImage, programs::Build};
+use crate::sgx::record::EnclaveRecord;
 
 /// What is in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,36 +56,6 @@ pub struct Enclave {
 }
 
 impl ImageRecord {
-    /// Of an image with these contents, before anything was signed.
-    pub(super) fn of(
-        loaded: &Loaded,
-        ca: Digest,
-        target: Target,
-        programs: &Programs,
-        contents: &Contents,
-    ) -> Self {
-        let hashes = contents.hashes();
-        let trusted: Vec<(String, Digest)> = fixed_files()
-            .into_iter()
-            .filter_map(|path| hashes.get(&path).map(|hash| (path.clone(), *hash)))
-            .collect();
-        let roles = Role::ALL
-            .into_iter()
-            .map(|role| RoleRecord { role, trusted: trusted.clone(), enclave: None })
-            .collect();
-        Self {
-            federation: loaded.plan.federation.clone(),
-            plan: loaded.hash,
-            ca,
-            target,
-            binary: Digest::of(&programs.runtime),
-            build: programs.build.clone(),
-            roles,
-            signer: None,
-            gramine: None,
-        }
-    }
-
     /// The image's labels: an object of texts.
     #[must_use]
     pub fn labels(&self) -> Value {
@@ -131,12 +96,7 @@ impl ImageRecord {
     }
 
     /// `W.measurement.json`.
-    pub(super) fn json(
-        &self,
-        packed: &OciImage,
-        archive: Digest,
-        enclaves: &[sgx::record::EnclaveRecord],
-    ) -> Value {
+    pub(super) fn json(&self, packed: &OciImage, archive: Digest, enclaves: &[EnclaveRecord]) -> Value {
         let roles: Map<String, Value> = self
             .roles
             .iter()
@@ -166,7 +126,7 @@ impl ImageRecord {
             "roles": roles,
             "gramine": self.gramine,
             // What `fl-host sgx explain` compares.
-            "enclaves": enclaves.iter().map(sgx::record::EnclaveRecord::to_json).collect::<Vec<_>>(),
+            "enclaves": enclaves.iter().map(EnclaveRecord::to_json).collect::<Vec<_>>(),
             "binary": {
                 "sha256": self.binary.to_string(),
                 "version": self.build.version,
@@ -179,13 +139,6 @@ impl ImageRecord {
             "archive": archive.to_string(),
         })
     }
-}
-
-/// What an image fixes for a role, by its path.
-pub(super) fn fixed_files() -> Vec<String> {
-    let names = [carried::PLAN, carried::CA, carried::INITIAL_MODEL];
-    let fixed = names.into_iter().map(|name| format!("/{}", in_workspace(name)));
-    std::iter::once(format!("/{RUNTIME}")).chain(fixed).collect()
 }
 
 /// The route whose binary's measurement is published. The other gives other bytes.

@@ -1,10 +1,16 @@
 use std::fs;
 
-use fl_engine::plan::Plan;
+use fl_engine::{Digest, plan::Plan};
+use fl_launcher::image::Target;
 use flate2::read::GzDecoder;
 
-use super::{inspect::inspect, programs::tests::elf, *};
-use crate::{cli, files::tests::scratch, workspace::Trial};
+use super::{archive::image_name, inspect::inspect, oci::OciImage, programs::tests::elf, *};
+use crate::{
+    cli,
+    exit::Exit,
+    files::tests::scratch,
+    workspace::{self, Trial},
+};
 
 /// A workspace with a CA and an initial model, and a folder of programs beside it.
 fn workspace(name: &str) -> Workspace {
@@ -41,8 +47,8 @@ fn native(workspace: &Workspace) -> Request {
 fn image_holds_programs_plan_ca_and_site_file_and_no_key() {
     let workspace = workspace("image-native");
     let done = dockerize(&workspace, &native(&workspace)).unwrap();
-    assert!(done.archive.ends_with("heart_1/heart_1.tar.gz"));
-    let found = inspect(&done.archive).unwrap();
+    assert!(done.file.ends_with("heart_1/heart_1.tar.gz"));
+    let found = inspect(&done.file).unwrap();
     let files: Vec<&str> = found.contents.files().map(|(path, _)| path).collect();
     assert_eq!(
         files,
@@ -69,7 +75,7 @@ fn image_holds_programs_plan_ca_and_site_file_and_no_key() {
     }
     let record: serde_json::Value = serde_json::from_slice(&fs::read(&done.record_file).unwrap()).unwrap();
     assert_eq!(record["plan"], done.record.plan.to_string());
-    assert_eq!(record["archive"], done.archive_digest.to_string());
+    assert_eq!(record["archive"], done.digest.to_string());
     assert_eq!(record["binary"]["canonical_route"], "rustup");
     assert_eq!(record["roles"]["aggregator"]["mrenclave"], serde_json::Value::Null);
 }
@@ -79,9 +85,9 @@ fn same_workspace_is_the_same_archive_and_the_same_layout() {
     let workspace = workspace("image-twice");
     let oci = |name: &str| Some(workspace.root().with_file_name(name));
     let one = dockerize(&workspace, &Request { oci: oci("oci-1"), ..native(&workspace) }).unwrap();
-    let first = fs::read(&one.archive).unwrap();
+    let first = fs::read(&one.file).unwrap();
     let two = dockerize(&workspace, &Request { oci: oci("oci-2"), ..native(&workspace) }).unwrap();
-    assert!(first == fs::read(&two.archive).unwrap());
+    assert!(first == fs::read(&two.file).unwrap());
     let index = |name: &str| fs::read(workspace.root().with_file_name(name).join("index.json")).unwrap();
     assert_eq!(index("oci-1"), index("oci-2"));
     let again = dockerize(&workspace, &Request { oci: oci("oci-1"), ..native(&workspace) }).unwrap_err();
@@ -109,7 +115,7 @@ fn initial_model_goes_in_only_where_the_plans_seed_does_not_make_it() {
     assert_eq!(said.exit, Exit::Done, "{}", said.err);
     fs::copy(&init, &moved).unwrap();
     let done = dockerize(&workspace, &native(&workspace)).unwrap();
-    let found = inspect(&done.archive).unwrap();
+    let found = inspect(&done.file).unwrap();
     assert_eq!(found.contents.get("workspace/plan/init.safetensors").unwrap(), fs::read(&moved).unwrap());
     assert_eq!(done.record.roles[0].trusted[3].0, "/workspace/plan/init.safetensors");
     // A model of another plan would be refused by the aggregator.
@@ -139,7 +145,7 @@ fn archive_that_was_changed_is_found_out() {
     let workspace = workspace("image-changed");
     let done = dockerize(&workspace, &native(&workspace)).unwrap();
     let mut tar = Vec::new();
-    std::io::Read::read_to_end(&mut GzDecoder::new(&*fs::read(&done.archive).unwrap()), &mut tar).unwrap();
+    std::io::Read::read_to_end(&mut GzDecoder::new(&*fs::read(&done.file).unwrap()), &mut tar).unwrap();
     let plain = workspace.root().join("changed.tar");
     fs::write(&plain, &tar).unwrap();
     assert_eq!(inspect(&plain).unwrap().id, done.id);
@@ -192,11 +198,11 @@ fn enclaves_are_measured_signed_and_found_again_in_the_archive() {
     let workspace = workspace("image-sgx");
     let request = with_gramine(&workspace, Target::Sgx, "image-sgx-gramine");
     let done = dockerize(&workspace, &request).unwrap();
-    let first = fs::read(&done.archive).unwrap();
+    let first = fs::read(&done.file).unwrap();
     dockerize(&workspace, &request).unwrap();
-    assert!(first == fs::read(&done.archive).unwrap(), "the same inputs gave two archives");
+    assert!(first == fs::read(&done.file).unwrap(), "the same inputs gave two archives");
 
-    let found = inspect(&done.archive).unwrap();
+    let found = inspect(&done.file).unwrap();
     assert!(found.checks.iter().all(inspect::Check::holds), "{:?}", found.checks);
     for label in
         ["fl.mrenclave.aggregator", "fl.mrenclave.collaborator", "fl.mrsigner", "fl.isv-svn.aggregator"]
@@ -247,7 +253,7 @@ fn plan_says_who_reads_what_is_saved_and_what_is_released() {
         let text = plan.replace("release: {what: last, to: members}\n", release);
         fs::write(workspace.plan_file(), text + enclave).unwrap();
         let done = dockerize(&workspace, &request).unwrap();
-        let found = inspect(&done.archive).unwrap();
+        let found = inspect(&done.file).unwrap();
         let manifests = ["aggregator", "collaborator"].map(|role| {
             let bytes = found.contents.get(&format!("fl/{role}.manifest.sgx")).unwrap();
             String::from_utf8(bytes.to_vec()).unwrap()
@@ -286,7 +292,7 @@ fn gramine_without_an_enclave_needs_no_key_and_an_imported_model_is_trusted() {
     assert_eq!(said.exit, Exit::Done, "{}", said.err);
     let request = with_gramine(&workspace, Target::Direct, "image-direct-gramine");
     let done = dockerize(&workspace, &Request { signer_key: None, ..request }).unwrap();
-    let found = inspect(&done.archive).unwrap();
+    let found = inspect(&done.file).unwrap();
     assert!(found.checks.iter().all(inspect::Check::holds), "{:?}", found.checks);
     let files: Vec<&str> = found.contents.files().map(|(path, _)| path).collect();
     for file in
@@ -318,7 +324,7 @@ fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
     assert_eq!(record["gramine"], "1.9post (0123abcd)");
     let is_about_gramine = |note: &&String| note.contains("Gramine");
     assert_eq!(done.notes.iter().find(is_about_gramine), None);
-    let found = inspect(&done.archive).unwrap();
+    let found = inspect(&done.file).unwrap();
     assert_eq!(found.labels["fl.gramine"], "1.9post (0123abcd)");
     assert!(
         found.checks.iter().any(|check| check.label == "fl.gramine" && check.holds()),
@@ -329,9 +335,9 @@ fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
     let mut labels = done.record.labels();
     labels["fl.gramine"] = "1.9 (99999999)".into();
     let packed = OciImage::new(vec![found.contents.tar().unwrap()], &labels);
-    fs::write(&done.archive, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
+    fs::write(&done.file, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
     let broken: Vec<_> =
-        inspect(&done.archive).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
+        inspect(&done.file).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
     assert_eq!((broken.len(), broken[0].found.as_str()), (1, "a libsysdb.so of another build"), "{broken:?}");
 
     // Other numbers may be right for it; who signs has to look.
@@ -367,13 +373,13 @@ fn changed_trusted_file_is_named() {
     let workspace = workspace("image-trusted");
     let request = with_gramine(&workspace, Target::Sgx, "image-trusted-gramine");
     let done = dockerize(&workspace, &request).unwrap();
-    let found = inspect(&done.archive).unwrap();
+    let found = inspect(&done.file).unwrap();
     let mut upper = found.contents.clone();
     upper.file("gramine/libsysdb.so", contents::PLAIN, b"another library OS".to_vec());
     let packed = OciImage::new(vec![upper.tar().unwrap()], &done.record.labels());
-    fs::write(&done.archive, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
+    fs::write(&done.file, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
     let broken: Vec<_> =
-        inspect(&done.archive).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
+        inspect(&done.file).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
     let labels: Vec<&str> = broken.iter().map(|check| check.label.as_str()).collect();
     assert_eq!(labels, ["trusted files of the aggregator", "trusted files of the collaborator"]);
     assert!(broken[0].found.contains("/gramine/libsysdb.so is another file"), "{broken:?}");
