@@ -8,6 +8,9 @@
 //!
 //! with the first 33 bytes as associated data. The key of the cipher is PBKDF2-HMAC-SHA256 (RFC 8018) of the passphrase;
 //! salt and nonce are drawn anew each time.
+//!
+//! Hand-written: openssl opens PKCS #8 under a passphrase (PBES2) with AES-CBC alone, which ring does not have and which
+//! does not notice a changed byte. So `fl-host` alone opens this file.
 
 use std::{num::NonZeroU32, path::Path};
 

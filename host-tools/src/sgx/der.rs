@@ -1,6 +1,8 @@
 //! The little DER that RSA keys are made of: sequences, integers, octet strings, object identifiers.
 //!
-//! ITU-T X.690; what is not in its one shortest form is refused.
+//! ITU-T X.690; a value that is not in its one shortest form is refused.
+//!
+//! Hand-written: an RSA key needs five types, and the crate `der` would bring traits and derive macros for whole schemas.
 
 /// Reads values one after another.
 #[derive(Clone, Copy, Debug)]

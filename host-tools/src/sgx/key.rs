@@ -1,7 +1,9 @@
 //! The key that signs enclaves: RSA with 3072 bits and exponent 3, as SGX wants it.
 //!
 //! Keys are PEM, readable by openssl: PKCS#1 (`RSA PRIVATE KEY`) is written, PKCS#8 (`PRIVATE KEY`) is read too. The
-//! arithmetic is not of constant time: sign on a machine that no one else uses at the time.
+//! arithmetic does not take constant time: sign on a machine that nobody else uses meanwhile.
+//!
+//! Hand-written over num-bigint, which is in the build anyway: ring makes no RSA keys and signs with no exponent of 3.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 

@@ -2,7 +2,7 @@
 //!
 //! The processor hashes a record of 64 bytes for the enclave, one for each page, and one with the contents for each 256
 //! bytes of a measured page (Intel SDM volume 3D: ECREATE, EADD, EEXTEND). Which pages there are, in which order, and
-//! what they hold is Gramine's word:
+//! what they hold is what Gramine decides:
 //!
 //! ```text
 //! enclave's end ─┬─ manifest   the text and a zero                    R
@@ -15,6 +15,8 @@
 //!                ├─ free       the heap, not measured, not with EDMM  RWX
 //! heap_min ──────┘
 //! ```
+//!
+//! Hand-written: Fortanix's `sgxs` hashes the same records, but Gramine's layout, the larger part, is in no crate.
 
 use fl_engine::Digest;
 use ring::digest::{Context, SHA256};

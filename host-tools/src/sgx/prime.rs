@@ -1,4 +1,6 @@
 //! Random primes for RSA keys whose public exponent is 3.
+//!
+//! Hand-written: num-bigint has no test for primes, and the crate `crypto-primes` works on big integers of its own.
 
 use num_bigint::BigUint;
 use ring::rand::{SecureRandom, SystemRandom};

@@ -1,7 +1,10 @@
 //! Hybrid public key encryption, RFC 9180, in base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
 //!
-//! The key schedule alone, over ring's HMAC: whoever has the Diffie-Hellman value of an encapsulation goes on from here,
-//! the sealing side with an ephemeral key, the opening side with the recipient's.
+//! The key schedule alone, over ring's HMAC. Both sides come here with the Diffie-Hellman value of an encapsulation: the
+//! sealing side has it from an ephemeral key, the opening side from the recipient's key.
+//!
+//! Hand-written: the crate `hpke` would bring a second AES-GCM, SHA-2 and X25519 into the enclave beside ring's. The
+//! tests hold this file against the RFC's own vectors.
 
 use ring::hmac;
 
