@@ -1,7 +1,6 @@
-//! What the federation tests share: real processes in real workspaces, and readers of this repository's own source.
+//! What the federation tests share: real processes in real workspaces.
 
 pub mod crowd;
 pub mod elf;
 pub mod federation;
-pub mod source;
 pub mod stranger;

@@ -1,11 +1,14 @@
 //! Rules of the repository that no compiler checks: its top level, the engine's purity, where `unsafe` may stand, how
-//! many packages are trusted, and that each dependency says why it is there.
+//! many packages are trusted, that each dependency says why it is there, and which files may import each other.
+
+#[path = "repository/loops.rs"]
+mod loops;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fl_tests::source::{code_only, lines_with_word, paths_from, test_modules, without_tests};
+use fl_source::code::{code_only, lines_with_word, paths_from, test_modules, without_tests};
 
 /// What may lie at the top. Dotfiles may too.
 const TOP_LEVEL: [&str; 11] = [

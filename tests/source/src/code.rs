@@ -1,4 +1,4 @@
-//! Reads Rust source the way the repository's rules need it: without comments, literals and test modules.
+//! Reads Rust source the way the rules of the repository need it: without comments, literals and test modules.
 //!
 //! Used by `tests/repository.rs`. It lexes and never parses: macros that build paths from pieces are beyond it, which
 //! is why the engine's purity rests on clippy and on the dependency list as well.
@@ -73,6 +73,25 @@ pub fn lines_with_word(code: &str, word: &str) -> Vec<usize> {
     code.lines().enumerate().filter(|(_, line)| has_word(line)).map(|(index, _)| index + 1).collect()
 }
 
+/// Lines, counted from one, on which `path` stands: `Instant::now` is found in `std::time::Instant::now()` and in
+/// `Instant::now()`, but not in `MyInstant::now()`. A `use` is taken apart, so that `std::fs` is found in
+/// `use std::{fs::File, io};`.
+pub fn lines_with_path(code: &str, path: &str) -> Vec<usize> {
+    let mut lines: Vec<usize> = paths_from(code, path.split("::").next().unwrap_or(path))
+        .into_iter()
+        .filter(|(_, found)| {
+            found.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        })
+        .map(|(line, _)| line)
+        .collect();
+    if !path.contains("::") {
+        lines.extend(lines_with_word(code, path));
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    lines
+}
+
 fn is_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
@@ -123,12 +142,16 @@ fn word_len(text: &str) -> usize {
 /// Length of the item that `text` starts with: to its closing brace, or to its semicolon.
 fn item_len(text: &str) -> usize {
     let mut depth = 0usize;
+    // `[u8; 4]` among the parameters of a function ends nothing.
+    let mut brackets = 0usize;
     for (at, c) in text.char_indices() {
         match c {
             '{' => depth += 1,
             '}' if depth <= 1 => return at + 1,
             '}' => depth -= 1,
-            ';' if depth == 0 => return at + 1,
+            '(' | '[' => brackets += 1,
+            ')' | ']' => brackets = brackets.saturating_sub(1),
+            ';' if depth == 0 && brackets == 0 => return at + 1,
             _ => {}
         }
     }
@@ -249,6 +272,14 @@ mod tests {
                 "2 std::env::var"
             ]
         );
+    }
+
+    #[test]
+    fn path_is_found_whole_in_groups_and_behind_other_names() {
+        let code = "use std::{io, fs::{self, File}};\nstd::time::Instant::now();\nMyInstant::now();\nInstant::nowhere();\nuse ring::SystemRandom;\n";
+        assert_eq!(lines_with_path(code, "std::fs"), [1]);
+        assert_eq!(lines_with_path(code, "Instant::now"), [2]);
+        assert_eq!(lines_with_path(code, "SystemRandom"), [5]);
     }
 
     #[test]
