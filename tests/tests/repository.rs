@@ -3,6 +3,8 @@
 
 #[path = "repository/loops.rs"]
 mod loops;
+#[path = "repository/system.rs"]
+mod system;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

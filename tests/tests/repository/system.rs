@@ -1,0 +1,101 @@
+//! The few files of the runtime that may read a clock, open a file, draw randomness or start a thread.
+//!
+//! Everything else is handed what it needs, so that a test or a simulation can hand down something else.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use fl_source::code::{code_only, lines_with_path, test_modules, without_tests};
+
+use super::{module_file, read, rust_files};
+
+/// What a file does with the machine, and the paths in its code that show it.
+const DOES: [(&str, &[&str]); 4] = [
+    ("clock", &["Instant::now", "SystemTime::now", "UtcDateTime::now", "OffsetDateTime::now_utc", "elapsed"]),
+    ("files", &["std::fs", "std::os::unix::fs", "tokio::fs", "File::open", "File::create"]),
+    ("randomness", &["SystemRandom", "getrandom", "OsRng"]),
+    ("threads", &["thread::Builder", "thread::spawn", "thread::scope", "task::spawn_blocking"]),
+];
+
+/// The crates that this list is about.
+const SOURCES: [&str; 3] = ["runtime/src", "runtime/learn/src", "runtime/engine/src"];
+
+/// Files, what each one does with the machine, and why it does so itself.
+const PLACES: [(&str, &[&str], &str); 25] = [
+    ("runtime/src/actors/aggregator.rs", &["clock"], "times of a round"),
+    (
+        "runtime/src/actors/dialler.rs",
+        &["clock", "threads"],
+        "time between two log lines; the copies of models",
+    ),
+    ("runtime/src/actors/keeper.rs", &["clock", "threads"], "the store's thread and its times"),
+    ("runtime/src/actors/report.rs", &["clock"], "times of a round"),
+    ("runtime/src/actors/session.rs", &["clock"], "times of a round"),
+    ("runtime/src/actors/sum.rs", &["clock"], "times of a round"),
+    ("runtime/learn/src/data/folder.rs", &["files"], "a site's data"),
+    ("runtime/src/folder.rs", &["files"], "a role's workspace"),
+    ("runtime/src/memory/slots.rs", &["files"], "updates beyond the slots in memory"),
+    (
+        "runtime/src/memory/spill.rs",
+        &["files", "randomness"],
+        "updates beyond the slots in memory, and their key",
+    ),
+    ("runtime/src/net/payload.rs", &["clock"], "deadlines of a payload"),
+    ("runtime/src/observe/log/file.rs", &["files"], "the log's copy"),
+    ("runtime/src/pool.rs", &["threads"], "the CPU pool"),
+    ("runtime/src/roles/aggregator.rs", &["clock", "randomness"], "the start's time; the run's number"),
+    ("runtime/src/roles/collaborator.rs", &["randomness"], "the back-off's seed"),
+    ("runtime/src/sealed.rs", &["randomness"], "a sealed file's key"),
+    ("runtime/src/store.rs", &["files"], "stored rounds"),
+    ("runtime/src/store/generation.rs", &["files"], "stored rounds"),
+    ("runtime/src/store/history.rs", &["files"], "stored rounds"),
+    ("runtime/src/store/model_file.rs", &["files"], "stored rounds"),
+    ("runtime/src/store/released.rs", &["files"], "released models"),
+    ("runtime/src/trust/clock.rs", &["clock"], "the time that certificates are checked against"),
+    ("runtime/src/trust/credentials.rs", &["files"], "keys and certificates"),
+    ("runtime/src/trust/rosters.rs", &["files"], "rosters"),
+    ("runtime/src/trust/serials.rs", &["files"], "the serial of the last roster"),
+];
+
+#[test]
+fn only_the_listed_files_touch_clock_files_randomness_and_threads() {
+    let mut found = BTreeSet::new();
+    let mut refused = Vec::new();
+    for (path, code) in product() {
+        for (what, paths) in DOES {
+            let lines: BTreeSet<usize> = paths.iter().flat_map(|name| lines_with_path(&code, name)).collect();
+            let Some(line) = lines.first() else { continue };
+            found.insert((path.display().to_string(), what));
+            let listed =
+                |(file, does, _): &(&str, &[&str], &str)| path.ends_with(file) && does.contains(&what);
+            if !PLACES.iter().any(listed) {
+                refused.push(format!("{}:{line}: {what}", path.display()));
+            }
+        }
+    }
+    assert!(found.len() >= PLACES.len(), "the sources were not read: {found:?}");
+    assert!(refused.is_empty(), "take these from what `main` hands down (`System`):\n{}", refused.join("\n"));
+}
+
+/// Code of the runtime's crates without tests, by file.
+fn product() -> Vec<(PathBuf, String)> {
+    let is_source = |path: &PathBuf| SOURCES.iter().any(|folder| path.starts_with(folder));
+    let sources: Vec<_> = rust_files()
+        .into_iter()
+        .filter(is_source)
+        .map(|path| (path.clone(), code_only(&read(&path))))
+        .collect();
+    let tests: BTreeSet<PathBuf> = sources
+        .iter()
+        .flat_map(|(path, code)| test_modules(code).into_iter().map(move |name| module_file(path, &name)))
+        .collect();
+    let is_test =
+        |path: &Path| tests.iter().any(|test| path == test || path.starts_with(test.with_extension("")));
+    sources
+        .into_iter()
+        .filter(|(path, _)| !is_test(path))
+        .map(|(path, code)| (path, without_tests(&code)))
+        .collect()
+}
