@@ -1,5 +1,6 @@
-//! Rules of the repository that no compiler checks: its top level, the engine's purity, where `unsafe` may stand, how
-//! many packages are trusted, that each dependency says why it is there, and which files may import each other.
+//! Rules of the repository that no compiler checks: its top level, the engine's purity, where `unsafe` may
+//! stand, how many packages are trusted, that each dependency says why it is there, and which files may
+//! import each other.
 
 #[path = "repository/loops.rs"]
 mod loops;
@@ -28,7 +29,8 @@ const TOP_LEVEL: [&str; 11] = [
     "tests",
 ];
 
-/// Packages linked into fl-runtime, our own included, macros excluded: what an enclave trusts. More is a decision.
+/// Packages linked into fl-runtime, our own included, macros excluded: what an enclave trusts. More is a
+/// decision.
 const PACKAGES_LEAN: usize = 113;
 /// The same with training.
 const PACKAGES_TRAIN: usize = 196;

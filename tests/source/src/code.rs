@@ -1,25 +1,23 @@
-//! Reads Rust source the way the rules of the repository need it: without comments, literals and test modules.
+//! Reads Rust source the way the rules of the repository need it: without comments, literals and test
+//! modules.
 //!
-//! Used by `tests/repository.rs`. It lexes and never parses: macros that build paths from pieces are beyond it, which
-//! is why the engine's purity rests on clippy and on the dependency list as well.
+//! Used by `tests/repository.rs`. It lexes and never parses: macros that build paths from pieces are beyond
+//! it, which is why the engine's purity rests on clippy and on the dependency list as well.
 
-/// The source with comments and the insides of string and character literals replaced by spaces; lines keep their
-/// numbers.
+mod spans;
+
+pub use spans::{Part, Span, spans};
+
+/// The source with comments and the insides of string and character literals replaced by spaces; lines keep
+/// their numbers.
 pub fn code_only(source: &str) -> String {
-    let bytes: Vec<char> = source.chars().collect();
-    let mut out = String::with_capacity(source.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = literal_or_comment_end(&bytes, at);
-        if end == at {
-            out.push(bytes[at]);
-            at += 1;
-        } else {
-            out.extend(bytes[at..end].iter().map(|c| if *c == '\n' { '\n' } else { ' ' }));
-            at = end;
+    let mut code: Vec<char> = source.chars().collect();
+    for span in spans(&code.clone()) {
+        for c in code[span.start..span.end].iter_mut().filter(|c| **c != '\n') {
+            *c = ' ';
         }
     }
-    out
+    code.into_iter().collect()
 }
 
 /// The code (see [`code_only`]) without any item under `#[cfg(test)]`; lines keep their numbers.
@@ -33,7 +31,8 @@ pub fn without_tests(code: &str) -> String {
     out
 }
 
-/// Names of the modules that live in their own file and are compiled for tests only (`#[cfg(test)] mod tests;`).
+/// Names of the modules that live in their own file and are compiled for tests only
+/// (`#[cfg(test)] mod tests;`).
 pub fn test_modules(code: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut rest = code;
@@ -73,9 +72,9 @@ pub fn lines_with_word(code: &str, word: &str) -> Vec<usize> {
     code.lines().enumerate().filter(|(_, line)| has_word(line)).map(|(index, _)| index + 1).collect()
 }
 
-/// Lines, counted from one, on which `path` stands: `Instant::now` is found in `std::time::Instant::now()` and in
-/// `Instant::now()`, but not in `MyInstant::now()`. A `use` is taken apart, so that `std::fs` is found in
-/// `use std::{fs::File, io};`.
+/// Lines, counted from one, on which `path` stands: `Instant::now` is found in `std::time::Instant::now()`
+/// and in `Instant::now()`, but not in `MyInstant::now()`. A `use` is taken apart, so that `std::fs` is found
+/// in `use std::{fs::File, io};`.
 pub fn lines_with_path(code: &str, path: &str) -> Vec<usize> {
     let mut lines: Vec<usize> = paths_from(code, path.split("::").next().unwrap_or(path))
         .into_iter()
@@ -92,7 +91,7 @@ pub fn lines_with_path(code: &str, path: &str) -> Vec<usize> {
     lines
 }
 
-fn is_word(c: char) -> bool {
+pub(crate) fn is_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
@@ -140,7 +139,7 @@ fn word_len(text: &str) -> usize {
 }
 
 /// Length of the item that `text` starts with: to its closing brace, or to its semicolon.
-fn item_len(text: &str) -> usize {
+pub(crate) fn item_len(text: &str) -> usize {
     let mut depth = 0usize;
     // `[u8; 4]` among the parameters of a function ends nothing.
     let mut brackets = 0usize;
@@ -156,87 +155,6 @@ fn item_len(text: &str) -> usize {
         }
     }
     text.len()
-}
-
-/// Where the comment or literal that starts at `at` ends; `at` itself if none does.
-fn literal_or_comment_end(text: &[char], at: usize) -> usize {
-    let next = text.get(at + 1).copied();
-    match text[at] {
-        '/' if next == Some('/') => {
-            text[at..].iter().position(|c| *c == '\n').map_or(text.len(), |len| at + len)
-        }
-        '/' if next == Some('*') => block_comment_end(text, at),
-        '"' => string_end(text, at + 1),
-        'r' | 'b' | 'c' if at == 0 || !is_word(text[at - 1]) => raw_string_end(text, at).unwrap_or(at),
-        '\'' => char_end(text, at).unwrap_or(at),
-        _ => at,
-    }
-}
-
-fn block_comment_end(text: &[char], start: usize) -> usize {
-    let mut depth = 0usize;
-    let mut at = start;
-    while at < text.len() {
-        match (text[at], text.get(at + 1)) {
-            ('/', Some('*')) => {
-                depth += 1;
-                at += 2;
-            }
-            ('*', Some('/')) => {
-                depth -= 1;
-                at += 2;
-                if depth == 0 {
-                    return at;
-                }
-            }
-            _ => at += 1,
-        }
-    }
-    text.len()
-}
-
-/// `at` is the first character inside the quotes.
-fn string_end(text: &[char], mut at: usize) -> usize {
-    while at < text.len() {
-        match text[at] {
-            '\\' => at += 2,
-            '"' => return at + 1,
-            _ => at += 1,
-        }
-    }
-    text.len()
-}
-
-/// `r"…"`, `r#"…"#`, `br"…"`, `cr"…"`; none if `start` is no such thing.
-fn raw_string_end(text: &[char], start: usize) -> Option<usize> {
-    let r = if text[start] == 'r' { start } else { start + 1 };
-    if text.get(r) != Some(&'r') {
-        return None;
-    }
-    let hashes = text[r + 1..].iter().take_while(|c| **c == '#').count();
-    let open = r + 1 + hashes;
-    if text.get(open) != Some(&'"') {
-        return None;
-    }
-    let mut at = open + 1;
-    while at < text.len() {
-        let closes = text[at] == '"' && text[at + 1..].iter().take_while(|c| **c == '#').count() >= hashes;
-        if closes {
-            return Some(at + 1 + hashes);
-        }
-        at += 1;
-    }
-    Some(text.len())
-}
-
-/// A character literal, told from a lifetime by its closing quote.
-fn char_end(text: &[char], start: usize) -> Option<usize> {
-    if text.get(start + 1) == Some(&'\\') {
-        // The escaped character itself may be a quote.
-        let close = text.get(start + 3..)?.iter().position(|c| *c == '\'')?;
-        return Some(start + 3 + close + 1);
-    }
-    (text.get(start + 2) == Some(&'\'')).then_some(start + 3)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Which files of a crate import from which others, and which of them do so in a loop.
 //!
-//! Used by `tests/repository.rs`. An import is a `use` or a path in the code that leads to an item in another file of
-//! the same crate; re-exports are followed to the file that defines the item. Three things are no imports:
+//! Used by `tests/repository.rs`. An import is a `use` or a path in the code that leads to an item in another
+//! file of the same crate; re-exports are followed to the file that defines the item. Three things are no
+//! imports:
 //!
 //! - a file that declares a child module, or re-exports a child's item without using the item itself;
 //! - a file that uses what its parent's own file defines (`super::Error`);
@@ -37,14 +38,15 @@ pub struct Import {
 pub struct Imports {
     /// Imports between files, sorted, each one once.
     pub found: Vec<Import>,
-    /// Paths that begin with `crate`, `self` or `super` and lead to nothing that this reader knows: `file:line: path`.
+    /// Paths that begin with `crate`, `self` or `super` and lead to nothing that this reader knows:
+    /// `file:line: path`.
     pub unresolved: Vec<String>,
     /// First words of the other paths of the product's code, each with its file: `std`, `tokio`, `fl_engine`.
     pub outside: Vec<(PathBuf, usize, String)>,
 }
 
-/// Reads the crate whose root is the file `root` (`src/lib.rs`, `src/main.rs`). `read` gives the text of a file, if
-/// there is such a file.
+/// Reads the crate whose root is the file `root` (`src/lib.rs`, `src/main.rs`). `read` gives the text of a
+/// file, if there is such a file.
 pub fn imports(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Imports {
     resolve::imports(&Tree::read(root, read))
 }

@@ -1,4 +1,5 @@
-//! Rust source as words, path separators and single characters, with lines. Comments, literals and tests are left out.
+//! Rust source as words, path separators and single characters, with lines. Comments, literals and tests are
+//! left out.
 
 use crate::code::{code_only, without_tests};
 

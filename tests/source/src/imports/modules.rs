@@ -1,4 +1,5 @@
-//! The modules of a crate: in which file each one stands, what it defines, what it imports, which paths its code has.
+//! The modules of a crate: in which file each one stands, what it defines, what it imports, which paths its
+//! code has.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -104,12 +105,13 @@ impl Tree {
         Some(id)
     }
 
-    /// Reads the tokens of one file into `first` and the inline modules below. Gives the modules that lie in files of
-    /// their own: who declares each, in which folder it lies, and its name.
+    /// Reads the tokens of one file into `first` and the inline modules below. Gives the modules that lie in
+    /// files of their own: who declares each, in which folder it lies, and its name.
     fn scan(&mut self, first: ModuleId, tokens: &[(usize, Token)]) -> Vec<(ModuleId, PathBuf, String)> {
         let mut declared = Vec::new();
         let folder = children_folder(&self.modules[first].file, self.modules[first].parent.is_none());
-        // Open modules: each with the folder of its children and the depth of braces at which its items stand.
+        // Open modules: each with the folder of its children and the depth of braces at which its items
+        // stand.
         let mut open = vec![(first, folder, 0_usize)];
         let (mut depth, mut at) = (0_usize, 0);
         while let Some((line, token)) = tokens.get(at) {

@@ -124,7 +124,8 @@ fn resolve(
     names
 }
 
-/// What `name` stands for in the module `id`. `tried` holds the look-ups under way, against re-exports in a circle.
+/// What `name` stands for in the module `id`. `tried` holds the look-ups under way, against re-exports in a
+/// circle.
 fn look_up(tree: &Tree, id: ModuleId, name: &str, tried: &mut BTreeSet<(ModuleId, String)>) -> Vec<Named> {
     if !tried.insert((id, name.to_owned())) {
         return Vec::new();
