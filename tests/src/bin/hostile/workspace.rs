@@ -1,0 +1,104 @@
+//! What the program reads from its folder, and the links, offers and updates that it makes with it.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use fl_engine::{
+    Bytes, Weight, model,
+    plan::{Plan, Site},
+    round::{Offer, Stamp},
+    tensor::{Layout, root_of},
+    wire::{self, Hello, Message},
+};
+use fl_tests::stranger;
+use quinn::{Connection, Endpoint};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+use super::{Failure, link::Link, misdeed::Misdeed};
+
+/// What is read from the folder.
+pub(super) struct Workspace {
+    plan: Plan,
+    layout: Arc<Layout>,
+    aggregator: SocketAddr,
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Workspace {
+    pub(super) fn open(folder: &Path, name: &str) -> Result<Self, Failure> {
+        let plan = Plan::parse(&fs::read_to_string(folder.join("plan/plan.yaml"))?)?;
+        let site = Site::parse(&fs::read_to_string(folder.join("plan/site.yaml"))?)?;
+        let cert = folder.join("cert");
+        Ok(Self {
+            layout: model::plan_layout(&plan)?,
+            aggregator: SocketAddr::new(site.address.parse::<IpAddr>()?, site.port),
+            certificate: CertificateDer::from_pem_file(cert.join(format!("col_{name}.crt")))?,
+            key: PrivateKeyDer::from_pem_file(cert.join(format!("col_{name}.key")))?,
+            plan,
+        })
+    }
+
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            versions: wire::VERSIONS,
+            features: 0,
+            federation: self.plan.federation.clone(),
+            plan: self.plan.hash(),
+            roster_serial: 0,
+            holds: None,
+            evidence: Vec::new(),
+        }
+    }
+
+    /// An update that nothing is wrong with.
+    pub(super) fn body(&self) -> Vec<u8> {
+        vec![0; self.layout.byte_len()]
+    }
+
+    /// The same with `value` as its last element but one.
+    pub(super) fn poisoned(&self, value: f32) -> Vec<u8> {
+        let mut body = self.body();
+        let at = body.len() - 8;
+        body[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        body
+    }
+
+    pub(super) fn offer(&self, stamp: Stamp, body: &[u8]) -> Result<Offer, Failure> {
+        let (task, weight) = ("send".parse()?, Weight::new(7)?);
+        let root = root_of(self.layout.hash(), body);
+        Ok(Offer { stamp, task, weight, bytes: Bytes(body.len() as u64), root })
+    }
+
+    pub(super) async fn dial(&self, window: u32) -> Result<(Endpoint, Connection), Failure> {
+        let config = stranger::client(Some((self.certificate.clone(), self.key.clone_key())))?;
+        Ok(stranger::dial(self.aggregator, config, window).await?)
+    }
+
+    /// A link over which nothing was said yet.
+    pub(super) async fn knock(&self, misdeed: Misdeed, window: u32) -> Result<Link, Failure> {
+        let (endpoint, connection) = self.dial(window).await?;
+        Link::open(misdeed, endpoint, connection).await
+    }
+
+    /// A link on which the hello was said.
+    pub(super) async fn enter(&self, misdeed: Misdeed, window: u32) -> Result<Link, Failure> {
+        let mut link = self.knock(misdeed, window).await?;
+        link.say(&Message::Hello(self.hello())).await?;
+        Ok(link)
+    }
+
+    /// A link with work.
+    pub(super) async fn working(&self, misdeed: Misdeed) -> Result<(Link, Stamp), Failure> {
+        let mut link = self.enter(misdeed, WINDOW).await?;
+        let stamp = link.work().await?;
+        Ok((link, stamp))
+    }
+}
+
+/// Unread bytes that this side allows in flight.
+pub(super) const WINDOW: u32 = 8 << 20;
