@@ -39,7 +39,7 @@ pub(super) struct Use {
     pub(super) path: Vec<String>,
     /// What the path is called here; none for `path::*`.
     pub(super) name: Option<String>,
-    /// `pub`, `pub(crate)` or the like.
+    /// `pub`, `pub(crate)` or another visibility.
     pub(super) exported: bool,
 }
 
