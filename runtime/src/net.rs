@@ -1,13 +1,14 @@
 //! Moving bytes between peers.
 //!
-//! Everything above this module sees a [`link::Link`]: one control stream that carries bounded envelopes, and uni
-//! streams in both directions that carry payloads. QUIC implements it for the field, [`local`] for tests and
-//! simulation. This module never interprets an envelope and never decides anything: sessions do.
+//! Everything above this module sees a [`Link`]: one control stream that carries bounded envelopes, and uni streams in
+//! both directions that carry payloads. An [`Endpoint`] makes links over QUIC; [`Link::pair`] makes two that are
+//! connected inside this process, for tests and simulation. This module interprets no envelope and decides nothing:
+//! sessions do.
 
 pub mod backoff;
 pub mod error;
 pub mod link;
-pub mod local;
+mod local;
 pub mod payload;
 pub mod quic;
 pub mod stream;
@@ -24,3 +25,6 @@ pub use stream::{RecvStream, SendStream};
 
 /// The protocol name that both ends of a TLS handshake must agree on.
 pub const ALPN: &[u8] = b"fl/1";
+
+/// Most bytes that one read of a stream returns.
+pub const READ_BYTES: usize = 256 * 1024;

@@ -10,12 +10,10 @@ use bytes::{Bytes, BytesMut};
 use fl_engine::limits;
 use rustls::pki_types::CertificateDer;
 
-use super::{LinkError, RecvStream, SendStream, local};
-
-/// First bytes of a control stream, from the side that dialled.
-pub(crate) const MARK: [u8; 4] = *b"fl/1";
-/// Bytes of an envelope's length prefix (u32, little-endian).
-const PREFIX: usize = 4;
+use super::{
+    LinkError, RecvStream, SendStream, local,
+    quic::{parting, transport::IDLE_WINDOW},
+};
 
 /// A connection to one authenticated peer.
 #[derive(Debug)]
@@ -31,6 +29,20 @@ impl Link {
         let sender = ControlSender { stream: control.0, cut: false };
         let receiver = ControlReceiver { stream: control.1, held: BytesMut::new() };
         Self { sender, receiver, handle }
+    }
+
+    /// Two connected links inside this process: the dialling side's and the accepting side's. Each is shown the other's
+    /// certificates.
+    #[must_use]
+    pub fn pair(
+        dialler: Vec<CertificateDer<'static>>,
+        acceptor: Vec<CertificateDer<'static>>,
+    ) -> (Self, Self) {
+        let link = |(end, send, recv): local::NewEnd| {
+            Self::new((SendStream::local(send), RecvStream::local(recv)), LinkHandle::local(end))
+        };
+        let (a, b) = local::ends(dialler, acceptor);
+        (link(a), link(b))
     }
 
     /// The three parts, for tasks of their own.
@@ -203,7 +215,7 @@ impl LinkHandle {
     /// Without effect on a local link.
     pub fn grant(&self, bytes: u64) {
         if let Handle::Quic { connection, most_window, .. } = &self.inner {
-            let window = bytes.clamp(super::quic::IDLE_WINDOW.min(*most_window), *most_window);
+            let window = bytes.clamp(IDLE_WINDOW.min(*most_window), *most_window);
             connection.set_receive_window(quinn::VarInt::from_u64(window).unwrap_or(quinn::VarInt::MAX));
         }
     }
@@ -212,7 +224,7 @@ impl LinkHandle {
     pub fn close(&self, code: u32, reason: &str) {
         match &self.inner {
             Handle::Quic { connection, .. } => {
-                super::quic::part(connection);
+                parting::part(connection);
                 connection.close(code.into(), reason.as_bytes());
             }
             Handle::Local(end) => end.close(code, reason),
@@ -279,13 +291,19 @@ pub(crate) fn announced(prefix: [u8; PREFIX], limit: usize) -> Result<usize, Lin
     }
 }
 
+/// First bytes of a control stream, from the side that dialled.
+pub(crate) const MARK: [u8; 4] = *b"fl/1";
+/// Bytes of an envelope's length prefix (u32, little-endian).
+const PREFIX: usize = 4;
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
 
+    use super::*;
+
     fn pair() -> (Link, Link) {
-        local::pair(Vec::new(), Vec::new())
+        Link::pair(Vec::new(), Vec::new())
     }
 
     #[tokio::test]

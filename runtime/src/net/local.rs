@@ -10,20 +10,16 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use super::{
-    LinkError,
-    link::{Link, LinkHandle},
-    stream::{READ_BYTES, RecvStream, SendStream},
-};
+use super::{LinkError, READ_BYTES};
 
-/// Chunks in flight on one stream; each has at most [`READ_BYTES`].
-const CHUNKS: usize = 8;
-/// Uni streams that were opened but not accepted yet, per direction.
-const STREAMS: usize = 16;
+/// One side of a new local link: its shared part, and the two halves of its control stream.
+pub(crate) type NewEnd = (Arc<End>, Sender, Receiver);
 
-/// Two connected links: the dialling side's and the accepting side's, each shown the other's certificates.
-#[must_use]
-pub fn pair(dialler: Vec<CertificateDer<'static>>, acceptor: Vec<CertificateDer<'static>>) -> (Link, Link) {
+/// Two connected sides, the dialling one first. Each is shown the other's certificates.
+pub(crate) fn ends(
+    dialler: Vec<CertificateDer<'static>>,
+    acceptor: Vec<CertificateDer<'static>>,
+) -> (NewEnd, NewEnd) {
     let state = Arc::new(watch::Sender::new(None));
     let (to_b, from_a) = mpsc::channel(STREAMS);
     let (to_a, from_b) = mpsc::channel(STREAMS);
@@ -34,10 +30,7 @@ pub fn pair(dialler: Vec<CertificateDer<'static>>, acceptor: Vec<CertificateDer<
     let b = end(Side::Acceptor, dialler, to_a, from_a);
     let (a_send, b_recv) = stream(&a, &b);
     let (b_send, a_recv) = stream(&b, &a);
-    let link = |send, recv, end| {
-        Link::new((SendStream::local(send), RecvStream::local(recv)), LinkHandle::local(end))
-    };
-    (link(a_send, a_recv, a), link(b_send, b_recv, b))
+    ((a, a_send, a_recv), (b, b_send, b_recv))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,48 +212,10 @@ impl Receiver {
     }
 }
 
+/// Chunks in flight on one stream; each has at most [`READ_BYTES`].
+const CHUNKS: usize = 8;
+/// Uni streams that were opened but not accepted yet, per direction.
+const STREAMS: usize = 16;
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn dropped_stream_is_not_a_finished_one() {
-        let (a, b) = pair(Vec::new(), Vec::new());
-        let mut cut = a.handle().open_uni().await.unwrap();
-        cut.write_chunks(&mut [Bytes::from_static(b"half")]).await.unwrap();
-        drop(cut);
-        let mut stream = b.handle().accept_uni().await.unwrap();
-        assert_eq!(stream.read(64).await.unwrap().unwrap(), &b"half"[..]);
-        assert_eq!(stream.read(64).await, Err(LinkError::Abandoned));
-    }
-
-    #[tokio::test]
-    async fn close_reaches_the_peer_with_its_reason() {
-        let (a, mut b) = pair(Vec::new(), Vec::new());
-        a.handle().close(7, "plan differs");
-        let why = LinkError::Closed { code: 7, reason: "plan differs".into() };
-        assert_eq!(b.recv_envelope().await, Err(why.clone()));
-        assert_eq!(b.handle().closed().await, why);
-        assert_eq!(a.handle().closed().await, LinkError::ClosedHere);
-    }
-
-    #[tokio::test]
-    async fn dropping_one_side_closes_the_other() {
-        let (a, b) = pair(Vec::new(), Vec::new());
-        drop(a);
-        assert!(matches!(b.handle().accept_uni().await, Err(LinkError::Closed { code: 0, .. })));
-    }
-
-    #[tokio::test]
-    async fn delivery_waits_for_the_reader() {
-        let (a, b) = pair(Vec::new(), Vec::new());
-        let mut out = a.handle().open_uni().await.unwrap();
-        out.write_chunks(&mut [Bytes::from_static(b"x")]).await.unwrap();
-        out.finish().unwrap();
-        let wait = std::time::Duration::from_millis(20);
-        assert!(tokio::time::timeout(wait, out.delivered()).await.is_err());
-        let mut stream = b.handle().accept_uni().await.unwrap();
-        while stream.read(64).await.unwrap().is_some() {}
-        out.delivered().await.unwrap();
-    }
-}
+mod tests;

@@ -168,12 +168,12 @@ async fn recv_exactly(stream: &mut RecvStream, len: usize, deadline: Instant) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Link, local};
+    use crate::net::Link;
 
     const PATIENT: Progress = Progress { window: Duration::from_secs(5), bytes: 1 };
 
     async fn sent(header: &[u8], body: &[u8]) -> (Link, Link, RecvStream) {
-        let (a, b) = local::pair(Vec::new(), Vec::new());
+        let (a, b) = Link::pair(Vec::new(), Vec::new());
         let mut out = a.handle().open_uni().await.unwrap();
         send_payload(&mut out, header, &mut [Bytes::copy_from_slice(body)]).await.unwrap();
         let mut stream = b.handle().accept_uni().await.unwrap();
@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn oversized_header_is_refused() {
-        let (a, b) = local::pair(Vec::new(), Vec::new());
+        let (a, b) = Link::pair(Vec::new(), Vec::new());
         let mut out = a.handle().open_uni().await.unwrap();
         assert!(matches!(
             send_payload(&mut out, &[0; HEADER_BYTES + 1], &mut []).await,
@@ -225,7 +225,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn dripping_sender_is_stalled_and_a_slow_one_is_not() {
         for (step, enough) in [(10, false), (200, true)] {
-            let (a, b) = local::pair(Vec::new(), Vec::new());
+            let (a, b) = Link::pair(Vec::new(), Vec::new());
             let mut out = a.handle().open_uni().await.unwrap();
             let sender = tokio::spawn(async move {
                 for _ in 0..20 {

@@ -2,11 +2,9 @@
 //! control messages are refused.
 
 pub mod endpoint;
-mod parting;
+pub(super) mod parting;
 pub mod portable;
 pub mod transport;
-
-pub(super) use parting::part;
 
 pub use endpoint::{Endpoint, EndpointError, Incoming, SocketKind};
 pub use transport::{IDLE_WINDOW, LINK_STATE, NetLimits};

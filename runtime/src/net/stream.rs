@@ -5,10 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{LinkError, local};
-
-/// Most bytes that one [`RecvStream::read`] returns.
-pub const READ_BYTES: usize = 256 * 1024;
+use super::{LinkError, READ_BYTES, local};
 
 /// The sending half. Dropping it unfinished, or while its delivery is waited for, resets the stream.
 #[derive(Debug)]

@@ -47,7 +47,6 @@ use crate::{
     net::{
         Endpoint, Link, LinkError, NetLimits, SocketKind,
         fixture::{Authority, SERVER_NAME},
-        local,
         payload::{self, Progress},
     },
     payload::PayloadPool,
@@ -166,7 +165,7 @@ impl Rig {
 
     async fn join(&self, who: &str) -> Player {
         let certificate = CertificateDer::from(who.as_bytes().to_vec());
-        let (there, here) = local::pair(vec![certificate], Vec::new());
+        let (there, here) = Link::pair(vec![certificate], Vec::new());
         self.join_over(there, here).await
     }
 

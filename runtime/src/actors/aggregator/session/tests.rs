@@ -1,11 +1,11 @@
 use fl_engine::wire::Verdict;
 
 use super::*;
-use crate::net::local;
+use crate::net::Link;
 
 #[tokio::test(start_paused = true)]
 async fn collaborator_that_is_too_slow_for_the_model_still_hears_the_end() {
-    let (mut there, here) = local::pair(Vec::new(), Vec::new());
+    let (mut there, here) = Link::pair(Vec::new(), Vec::new());
     let (sender, _receiver, handle) = here.split();
     let (outbox, letters) = mpsc::channel(1);
     tokio::spawn(write(sender, letters, handle));

@@ -8,7 +8,7 @@ use fl_engine::{
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::net::{Link, local};
+use crate::net::Link;
 
 /// 300,000 bytes: more than one read, so that an upload has a middle.
 const ELEMENTS: u32 = 75_000;
@@ -66,7 +66,7 @@ async fn outcome(
     body: &[u8],
     finish: bool,
 ) -> Upload {
-    let (there, here) = local::pair(Vec::new(), Vec::new());
+    let (there, here) = Link::pair(Vec::new(), Vec::new());
     let grants = Grants::default();
     granted.into_iter().for_each(|offer| grants.add(offer.clone()));
     let sender = send(&there, PayloadHeader::Update(offered.clone()).encode(), body.to_vec(), finish);
@@ -162,7 +162,7 @@ async fn only_the_granted_offer_may_come_and_only_once() {
 #[tokio::test]
 async fn stream_without_an_update_header_breaks_the_protocol() {
     let intake = intake("header", true);
-    let (there, here) = local::pair(Vec::new(), Vec::new());
+    let (there, here) = Link::pair(Vec::new(), Vec::new());
     let model = PayloadHeader::Model(offer(&intake, &[]).stamp).encode();
     for header in [b"\xff\xff".to_vec(), model] {
         let sender = send(&there, header, vec![0; 10], true);
@@ -216,7 +216,7 @@ async fn waiting_for_a_slot_ends_with_the_link() {
     let held = [intake.slots.reserve().await.unwrap(), intake.slots.reserve().await.unwrap()];
     let good = body(1.5);
     let offer = offer(&intake, &good);
-    let (there, here) = local::pair(Vec::new(), Vec::new());
+    let (there, here) = Link::pair(Vec::new(), Vec::new());
     let grants = Grants::default();
     grants.add(offer.clone());
     let sender = send(&there, PayloadHeader::Update(offer.clone()).encode(), good, true);
@@ -235,7 +235,7 @@ async fn waiting_for_a_slot_ends_with_the_link() {
 #[tokio::test]
 async fn stream_that_is_given_up_before_its_header_costs_its_sender_nothing() {
     let intake = intake("abandoned", true);
-    let (there, here) = local::pair(Vec::new(), Vec::new());
+    let (there, here) = Link::pair(Vec::new(), Vec::new());
     let mut begun = there.handle().open_uni().await.unwrap();
     begun.write_chunks(&mut [vec![9].into()]).await.unwrap();
     drop(begun);

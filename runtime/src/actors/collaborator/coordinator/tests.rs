@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::{
     actors::{fixture::plan, mailbox},
-    net::{Link, local},
+    net::Link,
     payload::Buffers,
     pool::Pool,
     registry::Registry,
@@ -91,7 +91,7 @@ impl Rig {
     }
 
     fn up(&self) -> Far {
-        let (near, link) = local::pair(Vec::new(), Vec::new());
+        let (near, link) = Link::pair(Vec::new(), Vec::new());
         let (outbox, heard) = mpsc::channel(64);
         let welcome = Welcome {
             version: VERSIONS.1,
