@@ -1,14 +1,157 @@
-//! The aggregator's side: a [`coordinator`] with a [`session`] for each link, a task that aggregates
-//! ([`aggregation_task`]) and a thread for the store ([`store_thread`]).
+//! The aggregator's side. [`start`] assembles it: a [`coordinator`] with a [`session`] for each link, a task that
+//! aggregates ([`aggregation_task`]) and a thread for the store ([`store_thread`]). `roles` calls it.
+//!
+//! The parts know each other's [`messages`], and nothing else of each other.
 
-pub(crate) mod aggregation_task;
-pub(crate) mod coordinator;
-pub(crate) mod log_ration;
+mod acceptor;
+mod aggregation_task;
+mod coordinator;
+mod log_ration;
+mod messages;
 mod round_report;
 mod session;
-pub(crate) mod store_thread;
-pub(crate) mod upload;
+mod store_thread;
+mod upload;
 mod window;
+
+use std::sync::Arc;
+
+use fl_engine::{
+    Bytes, Digest, Name,
+    aggregate::Method,
+    plan::Plan,
+    round::{RoundEngine, Start},
+    tensor::Layout,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{
+    coordinator::{Coordinator, CoordinatorParts, Workers},
+    upload::Intake,
+};
+use super::{
+    greeting::{Greeter, Roll, RunStatus},
+    mailbox::{self, Mailbox},
+};
+use crate::{
+    aggregation::{Aggregation, server_step::Stepping},
+    exit::{Exit, Failure},
+    memory::SlotStore,
+    observe::Counters,
+    payload::PayloadPool,
+    pool::Pool,
+    store::{Resume, Store},
+};
+
+pub(crate) use self::{
+    acceptor::accept, coordinator::AggregatorOutcome, messages::AggregatorMessage, store_thread::StoreThread,
+};
+
+/// What a run of the aggregator is made from, checked.
+pub(crate) struct Parts {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) plan_hash: Digest,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) method: Method,
+    pub(crate) pool: Pool,
+    pub(crate) slots: SlotStore,
+    pub(crate) store: Store,
+    /// What `store` goes on from.
+    pub(crate) resume: Resume,
+    /// Everybody on the roster.
+    pub(crate) members: Vec<Name>,
+    pub(crate) roll: Arc<dyn Roll>,
+    /// A random number that tells this run of the process from earlier ones.
+    pub(crate) incarnation: u64,
+    /// Random bytes that the engine draws from.
+    pub(crate) secret: [u8; 32],
+    pub(crate) counters: Arc<Counters>,
+    /// Whether closed rounds are printed as JSON too.
+    pub(crate) json: bool,
+}
+
+/// A run of the aggregator.
+pub(crate) struct Running {
+    /// The coordinator's.
+    pub(crate) mailbox: Mailbox<AggregatorMessage>,
+    /// Checks collaborators that connect.
+    pub(crate) greeter: Arc<Greeter>,
+    /// How the run ended, once.
+    pub(crate) outcome: oneshot::Receiver<Result<AggregatorOutcome, Failure>>,
+    /// Ends after the run, when everything is written.
+    pub(crate) store: StoreThread,
+}
+
+/// Starts the coordinator on this thread, and everybody who works for it.
+///
+/// # Errors
+/// When the state of the server's step does not fit the plan, or no thread can be started.
+///
+/// # Panics
+/// Outside an actix system.
+pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
+    let Parts { plan, plan_hash, layout, method, pool, slots, store, resume, .. } = parts;
+    let Resume { round, payload, root, state, best, .. } = resume;
+    let payloads = PayloadPool::new(Arc::clone(&layout));
+    let mut draft = payloads.take().await;
+    draft.as_mut_slice().copy_from_slice(&payload);
+    drop(payload);
+    // The store has checked length and root: hashing a large model once more would only delay the start.
+    let base = draft.finish_with(root);
+    let stepping = match plan.aggregation().and_then(|aggregation| aggregation.server) {
+        Some(server) => {
+            let stepping = Stepping::new(server, Arc::clone(&layout), plan.exact, state.as_deref());
+            Some(stepping.await.map_err(|e| Failure::of(Exit::Plan, &e))?)
+        }
+        None => None,
+    };
+    drop(state);
+    let aggregating = Aggregation::new(pool, payloads, plan.exact, method, stepping);
+    let engine = Start {
+        incarnation: parts.incarnation,
+        round,
+        base: root,
+        members: parts.members,
+        secret: parts.secret,
+        best,
+        layout_bytes: Bytes(layout.byte_len() as u64),
+        plan_hash,
+    };
+    let engine = RoundEngine::new(Arc::clone(&plan), engine);
+    let (status, watched) = watch::channel(RunStatus { round: engine.round(), over: false, links: 0 });
+    let (aggregation, aggregation_jobs) = mpsc::unbounded_channel();
+    let (storing, store_jobs) = mpsc::unbounded_channel();
+    let (ended, outcome) = oneshot::channel();
+    let greeter = Arc::new(Greeter {
+        federation: plan.federation.clone(),
+        plan: plan_hash,
+        incarnation: parts.incarnation,
+        roll: Arc::clone(&parts.roll),
+        status: watched,
+    });
+    let coordinator = Coordinator::new(CoordinatorParts {
+        engine,
+        base,
+        intake: Arc::new(Intake::new(slots.clone(), layout, plan.exact)),
+        plan,
+        workers: Workers { aggregation, store: storing },
+        roll: parts.roll,
+        status,
+        counters: parts.counters,
+        json: parts.json,
+        outcome: ended,
+    });
+    let mailbox = mailbox::open(coordinator, MAILBOX);
+    let store =
+        store_thread::start(store, store_jobs, mailbox.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
+    aggregation_task::start(aggregating, aggregation_jobs, slots, mailbox.clone());
+    // The mailbox is empty.
+    let _ = mailbox.tell(AggregatorMessage::Tick);
+    Ok(Running { mailbox, greeter, outcome, store })
+}
+
+/// Messages that wait for the coordinator. Senders wait when it is full.
+const MAILBOX: usize = 1024;
 
 #[cfg(test)]
 mod tests;

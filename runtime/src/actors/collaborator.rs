@@ -1,5 +1,46 @@
-//! The collaborator's side: a [`coordinator`] with a [`dialler`] and a [`task_runner`].
+//! The collaborator's side: a [`coordinator`], a task that runs the plan's tasks ([`task_runner`]), which [`start`]
+//! assembles, and the [`dialler`], which connects. `roles` calls it.
+//!
+//! The parts know each other's [`messages`], and nothing else of each other.
 
-pub(crate) mod coordinator;
-pub(crate) mod dialler;
-pub(crate) mod task_runner;
+mod coordinator;
+mod dialler;
+mod messages;
+mod task_runner;
+
+use std::sync::Arc;
+
+use fl_engine::{Digest, tensor::Layout};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{coordinator::Coordinator, task_runner::TaskRunner};
+use super::mailbox::{self, Mailbox};
+use crate::{exit::Failure, payload::Buffers, pool::Pool, task::Runner};
+
+pub(crate) use self::{coordinator::CollaboratorOutcome, dialler::Dialler, messages::CollaboratorMessage};
+
+/// A run of a collaborator that is not connected yet.
+pub(crate) struct Running {
+    /// The coordinator's.
+    pub(crate) mailbox: Mailbox<CollaboratorMessage>,
+    /// Root of the model that the collaborator holds.
+    pub(crate) held: watch::Receiver<Option<Digest>>,
+    /// How the run ended, once.
+    pub(crate) outcome: oneshot::Receiver<Result<CollaboratorOutcome, Failure>>,
+}
+
+/// Starts the coordinator on this thread, and what runs its tasks. Updates are encoded into `buffers`.
+///
+/// # Panics
+/// Outside an actix system.
+pub(crate) fn start(runner: Runner, layout: Arc<Layout>, buffers: Buffers, pool: Pool) -> Running {
+    let (ended, outcome) = oneshot::channel();
+    let (holds, held) = watch::channel(None);
+    let (tasks, jobs) = mpsc::channel(MAILBOX);
+    let mailbox = mailbox::open(Coordinator::new(tasks, holds, ended), MAILBOX);
+    tokio::spawn(TaskRunner::new(runner, layout, buffers, pool, mailbox.clone()).run(jobs));
+    Running { mailbox, held, outcome }
+}
+
+/// Messages that wait for the coordinator, and jobs that wait for the task runner.
+const MAILBOX: usize = 256;

@@ -1,6 +1,6 @@
 //! The first words on a link: who is there, and whether both mean the same plan.
 //!
-//! The acceptor's tasks call [`welcome`], the collaborator's dialler [`introduce`]. A [`Guest`] can only be made here,
+//! The acceptor's tasks call [`welcome`], the collaborator's dialler [`introduce`]. A [`AdmittedPeer`] can only be made here,
 //! so whoever holds one knows that its certificate, its roster line and its plan hash were checked.
 
 use std::{sync::Arc, time::Duration};
@@ -33,7 +33,7 @@ pub(crate) trait Roll: Send + Sync {
 
 /// Where the run stands, for newcomers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct RunStatus {
     /// The round that is open or opens next.
     pub(crate) round: RoundNo,
     /// Whether training is over.
@@ -43,22 +43,22 @@ pub(crate) struct Standing {
 }
 
 /// What a newcomer is measured against.
-pub(crate) struct Gate {
+pub(crate) struct Greeter {
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
     pub(crate) incarnation: u64,
     pub(crate) roll: Arc<dyn Roll>,
-    pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) status: watch::Receiver<RunStatus>,
 }
 
 /// A collaborator that was let in.
-pub(crate) struct Guest {
+pub(crate) struct AdmittedPeer {
     name: Name,
     holds: Option<Digest>,
     link: Link,
 }
 
-impl Guest {
+impl AdmittedPeer {
     /// The name that its certificate proves.
     pub(crate) fn name(&self) -> &Name {
         &self.name
@@ -77,7 +77,7 @@ impl Guest {
 
 /// Why somebody was not let in.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TurnedAway {
+pub(crate) enum WelcomeError {
     /// Told so.
     #[error("{}: {why}", name.as_ref().map_or("a stranger", Name::as_str))]
     Rejected { name: Option<Name>, why: Rejection },
@@ -87,12 +87,12 @@ pub(crate) enum TurnedAway {
 }
 
 /// The aggregator's side: checks a newcomer and welcomes it, or tells it why not and closes the link.
-pub(crate) async fn welcome(mut link: Link, gate: &Gate) -> Result<Guest, TurnedAway> {
-    let admitted = gate.roll.admit(link.handle().peer_certificates());
+pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<AdmittedPeer, WelcomeError> {
+    let admitted = greeter.roll.admit(link.handle().peer_certificates());
     // Its words are read even when it is not let in: it is listening for an answer to them.
     let envelope = timeout(FIRST_WORDS, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
     let (name, checked) = match admitted {
-        Ok(name) => (Some(name), gate.check(&envelope)),
+        Ok(name) => (Some(name), greeter.check(&envelope)),
         Err(why) => (None, Err(Rejection::Identity(cut_text(&why)))),
     };
     match (name, checked) {
@@ -100,24 +100,24 @@ pub(crate) async fn welcome(mut link: Link, gate: &Gate) -> Result<Guest, Turned
             let answer = Message::Welcome(Welcome {
                 version: VERSIONS.1.min(hello.versions.1),
                 features: 0,
-                incarnation: gate.incarnation,
+                incarnation: greeter.incarnation,
                 name: name.clone(),
-                roster_serial: gate.roll.serial(),
-                round: gate.standing.borrow().round,
+                roster_serial: greeter.roll.serial(),
+                round: greeter.status.borrow().round,
                 evidence: Vec::new(),
             });
             link.send_envelope(&wire::encode(&answer)).await?;
-            Ok(Guest { name, holds: hello.holds, link })
+            Ok(AdmittedPeer { name, holds: hello.holds, link })
         }
         (name, checked) => {
             let why = checked.err().unwrap_or(Rejection::Over);
             say_last(link, &Message::Rejected(why.clone()), close_code::REJECTED).await;
-            Err(TurnedAway::Rejected { name, why })
+            Err(WelcomeError::Rejected { name, why })
         }
     }
 }
 
-impl Gate {
+impl Greeter {
     fn check(&self, envelope: &Bytes) -> Result<Hello, Rejection> {
         let protocol = |what: String| Rejection::Protocol(cut_text(&what));
         let hello = match wire::decode(envelope) {
@@ -138,7 +138,7 @@ impl Gate {
         if hello.roster_serial > serial {
             return Err(Rejection::Roster(serial));
         }
-        if self.standing.borrow().over {
+        if self.status.borrow().over {
             return Err(Rejection::Over);
         }
         Ok(hello)
@@ -147,7 +147,7 @@ impl Gate {
 
 /// Why a collaborator is not in.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotWelcome {
+pub(crate) enum IntroductionError {
     /// The aggregator says no.
     #[error("{0}")]
     Rejected(Rejection),
@@ -157,18 +157,18 @@ pub(crate) enum NotWelcome {
 }
 
 /// The collaborator's side: says who it is and waits for the answer.
-pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, NotWelcome> {
+pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, IntroductionError> {
     let serial = hello.roster_serial;
     link.send_envelope(&wire::encode(&Message::Hello(hello))).await?;
     let envelope = timeout(FIRST_WORDS, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
     match wire::decode(&envelope) {
         Ok(Some(Message::Welcome(welcome))) if welcome.roster_serial < serial => {
-            Err(NotWelcome::Rejected(Rejection::Roster(welcome.roster_serial)))
+            Err(IntroductionError::Rejected(Rejection::Roster(welcome.roster_serial)))
         }
         Ok(Some(Message::Welcome(welcome))) => Ok(welcome),
-        Ok(Some(Message::Rejected(why))) => Err(NotWelcome::Rejected(why)),
-        Ok(_) => Err(NotWelcome::Rejected(Rejection::Protocol("no answer to the hello".to_owned()))),
-        Err(error) => Err(NotWelcome::Rejected(Rejection::Protocol(error.to_string()))),
+        Ok(Some(Message::Rejected(why))) => Err(IntroductionError::Rejected(why)),
+        Ok(_) => Err(IntroductionError::Rejected(Rejection::Protocol("no answer to the hello".to_owned()))),
+        Err(error) => Err(IntroductionError::Rejected(Rejection::Protocol(error.to_string()))),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The only way to an actor, and the only module that knows actix.
 //!
-//! An actor here is a [`Role`]: a state and one kind of news. Its mailbox holds at most as many letters as it was
-//! opened with; whoever has more to say waits ([`Mailbox::deliver`]) or is refused ([`Mailbox::tell`]). actix's own
-//! `send` and `do_send` queue past every capacity, so nothing else calls them. A panic while news is handled is
-//! caught: it costs the role its life in an orderly way, never the thread.
+//! An [`Actor`] here is a state and one kind of message. Its mailbox holds at most as many messages as it was opened
+//! with. A sender that finds the mailbox full either waits ([`Mailbox::deliver`]) or is refused ([`Mailbox::tell`]).
+//! actix's own `send` and `do_send` queue past every capacity, so nothing else calls them. A panic while a message is
+//! handled is caught: the actor is told ([`Actor::panicked`]) and ends; its thread goes on.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,33 +11,33 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::{ActorContext as _, AsyncContext as _, Handler, Recipient, SpawnHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::pool::words;
 
-/// What an actor is and does.
-pub(crate) trait Role: Sized + Unpin + 'static {
-    /// What it is told.
-    type News: Send + 'static;
+/// A state that takes messages, one at a time.
+pub(crate) trait Actor: Sized + Unpin + 'static {
+    /// What the actor is told.
+    type Message: Send + 'static;
 
-    /// Takes news in. It runs on the actors' thread: it must neither block nor compute.
-    fn on(&mut self, news: Self::News, desk: &mut Desk<'_, Self>);
+    /// Handles a message. It runs on the actors' thread: it must neither block nor compute.
+    fn on(&mut self, message: Self::Message, context: &mut Context<'_, Self>);
 
-    /// `on` panicked; the role ends after this.
+    /// `on` panicked with `words`. The actor ends after this call.
     fn panicked(&mut self, words: &str);
 }
 
-/// A role's mailbox. Clones lead to the same one.
-pub(crate) struct Mailbox<R: Role> {
-    addr: Addr<Office<R>>,
+/// The mailbox of an actor that takes messages of type `M`. Clones lead to the same actor; it ends with the last one.
+pub(crate) struct Mailbox<M: Send + 'static> {
+    actor: Recipient<Envelope<M>>,
     room: Arc<Semaphore>,
 }
 
-/// Why news was not taken.
+/// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Undelivered {
-    /// The role has ended.
+    /// The actor has ended.
     #[error("the receiver has ended")]
     Gone,
     /// The mailbox is full.
@@ -45,76 +45,76 @@ pub(crate) enum Undelivered {
     Full,
 }
 
-/// Starts `role` on this thread with a mailbox of `capacity` letters.
+/// Starts `actor` on this thread with a mailbox for `capacity` messages.
 ///
 /// # Panics
 /// Outside an actix system.
-pub(crate) fn open<R: Role>(role: R, capacity: usize) -> Mailbox<R> {
+pub(crate) fn open<A: Actor>(actor: A, capacity: usize) -> Mailbox<A::Message> {
     let room = Arc::new(Semaphore::new(capacity));
-    let office_room = Arc::clone(&room);
-    let addr = Office::create(|context| {
-        // Never the limit: a letter needs a permit first.
+    let shell_room = Arc::clone(&room);
+    let address = actix::Actor::create(|context: &mut actix::Context<ActorShell<A>>| {
+        // Never the limit: a message needs a permit first.
         context.set_mailbox_capacity(2 * capacity);
-        Office { role, room: office_room }
+        ActorShell { actor, room: shell_room }
     });
-    Mailbox { addr, room }
+    Mailbox { actor: address.recipient(), room }
 }
 
-impl<R: Role> Mailbox<R> {
-    /// Leaves news, waiting while the mailbox is full.
+impl<M: Send + 'static> Mailbox<M> {
+    /// Leaves a message, and waits while the mailbox is full.
     ///
     /// # Errors
     /// [`Undelivered::Gone`].
     ///
     /// # Cancel safety
-    /// Cancel-safe: the news is either delivered or dropped.
-    pub(crate) async fn deliver(&self, news: R::News) -> Result<(), Undelivered> {
+    /// Cancel-safe: the message is either delivered or dropped.
+    pub(crate) async fn deliver(&self, message: M) -> Result<(), Undelivered> {
         let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| Undelivered::Gone)?;
-        self.put(news, permit)
+        self.put(message, permit)
     }
 
-    /// Leaves news if there is room for it now.
+    /// Leaves a message if there is room for it now.
     ///
     /// # Errors
     /// [`Undelivered`].
-    pub(crate) fn tell(&self, news: R::News) -> Result<(), Undelivered> {
+    pub(crate) fn tell(&self, message: M) -> Result<(), Undelivered> {
         let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|error| match error {
             TryAcquireError::Closed => Undelivered::Gone,
             TryAcquireError::NoPermits => Undelivered::Full,
         })?;
-        self.put(news, permit)
+        self.put(message, permit)
     }
 
-    fn put(&self, news: R::News, permit: OwnedSemaphorePermit) -> Result<(), Undelivered> {
-        self.addr.try_send(Letter { news, permit }).map_err(|_| Undelivered::Gone)
+    fn put(&self, message: M, permit: OwnedSemaphorePermit) -> Result<(), Undelivered> {
+        self.actor.try_send(Envelope { message, permit }).map_err(|_| Undelivered::Gone)
     }
 }
 
-impl<R: Role> Clone for Mailbox<R> {
+impl<M: Send + 'static> Clone for Mailbox<M> {
     fn clone(&self) -> Self {
-        Self { addr: self.addr.clone(), room: Arc::clone(&self.room) }
+        Self { actor: self.actor.clone(), room: Arc::clone(&self.room) }
     }
 }
 
-/// What a role may ask of its surroundings.
-pub(crate) struct Desk<'a, R: Role> {
-    context: &'a mut Context<Office<R>>,
+/// What an actor may ask for while it handles a message.
+pub(crate) struct Context<'a, A: Actor> {
+    context: &'a mut actix::Context<ActorShell<A>>,
     room: &'a Arc<Semaphore>,
 }
 
-/// News to come; see [`Desk::after`].
+/// A message that comes later; see [`Context::after`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Alarm(SpawnHandle);
 
-impl<R: Role> Desk<'_, R> {
-    /// The role's own mailbox, for others to write to.
-    pub(crate) fn mailbox(&self) -> Mailbox<R> {
-        Mailbox { addr: self.context.address(), room: Arc::clone(self.room) }
+impl<A: Actor> Context<'_, A> {
+    /// The actor's own mailbox, for others to write to.
+    pub(crate) fn mailbox(&self) -> Mailbox<A::Message> {
+        Mailbox { actor: self.context.address().recipient(), room: Arc::clone(self.room) }
     }
 
-    /// Has `news` handled when `wait` is over.
-    pub(crate) fn after(&mut self, wait: Duration, news: R::News) -> Alarm {
-        Alarm(self.context.run_later(wait, |office, context| office.handle_news(news, context)))
+    /// Has `message` handled after `wait`. It takes no room in the mailbox.
+    pub(crate) fn after(&mut self, wait: Duration, message: A::Message) -> Alarm {
+        Alarm(self.context.run_later(wait, |shell, context| shell.take(message, context)))
     }
 
     /// Takes an alarm back.
@@ -122,52 +122,53 @@ impl<R: Role> Desk<'_, R> {
         self.context.cancel_future(alarm.0);
     }
 
-    /// Ends the role once `on` has returned; letters that still lie in the mailbox are dropped.
+    /// Ends the actor once `on` has returned. Messages that are still in the mailbox are dropped.
     pub(crate) fn close(&mut self) {
         self.context.stop();
     }
 }
 
-/// Where a role sits: what actix sees of it.
-struct Office<R> {
-    role: R,
+/// An actor as actix sees it.
+struct ActorShell<A> {
+    actor: A,
     room: Arc<Semaphore>,
 }
 
-struct Letter<N> {
-    news: N,
+/// A message and its room in the mailbox.
+struct Envelope<M> {
+    message: M,
     permit: OwnedSemaphorePermit,
 }
 
-impl<N: Send + 'static> Message for Letter<N> {
+impl<M: Send + 'static> actix::Message for Envelope<M> {
     type Result = ();
 }
 
-impl<R: Role> Actor for Office<R> {
-    type Context = Context<Self>;
+impl<A: Actor> actix::Actor for ActorShell<A> {
+    type Context = actix::Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        // Whoever waits for room waits no longer.
+        // Senders that wait for room are told that the actor has ended.
         self.room.close();
     }
 }
 
-impl<R: Role> Handler<Letter<R::News>> for Office<R> {
+impl<A: Actor> Handler<Envelope<A::Message>> for ActorShell<A> {
     type Result = ();
 
-    fn handle(&mut self, letter: Letter<R::News>, context: &mut Self::Context) {
-        self.handle_news(letter.news, context);
-        drop(letter.permit);
+    fn handle(&mut self, envelope: Envelope<A::Message>, context: &mut Self::Context) {
+        self.take(envelope.message, context);
+        drop(envelope.permit);
     }
 }
 
-impl<R: Role> Office<R> {
-    fn handle_news(&mut self, news: R::News, context: &mut Context<Self>) {
-        let Self { role, room } = self;
-        let mut desk = Desk { context, room };
-        let handled = catch_unwind(AssertUnwindSafe(|| role.on(news, &mut desk)));
+impl<A: Actor> ActorShell<A> {
+    fn take(&mut self, message: A::Message, context: &mut actix::Context<Self>) {
+        let Self { actor, room } = self;
+        let mut own = Context { context, room };
+        let handled = catch_unwind(AssertUnwindSafe(|| actor.on(message, &mut own)));
         if let Err(panic) = handled {
-            role.panicked(&words(&*panic));
+            actor.panicked(&words(&*panic));
             context.stop();
         }
     }
@@ -181,15 +182,15 @@ mod tests {
 
     struct Echo(mpsc::Sender<String>);
 
-    impl Role for Echo {
-        type News = &'static str;
+    impl Actor for Echo {
+        type Message = &'static str;
 
-        fn on(&mut self, news: &'static str, desk: &mut Desk<'_, Self>) {
-            match news {
+        fn on(&mut self, message: &'static str, context: &mut Context<'_, Self>) {
+            match message {
                 "panic" => panic!("asked to"),
-                "later" => drop(desk.after(Duration::from_millis(1), "now")),
-                "close" => desk.close(),
-                news => self.0.send(news.to_owned()).unwrap(),
+                "later" => drop(context.after(Duration::from_millis(1), "now")),
+                "close" => context.close(),
+                message => self.0.send(message.to_owned()).unwrap(),
             }
         }
 
@@ -198,7 +199,7 @@ mod tests {
         }
     }
 
-    fn run<T>(test: impl AsyncFnOnce(Mailbox<Echo>, mpsc::Receiver<String>) -> T) -> T {
+    fn run<T>(test: impl AsyncFnOnce(Mailbox<&'static str>, mpsc::Receiver<String>) -> T) -> T {
         actix::System::new().block_on(async {
             let (said, heard) = mpsc::channel();
             test(open(Echo(said), 2), heard).await
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_ends_the_role_and_nobody_waits_for_it() {
+    fn panic_ends_the_actor_and_nobody_waits_for_it() {
         run(async |mailbox, heard| {
             mailbox.tell("panic").unwrap();
             assert_eq!(next(&heard).await, "panicked: asked to");
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn alarm_is_news_to_come() {
+    fn alarm_is_a_message_that_comes_later() {
         run(async |mailbox, heard| {
             mailbox.tell("later").unwrap();
             assert_eq!(next(&heard).await, "now");

@@ -3,24 +3,20 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use fl_engine::{
-    Bytes, Digest, Name,
+    Digest, Name, RoundNo,
     aggregate::{Footprint, Method, footprint},
     model,
     plan::{Plan, Released, Site},
-    round::{Reason, RoundEngine, Start},
+    round::Reason,
     tensor::Layout,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     socket_kind,
@@ -29,23 +25,15 @@ use super::{
 };
 use crate::{
     actors::{
-        aggregator::{
-            aggregation_task,
-            coordinator::{Aggregator, Beginning, Desks, Ended, News},
-            log_ration::Ration,
-            store_thread,
-            upload::Intake,
-        },
-        greeting::{self, Gate, Roll, Standing},
-        mailbox::{self, Mailbox},
+        aggregator::{self, AggregatorMessage, AggregatorOutcome, Parts, Running},
+        greeting::{Roll, RunStatus},
+        mailbox::Mailbox,
     },
-    aggregation::{Aggregation, server_step::Stepping},
     exit::{Exit, Failure},
     folder::Folder,
     memory::SlotStore,
     net::{Endpoint, NetLimits},
     observe::{self, Counters},
-    payload::PayloadPool,
     pool::Pool,
     registry::Registry,
     store::{Resume, Store, StoreError},
@@ -94,248 +82,180 @@ struct Setup {
 async fn serve(setup: Setup) -> Result<Exit, Failure> {
     // Before anybody is told that it runs.
     let signals = StopSignals::watch();
-    let Setup { folder, plan, hash, site, layout, method, need, tls, rosters, fresh, json, started } = setup;
     // The port first: it is the lock on the folder's state. A second aggregator gets no further.
-    let bind = SocketAddr::new(site.bind, site.port);
-    let limits = NetLimits { mtu: site.mtu, ..NetLimits::server() }.with_members(rosters.members().len());
-    let endpoint = Endpoint::server(tls, bind, socket_kind(site.socket), limits).map_err(|e| {
-        Failure::of(Exit::Network, &e).hint(
-            "in plan/site.yaml, bind has to be an address of this machine and port one that no other program uses",
-        )
-    })?;
-    folder.place_initial_model(&plan, hash)?;
-    let (store, resume) = open_store(&folder, &plan, hash, &layout, fresh)?;
-    let slots = SlotStore::new(
-        need.slot_memory(),
-        plan.spill_budget,
-        folder.path("save/spill"),
-        layout.byte_len() as u64,
-    )
-    .map_err(|e| Failure::of(Exit::Plan, &e).hint("raise limits.memory or limits.spill in plan/plan.yaml"))?;
-    let intake = Arc::new(Intake::new(slots, Arc::clone(&layout), plan.exact));
-    let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
-    let payloads = PayloadPool::new(Arc::clone(&layout));
-    let mut draft = payloads.take().await;
-    draft.as_mut_slice().copy_from_slice(&resume.payload);
-    // The store has checked length and root: hashing a large model once more would only delay the start.
-    let base = draft.finish_with(resume.root);
-    drop(resume.payload);
-    let stepping = match plan.aggregation().and_then(|aggregation| aggregation.server) {
-        Some(server) => {
-            let stepping = Stepping::new(server, Arc::clone(&layout), plan.exact, resume.state.as_deref());
-            Some(stepping.await.map_err(|e| Failure::of(Exit::Plan, &e))?)
-        }
-        None => None,
-    };
-    drop(resume.state);
-    let aggregation = Aggregation::new(pool, payloads, plan.exact, method, stepping);
-
-    let start = Start {
-        incarnation: u64::from_le_bytes(random()?),
-        round: resume.round,
-        base: base.root(),
-        members: rosters.members(),
-        secret: random()?,
-        best: resume.best,
-        layout_bytes: Bytes(layout.byte_len() as u64),
-        plan_hash: hash,
-    };
-    let incarnation = start.incarnation;
-    let engine = RoundEngine::new(Arc::clone(&plan), start);
+    let endpoint = setup.open_port()?;
+    setup.folder.place_initial_model(&setup.plan, setup.hash)?;
+    let (store, resume) = setup.open_store()?;
+    let round = resume.round;
     let counters = Arc::new(Counters::default());
-    let standing = Standing { round: engine.round(), over: false, links: 0 };
-    let (standing, watched) = watch::channel(standing);
-    let (outcome, ended) = oneshot::channel();
-    let slots = intake.slots.clone();
-    let beginning = Beginning {
-        plan: Arc::clone(&plan),
-        engine,
-        base,
-        intake,
-        roll: Arc::clone(&rosters) as Arc<dyn Roll>,
-        standing,
-        counters: Arc::clone(&counters),
-        json,
-        outcome,
-    };
-    let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
-    let keeper = store_thread::start(store, aggregator.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
-    let (jobs, todo) = mpsc::unbounded_channel();
-    let desk = tokio::spawn(aggregation_task::run(aggregation, todo, slots, aggregator.clone()));
-    tokio::spawn(tell_of_panic(desk, aggregator.clone()));
-    let desks = Desks { sum: jobs, keeper: keeper.jobs.clone() };
-    // The mailbox is empty.
-    let _ = aggregator.tell(News::Begin(desks));
+    let parts = setup.parts(store, resume, Arc::clone(&counters))?;
+    let Running { mailbox, greeter, outcome, store } = aggregator::start(parts).await?;
+    setup.announce(&endpoint, round);
 
-    let address = endpoint.local_addr().unwrap_or(bind);
-    if json {
-        observe::say_event(&serde_json::json!({
-            "event": "listening",
-            "address": address.to_string(),
-            "socket": endpoint.socket_kind().as_str(),
-            "round": resume.round,
-            "plan": hash.to_string(),
-            "ready_ms": started.elapsed().as_secs_f64() * 1000.0,
-        }));
-    }
-    tracing::info!(
-        "aggregator of {} listens on udp {address} ({} socket), ready after {} ms",
-        plan.federation,
-        endpoint.socket_kind().as_str(),
-        started.elapsed().as_millis()
-    );
-    tracing::info!(
-        "plan {}, round {} of {}, {} collaborators on roster {}",
-        hash.short(),
-        resume.round,
-        plan.rounds,
-        rosters.members().len(),
-        rosters.serial()
-    );
-    trusted::tell_measurements(rosters.measurements().as_ref());
-    if resume.round.0 >= plan.rounds {
-        tracing::info!(
-            "every round was run: who comes gets the final model; more rounds need a new plan, or --fresh"
-        );
-    }
-    let gate = Arc::new(Gate {
-        federation: plan.federation.clone(),
-        plan: hash,
-        incarnation,
-        roll: Arc::clone(&rosters) as Arc<dyn Roll>,
-        standing: watched.clone(),
-    });
-    let accepting = tokio::spawn(accept(endpoint.clone(), gate, aggregator.clone(), counters));
-    let watching = tokio::spawn(watch_roster(rosters, aggregator.clone()));
-    let stopping = tokio::spawn(threads::pass_on(signals, stop(aggregator)));
-
+    let status = greeter.status.clone();
+    let accepting = tokio::spawn(aggregator::accept(endpoint.clone(), greeter, mailbox.clone(), counters));
+    let watching = tokio::spawn(watch_roster(Arc::clone(&setup.rosters), mailbox.clone()));
+    let stopping = tokio::spawn(threads::pass_on(signals, stop(mailbox)));
     let outcome =
-        ended.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the aggregator actor has ended")));
+        outcome.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the aggregator actor has ended")));
     accepting.abort();
     watching.abort();
-    part(&endpoint, watched).await;
+    part(&endpoint, status).await;
     stopping.abort();
-    let kept = keeper.join().await;
-    let outcome = outcome.and_then(|ended| kept.map(|released| (ended, released)));
-    conclude(&folder, &plan, outcome, json)
+    let stored = store.join().await;
+    let outcome = outcome.and_then(|outcome| stored.map(|released| (outcome, released)));
+    setup.conclude(outcome)
 }
 
-/// Opens the folder's state; with `fresh`, without the rounds that it keeps.
-fn open_store(
-    folder: &Folder,
-    plan: &Plan,
-    hash: Digest,
-    layout: &Arc<Layout>,
-    fresh: bool,
-) -> Result<(Store, Resume), Failure> {
-    let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint());
-    let (save, federation) = (folder.path("save"), plan.federation.as_str());
-    if fresh {
-        // Rounds are given up only for a model that a run can begin with.
-        Store::check_initial(&save, federation, hash, layout).map_err(refused)?;
-        let given_up = Store::forget(&save, federation).map_err(refused)?;
-        tracing::warn!("{given_up} kept rounds are given up; the run begins at the initial model");
+impl Setup {
+    fn open_port(&self) -> Result<Endpoint, Failure> {
+        let limits = NetLimits { mtu: self.site.mtu, ..NetLimits::server() };
+        let limits = limits.with_members(self.rosters.members().len());
+        Endpoint::server(self.tls.clone(), self.bind(), socket_kind(self.site.socket), limits).map_err(|e| {
+            Failure::of(Exit::Network, &e).hint(
+                "in plan/site.yaml, bind has to be an address of this machine and port one that no other program uses",
+            )
+        })
     }
-    Store::open(&save, federation, plan, hash, layout).map_err(refused)
+
+    fn bind(&self) -> SocketAddr {
+        SocketAddr::new(self.site.bind, self.site.port)
+    }
+
+    /// Opens the folder's state; with `fresh`, without the rounds that it keeps.
+    fn open_store(&self) -> Result<(Store, Resume), Failure> {
+        let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint());
+        let (save, federation) = (self.folder.path("save"), self.plan.federation.as_str());
+        if self.fresh {
+            // Rounds are given up only for a model that a run can begin with.
+            Store::check_initial(&save, federation, self.hash, &self.layout).map_err(refused)?;
+            let given_up = Store::forget(&save, federation).map_err(refused)?;
+            tracing::warn!("{given_up} kept rounds are given up; the run begins at the initial model");
+        }
+        Store::open(&save, federation, &self.plan, self.hash, &self.layout).map_err(refused)
+    }
+
+    fn parts(&self, store: Store, resume: Resume, counters: Arc<Counters>) -> Result<Parts, Failure> {
+        let (plan, layout) = (Arc::clone(&self.plan), Arc::clone(&self.layout));
+        let spill = self.folder.path("save/spill");
+        let slots =
+            SlotStore::new(self.need.slot_memory(), plan.spill_budget, spill, layout.byte_len() as u64);
+        let slots = slots.map_err(|e| {
+            Failure::of(Exit::Plan, &e).hint("raise limits.memory or limits.spill in plan/plan.yaml")
+        })?;
+        Ok(Parts {
+            pool: Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?,
+            plan,
+            plan_hash: self.hash,
+            layout,
+            method: self.method.clone(),
+            slots,
+            store,
+            resume,
+            members: self.rosters.members(),
+            roll: Arc::clone(&self.rosters) as Arc<dyn Roll>,
+            incarnation: u64::from_le_bytes(random()?),
+            secret: random()?,
+            counters,
+            json: self.json,
+        })
+    }
+
+    /// Says that the aggregator listens, and at which round it begins.
+    fn announce(&self, endpoint: &Endpoint, round: RoundNo) {
+        let (plan, ready) = (&self.plan, self.started.elapsed());
+        let address = endpoint.local_addr().unwrap_or(self.bind());
+        let socket = endpoint.socket_kind().as_str();
+        if self.json {
+            observe::say_event(&serde_json::json!({
+                "event": "listening",
+                "address": address.to_string(),
+                "socket": socket,
+                "round": round,
+                "plan": self.hash.to_string(),
+                "ready_ms": ready.as_secs_f64() * 1000.0,
+            }));
+        }
+        tracing::info!(
+            "aggregator of {} listens on udp {address} ({socket} socket), ready after {} ms",
+            plan.federation,
+            ready.as_millis()
+        );
+        tracing::info!(
+            "plan {}, round {round} of {}, {} collaborators on roster {}",
+            self.hash.short(),
+            plan.rounds,
+            self.rosters.members().len(),
+            self.rosters.serial()
+        );
+        trusted::tell_measurements(self.rosters.measurements().as_ref());
+        if round.0 >= plan.rounds {
+            tracing::info!(
+                "every round was run: who comes gets the final model; more rounds need a new plan, or --fresh"
+            );
+        }
+    }
+
+    fn conclude(
+        &self,
+        outcome: Result<(AggregatorOutcome, Option<PathBuf>), Failure>,
+    ) -> Result<Exit, Failure> {
+        let (outcome, released) = outcome?;
+        let plan = &self.plan;
+        let model = self.folder.path("save").join(format!("{}_last.safetensors", plan.federation));
+        let all_run = outcome.round.0 >= plan.rounds;
+        if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
+            tracing::info!("the {} model is released after the last round, not before", release.what.word());
+        }
+        if self.json {
+            observe::say_event(&serde_json::json!({
+                "event": "ended",
+                "reason": match outcome.reason {
+                    Reason::Completed => "completed",
+                    Reason::QuorumMissed { .. } => "quorum_missed",
+                    _ => "stopped",
+                },
+                "rounds": outcome.round.0.min(plan.rounds),
+                "root": outcome.root.to_string(),
+                "model": model,
+                "released": released,
+            }));
+        }
+        match outcome.reason {
+            Reason::Completed => {
+                tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());
+                Ok(Exit::Done)
+            }
+            Reason::QuorumMissed { round, have, need } => Err(Failure::new(
+                Exit::QuorumMissed,
+                format!("round {round} had {have} of at least {need} updates at its deadline"),
+            )
+            .hint("finished rounds are saved: start again when the collaborators are back, or change quorum in the plan")),
+            _ if all_run => {
+                tracing::info!("stopped; all {} rounds were run, the model is {}", plan.rounds, model.display());
+                Ok(Exit::Done)
+            }
+            _ => {
+                tracing::info!(
+                    "stopped before round {}; finished rounds are saved, start again to go on",
+                    outcome.round
+                );
+                Ok(Exit::Stopped)
+            }
+        }
+    }
 }
 
 /// Lets sessions say their last words, then closes the port.
-async fn part(endpoint: &Endpoint, mut standing: watch::Receiver<Standing>) {
+async fn part(endpoint: &Endpoint, mut status: watch::Receiver<RunStatus>) {
     // The actor lives as long as its sessions; without it there is nobody to wait for.
-    let _ = timeout(FAREWELL, standing.wait_for(|now| now.links == 0)).await;
+    let _ = timeout(FAREWELL, status.wait_for(|now| now.links == 0)).await;
     endpoint.close(0, "the aggregator ends");
     let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
 }
 
-fn conclude(
-    folder: &Folder,
-    plan: &Plan,
-    outcome: Result<(Ended, Option<PathBuf>), Failure>,
-    json: bool,
-) -> Result<Exit, Failure> {
-    let (ended, released) = outcome?;
-    let save = folder.path("save");
-    let model = save.join(format!("{}_last.safetensors", plan.federation));
-    let all_run = ended.round.0 >= plan.rounds;
-    if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
-        tracing::info!("the {} model is released after the last round, not before", release.what.word());
-    }
-    if json {
-        observe::say_event(&serde_json::json!({
-            "event": "ended",
-            "reason": match ended.reason {
-                Reason::Completed => "completed",
-                Reason::QuorumMissed { .. } => "quorum_missed",
-                _ => "stopped",
-            },
-            "rounds": ended.round.0.min(plan.rounds),
-            "root": ended.root.to_string(),
-            "model": model,
-            "released": released,
-        }));
-    }
-    match ended.reason {
-        Reason::Completed => {
-            tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());
-            Ok(Exit::Done)
-        }
-        Reason::QuorumMissed { round, have, need } => Err(Failure::new(
-            Exit::QuorumMissed,
-            format!("round {round} had {have} of at least {need} updates at its deadline"),
-        )
-        .hint("finished rounds are saved: start again when the collaborators are back, or change quorum in the plan")),
-        _ if ended.round.0 >= plan.rounds => {
-            tracing::info!("stopped; all {} rounds were run, the model is {}", plan.rounds, model.display());
-            Ok(Exit::Done)
-        }
-        _ => {
-            tracing::info!("stopped before round {}; finished rounds are saved, start again to go on", ended.round);
-            Ok(Exit::Stopped)
-        }
-    }
-}
-
-async fn accept(
-    endpoint: Endpoint,
-    gate: Arc<Gate>,
-    aggregator: Mailbox<Aggregator>,
-    counters: Arc<Counters>,
-) {
-    let ration = Arc::new(Mutex::new(Ration::default()));
-    while let Some(incoming) = endpoint.accept().await {
-        let (gate, aggregator, counters) = (Arc::clone(&gate), aggregator.clone(), Arc::clone(&counters));
-        let ration = Arc::clone(&ration);
-        tokio::spawn(async move {
-            let address = incoming.remote_address();
-            let link = match incoming.admit().await {
-                Ok(link) => link,
-                Err(error) => {
-                    counters.handshakes_refused.fetch_add(1, Relaxed);
-                    tracing::debug!("handshake with {address} failed: {error}");
-                    return;
-                }
-            };
-            match greeting::welcome(link, &gate).await {
-                // The aggregator is gone only when the process ends.
-                Ok(guest) => drop(aggregator.deliver(News::Came(guest)).await),
-                Err(why) => {
-                    counters.handshakes_refused.fetch_add(1, Relaxed);
-                    let spoken = ration.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
-                    match spoken {
-                        Some(0) => tracing::warn!("{address} was turned away: {why}"),
-                        Some(unsaid) => {
-                            tracing::warn!("{address} was turned away, and {unsaid} before: {why}")
-                        }
-                        None => {}
-                    }
-                }
-            }
-        });
-    }
-}
-
 /// Looks for a new roster now and then: an enclave has no way to be told of a changed file.
-async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<Aggregator>) {
+async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessage>) {
     let mut ticks = tokio::time::interval(ROSTER_LOOK);
     loop {
         ticks.tick().await;
@@ -356,23 +276,15 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<Aggregator>) {
         if now != before {
             trusted::tell_measurements(now.as_ref());
         }
-        if changed && aggregator.deliver(News::Roster(rosters.members())).await.is_err() {
+        if changed && aggregator.deliver(AggregatorMessage::RosterChanged(rosters.members())).await.is_err() {
             return;
         }
     }
 }
 
-/// A desk that has panicked answers nobody: the run would wait for ever.
-async fn tell_of_panic(desk: JoinHandle<()>, aggregator: Mailbox<Aggregator>) {
-    if let Err(error) = desk.await {
-        // The aggregator is gone only when the process ends.
-        let _ = aggregator.deliver(News::Broken(format!("the sum's desk failed: {error}"))).await;
-    }
-}
-
-async fn stop(aggregator: Mailbox<Aggregator>) {
+async fn stop(aggregator: Mailbox<AggregatorMessage>) {
     // The aggregator is gone only when the process ends.
-    let _ = aggregator.deliver(News::Stop).await;
+    let _ = aggregator.deliver(AggregatorMessage::Stop).await;
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
@@ -392,8 +304,6 @@ impl Roll for Rosters {
     }
 }
 
-/// Letters that wait for the aggregator. Whoever has more to say waits.
-const MAILBOX: usize = 1024;
 /// Longest wait for collaborators to take the final model and their last words.
 const FAREWELL: Duration = Duration::from_secs(65);
 /// Between two looks at the roster file.

@@ -9,10 +9,7 @@ use fl_engine::{
     wire::Verdict,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::{
-    sync::{oneshot, watch},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 use super::{
     socket_kind,
@@ -21,12 +18,8 @@ use super::{
 };
 use crate::{
     actors::{
-        collaborator::{
-            coordinator::{Beginning, Collaborator, Ended, News},
-            dialler::Dialler,
-            task_runner,
-        },
-        mailbox::{self, Mailbox},
+        collaborator::{self, CollaboratorMessage, CollaboratorOutcome, Dialler, Running},
+        mailbox::Mailbox,
     },
     exit::{Exit, Failure},
     folder::Folder,
@@ -116,15 +109,9 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     let endpoint = Endpoint::client(tls, bind, socket_kind(site.socket), limits)
         .map_err(|e| Failure::of(Exit::Network, &e))?;
 
-    let (outcome, ended) = oneshot::channel();
-    let (holds, held) = watch::channel(None);
     let buffers = Buffers::default();
-    let desk = task_runner::Desk::new(runner, Arc::clone(&layout), buffers.clone(), pool);
-    let desk = mailbox::open(desk, MAILBOX);
-    let collaborator = Collaborator::new(Beginning { task: desk, holds, outcome });
-    let collaborator = mailbox::open(collaborator, MAILBOX);
-    // The mailbox is empty.
-    let _ = collaborator.tell(News::Begin);
+    let Running { mailbox, held, outcome } =
+        collaborator::start(runner, Arc::clone(&layout), buffers.clone(), pool);
     let (save, workspace) = (folder.path("save"), plan.federation.as_str());
     let copies =
         MemberCopies::new(&save, workspace, &options.name, hash, plan.release, &layout).map(Arc::new);
@@ -135,19 +122,19 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
         federation: plan.federation.clone(),
         plan: hash,
         serials,
-        holds: held,
+        held,
         layout: Arc::clone(&layout),
         buffers,
         copies: copies.clone(),
-        collaborator: collaborator.clone(),
+        collaborator: mailbox.clone(),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed()),
     };
     tracing::info!("collaborator {} of {}, plan {}", options.name, plan.federation, hash.short());
     tracing::info!("connecting to {}:{}", site.address, site.port);
     let dialling = tokio::spawn(dialler.run());
-    let stopping = tokio::spawn(threads::pass_on(signals, stop(collaborator)));
+    let stopping = tokio::spawn(threads::pass_on(signals, stop(mailbox)));
     let outcome =
-        ended.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the collaborator actor has ended")));
+        outcome.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the collaborator actor has ended")));
     // The aggregator closes the link once it has heard the good-bye.
     let _ = timeout(Duration::from_secs(1), dialling).await;
     stopping.abort();
@@ -158,10 +145,10 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     conclude(options, &plan, &ended, kept)
 }
 
-async fn stop(collaborator: Mailbox<Collaborator>) {
+async fn stop(collaborator: Mailbox<CollaboratorMessage>) {
     tracing::info!("stopping");
     // The collaborator is gone only when the process ends.
-    let _ = collaborator.deliver(News::Stop).await;
+    let _ = collaborator.deliver(CollaboratorMessage::Stop).await;
 }
 
 /// Keeps the model that it holds at the end, where the plan lets it.
@@ -172,7 +159,7 @@ fn keep(
     hash: Digest,
     layout: &Arc<Layout>,
     copies: Option<&MemberCopies>,
-    ended: &Ended,
+    ended: &CollaboratorOutcome,
 ) -> Option<PathBuf> {
     let (round, model) = ended.model.as_ref()?;
     let kept = match (copies, plan.release) {
@@ -194,7 +181,12 @@ fn keep(
     kept.map_err(|error| tracing::warn!("the model is not kept here: {error}")).ok()
 }
 
-fn conclude(options: &Options, plan: &Plan, ended: &Ended, kept: Option<PathBuf>) -> Result<Exit, Failure> {
+fn conclude(
+    options: &Options,
+    plan: &Plan,
+    ended: &CollaboratorOutcome,
+    kept: Option<PathBuf>,
+) -> Result<Exit, Failure> {
     if options.json {
         let verdict = match &ended.verdict {
             Some(Verdict::Completed { .. }) => "completed",
@@ -240,8 +232,6 @@ fn seed() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Letters that wait for an actor. Whoever has more to say waits.
-const MAILBOX: usize = 256;
 /// First and longest wait between attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

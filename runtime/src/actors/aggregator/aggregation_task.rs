@@ -7,11 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use fl_engine::{Name, RoundNo};
+use fl_engine::RoundNo;
 use tokio::sync::mpsc;
 
-use super::coordinator::{Aggregator, News};
+use super::messages::{AggregatedRound, AggregationJob, AggregatorMessage};
 use crate::{
     actors::mailbox::Mailbox,
     aggregation::{AggregateError, Aggregation, Made, streaming::AT_ONCE, update::StagedUpdate},
@@ -20,60 +19,53 @@ use crate::{
     payload::Payload,
 };
 
-/// What is to be done, in order.
-pub(crate) enum Job {
-    /// Take an update of the round that began at this base.
-    Absorb {
-        update: StagedUpdate,
-        base: Payload,
-        /// Whether the next one is the round's last.
-        last_but_one: bool,
-    },
-    /// Forget everything that was taken since the last finished round.
-    Clear,
-    /// Make the round's model of everything that was taken since the last one.
-    Finalise { round: RoundNo, base: Payload },
-}
-
-/// A round's model, and how long it took.
-pub(crate) struct Summed {
-    pub(crate) round: RoundNo,
-    pub(crate) model: Payload,
-    /// State of the server's step after this round, where it has one.
-    pub(crate) state: Option<Bytes>,
-    /// Whom the rule left out.
-    pub(crate) left_out: Vec<Name>,
-    /// Taking updates before the last pass, over the whole round.
-    pub(crate) absorb: Duration,
-    /// The last pass: what was left to take, the model, the step, the root.
-    pub(crate) finalise: Duration,
-}
-
-/// Works until the sender of jobs is gone, or a job fails.
+/// Starts the task. It ends when the sender of jobs is dropped, or a job fails.
 ///
-/// Jobs are not bounded here: each holds a slot, and of those there are only so many.
-pub(crate) async fn run(
-    mut aggregation: Aggregation,
-    mut jobs: mpsc::UnboundedReceiver<Job>,
+/// `jobs` has no bound: each job that takes an update holds a slot, and the number of slots is bounded.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub(super) fn start(
+    aggregation: Aggregation,
+    jobs: mpsc::UnboundedReceiver<AggregationJob>,
     slots: SlotStore,
-    aggregator: Mailbox<Aggregator>,
+    aggregator: Mailbox<AggregatorMessage>,
+) {
+    let task = tokio::spawn(run(aggregation, jobs, slots, aggregator.clone()));
+    tokio::spawn(async move {
+        // A task that has panicked answers nobody: without this message the run would wait for ever.
+        if let Err(error) = task.await {
+            let why = format!("the aggregation task failed: {error}");
+            // The aggregator is gone only when the process ends.
+            let _ = aggregator.deliver(AggregatorMessage::PartFailed(why)).await;
+        }
+    });
+}
+
+async fn run(
+    mut aggregation: Aggregation,
+    mut jobs: mpsc::UnboundedReceiver<AggregationJob>,
+    slots: SlotStore,
+    aggregator: Mailbox<AggregatorMessage>,
 ) {
     let mut absorb = Duration::ZERO;
     while let Some(first) = jobs.recv().await {
         let gathered = Gathered::from(first, &mut jobs, &slots).await;
         let started = Instant::now();
-        let news = match gathered.work(&mut aggregation).await {
+        let message = match gathered.work(&mut aggregation).await {
             Ok(None) => {
                 absorb += started.elapsed();
                 continue;
             }
             Ok(Some((round, Made { model, state, left_out }))) => {
                 let absorb = std::mem::take(&mut absorb);
-                News::Summed(Summed { round, model, state, left_out, absorb, finalise: started.elapsed() })
+                let finalise = started.elapsed();
+                let round = AggregatedRound { round, model, state, left_out, absorb, finalise };
+                AggregatorMessage::Aggregated(round)
             }
             Err(error) => broken(&error),
         };
-        if aggregator.deliver(news).await.is_err() {
+        if aggregator.deliver(message).await.is_err() {
             return;
         }
     }
@@ -95,7 +87,11 @@ struct Gathered {
 
 impl Gathered {
     /// The jobs of one pass: those that wait, and for an update that is alone the next one.
-    async fn from(first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>, slots: &SlotStore) -> Self {
+    async fn from(
+        first: AggregationJob,
+        jobs: &mut mpsc::UnboundedReceiver<AggregationJob>,
+        slots: &SlotStore,
+    ) -> Self {
         let mut gathered = Self::default();
         let mut next = Some(first);
         while let Some(job) = next.take() {
@@ -115,14 +111,14 @@ impl Gathered {
         gathered
     }
 
-    fn take(&mut self, job: Job) {
+    fn take(&mut self, job: AggregationJob) {
         match job {
-            Job::Finalise { round, base } => (self.base, self.last) = (Some(base), Some(round)),
-            Job::Absorb { update, base, last_but_one } => {
+            AggregationJob::Finalise { round, base } => (self.base, self.last) = (Some(base), Some(round)),
+            AggregationJob::Absorb { update, base, last_but_one } => {
                 self.updates.push(update);
                 (self.base, self.hurries) = (Some(base), last_but_one);
             }
-            Job::Clear => {
+            AggregationJob::Clear => {
                 self.clear = true;
                 self.updates.clear();
             }
@@ -145,8 +141,11 @@ impl Gathered {
     }
 }
 
-fn broken(error: &AggregateError) -> News {
-    News::Broken(format!("the updates could not be combined: {}", Failure::of(Exit::Failed, error).error))
+fn broken(error: &AggregateError) -> AggregatorMessage {
+    AggregatorMessage::PartFailed(format!(
+        "the updates could not be combined: {}",
+        Failure::of(Exit::Failed, error).error
+    ))
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! The aggregator: carries out what the round engine decides.
+//! The aggregator's actor: carries out what the round engine decides.
 //!
-//! News comes in from sessions, the sum's desk, the store's thread and the clock; each piece becomes an event for the
-//! engine, and each effect an order to one of them. It holds handles and the current model, reads no payload, and
-//! decides nothing that the engine could decide.
+//! Messages come from sessions, the aggregation task, the store's thread and the clock. Each message becomes an event
+//! for the engine, and each effect of the engine becomes a message or a job for one of them. The actor holds handles and
+//! the current model, reads no payload, and decides nothing that the engine could decide.
 //!
 //! ```text
-//! acceptor ─ Guest ─▶ ┌────────────┐ ◀─ said, staged, left ─ Session (one a link)
-//! roster, signals ──▶ │ Aggregator │ ── orders ───────────▶
-//!        clock ─────▶ │  (engine)  │ ── Absorb, Finalise ─▶ sum desk ─ Summed ─▶
-//!                     └────────────┘ ── Round, Best ──────▶ store thread ─ Stored ─▶
+//! acceptor ─ Admitted ─▶ ┌─────────────┐ ◀─ Heard, Staged, LinkEnded ─ Session (one for each link)
+//! roster, signals ─────▶ │ Coordinator │ ── SessionMessage ──────────▶
+//!           clock ─────▶ │  (engine)   │ ── Absorb, Finalise ─▶ aggregation task ─ Aggregated ─▶
+//!                        └─────────────┘ ── Round, Best ──────▶ store thread ─ Stored ─▶
 //! ```
 
 use std::{
@@ -21,24 +21,23 @@ use bytes::Bytes;
 use fl_engine::{
     Digest, Millis, Name, RoundNo,
     plan::{MetricsTo, Plan},
-    round::{Effect, Event, Offer, Reason, Refusal, RoundEngine, RoundSummary, SlotId, Stamp},
+    round::{Effect, Event, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
     wire::{Cancelled, Counted, Message, Received, RefusedUpdate, RoundDone, Verdict},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    aggregation_task::{self, Summed},
-    log_ration::Ration,
-    round_report::{Arrivals, Report},
-    session::{self, Order, Session, SessionNo, UNREAD},
-    store_thread,
+    log_ration::LogRation,
+    messages::{AggregatedRound, AggregationJob, AggregatorMessage, SessionMessage, SessionNo, StoreJob},
+    round_report::{Arrivals, RoundReport},
+    session,
     upload::Intake,
 };
 use crate::{
     actors::{
         close_code,
-        greeting::{Guest, Roll, Standing},
-        mailbox::{Alarm, Desk, Mailbox, Role, Undelivered},
+        greeting::{AdmittedPeer, Roll, RunStatus},
+        mailbox::{Actor, Alarm, Context, Mailbox, Undelivered},
     },
     aggregation::update::StagedUpdate,
     exit::{Exit, Failure},
@@ -48,49 +47,9 @@ use crate::{
     payload::Payload,
 };
 
-/// What the aggregator hears.
-pub(crate) enum News {
-    /// The desks are ready.
-    Begin(Desks),
-    /// Somebody was let in.
-    Came(Guest),
-    /// A link is gone.
-    Left { peer: Name, session: SessionNo, why: String },
-    /// An offer, a report, or a failed task.
-    Said { peer: Name, session: SessionNo, message: Message },
-    /// An update arrived in full between these instants, and passed every check.
-    Staged { peer: Name, offer: Offer, slot: StagedSlot, began: Instant, staged: Instant },
-    /// An update was not taken.
-    TurnedDown { peer: Name, offer: Offer, refusal: Refusal },
-    /// A collaborator holds a model in full.
-    Delivered { stamp: Stamp, took: Duration },
-    /// A round's model exists.
-    Summed(Summed),
-    /// A round is on disk.
-    Stored { round: RoundNo, took: Duration },
-    /// The best model, for members to end with, if a round has measured one.
-    BestRead(Option<(RoundNo, Payload)>),
-    /// The disk failed.
-    NotStored(Failure),
-    /// A part of the aggregator failed.
-    Broken(String),
-    /// Everybody on the roster, which has changed.
-    Roster(Vec<Name>),
-    /// The engine's time has come.
-    Tick,
-    /// The operator wants to stop.
-    Stop,
-}
-
-/// Where the aggregator hands work on to.
-pub(crate) struct Desks {
-    pub(crate) sum: mpsc::UnboundedSender<aggregation_task::Job>,
-    pub(crate) keeper: mpsc::UnboundedSender<store_thread::Job>,
-}
-
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct AggregatorOutcome {
     pub(crate) reason: Reason,
     /// The round that would come next; the plan's number of rounds when all were run.
     pub(crate) round: RoundNo,
@@ -99,7 +58,7 @@ pub(crate) struct Ended {
 }
 
 /// The actor.
-pub(crate) struct Aggregator {
+pub(super) struct Coordinator {
     plan: Arc<Plan>,
     engine: RoundEngine,
     /// What the engine's milliseconds count from.
@@ -108,16 +67,17 @@ pub(crate) struct Aggregator {
     /// State of the server's step that belongs to the base, until the store has it.
     state: Option<Bytes>,
     intake: Arc<Intake>,
-    desks: Option<Desks>,
+    /// `None` once the run has ended.
+    workers: Option<Workers>,
     roll: Arc<dyn Roll>,
     peers: BTreeMap<Name, Peer>,
     /// Lines of the log that each collaborator may cause; names come from certificates, so there are only so many.
-    rations: BTreeMap<Name, Ration>,
+    rations: BTreeMap<Name, LogRation>,
     sessions: u64,
     slots: HashMap<SlotId, StagedSlot>,
     next_slot: u64,
     alarm: Option<Alarm>,
-    standing: watch::Sender<Standing>,
+    status: watch::Sender<RunStatus>,
     counters: Arc<Counters>,
     json: bool,
     /// Of the open round.
@@ -127,8 +87,14 @@ pub(crate) struct Aggregator {
     /// Collaborators that were handed the newest model.
     receivers: usize,
     /// Closed rounds whose line waits for the disk or for the last model to be delivered.
-    reports: Vec<Report>,
-    outcome: Option<oneshot::Sender<Result<Ended, Failure>>>,
+    reports: Vec<RoundReport>,
+    outcome: Option<oneshot::Sender<Result<AggregatorOutcome, Failure>>>,
+}
+
+/// Who works for the coordinator.
+pub(super) struct Workers {
+    pub(super) aggregation: mpsc::UnboundedSender<AggregationJob>,
+    pub(super) store: mpsc::UnboundedSender<StoreJob>,
 }
 
 /// What brought an event about, for the effects that need more than the engine keeps.
@@ -138,35 +104,37 @@ struct Cause {
     offer: Option<Offer>,
     /// The work of the upload that has ended, of `Staged` and `Refused`.
     upload: Option<Stamp>,
-    /// Time taken by the sum, of `Finalised`: adding, then finishing.
-    sum: Option<(Duration, Duration)>,
+    /// Time taken by the aggregation, of `Finalised`: absorbing, then finishing.
+    aggregation: Option<(Duration, Duration)>,
 }
 
 /// A collaborator's link. Dropping it ends the session with all its tasks; close the link first, to say why.
 struct Peer {
     session: SessionNo,
-    mailbox: Mailbox<Session>,
+    mailbox: Mailbox<SessionMessage>,
     handle: LinkHandle,
     /// The work that it was given last.
     assigned: Option<Stamp>,
 }
 
-/// What an [`Aggregator`] is made from.
-pub(crate) struct Beginning {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) engine: RoundEngine,
-    pub(crate) base: Payload,
-    pub(crate) intake: Arc<Intake>,
-    pub(crate) roll: Arc<dyn Roll>,
-    pub(crate) standing: watch::Sender<Standing>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) json: bool,
-    pub(crate) outcome: oneshot::Sender<Result<Ended, Failure>>,
+/// What a [`Coordinator`] is made from.
+pub(super) struct CoordinatorParts {
+    pub(super) plan: Arc<Plan>,
+    pub(super) engine: RoundEngine,
+    pub(super) base: Payload,
+    pub(super) intake: Arc<Intake>,
+    pub(super) workers: Workers,
+    pub(super) roll: Arc<dyn Roll>,
+    pub(super) status: watch::Sender<RunStatus>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) json: bool,
+    pub(super) outcome: oneshot::Sender<Result<AggregatorOutcome, Failure>>,
 }
 
-impl Aggregator {
-    pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { plan, engine, base, intake, roll, standing, counters, json, outcome } = beginning;
+impl Coordinator {
+    pub(super) fn new(parts: CoordinatorParts) -> Self {
+        let CoordinatorParts { plan, engine, base, intake, workers, roll, status, counters, json, outcome } =
+            parts;
         Self {
             plan,
             engine,
@@ -174,7 +142,7 @@ impl Aggregator {
             base,
             state: None,
             intake,
-            desks: None,
+            workers: Some(workers),
             roll,
             peers: BTreeMap::new(),
             rations: BTreeMap::new(),
@@ -182,7 +150,7 @@ impl Aggregator {
             slots: HashMap::new(),
             next_slot: 0,
             alarm: None,
-            standing,
+            status,
             counters,
             json,
             arrivals: Arrivals::default(),
@@ -194,32 +162,29 @@ impl Aggregator {
     }
 }
 
-impl Role for Aggregator {
-    type News = News;
+impl Actor for Coordinator {
+    type Message = AggregatorMessage;
 
-    fn on(&mut self, news: News, desk: &mut Desk<'_, Self>) {
-        match news {
-            News::Begin(desks) => {
-                self.desks = Some(desks);
-                self.event(Event::Tick, desk);
-            }
-            News::Came(guest) => self.came(guest, desk),
-            News::Left { peer, session, why } => {
+    fn on(&mut self, message: AggregatorMessage, context: &mut Context<'_, Self>) {
+        use AggregatorMessage as M;
+        match message {
+            M::Admitted(admitted) => self.admitted(admitted, context),
+            M::LinkEnded { peer, session, why } => {
                 if self.is_current(&peer, session) {
                     if self.may_speak_of(&peer) {
                         tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
                     }
                     self.peers.remove(&peer);
-                    self.note_standing();
-                    self.event(Event::Left { peer }, desk);
+                    self.note_status();
+                    self.event(Event::Left { peer }, context);
                 }
             }
-            News::Said { peer, session, message } => {
+            M::Heard { peer, session, message } => {
                 if self.is_current(&peer, session) {
-                    self.said(peer, message, desk);
+                    self.heard(peer, message, context);
                 }
             }
-            News::Staged { peer, offer, slot, began, staged } => {
+            M::Staged { peer, offer, slot, began, staged } => {
                 self.counters.updates_received.fetch_add(1, Relaxed);
                 self.counters.bytes_in.fetch_add(offer.bytes.0, Relaxed);
                 self.arrivals.add(began, staged);
@@ -227,31 +192,31 @@ impl Role for Aggregator {
                 self.next_slot += 1;
                 self.slots.insert(id, slot);
                 let cause = Cause { upload: Some(offer.stamp), ..Cause::default() };
-                self.take_in(Event::Staged { peer, offer, slot: id }, &cause, desk);
+                self.take_in(Event::Staged { peer, offer, slot: id }, &cause, context);
             }
-            News::TurnedDown { peer, offer, refusal } => {
+            M::UpdateRefused { peer, offer, refusal } => {
                 let cause = Cause { upload: Some(offer.stamp), ..Cause::default() };
-                self.take_in(Event::Refused { peer, offer, refusal }, &cause, desk);
+                self.take_in(Event::Refused { peer, offer, refusal }, &cause, context);
             }
-            News::Delivered { stamp, took } => {
+            M::ModelDelivered { stamp, took } => {
                 self.counters.bytes_out.fetch_add(self.base.len() as u64, Relaxed);
                 self.reports.iter_mut().for_each(|report| report.delivered(stamp, took));
                 self.print_reports();
             }
-            News::Summed(summed) => self.summed(summed, desk),
-            News::Stored { round, took } => {
+            M::Aggregated(round) => self.aggregated(round, context),
+            M::Stored { round, took } => {
                 self.reports.iter_mut().for_each(|report| report.stored(round, took));
                 self.print_reports();
-                self.event(Event::Durable { round }, desk);
+                self.event(Event::Durable { round }, context);
             }
-            News::BestRead(best) => self.part(Reason::Completed, best),
-            News::NotStored(failure) => self.fail(failure),
-            News::Broken(what) => self.fail(Failure::new(Exit::Failed, what)),
-            News::Roster(members) => self.roster_changed(members, desk),
-            News::Tick => self.event(Event::Tick, desk),
-            News::Stop => {
+            M::BestRead(best) => self.part(Reason::Completed, best),
+            M::StoreFailed(failure) => self.fail(failure),
+            M::PartFailed(what) => self.fail(Failure::new(Exit::Failed, what)),
+            M::RosterChanged(members) => self.roster_changed(members, context),
+            M::Tick => self.event(Event::Tick, context),
+            M::Stop => {
                 tracing::info!("stopping: finished rounds are saved first");
-                self.event(Event::Stop, desk);
+                self.event(Event::Stop, context);
             }
         }
     }
@@ -265,9 +230,9 @@ impl Role for Aggregator {
     }
 }
 
-impl Aggregator {
-    fn came(&mut self, guest: Guest, desk: &mut Desk<'_, Self>) {
-        let (peer, handle) = (guest.name().clone(), guest.handle().clone());
+impl Coordinator {
+    fn admitted(&mut self, admitted: AdmittedPeer, context: &mut Context<'_, Self>) {
+        let (peer, handle) = (admitted.name().clone(), admitted.handle().clone());
         if self.outcome.is_none() {
             // It was let in before the run had ended.
             handle.close(close_code::LEAVING, "the run has ended");
@@ -284,34 +249,34 @@ impl Aggregator {
         }
         self.sessions += 1;
         let session = SessionNo(self.sessions);
-        let mailbox = session::open(guest, session, &desk.mailbox(), &self.intake);
+        let mailbox = session::open(admitted, session, &context.mailbox(), &self.intake);
         self.peers.insert(peer.clone(), Peer { session, mailbox, handle, assigned: None });
         if self.may_speak_of(&peer) {
             tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
         }
-        self.event(Event::Joined { peer }, desk);
+        self.event(Event::Joined { peer }, context);
     }
 
-    fn said(&mut self, peer: Name, message: Message, desk: &mut Desk<'_, Self>) {
+    fn heard(&mut self, peer: Name, message: Message, context: &mut Context<'_, Self>) {
         match message {
             Message::Offer(offer) => {
                 let cause = Cause { offer: Some(offer.clone()), ..Cause::default() };
-                self.take_in(Event::Offered { peer, offer }, &cause, desk);
+                self.take_in(Event::Offered { peer, offer }, &cause, context);
             }
-            Message::Report(report) => self.event(Event::Reported { peer, report }, desk),
+            Message::Report(report) => self.event(Event::Reported { peer, report }, context),
             Message::Failed(failed) => {
                 if self.may_speak_of(&peer) {
                     tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
                 }
-                self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, desk);
+                self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, context);
             }
             // The session lets nothing else through.
             _ => {}
         }
     }
 
-    fn summed(&mut self, summed: Summed, desk: &mut Desk<'_, Self>) {
-        let Summed { round, model, state, left_out, absorb, finalise } = summed;
+    fn aggregated(&mut self, round: AggregatedRound, context: &mut Context<'_, Self>) {
+        let AggregatedRound { round, model, state, left_out, absorb, finalise } = round;
         let root = model.root();
         if !left_out.is_empty() {
             let names: Vec<&str> = left_out.iter().map(Name::as_str).collect();
@@ -321,12 +286,12 @@ impl Aggregator {
         self.base = model;
         self.state = state;
         self.receivers = 0;
-        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Forget));
-        let cause = Cause { sum: Some((absorb, finalise)), ..Cause::default() };
-        self.take_in(Event::Finalised { round, root }, &cause, desk);
+        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, SessionMessage::StopSending));
+        let cause = Cause { aggregation: Some((absorb, finalise)), ..Cause::default() };
+        self.take_in(Event::Finalised { round, root }, &cause, context);
     }
 
-    fn roster_changed(&mut self, members: Vec<Name>, desk: &mut Desk<'_, Self>) {
+    fn roster_changed(&mut self, members: Vec<Name>, context: &mut Context<'_, Self>) {
         tracing::info!("the roster has changed: {} collaborators", members.len());
         // By key, not by name alone: a name may have passed to another key.
         let refused = |(name, peer): (&Name, &Peer)| {
@@ -342,12 +307,12 @@ impl Aggregator {
         }
         // The acceptor reads the new roster before the engine does.
         let early: Vec<Name> = self.peers.keys().filter(|name| !self.engine.lists(name)).cloned().collect();
-        self.event(Event::RosterChanged { members }, desk);
+        self.event(Event::RosterChanged { members }, context);
         for peer in early {
-            self.event(Event::Joined { peer }, desk);
+            self.event(Event::Joined { peer }, context);
         }
         for (peer, _) in gone {
-            self.event(Event::Left { peer }, desk);
+            self.event(Event::Left { peer }, context);
         }
     }
 
@@ -368,12 +333,12 @@ impl Aggregator {
         spoken.is_some()
     }
 
-    fn event(&mut self, event: Event, desk: &mut Desk<'_, Self>) {
-        self.take_in(event, &Cause::default(), desk);
+    fn event(&mut self, event: Event, context: &mut Context<'_, Self>) {
+        self.take_in(event, &Cause::default(), context);
     }
 
     /// Gives an event to the engine and carries out what it answers.
-    fn take_in(&mut self, event: Event, cause: &Cause, desk: &mut Desk<'_, Self>) {
+    fn take_in(&mut self, event: Event, cause: &Cause, context: &mut Context<'_, Self>) {
         if self.outcome.is_none() {
             return;
         }
@@ -381,20 +346,23 @@ impl Aggregator {
         for effect in self.engine.on(event, now) {
             self.carry_out(effect, cause);
         }
-        self.note_standing();
+        self.note_status();
         if let Some(alarm) = self.alarm.take() {
-            desk.silence(alarm);
+            context.silence(alarm);
         }
         if let Some(due) = self.engine.wake() {
             let wait = Duration::from_millis(due.0.saturating_sub(self.now().0));
-            self.alarm = Some(desk.after(wait, News::Tick));
+            self.alarm = Some(context.after(wait, AggregatorMessage::Tick));
         }
     }
 
-    fn note_standing(&self) {
-        let now =
-            Standing { round: self.engine.round(), over: self.engine.is_finished(), links: self.peers.len() };
-        self.standing.send_if_modified(|standing| std::mem::replace(standing, now) != now);
+    fn note_status(&self) {
+        let now = RunStatus {
+            round: self.engine.round(),
+            over: self.engine.is_finished(),
+            links: self.peers.len(),
+        };
+        self.status.send_if_modified(|status| std::mem::replace(status, now) != now);
     }
 
     fn carry_out(&mut self, effect: Effect, cause: &Cause) {
@@ -404,12 +372,12 @@ impl Aggregator {
                 if let Some(at) = self.peers.get_mut(&peer) {
                     at.assigned = Some(stamp);
                 }
-                self.tell(&peer, Order::Assign { stamp, tasks, model: self.base.clone() });
+                self.tell(&peer, SessionMessage::Assign { stamp, tasks, model: self.base.clone() });
             }
             Effect::Grant { peer, .. } => {
                 // Only an offer is ever granted.
                 if let Some(offer) = &cause.offer {
-                    self.tell(&peer, Order::Grant(offer.clone()));
+                    self.tell(&peer, SessionMessage::Grant(offer.clone()));
                 }
             }
             Effect::Refuse { peer, task, refusal } => {
@@ -420,70 +388,66 @@ impl Aggregator {
                 // A refusal names no round: whoever has other work since would take it for that.
                 let assigned = self.peers.get(&peer).and_then(|at| at.assigned);
                 if cause.upload.is_none() || cause.upload == assigned {
-                    self.tell(&peer, Order::Say(Message::Refused(RefusedUpdate { task, refusal })));
+                    self.tell(&peer, SessionMessage::Say(Message::Refused(RefusedUpdate { task, refusal })));
                 }
             }
             Effect::Received { peer, task, stamp } => {
-                self.tell(&peer, Order::Say(Message::Received(Received { stamp, task })));
+                self.tell(&peer, SessionMessage::Say(Message::Received(Received { stamp, task })));
             }
             Effect::Absorb { peer, slot, weight } => {
                 if let Some(slot) = self.slots.remove(&slot) {
                     let update = StagedUpdate { name: peer, slot, weight };
                     let last_but_one = self.engine.updates_awaited() == 1;
-                    let job = aggregation_task::Job::Absorb { update, base: self.base.clone(), last_but_one };
-                    self.hand_on(|desks| desks.sum.send(job).is_ok());
+                    let job = AggregationJob::Absorb { update, base: self.base.clone(), last_but_one };
+                    self.aggregate(job);
                 }
             }
-            Effect::Clear { .. } => {
-                self.hand_on(|desks| desks.sum.send(aggregation_task::Job::Clear).is_ok())
-            }
+            Effect::Clear { .. } => self.aggregate(AggregationJob::Clear),
             Effect::Discard { slot } => drop(self.slots.remove(&slot)),
             Effect::Cancel { peer, stamp } => {
-                self.tell(&peer, Order::Cancel(Message::Cancel(Cancelled { stamp })));
+                self.tell(&peer, SessionMessage::Cancel(Message::Cancel(Cancelled { stamp })));
             }
             Effect::Finalise { round } => {
                 let base = self.base.clone();
-                self.hand_on(|desks| desks.sum.send(aggregation_task::Job::Finalise { round, base }).is_ok());
+                self.aggregate(AggregationJob::Finalise { round, base });
             }
             Effect::Best { round, root, value, metrics } => {
                 self.best = true;
                 let model = self.base.clone();
-                let job = store_thread::Job::Best { round, root, value, metrics, model };
-                self.hand_on(|desks| desks.keeper.send(job).is_ok());
+                let job = StoreJob::Best { round, root, value, metrics, model };
+                self.store(job);
             }
-            Effect::RoundClosed(summary) => self.round_closed(*summary, cause.sum),
+            Effect::RoundClosed(summary) => self.round_closed(*summary, cause.aggregation),
             Effect::Store { facts } => {
                 let (model, state) = (self.base.clone(), self.state.take());
-                self.hand_on(|desks| {
-                    desks.keeper.send(store_thread::Job::Round { facts, model, state }).is_ok()
-                });
+                self.store(StoreJob::Round { facts, model, state });
             }
             Effect::Counted { peer, round } => {
-                self.tell(&peer, Order::Say(Message::Counted(Counted { round })));
+                self.tell(&peer, SessionMessage::Say(Message::Counted(Counted { round })));
             }
             Effect::Finished(reason) => self.finished(reason),
             other => tracing::error!("an effect that this build does not know: {other:?}"),
         }
     }
 
-    fn round_closed(&mut self, summary: RoundSummary, sum: Option<(Duration, Duration)>) {
+    fn round_closed(&mut self, summary: RoundSummary, took: Option<(Duration, Duration)>) {
         let metrics = match self.plan.metrics {
             MetricsTo::Members => summary.metrics.clone(),
             _ => Vec::new(),
         };
         let contributors = u32::try_from(summary.contributors.len()).unwrap_or(u32::MAX);
         let done = Message::RoundDone(RoundDone { round: summary.stamp.round, contributors, metrics });
-        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, Order::Say(done.clone())));
+        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, SessionMessage::Say(done.clone())));
         if summary.closing {
             let (model, metrics) = (self.base.clone(), summary.metrics.clone());
-            self.hand_on(|desks| desks.keeper.send(store_thread::Job::Final { metrics, model }).is_ok());
+            self.store(StoreJob::Final { metrics, model });
         }
-        self.reports.iter_mut().for_each(Report::give_up_delivery);
-        let mut report = Report::new(summary, &self.plan, std::mem::take(&mut self.best));
+        self.reports.iter_mut().for_each(RoundReport::give_up_delivery);
+        let mut report = RoundReport::new(summary, &self.plan, std::mem::take(&mut self.best));
         let arrivals = std::mem::replace(&mut self.arrivals, Arrivals::opened());
-        if let Some(sum) = sum {
+        if let Some(took) = took {
             // The next round's tasks were handed out just now.
-            report.made(self.base.root(), std::mem::take(&mut self.receivers), sum, &arrivals);
+            report.made(self.base.root(), std::mem::take(&mut self.receivers), took, &arrivals);
         }
         self.reports.push(report);
         self.print_reports();
@@ -502,7 +466,7 @@ impl Aggregator {
             && self.plan.release.is_some_and(|release| release.is_best_to_members())
         {
             // Members hold the final model. The words that end the run come when the best one is in memory.
-            self.hand_on(|desks| desks.keeper.send(store_thread::Job::ReadBest).is_ok());
+            self.store(StoreJob::ReadBest);
         } else {
             self.part(reason, None);
         }
@@ -519,16 +483,16 @@ impl Aggregator {
         };
         if self.engine.round().0 >= self.plan.rounds && self.plan.release.is_some() {
             let model = self.base.clone();
-            self.hand_on(|desks| desks.keeper.send(store_thread::Job::Release { model }).is_ok());
+            self.store(StoreJob::Release { model });
         }
         let last = Message::Finished(verdict);
         let incarnation = self.engine.incarnation();
         let model = model.map(|(round, model)| (Stamp { incarnation, round, base: root }, model));
         for (name, peer) in &self.peers {
-            Self::order(name, peer, Order::Finish { last: last.clone(), model: model.clone() });
+            Self::order(name, peer, SessionMessage::Finish { last: last.clone(), model: model.clone() });
         }
         let (round, root) = (self.engine.round(), self.base.root());
-        self.end(Ok(Ended { reason, round, root }));
+        self.end(Ok(AggregatorOutcome { reason, round, root }));
     }
 
     /// Ends the run in the middle: collaborators come back when it does.
@@ -540,37 +504,46 @@ impl Aggregator {
         for (_, peer) in std::mem::take(&mut self.peers) {
             peer.handle.close(close_code::LEAVING, "the aggregator failed");
         }
-        self.note_standing();
+        self.note_status();
         self.end(Err(failure));
     }
 
     /// Says how the run ended. Sessions go on until their last words are through.
-    fn end(&mut self, outcome: Result<Ended, Failure>) {
+    fn end(&mut self, outcome: Result<AggregatorOutcome, Failure>) {
         for report in self.reports.drain(..) {
             report.print(self.json);
         }
         self.slots.clear();
-        self.desks = None;
+        self.workers = None;
         if let Some(waiting) = self.outcome.take() {
             // The run's task may have stopped waiting.
             let _ = waiting.send(outcome);
         }
     }
 
-    fn hand_on(&mut self, send: impl FnOnce(&Desks) -> bool) {
-        let sent = self.desks.as_ref().is_some_and(send);
+    fn aggregate(&mut self, job: AggregationJob) {
+        let sent = self.workers.as_ref().is_some_and(|workers| workers.aggregation.send(job).is_ok());
+        self.expect_sent(sent, "the aggregation task has ended");
+    }
+
+    fn store(&mut self, job: StoreJob) {
+        let sent = self.workers.as_ref().is_some_and(|workers| workers.store.send(job).is_ok());
+        self.expect_sent(sent, "the store's thread has ended");
+    }
+
+    fn expect_sent(&mut self, sent: bool, otherwise: &str) {
         if !sent && self.outcome.is_some() {
-            self.fail(Failure::new(Exit::Failed, "the sum or the store has ended"));
+            self.fail(Failure::new(Exit::Failed, otherwise));
         }
     }
 
-    fn tell(&self, peer: &Name, order: Order) {
+    fn tell(&self, peer: &Name, message: SessionMessage) {
         if let Some(at) = self.peers.get(peer) {
             Self::order(peer, at, order);
         }
     }
 
-    fn order(name: &Name, peer: &Peer, order: Order) {
+    fn order(name: &Name, peer: &Peer, message: SessionMessage) {
         match peer.mailbox.tell(order) {
             Ok(()) => {}
             // Its link has ended; the news of that is on its way.
@@ -578,7 +551,7 @@ impl Aggregator {
             // Only a peer that says more than it can be answered gets here: a new link begins anew.
             Err(Undelivered::Full) => {
                 tracing::debug!(collaborator = %name, "the session of {name} is full");
-                peer.handle.close(close_code::SLOW, UNREAD);
+                peer.handle.close(close_code::SLOW, session::UNREAD);
             }
         }
     }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 /// At most [`LINES`] lines in each [`WINDOW`], which begins with the first.
 #[derive(Debug, Default)]
-pub(crate) struct Ration {
+pub(crate) struct LogRation {
     since: Option<Instant>,
     spoken: u32,
     unsaid: u32,
 }
 
-impl Ration {
+impl LogRation {
     /// Takes a line. `None`: not this one; otherwise how many were left out since the last that was not.
     pub(crate) fn take(&mut self, now: Instant) -> Option<u32> {
         if self.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn flood_is_counted_and_told_of_once_it_is_over() {
-        let (mut ration, start) = (Ration::default(), Instant::now());
+        let (mut ration, start) = (LogRation::default(), Instant::now());
         let spoken = (0..1000).filter(|_| ration.take(start) == Some(0)).count();
         assert_eq!(spoken, LINES as usize);
         assert_eq!(ration.take(start + WINDOW / 2), None);

@@ -40,7 +40,7 @@ impl Arrivals {
 }
 
 /// A round that is closed and not printed yet.
-pub(super) struct Report {
+pub(super) struct RoundReport {
     summary: RoundSummary,
     plan: Arc<Plan>,
     times: Timeline,
@@ -50,7 +50,7 @@ pub(super) struct Report {
     stored: bool,
 }
 
-impl Report {
+impl RoundReport {
     /// A round that made no model: nothing more is to come.
     pub(super) fn new(summary: RoundSummary, plan: &Arc<Plan>, best: bool) -> Self {
         let times = Timeline::of(&summary);

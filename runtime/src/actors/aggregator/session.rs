@@ -18,7 +18,7 @@ use std::{
 
 use fl_engine::{
     Digest, Name,
-    round::{Offer, Stamp},
+    round::Stamp,
     wire::{self, Assigned, Granted, Message, PayloadHeader},
 };
 use tokio::{
@@ -28,45 +28,24 @@ use tokio::{
 };
 
 use super::{
-    coordinator::{Aggregator, News},
-    upload::{self, Grants, Intake, Upload},
+    messages::{AggregatorMessage, SessionMessage, SessionNo},
+    upload::{self, Grants, Intake, UploadOutcome},
 };
 use crate::{
     actors::{
         close_code,
-        greeting::{Guest, LAST_WORDS},
-        mailbox::{self, Desk, Mailbox, Role},
+        greeting::{AdmittedPeer, LAST_WORDS},
+        mailbox::{self, Actor, Context, Mailbox},
     },
     net::{ControlReceiver, ControlSender, LinkError, LinkHandle, RecvStream, payload},
     payload::Payload,
 };
 
-/// Tells two links of one collaborator apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SessionNo(pub(crate) u64);
-
-/// What the aggregator tells a session.
-pub(crate) enum Order {
-    /// Give the collaborator work, and the model unless it holds it.
-    Assign { stamp: Stamp, tasks: Vec<Name>, model: Payload },
-    /// Let this update come.
-    Grant(Offer),
-    /// The round's work is not wanted any more: cut its uploads off and say so.
-    Cancel(Message),
-    /// A new model exists: stop sending an older one.
-    Forget,
-    /// Pass this on.
-    Say(Message),
-    /// Say this last and close the link when the collaborator holds it and the model: the one on its way, or this.
-    Finish { last: Message, model: Option<(Stamp, Payload)> },
-}
-
 /// One link's state.
 pub(crate) struct Session {
-    peer: Name,
     handle: LinkHandle,
-    outbox: mpsc::Sender<Out>,
-    from: From,
+    outbox: mpsc::Sender<Outgoing>,
+    notifier: Notifier,
     grants: Grants,
     uploads: mpsc::Sender<CutOff>,
     /// Why the link ended.
@@ -78,8 +57,8 @@ pub(crate) struct Session {
     tasks: Vec<AbortHandle>,
 }
 
-/// What the writer does next.
-enum Out {
+/// What the writer sends next.
+enum Outgoing {
     Envelope(Vec<u8>),
     /// The last words, once the model is through.
     Last(Vec<u8>, Option<JoinHandle<()>>),
@@ -88,93 +67,91 @@ enum Out {
 /// Tells the streams' task to drop every upload under way.
 struct CutOff;
 
-/// Opens a session for `guest`. It lives as long as its mailbox: whoever drops that has closed the link too.
+/// Opens a session for an admitted collaborator. The session ends when its mailbox is dropped; close the link first.
 pub(crate) fn open(
-    guest: Guest,
-    number: SessionNo,
-    aggregator: &Mailbox<Aggregator>,
+    admitted: AdmittedPeer,
+    session: SessionNo,
+    aggregator: &Mailbox<AggregatorMessage>,
     intake: &Arc<Intake>,
-) -> Mailbox<Session> {
-    let (peer, holds, link) = guest.into_parts();
+) -> Mailbox<SessionMessage> {
+    let (peer, holds, link) = admitted.into_parts();
     let (sender, receiver, handle) = link.split();
-    let (outbox, letters) = mpsc::channel(OUTBOX);
+    let (outbox, outgoing) = mpsc::channel(OUTBOX);
     let (uploads, cut_offs) = mpsc::channel(1);
     let grants = Grants::default();
-    let from = From { peer: peer.clone(), number, aggregator: aggregator.clone() };
-    let writer = tokio::spawn(write(sender, letters, handle.clone()));
+    let notifier = Notifier { peer, session, aggregator: aggregator.clone() };
+    let writer = tokio::spawn(write(sender, outgoing, handle.clone()));
     let why = Arc::new(OnceLock::new());
-    let reader = tokio::spawn(read(receiver, handle.clone(), Arc::clone(&why), from.clone()));
+    let reader = tokio::spawn(read(receiver, handle.clone(), Arc::clone(&why), notifier.clone()));
     let streams = Streams {
         handle: handle.clone(),
         grants: grants.clone(),
         intake: Arc::clone(intake),
-        from: from.clone(),
+        notifier: notifier.clone(),
         why: Arc::clone(&why),
     };
     let streams = tokio::spawn(streams.run(cut_offs));
     let tasks = [writer.abort_handle(), reader.abort_handle(), streams.abort_handle()].to_vec();
-    let session = Session { peer, handle, outbox, from, grants, uploads, why, holds, sending: None, tasks };
-    mailbox::open(session, ORDERS)
+    let session = Session { handle, outbox, notifier, grants, uploads, why, holds, sending: None, tasks };
+    mailbox::open(session, MAILBOX)
 }
 
-impl Role for Session {
-    type News = Order;
+impl Actor for Session {
+    type Message = SessionMessage;
 
-    fn on(&mut self, order: Order, _: &mut Desk<'_, Self>) {
-        match order {
-            Order::Assign { stamp, tasks, model } => {
+    fn on(&mut self, message: SessionMessage, _: &mut Context<'_, Self>) {
+        use SessionMessage as M;
+        match message {
+            M::Assign { stamp, tasks, model } => {
                 if self.holds != Some(stamp.base) {
                     self.send_model(stamp, model);
                 }
                 self.say(&Message::Assign(Assigned { stamp, tasks }));
             }
-            Order::Grant(offer) => {
+            M::Grant(offer) => {
                 let granted = Granted { stamp: offer.stamp, task: offer.task.clone() };
                 self.grants.add(offer);
                 self.say(&Message::Grant(granted));
             }
-            Order::Cancel(message) => {
+            M::Cancel(message) => {
                 self.grants.clear();
                 // Full: the streams' task has not seen the last one yet, and one is enough.
                 let _ = self.uploads.try_send(CutOff);
                 self.say(&message);
             }
-            Order::Forget => {
+            M::StopSending => {
                 if let Some(sending) = self.sending.take().filter(|s| !s.is_finished()) {
                     sending.abort();
                     self.holds = None;
                 }
             }
-            Order::Say(message) => self.say(&message),
-            Order::Finish { last, model } => {
+            M::Say(message) => self.say(&message),
+            M::Finish { last, model } => {
                 if let Some((stamp, model)) = model.filter(|(stamp, _)| self.holds != Some(stamp.base)) {
                     self.send_model(stamp, model);
                 }
-                let last = Out::Last(wire::encode(&last), self.sending.take());
+                let last = Outgoing::Last(wire::encode(&last), self.sending.take());
                 self.put(last);
             }
         }
     }
 
     fn panicked(&mut self, words: &str) {
-        tracing::error!(collaborator = %self.peer, "the session failed: {words}");
+        tracing::error!(collaborator = %self.notifier.peer, "the session failed: {words}");
         self.handle.close(close_code::LEAVING, "internal error");
         // The task that would say so ends with the session.
-        let from = self.from.clone();
-        tokio::spawn(async move {
-            let (peer, session) = (from.peer.clone(), from.number);
-            from.tell(News::Left { peer, session, why: "its session failed".to_owned() }).await;
-        });
+        let notifier = self.notifier.clone();
+        tokio::spawn(async move { notifier.link_ended("its session failed".to_owned()).await });
     }
 }
 
 impl Session {
     fn say(&self, message: &Message) {
-        self.put(Out::Envelope(wire::encode(message)));
+        self.put(Outgoing::Envelope(wire::encode(message)));
     }
 
-    fn put(&self, letter: Out) {
-        if self.outbox.try_send(letter).is_err() {
+    fn put(&self, outgoing: Outgoing) {
+        if self.outbox.try_send(outgoing).is_err() {
             // The first to end the link knows why.
             let _ = self.why.set(UNREAD.to_owned());
             self.handle.close(close_code::SLOW, UNREAD);
@@ -186,13 +163,16 @@ impl Session {
             older.abort();
         }
         self.holds = Some(stamp.base);
-        let (handle, from, started) = (self.handle.clone(), self.from.clone(), Instant::now());
+        let (handle, notifier, started) = (self.handle.clone(), self.notifier.clone(), Instant::now());
         // Boxed, so that the handle of a sending that has ended holds next to nothing.
         self.sending = Some(tokio::spawn(Box::pin(async move {
             let sent = send_model(&handle, stamp, &model).await;
             drop(model);
             match sent {
-                Ok(()) => from.tell(News::Delivered { stamp, took: started.elapsed() }).await,
+                Ok(()) => {
+                    let took = started.elapsed();
+                    notifier.tell(AggregatorMessage::ModelDelivered { stamp, took }).await;
+                }
                 // It has tasks and no model to do them on: a new link begins with both. Nothing to a link that is gone.
                 Err(error) => handle.close(close_code::SLOW, &format!("the model was not taken: {error}")),
             }
@@ -216,30 +196,40 @@ async fn send_model(handle: &LinkHandle, stamp: Stamp, model: &Payload) -> Resul
     stream.delivered().await
 }
 
-/// Where a session's tasks report to.
+/// Tells the aggregator what happens on this link.
 #[derive(Clone)]
-struct From {
+struct Notifier {
     peer: Name,
-    number: SessionNo,
-    aggregator: Mailbox<Aggregator>,
+    session: SessionNo,
+    aggregator: Mailbox<AggregatorMessage>,
 }
 
-impl From {
-    async fn tell(&self, news: News) {
+impl Notifier {
+    async fn tell(&self, message: AggregatorMessage) {
         // The aggregator is gone only when the process ends.
-        let _ = self.aggregator.deliver(news).await;
+        let _ = self.aggregator.deliver(message).await;
+    }
+
+    async fn heard(&self, message: Message) {
+        let (peer, session) = (self.peer.clone(), self.session);
+        self.tell(AggregatorMessage::Heard { peer, session, message }).await;
+    }
+
+    async fn link_ended(&self, why: String) {
+        let (peer, session) = (self.peer.clone(), self.session);
+        self.tell(AggregatorMessage::LinkEnded { peer, session, why }).await;
     }
 }
 
-async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Out>, handle: LinkHandle) {
-    while let Some(letter) = letters.recv().await {
-        match letter {
-            Out::Envelope(envelope) => {
+async fn write(mut sender: ControlSender, mut queue: mpsc::Receiver<Outgoing>, handle: LinkHandle) {
+    while let Some(outgoing) = queue.recv().await {
+        match outgoing {
+            Outgoing::Envelope(envelope) => {
                 if sender.send_envelope(&envelope).await.is_err() {
                     return;
                 }
             }
-            Out::Last(envelope, sending) => {
+            Outgoing::Last(envelope, sending) => {
                 if let Some(sending) = sending {
                     // An aborted sending is as good as a finished one. A collaborator that is too slow for the model
                     // still hears that the run is over: it would dial for ever.
@@ -261,7 +251,12 @@ async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Out>, hand
 }
 
 /// Passes on what the collaborator says until the link ends, and closes it then.
-async fn read(mut receiver: ControlReceiver, handle: LinkHandle, why: Arc<OnceLock<String>>, from: From) {
+async fn read(
+    mut receiver: ControlReceiver,
+    handle: LinkHandle,
+    why: Arc<OnceLock<String>>,
+    notifier: Notifier,
+) {
     let (code, reason) = loop {
         let message = match receiver.recv_envelope().await {
             Ok(envelope) => wire::decode(&envelope),
@@ -276,7 +271,7 @@ async fn read(mut receiver: ControlReceiver, handle: LinkHandle, why: Arc<OnceLo
             Ok(None) => continue,
             Err(error) => break (close_code::PROTOCOL, error.to_string()),
         };
-        from.tell(News::Said { peer: from.peer.clone(), session: from.number, message }).await;
+        notifier.heard(message).await;
     };
     // Only the first to end the link knows why.
     let _ = why.set(reason.clone());
@@ -289,7 +284,7 @@ struct Streams {
     handle: LinkHandle,
     grants: Grants,
     intake: Arc<Intake>,
-    from: From,
+    notifier: Notifier,
     /// Why the link ended.
     why: Arc<OnceLock<String>>,
 }
@@ -315,35 +310,37 @@ impl Streams {
         };
         while uploads.join_next().await.is_some() {}
         let why = self.why.get().cloned().unwrap_or_else(|| broken.to_string());
-        self.from.tell(News::Left { peer: self.from.peer.clone(), session: self.from.number, why }).await;
+        self.notifier.link_ended(why).await;
     }
 
     async fn upload(self, stream: RecvStream) {
-        let peer = self.from.peer.clone();
+        let peer = self.notifier.peer.clone();
         let began = Instant::now();
         let received = upload::receive(stream, &self.handle, &self.grants, &self.intake).await;
-        let news = match received {
-            Upload::Staged { offer, slot } => {
-                News::Staged { peer, offer, slot, began, staged: Instant::now() }
+        let message = match received {
+            UploadOutcome::Staged { offer, slot } => {
+                AggregatorMessage::Staged { peer, offer, slot, began, staged: Instant::now() }
             }
-            Upload::Refused { offer, refusal } => News::TurnedDown { peer, offer, refusal },
-            Upload::Abandoned => return,
-            Upload::Nameless(why) => {
+            UploadOutcome::Refused { offer, refusal } => {
+                AggregatorMessage::UpdateRefused { peer, offer, refusal }
+            }
+            UploadOutcome::Abandoned => return,
+            UploadOutcome::Unnamed(why) => {
                 let _ = self.why.set(why.clone());
                 self.handle.close(close_code::PROTOCOL, &why);
                 return;
             }
         };
-        self.from.tell(news).await;
+        self.notifier.tell(message).await;
     }
 }
 
-/// Letters that wait for the writer. A round needs about ten.
+/// Messages that wait for the writer. A round needs about ten.
 const OUTBOX: usize = 256;
 /// What a peer is told that does not read.
 pub(super) const UNREAD: &str = "control messages were not read, or came faster than answers";
-/// Orders that wait for a session.
-const ORDERS: usize = 256;
+/// Messages that wait for a session.
+const MAILBOX: usize = 256;
 /// Longest wait for a slow collaborator to take the final model.
 const MODEL_TIME: Duration = Duration::from_secs(60);
 

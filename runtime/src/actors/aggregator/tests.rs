@@ -13,46 +13,34 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes, Digest, Millis, Name, RoundNo, Weight,
+    Millis, RoundNo, Weight,
     aggregate::{Block, ColumnRule, Order},
     model::{plan_init, plan_layout, safetensors},
-    plan::{Layer, Plan, Rule, TaskKind},
-    round::{Offer, Reason, Refusal, Report, RoundEngine, Stamp, Start},
-    tensor::{Layout, root_of},
+    plan::{Layer, Rule, TaskKind},
+    round::{Offer, Reason, Refusal, Report, Stamp},
+    tensor::root_of,
     wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
 };
 use rustls::pki_types::CertificateDer;
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::{
-    aggregation_task,
-    coordinator::{Aggregator, Beginning, Desks, Ended, News},
-    session::SessionNo,
-    store_thread::{self, Keeper},
-    upload::Intake,
+    messages::{SessionNo, StoreJob},
+    *,
 };
 use crate::{
     actors::{
         close_code,
         fixture::plan,
-        greeting::{self, Gate, Roll, Standing},
-        mailbox::{self, Mailbox},
+        greeting,
+        mailbox::{Actor, Context},
     },
-    aggregation::{Aggregation, server_step::Stepping},
-    exit::{Exit, Failure},
-    memory::SlotStore,
     net::{
         Endpoint, Link, LinkError, NetLimits, SocketKind,
         fixture::{Authority, SERVER_NAME},
         payload::{self, Progress},
     },
-    payload::PayloadPool,
-    pool::Pool,
     registry::Registry,
-    store::Store,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,20 +63,43 @@ impl Roll for Anybody {
     }
 }
 
-/// An aggregator that runs.
-struct Rig {
-    aggregator: Mailbox<Aggregator>,
-    ended: oneshot::Receiver<Result<Ended, Failure>>,
-    keeper: Option<Keeper>,
-    gate: Gate,
-    layout: Arc<Layout>,
+/// What an aggregator is made from, in a folder of its own.
+struct Workspace {
     dir: PathBuf,
+    plan: Arc<Plan>,
+    layout: Arc<Layout>,
 }
 
-impl Drop for Rig {
+impl Workspace {
+    fn new(plan: Plan) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("fl-actors-{}-{n}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let init = safetensors::write(&plan_init(&plan).unwrap(), &safetensors::Texts::new());
+        fs::write(dir.join("trial_init.safetensors"), init).unwrap();
+        let layout = plan_layout(&plan).unwrap();
+        Self { dir, plan: Arc::new(plan), layout }
+    }
+
+    fn store(&self) -> (Store, Resume) {
+        Store::open(&self.dir, "trial", &self.plan, self.plan.hash(), &self.layout).unwrap()
+    }
+}
+
+impl Drop for Workspace {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// An aggregator that runs.
+struct Rig {
+    aggregator: Mailbox<AggregatorMessage>,
+    outcome: oneshot::Receiver<Result<AggregatorOutcome, Failure>>,
+    store: Option<StoreThread>,
+    greeter: Arc<Greeter>,
+    workspace: Workspace,
 }
 
 impl Rig {
@@ -97,70 +108,29 @@ impl Rig {
     }
 
     async fn with(plan: Plan, members: &[&str], registry: &Registry) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("fl-actors-{}-{n}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let (plan, layout) = (Arc::new(plan.clone()), plan_layout(&plan).unwrap());
-        let init = safetensors::write(&plan_init(&plan).unwrap(), &safetensors::Texts::new());
-        fs::write(dir.join("trial_init.safetensors"), init).unwrap();
-        let (store, resume) = Store::open(&dir, "trial", &plan, plan.hash(), &layout).unwrap();
-        let payloads = PayloadPool::new(Arc::clone(&layout));
-        let mut draft = payloads.take().await;
-        draft.as_mut_slice().copy_from_slice(&resume.payload);
-        let base = draft.finish();
-        let method = registry.method(&plan).unwrap();
-        let stepping = match plan.aggregation().unwrap().server {
-            Some(server) => {
-                let state = resume.state.as_deref();
-                Some(Stepping::new(server, Arc::clone(&layout), plan.exact, state).await.unwrap())
-            }
-            None => None,
-        };
-        let pool = Pool::new(1).unwrap();
-        let aggregation = Aggregation::new(pool, payloads, plan.exact, method, stepping);
+        let workspace = Workspace::new(plan);
+        let (plan, layout) = (Arc::clone(&workspace.plan), Arc::clone(&workspace.layout));
+        let (store, resume) = workspace.store();
         let length = layout.byte_len() as u64;
-        let slots = SlotStore::new(Bytes(4 * length), Bytes(0), dir.join("spill"), length).unwrap();
-        let intake = Intake::new(slots.clone(), Arc::clone(&layout), plan.exact);
-        let start = Start {
-            incarnation: 77,
-            round: resume.round,
-            base: base.root(),
-            members: members.iter().map(|n| name(n)).collect(),
-            secret: [1; 32],
-            best: None,
-            layout_bytes: Bytes(length),
+        let spill = workspace.dir.join("spill");
+        let parts = Parts {
             plan_hash: plan.hash(),
-        };
-        let engine = RoundEngine::new(Arc::clone(&plan), start);
-        let standing = Standing { round: resume.round, over: false, links: 0 };
-        let (standing, watched) = watch::channel(standing);
-        let (outcome, ended) = oneshot::channel();
-        let roll: Arc<dyn Roll> = Arc::new(Anybody);
-        let beginning = Beginning {
-            plan: Arc::clone(&plan),
-            engine,
-            base,
-            intake: Arc::new(intake),
-            standing,
-            counters: Arc::default(),
-            roll: Arc::clone(&roll),
-            json: false,
-            outcome,
-        };
-        let aggregator = mailbox::open(Aggregator::new(beginning), MAILBOX);
-        let keeper = store_thread::start(store, aggregator.clone()).unwrap();
-        let (jobs, todo) = mpsc::unbounded_channel();
-        tokio::spawn(aggregation_task::run(aggregation, todo, slots, aggregator.clone()));
-        aggregator.tell(News::Begin(Desks { sum: jobs, keeper: keeper.jobs.clone() })).unwrap();
-        let gate = Gate {
-            federation: plan.federation.clone(),
-            plan: plan.hash(),
+            method: registry.method(&plan).unwrap(),
+            pool: Pool::new(1).unwrap(),
+            slots: SlotStore::new(Bytes(4 * length), Bytes(0), spill, length).unwrap(),
+            plan,
+            layout,
+            store,
+            resume,
+            members: members.iter().map(|n| name(n)).collect(),
+            roll: Arc::new(Anybody),
             incarnation: 77,
-            roll,
-            standing: watched,
+            secret: [1; 32],
+            counters: Arc::default(),
+            json: false,
         };
-        Self { aggregator, ended, keeper: Some(keeper), gate, layout, dir }
+        let Running { mailbox, greeter, outcome, store } = start(parts).await.unwrap();
+        Self { aggregator: mailbox, outcome, store: Some(store), greeter, workspace }
     }
 
     async fn join(&self, who: &str) -> Player {
@@ -173,32 +143,32 @@ impl Rig {
         let hello = Hello {
             versions: VERSIONS,
             features: 0,
-            federation: self.gate.federation.clone(),
-            plan: self.gate.plan,
+            federation: self.greeter.federation.clone(),
+            plan: self.greeter.plan,
             roster_serial: 1,
             holds: None,
             evidence: Vec::new(),
         };
-        let (guest, welcome) =
-            tokio::join!(greeting::welcome(here, &self.gate), greeting::introduce(&mut there, hello));
+        let (admitted, welcome) =
+            tokio::join!(greeting::welcome(here, &self.greeter), greeting::introduce(&mut there, hello));
         welcome.unwrap();
-        self.aggregator.deliver(News::Came(guest.unwrap())).await.unwrap();
-        Player { link: there, layout: Arc::clone(&self.layout) }
+        self.aggregator.deliver(AggregatorMessage::Admitted(admitted.unwrap())).await.unwrap();
+        Player { link: there, layout: Arc::clone(&self.workspace.layout) }
     }
 
     /// How the run ended, with all of it written.
-    async fn end(&mut self) -> Result<Ended, Failure> {
-        let outcome = timeout(PATIENCE, &mut self.ended).await.expect("the run does not end").unwrap();
-        if let Some(keeper) = self.keeper.take() {
-            let kept = timeout(PATIENCE, keeper.join()).await.expect("the store does not end");
-            assert!(kept.is_ok() || outcome.is_err(), "{kept:?}");
+    async fn end(&mut self) -> Result<AggregatorOutcome, Failure> {
+        let outcome = timeout(PATIENCE, &mut self.outcome).await.expect("the run does not end").unwrap();
+        if let Some(store) = self.store.take() {
+            let stored = timeout(PATIENCE, store.join()).await.expect("the store does not end");
+            assert!(stored.is_ok() || outcome.is_err(), "{stored:?}");
         }
         outcome
     }
 
     async fn nobody_is_left(&self) {
-        let mut standing = self.gate.standing.clone();
-        let gone = timeout(Duration::from_secs(2), standing.wait_for(|now| now.links == 0)).await;
+        let mut status = self.greeter.status.clone();
+        let gone = timeout(Duration::from_secs(2), status.wait_for(|now| now.links == 0)).await;
         gone.expect("links are left").unwrap();
     }
 }
@@ -302,7 +272,7 @@ fn every_round_is_run_and_stored_and_everybody_hears_the_end() {
         assert_eq!((ended.reason, ended.round), (Reason::Completed, RoundNo(3)));
         assert_eq!((one, two.clone()), (two, Verdict::Completed { rounds: 3, root: ended.root }));
         rig.nobody_is_left().await;
-        let history = fs::read_to_string(rig.dir.join("trial_history.jsonl")).unwrap();
+        let history = fs::read_to_string(rig.workspace.dir.join("trial_history.jsonl")).unwrap();
         assert_eq!(history.lines().count(), 3);
     });
 }
@@ -347,7 +317,7 @@ fn rule_of_a_users_crate_makes_the_rounds_models() {
         assert_eq!(one, two);
         rig.end().await.unwrap();
         let layout = plan_layout(&plan).unwrap();
-        let file = fs::read(rig.dir.join("trial_last.safetensors")).unwrap();
+        let file = fs::read(rig.workspace.dir.join("trial_last.safetensors")).unwrap();
         let (model, _) = safetensors::read(&file, &layout).unwrap();
         assert!(model.f32.iter().all(|value| *value == 13.0), "{:?}", &model.f32[..3]);
     });
@@ -372,8 +342,8 @@ fn rule_that_cannot_choose_ends_the_run_with_its_words() {
 fn failed_store_ends_the_run_and_every_link() {
     run(async || {
         let mut rig = Rig::new(plan(3), &["one"]).await;
-        fs::remove_dir_all(rig.dir.join("generations")).unwrap();
-        fs::write(rig.dir.join("generations"), "in the way").unwrap();
+        fs::remove_dir_all(rig.workspace.dir.join("generations")).unwrap();
+        fs::write(rig.workspace.dir.join("generations"), "in the way").unwrap();
         let mut one = rig.join("one").await;
         let stamp = one.assigned().await;
         one.contribute(stamp).await;
@@ -385,10 +355,10 @@ fn failed_store_ends_the_run_and_every_link() {
 }
 
 #[test]
-fn guest_that_comes_after_the_end_is_sent_away() {
+fn collaborator_that_comes_after_the_end_is_sent_away() {
     run(async || {
         let mut rig = Rig::new(plan(3), &["one"]).await;
-        rig.aggregator.deliver(News::Broken("a pipe".to_owned())).await.unwrap();
+        rig.aggregator.deliver(AggregatorMessage::PartFailed("a pipe".to_owned())).await.unwrap();
         rig.end().await.unwrap_err();
         let mut late = rig.join("one").await;
         let why = timeout(Duration::from_secs(2), late.farewell()).await;
@@ -404,7 +374,10 @@ fn member_that_comes_before_its_roster_is_asked_once_that_is_here() {
         let mut one = rig.join("one").await;
         one.assigned().await;
         let mut two = rig.join("two").await;
-        rig.aggregator.deliver(News::Roster(vec![name("one"), name("two")])).await.unwrap();
+        rig.aggregator
+            .deliver(AggregatorMessage::RosterChanged(vec![name("one"), name("two")]))
+            .await
+            .unwrap();
         let stamp = timeout(Duration::from_secs(2), two.assigned()).await.expect("it is not asked");
         assert_eq!(stamp.round, RoundNo(0));
     });
@@ -442,7 +415,7 @@ fn collaborator_that_lets_go_of_its_model_is_cut_off_so_that_it_comes_back() {
 }
 
 #[test]
-fn session_that_cannot_take_its_orders_is_closed() {
+fn session_that_cannot_take_its_messages_is_closed() {
     run(async || {
         let rig = Rig::new(plan(1), &["one"]).await;
         let mut one = rig.join("one").await;
@@ -451,7 +424,9 @@ fn session_that_cannot_take_its_orders_is_closed() {
         // All at once: the session has no turn in between.
         for _ in 0..600 {
             let message = Message::Offer(one.update(stamp, 0.0).0);
-            rig.aggregator.tell(News::Said { peer: name("one"), session: SessionNo(1), message }).unwrap();
+            rig.aggregator
+                .tell(AggregatorMessage::Heard { peer: name("one"), session: SessionNo(1), message })
+                .unwrap();
         }
         let mut answers = 0;
         while answers < 600 {
@@ -477,7 +452,7 @@ fn refusal_of_an_earlier_rounds_update_is_not_taken_for_this_rounds() {
         let (offer, _) = one.update(first, 9.0);
         let refusal = Refusal::Root;
         let peer = name("one");
-        rig.aggregator.deliver(News::TurnedDown { peer, offer, refusal }).await.unwrap();
+        rig.aggregator.deliver(AggregatorMessage::UpdateRefused { peer, offer, refusal }).await.unwrap();
         one.say(Message::Offer(one.update(second, 2.0).0)).await;
         loop {
             match one.hear().await.unwrap() {
@@ -514,9 +489,9 @@ fn collaborator_that_never_reads_its_model_holds_nobody_up() {
         for _ in 0..3 {
             // Its streams are taken and never read.
             drop(timeout(Duration::from_millis(1), unread.accept_uni()).await);
-            let mut standing = rig.gate.standing.clone();
-            let round = standing.borrow_and_update().round;
-            let next = timeout(PATIENCE, standing.wait_for(|now| now.round > round)).await;
+            let mut status = rig.greeter.status.clone();
+            let round = status.borrow_and_update().round;
+            let next = timeout(PATIENCE, status.wait_for(|now| now.round > round)).await;
             next.expect("the run stands still").unwrap();
         }
         assert_eq!(rig.end().await.unwrap().reason, Reason::Completed);
@@ -525,20 +500,32 @@ fn collaborator_that_never_reads_its_model_holds_nobody_up() {
     });
 }
 
+/// Takes messages as slowly as the actors' thread does, and drops them.
+struct Busy;
+
+impl Actor for Busy {
+    type Message = AggregatorMessage;
+
+    fn on(&mut self, _: AggregatorMessage, _: &mut Context<'_, Self>) {}
+
+    fn panicked(&mut self, words: &str) {
+        panic!("{words}");
+    }
+}
+
 #[test]
-fn keeper_ends_although_the_aggregators_mailbox_is_full() {
+fn store_ends_although_the_aggregators_mailbox_is_full() {
     run(async || {
-        let mut rig = Rig::new(plan(3), &["one"]).await;
-        let keeper = rig.keeper.take().unwrap();
-        rig.aggregator.deliver(News::Stop).await.unwrap();
-        rig.end().await.unwrap();
-        let jobs = keeper.jobs.clone();
-        while rig.aggregator.tell(News::Tick).is_ok() {}
+        let workspace = Workspace::new(plan(3));
+        let aggregator = mailbox::open(Busy, 1);
+        let (jobs, todo) = mpsc::unbounded_channel();
+        let store = store_thread::start(workspace.store().0, todo, aggregator.clone()).unwrap();
+        while aggregator.tell(AggregatorMessage::Tick).is_ok() {}
         let (round, root) = (RoundNo(0), Digest([0; 32]));
         let model = crate::payload::Payload::with_root(bytes::Bytes::new(), root);
-        jobs.send(store_thread::Job::Best { round, root, value: 0.0, metrics: vec![], model }).unwrap();
+        jobs.send(StoreJob::Best { round, root, value: 0.0, metrics: vec![], model }).unwrap();
         drop(jobs);
-        let failed = timeout(PATIENCE, keeper.join()).await.expect("the store waits for the aggregator");
+        let failed = timeout(PATIENCE, store.join()).await.expect("the store waits for the aggregator");
         assert!(failed.is_err(), "what the store could not write is lost without a word");
     });
 }
@@ -550,11 +537,9 @@ fn stopped_run_lets_its_collaborators_go() {
         let one = rig.join("one").await;
         let playing = tokio::spawn(one.play());
         sleep(Duration::from_millis(50)).await;
-        rig.aggregator.deliver(News::Stop).await.unwrap();
+        rig.aggregator.deliver(AggregatorMessage::Stop).await.unwrap();
         assert!(matches!(rig.end().await.unwrap().reason, Reason::Stopped | Reason::Completed));
         playing.await.unwrap();
         rig.nobody_is_left().await;
     });
 }
-
-const MAILBOX: usize = 1024;

@@ -68,7 +68,7 @@ impl Grants {
 }
 
 /// How an upload ended.
-pub(crate) enum Upload {
+pub(crate) enum UploadOutcome {
     /// In full, and every check passed.
     Staged { offer: Offer, slot: StagedSlot },
     /// Not taken.
@@ -76,7 +76,7 @@ pub(crate) enum Upload {
     /// Its sender thought better of it before it had named the update.
     Abandoned,
     /// No header that names an update: the peer breaks the protocol, or its link broke.
-    Nameless(String),
+    Unnamed(String),
 }
 
 /// Receives one update.
@@ -88,25 +88,25 @@ pub(crate) async fn receive(
     link: &LinkHandle,
     grants: &Grants,
     intake: &Intake,
-) -> Upload {
+) -> UploadOutcome {
     let header = match payload::recv_header(&mut stream, HEADER_TIME).await {
         Ok(header) => header,
         // An honest sender whose round is over resets its stream wherever it is.
-        Err(LinkError::Abandoned) => return Upload::Abandoned,
-        Err(error) => return Upload::Nameless(error.to_string()),
+        Err(LinkError::Abandoned) => return UploadOutcome::Abandoned,
+        Err(error) => return UploadOutcome::Unnamed(error.to_string()),
     };
     let offer = match PayloadHeader::decode(&header) {
         Ok(PayloadHeader::Update(offer)) => offer,
-        Ok(_) => return Upload::Nameless("a collaborator sends updates alone".to_owned()),
-        Err(error) => return Upload::Nameless(error.to_string()),
+        Ok(_) => return UploadOutcome::Unnamed("a collaborator sends updates alone".to_owned()),
+        Err(error) => return UploadOutcome::Unnamed(error.to_string()),
     };
     if !grants.take(&offer) {
         let refusal = Refusal::NotAssigned(offer.task.clone());
-        return Upload::Refused { offer, refusal };
+        return UploadOutcome::Refused { offer, refusal };
     }
     match stage(&mut stream, link, &offer, intake).await {
-        Ok(slot) => Upload::Staged { offer, slot },
-        Err(refusal) => Upload::Refused { offer, refusal },
+        Ok(slot) => UploadOutcome::Staged { offer, slot },
+        Err(refusal) => UploadOutcome::Refused { offer, refusal },
     }
 }
 

@@ -15,20 +15,18 @@ use std::{collections::VecDeque, time::Duration};
 use fl_engine::{
     Bytes, Digest, Name, RoundNo,
     round::{Offer, Refusal, Report, Stamp},
-    wire::{
-        self, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, Welcome, cut_text,
-    },
+    wire::{self, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, cut_text},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
-use super::task_runner::{self, Done, Ran, Work};
+use super::messages::{CollaboratorMessage, TaskEnded, TaskJob, TaskResult};
 use crate::{
     actors::{
         close_code,
-        mailbox::{Desk, Mailbox, Role},
+        mailbox::{Actor, Context},
     },
     exit::{Exit, Failure},
     net::{LinkError, LinkHandle, payload},
@@ -37,55 +35,30 @@ use crate::{
     task::TaskError,
 };
 
-/// What the collaborator hears.
-pub(crate) enum News {
-    /// The actors may begin.
-    Begin,
-    /// A link is up, and this collaborator is in.
-    Up { outbox: mpsc::Sender<Vec<u8>>, handle: LinkHandle, welcome: Welcome },
-    /// The link is gone.
-    Down { why: String },
-    /// The aggregator says.
-    Heard(Message),
-    /// A model arrived in full, and has the root that its stamp names.
-    Model { stamp: Stamp, model: Payload },
-    /// A task has ended.
-    Ran(Ran),
-    /// An update that was refused for no fault of its own may be offered again.
-    OfferAgain(Stamp),
-    /// It makes no sense to dial again.
-    GiveUp(Failure),
-    /// The operator wants to stop.
-    Stop,
-}
-
 /// How a collaborator's run ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Ended {
+pub(crate) struct CollaboratorOutcome {
     /// The aggregator's; `None` when this side was stopped.
     pub(crate) verdict: Option<Verdict>,
     /// The newest model that it holds, with its round.
     pub(crate) model: Option<(RoundNo, Payload)>,
 }
 
-/// What it holds, for the dialler's next introduction.
-pub(crate) type Holds = watch::Receiver<Option<Digest>>;
-
 /// The actor.
-pub(crate) struct Collaborator {
-    task: Mailbox<task_runner::Desk>,
-    link: Option<Up>,
-    holds: watch::Sender<Option<Digest>>,
+pub(super) struct Coordinator {
+    tasks: mpsc::Sender<TaskJob>,
+    link: Option<LinkUp>,
+    held: watch::Sender<Option<Digest>>,
     model: Option<(Stamp, Payload)>,
     open: Option<Open>,
     made: Option<Made>,
     upload: Option<JoinHandle<()>>,
     /// The run is over; the final model is still on its way.
     verdict: Option<Verdict>,
-    outcome: Option<oneshot::Sender<Result<Ended, Failure>>>,
+    outcome: Option<oneshot::Sender<Result<CollaboratorOutcome, Failure>>>,
 }
 
-struct Up {
+struct LinkUp {
     outbox: mpsc::Sender<Vec<u8>>,
     handle: LinkHandle,
 }
@@ -109,20 +82,17 @@ struct Made {
     offers: u32,
 }
 
-/// What a [`Collaborator`] is made from.
-pub(crate) struct Beginning {
-    pub(crate) task: Mailbox<task_runner::Desk>,
-    pub(crate) holds: watch::Sender<Option<Digest>>,
-    pub(crate) outcome: oneshot::Sender<Result<Ended, Failure>>,
-}
-
-impl Collaborator {
-    pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { task, holds, outcome } = beginning;
+impl Coordinator {
+    /// `held` says which model the collaborator holds; `outcome` is told once how the run ended.
+    pub(super) fn new(
+        tasks: mpsc::Sender<TaskJob>,
+        held: watch::Sender<Option<Digest>>,
+        outcome: oneshot::Sender<Result<CollaboratorOutcome, Failure>>,
+    ) -> Self {
         Self {
-            task,
+            tasks,
             link: None,
-            holds,
+            held,
             model: None,
             open: None,
             made: None,
@@ -133,18 +103,18 @@ impl Collaborator {
     }
 }
 
-impl Role for Collaborator {
-    type News = News;
+impl Actor for Coordinator {
+    type Message = CollaboratorMessage;
 
-    fn on(&mut self, news: News, desk: &mut Desk<'_, Self>) {
-        match news {
-            News::Begin => self.order(task_runner::Order::Begin(desk.mailbox())),
-            News::Up { outbox, handle, welcome } => {
+    fn on(&mut self, message: CollaboratorMessage, context: &mut Context<'_, Self>) {
+        use CollaboratorMessage as M;
+        match message {
+            M::LinkUp { outbox, handle, welcome } => {
                 let round = welcome.round;
                 tracing::info!("connected as {}; round {round} is open or opens next", welcome.name);
-                self.link = Some(Up { outbox, handle });
+                self.link = Some(LinkUp { outbox, handle });
             }
-            News::Down { why } => {
+            M::LinkDown { why } => {
                 let was_up = self.link.take().is_some();
                 self.drop_upload();
                 match self.verdict.take() {
@@ -155,24 +125,24 @@ impl Role for Collaborator {
                     None => {}
                 }
             }
-            News::Heard(message) => self.heard(message, desk),
-            News::Model { stamp, model } => {
-                self.holds.send_replace(Some(model.root()));
+            M::Heard(message) => self.heard(message, context),
+            M::Model { stamp, model } => {
+                self.held.send_replace(Some(model.root()));
                 self.model = Some((stamp, model));
                 self.next_task();
                 self.end_when_complete();
             }
-            News::Ran(ran) => self.ran(ran),
-            News::OfferAgain(stamp) => self.offer(stamp),
-            News::GiveUp(failure) => self.end(Err(failure)),
-            News::Stop => {
+            M::TaskEnded(ended) => self.task_ended(ended),
+            M::OfferAgain(stamp) => self.offer(stamp),
+            M::GiveUp(failure) => self.end(Err(failure)),
+            M::Stop => {
                 self.cancel_work();
                 self.say(&Message::Leaving(Leaving {}));
                 self.end_with(None);
             }
         }
         if self.outcome.is_none() {
-            desk.close();
+            context.close();
         }
     }
 
@@ -182,12 +152,12 @@ impl Role for Collaborator {
     }
 }
 
-impl Collaborator {
-    fn heard(&mut self, message: Message, desk: &mut Desk<'_, Self>) {
+impl Coordinator {
+    fn heard(&mut self, message: Message, context: &mut Context<'_, Self>) {
         match message {
             Message::Assign(assigned) => self.assigned(assigned.stamp, assigned.tasks),
             Message::Grant(granted) => self.granted(granted.stamp, &granted.task),
-            Message::Refused(refused) => self.refused(&refused, desk),
+            Message::Refused(refused) => self.refused(&refused, context),
             Message::Received(received) => {
                 if self.made.as_ref().is_some_and(|made| made.offer.stamp == received.stamp) {
                     tracing::debug!("round {}: the update was received", received.stamp.round);
@@ -240,18 +210,18 @@ impl Collaborator {
         }
         let Some(task) = open.tasks.pop_front() else { return };
         open.running = Some(task.clone());
-        let work = Work { stamp: open.stamp, task, base: model.clone() };
-        self.order(task_runner::Order::Run(work));
+        let job = TaskJob::Run { stamp: open.stamp, task, base: model.clone() };
+        self.give(job);
     }
 
-    fn ran(&mut self, ran: Ran) {
-        let Ran { stamp, task, result } = ran;
+    fn task_ended(&mut self, ended: TaskEnded) {
+        let TaskEnded { stamp, task, result } = ended;
         let Some(open) = self.open.as_mut().filter(|open| open.stamp == stamp) else { return };
         if open.running.as_ref() == Some(&task) {
             open.running = None;
         }
         match result {
-            Ok(done) => self.report(stamp, task, done),
+            Ok(result) => self.report(stamp, task, result),
             Err(TaskError::Cancelled) => {}
             Err(error) => {
                 tracing::error!("round {}: task {task} failed: {error}", stamp.round);
@@ -265,8 +235,8 @@ impl Collaborator {
         self.next_task();
     }
 
-    fn report(&mut self, stamp: Stamp, task: Name, done: Done) {
-        let Done { samples, metrics, update } = done;
+    fn report(&mut self, stamp: Stamp, task: Name, result: TaskResult) {
+        let TaskResult { samples, metrics, update } = result;
         tracing::info!("{}", observe::task_line(stamp.round, &task, samples, &metrics));
         let report = Report { stamp, task: task.clone(), samples, metrics };
         self.say(&Message::Report(report.clone()));
@@ -299,7 +269,7 @@ impl Collaborator {
         }));
     }
 
-    fn refused(&mut self, refused: &RefusedUpdate, desk: &mut Desk<'_, Self>) {
+    fn refused(&mut self, refused: &RefusedUpdate, context: &mut Context<'_, Self>) {
         let RefusedUpdate { task, refusal } = refused;
         tracing::warn!("the update of task {task} was refused: {refusal}");
         if let Refusal::Late | Refusal::Stale { .. } = refusal {
@@ -312,7 +282,7 @@ impl Collaborator {
         }
         let stamp = made.offer.stamp;
         if made.offers < OFFERS {
-            desk.after(RETRY * made.offers, News::OfferAgain(stamp));
+            context.after(RETRY * made.offers, CollaboratorMessage::OfferAgain(stamp));
             self.made = Some(made);
         } else {
             let why = cut_text(&format!("its update was refused {OFFERS} times: {refusal}"));
@@ -362,13 +332,14 @@ impl Collaborator {
         if let Some(open) = self.open.take()
             && open.running.is_some()
         {
-            self.order(task_runner::Order::Cancel(open.stamp));
+            self.give(TaskJob::Cancel(open.stamp));
         }
     }
 
-    fn order(&mut self, order: task_runner::Order) {
-        if self.task.tell(order).is_err() {
-            let failure = Failure::new(Exit::Failed, "the task actor has ended or does not listen");
+    fn give(&mut self, job: TaskJob) {
+        if self.tasks.try_send(job).is_err() {
+            let failure =
+                Failure::new(Exit::Failed, "the task runner has ended, or has too many jobs waiting");
             if let Some(waiting) = self.outcome.take() {
                 // The run's task may have stopped waiting.
                 let _ = waiting.send(Err(failure));
@@ -391,10 +362,10 @@ impl Collaborator {
 
     fn end_with(&mut self, verdict: Option<Verdict>) {
         let model = self.model.take().map(|(stamp, model)| (stamp.round, model));
-        self.end(Ok(Ended { verdict, model }));
+        self.end(Ok(CollaboratorOutcome { verdict, model }));
     }
 
-    fn end(&mut self, outcome: Result<Ended, Failure>) {
+    fn end(&mut self, outcome: Result<CollaboratorOutcome, Failure>) {
         self.cancel_work();
         if let Some(waiting) = self.outcome.take() {
             // The run's task may have stopped waiting.

@@ -15,13 +15,16 @@ use fl_engine::{
     tensor::{Layout, RootHasher},
     wire::{self, Hello, PayloadHeader, Rejection, VERSIONS},
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
-use super::coordinator::{Collaborator, Holds, News};
+use super::messages::CollaboratorMessage;
 use crate::{
     actors::{
         close_code,
-        greeting::{self, NotWelcome},
+        greeting::{self, IntroductionError},
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
@@ -45,12 +48,13 @@ pub(crate) struct Dialler {
     pub(crate) plan: Digest,
     /// The highest roster serial that this site has seen.
     pub(crate) serials: Serials,
-    pub(crate) holds: Holds,
+    /// Root of the model that the collaborator holds.
+    pub(crate) held: watch::Receiver<Option<Digest>>,
     pub(crate) layout: Arc<Layout>,
     pub(crate) buffers: Buffers,
     /// Where every model that is received is kept, if the plan says so.
     pub(crate) copies: Option<Arc<MemberCopies>>,
-    pub(crate) collaborator: Mailbox<Collaborator>,
+    pub(crate) collaborator: Mailbox<CollaboratorMessage>,
     pub(crate) backoff: Backoff,
 }
 
@@ -88,12 +92,12 @@ impl Dialler {
                 }
                 Attempt::Final(failure) => {
                     // Gone already: then it has ended for another reason.
-                    let _ = self.collaborator.deliver(News::GiveUp(failure)).await;
+                    let _ = self.collaborator.deliver(CollaboratorMessage::GiveUp(failure)).await;
                     return;
                 }
             };
             // Nothing is tried again for a collaborator that has ended.
-            if self.collaborator.deliver(News::Down { why }).await.is_err() {
+            if self.collaborator.deliver(CollaboratorMessage::LinkDown { why }).await.is_err() {
                 return;
             }
             if let Some(line) = line {
@@ -118,13 +122,13 @@ impl Dialler {
             federation: self.federation.clone(),
             plan: self.plan,
             roster_serial: self.serials.highest(),
-            holds: *self.holds.borrow(),
+            holds: *self.held.borrow(),
             evidence: Vec::new(),
         };
         let welcome = match greeting::introduce(&mut link, hello).await {
             Ok(welcome) => welcome,
-            Err(NotWelcome::Link(error)) => return judge_link(error),
-            Err(NotWelcome::Rejected(why)) => return judge_rejection(&why, self.plan),
+            Err(IntroductionError::Link(error)) => return judge_link(error),
+            Err(IntroductionError::Rejected(why)) => return judge_rejection(&why, self.plan),
         };
         if let Err(error) = self.serials.saw(welcome.roster_serial) {
             tracing::warn!("the roster's serial is not remembered past this run: {error}");
@@ -135,10 +139,10 @@ impl Dialler {
     /// Reads until the link ends.
     async fn serve(&self, link: Link, welcome: wire::Welcome) -> Attempt {
         let (sender, mut receiver, handle) = link.split();
-        let (outbox, letters) = mpsc::channel(OUTBOX);
+        let (outbox, queue) = mpsc::channel(OUTBOX);
         // Dropping the set ends the link's tasks.
         let mut tasks = JoinSet::new();
-        tasks.spawn(write(sender, letters));
+        tasks.spawn(write(sender, queue));
         tasks.spawn(take_models(
             handle.clone(),
             Arc::clone(&self.layout),
@@ -146,7 +150,7 @@ impl Dialler {
             self.copies.clone(),
             self.collaborator.clone(),
         ));
-        let up = News::Up { outbox, handle: handle.clone(), welcome };
+        let up = CollaboratorMessage::LinkUp { outbox, handle: handle.clone(), welcome };
         if self.collaborator.deliver(up).await.is_err() {
             return Attempt::WasUp("this collaborator ends".to_owned());
         }
@@ -187,15 +191,15 @@ impl Dialler {
                     return LinkError::Transport(format!("the aggregator broke the protocol: {error}"));
                 }
             };
-            if self.collaborator.deliver(News::Heard(message)).await.is_err() {
+            if self.collaborator.deliver(CollaboratorMessage::Heard(message)).await.is_err() {
                 return LinkError::ClosedHere;
             }
         }
     }
 }
 
-async fn write(mut sender: ControlSender, mut letters: mpsc::Receiver<Vec<u8>>) {
-    while let Some(envelope) = letters.recv().await {
+async fn write(mut sender: ControlSender, mut queue: mpsc::Receiver<Vec<u8>>) {
+    while let Some(envelope) = queue.recv().await {
         if sender.send_envelope(&envelope).await.is_err() {
             return;
         }
@@ -210,7 +214,7 @@ async fn take_models(
     layout: Arc<Layout>,
     buffers: Buffers,
     copies: Option<Arc<MemberCopies>>,
-    collaborator: Mailbox<Collaborator>,
+    collaborator: Mailbox<CollaboratorMessage>,
 ) {
     let mut receiving = JoinSet::new();
     while let Ok(stream) = handle.accept_uni().await {
@@ -225,7 +229,7 @@ async fn take_models(
                         keep(copies, stamp.round, model.clone()).await;
                     }
                     // The collaborator is gone only when the process ends.
-                    let _ = collaborator.deliver(News::Model { stamp, model }).await;
+                    let _ = collaborator.deliver(CollaboratorMessage::Model { stamp, model }).await;
                 }
                 Err(Untaken::Broken(why)) => tracing::debug!("a model was not received: {why}"),
                 Err(Untaken::Wrong(why)) => {
@@ -355,5 +359,5 @@ impl Patience {
 
 /// Between two lines that say the same.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
-/// Letters that wait for the writer.
+/// Messages that wait for the writer.
 const OUTBOX: usize = 256;

@@ -1,4 +1,4 @@
-//! A collaborator's tasks: one at a time, on the CPU pool, until they end or are cancelled.
+//! Runs a collaborator's tasks: one at a time, on the CPU pool, until they end or are cancelled.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -6,101 +6,65 @@ use std::sync::{
 };
 
 use fl_engine::{
-    Name, Weight,
-    plan::Metric,
+    Name,
     round::Stamp,
     tensor::{Layout, ModelState},
 };
+use tokio::sync::mpsc;
 
-use super::coordinator::{Collaborator, News};
+use super::messages::{CollaboratorMessage, TaskEnded, TaskJob, TaskResult};
 use crate::{
-    actors::mailbox::{self, Mailbox, Role},
+    actors::mailbox::Mailbox,
     payload::{Buffers, Payload},
     pool::Pool,
     task::{Runner, TaskError, TaskOutput},
 };
 
-/// What it is told.
-pub(crate) enum Order {
-    /// Whom to report to, before anything else.
-    Begin(Mailbox<Collaborator>),
-    /// Run this once what runs now has ended.
-    Run(Work),
-    /// End what runs for this stamp at its next batch.
-    Cancel(Stamp),
-}
-
-/// One task.
-pub(crate) struct Work {
-    pub(crate) stamp: Stamp,
-    pub(crate) task: Name,
-    pub(crate) base: Payload,
-}
-
-/// How one ended.
-pub(crate) struct Ran {
-    pub(crate) stamp: Stamp,
-    pub(crate) task: Name,
-    pub(crate) result: Result<Done, TaskError>,
-}
-
-/// What a task gave.
-pub(crate) struct Done {
-    /// Rows that the metrics are over.
-    pub(crate) samples: u64,
-    pub(crate) metrics: Vec<(Metric, f64)>,
-    /// Encoded and hashed.
-    pub(crate) update: Option<(Payload, Weight)>,
-}
-
-/// The actor.
-pub(crate) struct Desk {
+/// What tasks need, and the task that runs.
+pub(super) struct TaskRunner {
     workplace: Arc<Mutex<Workplace>>,
     layout: Arc<Layout>,
     buffers: Buffers,
     pool: Pool,
-    reports_to: Option<Mailbox<Collaborator>>,
+    collaborator: Mailbox<CollaboratorMessage>,
     running: Option<(Stamp, Arc<AtomicBool>)>,
 }
 
-/// Where tasks run, one at a time.
+/// What one task uses at a time.
 struct Workplace {
     runner: Runner,
     /// An update that was sent, whose memory the next task's base takes.
     spare: Option<ModelState>,
 }
 
-impl Desk {
-    /// Payloads of `buffers` are the updates.
-    pub(crate) fn new(runner: Runner, layout: Arc<Layout>, buffers: Buffers, pool: Pool) -> Self {
+impl TaskRunner {
+    /// Updates are encoded into `buffers`. `collaborator` is told how each task ended.
+    pub(super) fn new(
+        runner: Runner,
+        layout: Arc<Layout>,
+        buffers: Buffers,
+        pool: Pool,
+        collaborator: Mailbox<CollaboratorMessage>,
+    ) -> Self {
         let workplace = Arc::new(Mutex::new(Workplace { runner, spare: None }));
-        Self { workplace, layout, buffers, pool, reports_to: None, running: None }
+        Self { workplace, layout, buffers, pool, collaborator, running: None }
     }
-}
 
-impl Role for Desk {
-    type News = Order;
-
-    fn on(&mut self, order: Order, _: &mut mailbox::Desk<'_, Self>) {
-        match order {
-            Order::Begin(collaborator) => self.reports_to = Some(collaborator),
-            Order::Run(work) => self.run(work),
-            Order::Cancel(stamp) => {
-                if let Some((_, cancelled)) = self.running.take_if(|(running, _)| *running == stamp) {
-                    cancelled.store(true, Ordering::Relaxed);
+    /// Does jobs until their sender is dropped.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<TaskJob>) {
+        while let Some(job) = jobs.recv().await {
+            match job {
+                TaskJob::Run { stamp, task, base } => self.begin(stamp, task, base),
+                TaskJob::Cancel(stamp) => {
+                    if let Some((_, cancelled)) = self.running.take_if(|(running, _)| *running == stamp) {
+                        cancelled.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         }
     }
 
-    fn panicked(&mut self, words: &str) {
-        tracing::error!("the task actor failed: {words}");
-    }
-}
-
-impl Desk {
-    fn run(&mut self, work: Work) {
-        let Work { stamp, task, base } = work;
+    fn begin(&mut self, stamp: Stamp, task: Name, base: Payload) {
         let cancelled = Arc::new(AtomicBool::new(false));
         self.running = Some((stamp, Arc::clone(&cancelled)));
         let (workplace, layout, buffers) =
@@ -125,15 +89,14 @@ impl Desk {
                 }
                 None => None,
             };
-            Ok(Done { samples, metrics, update })
+            Ok(TaskResult { samples, metrics, update })
         });
-        let reports_to = self.reports_to.clone();
+        let collaborator = self.collaborator.clone();
         tokio::spawn(async move {
             let result = job.await.unwrap_or_else(|error| Err(TaskError::Panicked(error.to_string())));
-            if let Some(reports_to) = reports_to {
-                // The collaborator is gone only when the process ends.
-                let _ = reports_to.deliver(News::Ran(Ran { stamp, task, result })).await;
-            }
+            let ended = TaskEnded { stamp, task, result };
+            // The collaborator is gone only when the process ends.
+            let _ = collaborator.deliver(CollaboratorMessage::TaskEnded(ended)).await;
         });
     }
 }

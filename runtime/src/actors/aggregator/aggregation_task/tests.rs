@@ -5,7 +5,7 @@ use fl_engine::{Bytes, Weight, tensor::Layout};
 use super::*;
 use crate::aggregation::fixture::layout;
 
-/// Slots in memory, and what a desk is handed.
+/// Slots in memory, and what the task is handed.
 struct Rig {
     layout: Arc<Layout>,
     slots: SlotStore,
@@ -16,34 +16,34 @@ impl Rig {
     fn new(slots: u64) -> Self {
         let layout = layout();
         let len = layout.byte_len();
-        let folder = std::env::temp_dir().join(format!("fl-desk-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("fl-aggregation-{}", std::process::id()));
         let slots = SlotStore::new(Bytes(slots * len as u64), Bytes(0), folder, len as u64).unwrap();
         let base = Payload::new(&layout, vec![0; len].into()).unwrap();
         Self { layout, slots, base }
     }
 
-    fn absorb(&self) -> Job {
+    fn absorb(&self) -> AggregationJob {
         self.absorb_before(false)
     }
 
-    fn absorb_before(&self, last: bool) -> Job {
+    fn absorb_before(&self, last: bool) -> AggregationJob {
         let mut writer = self.slots.try_reserve().unwrap().unwrap();
         writer.write(&vec![0; self.layout.byte_len()]).unwrap();
         let slot = writer.finish().unwrap();
         let update = StagedUpdate { name: "one".parse().unwrap(), slot, weight: Weight::ONE };
-        Job::Absorb { update, base: self.base.clone(), last_but_one: last }
+        AggregationJob::Absorb { update, base: self.base.clone(), last_but_one: last }
     }
 
-    fn finalise(&self) -> Job {
-        Job::Finalise { round: RoundNo(1), base: self.base.clone() }
+    fn finalise(&self) -> AggregationJob {
+        AggregationJob::Finalise { round: RoundNo(1), base: self.base.clone() }
     }
 
     /// What is gathered when `next` comes after an update that was alone and waited.
-    async fn gathered_with(&self, next: impl FnOnce() -> Job) -> Gathered {
+    async fn gathered_with(&self, next: impl FnOnce() -> AggregationJob) -> Gathered {
         let (jobs, mut todo) = mpsc::unbounded_channel();
         let mut gathered = Box::pin(Gathered::from(self.absorb(), &mut todo, &self.slots));
         assert!(is_pending(&mut gathered).await, "went alone");
-        jobs.send(next()).unwrap_or_else(|_| panic!("no desk"));
+        jobs.send(next()).unwrap_or_else(|_| panic!("no task"));
         gathered.await
     }
 }
@@ -93,7 +93,7 @@ async fn the_last_update_of_a_round_is_left_to_its_last_pass() {
 #[tokio::test]
 async fn what_was_cleared_goes_into_no_sum() {
     let rig = Rig::new(2);
-    let gathered = rig.gathered_with(|| Job::Clear).await;
+    let gathered = rig.gathered_with(|| AggregationJob::Clear).await;
     assert!(gathered.clear && gathered.updates.is_empty());
     assert_eq!(rig.slots.free().0, 2, "its slot is free");
 }

@@ -65,7 +65,7 @@ async fn outcome(
     offered: &Offer,
     body: &[u8],
     finish: bool,
-) -> Upload {
+) -> UploadOutcome {
     let (there, here) = Link::pair(Vec::new(), Vec::new());
     let grants = Grants::default();
     granted.into_iter().for_each(|offer| grants.add(offer.clone()));
@@ -76,12 +76,12 @@ async fn outcome(
     upload
 }
 
-fn refusal_of(upload: Upload) -> Refusal {
+fn refusal_of(upload: UploadOutcome) -> Refusal {
     match upload {
-        Upload::Refused { refusal, .. } => refusal,
-        Upload::Staged { .. } => panic!("it was taken"),
-        Upload::Abandoned => panic!("it was abandoned"),
-        Upload::Nameless(why) => panic!("nameless: {why}"),
+        UploadOutcome::Refused { refusal, .. } => refusal,
+        UploadOutcome::Staged { .. } => panic!("it was taken"),
+        UploadOutcome::Abandoned => panic!("it was abandoned"),
+        UploadOutcome::Unnamed(why) => panic!("unnamed: {why}"),
     }
 }
 
@@ -95,7 +95,7 @@ async fn granted_update_is_staged_in_full() {
         let intake = intake(&format!("staged-{memory}"), memory);
         let body = body(1.5);
         let offer = offer(&intake, &body);
-        let Upload::Staged { offer: staged, slot } =
+        let UploadOutcome::Staged { offer: staged, slot } =
             outcome(&intake, Some(&offer), &offer, &body, true).await
         else {
             panic!("it was not taken")
@@ -168,7 +168,7 @@ async fn stream_without_an_update_header_breaks_the_protocol() {
         let sender = send(&there, header, vec![0; 10], true);
         let stream = here.handle().accept_uni().await.unwrap();
         let upload = receive(stream, here.handle(), &Grants::default(), &intake).await;
-        assert!(matches!(upload, Upload::Nameless(_)));
+        assert!(matches!(upload, UploadOutcome::Unnamed(_)));
         sender.abort();
     }
 }
@@ -190,7 +190,7 @@ async fn upload_that_is_aborted_at_any_await_gives_its_slot_back() {
                 }
                 left -= 1;
                 match upload.as_mut().poll(cx) {
-                    Poll::Ready(Upload::Staged { .. }) => Poll::Ready(false),
+                    Poll::Ready(UploadOutcome::Staged { .. }) => Poll::Ready(false),
                     Poll::Ready(_) => panic!("not staged"),
                     Poll::Pending => {
                         cx.waker().wake_by_ref();
@@ -241,5 +241,5 @@ async fn stream_that_is_given_up_before_its_header_costs_its_sender_nothing() {
     drop(begun);
     let stream = here.handle().accept_uni().await.unwrap();
     let upload = receive(stream, here.handle(), &Grants::default(), &intake).await;
-    assert!(matches!(upload, Upload::Abandoned));
+    assert!(matches!(upload, UploadOutcome::Abandoned));
 }

@@ -14,13 +14,13 @@ use fl_engine::{
     plan::{Rule, TaskKind},
     round::Refusal,
     tensor::Layout,
-    wire::{Assigned, Granted, VERSIONS},
+    wire::{Assigned, Granted, VERSIONS, Welcome},
 };
 use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::{
-    actors::{fixture::plan, mailbox},
+    actors::{collaborator, fixture::plan, mailbox::Mailbox},
     net::Link,
     payload::Buffers,
     pool::Pool,
@@ -45,8 +45,8 @@ impl CustomTask for Slow {
 }
 
 struct Rig {
-    collaborator: Mailbox<Collaborator>,
-    ended: oneshot::Receiver<Result<Ended, Failure>>,
+    collaborator: Mailbox<CollaboratorMessage>,
+    ended: oneshot::Receiver<Result<CollaboratorOutcome, Failure>>,
     runs: Arc<AtomicU32>,
     layout: Arc<Layout>,
     base: Payload,
@@ -70,20 +70,14 @@ impl Rig {
         let name = "one".parse().unwrap();
         let custom = registry.tasks(&plan, &name).unwrap();
         let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, custom).unwrap();
-        let desk = mailbox::open(
-            task_runner::Desk::new(runner, Arc::clone(&layout), Buffers::default(), Pool::new(1).unwrap()),
-            MAILBOX,
-        );
-        let (outcome, ended) = oneshot::channel();
-        let (holds, _) = watch::channel(None);
-        let collaborator =
-            mailbox::open(Collaborator::new(Beginning { task: desk, holds, outcome }), MAILBOX);
-        collaborator.tell(News::Begin).unwrap();
+        let pool = Pool::new(1).unwrap();
+        let running = collaborator::start(runner, Arc::clone(&layout), Buffers::default(), pool);
+        let (collaborator, ended) = (running.mailbox, running.outcome);
         Self { collaborator, ended, runs, layout, base }
     }
 
-    fn tell(&self, news: News) {
-        self.collaborator.tell(news).unwrap();
+    fn tell(&self, message: CollaboratorMessage) {
+        self.collaborator.tell(message).unwrap();
     }
 
     fn stamp(&self, round: u32) -> Stamp {
@@ -109,25 +103,28 @@ impl Rig {
             closing.closed().await;
             drop((sender, receiver));
         });
-        self.tell(News::Up { outbox, handle, welcome });
+        self.tell(CollaboratorMessage::LinkUp { outbox, handle, welcome });
         Far { heard, link }
     }
 
     fn down(&self) {
-        self.tell(News::Down { why: "pulled".to_owned() });
+        self.tell(CollaboratorMessage::LinkDown { why: "pulled".to_owned() });
     }
 
     fn assign(&self, stamp: Stamp) {
-        self.tell(News::Heard(Message::Assign(Assigned { stamp, tasks: vec!["send".parse().unwrap()] })));
+        self.tell(CollaboratorMessage::Heard(Message::Assign(Assigned {
+            stamp,
+            tasks: vec!["send".parse().unwrap()],
+        })));
     }
 
     fn refuse(&self, refusal: Refusal) {
         let task = "send".parse().unwrap();
-        self.tell(News::Heard(Message::Refused(RefusedUpdate { task, refusal })));
+        self.tell(CollaboratorMessage::Heard(Message::Refused(RefusedUpdate { task, refusal })));
     }
 
     fn model(&self, stamp: Stamp) {
-        self.tell(News::Model { stamp, model: self.base.clone() });
+        self.tell(CollaboratorMessage::Model { stamp, model: self.base.clone() });
     }
 }
 
@@ -226,7 +223,7 @@ fn refusal_that_comes_late_does_not_cost_the_next_rounds_update() {
         let offer = far.report_and_offer().await;
         rig.refuse(Refusal::Stale { open: RoundNo(1) });
         rig.refuse(Refusal::Late);
-        rig.tell(News::Heard(Message::Grant(Granted { stamp, task: offer.task })));
+        rig.tell(CollaboratorMessage::Heard(Message::Grant(Granted { stamp, task: offer.task })));
         let stream = timeout(Duration::from_secs(2), far.link.handle().accept_uni()).await;
         assert!(stream.is_ok(), "the update is gone");
     });
@@ -239,7 +236,9 @@ fn cancelled_training_says_nothing_and_the_next_round_is_run() {
         rig.assign(rig.stamp(0));
         rig.model(rig.stamp(0));
         sleep(Duration::from_millis(30)).await;
-        rig.tell(News::Heard(Message::Cancel(fl_engine::wire::Cancelled { stamp: rig.stamp(0) })));
+        rig.tell(CollaboratorMessage::Heard(Message::Cancel(fl_engine::wire::Cancelled {
+            stamp: rig.stamp(0),
+        })));
         assert!(far.is_silent().await);
         rig.assign(rig.stamp(1));
         assert_eq!(far.report_and_offer().await.stamp, rig.stamp(1));
@@ -253,7 +252,7 @@ fn stop_while_training_ends_at_once_with_the_model_that_is_held() {
         rig.assign(rig.stamp(2));
         rig.model(rig.stamp(2));
         sleep(Duration::from_millis(30)).await;
-        rig.tell(News::Stop);
+        rig.tell(CollaboratorMessage::Stop);
         let ended = timeout(Duration::from_millis(50), &mut rig.ended).await.unwrap().unwrap().unwrap();
         assert_eq!(ended.verdict, None);
         assert_eq!(ended.model.unwrap().0, RoundNo(2));
@@ -261,5 +260,3 @@ fn stop_while_training_ends_at_once_with_the_model_that_is_held() {
         assert_eq!(rig.layout.byte_len(), rig.base.len());
     });
 }
-
-const MAILBOX: usize = 64;

@@ -1,0 +1,55 @@
+//! Every message between the parts of the collaborator's side. The parts import this file, not each other.
+
+use fl_engine::{
+    Name, Weight,
+    plan::Metric,
+    round::Stamp,
+    wire::{Message, Welcome},
+};
+use tokio::sync::mpsc;
+
+use crate::{exit::Failure, net::LinkHandle, payload::Payload, task::TaskError};
+
+/// What the coordinator is told.
+pub(crate) enum CollaboratorMessage {
+    /// A link is up, and the aggregator has admitted this collaborator.
+    LinkUp { outbox: mpsc::Sender<Vec<u8>>, handle: LinkHandle, welcome: Welcome },
+    /// The link is gone, or an attempt to connect failed.
+    LinkDown { why: String },
+    /// The aggregator sent a message.
+    Heard(Message),
+    /// A model arrived in full, and has the root that its stamp names.
+    Model { stamp: Stamp, model: Payload },
+    /// A task has ended.
+    TaskEnded(TaskEnded),
+    /// It is time to offer an update again that was refused for no fault of its own.
+    OfferAgain(Stamp),
+    /// Another attempt to connect would fail in the same way.
+    GiveUp(Failure),
+    /// The operator wants to stop.
+    Stop,
+}
+
+/// What the task runner does, in order.
+pub(crate) enum TaskJob {
+    /// Run this task once the one before has ended.
+    Run { stamp: Stamp, task: Name, base: Payload },
+    /// End the task that runs for this stamp at its next batch.
+    Cancel(Stamp),
+}
+
+/// How a task ended.
+pub(crate) struct TaskEnded {
+    pub(crate) stamp: Stamp,
+    pub(crate) task: Name,
+    pub(crate) result: Result<TaskResult, TaskError>,
+}
+
+/// What a task computed.
+pub(crate) struct TaskResult {
+    /// Rows that the metrics are computed over.
+    pub(crate) samples: u64,
+    pub(crate) metrics: Vec<(Metric, f64)>,
+    /// The update, encoded and hashed, with its weight.
+    pub(crate) update: Option<(Payload, Weight)>,
+}
