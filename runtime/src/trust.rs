@@ -6,7 +6,7 @@
 //! ```text
 //! Credentials::load_or_request   this role's key, certificate and CA fit together     (start)
 //! tls::server_config, client_config   chain, validity, key usage, role, federation    (every handshake)
-//! Rosters::admit            on the owner's signed roster and not revoked         (every session)
+//! Admission::admit          on the owner's signed roster and not revoked         (every session)
 //! ```
 //!
 //! [`PeerAdmitted`] is made by the last of them alone. The host's clock is used with a floor ([`Clock`]): inside an
@@ -24,7 +24,7 @@ pub mod rosters;
 pub mod serials;
 pub mod tls;
 
-pub use admission::{PeerAdmitted, Refused, admit};
+pub use admission::{Admission, PeerAdmitted, Refused};
 pub use authority::{Authority, AuthorityError, PeerError, Validity, one_certificate, public_key, validity};
 pub use clock::Clock;
 pub use credentials::{

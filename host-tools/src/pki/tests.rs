@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
 use fl_engine::plan::roster::UnixSeconds;
-use fl_runtime::trust::{Clock, Credentials, Fingerprint, PeerError, Rosters, Serials};
+use fl_runtime::trust::{Admission as _, Clock, Credentials, Fingerprint, PeerError, Rosters, Serials};
 
 use super::{vault::Passphrase, *};
 use crate::files::tests::scratch;

@@ -30,7 +30,7 @@ use self::{
     upload::Intake,
 };
 use super::{
-    greeting::{Greeter, Roll, RunStatus},
+    greeting::{Greeter, RunStatus},
     mailbox::{self, Mailbox},
 };
 use crate::{
@@ -41,6 +41,7 @@ use crate::{
     payload::PayloadPool,
     pool::Pool,
     store::{Resume, Store},
+    trust::Admission,
 };
 
 pub(crate) use self::{
@@ -60,7 +61,8 @@ pub(crate) struct Parts {
     pub(crate) resume: Resume,
     /// Everybody on the roster.
     pub(crate) members: Vec<Name>,
-    pub(crate) roll: Arc<dyn Roll>,
+    /// Who may take part.
+    pub(crate) admission: Arc<dyn Admission>,
     /// A random number that tells this run of the process from earlier ones.
     pub(crate) incarnation: u64,
     /// Random bytes that the engine draws from.
@@ -126,7 +128,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         federation: plan.federation.clone(),
         plan: plan_hash,
         incarnation: parts.incarnation,
-        roll: Arc::clone(&parts.roll),
+        admission: Arc::clone(&parts.admission),
         status: watched,
     });
     let coordinator = Coordinator::new(CoordinatorParts {
@@ -135,7 +137,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         intake: Arc::new(Intake::new(slots.clone(), layout, plan.exact)),
         plan,
         workers: Workers { aggregation, store: storing },
-        roll: parts.roll,
+        admission: parts.admission,
         status,
         counters: parts.counters,
         json: parts.json,

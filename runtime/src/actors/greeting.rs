@@ -10,26 +10,16 @@ use fl_engine::{
     Digest, Name, RoundNo,
     wire::{self, Hello, Message, Rejection, VERSIONS, Welcome, cut_text},
 };
-use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time::timeout};
 
 use super::close_code;
-use crate::net::{Link, LinkError, LinkHandle};
+use crate::{
+    net::{Link, LinkError, LinkHandle},
+    trust::{Admission, PeerAdmitted},
+};
 
 /// Longest wait for a peer's first envelope.
 pub(super) const FIRST_WORDS: Duration = Duration::from_secs(10);
-
-/// Who may come in: the roster, by the certificate that TLS has verified.
-pub(crate) trait Roll: Send + Sync {
-    /// The name behind this certificate.
-    ///
-    /// # Errors
-    /// In words for the collaborator's operator.
-    fn admit(&self, certificates: &[CertificateDer<'static>]) -> Result<Name, String>;
-
-    /// The roster's serial.
-    fn serial(&self) -> u64;
-}
 
 /// Where the run stands, for newcomers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,21 +37,21 @@ pub(crate) struct Greeter {
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
     pub(crate) incarnation: u64,
-    pub(crate) roll: Arc<dyn Roll>,
+    pub(crate) admission: Arc<dyn Admission>,
     pub(crate) status: watch::Receiver<RunStatus>,
 }
 
-/// A collaborator that was let in.
+/// A collaborator that was admitted and welcomed, and its link.
 pub(crate) struct AdmittedPeer {
-    name: Name,
+    proof: PeerAdmitted,
     holds: Option<Digest>,
     link: Link,
 }
 
 impl AdmittedPeer {
-    /// The name that its certificate proves.
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
+    /// The proof that the collaborator was admitted, with its name.
+    pub(crate) fn proof(&self) -> &PeerAdmitted {
+        &self.proof
     }
 
     /// The shared part of its link.
@@ -69,9 +59,9 @@ impl AdmittedPeer {
         self.link.handle()
     }
 
-    /// Its link, and the root of the model that it holds.
-    pub(crate) fn into_parts(self) -> (Name, Option<Digest>, Link) {
-        (self.name, self.holds, self.link)
+    /// The root of the model that the collaborator holds, and its link.
+    pub(crate) fn into_parts(self) -> (PeerAdmitted, Option<Digest>, Link) {
+        (self.proof, self.holds, self.link)
     }
 }
 
@@ -88,28 +78,29 @@ pub(crate) enum WelcomeError {
 
 /// The aggregator's side: checks a newcomer and welcomes it, or tells it why not and closes the link.
 pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<AdmittedPeer, WelcomeError> {
-    let admitted = greeter.roll.admit(link.handle().peer_certificates());
+    let admitted = greeter.admission.admit(link.handle().peer_certificates());
     // Its words are read even when it is not let in: it is listening for an answer to them.
     let envelope = timeout(FIRST_WORDS, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
-    let (name, checked) = match admitted {
-        Ok(name) => (Some(name), greeter.check(&envelope)),
-        Err(why) => (None, Err(Rejection::Identity(cut_text(&why)))),
+    let (proof, checked) = match admitted {
+        Ok(proof) => (Some(proof), greeter.check(&envelope)),
+        Err(why) => (None, Err(Rejection::Identity(cut_text(&why.to_string())))),
     };
-    match (name, checked) {
-        (Some(name), Ok(hello)) => {
+    match (proof, checked) {
+        (Some(proof), Ok(hello)) => {
             let answer = Message::Welcome(Welcome {
                 version: VERSIONS.1.min(hello.versions.1),
                 features: 0,
                 incarnation: greeter.incarnation,
-                name: name.clone(),
-                roster_serial: greeter.roll.serial(),
+                name: proof.name().clone(),
+                roster_serial: greeter.admission.serial(),
                 round: greeter.status.borrow().round,
                 evidence: Vec::new(),
             });
             link.send_envelope(&wire::encode(&answer)).await?;
-            Ok(AdmittedPeer { name, holds: hello.holds, link })
+            Ok(AdmittedPeer { proof, holds: hello.holds, link })
         }
-        (name, checked) => {
+        (proof, checked) => {
+            let name = proof.map(|proof| proof.name().clone());
             let why = checked.err().unwrap_or(Rejection::Over);
             say_last(link, &Message::Rejected(why.clone()), close_code::REJECTED).await;
             Err(WelcomeError::Rejected { name, why })
@@ -134,7 +125,7 @@ impl Greeter {
         if hello.plan != self.plan {
             return Err(Rejection::Plan(self.plan));
         }
-        let serial = self.roll.serial();
+        let serial = self.admission.serial();
         if hello.roster_serial > serial {
             return Err(Rejection::Roster(serial));
         }

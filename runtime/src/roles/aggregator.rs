@@ -8,7 +8,7 @@ use std::{
 };
 
 use fl_engine::{
-    Digest, Name, RoundNo,
+    Digest, RoundNo,
     aggregate::{Footprint, Method, footprint},
     model,
     plan::{Plan, Released, Site},
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     actors::{
         aggregator::{self, AggregatorMessage, AggregatorOutcome, Parts, Running},
-        greeting::{Roll, RunStatus},
+        greeting::RunStatus,
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
@@ -37,7 +37,7 @@ use crate::{
     pool::Pool,
     registry::Registry,
     store::{Resume, Store, StoreError},
-    trust::{self, Clock, Role, RosterRefused, Rosters},
+    trust::{self, Admission, Clock, Role, RosterRefused, Rosters},
 };
 
 /// Runs the aggregator of the workspace at `root` until training is over.
@@ -153,7 +153,7 @@ impl Setup {
             store,
             resume,
             members: self.rosters.members(),
-            roll: Arc::clone(&self.rosters) as Arc<dyn Roll>,
+            admission: Arc::clone(&self.rosters) as Arc<dyn Admission>,
             incarnation: u64::from_le_bytes(random()?),
             secret: random()?,
             counters,
@@ -292,16 +292,6 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| Failure::new(Exit::Failed, "the system gives no random numbers"))?;
     Ok(bytes)
-}
-
-impl Roll for Rosters {
-    fn admit(&self, certificates: &[rustls::pki_types::CertificateDer<'static>]) -> Result<Name, String> {
-        Rosters::admit(self, certificates).map(|peer| peer.name().clone()).map_err(|e| e.to_string())
-    }
-
-    fn serial(&self) -> u64 {
-        Rosters::serial(self)
-    }
 }
 
 /// Longest wait for collaborators to take the final model and their last words.

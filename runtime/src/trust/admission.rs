@@ -1,4 +1,4 @@
-//! Whether a peer with a good certificate is on the roster.
+//! Whether a peer with a good certificate is on the roster. [`Admission`] is what the aggregator asks.
 
 use fl_engine::{
     Name,
@@ -8,8 +8,29 @@ use rustls::pki_types::CertificateDer;
 
 use super::identity::{Fingerprint, Identity, IdentityError, Role};
 
-/// A collaborator that the roster names: [`admit`] is the only way to one. Sessions take it as the proof that was
-/// checked, and the name from it alone.
+/// Says who may take part: the roster in force, for one that is not a test's.
+pub trait Admission: Send + Sync {
+    /// Admits the collaborator that showed `certificates` in a handshake, its own first.
+    ///
+    /// Only for certificates out of a handshake under [`super::server_config`], which has checked chain, validity and
+    /// key usage. What the peer says of itself is not an argument.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    fn admit(&self, certificates: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused>;
+
+    /// Whether a collaborator that was admitted earlier may stay.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    fn still_admits(&self, peer: &PeerAdmitted) -> Result<(), Refused>;
+
+    /// Serial of the roster in force.
+    fn serial(&self) -> u64;
+}
+
+/// Proof that the roster names a collaborator: only [`Admission::admit`] makes one. A session holds it, and takes the
+/// collaborator's name from it alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAdmitted {
     name: Name,
@@ -58,29 +79,21 @@ impl PeerAdmitted {
         &self.name
     }
 
-    /// The key on the certificate and on the roster.
-    #[must_use]
-    pub fn key(&self) -> Fingerprint {
-        self.key
+    /// For tests of what follows the check.
+    #[cfg(test)]
+    pub(crate) fn unchecked(name: Name) -> Self {
+        let key = Fingerprint(fl_engine::Digest::of(name.as_str().as_bytes()));
+        Self { name, key }
     }
 
-    /// Whether `roster`, a later one, still admits it.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub fn still(&self, roster: &Roster, now: UnixSeconds) -> Result<(), Refused> {
+    /// Whether `roster`, a later one, still admits the collaborator.
+    pub(super) fn still(&self, roster: &Roster, now: UnixSeconds) -> Result<(), Refused> {
         listed(&self.name, self.key, roster, now)
     }
 }
 
-/// Admits the collaborator that showed `certificates` in a handshake, its own first.
-///
-/// Only for certificates out of a handshake under [`super::server_config`]: chain, validity and key usage were checked
-/// there. What the peer says of itself is not an argument.
-///
-/// # Errors
-/// [`Refused`].
-pub fn admit(
+/// [`Admission::admit`] by this roster, at this time.
+pub(super) fn admit(
     certificates: &[CertificateDer<'_>],
     roster: &Roster,
     now: UnixSeconds,
@@ -130,7 +143,7 @@ mod tests {
         let name = |text: &str| text.parse::<Name>().unwrap();
 
         let admitted = try_one(&one).unwrap();
-        assert_eq!((admitted.name().as_str(), admitted.key()), ("one", Fingerprint::of(&one).unwrap()));
+        assert_eq!((admitted.name().as_str(), admitted.key), ("one", Fingerprint::of(&one).unwrap()));
         assert_eq!(try_one(&stranger), Err(Refused::Unlisted(name("two"))));
         let revoked = Refused::Revoked { name: name("gone"), why: "left".into() };
         assert_eq!(try_one(&gone), Err(revoked.clone()));

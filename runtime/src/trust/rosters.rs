@@ -18,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{
     Authority, Clock, Serials,
-    admission::{self, PeerAdmitted, Refused},
+    admission::{self, Admission, PeerAdmitted, Refused},
 };
 
 /// The roster in force. Sessions share it.
@@ -121,12 +121,6 @@ impl Rosters {
         Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Its serial.
-    #[must_use]
-    pub fn serial(&self) -> u64 {
-        self.roster().serial()
-    }
-
     /// What the roster in force says of enclaves.
     #[must_use]
     pub fn measurements(&self) -> Option<Measurements> {
@@ -158,21 +152,19 @@ impl Rosters {
         remember(&self.serials, &self.roster())?;
         Ok(true)
     }
+}
 
-    /// [`admission::admit`] by the roster in force, now.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub fn admit(&self, certificates: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused> {
+impl Admission for Rosters {
+    fn admit(&self, certificates: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused> {
         admission::admit(certificates, &self.roster(), self.clock.now())
     }
 
-    /// Whether a peer that was admitted under an earlier roster may stay.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub fn still_admits(&self, peer: &PeerAdmitted) -> Result<(), Refused> {
+    fn still_admits(&self, peer: &PeerAdmitted) -> Result<(), Refused> {
         peer.still(&self.roster(), self.clock.now())
+    }
+
+    fn serial(&self) -> u64 {
+        self.roster().serial()
     }
 }
 

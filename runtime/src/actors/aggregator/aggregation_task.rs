@@ -19,7 +19,7 @@ use crate::{
     payload::Payload,
 };
 
-/// Starts the task. It ends when the sender of jobs is dropped, or a job fails.
+/// Starts the task. It ends when the sender of its jobs is dropped.
 ///
 /// `jobs` has no bound: each job that takes an update holds a slot, and the number of slots is bounded.
 ///

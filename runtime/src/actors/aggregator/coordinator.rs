@@ -36,7 +36,7 @@ use super::{
 use crate::{
     actors::{
         close_code,
-        greeting::{AdmittedPeer, Roll, RunStatus},
+        greeting::{AdmittedPeer, RunStatus},
         mailbox::{Actor, Alarm, Context, Mailbox, Undelivered},
     },
     aggregation::update::StagedUpdate,
@@ -45,6 +45,7 @@ use crate::{
     net::LinkHandle,
     observe::Counters,
     payload::Payload,
+    trust::{Admission, PeerAdmitted, Refused},
 };
 
 /// How a run ended.
@@ -69,7 +70,7 @@ pub(super) struct Coordinator {
     intake: Arc<Intake>,
     /// `None` once the run has ended.
     workers: Option<Workers>,
-    roll: Arc<dyn Roll>,
+    admission: Arc<dyn Admission>,
     peers: BTreeMap<Name, Peer>,
     /// Lines of the log that each collaborator may cause; names come from certificates, so there are only so many.
     rations: BTreeMap<Name, LogRation>,
@@ -110,6 +111,7 @@ struct Cause {
 
 /// A collaborator's link. Dropping it ends the session with all its tasks; close the link first, to say why.
 struct Peer {
+    proof: PeerAdmitted,
     session: SessionNo,
     mailbox: Mailbox<SessionMessage>,
     handle: LinkHandle,
@@ -124,7 +126,7 @@ pub(super) struct CoordinatorParts {
     pub(super) base: Payload,
     pub(super) intake: Arc<Intake>,
     pub(super) workers: Workers,
-    pub(super) roll: Arc<dyn Roll>,
+    pub(super) admission: Arc<dyn Admission>,
     pub(super) status: watch::Sender<RunStatus>,
     pub(super) counters: Arc<Counters>,
     pub(super) json: bool,
@@ -133,8 +135,18 @@ pub(super) struct CoordinatorParts {
 
 impl Coordinator {
     pub(super) fn new(parts: CoordinatorParts) -> Self {
-        let CoordinatorParts { plan, engine, base, intake, workers, roll, status, counters, json, outcome } =
-            parts;
+        let CoordinatorParts {
+            plan,
+            engine,
+            base,
+            intake,
+            workers,
+            admission,
+            status,
+            counters,
+            json,
+            outcome,
+        } = parts;
         Self {
             plan,
             engine,
@@ -143,7 +155,7 @@ impl Coordinator {
             state: None,
             intake,
             workers: Some(workers),
-            roll,
+            admission,
             peers: BTreeMap::new(),
             rations: BTreeMap::new(),
             sessions: 0,
@@ -232,15 +244,15 @@ impl Actor for Coordinator {
 
 impl Coordinator {
     fn admitted(&mut self, admitted: AdmittedPeer, context: &mut Context<'_, Self>) {
-        let (peer, handle) = (admitted.name().clone(), admitted.handle().clone());
+        let (peer, handle) = (admitted.proof().name().clone(), admitted.handle().clone());
         if self.outcome.is_none() {
             // It was let in before the run had ended.
             handle.close(close_code::LEAVING, "the run has ended");
             return;
         }
-        // The roster may have changed since the door was opened.
-        if let Err(why) = self.still_admits(&peer, &handle) {
-            handle.close(close_code::UNLISTED, &why);
+        // The roster may have changed since the greeter asked.
+        if let Err(why) = self.admission.still_admits(admitted.proof()) {
+            handle.close(close_code::UNLISTED, &why.to_string());
             return;
         }
         if let Some(old) = self.peers.remove(&peer) {
@@ -249,8 +261,9 @@ impl Coordinator {
         }
         self.sessions += 1;
         let session = SessionNo(self.sessions);
+        let proof = admitted.proof().clone();
         let mailbox = session::open(admitted, session, &context.mailbox(), &self.intake);
-        self.peers.insert(peer.clone(), Peer { session, mailbox, handle, assigned: None });
+        self.peers.insert(peer.clone(), Peer { proof, session, mailbox, handle, assigned: None });
         if self.may_speak_of(&peer) {
             tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
         }
@@ -293,16 +306,15 @@ impl Coordinator {
 
     fn roster_changed(&mut self, members: Vec<Name>, context: &mut Context<'_, Self>) {
         tracing::info!("the roster has changed: {} collaborators", members.len());
-        // By key, not by name alone: a name may have passed to another key.
         let refused = |(name, peer): (&Name, &Peer)| {
-            let why = self.still_admits(name, &peer.handle).err()?;
+            let why = self.admission.still_admits(&peer.proof).err()?;
             Some((name.clone(), why))
         };
-        let gone: Vec<(Name, String)> = self.peers.iter().filter_map(refused).collect();
-        for (name, reason) in &gone {
+        let gone: Vec<(Name, Refused)> = self.peers.iter().filter_map(refused).collect();
+        for (name, why) in &gone {
             if let Some(peer) = self.peers.remove(name) {
-                tracing::warn!(collaborator = %name, "{name} is cut off: {reason}");
-                peer.handle.close(close_code::UNLISTED, reason);
+                tracing::warn!(collaborator = %name, "{name} is cut off: {why}");
+                peer.handle.close(close_code::UNLISTED, &why.to_string());
             }
         }
         // The acceptor reads the new roster before the engine does.
@@ -313,13 +325,6 @@ impl Coordinator {
         }
         for (peer, _) in gone {
             self.event(Event::Left { peer }, context);
-        }
-    }
-
-    fn still_admits(&self, name: &Name, link: &LinkHandle) -> Result<(), String> {
-        match self.roll.admit(link.peer_certificates())? {
-            now if now == *name => Ok(()),
-            now => Err(format!("the certificate is {now}'s")),
         }
     }
 

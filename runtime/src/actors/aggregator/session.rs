@@ -74,7 +74,8 @@ pub(crate) fn open(
     aggregator: &Mailbox<AggregatorMessage>,
     intake: &Arc<Intake>,
 ) -> Mailbox<SessionMessage> {
-    let (peer, holds, link) = admitted.into_parts();
+    let (proof, holds, link) = admitted.into_parts();
+    let peer = proof.name().clone();
     let (sender, receiver, handle) = link.split();
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
     let (uploads, cut_offs) = mpsc::channel(1);

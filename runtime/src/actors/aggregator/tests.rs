@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -41,6 +41,7 @@ use crate::{
         payload::{self, Progress},
     },
     registry::Registry,
+    trust::{PeerAdmitted, Refused},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,12 +51,24 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-/// The name that a certificate of one word proves; whoever comes with another is called "quic".
-struct Anybody;
+/// Admits everybody, by the name that a certificate of one word says. Another certificate is of "quic".
+#[derive(Default)]
+struct Everybody {
+    revoked: Mutex<Option<Name>>,
+}
 
-impl Roll for Anybody {
-    fn admit(&self, certificates: &[CertificateDer<'static>]) -> Result<Name, String> {
-        Ok(name(std::str::from_utf8(&certificates[0]).unwrap_or("quic")))
+impl Admission for Everybody {
+    fn admit(&self, certificates: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused> {
+        Ok(PeerAdmitted::unchecked(name(std::str::from_utf8(&certificates[0]).unwrap_or("quic"))))
+    }
+
+    fn still_admits(&self, peer: &PeerAdmitted) -> Result<(), Refused> {
+        match &*self.revoked.lock().unwrap() {
+            Some(name) if name == peer.name() => {
+                Err(Refused::Revoked { name: name.clone(), why: "left".to_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn serial(&self) -> u64 {
@@ -99,6 +112,7 @@ struct Rig {
     outcome: oneshot::Receiver<Result<AggregatorOutcome, Failure>>,
     store: Option<StoreThread>,
     greeter: Arc<Greeter>,
+    everybody: Arc<Everybody>,
     workspace: Workspace,
 }
 
@@ -113,6 +127,7 @@ impl Rig {
         let (store, resume) = workspace.store();
         let length = layout.byte_len() as u64;
         let spill = workspace.dir.join("spill");
+        let everybody = Arc::new(Everybody::default());
         let parts = Parts {
             plan_hash: plan.hash(),
             method: registry.method(&plan).unwrap(),
@@ -123,14 +138,14 @@ impl Rig {
             store,
             resume,
             members: members.iter().map(|n| name(n)).collect(),
-            roll: Arc::new(Anybody),
+            admission: Arc::clone(&everybody) as Arc<dyn Admission>,
             incarnation: 77,
             secret: [1; 32],
             counters: Arc::default(),
             json: false,
         };
         let Running { mailbox, greeter, outcome, store } = start(parts).await.unwrap();
-        Self { aggregator: mailbox, outcome, store: Some(store), greeter, workspace }
+        Self { aggregator: mailbox, outcome, store: Some(store), greeter, everybody, workspace }
     }
 
     async fn join(&self, who: &str) -> Player {
@@ -380,6 +395,23 @@ fn member_that_comes_before_its_roster_is_asked_once_that_is_here() {
             .unwrap();
         let stamp = timeout(Duration::from_secs(2), two.assigned()).await.expect("it is not asked");
         assert_eq!(stamp.round, RoundNo(0));
+    });
+}
+
+#[test]
+fn member_that_the_new_roster_refuses_is_cut_off_with_the_reason() {
+    run(async || {
+        let rig = Rig::new(plan(3), &["one", "two"]).await;
+        let (mut one, mut two) = (rig.join("one").await, rig.join("two").await);
+        let _ = (one.assigned().await, two.assigned().await);
+        *rig.everybody.revoked.lock().unwrap() = Some(name("two"));
+        rig.aggregator.deliver(AggregatorMessage::RosterChanged(vec![name("one")])).await.unwrap();
+        let why = timeout(Duration::from_secs(2), two.farewell()).await.expect("it may stay");
+        let reason = "two was revoked: left".to_owned();
+        assert_eq!(why, LinkError::Closed { code: close_code::UNLISTED, reason });
+        let stamp = one.take_model().await;
+        one.contribute(stamp).await;
+        assert_eq!(one.assigned().await.round, RoundNo(1));
     });
 }
 
