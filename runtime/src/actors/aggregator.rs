@@ -8,6 +8,7 @@ mod aggregation_task;
 mod coordinator;
 mod log_ration;
 mod messages;
+mod peers;
 mod round_report;
 mod session;
 mod store_thread;

@@ -10,6 +10,9 @@ pub(super) const REPLACED: u32 = 2;
 pub(super) const PROTOCOL: u32 = 3;
 /// The peer does not read what it is sent.
 pub(super) const SLOW: u32 = 4;
+/// Why a link is closed as [`SLOW`] when its queue of control messages is full.
+pub(super) const OVERLOADED: &str =
+    "too many control messages are queued (peer too slow, or sending too fast)";
 /// The collaborator is no longer on the roster.
 pub(super) const UNLISTED: u32 = 5;
 /// The process ends, or something in it failed.

@@ -12,7 +12,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -27,9 +27,9 @@ use fl_engine::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    log_ration::LogRation,
     messages::{AggregatedRound, AggregationJob, AggregatorMessage, SessionMessage, SessionNo, StoreJob},
-    round_report::{Arrivals, RoundReport},
+    peers::{Peer, Peers},
+    round_report::RoundReports,
     session,
     upload::Intake,
 };
@@ -37,15 +37,14 @@ use crate::{
     actors::{
         close_code,
         greeting::{AdmittedPeer, RunStatus},
-        mailbox::{Actor, Alarm, Context, Mailbox, Undelivered},
+        mailbox::{Actor, Alarm, Context},
     },
     aggregation::update::StagedUpdate,
     exit::{Exit, Failure},
     memory::StagedSlot,
-    net::LinkHandle,
     observe::Counters,
     payload::Payload,
-    trust::{Admission, PeerAdmitted, Refused},
+    trust::Admission,
 };
 
 /// How a run ended.
@@ -71,24 +70,14 @@ pub(super) struct Coordinator {
     /// `None` once the run has ended.
     workers: Option<Workers>,
     admission: Arc<dyn Admission>,
-    peers: BTreeMap<Name, Peer>,
-    /// Lines of the log that each collaborator may cause; names come from certificates, so there are only so many.
-    rations: BTreeMap<Name, LogRation>,
+    peers: Peers,
     sessions: u64,
     slots: HashMap<SlotId, StagedSlot>,
     next_slot: u64,
     alarm: Option<Alarm>,
     status: watch::Sender<RunStatus>,
     counters: Arc<Counters>,
-    json: bool,
-    /// Of the open round.
-    arrivals: Arrivals,
-    /// Whether the round that closes had the best base so far.
-    best: bool,
-    /// Collaborators that were handed the newest model.
-    receivers: usize,
-    /// Closed rounds whose line waits for the disk or for the last model to be delivered.
-    reports: Vec<RoundReport>,
+    reports: RoundReports,
     outcome: Option<oneshot::Sender<Result<AggregatorOutcome, Failure>>>,
 }
 
@@ -107,16 +96,6 @@ struct Cause {
     upload: Option<Stamp>,
     /// Time taken by the aggregation, of `Finalised`: absorbing, then finishing.
     aggregation: Option<(Duration, Duration)>,
-}
-
-/// A collaborator's link. Dropping it ends the session with all its tasks; close the link first, to say why.
-struct Peer {
-    proof: PeerAdmitted,
-    session: SessionNo,
-    mailbox: Mailbox<SessionMessage>,
-    handle: LinkHandle,
-    /// The work that it was given last.
-    assigned: Option<Stamp>,
 }
 
 /// What a [`Coordinator`] is made from.
@@ -147,6 +126,7 @@ impl Coordinator {
             json,
             outcome,
         } = parts;
+        let reports = RoundReports::new(Arc::clone(&plan), json);
         Self {
             plan,
             engine,
@@ -156,19 +136,14 @@ impl Coordinator {
             intake,
             workers: Some(workers),
             admission,
-            peers: BTreeMap::new(),
-            rations: BTreeMap::new(),
+            peers: Peers::default(),
             sessions: 0,
             slots: HashMap::new(),
             next_slot: 0,
             alarm: None,
             status,
             counters,
-            json,
-            arrivals: Arrivals::default(),
-            best: false,
-            receivers: 0,
-            reports: Vec::new(),
+            reports,
             outcome: Some(outcome),
         }
     }
@@ -182,8 +157,8 @@ impl Actor for Coordinator {
         match message {
             M::Admitted(admitted) => self.admitted(admitted, context),
             M::LinkEnded { peer, session, why } => {
-                if self.is_current(&peer, session) {
-                    if self.may_speak_of(&peer) {
+                if self.peers.is_current(&peer, session) {
+                    if self.peers.may_log(&peer) {
                         tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
                     }
                     self.peers.remove(&peer);
@@ -192,14 +167,14 @@ impl Actor for Coordinator {
                 }
             }
             M::Heard { peer, session, message } => {
-                if self.is_current(&peer, session) {
+                if self.peers.is_current(&peer, session) {
                     self.heard(peer, message, context);
                 }
             }
             M::Staged { peer, offer, slot, began, staged } => {
                 self.counters.updates_received.fetch_add(1, Relaxed);
                 self.counters.bytes_in.fetch_add(offer.bytes.0, Relaxed);
-                self.arrivals.add(began, staged);
+                self.reports.staged(began, staged);
                 let id = SlotId(self.next_slot);
                 self.next_slot += 1;
                 self.slots.insert(id, slot);
@@ -212,13 +187,11 @@ impl Actor for Coordinator {
             }
             M::ModelDelivered { stamp, took } => {
                 self.counters.bytes_out.fetch_add(self.base.len() as u64, Relaxed);
-                self.reports.iter_mut().for_each(|report| report.delivered(stamp, took));
-                self.print_reports();
+                self.reports.delivered(stamp, took);
             }
             M::Aggregated(round) => self.aggregated(round, context),
             M::Stored { round, took } => {
-                self.reports.iter_mut().for_each(|report| report.stored(round, took));
-                self.print_reports();
+                self.reports.stored(round, took);
                 self.event(Event::Durable { round }, context);
             }
             M::BestRead(best) => self.part(Reason::Completed, best),
@@ -263,8 +236,8 @@ impl Coordinator {
         let session = SessionNo(self.sessions);
         let proof = admitted.proof().clone();
         let mailbox = session::open(admitted, session, &context.mailbox(), &self.intake);
-        self.peers.insert(peer.clone(), Peer { proof, session, mailbox, handle, assigned: None });
-        if self.may_speak_of(&peer) {
+        self.peers.insert(Peer { proof, session, mailbox, handle, assigned: None });
+        if self.peers.may_log(&peer) {
             tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
         }
         self.event(Event::Joined { peer }, context);
@@ -278,7 +251,7 @@ impl Coordinator {
             }
             Message::Report(report) => self.event(Event::Reported { peer, report }, context),
             Message::Failed(failed) => {
-                if self.may_speak_of(&peer) {
+                if self.peers.may_log(&peer) {
                     tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
                 }
                 self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, context);
@@ -298,44 +271,24 @@ impl Coordinator {
         // The old model's buffer is for the next sum.
         self.base = model;
         self.state = state;
-        self.receivers = 0;
-        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, SessionMessage::StopSending));
+        self.reports.aggregated();
+        self.peers.tell_all(|| SessionMessage::StopSending);
         let cause = Cause { aggregation: Some((absorb, finalise)), ..Cause::default() };
         self.take_in(Event::Finalised { round, root }, &cause, context);
     }
 
     fn roster_changed(&mut self, members: Vec<Name>, context: &mut Context<'_, Self>) {
         tracing::info!("the roster has changed: {} collaborators", members.len());
-        let refused = |(name, peer): (&Name, &Peer)| {
-            let why = self.admission.still_admits(&peer.proof).err()?;
-            Some((name.clone(), why))
-        };
-        let gone: Vec<(Name, Refused)> = self.peers.iter().filter_map(refused).collect();
-        for (name, why) in &gone {
-            if let Some(peer) = self.peers.remove(name) {
-                tracing::warn!(collaborator = %name, "{name} is cut off: {why}");
-                peer.handle.close(close_code::UNLISTED, &why.to_string());
-            }
-        }
+        let gone = self.peers.cut_off_refused(&*self.admission);
         // The acceptor reads the new roster before the engine does.
-        let early: Vec<Name> = self.peers.keys().filter(|name| !self.engine.lists(name)).cloned().collect();
+        let early: Vec<Name> = self.peers.names().filter(|name| !self.engine.lists(name)).cloned().collect();
         self.event(Event::RosterChanged { members }, context);
         for peer in early {
             self.event(Event::Joined { peer }, context);
         }
-        for (peer, _) in gone {
+        for peer in gone {
             self.event(Event::Left { peer }, context);
         }
-    }
-
-    /// Whether one more line about this collaborator may be written.
-    fn may_speak_of(&mut self, peer: &Name) -> bool {
-        let ration = self.rations.entry(peer.clone()).or_default();
-        let spoken = ration.take(Instant::now());
-        if let Some(unsaid @ 1..) = spoken {
-            tracing::warn!(collaborator = %peer, "{unsaid} lines about {peer} were left out");
-        }
-        spoken.is_some()
     }
 
     fn event(&mut self, event: Event, context: &mut Context<'_, Self>) {
@@ -373,31 +326,30 @@ impl Coordinator {
     fn carry_out(&mut self, effect: Effect, cause: &Cause) {
         match effect {
             Effect::Assign { peer, stamp, tasks } => {
-                self.receivers += 1;
-                if let Some(at) = self.peers.get_mut(&peer) {
-                    at.assigned = Some(stamp);
-                }
-                self.tell(&peer, SessionMessage::Assign { stamp, tasks, model: self.base.clone() });
+                self.reports.assigned();
+                self.peers.assign(&peer, stamp);
+                self.peers.tell(&peer, SessionMessage::Assign { stamp, tasks, model: self.base.clone() });
             }
             Effect::Grant { peer, .. } => {
                 // Only an offer is ever granted.
                 if let Some(offer) = &cause.offer {
-                    self.tell(&peer, SessionMessage::Grant(offer.clone()));
+                    self.peers.tell(&peer, SessionMessage::Grant(offer.clone()));
                 }
             }
             Effect::Refuse { peer, task, refusal } => {
-                if self.may_speak_of(&peer) {
+                if self.peers.may_log(&peer) {
                     tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
                 }
                 self.counters.updates_refused.fetch_add(1, Relaxed);
                 // A refusal names no round: whoever has other work since would take it for that.
-                let assigned = self.peers.get(&peer).and_then(|at| at.assigned);
+                let assigned = self.peers.assigned(&peer);
                 if cause.upload.is_none() || cause.upload == assigned {
-                    self.tell(&peer, SessionMessage::Say(Message::Refused(RefusedUpdate { task, refusal })));
+                    self.peers
+                        .tell(&peer, SessionMessage::Say(Message::Refused(RefusedUpdate { task, refusal })));
                 }
             }
             Effect::Received { peer, task, stamp } => {
-                self.tell(&peer, SessionMessage::Say(Message::Received(Received { stamp, task })));
+                self.peers.tell(&peer, SessionMessage::Say(Message::Received(Received { stamp, task })));
             }
             Effect::Absorb { peer, slot, weight } => {
                 if let Some(slot) = self.slots.remove(&slot) {
@@ -410,14 +362,14 @@ impl Coordinator {
             Effect::Clear { .. } => self.aggregate(AggregationJob::Clear),
             Effect::Discard { slot } => drop(self.slots.remove(&slot)),
             Effect::Cancel { peer, stamp } => {
-                self.tell(&peer, SessionMessage::Cancel(Message::Cancel(Cancelled { stamp })));
+                self.peers.tell(&peer, SessionMessage::Cancel(Message::Cancel(Cancelled { stamp })));
             }
             Effect::Finalise { round } => {
                 let base = self.base.clone();
                 self.aggregate(AggregationJob::Finalise { round, base });
             }
             Effect::Best { round, root, value, metrics } => {
-                self.best = true;
+                self.reports.best();
                 let model = self.base.clone();
                 let job = StoreJob::Best { round, root, value, metrics, model };
                 self.store(job);
@@ -428,7 +380,7 @@ impl Coordinator {
                 self.store(StoreJob::Round { facts, model, state });
             }
             Effect::Counted { peer, round } => {
-                self.tell(&peer, SessionMessage::Say(Message::Counted(Counted { round })));
+                self.peers.tell(&peer, SessionMessage::Say(Message::Counted(Counted { round })));
             }
             Effect::Finished(reason) => self.finished(reason),
             other => tracing::error!("an effect that this build does not know: {other:?}"),
@@ -442,28 +394,13 @@ impl Coordinator {
         };
         let contributors = u32::try_from(summary.contributors.len()).unwrap_or(u32::MAX);
         let done = Message::RoundDone(RoundDone { round: summary.stamp.round, contributors, metrics });
-        self.peers.iter().for_each(|(name, peer)| Self::order(name, peer, SessionMessage::Say(done.clone())));
+        self.peers.tell_all(|| SessionMessage::Say(done.clone()));
         if summary.closing {
             let (model, metrics) = (self.base.clone(), summary.metrics.clone());
             self.store(StoreJob::Final { metrics, model });
         }
-        self.reports.iter_mut().for_each(RoundReport::give_up_delivery);
-        let mut report = RoundReport::new(summary, &self.plan, std::mem::take(&mut self.best));
-        let arrivals = std::mem::replace(&mut self.arrivals, Arrivals::opened());
-        if let Some(took) = took {
-            // The next round's tasks were handed out just now.
-            report.made(self.base.root(), std::mem::take(&mut self.receivers), took, &arrivals);
-        }
-        self.reports.push(report);
-        self.print_reports();
-    }
-
-    /// Prints the lines of closed rounds that are complete, in order.
-    fn print_reports(&mut self) {
-        while let Some(report) = self.reports.first().filter(|r| r.is_complete()) {
-            report.print(self.json);
-            self.reports.remove(0);
-        }
+        // The next round's tasks were handed out just now.
+        self.reports.closed(summary, took.map(|took| (self.base.root(), took)));
     }
 
     fn finished(&mut self, reason: Reason) {
@@ -493,9 +430,7 @@ impl Coordinator {
         let last = Message::Finished(verdict);
         let incarnation = self.engine.incarnation();
         let model = model.map(|(round, model)| (Stamp { incarnation, round, base: root }, model));
-        for (name, peer) in &self.peers {
-            Self::order(name, peer, SessionMessage::Finish { last: last.clone(), model: model.clone() });
-        }
+        self.peers.tell_all(|| SessionMessage::Finish { last: last.clone(), model: model.clone() });
         let (round, root) = (self.engine.round(), self.base.root());
         self.end(Ok(AggregatorOutcome { reason, round, root }));
     }
@@ -506,18 +441,14 @@ impl Coordinator {
             // Last words are on their way; the store's own failure is asked for when it ends.
             return;
         }
-        for (_, peer) in std::mem::take(&mut self.peers) {
-            peer.handle.close(close_code::LEAVING, "the aggregator failed");
-        }
+        self.peers.close_all(close_code::LEAVING, "the aggregator failed");
         self.note_status();
         self.end(Err(failure));
     }
 
     /// Says how the run ended. Sessions go on until their last words are through.
     fn end(&mut self, outcome: Result<AggregatorOutcome, Failure>) {
-        for report in self.reports.drain(..) {
-            report.print(self.json);
-        }
+        self.reports.print_all();
         self.slots.clear();
         self.workers = None;
         if let Some(waiting) = self.outcome.take() {
@@ -540,29 +471,6 @@ impl Coordinator {
         if !sent && self.outcome.is_some() {
             self.fail(Failure::new(Exit::Failed, otherwise));
         }
-    }
-
-    fn tell(&self, peer: &Name, message: SessionMessage) {
-        if let Some(at) = self.peers.get(peer) {
-            Self::order(peer, at, order);
-        }
-    }
-
-    fn order(name: &Name, peer: &Peer, message: SessionMessage) {
-        match peer.mailbox.tell(order) {
-            Ok(()) => {}
-            // Its link has ended; the news of that is on its way.
-            Err(Undelivered::Gone) => {}
-            // Only a peer that says more than it can be answered gets here: a new link begins anew.
-            Err(Undelivered::Full) => {
-                tracing::debug!(collaborator = %name, "the session of {name} is full");
-                peer.handle.close(close_code::SLOW, session::UNREAD);
-            }
-        }
-    }
-
-    fn is_current(&self, peer: &Name, session: SessionNo) -> bool {
-        self.peers.get(peer).is_some_and(|p| p.session == session)
     }
 
     fn now(&self) -> Millis {

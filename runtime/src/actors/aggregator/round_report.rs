@@ -1,4 +1,4 @@
-//! A closed round until its line is printed: the times that the shell measures come in one by one.
+//! Closed rounds until their lines are printed: the times that the shell measures come in one by one.
 
 use std::{
     sync::Arc,
@@ -13,9 +13,90 @@ use fl_engine::{
 
 use crate::observe::{self, RoundLine, Timeline};
 
+/// What is measured of the open round, and the closed rounds that are not printed yet.
+pub(super) struct RoundReports {
+    plan: Arc<Plan>,
+    json: bool,
+    /// Of the open round.
+    arrivals: Arrivals,
+    /// Whether the round that closes had the best base so far.
+    best: bool,
+    /// Collaborators that were handed the newest model.
+    receivers: usize,
+    /// Closed rounds, the oldest first. Each waits for the disk, or until everybody holds its model.
+    closed: Vec<RoundReport>,
+}
+
+impl RoundReports {
+    /// For a run that begins. With `json`, rounds are printed to standard output too.
+    pub(super) fn new(plan: Arc<Plan>, json: bool) -> Self {
+        let (arrivals, closed) = (Arrivals::default(), Vec::new());
+        Self { plan, json, arrivals, best: false, receivers: 0, closed }
+    }
+
+    /// An update of the open round began at `began` and was staged at `staged`.
+    pub(super) fn staged(&mut self, began: Instant, staged: Instant) {
+        self.arrivals.add(began, staged);
+    }
+
+    /// The open round's base is the best model so far.
+    pub(super) fn best(&mut self) {
+        self.best = true;
+    }
+
+    /// A collaborator was handed the newest model.
+    pub(super) fn assigned(&mut self) {
+        self.receivers += 1;
+    }
+
+    /// There is a newest model that nobody was handed yet.
+    pub(super) fn aggregated(&mut self) {
+        self.receivers = 0;
+    }
+
+    /// The open round has closed. `made`: root of its model, and the time to absorb and to finalise.
+    pub(super) fn closed(&mut self, summary: RoundSummary, made: Option<(Digest, (Duration, Duration))>) {
+        self.closed.iter_mut().for_each(RoundReport::give_up_delivery);
+        let mut report = RoundReport::new(summary, &self.plan, std::mem::take(&mut self.best));
+        let arrivals = std::mem::replace(&mut self.arrivals, Arrivals::opened());
+        if let Some((root, took)) = made {
+            report.made(root, std::mem::take(&mut self.receivers), took, &arrivals);
+        }
+        self.closed.push(report);
+        self.print_complete();
+    }
+
+    /// A collaborator holds the model of `stamp`, after this long.
+    pub(super) fn delivered(&mut self, stamp: Stamp, took: Duration) {
+        self.closed.iter_mut().for_each(|report| report.delivered(stamp, took));
+        self.print_complete();
+    }
+
+    /// A round is on disk.
+    pub(super) fn stored(&mut self, round: RoundNo, took: Duration) {
+        self.closed.iter_mut().for_each(|report| report.stored(round, took));
+        self.print_complete();
+    }
+
+    /// Prints every closed round: nothing more will be measured.
+    pub(super) fn print_all(&mut self) {
+        for report in self.closed.drain(..) {
+            report.print(self.json);
+        }
+    }
+
+    /// Prints the closed rounds that are complete, in order.
+    fn print_complete(&mut self) {
+        while let Some(report) = self.closed.first().filter(|report| report.is_complete()) {
+            report.print(self.json);
+            self.closed.remove(0);
+        }
+    }
+}
+
 /// When a round began and its updates came.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Arrivals {
+struct Arrivals {
     /// When its first task was sent; `None` in a run's first round, which waits for members.
     opened: Option<Instant>,
     first_byte: Option<Instant>,
@@ -24,12 +105,12 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     /// Of a round that opens now.
-    pub(super) fn opened() -> Self {
+    fn opened() -> Self {
         Self { opened: Some(Instant::now()), ..Self::default() }
     }
 
     /// An update began at `began` and was staged at `staged`.
-    pub(super) fn add(&mut self, began: Instant, staged: Instant) {
+    fn add(&mut self, began: Instant, staged: Instant) {
         self.first_byte = Some(self.first_byte.map_or(began, |first| first.min(began)));
         self.last_staged = Some(self.last_staged.map_or(staged, |last| last.max(staged)));
     }
@@ -40,7 +121,7 @@ impl Arrivals {
 }
 
 /// A round that is closed and not printed yet.
-pub(super) struct RoundReport {
+struct RoundReport {
     summary: RoundSummary,
     plan: Arc<Plan>,
     times: Timeline,
@@ -52,13 +133,13 @@ pub(super) struct RoundReport {
 
 impl RoundReport {
     /// A round that made no model: nothing more is to come.
-    pub(super) fn new(summary: RoundSummary, plan: &Arc<Plan>, best: bool) -> Self {
+    fn new(summary: RoundSummary, plan: &Arc<Plan>, best: bool) -> Self {
         let times = Timeline::of(&summary);
         Self { summary, plan: Arc::clone(plan), times, best, delivery: None, stored: true }
     }
 
     /// The round made the model `root`, which was handed to `receivers` just now.
-    pub(super) fn made(
+    fn made(
         &mut self,
         root: Digest,
         receivers: usize,
@@ -75,7 +156,7 @@ impl RoundReport {
     }
 
     /// A collaborator holds the model of `stamp`, after this long.
-    pub(super) fn delivered(&mut self, stamp: Stamp, took: Duration) {
+    fn delivered(&mut self, stamp: Stamp, took: Duration) {
         if let Some((_, left)) = self.delivery.as_mut().filter(|(root, _)| *root == stamp.base) {
             *left -= 1;
             let longest = self.times.broadcast.unwrap_or_default().max(took);
@@ -87,7 +168,7 @@ impl RoundReport {
     }
 
     /// The round is on disk.
-    pub(super) fn stored(&mut self, round: RoundNo, took: Duration) {
+    fn stored(&mut self, round: RoundNo, took: Duration) {
         if round == self.summary.stamp.round {
             self.times.store = Some(took);
             self.stored = true;
@@ -95,17 +176,17 @@ impl RoundReport {
     }
 
     /// A later round has closed: who has not got this round's model by now will not get it.
-    pub(super) fn give_up_delivery(&mut self) {
+    fn give_up_delivery(&mut self) {
         self.delivery = None;
     }
 
     /// Whether every time that will come is there.
-    pub(super) fn is_complete(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.stored && self.delivery.is_none()
     }
 
     /// To the log, and with `json` to standard output.
-    pub(super) fn print(&self, json: bool) {
+    fn print(&self, json: bool) {
         let line = RoundLine { summary: &self.summary, times: self.times, best: self.best, plan: &self.plan };
         tracing::info!("{}", line.text());
         for note in line.notes() {

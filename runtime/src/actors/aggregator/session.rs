@@ -154,8 +154,8 @@ impl Session {
     fn put(&self, outgoing: Outgoing) {
         if self.outbox.try_send(outgoing).is_err() {
             // The first to end the link knows why.
-            let _ = self.why.set(UNREAD.to_owned());
-            self.handle.close(close_code::SLOW, UNREAD);
+            let _ = self.why.set(close_code::OVERLOADED.to_owned());
+            self.handle.close(close_code::SLOW, close_code::OVERLOADED);
         }
     }
 
@@ -338,8 +338,6 @@ impl Streams {
 
 /// Messages that wait for the writer. A round needs about ten.
 const OUTBOX: usize = 256;
-/// What a peer is told that does not read.
-pub(super) const UNREAD: &str = "control messages were not read, or came faster than answers";
 /// Messages that wait for a session.
 const MAILBOX: usize = 256;
 /// Longest wait for a slow collaborator to take the final model.

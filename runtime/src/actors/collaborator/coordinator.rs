@@ -356,7 +356,7 @@ impl Coordinator {
     fn say(&self, message: &Message) {
         let Some(link) = &self.link else { return };
         if link.outbox.try_send(wire::encode(message)).is_err() {
-            link.handle.close(close_code::SLOW, "control messages were not read");
+            link.handle.close(close_code::SLOW, close_code::OVERLOADED);
         }
     }
 

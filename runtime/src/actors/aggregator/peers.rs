@@ -1,0 +1,133 @@
+//! The collaborators that are connected, and how many lines of the log each of them may cause.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use fl_engine::{Name, round::Stamp};
+
+use super::{
+    log_ration::LogRation,
+    messages::{SessionMessage, SessionNo},
+};
+use crate::{
+    actors::{
+        close_code,
+        mailbox::{Mailbox, Undelivered},
+    },
+    net::LinkHandle,
+    trust::{Admission, PeerAdmitted},
+};
+
+/// Collaborators with a session, by name.
+#[derive(Default)]
+pub(super) struct Peers {
+    connected: BTreeMap<Name, Peer>,
+    /// Of collaborators that are gone too. Their names come from certificates, so the number is bounded.
+    rations: BTreeMap<Name, LogRation>,
+}
+
+/// A collaborator's link. Dropping it ends the session with all its tasks; close the link first, to say why.
+pub(super) struct Peer {
+    pub(super) proof: PeerAdmitted,
+    pub(super) session: SessionNo,
+    pub(super) mailbox: Mailbox<SessionMessage>,
+    pub(super) handle: LinkHandle,
+    /// The work that the collaborator was given last.
+    pub(super) assigned: Option<Stamp>,
+}
+
+impl Peers {
+    /// How many collaborators are connected.
+    pub(super) fn len(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// Who is connected.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.connected.keys()
+    }
+
+    /// Whether this is the collaborator's newest session.
+    pub(super) fn is_current(&self, name: &Name, session: SessionNo) -> bool {
+        self.connected.get(name).is_some_and(|peer| peer.session == session)
+    }
+
+    pub(super) fn insert(&mut self, peer: Peer) {
+        self.connected.insert(peer.proof.name().clone(), peer);
+    }
+
+    pub(super) fn remove(&mut self, name: &Name) -> Option<Peer> {
+        self.connected.remove(name)
+    }
+
+    /// Closes the links of the collaborators that may not stay, and names them.
+    pub(super) fn cut_off_refused(&mut self, admission: &dyn Admission) -> Vec<Name> {
+        let refused = self.connected.extract_if(.., |_, peer| match admission.still_admits(&peer.proof) {
+            Ok(()) => false,
+            Err(why) => {
+                let name = peer.proof.name();
+                tracing::warn!(collaborator = %name, "{name} is cut off: {why}");
+                peer.handle.close(close_code::UNLISTED, &why.to_string());
+                true
+            }
+        });
+        refused.map(|(name, _)| name).collect()
+    }
+
+    /// Closes every link.
+    pub(super) fn close_all(&mut self, code: u32, reason: &str) {
+        for (_, peer) in std::mem::take(&mut self.connected) {
+            peer.handle.close(code, reason);
+        }
+    }
+
+    /// Notes that the collaborator was given this work.
+    pub(super) fn assign(&mut self, name: &Name, stamp: Stamp) {
+        if let Some(peer) = self.connected.get_mut(name) {
+            peer.assigned = Some(stamp);
+        }
+    }
+
+    /// The work that the collaborator was given last over this link.
+    pub(super) fn assigned(&self, name: &Name) -> Option<Stamp> {
+        self.connected.get(name).and_then(|peer| peer.assigned)
+    }
+
+    /// Tells the collaborator's session, if it is connected.
+    pub(super) fn tell(&self, name: &Name, message: SessionMessage) {
+        if let Some(peer) = self.connected.get(name) {
+            peer.tell(message);
+        }
+    }
+
+    /// Tells every session.
+    pub(super) fn tell_all(&self, message: impl Fn() -> SessionMessage) {
+        self.connected.values().for_each(|peer| peer.tell(message()));
+    }
+
+    /// Whether one more line about this collaborator may be written. The first line after a flood is preceded by one that
+    /// says how many were left out.
+    pub(super) fn may_log(&mut self, name: &Name) -> bool {
+        let ration = self.rations.entry(name.clone()).or_default();
+        let spoken = ration.take(Instant::now());
+        if let Some(unsaid @ 1..) = spoken {
+            tracing::warn!(collaborator = %name, "{unsaid} lines about {name} were left out");
+        }
+        spoken.is_some()
+    }
+}
+
+impl Peer {
+    fn tell(&self, message: SessionMessage) {
+        match self.mailbox.tell(message) {
+            Ok(()) => {}
+            // The link has ended; the message that says so is on its way.
+            Err(Undelivered::Gone) => {}
+            // Only a collaborator that says more than it can be answered gets here: a new link begins anew.
+            Err(Undelivered::Full) => {
+                let name = self.proof.name();
+                tracing::debug!(collaborator = %name, "the session of {name} is full");
+                self.handle.close(close_code::SLOW, close_code::OVERLOADED);
+            }
+        }
+    }
+}
