@@ -1,18 +1,18 @@
-//! What operators read of a run: a line for each round, counters, and where log lines go.
+//! What operators read of a run: a line for each round, the traffic of the whole run, and where log lines go.
 //!
-//! Pure formatting, one function that sets the log up, with its copy in the workspace, and those that write. Whoever runs a
-//! round hands its summary and the durations in; nothing here measures time, or keeps anything but counters.
+//! Most of it is pure formatting: the callers measure times and count. Beside that, [`log::init`] sets the log up, and
+//! the functions here write to standard output and standard error.
 
-mod counters;
 pub mod log;
-mod measured;
 mod member_line;
+mod metric_json;
 mod round_line;
+mod traffic;
 
-pub use counters::{Counters, Snapshot};
-pub use measured::Measured;
 pub use member_line::{done_line, task_line};
+pub use metric_json::MetricJson;
 pub use round_line::{RoundLine, Timeline};
+pub use traffic::Traffic;
 
 use std::{fmt::Display, io::Write as _};
 

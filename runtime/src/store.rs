@@ -47,7 +47,7 @@ pub use error::StoreError;
 pub use model_file::{About, keep_final, text};
 pub use released::MemberCopies;
 
-use crate::{observe::Measured, payload::leaves::root_of};
+use crate::{observe::MetricJson, payload::leaves::root_of};
 use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
 pub(crate) use model_file::initial_texts;
@@ -223,7 +223,7 @@ impl Store {
         self.history.append(&json)?;
         self.next = facts.round.next();
         self.generations.prune(facts.round);
-        let measured = self.shows_metrics.then(|| Measured::json(&facts.metrics));
+        let measured = self.shows_metrics.then(|| MetricJson::json(&facts.metrics));
         if let Err(error) = self.write_last(facts.round, facts.root, measured, payload) {
             warn_of_copy(&error);
         }
@@ -246,7 +246,7 @@ impl Store {
         let mut texts = texts(About { plan: self.plan, rounds: round.0, root });
         if self.shows_metrics {
             texts.insert(text::VALUE.to_owned(), value.to_string());
-            texts.insert(text::METRICS.to_owned(), Measured::json(metrics));
+            texts.insert(text::METRICS.to_owned(), MetricJson::json(metrics));
         }
         replace(&self.path("best"), &self.layout, payload, &texts, Sync::Yes)?;
         self.best = Some(Best { round, root, value });
@@ -263,7 +263,7 @@ impl Store {
         metrics: &[AggregatedMetric],
         payload: &[u8],
     ) -> Result<PathBuf, StoreError> {
-        self.final_metrics = self.shows_metrics.then(|| Measured::json(metrics));
+        self.final_metrics = self.shows_metrics.then(|| MetricJson::json(metrics));
         let mut texts = texts(About { plan: self.plan, rounds: self.next.0, root });
         texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
         let path = self.path("last");
@@ -287,7 +287,7 @@ impl Store {
         };
         let about = About { plan: self.plan, rounds: rounds_through(round), root };
         let mut texts = texts(about);
-        let metrics = metrics.filter(|_| self.shows_metrics).map(Measured::json);
+        let metrics = metrics.filter(|_| self.shows_metrics).map(MetricJson::json);
         texts.extend(metrics.map(|json| (text::ROUND_METRICS.to_owned(), json)));
         releases.put(Released::Each, about, &texts, payload).map(drop)
     }

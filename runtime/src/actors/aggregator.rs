@@ -15,7 +15,7 @@ mod store_thread;
 mod upload;
 mod window;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use fl_engine::{
     Bytes, Digest, Name,
@@ -38,7 +38,6 @@ use crate::{
     aggregation::{Aggregation, server_step::Stepping},
     exit::{Exit, Failure},
     memory::SlotStore,
-    observe::Counters,
     payload::PayloadPool,
     pool::Pool,
     store::{Resume, Store},
@@ -68,7 +67,6 @@ pub(crate) struct Parts {
     pub(crate) incarnation: u64,
     /// Random bytes that the engine draws from.
     pub(crate) secret: [u8; 32],
-    pub(crate) counters: Arc<Counters>,
     /// Whether closed rounds are printed as JSON too.
     pub(crate) json: bool,
 }
@@ -131,6 +129,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         incarnation: parts.incarnation,
         admission: Arc::clone(&parts.admission),
         status: watched,
+        refused: AtomicU64::new(0),
     });
     let coordinator = Coordinator::new(CoordinatorParts {
         engine,
@@ -140,7 +139,6 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         workers: Workers { aggregation, store: storing },
         admission: parts.admission,
         status,
-        counters: parts.counters,
         json: parts.json,
         outcome: ended,
     });

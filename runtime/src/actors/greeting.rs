@@ -3,7 +3,10 @@
 //! The acceptor's tasks call [`welcome`], the collaborator's dialler [`introduce`]. A [`AdmittedPeer`] can only be made here,
 //! so whoever holds one knows that its certificate, its roster line and its plan hash were checked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fl_engine::{
@@ -39,6 +42,8 @@ pub(crate) struct Greeter {
     pub(crate) incarnation: u64,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) status: watch::Receiver<RunStatus>,
+    /// Connections that ended in the handshake or were rejected after it.
+    pub(crate) refused: AtomicU64,
 }
 
 /// A collaborator that was admitted and welcomed, and its link.

@@ -8,7 +8,7 @@ use fl_engine::{
 };
 use serde_json::{Value, json};
 
-use super::{Measured, log::one_line};
+use super::{MetricJson, log::one_line};
 
 /// Where a round's time went, as far as it is known when the round is told of. Spans may overlap: updates are received
 /// while others are waited for, and storing goes on beside the next round.
@@ -142,7 +142,7 @@ impl RoundLine<'_> {
             "best": self.best,
         });
         if self.shows_metrics() {
-            object["metrics"] = json!(Measured::all(&summary.metrics));
+            object["metrics"] = json!(MetricJson::all(&summary.metrics));
         }
         object
     }

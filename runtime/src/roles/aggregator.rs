@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,7 @@ use crate::{
     folder::Folder,
     memory::SlotStore,
     net::{Endpoint, NetLimits},
-    observe::{self, Counters},
+    observe,
     pool::Pool,
     registry::Registry,
     store::{Resume, Store, StoreError},
@@ -87,13 +87,12 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     setup.folder.place_initial_model(&setup.plan, setup.hash)?;
     let (store, resume) = setup.open_store()?;
     let round = resume.round;
-    let counters = Arc::new(Counters::default());
-    let parts = setup.parts(store, resume, Arc::clone(&counters))?;
+    let parts = setup.parts(store, resume)?;
     let Running { mailbox, greeter, outcome, store } = aggregator::start(parts).await?;
     setup.announce(&endpoint, round);
 
     let status = greeter.status.clone();
-    let accepting = tokio::spawn(aggregator::accept(endpoint.clone(), greeter, mailbox.clone(), counters));
+    let accepting = tokio::spawn(aggregator::accept(endpoint.clone(), Arc::clone(&greeter), mailbox.clone()));
     let watching = tokio::spawn(watch_roster(Arc::clone(&setup.rosters), mailbox.clone()));
     let stopping = tokio::spawn(threads::pass_on(signals, stop(mailbox)));
     let outcome =
@@ -103,8 +102,9 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     part(&endpoint, status).await;
     stopping.abort();
     let stored = store.join().await;
-    let outcome = outcome.and_then(|outcome| stored.map(|released| (outcome, released)));
-    setup.conclude(outcome)
+    let mut outcome = outcome?;
+    outcome.traffic.connections_refused = greeter.refused.load(Relaxed);
+    setup.conclude(&outcome, stored?)
 }
 
 impl Setup {
@@ -135,7 +135,7 @@ impl Setup {
         Store::open(&save, federation, &self.plan, self.hash, &self.layout).map_err(refused)
     }
 
-    fn parts(&self, store: Store, resume: Resume, counters: Arc<Counters>) -> Result<Parts, Failure> {
+    fn parts(&self, store: Store, resume: Resume) -> Result<Parts, Failure> {
         let (plan, layout) = (Arc::clone(&self.plan), Arc::clone(&self.layout));
         let spill = self.folder.path("save/spill");
         let slots =
@@ -156,7 +156,6 @@ impl Setup {
             admission: Arc::clone(&self.rosters) as Arc<dyn Admission>,
             incarnation: u64::from_le_bytes(random()?),
             secret: random()?,
-            counters,
             json: self.json,
         })
     }
@@ -196,11 +195,8 @@ impl Setup {
         }
     }
 
-    fn conclude(
-        &self,
-        outcome: Result<(AggregatorOutcome, Option<PathBuf>), Failure>,
-    ) -> Result<Exit, Failure> {
-        let (outcome, released) = outcome?;
+    /// Says how the run ended. `released` is the file that the plan releases at the end.
+    fn conclude(&self, outcome: &AggregatorOutcome, released: Option<PathBuf>) -> Result<Exit, Failure> {
         let plan = &self.plan;
         let model = self.folder.path("save").join(format!("{}_last.safetensors", plan.federation));
         let all_run = outcome.round.0 >= plan.rounds;
@@ -219,8 +215,10 @@ impl Setup {
                 "root": outcome.root.to_string(),
                 "model": model,
                 "released": released,
+                "traffic": outcome.traffic,
             }));
         }
+        tracing::info!("{}", outcome.traffic);
         match outcome.reason {
             Reason::Completed => {
                 tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());

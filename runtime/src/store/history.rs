@@ -15,7 +15,7 @@ use fl_engine::{Digest, RoundNo, round::RoundFacts};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, generation::Head};
-use crate::observe::Measured;
+use crate::observe::MetricJson;
 
 /// The open file.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ struct Facts<'a> {
     root: String,
     contributions: Vec<Contribution<'a>>,
     refused: &'a [fl_engine::round::Refused],
-    metrics: Vec<Measured<'a>>,
+    metrics: Vec<MetricJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -74,7 +74,7 @@ pub(super) fn facts_json(facts: &RoundFacts, metrics: bool) -> String {
         root: facts.root.to_string(),
         contributions: contributions.collect(),
         refused: &facts.refused,
-        metrics: if metrics { Measured::all(&facts.metrics) } else { Vec::new() },
+        metrics: if metrics { MetricJson::all(&facts.metrics) } else { Vec::new() },
     };
     // No map with keys that are not texts, no value that refuses: it cannot fail.
     serde_json::to_string(&facts).unwrap_or_default()

@@ -222,7 +222,7 @@ fn copies_for_people_say_what_they_are() {
     let (mut store, _) = open(&dir, &layout).unwrap();
     put(&mut store, &layout, 0..2);
     let of_facts = facts(&layout, 1);
-    let json = Measured::json(&of_facts.metrics);
+    let json = MetricJson::json(&of_facts.metrics);
     let expected = [
         ("plan", PLAN.to_string()),
         ("root", of_facts.root.to_string()),

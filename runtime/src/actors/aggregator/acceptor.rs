@@ -12,7 +12,6 @@ use crate::{
         mailbox::Mailbox,
     },
     net::Endpoint,
-    observe::Counters,
 };
 
 /// Accepts links until the endpoint is closed. The coordinator is told of every collaborator that is admitted.
@@ -23,19 +22,16 @@ pub(crate) async fn accept(
     endpoint: Endpoint,
     greeter: Arc<Greeter>,
     aggregator: Mailbox<AggregatorMessage>,
-    counters: Arc<Counters>,
 ) {
     let ration = Arc::new(Mutex::new(LogRation::default()));
     while let Some(incoming) = endpoint.accept().await {
-        let (greeter, aggregator, counters) =
-            (Arc::clone(&greeter), aggregator.clone(), Arc::clone(&counters));
-        let ration = Arc::clone(&ration);
+        let (greeter, aggregator, ration) = (Arc::clone(&greeter), aggregator.clone(), Arc::clone(&ration));
         tokio::spawn(async move {
             let address = incoming.remote_address();
             let link = match incoming.admit().await {
                 Ok(link) => link,
                 Err(error) => {
-                    counters.handshakes_refused.fetch_add(1, Relaxed);
+                    greeter.refused.fetch_add(1, Relaxed);
                     tracing::debug!("handshake with {address} failed: {error}");
                     return;
                 }
@@ -44,7 +40,7 @@ pub(crate) async fn accept(
                 // The aggregator is gone only when the process ends.
                 Ok(admitted) => drop(aggregator.deliver(AggregatorMessage::Admitted(admitted)).await),
                 Err(why) => {
-                    counters.handshakes_refused.fetch_add(1, Relaxed);
+                    greeter.refused.fetch_add(1, Relaxed);
                     let spoken = ration.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
                     match spoken {
                         Some(0) => tracing::warn!("{address} was turned away: {why}"),

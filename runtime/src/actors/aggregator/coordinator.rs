@@ -13,7 +13,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,7 +42,7 @@ use crate::{
     aggregation::update::StagedUpdate,
     exit::{Exit, Failure},
     memory::StagedSlot,
-    observe::Counters,
+    observe::Traffic,
     payload::Payload,
     trust::Admission,
 };
@@ -55,6 +55,8 @@ pub(crate) struct AggregatorOutcome {
     pub(crate) round: RoundNo,
     /// Root of the newest model.
     pub(crate) root: Digest,
+    /// Without the connections that were refused.
+    pub(crate) traffic: Traffic,
 }
 
 /// The actor.
@@ -76,7 +78,7 @@ pub(super) struct Coordinator {
     next_slot: u64,
     alarm: Option<Alarm>,
     status: watch::Sender<RunStatus>,
-    counters: Arc<Counters>,
+    traffic: Traffic,
     reports: RoundReports,
     outcome: Option<oneshot::Sender<Result<AggregatorOutcome, Failure>>>,
 }
@@ -107,25 +109,14 @@ pub(super) struct CoordinatorParts {
     pub(super) workers: Workers,
     pub(super) admission: Arc<dyn Admission>,
     pub(super) status: watch::Sender<RunStatus>,
-    pub(super) counters: Arc<Counters>,
     pub(super) json: bool,
     pub(super) outcome: oneshot::Sender<Result<AggregatorOutcome, Failure>>,
 }
 
 impl Coordinator {
     pub(super) fn new(parts: CoordinatorParts) -> Self {
-        let CoordinatorParts {
-            plan,
-            engine,
-            base,
-            intake,
-            workers,
-            admission,
-            status,
-            counters,
-            json,
-            outcome,
-        } = parts;
+        let CoordinatorParts { plan, engine, base, intake, workers, admission, status, json, outcome } =
+            parts;
         let reports = RoundReports::new(Arc::clone(&plan), json);
         Self {
             plan,
@@ -142,7 +133,7 @@ impl Coordinator {
             next_slot: 0,
             alarm: None,
             status,
-            counters,
+            traffic: Traffic::default(),
             reports,
             outcome: Some(outcome),
         }
@@ -172,8 +163,8 @@ impl Actor for Coordinator {
                 }
             }
             M::Staged { peer, offer, slot, began, staged } => {
-                self.counters.updates_received.fetch_add(1, Relaxed);
-                self.counters.bytes_in.fetch_add(offer.bytes.0, Relaxed);
+                self.traffic.updates_received += 1;
+                self.traffic.bytes_received += offer.bytes.0;
                 self.reports.staged(began, staged);
                 let id = SlotId(self.next_slot);
                 self.next_slot += 1;
@@ -186,7 +177,7 @@ impl Actor for Coordinator {
                 self.take_in(Event::Refused { peer, offer, refusal }, &cause, context);
             }
             M::ModelDelivered { stamp, took } => {
-                self.counters.bytes_out.fetch_add(self.base.len() as u64, Relaxed);
+                self.traffic.bytes_sent += self.base.len() as u64;
                 self.reports.delivered(stamp, took);
             }
             M::Aggregated(round) => self.aggregated(round, context),
@@ -340,7 +331,7 @@ impl Coordinator {
                 if self.peers.may_log(&peer) {
                     tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
                 }
-                self.counters.updates_refused.fetch_add(1, Relaxed);
+                self.traffic.updates_refused += 1;
                 // A refusal names no round: whoever has other work since would take it for that.
                 let assigned = self.peers.assigned(&peer);
                 if cause.upload.is_none() || cause.upload == assigned {
@@ -432,7 +423,7 @@ impl Coordinator {
         let model = model.map(|(round, model)| (Stamp { incarnation, round, base: root }, model));
         self.peers.tell_all(|| SessionMessage::Finish { last: last.clone(), model: model.clone() });
         let (round, root) = (self.engine.round(), self.base.root());
-        self.end(Ok(AggregatorOutcome { reason, round, root }));
+        self.end(Ok(AggregatorOutcome { reason, round, root, traffic: self.traffic }));
     }
 
     /// Ends the run in the middle: collaborators come back when it does.

@@ -141,7 +141,6 @@ impl Rig {
             admission: Arc::clone(&everybody) as Arc<dyn Admission>,
             incarnation: 77,
             secret: [1; 32],
-            counters: Arc::default(),
             json: false,
         };
         let Running { mailbox, greeter, outcome, store } = start(parts).await.unwrap();

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// One metric of one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Measured<'a> {
+pub struct MetricJson<'a> {
     task: &'a str,
     metric: &'static str,
     value: f64,
@@ -13,7 +13,7 @@ pub struct Measured<'a> {
     collaborators: u32,
 }
 
-impl<'a> Measured<'a> {
+impl<'a> MetricJson<'a> {
     /// All of them, in their order.
     #[must_use]
     pub fn all(metrics: &'a [AggregatedMetric]) -> Vec<Self> {
