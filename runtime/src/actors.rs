@@ -10,3 +10,4 @@ pub(crate) mod collaborator;
 pub(crate) mod fixture;
 pub(crate) mod greeting;
 pub(crate) mod mailbox;
+mod transfer;

@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::close_code;
 use crate::{
-    net::{Link, LinkError, LinkHandle},
+    net::{ControlSender, Link, LinkError, LinkHandle},
     trust::{Admission, PeerAdmitted},
 };
 
@@ -107,7 +107,9 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
         (proof, checked) => {
             let name = proof.map(|proof| proof.name().clone());
             let why = checked.err().unwrap_or(Rejection::Over);
-            say_last(link, &Message::Rejected(why.clone()), close_code::REJECTED).await;
+            let (sender, _receiver, handle) = link.split();
+            let answer = wire::encode(&Message::Rejected(why.clone()));
+            say_last(sender, &handle, &answer, close_code::REJECTED).await;
             Err(WelcomeError::Rejected { name, why })
         }
     }
@@ -169,10 +171,9 @@ pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, 
 }
 
 /// Sends one last envelope and closes the link once the peer holds it, or after a while.
-pub(super) async fn say_last(link: Link, message: &Message, code: u32) {
-    let (mut sender, _receiver, handle) = link.split();
+pub(super) async fn say_last(mut sender: ControlSender, handle: &LinkHandle, envelope: &[u8], code: u32) {
     let saying = async {
-        sender.send_envelope(&wire::encode(message)).await?;
+        sender.send_envelope(envelope).await?;
         sender.finish().await?;
         // It holds the words, but may not have read them yet: closing now would take them away.
         Ok::<_, LinkError>(handle.closed().await)
@@ -183,4 +184,4 @@ pub(super) async fn say_last(link: Link, message: &Message, code: u32) {
 }
 
 /// Longest wait for a peer to take a last envelope.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(3);
+const LAST_WORDS: Duration = Duration::from_secs(3);

@@ -62,7 +62,7 @@
 //! | code | means | the collaborator |
 //! |---|---|---|
 //! | 0 | the run is over, or the good-bye was heard | ends with its verdict, or dials again |
-//! | 1 | not let in; `Rejected` went ahead | ends, except for a duplicate name or a broken protocol |
+//! | 1 | not admitted; `Rejected` went ahead | dials again after a broken protocol, ends otherwise |
 //! | 2 | a newer link of this name took its place | ends with exit code 12 |
 //! | 3 | the peer broke the protocol | dials again |
 //! | 4 | the peer does not read what it is sent | dials again |

@@ -96,7 +96,7 @@ pub enum Rejection {
     /// Not on the roster, revoked, or a certificate that does not fit.
     #[error("not admitted: {0}")]
     Identity(String),
-    /// Someone with this name is connected already.
+    /// Reserved, never sent: a newer link of the same name takes the older one's place.
     #[error("a collaborator of this name is connected already")]
     Duplicate,
     /// The aggregator's roster is older than one that the collaborator has seen.

@@ -34,10 +34,11 @@ use super::{
 use crate::{
     actors::{
         close_code,
-        greeting::{AdmittedPeer, LAST_WORDS},
+        greeting::{self, AdmittedPeer},
         mailbox::{self, Actor, Context, Mailbox},
+        transfer,
     },
-    net::{ControlReceiver, ControlSender, LinkError, LinkHandle, RecvStream, payload},
+    net::{ControlReceiver, ControlSender, LinkHandle, RecvStream},
     payload::Payload,
 };
 
@@ -167,7 +168,7 @@ impl Session {
         let (handle, notifier, started) = (self.handle.clone(), self.notifier.clone(), Instant::now());
         // Boxed, so that the handle of a sending that has ended holds next to nothing.
         self.sending = Some(tokio::spawn(Box::pin(async move {
-            let sent = send_model(&handle, stamp, &model).await;
+            let sent = transfer::send(&handle, &PayloadHeader::Model(stamp), &model).await;
             drop(model);
             match sent {
                 Ok(()) => {
@@ -188,13 +189,6 @@ impl Drop for Session {
             sending.abort();
         }
     }
-}
-
-async fn send_model(handle: &LinkHandle, stamp: Stamp, model: &Payload) -> Result<(), LinkError> {
-    let mut stream = handle.open_uni().await?;
-    let header = PayloadHeader::Model(stamp).encode();
-    payload::send_payload(&mut stream, &header, &mut [model.bytes()]).await?;
-    stream.delivered().await
 }
 
 /// Tells the aggregator what happens on this link.
@@ -236,16 +230,7 @@ async fn write(mut sender: ControlSender, mut queue: mpsc::Receiver<Outgoing>, h
                     // still hears that the run is over: it would dial for ever.
                     let _ = timeout(MODEL_TIME, sending).await;
                 }
-                let farewell = async {
-                    sender.send_envelope(&envelope).await?;
-                    sender.finish().await?;
-                    // It holds everything, but may not have read it yet: closing now would take that away.
-                    Ok::<_, LinkError>(handle.closed().await)
-                };
-                // The peer may be gone; the link closes in any case.
-                let _ = timeout(LAST_WORDS, farewell).await;
-                handle.close(close_code::DONE, "");
-                return;
+                return greeting::say_last(sender, &handle, &envelope, close_code::DONE).await;
             }
         }
     }

@@ -3,10 +3,7 @@
 //! It reads the header, asks whether that upload was granted, waits for a slot, and only then reads the payload:
 //! hashed, checked and staged as it arrives. Dropping the task at any point frees the slot.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fl_engine::{
     Bytes,
@@ -14,16 +11,17 @@ use fl_engine::{
     limits,
     plan::ExactRange,
     round::{Offer, Refusal},
-    tensor::{Layout, RootHasher},
+    tensor::Layout,
     wire::PayloadHeader,
 };
 
 use super::window::{Window, Windows};
 use crate::{
+    actors::{greeting::FIRST_WORDS, transfer},
     memory::{MemoryError, SlotStore, StagedSlot},
     net::{
         LinkError, LinkHandle, RecvStream,
-        payload::{self, PayloadError, Progress},
+        payload::{self, PayloadError},
     },
 };
 
@@ -89,7 +87,7 @@ pub(crate) async fn receive(
     grants: &Grants,
     intake: &Intake,
 ) -> UploadOutcome {
-    let header = match payload::recv_header(&mut stream, HEADER_TIME).await {
+    let header = match payload::recv_header(&mut stream, FIRST_WORDS).await {
         Ok(header) => header,
         // An honest sender whose round is over resets its stream wherever it is.
         Err(LinkError::Abandoned) => return UploadOutcome::Abandoned,
@@ -127,15 +125,13 @@ async fn stage(
     };
     let _in_flight = InFlight::open(link, intake.windows.open(offer.bytes.0));
     let mut checker = PayloadChecker::new(Arc::clone(&intake.layout), intake.range);
-    let mut hasher = RootHasher::new(intake.layout.hash());
-    let received = payload::recv_payload(stream, expected, Progress::OWED, |piece| {
+    let received = transfer::receive(stream, &intake.layout, |piece| {
         checker.update(piece)?;
-        hasher.update(piece);
         slot.write(piece).map_err(|e| internal(&e))
     });
-    received.await.map_err(refusal)?;
+    let root = received.await.map_err(refusal)?;
     checker.finish()?;
-    if hasher.finish() != offer.root {
+    if root != offer.root {
         return Err(Refusal::Root);
     }
     slot.finish().map_err(|e| internal(&e))
@@ -184,9 +180,6 @@ fn internal(error: &MemoryError) -> Refusal {
     tracing::error!(%error, "an update could not be kept");
     Refusal::Internal(error.to_string())
 }
-
-/// Longest wait for a stream's header.
-const HEADER_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

@@ -27,9 +27,10 @@ use crate::{
     actors::{
         close_code,
         mailbox::{Actor, Context},
+        transfer,
     },
     exit::{Exit, Failure},
-    net::{LinkError, LinkHandle, payload},
+    net::LinkHandle,
     observe,
     payload::Payload,
     task::TaskError,
@@ -263,7 +264,7 @@ impl Coordinator {
         self.drop_upload();
         self.upload = Some(tokio::spawn(async move {
             let round = offer.stamp.round;
-            if let Err(error) = upload(&handle, offer, &payload).await {
+            if let Err(error) = transfer::send(&handle, &PayloadHeader::Update(offer), &payload).await {
                 tracing::debug!(%error, "round {round}: the upload ended early");
             }
         }));
@@ -372,13 +373,6 @@ impl Coordinator {
             let _ = waiting.send(outcome);
         }
     }
-}
-
-async fn upload(handle: &LinkHandle, offer: Offer, payload: &Payload) -> Result<(), LinkError> {
-    let mut stream = handle.open_uni().await?;
-    let header = PayloadHeader::Update(offer).encode();
-    payload::send_payload(&mut stream, &header, &mut [payload.bytes()]).await?;
-    stream.delivered().await
 }
 
 /// How often an update is offered over one link.

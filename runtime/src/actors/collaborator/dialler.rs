@@ -12,7 +12,7 @@ use std::{
 use fl_engine::{
     Digest, Name, RoundNo,
     round::Stamp,
-    tensor::{Layout, RootHasher},
+    tensor::Layout,
     wire::{self, Hello, PayloadHeader, Rejection, VERSIONS},
 };
 use tokio::{
@@ -26,12 +26,13 @@ use crate::{
         close_code,
         greeting::{self, IntroductionError},
         mailbox::Mailbox,
+        transfer,
     },
     exit::{Exit, Failure},
     net::{
         ControlReceiver, ControlSender, Endpoint, Link, LinkError, LinkHandle, RecvStream,
         backoff::Backoff,
-        payload::{self, PayloadError, Progress},
+        payload::{self, PayloadError},
     },
     payload::{Buffers, Payload},
     store::MemberCopies,
@@ -276,19 +277,16 @@ async fn take_model(
     };
     let mut bytes = buffers.take(layout.byte_len());
     let mut held = 0;
-    let mut hasher = RootHasher::new(layout.hash());
-    let received = payload::recv_payload(&mut stream, layout.byte_len() as u64, Progress::OWED, |piece| {
+    let received = transfer::receive(&mut stream, layout, |piece| {
         // No more comes than was asked for.
         bytes[held..held + piece.len()].copy_from_slice(piece);
         held += piece.len();
-        hasher.update(piece);
         Ok::<_, std::convert::Infallible>(())
     });
-    received.await.map_err(|error| match error {
+    let root = received.await.map_err(|error| match error {
         PayloadError::Long { .. } | PayloadError::Short { .. } => Untaken::Wrong(error.to_string()),
         error => Untaken::Broken(error.to_string()),
     })?;
-    let root = hasher.finish();
     if root != stamp.base {
         return Err(Untaken::Wrong(format!("its root is {root}, announced was {}", stamp.base)));
     }

@@ -1,4 +1,4 @@
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use fl_engine::{
     Digest, RoundNo, Weight,
