@@ -74,7 +74,7 @@ impl AdmittedPeer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WelcomeError {
     /// Told so.
-    #[error("{}: {why}", name.as_ref().map_or("a stranger", Name::as_str))]
+    #[error("{} was rejected: {why}", name.as_ref().map_or("a peer that is not a member", Name::as_str))]
     Rejected { name: Option<Name>, why: Rejection },
     /// The link broke first.
     #[error(transparent)]
@@ -120,7 +120,7 @@ impl Greeter {
         let protocol = |what: String| Rejection::Protocol(cut_text(&what));
         let hello = match wire::decode(envelope) {
             Ok(Some(Message::Hello(hello))) => hello,
-            Ok(_) => return Err(protocol("the first message has to be a hello".to_owned())),
+            Ok(_) => return Err(protocol("the first message was not a Hello".to_owned())),
             Err(error) => return Err(protocol(error.to_string())),
         };
         if hello.versions.0 > VERSIONS.1 || hello.versions.1 < VERSIONS.0 {
@@ -165,7 +165,9 @@ pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, 
         }
         Ok(Some(Message::Welcome(welcome))) => Ok(welcome),
         Ok(Some(Message::Rejected(why))) => Err(IntroductionError::Rejected(why)),
-        Ok(_) => Err(IntroductionError::Rejected(Rejection::Protocol("no answer to the hello".to_owned()))),
+        Ok(_) => Err(IntroductionError::Rejected(Rejection::Protocol(
+            "the first answer was neither Welcome nor Rejected".to_owned(),
+        ))),
         Err(error) => Err(IntroductionError::Rejected(Rejection::Protocol(error.to_string()))),
     }
 }

@@ -58,7 +58,8 @@
 //!
 //! Spans overlap. With `--json` there is `whole` too: from the round's first task to the next round's. Metrics are
 //! measured on the model that the round *started* from. A refused or missing collaborator has a line of its own. A
-//! collaborator's `this site's update is counted, and on disk` is [`Counted`](fl_engine::wire::Counted).
+//! collaborator logs `the aggregator has counted this site's update and saved the round` when it receives
+//! [`Counted`](fl_engine::wire::Counted).
 //!
 //! # Memory
 //!

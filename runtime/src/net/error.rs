@@ -13,7 +13,7 @@ const REASON_BYTES: usize = 200;
 #[non_exhaustive]
 pub enum LinkError {
     /// The peer closed the link on purpose.
-    #[error("peer closed the link: code {code}{}", after_comma(reason))]
+    #[error("the peer closed the link with code {code}{}", after_colon(reason))]
     Closed {
         /// The peer's close code.
         code: u32,
@@ -21,28 +21,28 @@ pub enum LinkError {
         reason: String,
     },
     /// This side closed the link.
-    #[error("link is closed on this side")]
+    #[error("this side closed the link")]
     ClosedHere,
     /// Nothing was heard for the idle timeout.
-    #[error("peer fell silent")]
+    #[error("the peer did not answer in time")]
     TimedOut,
     /// The TLS handshake failed, here or at the peer.
-    #[error("handshake refused: {0}")]
+    #[error("the TLS handshake failed: {0}")]
     Handshake(String),
     /// Any other failure of the transport.
-    #[error("transport failed: {0}")]
+    #[error("the connection failed: {0}")]
     Transport(String),
     /// The sender dropped the stream before finishing it.
-    #[error("stream was abandoned by its sender")]
+    #[error("the sender gave the stream up before its end")]
     Abandoned,
     /// The receiver no longer wants the stream.
-    #[error("stream was refused by its receiver")]
+    #[error("the receiver stopped the stream")]
     Refused,
     /// The stream ended inside an envelope or a header.
-    #[error("stream ended early")]
+    #[error("the stream ended too early")]
     Ended,
     /// An envelope or header is longer than its bound.
-    #[error("{bytes} bytes announced, {limit} allowed")]
+    #[error("{bytes} bytes announced, at most {limit} are allowed")]
     TooLarge {
         /// Announced length, bytes.
         bytes: u64,
@@ -50,18 +50,18 @@ pub enum LinkError {
         limit: u64,
     },
     /// An earlier send was cancelled in the middle of an envelope, so the control stream is unusable.
-    #[error("an earlier envelope was cut short on this side")]
+    #[error("an earlier message was cut short on this side")]
     Interrupted,
     /// The control stream did not begin with this protocol's mark.
-    #[error("peer does not speak this protocol")]
+    #[error("the peer does not speak fl/1")]
     WrongProtocol,
     /// The address cannot be dialled.
-    #[error("cannot dial {0}: {1}")]
+    #[error("cannot connect to {0}: {1}")]
     Dial(SocketAddr, String),
 }
 
-fn after_comma(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(", {reason}") }
+fn after_colon(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
 impl LinkError {
@@ -123,7 +123,7 @@ mod tests {
             panic!("not a close")
         };
         assert_eq!((code, reason), (u32::MAX, " ".repeat(REASON_BYTES)));
-        assert_eq!(LinkError::closed(0, b"").to_string(), "peer closed the link: code 0");
-        assert_eq!(LinkError::closed(5, b"off").to_string(), "peer closed the link: code 5, off");
+        assert_eq!(LinkError::closed(0, b"").to_string(), "the peer closed the link with code 0");
+        assert_eq!(LinkError::closed(5, b"off").to_string(), "the peer closed the link with code 5: off");
     }
 }

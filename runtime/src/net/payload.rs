@@ -21,7 +21,7 @@ const PIECES: usize = 32;
 #[non_exhaustive]
 pub enum PayloadError<E> {
     /// The link or the stream broke.
-    #[error("stream broke after {got} of {expected} bytes")]
+    #[error("the stream broke after {got} of {expected} bytes")]
     Link {
         /// Bytes received.
         got: u64,
@@ -32,7 +32,7 @@ pub enum PayloadError<E> {
         why: LinkError,
     },
     /// The stream ended before the agreed length.
-    #[error("payload ended after {got} of {expected} bytes")]
+    #[error("the payload ended after {got} of {expected} bytes")]
     Short {
         /// Bytes received.
         got: u64,
@@ -40,13 +40,13 @@ pub enum PayloadError<E> {
         expected: u64,
     },
     /// The stream carries more than the agreed length.
-    #[error("payload is longer than {expected} bytes")]
+    #[error("the payload is longer than {expected} bytes")]
     Long {
         /// Bytes agreed on.
         expected: u64,
     },
     /// Too few bytes moved for too long.
-    #[error("payload stalled after {got} of {expected} bytes")]
+    #[error("the payload stalled after {got} of {expected} bytes")]
     Stalled {
         /// Bytes received.
         got: u64,
@@ -54,7 +54,7 @@ pub enum PayloadError<E> {
         expected: u64,
     },
     /// The receiver's sink refused the bytes.
-    #[error("payload refused")]
+    #[error("the receiver refused the payload")]
     Sink(E),
 }
 

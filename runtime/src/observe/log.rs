@@ -59,7 +59,10 @@ impl Write for &Both {
         if let Some(file) = &self.file
             && let Err(error) = file.append(lines)
         {
-            let message = format!("no more lines go to {}: {error}", file.path().display());
+            let message = format!(
+                "cannot write to {}: {error}; the log goes on without this copy",
+                file.path().display()
+            );
             let line = Fields { message, ..Fields::default() }.line(self.json, &now(), &Level::WARN);
             super::complain(format_args!("{line}\n"));
         }

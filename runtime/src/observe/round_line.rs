@@ -166,9 +166,9 @@ impl RoundLine<'_> {
 
     fn why_missing(&self) -> &'static str {
         match self.summary.why {
-            WhyClosed::Enough => "not waited for, enough others had answered",
+            WhyClosed::Enough => "enough others had answered first",
             WhyClosed::Deadline => "no answer before the deadline",
-            _ => "left before it had answered",
+            _ => "disconnected before it answered",
         }
     }
 }

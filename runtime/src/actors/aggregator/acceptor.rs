@@ -43,9 +43,11 @@ pub(crate) async fn accept(
                     greeter.refused.fetch_add(1, Relaxed);
                     let spoken = ration.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
                     match spoken {
-                        Some(0) => tracing::warn!("{address} was turned away: {why}"),
+                        Some(0) => tracing::warn!("closed the connection from {address}: {why}"),
                         Some(unsaid) => {
-                            tracing::warn!("{address} was turned away, and {unsaid} before: {why}")
+                            tracing::warn!(
+                                "closed the connection from {address}, and {unsaid} others since the last such line: {why}"
+                            )
                         }
                         None => {}
                     }

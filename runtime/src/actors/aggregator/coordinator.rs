@@ -150,7 +150,7 @@ impl Actor for Coordinator {
             M::LinkEnded { peer, session, why } => {
                 if self.peers.is_current(&peer, session) {
                     if self.peers.may_log(&peer) {
-                        tracing::info!(collaborator = %peer, "{peer} is gone: {why}");
+                        tracing::info!(collaborator = %peer, "{peer} disconnected: {why}");
                     }
                     self.peers.remove(&peer);
                     self.note_status();
@@ -191,7 +191,7 @@ impl Actor for Coordinator {
             M::RosterChanged(members) => self.roster_changed(members, context),
             M::Tick => self.event(Event::Tick, context),
             M::Stop => {
-                tracing::info!("stopping: finished rounds are saved first");
+                tracing::info!("stopping; the process ends when every finished round is saved");
                 self.event(Event::Stop, context);
             }
         }
@@ -201,7 +201,7 @@ impl Actor for Coordinator {
         if let Some(outcome) = self.outcome.take() {
             // The run's task may have stopped waiting.
             let _ = outcome.send(Err(Failure::new(Exit::Failed, format!("internal error: {words}"))
-                .hint("this is a defect; the last finished round is saved, start again")));
+                .hint("this is a defect; the last finished round is saved: start the aggregator again")));
         }
     }
 }
@@ -221,7 +221,7 @@ impl Coordinator {
         }
         if let Some(old) = self.peers.remove(&peer) {
             // Its end need not have been seen: the newest link is the collaborator's own word.
-            old.handle.close(close_code::REPLACED, "a newer link of this collaborator took its place");
+            old.handle.close(close_code::REPLACED, "a newer link of this collaborator replaced this one");
         }
         self.sessions += 1;
         let session = SessionNo(self.sessions);
@@ -229,7 +229,7 @@ impl Coordinator {
         let mailbox = session::open(admitted, session, &context.mailbox(), &self.intake);
         self.peers.insert(Peer { proof, session, mailbox, handle, assigned: None });
         if self.peers.may_log(&peer) {
-            tracing::info!(collaborator = %peer, "{peer} is here; {} connected", self.peers.len());
+            tracing::info!(collaborator = %peer, "{peer} connected; {} collaborators are connected now", self.peers.len());
         }
         self.event(Event::Joined { peer }, context);
     }
@@ -243,7 +243,7 @@ impl Coordinator {
             Message::Report(report) => self.event(Event::Reported { peer, report }, context),
             Message::Failed(failed) => {
                 if self.peers.may_log(&peer) {
-                    tracing::warn!(collaborator = %peer, "task {} failed at {peer}: {}", failed.task, failed.why);
+                    tracing::warn!(collaborator = %peer, "{peer} could not finish task {}: {}", failed.task, failed.why);
                 }
                 self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, context);
             }
@@ -269,7 +269,7 @@ impl Coordinator {
     }
 
     fn roster_changed(&mut self, members: Vec<Name>, context: &mut Context<'_, Self>) {
-        tracing::info!("the roster has changed: {} collaborators", members.len());
+        tracing::info!("a new roster is in force: {} collaborators", members.len());
         let gone = self.peers.cut_off_refused(&*self.admission);
         // The acceptor reads the new roster before the engine does.
         let early: Vec<Name> = self.peers.names().filter(|name| !self.engine.lists(name)).cloned().collect();
@@ -329,7 +329,7 @@ impl Coordinator {
             }
             Effect::Refuse { peer, task, refusal } => {
                 if self.peers.may_log(&peer) {
-                    tracing::warn!(collaborator = %peer, "an update of {peer} was refused: {refusal}");
+                    tracing::warn!(collaborator = %peer, "refused an update from {peer}: {refusal}");
                 }
                 self.traffic.updates_refused += 1;
                 // A refusal names no round: whoever has other work since would take it for that.
@@ -374,7 +374,9 @@ impl Coordinator {
                 self.peers.tell(&peer, SessionMessage::Say(Message::Counted(Counted { round })));
             }
             Effect::Finished(reason) => self.finished(reason),
-            other => tracing::error!("an effect that this build does not know: {other:?}"),
+            other => tracing::error!(
+                "internal error: the round engine asked for something that this build cannot do: {other:?}"
+            ),
         }
     }
 

@@ -65,7 +65,7 @@ impl Peers {
             Ok(()) => false,
             Err(why) => {
                 let name = peer.proof.name();
-                tracing::warn!(collaborator = %name, "{name} is cut off: {why}");
+                tracing::warn!(collaborator = %name, "closed the link of {name}: {why}");
                 peer.handle.close(close_code::UNLISTED, &why.to_string());
                 true
             }
@@ -110,7 +110,7 @@ impl Peers {
         let ration = self.rations.entry(name.clone()).or_default();
         let spoken = ration.take(Instant::now());
         if let Some(unsaid @ 1..) = spoken {
-            tracing::warn!(collaborator = %name, "{unsaid} lines about {name} were left out");
+            tracing::warn!(collaborator = %name, "{unsaid} lines about {name} were not logged: there were too many");
         }
         spoken.is_some()
     }
@@ -125,7 +125,7 @@ impl Peer {
             // Only a collaborator that says more than it can be answered gets here: a new link begins anew.
             Err(Undelivered::Full) => {
                 let name = self.proof.name();
-                tracing::debug!(collaborator = %name, "the session of {name} is full");
+                tracing::debug!(collaborator = %name, "closed the link of {name}: its session's mailbox is full");
                 self.handle.close(close_code::SLOW, close_code::OVERLOADED);
             }
         }

@@ -139,11 +139,13 @@ impl Actor for Session {
     }
 
     fn panicked(&mut self, words: &str) {
-        tracing::error!(collaborator = %self.notifier.peer, "the session failed: {words}");
+        tracing::error!(collaborator = %self.notifier.peer, "internal error in the session of {}: {words}; its link is closed", self.notifier.peer);
         self.handle.close(close_code::LEAVING, "internal error");
         // The task that would say so ends with the session.
         let notifier = self.notifier.clone();
-        tokio::spawn(async move { notifier.link_ended("its session failed".to_owned()).await });
+        tokio::spawn(
+            async move { notifier.link_ended("its session had an internal error".to_owned()).await },
+        );
     }
 }
 
@@ -176,7 +178,9 @@ impl Session {
                     notifier.tell(AggregatorMessage::ModelDelivered { stamp, took }).await;
                 }
                 // It has tasks and no model to do them on: a new link begins with both. Nothing to a link that is gone.
-                Err(error) => handle.close(close_code::SLOW, &format!("the model was not taken: {error}")),
+                Err(error) => {
+                    handle.close(close_code::SLOW, &format!("the model could not be sent: {error}"))
+                }
             }
         })));
     }
@@ -249,10 +253,13 @@ async fn read(
             Err(error) => break (close_code::LEAVING, error.to_string()),
         };
         let message = match message {
-            Ok(Some(Message::Leaving(_))) => break (close_code::DONE, "it said good-bye".to_owned()),
+            Ok(Some(Message::Leaving(_))) => break (close_code::DONE, "it left the run".to_owned()),
             Ok(Some(message @ (Message::Offer(_) | Message::Report(_) | Message::Failed(_)))) => message,
             Ok(Some(_)) => {
-                break (close_code::PROTOCOL, "a message that collaborators do not send".to_owned());
+                break (
+                    close_code::PROTOCOL,
+                    "the collaborator sent a message that only an aggregator sends".to_owned(),
+                );
             }
             Ok(None) => continue,
             Err(error) => break (close_code::PROTOCOL, error.to_string()),

@@ -49,8 +49,10 @@ pub(super) fn start(
         };
         let worked = catch_unwind(AssertUnwindSafe(|| work(store, jobs, &tell)));
         let worked = worked.unwrap_or_else(|panic| {
-            let failure =
-                Failure::new(Exit::Failed, format!("internal error: the store: {}", words(&*panic)));
+            let failure = Failure::new(
+                Exit::Failed,
+                format!("internal error in the store's thread: {}", words(&*panic)),
+            );
             tell(AggregatorMessage::StoreFailed(failure.clone()));
             Err(failure)
         });

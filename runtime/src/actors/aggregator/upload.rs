@@ -95,7 +95,11 @@ pub(crate) async fn receive(
     };
     let offer = match PayloadHeader::decode(&header) {
         Ok(PayloadHeader::Update(offer)) => offer,
-        Ok(_) => return UploadOutcome::Unnamed("a collaborator sends updates alone".to_owned()),
+        Ok(_) => {
+            return UploadOutcome::Unnamed(
+                "the stream's header names no update; collaborators send nothing else".to_owned(),
+            );
+        }
         Err(error) => return UploadOutcome::Unnamed(error.to_string()),
     };
     if !grants.take(&offer) {
@@ -177,7 +181,7 @@ fn refusal(error: PayloadError<Refusal>) -> Refusal {
 }
 
 fn internal(error: &MemoryError) -> Refusal {
-    tracing::error!(%error, "an update could not be kept");
+    tracing::error!("an update is refused: it could not be written to its slot: {error}");
     Refusal::Internal(error.to_string())
 }
 

@@ -121,7 +121,7 @@ impl Actor for Coordinator {
                 match self.verdict.take() {
                     Some(verdict) => self.end_with(Some(verdict)),
                     None if was_up => {
-                        tracing::warn!("the link to the aggregator is gone ({why}); connecting again");
+                        tracing::warn!("the link to the aggregator broke ({why}); connecting again");
                     }
                     None => {}
                 }
@@ -166,17 +166,23 @@ impl Coordinator {
                 }
             }
             Message::Counted(counted) => {
-                tracing::info!("round {}: this site's update is counted, and on disk", counted.round);
+                tracing::info!(
+                    "round {}: the aggregator has counted this site's update and saved the round",
+                    counted.round
+                );
             }
             Message::Cancel(cancelled) => {
                 if self.open.as_ref().is_some_and(|open| open.stamp == cancelled.stamp) {
-                    tracing::info!("round {}: the rest is not wanted any more", cancelled.stamp.round);
+                    tracing::info!(
+                        "round {}: remaining work cancelled by the aggregator",
+                        cancelled.stamp.round
+                    );
                     self.cancel_work();
                 }
             }
             Message::RoundDone(done) => self.round_done(&done),
             Message::Finished(verdict) => self.finished(verdict),
-            _ => tracing::warn!("the aggregator sent a message that is a collaborator's to send"),
+            _ => tracing::warn!("ignored a message from the aggregator that only a collaborator sends"),
         }
     }
 
@@ -272,7 +278,7 @@ impl Coordinator {
 
     fn refused(&mut self, refused: &RefusedUpdate, context: &mut Context<'_, Self>) {
         let RefusedUpdate { task, refusal } = refused;
-        tracing::warn!("the update of task {task} was refused: {refusal}");
+        tracing::warn!("the aggregator refused the update of task {task}: {refusal}");
         if let Refusal::Late | Refusal::Stale { .. } = refusal {
             // Of a round that is over; the next round's update may be made already, and its tasks drop an older one.
             return;
@@ -286,7 +292,7 @@ impl Coordinator {
             context.after(RETRY * made.offers, CollaboratorMessage::OfferAgain(stamp));
             self.made = Some(made);
         } else {
-            let why = cut_text(&format!("its update was refused {OFFERS} times: {refusal}"));
+            let why = cut_text(&format!("the update was refused {OFFERS} times: {refusal}"));
             self.say(&Message::Failed(Failed { stamp, task: task.clone(), why }));
         }
     }
@@ -299,10 +305,10 @@ impl Coordinator {
         self.cancel_work();
         match &verdict {
             Verdict::Stopped => {
-                tracing::warn!("the aggregator was stopped by its operator; waiting for it to come back");
+                tracing::warn!("the aggregator was stopped by its operator; waiting until it runs again");
                 // It waits for this before its process ends.
                 if let Some(link) = self.link.take() {
-                    link.handle.close(close_code::DONE, "good-bye");
+                    link.handle.close(close_code::DONE, "the collaborator heard that the aggregator stops");
                 }
             }
             _ => {
@@ -339,8 +345,10 @@ impl Coordinator {
 
     fn give(&mut self, job: TaskJob) {
         if self.tasks.try_send(job).is_err() {
-            let failure =
-                Failure::new(Exit::Failed, "the task runner has ended, or has too many jobs waiting");
+            let failure = Failure::new(
+                Exit::Failed,
+                "internal error: the task runner has ended, or has too many jobs waiting",
+            );
             if let Some(waiting) = self.outcome.take() {
                 // The run's task may have stopped waiting.
                 let _ = waiting.send(Err(failure));

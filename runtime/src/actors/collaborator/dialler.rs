@@ -85,9 +85,7 @@ impl Dialler {
                 Attempt::Failed(why) => {
                     let line = patience.speaks().then(|| {
                         let (host, port, wait) = (&self.host, self.port, wait.as_secs_f64());
-                        format!(
-                            "no aggregator at {host}:{port} yet ({why}); trying again, next in {wait:.1} s"
-                        )
+                        format!("no aggregator at {host}:{port} yet ({why}); next attempt in {wait:.1} s")
                     });
                     (why, line)
                 }
@@ -132,7 +130,9 @@ impl Dialler {
             Err(IntroductionError::Rejected(why)) => return judge_rejection(&why, self.plan),
         };
         if let Err(error) = self.serials.saw(welcome.roster_serial) {
-            tracing::warn!("the roster's serial is not remembered past this run: {error}");
+            tracing::warn!(
+                "cannot save the roster's serial: {error}; after a restart, an older roster will not be noticed"
+            );
         }
         self.serve(link, welcome).await
     }
@@ -170,7 +170,7 @@ impl Dialler {
                     Exit::Refused,
                     format!("this collaborator is no longer on the roster: {reason}"),
                 )
-                .hint("ask the federation owner: `fl-host pki list` shows who is"),
+                .hint("ask the federation's owner for the reason; `fl-host pki list` shows the roster"),
             );
         }
         Attempt::WasUp(why.to_string())
@@ -232,9 +232,9 @@ async fn take_models(
                     // The collaborator is gone only when the process ends.
                     let _ = collaborator.deliver(CollaboratorMessage::Model { stamp, model }).await;
                 }
-                Err(Untaken::Broken(why)) => tracing::debug!("a model was not received: {why}"),
+                Err(Untaken::Broken(why)) => tracing::debug!("a model was not received in full: {why}"),
                 Err(Untaken::Wrong(why)) => {
-                    tracing::error!("the aggregator sent a model that is refused: {why}");
+                    tracing::error!("refused a model from the aggregator: {why}; the link is closed");
                     handle.close(close_code::PROTOCOL, &why);
                 }
             }
@@ -252,7 +252,9 @@ async fn keep(copies: Arc<MemberCopies>, round: RoundNo, model: Payload) {
     let kept = tokio::task::spawn_blocking(move || copies.put(round, model.root(), model.as_slice()));
     if let Ok(Err(error)) = kept.await {
         // The folder may be read-only: the site does without.
-        tracing::warn!("the model of round {round} is not kept here: {error}");
+        tracing::warn!(
+            "cannot keep a copy of the model of round {round}: {error}; the run goes on without it"
+        );
     }
 }
 
@@ -272,7 +274,7 @@ async fn take_model(
     let header = payload::recv_header(&mut stream, greeting::FIRST_WORDS).await.map_err(broken)?;
     let stamp = match PayloadHeader::decode(&header) {
         Ok(PayloadHeader::Model(stamp)) => stamp,
-        Ok(_) => return Err(Untaken::Wrong("not a model".to_owned())),
+        Ok(_) => return Err(Untaken::Wrong("the stream's header names no model".to_owned())),
         Err(error) => return Err(Untaken::Wrong(error.to_string())),
     };
     let mut bytes = buffers.take(layout.byte_len());
@@ -288,7 +290,7 @@ async fn take_model(
         error => Untaken::Broken(error.to_string()),
     })?;
     if root != stamp.base {
-        return Err(Untaken::Wrong(format!("its root is {root}, announced was {}", stamp.base)));
+        return Err(Untaken::Wrong(format!("the model has root {root}, but {} was announced", stamp.base)));
     }
     Ok((stamp, Payload::with_root(buffers.lend(bytes), root)))
 }
@@ -296,11 +298,11 @@ async fn take_model(
 fn judge_link(error: LinkError) -> Attempt {
     match error {
         LinkError::Handshake(why) => Attempt::Final(
-            Failure::new(Exit::Trust, format!("the TLS handshake was refused: {why}"))
-                .hint("compare fingerprints with the federation owner: `fl-host pki list`; an expired certificate is renewed with `fl-host pki renew`"),
+            Failure::new(Exit::Trust, format!("the TLS handshake failed: {why}"))
+                .hint("compare fingerprints with the federation's owner: `fl-host pki list`; renew an expired certificate with `fl-host pki renew`"),
         ),
         LinkError::WrongProtocol => Attempt::Final(
-            Failure::new(Exit::Network, "whoever answers there does not speak this protocol")
+            Failure::new(Exit::Network, "the server at this address does not speak fl/1")
                 .hint("check address and port in plan/site.yaml"),
         ),
         error => Attempt::Failed(error.to_string()),
@@ -308,16 +310,16 @@ fn judge_link(error: LinkError) -> Attempt {
 }
 
 fn judge_rejection(why: &Rejection, own: Digest) -> Attempt {
-    let failure = Failure::new(Exit::Refused, format!("the aggregator refuses this collaborator: {why}"));
+    let failure = Failure::new(Exit::Refused, format!("the aggregator rejected this collaborator: {why}"));
     Attempt::Final(match why {
         Rejection::Plan(_) => failure.hint(format!(
-            "this site's plan is {own}; get the federation's plan/plan.yaml, read it, and run `fl-host plan accept`"
+            "this site has plan {own}: copy the federation's plan/plan.yaml here, read it, and run `fl-host plan accept`"
         )),
-        Rejection::Federation(_) => failure.hint("plan/plan.yaml or plan/site.yaml belongs to another federation"),
-        Rejection::Identity(_) => failure.hint("the federation owner lists this site with `fl-host pki approve`"),
+        Rejection::Federation(_) => failure.hint("check that plan/plan.yaml is of this federation and that plan/site.yaml has the address of its aggregator"),
+        Rejection::Identity(_) => failure.hint("ask the federation's owner to approve this site with `fl-host pki approve`"),
         Rejection::Version(..) => failure.hint("install the version of fl-runtime that the federation uses"),
         Rejection::Roster(_) => failure.hint(
-            "an old roster would bring back who was revoked: the aggregator's operator has to install the newest plan/cols.yaml",
+            "ask the aggregator's operator to install the newest plan/cols.yaml: an older one may admit collaborators that were revoked",
         ),
         Rejection::Over => Failure { exit: Exit::Done, ..failure },
         // Something passing, or a defect; the next attempt may go better.

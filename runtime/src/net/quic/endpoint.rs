@@ -64,10 +64,10 @@ impl SocketKind {
 #[non_exhaustive]
 pub enum EndpointError {
     /// The UDP port cannot be bound.
-    #[error("cannot open udp port {0}")]
+    #[error("cannot bind the UDP address {0}")]
     Bind(SocketAddr, #[source] io::Error),
     /// The TLS configuration lacks QUIC's initial cipher suite (AES-128-GCM with SHA-256).
-    #[error("tls configuration does not fit quic")]
+    #[error("the TLS configuration lacks the cipher suite that QUIC begins with (AES-128-GCM with SHA-256)")]
     Tls,
 }
 
@@ -312,7 +312,9 @@ fn open(
         match TokioRuntime.wrap_udp_socket(bound(bind)?) {
             Ok(socket) => return Ok((socket, SocketKind::Native)),
             Err(error) if kind == SocketKind::Native => return Err(error),
-            Err(error) => tracing::info!(%error, "native udp socket refused, using the portable one"),
+            Err(error) => {
+                tracing::info!(%error, "the system refused the native UDP socket; the portable one is used")
+            }
         }
     }
     let kind = if kind == SocketKind::PortablePlain { kind } else { SocketKind::Portable };

@@ -111,7 +111,7 @@ impl PortableSocket {
                 // To QUIC an unreachable peer or an oversized probe is a lost datagram; any error here would end every
                 // link of the endpoint.
                 Err(error) => {
-                    tracing::trace!(%error, "datagram not sent");
+                    tracing::trace!(%error, "a datagram was not sent");
                     1
                 }
             };
@@ -278,7 +278,7 @@ impl Batching {
         match answer {
             Err(error) if is_unknown_call(error) => {
                 if self.is_on.swap(false, Ordering::Relaxed) {
-                    tracing::info!(%error, "{} one datagram at a time: batches are refused", self.what);
+                    tracing::info!(%error, "the system refuses batches of datagrams: {} one at a time from now on", self.what);
                 }
                 true
             }

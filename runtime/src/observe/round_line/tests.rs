@@ -115,8 +115,8 @@ fn refused_and_missing_collaborators_are_named_with_the_reason() {
     assert_eq!(
         reasons,
         [
-            "round 3  missing three: not waited for, enough others had answered",
-            "round 3  missing three: left before it had answered",
+            "round 3  missing three: enough others had answered first",
+            "round 3  missing three: disconnected before it answered",
         ]
     );
 }
