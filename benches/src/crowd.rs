@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use fl_engine::{
-    Bytes as Amount, Digest, Name, RoundNo, Weight, model,
+    ByteCount, Digest, Name, RoundNo, Weight,
     plan::Plan,
     round::{Offer, Report, Stamp},
     tensor::{Layout, root_of},
@@ -90,7 +90,7 @@ impl Crowd {
             endpoint,
             aggregator: SocketAddr::from((Ipv4Addr::LOCALHOST, federation.port)),
             hash: plan.hash(),
-            layout: model::plan_layout(&plan)?,
+            layout: plan.layout()?,
             task: "send".parse()?,
             plan,
             handshakes: Semaphore::new(HANDSHAKES),
@@ -309,7 +309,7 @@ impl Member {
 
     fn offer(&self, stamp: Stamp) -> Result<Offer, Failure> {
         let (_, root) = self.update(stamp)?;
-        let bytes = Amount(self.shared.layout.byte_len() as u64);
+        let bytes = ByteCount(self.shared.layout.byte_len() as u64);
         Ok(Offer { stamp, task: self.shared.task.clone(), weight: Weight::new(7)?, bytes, root })
     }
 

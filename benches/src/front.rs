@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fl_engine::{
-    Bytes,
+    ByteCount,
     aggregate::method,
     plan::{self, Rule},
     tensor::Layout,
@@ -114,7 +114,11 @@ impl Round {
         // Two models, the base, and sums of four times the model.
         let needed = (layout.byte_len() * (7 + models + self.slots())) as u64;
         let room = resident::available() / 10 * 9;
-        if needed <= room { Ok(()) } else { Err(format!("needs {} of {}", Bytes(needed), Bytes(room))) }
+        if needed <= room {
+            Ok(())
+        } else {
+            Err(format!("needs {} of {}", ByteCount(needed), ByteCount(room)))
+        }
     }
 
     /// Repeats it: three times at least, and again until `budget` is used up. Wall time is from the last update staged to
@@ -124,7 +128,8 @@ impl Round {
     /// The product's.
     pub fn measure(&self, updates: &Updates, budget: Duration) -> Result<Samples, Failure> {
         let len = updates.layout().byte_len() as u64;
-        let store = SlotStore::new(Bytes(len * self.slots() as u64), Bytes(0), std::env::temp_dir(), len)?;
+        let store =
+            SlotStore::new(ByteCount(len * self.slots() as u64), ByteCount(0), std::env::temp_dir(), len)?;
         let mut front = Front::new(updates, &self.rule, self.threads)?;
         let stage = |n: usize| updates.stage(&store, n);
         let last = self.collaborators.saturating_sub(1);

@@ -144,7 +144,7 @@ mod tests {
     fn unet_in_a_row_has_the_parameters_of_the_unet_but_for_four_normalisations() {
         let template = fl_host_tools::templates::find("breast_cancer").unwrap();
         let plan = fl_tests::federation::synthetic_with(template.plan, &unet_in_a_row(), 1);
-        let layout = fl_engine::model::plan_layout(&fl_engine::plan::Plan::parse(&plan).unwrap()).unwrap();
+        let layout = fl_engine::plan::Plan::parse(&plan).unwrap().layout().unwrap();
         let further = 5 * (512 + 256 + 128 + 64);
         assert_eq!((layout.tensors().len(), layout.f32_len()), (142, 31_043_521 + 11_776 + further));
     }

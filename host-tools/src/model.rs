@@ -76,7 +76,7 @@ pub fn init(
         },
         None => plan,
     };
-    let state = model::plan_init(plan).map_err(|e| refused_model(&e))?;
+    let state = plan.initial_state().map_err(|e| refused_model(&e))?;
     write_init(&workspace.init_model_file(&plan.federation), &state, hash, Some(plan.seed))
 }
 
@@ -94,12 +94,12 @@ pub fn init_from(
     let (bytes, refused) = (read(file)?, |e: ModelFileError| refused_file(file, &e));
     let (tensors, _) = safetensors::inspect(&bytes).map_err(refused)?;
     let state = if tensors.iter().any(|t| model::is_optimiser_tensor(&t.name)) {
-        let layout = model::plan_layout(plan).map_err(|e| refused_model(&e))?;
+        let layout = plan.layout().map_err(|e| refused_model(&e))?;
         safetensors::read(&bytes, &layout).map_err(refused)?.0
     } else {
         let layout = model::layout(&plan.model).map_err(|e| refused_model(&e))?;
         let (plain, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
-        model::plan_state(plan, &plain).map_err(|e| refused_model(&e))?
+        plan.state_of(&plain).map_err(|e| refused_model(&e))?
     };
     write_init(&workspace.init_model_file(&plan.federation), &state, hash, None)
 }
@@ -222,7 +222,8 @@ mod tests {
     use std::fs;
 
     use fl_engine::{
-        plan::{DataSpec, Layer, Loader, ModelSpec, Optimiser, OptimiserState, Split, TaskKind},
+        model::{Layer, ModelSpec},
+        plan::{DataSpec, Loader, Optimiser, OptimiserState, Split, TaskKind},
         tensor::TensorSpec,
     };
 
@@ -256,7 +257,7 @@ mod tests {
         let made = init(&workspace, &plan, Some(Digest::of(b"plan")), None).unwrap();
         assert!(made.path.ends_with("w/save/trial_init.safetensors"));
         assert_eq!((made.tensors, made.elements), (4, 26));
-        let layout = model::plan_layout(&plan).unwrap();
+        let layout = plan.layout().unwrap();
         let shown = show(&made.path, Some(&layout)).unwrap();
         assert_eq!((shown.elements, shown.root), (26, Some(made.root)));
         let texts: Vec<&str> = shown.texts.keys().map(String::as_str).collect();
@@ -291,7 +292,7 @@ mod tests {
         let made = init(&workspace, &plan, None, None).unwrap();
         assert_eq!((made.tensors, made.elements), (4 + 2 * 4 + 1, 26 + 2 * 26 + 1));
         let names = |shown: &Shown| shown.tensors.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
-        let layout = model::plan_layout(&plan).unwrap();
+        let layout = plan.layout().unwrap();
         let all = names(&show(&made.path, Some(&layout)).unwrap());
         assert!(all.contains(&"optimiser.train.steps".to_owned()), "{all:?}");
         let [plain, whole] =
@@ -317,7 +318,7 @@ mod tests {
     fn file_of_another_model_or_changed_after_writing_is_refused() {
         let (workspace, plan) = (workspace("model-refused"), plan());
         let made = init(&workspace, &plan, None, None).unwrap();
-        let layout = model::plan_layout(&plan).unwrap();
+        let layout = plan.layout().unwrap();
         let mut bytes = fs::read(&made.path).unwrap();
         let middle = bytes.len() - 10;
         bytes[middle] ^= 1;

@@ -12,7 +12,7 @@ use std::{
 
 use fl_engine::{
     Digest, Name, limits,
-    model::{self, safetensors},
+    model::safetensors,
     plan::{DataMap, Plan, PlanError, Site},
 };
 
@@ -78,7 +78,7 @@ impl Folder {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let state =
-                    model::plan_init(plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
+                    plan.initial_state().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
                 safetensors::write(&state, &store::initial_texts(hash, &state))
             }
             Err(error) => {
@@ -253,9 +253,9 @@ mod tests {
         fs::remove_file(root.join("plan/plan.yaml")).unwrap();
         fs::write(root.join(image::PLAN), plan.canonical()).unwrap();
         place().unwrap();
-        let layout = model::plan_layout(&plan).unwrap();
+        let layout = plan.layout().unwrap();
         let (state, texts) = safetensors::read(&fs::read(&path).unwrap(), &layout).unwrap();
-        assert_eq!(state.f32, model::plan_init(&plan).unwrap().f32);
+        assert_eq!(state.f32, plan.initial_state().unwrap().f32);
         assert_eq!(texts[store::text::PLAN], plan.hash().to_string());
         // Another start leaves it alone; one changed byte of the same length does not stay.
         let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());

@@ -7,9 +7,9 @@
 pub mod slots;
 mod spill;
 
-pub use slots::{SlotStore, SlotWriter, StagedSlot};
+use fl_engine::ByteCount;
 
-use fl_engine::Bytes;
+pub use slots::{SlotStore, SlotWriter, StagedSlot};
 
 /// Why bytes could not be held or read back.
 #[derive(Debug, thiserror::Error)]
@@ -19,15 +19,15 @@ pub enum MemoryError {
     #[error("no room for a payload of {payload}: memory {memory}, spill {spill}")]
     NoSlot {
         /// Length of one payload.
-        payload: Bytes,
+        payload: ByteCount,
         /// The memory budget.
-        memory: Bytes,
+        memory: ByteCount,
         /// The spill budget.
-        spill: Bytes,
+        spill: ByteCount,
     },
     /// More bytes than the slot's payload length.
     #[error("payload is longer than its slot of {0}")]
-    Overflow(Bytes),
+    Overflow(ByteCount),
     /// The slot was finished before it was full.
     #[error("payload has {got} of {expected} bytes")]
     Short {

@@ -34,7 +34,7 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes, Digest, RoundNo,
+    ByteCount, Digest, RoundNo,
     aggregate::state_layout,
     limits,
     model::safetensors,
@@ -42,17 +42,17 @@ use fl_engine::{
     round::{AggregatedMetric, RoundFacts},
     tensor::Layout,
 };
-
-pub use error::StoreError;
-pub use model_file::{About, keep_final, text};
-pub use released::MemberCopies;
-
-use crate::{observe::MetricJson, payload::leaves::root_of};
 use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
-pub(crate) use model_file::initial_texts;
 use model_file::{Sync, fits, replace, rounds_through, texts};
 use released::Releases;
+
+use crate::{observe::MetricJson, payload::leaves::root_of};
+
+pub use error::StoreError;
+pub(crate) use model_file::initial_texts;
+pub use model_file::{About, keep_final, text};
+pub use released::MemberCopies;
 
 /// What a run goes on from.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,7 +202,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         fits(&self.layout, payload)?;
         let lengths = [state.map_or(0, <[u8]>::len), self.state.as_ref().map_or(0, |l| l.byte_len())];
-        let [given, expected] = lengths.map(|length| Bytes(length as u64));
+        let [given, expected] = lengths.map(|length| ByteCount(length as u64));
         if given != expected {
             return Err(StoreError::StateLength { given, expected });
         }
@@ -418,7 +418,11 @@ fn initial(path: &Path, plan: Digest, layout: &Arc<Layout>) -> Result<(Vec<u8>, 
     };
     let room = 8 + limits::MODEL_HEADER_BYTES as u64 + layout.byte_len() as u64;
     if length > room {
-        return Err(StoreError::InitSize { path: path.to_owned(), length: Bytes(length), room: Bytes(room) });
+        return Err(StoreError::InitSize {
+            path: path.to_owned(),
+            length: ByteCount(length),
+            room: ByteCount(room),
+        });
     }
     let file = fs::read(path).map_err(StoreError::read(path))?;
     let (state, texts) = safetensors::read(&file, layout)

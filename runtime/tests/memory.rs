@@ -14,9 +14,10 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes, Weight,
-    aggregate::{LIVE_MODELS, OVERHEAD, PEER_BYTES, footprint},
-    plan::{DataSpec, ExactRange, Loader, ModelSpec, Plan, Split},
+    ByteCount, Weight,
+    aggregate::{LIVE_MODELS, OVERHEAD_BYTES, PEER_BYTES, footprint},
+    model::ModelSpec,
+    plan::{DataSpec, ExactRange, Loader, Plan, Split},
     tensor::{Layout, ModelState, TensorSpec},
 };
 use fl_runtime::{
@@ -68,7 +69,7 @@ fn footprint_counts_what_the_runtime_takes() {
         classes: None,
     };
     let mut plan = Plan::trial("trial", model, data).unwrap();
-    (plan.memory_budget, plan.spill_budget) = (Bytes(40_000_000), Bytes(10 * 400_116 - 1));
+    (plan.memory_budget, plan.spill_budget) = (ByteCount(40_000_000), ByteCount(10 * 400_116 - 1));
     let sum = footprint(&plan, &layout, 3);
     let folder = env::temp_dir().join(format!("fl-footprint-{}", std::process::id()));
     let store = SlotStore::new(sum.slot_memory(), plan.spill_budget, folder.clone(), sum.payload.0).unwrap();
@@ -80,7 +81,7 @@ fn footprint_counts_what_the_runtime_takes() {
 /// Two models, the accumulator, the slots and 30 MB over what the child takes anyway.
 fn limit() -> u64 {
     let baseline = peak(&child("idle", None)) * 1024;
-    baseline + LIVE_MODELS * MODEL + ACCUMULATOR + IN_MEMORY * MODEL + OVERHEAD.0
+    baseline + LIVE_MODELS * MODEL + ACCUMULATOR + IN_MEMORY * MODEL + OVERHEAD_BYTES.0
 }
 
 /// Runs [`as_the_child`] in a process of its own, with an address space of at most `limit` bytes.
@@ -120,8 +121,8 @@ fn as_the_child() {
 async fn sum(collaborators: u32, in_memory: u64) {
     let layout = Layout::new(vec![TensorSpec::f32("a", [PARAMETERS as u32])]).unwrap();
     let folder = env::temp_dir().join(format!("fl-memory-{}", std::process::id()));
-    let disk = Bytes(ON_DISK * (MODEL + 16_384));
-    let store = SlotStore::new(Bytes(in_memory * MODEL), disk, folder.clone(), MODEL).unwrap();
+    let disk = ByteCount(ON_DISK * (MODEL + 16_384));
+    let store = SlotStore::new(ByteCount(in_memory * MODEL), disk, folder.clone(), MODEL).unwrap();
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let first = ModelState::zeros(Arc::clone(&layout));
     let mut base = payloads.take().await.encode(&first).unwrap();

@@ -9,8 +9,7 @@ use std::{
 
 use bytes::Bytes as Piece;
 use fl_engine::{
-    Bytes, Digest, Name, Weight,
-    model::plan_layout,
+    ByteCount, Digest, Name, Weight,
     plan::{Plan, Site},
     round::{Offer, Report, Stamp},
     tensor::{Layout, RootHasher},
@@ -72,7 +71,7 @@ impl Crowd {
         let at = Site::parse(&std::fs::read_to_string(site.join("plan/site.yaml"))?)?;
         let table: Vec<u8> = (0..PERIOD).flat_map(|at| of_table(at).to_le_bytes()).collect();
         let aggregator = SocketAddr::new(at.address.parse::<IpAddr>()?, at.port);
-        Ok(Self { layout: plan_layout(&plan)?, plan, aggregator, table: table.into(), holds })
+        Ok(Self { layout: plan.layout()?, plan, aggregator, table: table.into(), holds })
     }
 
     /// The update of collaborator number `who`. Hashing it takes its time: no link should wait for that.
@@ -97,7 +96,7 @@ impl Crowd {
         let task: Name = "send".parse()?;
         let report = Report { stamp, task: task.clone(), samples: WEIGHT, metrics: Vec::new() };
         link.send_envelope(&wire::encode(&Message::Report(report))).await?;
-        let bytes = Bytes(self.layout.byte_len() as u64);
+        let bytes = ByteCount(self.layout.byte_len() as u64);
         let offer = Offer { stamp, task, weight, bytes, root };
         link.send_envelope(&wire::encode(&Message::Offer(offer.clone()))).await?;
         hear(&mut link, |message| matches!(message, Message::Grant(_))).await?;

@@ -10,7 +10,6 @@ use std::{path::PathBuf, sync::Arc};
 use fl_engine::{
     Name, RoundNo, Weight,
     aggregate::{combine_payloads, method},
-    model,
     plan::{Aggregation, ExactRange, Loader, Metric, Plan, Rule, Scope},
     tensor::{Layout, ModelState},
 };
@@ -66,7 +65,7 @@ impl Trial {
             "test.csv".clone_into(file);
         }
         let held_out = data::load(&test, &plan.model.input, &dir).unwrap();
-        let layout = model::plan_layout(&plan).unwrap();
+        let layout = plan.layout().unwrap();
         Self { plan: Arc::new(plan), layout, members, dirs, held_out, rounds }
     }
 
@@ -92,7 +91,7 @@ impl Trial {
                 .unwrap()
             })
             .collect();
-        let mut base = model::plan_init(&self.plan).unwrap();
+        let mut base = self.plan.initial_state().unwrap();
         for round in 0..self.rounds {
             let trained: Result<Vec<_>, TaskError> = runners
                 .iter_mut()

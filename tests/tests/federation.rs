@@ -3,12 +3,7 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use fl_engine::{
-    RoundNo, Weight,
-    model::{self, safetensors},
-    plan::Plan,
-    tensor::ModelState,
-};
+use fl_engine::{RoundNo, Weight, model::safetensors, plan::Plan, tensor::ModelState};
 use fl_host_tools::demo::Federation;
 use fl_learn::task::{CustomTasks, Runner};
 use fl_tests::federation::{Process, federation, synthetic};
@@ -24,7 +19,7 @@ fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
 }
 
 fn last_model(federation: &Federation) -> ModelState {
-    let layout = model::plan_layout(&federation.plan).unwrap();
+    let layout = federation.plan.layout().unwrap();
     let bytes = fs::read(federation.last_model()).unwrap();
     safetensors::read(&bytes, &layout).unwrap().0
 }
@@ -81,8 +76,8 @@ fn federated_model_is_the_exactly_rounded_mean_of_the_updates() {
     assert!(aggregator.ended(SOON).success());
 
     let plan = Arc::new(federation.plan.clone());
-    let layout = model::plan_layout(&plan).unwrap();
-    let mut base = model::plan_init(&plan).unwrap();
+    let layout = plan.layout().unwrap();
+    let mut base = plan.initial_state().unwrap();
     for round in 0..2 {
         let updates: Vec<(ModelState, Weight)> = federation
             .names

@@ -4,12 +4,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use fl_engine::{
-    Bytes,
-    aggregate::footprint,
-    model::{self, safetensors},
-    plan::Plan,
-};
+use fl_engine::{ByteCount, aggregate::footprint, model::safetensors, plan::Plan};
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_tests::{
     crowd,
@@ -42,10 +37,10 @@ fn start(federation: &Federation, limit: Option<u64>) -> Process {
 }
 
 /// What the plan's memory has to be for [`SLOTS`] updates.
-fn budget(plan: &Plan, collaborators: usize) -> Bytes {
-    let layout = model::plan_layout(plan).unwrap();
+fn budget(plan: &Plan, collaborators: usize) -> ByteCount {
+    let layout = plan.layout().unwrap();
     let need = footprint(plan, &layout, u32::try_from(collaborators).unwrap());
-    Bytes(need.least().0 + (SLOTS - 1) * layout.byte_len() as u64)
+    ByteCount(need.least().0 + (SLOTS - 1) * layout.byte_len() as u64)
 }
 
 fn large(collaborators: usize) -> Federation {
@@ -103,7 +98,7 @@ fn limit_without_room_for_the_slots_kills() {
 }
 
 /// What 64 collaborators and ten million parameters have to live in under a rule that needs all of their updates.
-const ALL_UPDATES: Bytes = Bytes(250_000_000);
+const ALL_UPDATES: ByteCount = ByteCount(250_000_000);
 /// Longest round of a loaded machine, and what comes before and after it.
 const LATEST: Duration = Duration::from_secs(660);
 /// Between two looks at a process's memory.
@@ -151,7 +146,7 @@ fn median_within(federation: &Federation, limit: u64) -> (bool, u64) {
 
 fn median_lives_in_the_plans_memory(collaborators: usize) {
     let federation = median(collaborators);
-    let layout = model::plan_layout(&federation.plan).unwrap();
+    let layout = federation.plan.layout().unwrap();
     let need = footprint(&federation.plan, &layout, u32::try_from(collaborators).unwrap());
     assert!(need.total() <= ALL_UPDATES && need.slots < 4, "{need}");
     let limit = idle() + need.total().0 - OF_IDLE;

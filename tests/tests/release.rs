@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fl_engine::{
-    model::{self, safetensors},
-    tensor::root_of,
-};
+use fl_engine::{model::safetensors, tensor::root_of};
 use fl_host_tools::{
     demo::Federation,
     exit::Exit,
@@ -64,7 +61,7 @@ fn released_at(federation: &Federation, name: &str) -> Vec<String> {
 
 /// The root of a plain file's tensors.
 fn root_in(path: &Path, federation: &Federation) -> String {
-    let layout = model::plan_layout(&federation.plan).unwrap();
+    let layout = federation.plan.layout().unwrap();
     let (state, _) = safetensors::read(&fs::read(path).unwrap(), &layout).unwrap();
     let mut payload = Vec::new();
     state.write_bytes(&mut payload);

@@ -5,9 +5,9 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use fl_engine::{
-    Bytes, RoundNo, Weight,
+    ByteCount, RoundNo, Weight,
     aggregate::{ServerStep, combine_payloads, footprint, method},
-    model::{self, safetensors},
+    model::safetensors,
     plan::Plan,
     tensor::ModelState,
 };
@@ -35,7 +35,7 @@ fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
 }
 
 fn last_model(federation: &Federation) -> Vec<u8> {
-    let layout = model::plan_layout(&federation.plan).unwrap();
+    let layout = federation.plan.layout().unwrap();
     let state = safetensors::read(&fs::read(federation.last_model()).unwrap(), &layout).unwrap().0;
     payload(&state)
 }
@@ -49,13 +49,13 @@ fn payload(state: &ModelState) -> Vec<u8> {
 /// What the plan's rounds make of the synthetic updates, by the engine's functions in one thread.
 fn replayed(federation: &Federation) -> Vec<u8> {
     let plan = Arc::new(federation.plan.clone());
-    let layout = model::plan_layout(&plan).unwrap();
+    let layout = plan.layout().unwrap();
     let aggregation = plan.aggregation().unwrap();
     let method = method(&aggregation, plan.exact, |_| None).unwrap();
     let step = aggregation.server.map(|s| ServerStep::new(s, Arc::clone(&layout), plan.exact).unwrap());
     let mut state =
         step.as_ref().and_then(ServerStep::initial_state).map(|s| payload(&s)).unwrap_or_default();
-    let mut base = model::plan_init(&plan).unwrap();
+    let mut base = plan.initial_state().unwrap();
     let mut names = federation.names.clone();
     names.sort();
     for round in 0..plan.rounds {
@@ -149,12 +149,12 @@ fn spilled_updates_make_the_engines_median() {
         let plan =
             set_block(&ruled(plan, keys, 300_000, 2, collaborators), "limits", "{memory: 1GiB, spill: 1GiB}");
         let parsed = Plan::parse(&plan).unwrap();
-        let layout = model::plan_layout(&parsed).unwrap();
+        let layout = parsed.layout().unwrap();
         let least = footprint(&parsed, &layout, 5).least();
         let memory = (least.0 + layout.byte_len() as u64).div_ceil(1 << 20);
         let plan = set_block(&plan, "limits", &format!("{{memory: {memory}MiB, spill: 1GiB}}"));
         let slots = footprint(&Plan::parse(&plan).unwrap(), &layout, 5).slot_memory();
-        assert!(slots < Bytes(3 * layout.byte_len() as u64), "{slots} for updates in memory");
+        assert!(slots < ByteCount(3 * layout.byte_len() as u64), "{slots} for updates in memory");
         plan
     });
     let (mut aggregator, _collaborators) = start_all(&federation);

@@ -20,7 +20,7 @@ use fl_benches::{
     timing::{Timing, Took, timed},
 };
 use fl_engine::{
-    Bytes, Digest, Weight,
+    ByteCount, Digest, Weight,
     plan::ExactRange,
     tensor::{Layout, TensorSpec},
 };
@@ -179,8 +179,8 @@ impl Bench {
     /// Slots for so many updates, all in memory or all on disk.
     fn store(&self, in_memory: bool, updates: usize) -> SlotStore {
         let len = self.update.len() as u64;
-        let all = Bytes(updates as u64 * (len + len / 1024 + 4096));
-        let (memory, disk) = if in_memory { (all, Bytes(0)) } else { (Bytes(0), all) };
+        let all = ByteCount(updates as u64 * (len + len / 1024 + 4096));
+        let (memory, disk) = if in_memory { (all, ByteCount(0)) } else { (ByteCount(0), all) };
         SlotStore::new(memory, disk, folder(), len).unwrap()
     }
 

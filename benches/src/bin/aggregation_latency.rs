@@ -21,7 +21,7 @@ use fl_benches::{
     timing::Samples,
     updates::Updates,
 };
-use fl_engine::Bytes;
+use fl_engine::ByteCount;
 use serde_json::json;
 
 /// Measures the end of a round.
@@ -77,7 +77,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             // Noise, and the buffers of the limits.
             let (needed, room) = (3 * layout.byte_len() as u64, resident::available());
             if needed > room {
-                let why = format!("needs {} of {}", Bytes(needed), Bytes(room));
+                let why = format!("needs {} of {}", ByteCount(needed), ByteCount(room));
                 sink.skip(&format!("{shape}, {}", short(layout.f32_len())), &why);
                 continue;
             }

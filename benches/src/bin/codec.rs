@@ -15,7 +15,7 @@ use fl_benches::{
     updates::{Updates, weight},
 };
 use fl_engine::{
-    Bytes, Digest, RoundNo,
+    ByteCount, Digest, RoundNo,
     aggregate::PayloadChecker,
     model::safetensors::{self, Texts},
     plan::{Metric, Rule},
@@ -141,7 +141,7 @@ fn check(report: &Report, layout: &Arc<Layout>, update: &[u8], repetitions: usiz
 fn spill(report: &Report, update: &[u8], repetitions: usize) -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("fl-bench-codec-{}", std::process::id()));
     let len = update.len() as u64;
-    let store = SlotStore::new(Bytes(0), Bytes(len + len / 1024 + 4096), folder.clone(), len)?;
+    let store = SlotStore::new(ByteCount(0), ByteCount(len + len / 1024 + 4096), folder.clone(), len)?;
     let seal = || -> Result<StagedSlot, Failure> {
         let mut writer = store.try_reserve()?.ok_or("a slot that is still taken")?;
         update.chunks(PIECE).try_for_each(|piece| writer.write(piece))?;
@@ -177,7 +177,7 @@ fn envelopes(json: bool, repetitions: usize) -> Result<(), Failure> {
         stamp,
         task: "train".parse()?,
         weight: weight(0),
-        bytes: Bytes(124_221_404),
+        bytes: ByteCount(124_221_404),
         root: Digest::of(b"root"),
     };
     let metrics = Metrics {

@@ -18,7 +18,6 @@ use fl_benches::{
     loopback::{Authority, Cost, Ends, PIECE},
     machine, process, shape,
 };
-use fl_engine::model::plan_layout;
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_runtime::net::SocketKind;
 use fl_tests::federation::{Process, federation, set_block, synthetic, synthetic_with};
@@ -147,7 +146,7 @@ fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figu
         set_block(&plan, "limits", "{memory: 4GiB, spill: 64MiB}")
     });
     set_sites(&federation, socket, arguments.mtu)?;
-    let layout = plan_layout(&federation.plan)?;
+    let layout = federation.plan.layout()?;
     let aggregator = Process::aggregator(&federation);
     aggregator.event("listening", LATER);
     let members: Vec<_> =

@@ -12,7 +12,7 @@ use std::{thread, time::Duration};
 
 use argh::FromArgs;
 use fl_benches::{Failure, crowd::Crowd, enrolment::Enrolment, machine, process};
-use fl_engine::{RoundNo, aggregate::footprint, model, plan::Plan};
+use fl_engine::{RoundNo, aggregate::footprint, plan::Plan};
 use fl_tests::federation::{Process, federation, set_block, synthetic};
 use serde_json::json;
 
@@ -143,7 +143,7 @@ fn with_memory(plan: &str, count: usize) -> String {
     let set = |memory: u64| set_block(plan, "limits", &format!("{{memory: {memory}MiB, spill: 0MiB}}"));
     let least = || -> Result<u64, Failure> {
         let plan = Plan::parse(&set(1 << 20))?;
-        let layout = model::plan_layout(&plan)?;
+        let layout = plan.layout()?;
         let need = footprint(&plan, &layout, u32::try_from(count)?);
         Ok(need.least().0 + UPDATES * layout.byte_len() as u64)
     };

@@ -1,7 +1,7 @@
 //! How good the model is on rows that no training saw.
 
 use fl_engine::{
-    model::{self, safetensors},
+    model::safetensors,
     plan::{Loader, Metric},
 };
 use fl_learn::{
@@ -47,7 +47,7 @@ pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Evaluation, Fa
     let folder = federation.owner.join("data");
     let rows = data::load(&plan.data, &plan.model.input, &folder).map_err(|e| Failure::of(Exit::Data, &e))?;
     let path = federation.last_model();
-    let layout = model::plan_layout(&plan).map_err(|e| refused_model(&e))?;
+    let layout = plan.layout().map_err(|e| refused_model(&e))?;
     let bytes = std::fs::read(&path)
         .map_err(|e| Failure::new(Exit::File, format!("cannot read {}: {e}", path.display())))?;
     let (state, _) = safetensors::read(&bytes, &layout)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fl_engine::{Digest, limits::PLAN_FILE_BYTES, model as engine_model, tensor::root_of};
+use fl_engine::{Digest, limits::PLAN_FILE_BYTES, tensor::root_of};
 use fl_launcher::image::Target;
 use fl_runtime::trust::Authority;
 
@@ -116,7 +116,7 @@ fn imported_model(workspace: &Workspace, loaded: &Loaded) -> Result<Option<Vec<u
         let error = format!("{} was made for another plan", path.display());
         return Err(Failure::new(Exit::Model, error).hint("run `fl-host plan initialize` again"));
     }
-    let seeded = engine_model::plan_init(&loaded.plan).map_err(|e| model::refused_model(&e))?;
+    let seeded = loaded.plan.initial_state().map_err(|e| model::refused_model(&e))?;
     let mut bytes = Vec::new();
     seeded.write_bytes(&mut bytes);
     if shown.root == Some(root_of(loaded.layout.hash(), &bytes)) {

@@ -3,10 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use fl_engine::{
-    Bytes, Digest,
+    ByteCount, Digest,
     aggregate::{Footprint, footprint},
     limits::PLAN_FILE_BYTES,
-    model::plan_layout,
     plan::{DataMap, Plan, PlanError, Site},
     tensor::Layout,
 };
@@ -40,7 +39,7 @@ pub fn load(workspace: &Workspace) -> Result<Loaded, Failure> {
 
 pub(crate) fn parsed(text: &str) -> Result<Loaded, Failure> {
     let plan = Plan::parse(text).map_err(|e| refused(&e))?;
-    let layout = plan_layout(&plan).map_err(|e| model::refused_model(&e))?;
+    let layout = plan.layout().map_err(|e| model::refused_model(&e))?;
     Ok(Loaded { hash: plan.hash(), plan, layout })
 }
 
@@ -54,7 +53,7 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     let memory = memory(&loaded);
     if !memory.fits(loaded.plan.memory_budget) {
         // To the next MiB, so that what is shown is enough.
-        let least = Bytes(memory.least().0.next_multiple_of(1 << 20));
+        let least = ByteCount(memory.least().0.next_multiple_of(1 << 20));
         let error = format!(
             "plan/plan.yaml: limits.memory is {}; the aggregator needs {least}",
             loaded.plan.memory_budget

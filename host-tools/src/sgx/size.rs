@@ -7,7 +7,7 @@
 use std::fmt;
 
 use fl_engine::{
-    Bytes,
+    ByteCount,
     aggregate::{Footprint, Term},
     model,
     plan::{Optimiser, Plan, TaskKind},
@@ -28,7 +28,7 @@ pub struct EnclaveSize {
     /// Memory, by what it is for.
     pub terms: Vec<Term>,
     /// The size itself: the least power of two that holds the sum.
-    pub bytes: Bytes,
+    pub bytes: ByteCount,
 }
 
 /// Threads that Gramine starts beside the program's: one for messages between processes, one for timers, one for the
@@ -78,29 +78,32 @@ pub fn enclave_size(
     threads.push(count("spare", SPARE_THREADS));
     let all: u64 = threads.iter().map(|(_, n)| n).sum();
 
-    let term = |name: &str, bytes: u64| Term { name: name.to_owned(), bytes: Bytes(bytes) };
+    let term = |name: &str, bytes: u64| Term { name: name.to_owned(), bytes: ByteCount(bytes) };
     let mut terms = match role {
         Role::Aggregator => vec![term("limits.memory", plan.memory_budget.0)],
         Role::Collaborator => collaborator(plan, footprint.payload.0)?,
     };
-    terms.push(Term { name: format!("stacks of {program} threads"), bytes: Bytes(program * THREAD_STACK) });
+    terms.push(Term {
+        name: format!("stacks of {program} threads"),
+        bytes: ByteCount(program * THREAD_STACK),
+    });
     terms.push(term("Gramine", GRAMINE_BYTES));
     terms.push(Term {
         name: format!("measured pages of {all} threads"),
-        bytes: Bytes(all * gramine.thread_bytes()),
+        bytes: ByteCount(all * gramine.thread_bytes()),
     });
     let sum = terms.iter().fold(0_u64, |sum, term| sum.saturating_add(term.bytes.0));
     let bytes =
         sum.max(LEAST).checked_next_power_of_two().filter(|bytes| *bytes <= MOST).ok_or_else(|| {
             let error = format!(
                 "the enclave of this plan would take {}; Gramine has room for {}",
-                Bytes(sum),
-                Bytes(MOST)
+                ByteCount(sum),
+                ByteCount(MOST)
             );
             Failure::new(Exit::Plan, error)
                 .hint("lower limits.memory or the training's batch in plan/plan.yaml")
         })?;
-    Ok(EnclaveSize { threads, terms, bytes: Bytes(bytes) })
+    Ok(EnclaveSize { threads, terms, bytes: ByteCount(bytes) })
 }
 
 /// Largest enclave.
@@ -124,8 +127,8 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
     for at in model::place(&plan.model).map_err(|e| refused_model(&e))? {
         let elements = |shape: &[u32]| shape.iter().fold(1_u64, |n, side| n.saturating_mul(u64::from(*side)));
         let windows = match at.layer {
-            fl_engine::plan::Layer::Conv2d { kernel, .. }
-            | fl_engine::plan::Layer::ConvTranspose2d { kernel, .. } => {
+            fl_engine::model::Layer::Conv2d { kernel, .. }
+            | fl_engine::model::Layer::ConvTranspose2d { kernel, .. } => {
                 let window = u64::from(*kernel).pow(2);
                 window.saturating_mul(elements(&at.input).max(elements(&at.output)))
             }
@@ -136,10 +139,10 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
     }
     let activations = values.saturating_mul(batch.max(1)).saturating_mul(4);
     Ok(vec![
-        Term { name: format!("{copies} models"), bytes: Bytes(payload.saturating_mul(copies)) },
-        Term { name: format!("a batch of {batch}"), bytes: Bytes(activations) },
+        Term { name: format!("{copies} models"), bytes: ByteCount(payload.saturating_mul(copies)) },
+        Term { name: format!("a batch of {batch}"), bytes: ByteCount(activations) },
         Term { name: "rows (limits.memory)".to_owned(), bytes: plan.memory_budget },
-        Term { name: "program".to_owned(), bytes: Bytes(PROGRAM_BYTES) },
+        Term { name: "program".to_owned(), bytes: ByteCount(PROGRAM_BYTES) },
     ])
 }
 
@@ -152,8 +155,8 @@ impl EnclaveSize {
 
     /// What the size was rounded up from.
     #[must_use]
-    pub fn sum(&self) -> Bytes {
-        Bytes(self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes.0)))
+    pub fn sum(&self) -> ByteCount {
+        ByteCount(self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes.0)))
     }
 
     /// In one line: `1G, 12 threads: limits.memory 512 MiB + stacks of 8 threads 16 MiB + … = 596 MiB`.

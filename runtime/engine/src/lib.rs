@@ -19,4 +19,4 @@ pub mod wire;
 pub use digest::Digest;
 pub use draws::Draws;
 pub use name::Name;
-pub use units::{Bytes, Millis, RoundNo, Weight};
+pub use units::{ByteCount, Millis, RoundNo, Weight};

@@ -1,6 +1,6 @@
 //! Every bound that a peer, a file or a plan can run into, in one table.
 
-use crate::{Bytes, Millis};
+use crate::{ByteCount, Millis};
 
 /// Longest [`crate::Name`], bytes. Leaves room for a URI SAN with three names in it.
 pub const NAME_BYTES: usize = 64;
@@ -33,8 +33,6 @@ pub const GROUPS: usize = 256;
 pub const HOLD_OUT: usize = 1024;
 /// Most metrics that one report carries.
 pub const METRICS: usize = 64;
-/// Weights stay below `2^WEIGHT_BITS`, so that weight × f32 is exact in f64 (29 + 24 = 53 bits).
-pub const WEIGHT_BITS: u32 = 29;
 /// Most layers of a model. Four times a ResNet-1001, whose layers are counted without activations.
 pub const LAYERS: usize = 4096;
 /// Largest header of a model file, bytes: about 500 for each of [`TENSORS`].
@@ -54,4 +52,4 @@ pub const GRANTS_REMEMBERED: usize = 4;
 /// Whoever sends a payload and moves fewer than [`PROGRESS_BYTES`] in this time is cut off.
 pub const PROGRESS_WINDOW: Millis = Millis(15_000);
 /// See [`PROGRESS_WINDOW`]: 4 KiB a second, far below any line that could carry a model within a deadline.
-pub const PROGRESS_BYTES: Bytes = Bytes(60 << 10);
+pub const PROGRESS_BYTES: ByteCount = ByteCount(60 << 10);

@@ -9,18 +9,20 @@ mod init;
 mod optimiser;
 pub mod safetensors;
 mod shape;
+mod spec;
 
 use std::sync::Arc;
 
 pub use error::{LayerAt, ModelError};
-pub use init::{init, plan_init, plan_state};
+pub(crate) use init::fill;
+pub use init::init;
 pub use optimiser::{OptimiserPlaces, StatePlace, is_optimiser_tensor, optimiser_places};
+pub(crate) use optimiser::{Remembers, state_tensors};
 pub use safetensors::ModelFileError;
 pub use shape::{Placed, output_shape, place};
+pub use spec::{Layer, ModelSpec};
 
-use crate::name::nearest;
-use crate::plan::{Layer, ModelSpec, Plan};
-use crate::tensor::{Combine, Layout, TensorSpec};
+use crate::tensor::{Layout, TensorSpec};
 
 /// The tensors of a model, in the order of its layers.
 ///
@@ -33,33 +35,8 @@ pub fn layout(spec: &ModelSpec) -> Result<Arc<Layout>, ModelError> {
     Ok(Layout::new(tensors(spec)?)?)
 }
 
-/// [`layout`] of a plan's model, with the tensors that the plan holds out of aggregation marked [`Combine::Keep`], and
-/// with the optimiser's state behind it where the plan has it travel (`optimiser_state: continue_global`):
-/// `optimiser.TASK.momentum.fc1.weight` of SGD, `first`, `second` and one `optimiser.TASK.steps` of Adam. The state of
-/// a tensor that is held out is held out too; `hold_out` names the model's tensors alone.
-///
-/// # Errors
-/// As [`layout`]; [`ModelError::HoldOut`] for an entry of `hold_out` that matches no tensor.
-pub fn plan_layout(plan: &Plan) -> Result<Arc<Layout>, ModelError> {
-    let mut tensors = tensors(&plan.model)?;
-    for pattern in &plan.hold_out {
-        let mut matched = false;
-        for tensor in tensors.iter_mut().filter(|t| matches(pattern, &t.name)) {
-            tensor.combine = Combine::Keep;
-            matched = true;
-        }
-        if !matched {
-            let names = tensors.iter().map(|t| t.name.as_str());
-            return Err(ModelError::HoldOut { pattern: pattern.clone(), nearest: nearest(pattern, names) });
-        }
-    }
-    let state = optimiser::tensors(plan, &tensors);
-    tensors.extend(state);
-    Ok(Layout::new(tensors)?)
-}
-
 /// Tensors of one layer, each with its name after the layer's field name.
-fn tensors(spec: &ModelSpec) -> Result<Vec<TensorSpec>, ModelError> {
+pub(crate) fn tensors(spec: &ModelSpec) -> Result<Vec<TensorSpec>, ModelError> {
     let mut tensors = Vec::new();
     for at in place(spec)? {
         let channels = at.input[0];
@@ -103,15 +80,10 @@ pub fn is_statistic(name: &str) -> bool {
     name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
-/// An exact name, or a prefix with a final `*`.
-fn matches(pattern: &str, name: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::plan::{DataSpec, Loader, Split};
+    use crate::tensor::Combine;
 
     pub(super) fn linear(name: &str, out: u32) -> Layer {
         Layer::Linear { name: name.to_owned(), out, bias: true }
@@ -172,26 +144,5 @@ pub(crate) mod tests {
     fn model_without_a_tensor_is_refused() {
         let spec = ModelSpec { input: vec![2], layers: vec![Layer::Relu] };
         assert!(layout(&spec).unwrap_err().to_string().contains("no layer with parameters"));
-    }
-
-    #[test]
-    fn held_out_tensors_are_kept_and_an_entry_without_a_match_is_named() {
-        let data = DataSpec {
-            loader: Loader::Custom { name: "none".to_owned() },
-            standardise: None,
-            split: Split { train: 1.0, validation: 0.0, test: 0.0 },
-            classes: None,
-        };
-        let mut plan = Plan::trial("a", every_layer(), data).unwrap();
-        plan.hold_out = vec!["norm.*".to_owned(), "fc1.bias".to_owned()];
-        let layout = plan_layout(&plan).unwrap();
-        let kept: Vec<&str> =
-            layout.tensors().iter().filter(|t| t.combine == Combine::Keep).map(|t| t.name.as_str()).collect();
-        assert_eq!(kept, ["norm.weight", "norm.bias", "norm.running_mean", "norm.running_var", "fc1.bias"]);
-        assert_eq!(plan_init(&plan).unwrap().f32, init(&plan.model, plan.seed).unwrap().f32);
-        plan.hold_out = vec!["fc1.bais".to_owned()];
-        let refusal = plan_layout(&plan).unwrap_err();
-        assert_eq!(refusal.to_string(), "hold_out \"fc1.bais\" matches no tensor of the model");
-        assert_eq!(refusal.hint().unwrap(), "\"fc1.bias\" is near; a final * takes a prefix");
     }
 }

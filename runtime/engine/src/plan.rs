@@ -53,8 +53,11 @@ mod canonical;
 mod check;
 mod data_map;
 mod error;
+mod fault;
 mod field;
+mod layout;
 mod loss;
+mod metric;
 mod read;
 mod release;
 pub mod roster;
@@ -63,14 +66,86 @@ mod site;
 mod trial;
 mod types;
 mod units;
-mod words;
+mod vocabulary;
 mod yaml;
+
+use serde::{Deserialize, Serialize};
 
 pub use aggregation::{Aggregation, Rule, Scope, Server, Threshold};
 pub use canonical::CanonicalError;
 pub use data_map::DataMap;
 pub use error::PlanError;
+pub use metric::{Direction, Metric, MetricsTo};
 pub use release::{PublicKey, PublicKeyError, Release, ReleaseTo, Released};
 pub use seal::Seal;
 pub use site::{Site, SocketKind, is_host};
 pub use types::*;
+
+use crate::model::ModelSpec;
+use crate::{ByteCount, Digest, Name};
+
+/// The experiment, resolved and checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The federation; part of every identity.
+    pub federation: Name,
+    /// SHA-256 of the federation CA certificate's DER; `None` until `plan initialize` has set it.
+    pub ca: Option<Digest>,
+    /// Rounds to run.
+    pub rounds: u32,
+    /// Seed of initial values, sampling and splits.
+    pub seed: u64,
+    /// The model.
+    pub model: ModelSpec,
+    /// The data loader and its settings; the folder comes from the data map.
+    pub data: DataSpec,
+    /// Tasks in the order in which a collaborator runs them.
+    pub tasks: Vec<TaskSpec>,
+    /// Which collaborators run which tasks; the first group that names a collaborator takes it.
+    pub groups: Vec<TaskGroup>,
+    /// When a round may close.
+    pub quorum: Quorum,
+    /// Collaborators drawn per round; `None` takes all.
+    pub sample: Option<u32>,
+    /// What becomes of a collaborator's optimiser state between rounds.
+    pub optimiser_state: OptimiserState,
+    /// Tensors (by exact name, or by prefix with a final `*`) that aggregation leaves alone.
+    pub hold_out: Vec<String>,
+    /// Ranges of the exact accumulator.
+    pub exact: ExactRange,
+    /// What makes a model the best so far.
+    pub best: BestModel,
+    /// Memory that updates and models may take at the aggregator.
+    pub memory_budget: ByteCount,
+    /// Disk that spilled updates may take at the aggregator.
+    pub spill_budget: ByteCount,
+    /// Fixed thread counts.
+    pub threads: Threads,
+    /// Who may read other collaborators' metrics.
+    pub metrics: MetricsTo,
+    /// Which models leave the enclave, and to whom. `None` releases nothing: models stay in each role's `save/`, which is
+    /// encrypted in an enclave and plain outside.
+    pub release: Option<Release>,
+    /// Which enclaves can read what one of them saved.
+    pub seal: Seal,
+}
+
+impl Plan {
+    /// How updates become the next model. Every task that sends one says the same; `None` when none does.
+    #[must_use]
+    pub fn aggregation(&self) -> Option<Aggregation<'_>> {
+        self.tasks.iter().find_map(|task| {
+            let rule = task.kind.rule()?;
+            Some(Aggregation { rule, server: task.server, threshold: task.threshold.as_ref() })
+        })
+    }
+
+    /// The group that takes this collaborator: the first that names it, else the first that takes everyone.
+    #[must_use]
+    pub fn group_of(&self, collaborator: &Name) -> Option<&TaskGroup> {
+        let names = |g: &&TaskGroup| g.collaborators.as_ref().is_some_and(|c| c.contains(collaborator));
+        let takes_all = |g: &&TaskGroup| g.collaborators.is_none();
+        self.groups.iter().find(names).or_else(|| self.groups.iter().find(takes_all))
+    }
+}

@@ -16,16 +16,16 @@
 //! ```
 
 mod asked;
-mod closed;
+mod closed_round;
 mod effect;
 mod engine;
 mod event;
 mod facts;
 mod members;
 mod metrics;
-mod notes;
 mod open;
 mod refusal;
+mod refusal_notes;
 mod sample;
 mod threshold;
 mod work;
@@ -33,5 +33,5 @@ mod work;
 pub use effect::{Effect, Reason, RoundSummary, WhyClosed};
 pub use engine::{RoundEngine, Start};
 pub use event::{Event, Offer, Report, SlotId, Stamp};
-pub use facts::{AggregatedMetric, Contribution, Refused, RoundFacts};
+pub use facts::{AggregatedMetric, Contribution, RefusalFact, RoundFacts};
 pub use refusal::Refusal;

@@ -4,11 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits;
-
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Bytes(pub u64);
+pub struct ByteCount(pub u64);
 
 /// A span of time, or an instant counted from an origin that the caller chose, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,10 +22,12 @@ pub struct Weight(u32);
 
 /// A weight of zero or one beyond the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("weight {0} is outside 1 .. 2^{bits}", bits = limits::WEIGHT_BITS)]
+#[error("weight {0} is outside 1 .. 2^{bits}", bits = Weight::BITS)]
 pub struct WeightError(pub u64);
 
 impl Weight {
+    /// A weight has at most this many bits, so that weight × f32 is exact in f64 (29 + 24 = 53 bits).
+    pub const BITS: u32 = 29;
     /// The smallest.
     pub const ONE: Self = Self(1);
 
@@ -37,7 +37,7 @@ impl Weight {
     /// [`WeightError`] with the refused number.
     pub fn new(weight: u64) -> Result<Self, WeightError> {
         match u32::try_from(weight) {
-            Ok(w) if w > 0 && w < 1 << limits::WEIGHT_BITS => Ok(Self(w)),
+            Ok(w) if w > 0 && w < 1 << Self::BITS => Ok(Self(w)),
             _ => Err(WeightError(weight)),
         }
     }
@@ -76,7 +76,7 @@ impl fmt::Display for Millis {
     }
 }
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self.0 {
             b if b >= 10 << 20 => format!("{} MiB", b >> 20),

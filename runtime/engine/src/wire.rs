@@ -4,10 +4,12 @@
 //! means is decided elsewhere.
 
 mod envelope;
+mod error;
 mod message;
 mod payload;
 
-pub use envelope::{Kind, WireError, decode, encode};
+pub use envelope::{Kind, decode, encode};
+pub use error::WireError;
 pub use message::{
     Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
     Rejection, RoundDone, Verdict, Welcome, cut_text,

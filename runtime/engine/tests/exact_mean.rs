@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use fl_engine::Weight;
-use fl_engine::aggregate::{ExactMean, PASS, terms_of};
+use fl_engine::aggregate::{ELEMENTS_A_PASS, ExactMean, terms_of};
 use fl_engine::plan::ExactRange;
 use fl_engine::tensor::{Combine, Layout, TensorSpec};
 use num_bigint::{BigInt, Sign};
@@ -195,28 +195,27 @@ fn batches_of_four_change_no_bit() {
 
 #[test]
 fn a_mean_taken_in_runs_has_the_same_bits_and_leaves_an_empty_sum() {
-    let mut taken = ExactMean::new(layout(), RANGE, 2);
+    let mut shards = ExactMean::new(layout(), RANGE, 2).take_shards();
     for (name, updates) in cases() {
         let order: Vec<usize> = (0..updates.len()).collect();
         let expected = federated(&updates, &order, 1);
-        for (values, weight) in &updates {
-            taken.absorb(&bytes(values), Weight::new((*weight).into()).unwrap()).unwrap();
-        }
-        let (total, mut out) = (taken.total(), vec![0; LEN * 4]);
-        for shard in taken.shards_mut() {
+        let total = updates.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut out = vec![0; LEN * 4];
+        for shard in &mut shards {
             let range = shard.range();
-            for from in range.clone().step_by(PASS / 16) {
-                let to = (from + PASS / 16).min(range.end);
+            for (values, weight) in &updates {
+                shard.reserve(1);
+                let weight = Weight::new((*weight).into()).unwrap();
+                shard.absorb(range.start, &bytes(values)[range.start * 4..range.end * 4], weight);
+            }
+            for from in range.clone().step_by(ELEMENTS_A_PASS / 16) {
+                let to = (from + ELEMENTS_A_PASS / 16).min(range.end);
                 shard.take_mean(from, &[], total, &mut out[from * 4..to * 4]);
             }
             shard.emptied();
         }
         let bits: Vec<u32> = out.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
         assert_eq!(bits, expected, "{name}");
-        // The shards hold nothing; the weights and integers go with this.
-        let shards = taken.take_shards();
-        taken.clear();
-        taken.put_shards(shards);
     }
 }
 

@@ -1,10 +1,12 @@
 //! The wire format: golden bytes of every message, and what is refused.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use fl_engine::plan::Metric;
-use fl_engine::round::{AggregatedMetric, Offer, Refusal, Report, Stamp};
-use fl_engine::wire::{self, *};
-use fl_engine::{Bytes, Digest, Name, RoundNo, Weight};
+use fl_engine::{
+    ByteCount, Digest, Name, RoundNo, Weight,
+    plan::Metric,
+    round::{AggregatedMetric, Offer, Refusal, Report, Stamp},
+    wire::{self, *},
+};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -19,7 +21,7 @@ fn offer() -> Offer {
         stamp: stamp(),
         task: name("train"),
         weight: Weight::new(300).unwrap(),
-        bytes: Bytes(4_000_000),
+        bytes: ByteCount(4_000_000),
         root: Digest([0xcd; 32]),
     }
 }

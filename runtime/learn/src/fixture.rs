@@ -2,7 +2,8 @@
 
 use fl_engine::{
     Draws, Name,
-    plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Split},
+    model::{Layer, ModelSpec},
+    plan::{DataSpec, Loader, Plan, Split},
 };
 use ndarray::ArrayD;
 

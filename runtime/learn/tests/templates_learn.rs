@@ -6,7 +6,6 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use fl_engine::{
     RoundNo,
-    model::{plan_init, plan_layout},
     plan::{Metric, Plan, Split, TaskKind, TrainLength},
 };
 use fl_learn::{
@@ -45,9 +44,9 @@ fn accuracy(name: &str, mut plan: Plan, seed: u64) -> f64 {
     let member = "one".parse().unwrap();
     let data = Registry::new().load_data(&plan, &template(name), &member).unwrap();
     let test = data.test.clone();
-    let mut base = plan_init(&plan).unwrap();
+    let mut base = plan.initial_state().unwrap();
     let mut runner =
-        Runner::new(Arc::clone(&plan), plan_layout(&plan).unwrap(), &member, Some(data), CustomTasks::new())
+        Runner::new(Arc::clone(&plan), plan.layout().unwrap(), &member, Some(data), CustomTasks::new())
             .unwrap();
     let started = Instant::now();
     for round in 0..10 {

@@ -18,7 +18,7 @@ mod window;
 use std::sync::{Arc, atomic::AtomicU64};
 
 use fl_engine::{
-    Bytes, Digest, Name,
+    ByteCount, Digest, Name,
     aggregate::Method,
     plan::Plan,
     round::{RoundEngine, Start},
@@ -115,7 +115,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         members: parts.members,
         secret: parts.secret,
         best,
-        layout_bytes: Bytes(layout.byte_len() as u64),
+        layout_bytes: ByteCount(layout.byte_len() as u64),
         plan_hash,
     };
     let engine = RoundEngine::new(Arc::clone(&plan), engine);

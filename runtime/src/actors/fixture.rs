@@ -1,6 +1,9 @@
 //! The plan that tests of both sides run.
 
-use fl_engine::plan::{DataSpec, Layer, Loader, ModelSpec, Plan, Split, TaskKind, TaskSpec};
+use fl_engine::{
+    model::{Layer, ModelSpec},
+    plan::{DataSpec, Loader, Plan, Split, TaskKind, TaskSpec},
+};
 
 /// One synthetic task over 2,000 floats and a bit.
 pub(crate) fn plan(rounds: u32) -> Plan {

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use fl_engine::Bytes;
+use fl_engine::ByteCount;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -51,8 +51,8 @@ impl SlotStore {
     /// [`MemoryError::NoSlot`] when not even one payload fits, [`MemoryError::Spill`] when the folder cannot be used,
     /// [`MemoryError::Crypto`] without randomness.
     pub fn new(
-        memory: Bytes,
-        spill: Bytes,
+        memory: ByteCount,
+        spill: ByteCount,
         spill_dir: PathBuf,
         payload_len: u64,
     ) -> Result<Self, MemoryError> {
@@ -63,7 +63,7 @@ impl SlotStore {
         let in_memory = count(memory.0, payload_len);
         let on_disk = spill::stored_len(payload_len).map_or(0, |stored| count(spill.0, stored));
         if in_memory == 0 && on_disk == 0 {
-            return Err(MemoryError::NoSlot { payload: Bytes(payload_len), memory, spill });
+            return Err(MemoryError::NoSlot { payload: ByteCount(payload_len), memory, spill });
         }
         if on_disk > 0 {
             std::fs::create_dir_all(&spill_dir)?;
@@ -171,7 +171,7 @@ impl SlotWriter {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), MemoryError> {
         let Slot { place, store, .. } = &mut self.slot;
         if bytes.len() as u64 > store.payload - self.written {
-            return Err(MemoryError::Overflow(Bytes(store.payload)));
+            return Err(MemoryError::Overflow(ByteCount(store.payload)));
         }
         self.written += bytes.len() as u64;
         match place {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fl_engine::Bytes;
+use fl_engine::ByteCount;
 use serde::Serialize;
 
 /// Counts since the process started.
@@ -22,7 +22,7 @@ pub struct Traffic {
 
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (received, sent) = (Bytes(self.bytes_received), Bytes(self.bytes_sent));
+        let (received, sent) = (ByteCount(self.bytes_received), ByteCount(self.bytes_sent));
         write!(
             f,
             "updates received: {} ({received}), refused: {}; ",

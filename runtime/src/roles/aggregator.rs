@@ -10,7 +10,6 @@ use std::{
 use fl_engine::{
     Digest, RoundNo,
     aggregate::{Footprint, Method, footprint},
-    model,
     plan::{Plan, Released, Site},
     round::Reason,
     tensor::Layout,
@@ -46,7 +45,7 @@ pub(crate) fn run(root: &Path, fresh: bool, json: bool, registry: &Registry) -> 
     let folder = Folder::open(root)?;
     let (plan, hash) = folder.plan()?;
     let site = folder.site()?;
-    let layout = model::plan_layout(&plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
+    let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let method = registry.method(&plan).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
     let clock = Clock::system();
     let credentials = trusted::credentials(&folder, &plan, Role::Aggregator, None, &clock)?;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fl_engine::{
-    Digest, Name, model,
+    Digest, Name,
     plan::{Plan, ReleaseTo, Site},
     tensor::Layout,
     wire::Verdict,
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options, registry: &Registry) -> Result<Exit, Failur
     let serials = trusted::serials(&folder, &credentials);
     folder.check_accepted(hash, options.accept_first)?;
     trusted::look_at_published(&folder, &plan, &credentials, &serials, &clock);
-    let layout = model::plan_layout(&plan).map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
+    let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let runner = runner(&folder, &plan, &layout, &options.name, registry)?;
     let threads = plan.threads;
     threads::run(threads, serve(Setup { folder, options, plan, site, hash, layout, tls, serials, runner }))?

@@ -2,8 +2,9 @@
 
 use std::{io, path::PathBuf};
 
+use fl_engine::{ByteCount, Digest, RoundNo, model::ModelFileError, tensor::LayoutError};
+
 use crate::sealed::SealError;
-use fl_engine::{Bytes, Digest, RoundNo, model::ModelFileError, tensor::LayoutError};
 
 /// A refusal that names the file.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +46,9 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// Its length.
-        length: Bytes,
+        length: ByteCount,
         /// Longest header and the layout's bytes.
-        room: Bytes,
+        room: ByteCount,
     },
     /// The initial model was changed after it was written.
     #[error("{} states root {stated}; its tensors have {found}", path.display())]
@@ -105,9 +106,9 @@ pub enum StoreError {
     #[error("{given} given to keep where the model has {expected}")]
     Length {
         /// Bytes given.
-        given: Bytes,
+        given: ByteCount,
         /// The layout's.
-        expected: Bytes,
+        expected: ByteCount,
     },
     /// The plan's server step keeps a state that is no layout.
     #[error("the server's state is no layout")]
@@ -116,9 +117,9 @@ pub enum StoreError {
     #[error("{given} of server's state given to keep where the plan's step has {expected}")]
     StateLength {
         /// Bytes given.
-        given: Bytes,
+        given: ByteCount,
         /// The layout's; 0 when the plan's step keeps none.
-        expected: Bytes,
+        expected: ByteCount,
     },
     /// Nothing can be released to the plan's key.
     #[error("the plan's release cannot be sealed")]

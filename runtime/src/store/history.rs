@@ -46,7 +46,7 @@ struct Facts<'a> {
     base: String,
     root: String,
     contributions: Vec<Contribution<'a>>,
-    refused: &'a [fl_engine::round::Refused],
+    refused: &'a [fl_engine::round::RefusalFact],
     metrics: Vec<MetricJson<'a>>,
 }
 

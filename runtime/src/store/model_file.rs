@@ -14,7 +14,7 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes, Digest, Name, RoundNo,
+    ByteCount, Digest, Name, RoundNo,
     model::safetensors::{self, Texts},
     tensor::{Layout, ModelState},
 };
@@ -151,7 +151,7 @@ pub(super) fn payload(path: &Path, layout: &Layout) -> io::Result<Vec<u8>> {
 }
 
 pub(super) fn fits(layout: &Layout, payload: &[u8]) -> Result<(), StoreError> {
-    let (given, expected) = (Bytes(payload.len() as u64), Bytes(layout.byte_len() as u64));
+    let (given, expected) = (ByteCount(payload.len() as u64), ByteCount(layout.byte_len() as u64));
     if given == expected { Ok(()) } else { Err(StoreError::Length { given, expected }) }
 }
 

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use fl_engine::{
     Name, Weight,
-    model::plan_layout,
-    plan::{DataSpec, Layer, Loader, Metric, ModelSpec, Split},
-    round::{Contribution, Refused},
+    model::{Layer, ModelSpec},
+    plan::{DataSpec, Loader, Metric, Split},
+    round::{Contribution, RefusalFact},
     tensor::{Combine, Dtype, ModelState, TensorSpec, root_of},
 };
 
@@ -87,7 +87,11 @@ fn facts(layout: &Layout, n: u32) -> RoundFacts {
             weight: Weight::new(300).unwrap(),
             root: Digest([1; 32]),
         }],
-        refused: vec![Refused { collaborator: name("two"), task: name("train"), reason: "late".to_owned() }],
+        refused: vec![RefusalFact {
+            collaborator: name("two"),
+            task: name("train"),
+            reason: "late".to_owned(),
+        }],
         metrics: vec![metric(Metric::Accuracy, 0.9625), metric(Metric::Loss, 0.1)],
     }
 }
@@ -100,7 +104,7 @@ fn write_init(dir: &Scratch, layout: &Arc<Layout>, texts: &[(&str, String)]) {
 
 /// A workspace `w` with its initial model.
 fn prepared() -> (Scratch, Arc<Layout>) {
-    let (dir, layout) = (Scratch::new(), plan_layout(&plan()).unwrap());
+    let (dir, layout) = (Scratch::new(), plan().layout().unwrap());
     let root = root_of(layout.hash(), &model(&layout, 1000));
     write_init(
         &dir,

@@ -1,7 +1,7 @@
 //! What the roles' enclaves trust and allow. A line more in either is a decision: change the lists here with it.
 
 use fl_engine::{
-    Digest, model,
+    Digest,
     plan::{PublicKey, Release, Released},
 };
 use toml::Value;
@@ -57,7 +57,7 @@ fn rendered_of(
     paths: &Paths,
     change: impl FnOnce(&mut RoleManifest<'_>),
 ) -> Result<Rendered, Failure> {
-    let layout = model::plan_layout(&plan).unwrap();
+    let layout = plan.layout().unwrap();
     let loaded = plan::Loaded { hash: plan.hash(), plan, layout };
     let footprint = plan::memory(&loaded);
     let libos = format!("{}/libsysdb.so", paths.gramine);

@@ -1,6 +1,6 @@
 //! The sums, line by line.
 
-use fl_engine::plan::{ModelSpec, Threads};
+use fl_engine::{model::ModelSpec, plan::Threads};
 
 use super::*;
 use crate::plan;
@@ -8,7 +8,7 @@ use crate::plan;
 fn of(role: Role, change: impl FnOnce(&mut Plan)) -> Result<EnclaveSize, Failure> {
     let mut plan = Plan::parse(include_str!("../../templates/breast_cancer/plan.yaml")).unwrap();
     change(&mut plan);
-    let layout = model::plan_layout(&plan).unwrap();
+    let layout = plan.layout().unwrap();
     let loaded = plan::Loaded { hash: plan.hash(), plan, layout };
     enclave_size(role, &loaded.plan, &plan::memory(&loaded), &Gramine::NEWEST)
 }
@@ -46,7 +46,7 @@ fn every_thread_and_byte_of_the_plan_is_in_the_sum() {
     let threads = |link, cpu| of(Role::Aggregator, |plan| plan.threads = Threads { link, cpu }).unwrap();
     assert_eq!(threads(4, 2).max_threads() - threads(2, 2).max_threads(), 2);
     assert_eq!(threads(2, 9).max_threads() - threads(2, 2).max_threads(), 7);
-    let memory = |mib: u64| of(Role::Aggregator, |plan| plan.memory_budget = Bytes(mib << 20));
+    let memory = |mib: u64| of(Role::Aggregator, |plan| plan.memory_budget = ByteCount(mib << 20));
     assert_eq!(memory(1024).unwrap().sum().0 - memory(512).unwrap().sum().0, 512 << 20);
     assert_eq!(memory(1024).unwrap().word(), "2G");
     assert_eq!(memory(100).unwrap().word(), "256M");
@@ -68,7 +68,7 @@ fn every_thread_and_byte_of_the_plan_is_in_the_sum() {
 #[test]
 fn model_that_does_not_fit_together_is_refused() {
     let plan = Plan::parse(include_str!("../../templates/breast_cancer/plan.yaml")).unwrap();
-    let layout = model::plan_layout(&plan).unwrap();
+    let layout = plan.layout().unwrap();
     let mut loaded = plan::Loaded { hash: plan.hash(), plan, layout };
     loaded.plan.model = ModelSpec { input: vec![0], layers: Vec::new() };
     let refused = enclave_size(Role::Collaborator, &loaded.plan, &plan::memory(&loaded), &Gramine::NEWEST);

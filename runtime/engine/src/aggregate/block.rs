@@ -95,7 +95,7 @@ impl Pair {
 }
 
 /// The bits of an f64 that an f32 leaves zero.
-const LOW: u64 = (1 << crate::limits::WEIGHT_BITS) - 1;
+const LOW: u64 = (1 << Weight::BITS) - 1;
 /// `2^52`: an integer in its low bits is added to it.
 const TWO_52: f64 = 4_503_599_627_370_496.0;
 
@@ -166,6 +166,19 @@ impl Block<'_> {
         self.first
     }
 }
+
+/// Columns of a block: its rows stay in the first-level cache, or are long enough for a vector where they cannot.
+pub(super) fn block_width(updates: usize) -> usize {
+    (WIDE / updates.max(1)).clamp(NARROW, WIDEST) / NARROW * NARROW
+}
+
+/// Elements of a block: 32 KiB. Half as many would leave room in the first-level cache, and read memory in shorter
+/// pieces, which costs more.
+const WIDE: usize = 8192;
+/// Fewest columns.
+const NARROW: usize = 64;
+/// Most columns.
+const WIDEST: usize = 1024;
 
 #[cfg(test)]
 mod tests {

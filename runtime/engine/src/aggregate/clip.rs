@@ -7,8 +7,8 @@
 //! with a larger norm than the plan's.
 
 use super::share_bits;
+use crate::Weight;
 use crate::plan::ExactRange;
-use crate::{Weight, limits};
 
 /// Cuts updates to a largest distance from the base.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +59,7 @@ impl Clip {
 }
 
 /// The largest weight.
-const MOST: u64 = (1 << limits::WEIGHT_BITS) - 1;
+const MOST: u64 = (1 << Weight::BITS) - 1;
 
 #[cfg(test)]
 mod tests {

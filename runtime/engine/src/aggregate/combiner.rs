@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::block::block_width;
 use super::check::{BLOCK, all_in_range, limit_bits};
 use super::network::Network;
 use super::spans::Spans;
@@ -230,7 +231,7 @@ impl Columns {
         scratch: &mut Scratch,
     ) {
         let updates = self.of.len();
-        let width = columns(updates);
+        let width = block_width(updates);
         let weighted = self.order == Order::Weighted;
         for at in (0..out.len() / 4).step_by(width) {
             let len = width.min(out.len() / 4 - at);
@@ -256,19 +257,6 @@ impl Columns {
         }
     }
 }
-
-/// Columns of a block: its rows stay in the first-level cache, or are long enough for a vector where they cannot.
-pub(super) fn columns(updates: usize) -> usize {
-    (WIDE / updates.max(1)).clamp(NARROW, WIDEST) / NARROW * NARROW
-}
-
-/// Elements of a block: 32 KiB. Half as many would leave room in the first-level cache, and read memory in shorter
-/// pieces, which costs more.
-const WIDE: usize = 8192;
-/// Fewest columns.
-const NARROW: usize = 64;
-/// Most columns.
-const WIDEST: usize = 1024;
 
 /// Zeros lose their sign, so that comparisons of numbers order all values.
 fn load_pairs(bytes: &[u8], weight: Weight, row: &mut [Pair]) {
@@ -308,11 +296,11 @@ fn mean(
     scratch: &mut Scratch,
 ) {
     if scratch.bins.as_ref().is_none_or(|(range, _)| *range != exact) {
-        scratch.bins = Some((exact, Bins::zeros(super::PASS, exact)));
+        scratch.bins = Some((exact, Bins::zeros(super::ELEMENTS_A_PASS, exact)));
     }
     let Some((_, bins)) = &mut scratch.bins else { return };
-    for from in (0..out.len()).step_by(super::PASS * 4) {
-        let bytes = from..(from + super::PASS * 4).min(out.len());
+    for from in (0..out.len()).step_by(super::ELEMENTS_A_PASS * 4) {
+        let bytes = from..(from + super::ELEMENTS_A_PASS * 4).min(out.len());
         let mut room = [([].as_slice(), 0); MOST_AT_ONCE];
         for batch in of.chunks(MOST_AT_ONCE) {
             for (run, (index, weight)) in room.iter_mut().zip(batch) {

@@ -9,12 +9,12 @@
 use multiversion::multiversion;
 
 /// Elements of a step: a run of the first pass begins at a multiple of it, or at its shard's start.
-pub const STEP: usize = 256;
+pub const ELEMENTS_A_STEP: usize = 256;
 /// Lanes of a sum.
 pub(super) const LANES: usize = 8;
 
 /// Deltas of one update.
-pub(super) type Row = [[f64; LANES]; STEP / LANES];
+pub(super) type Row = [[f64; LANES]; ELEMENTS_A_STEP / LANES];
 /// Lanes of a sum that are worked on in one go.
 const HALF: usize = LANES / 2;
 /// Rows that are multiplied with others in one go: four with two, whose sums and operands, half of their lanes at a time,
@@ -77,7 +77,7 @@ type Halves = [[[f64; HALF]; PAIR]; TILE];
 fn half_of_tile<const FROM: usize>([a, b, c, d]: [&Row; TILE], [one, two]: &[Row; PAIR]) -> Halves {
     let (mut p, mut q, mut r, mut s) = ([0.0; HALF], [0.0; HALF], [0.0; HALF], [0.0; HALF]);
     let (mut t, mut u, mut v, mut w) = ([0.0; HALF], [0.0; HALF], [0.0; HALF], [0.0; HALF]);
-    for chunk in 0..STEP / LANES {
+    for chunk in 0..ELEMENTS_A_STEP / LANES {
         let half = |row: &Row| -> [f64; HALF] { std::array::from_fn(|lane| row[chunk][FROM + lane]) };
         let (x, y) = (half(one), half(two));
         let (a, b, c, d) = (half(a), half(b), half(c), half(d));
@@ -135,7 +135,9 @@ mod tests {
         for updates in [1, 3, 4, 6, 9] {
             let mix = |i: usize| f64::from((i as u32).wrapping_mul(0x9e37_79b9)) / 3e9 - 0.7;
             let row = |r: usize| -> Row {
-                std::array::from_fn(|c| std::array::from_fn(|lane| mix(r * STEP + c * LANES + lane)))
+                std::array::from_fn(|c| {
+                    std::array::from_fn(|lane| mix(r * ELEMENTS_A_STEP + c * LANES + lane))
+                })
             };
             let rows: Vec<Row> = (0..updates).map(row).collect();
             let sums: Vec<f64> = (0..updates * (updates + 1) / 2).map(mix).collect();
@@ -154,7 +156,7 @@ mod tests {
     #[test]
     fn a_short_step_is_filled_with_zeros() {
         let number = |v: f32| v.to_le_bytes();
-        let mut row = vec![9.0; STEP];
+        let mut row = vec![9.0; ELEMENTS_A_STEP];
         subtract(&mut row, &[number(3.5), number(-1.0)], &[number(1.0), number(1.0)]);
         assert_eq!(row[..2], [2.5, -2.0]);
         assert!(row[2..].iter().all(|delta| *delta == 0.0));

@@ -14,6 +14,7 @@
 use std::ops::Range;
 
 use super::kernel::{self, Divisor, Scaled, pow2};
+use crate::Weight;
 use crate::plan::ExactRange;
 
 /// Sums of a run of elements, each in two i64 bins (16 bytes an element).
@@ -220,6 +221,13 @@ impl Bins {
             }
         }
     }
+}
+
+/// Bits of an integer weight that is no collaborator's claim but a rule's own: as many as the bins leave beside the
+/// plan's values, at most 29.
+#[must_use]
+pub fn share_bits(exact: ExactRange) -> u32 {
+    Weight::BITS.min(51 - exact.value_bits)
 }
 
 /// Elements between two branches of the general division.

@@ -19,7 +19,7 @@ use std::fmt;
 
 use super::{Measure, Scratch, state_layout};
 use crate::{
-    Bytes, limits,
+    ByteCount, limits,
     plan::{Plan, Rule, Scope, Server},
     tensor::{Combine, Dtype, Layout},
 };
@@ -28,10 +28,10 @@ use crate::{
 pub const LIVE_MODELS: u64 = 2;
 /// What each connected peer may cause: the idle window of its link (192 KiB of unread bytes), and the link itself: TLS and
 /// QUIC state, tasks, mailboxes (64 KiB; about 40 are measured, 60 after rounds).
-pub const PEER_BYTES: Bytes = Bytes(256 * 1024);
+pub const PEER_BYTES: ByteCount = ByteCount(256 * 1024);
 /// The fixed rest: program and libraries (8 MB), thread stacks and the allocator's slack, decryption buffers of the CPU
 /// threads (1 MiB each), and what granted uploads have under way beyond the idle window.
-pub const OVERHEAD: Bytes = Bytes(30_000_000);
+pub const OVERHEAD_BYTES: ByteCount = ByteCount(30_000_000);
 /// Bytes under way to all peers together, unacknowledged, unless that is less than [`LEAST_SENT`] each.
 const SENDING: u64 = 64 << 20;
 /// Least bound of what is under way to one peer, bytes: 10 Mbit/s over a path of 100 ms.
@@ -48,8 +48,8 @@ const SPILL_SLACK: u64 = 64;
 
 /// Bytes that an aggregator may have under way to each of this many peers, unacknowledged.
 #[must_use]
-pub fn send_window(peers: u64) -> Bytes {
-    Bytes((SENDING / peers.max(1)).clamp(LEAST_SENT, MOST_SENT))
+pub fn send_window(peers: u64) -> ByteCount {
+    ByteCount((SENDING / peers.max(1)).clamp(LEAST_SENT, MOST_SENT))
 }
 
 /// What peers cause, unread of theirs and unacknowledged of ours.
@@ -63,7 +63,7 @@ pub struct Footprint {
     /// Everything but whole updates.
     pub terms: Vec<Term>,
     /// Length of one update.
-    pub payload: Bytes,
+    pub payload: ByteCount,
     /// Whole updates that fit into memory beside the terms.
     pub slots: u64,
     /// Whole updates that fit onto the disk.
@@ -74,8 +74,8 @@ pub struct Footprint {
     sums: Sums,
     /// What needs all updates of a round.
     keeps: &'static str,
-    budget: Bytes,
-    spill_budget: Bytes,
+    budget: ByteCount,
+    spill_budget: ByteCount,
 }
 
 /// One line of a [`Footprint`].
@@ -84,7 +84,7 @@ pub struct Term {
     /// What it is for.
     pub name: String,
     /// How much.
-    pub bytes: Bytes,
+    pub bytes: ByteCount,
 }
 
 /// What the sum is for any number of slots in memory.
@@ -117,7 +117,7 @@ pub fn footprint(plan: &Plan, layout: &Layout, peers: u32) -> Footprint {
     let chunk = payload.min(limits::SPILL_CHUNK_BYTES as u64);
     let spilled = plan.spill_budget.0.checked_div(on_disk(payload)).unwrap_or(u64::MAX);
     let round = Round::of(plan, peers);
-    let term = |name: String, bytes: u64| Term { name, bytes: Bytes(bytes) };
+    let term = |name: String, bytes: u64| Term { name, bytes: ByteCount(bytes) };
     let mut terms = vec![term(format!("{LIVE_MODELS} models"), LIVE_MODELS * payload)];
     if need == Need::Sum {
         let accumulator = layout.f32_len() as u64 * 16 + layout.i64_len() as u64 * 8;
@@ -142,7 +142,7 @@ pub fn footprint(plan: &Plan, layout: &Layout, peers: u32) -> Footprint {
         let block = Scratch::most(usize::try_from(round.read).unwrap_or(usize::MAX)).0;
         terms.push(term(format!("blocks of {threads} threads"), threads * block));
     }
-    terms.push(term("fixed overhead".into(), OVERHEAD.0));
+    terms.push(term("fixed overhead".into(), OVERHEAD_BYTES.0));
     let sums = Sums {
         fixed: sum(&terms),
         peers,
@@ -162,7 +162,7 @@ pub fn footprint(plan: &Plan, layout: &Layout, peers: u32) -> Footprint {
     }
     Footprint {
         terms,
-        payload: Bytes(payload),
+        payload: ByteCount(payload),
         slots,
         spilled,
         needed: sums.needed,
@@ -281,35 +281,35 @@ impl Sums {
 impl Footprint {
     /// Whether a memory budget holds the terms and, in memory or on disk, the updates that must have a place at once.
     #[must_use]
-    pub fn fits(&self, memory_budget: Bytes) -> bool {
+    pub fn fits(&self, memory_budget: ByteCount) -> bool {
         memory_budget >= self.least()
     }
 
     /// The smallest memory budget that fits.
     #[must_use]
-    pub fn least(&self) -> Bytes {
-        Bytes(self.sums.least())
+    pub fn least(&self) -> ByteCount {
+        ByteCount(self.sums.least())
     }
 
     /// Memory for whole updates: what a slot store is made with.
     #[must_use]
-    pub fn slot_memory(&self) -> Bytes {
-        Bytes(self.slots.saturating_mul(self.payload.0))
+    pub fn slot_memory(&self) -> ByteCount {
+        ByteCount(self.slots.saturating_mul(self.payload.0))
     }
 
     /// The largest sum that the process reaches.
     #[must_use]
-    pub fn total(&self) -> Bytes {
-        Bytes(sum(&self.terms) + self.slot_memory().0)
+    pub fn total(&self) -> ByteCount {
+        ByteCount(sum(&self.terms) + self.slot_memory().0)
     }
 
     /// The memory that would be enough if the disk had room for every update that must have a place, and that disk;
     /// `None` when it has.
-    fn with_more_disk(&self) -> Option<(Bytes, Bytes)> {
+    fn with_more_disk(&self) -> Option<(ByteCount, ByteCount)> {
         let each = on_disk(self.payload.0);
-        let disk = raised(Bytes(self.needed.saturating_mul(each)));
+        let disk = raised(ByteCount(self.needed.saturating_mul(each)));
         let spilled = disk.0.checked_div(each).unwrap_or(u64::MAX);
-        (self.spilled < self.needed).then(|| (Bytes(self.sums.with_disk_for(spilled).least()), disk))
+        (self.spilled < self.needed).then(|| (ByteCount(self.sums.with_disk_for(spilled).least()), disk))
     }
 }
 
@@ -317,7 +317,7 @@ impl Footprint {
 impl fmt::Display for Footprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line =
-            |f: &mut fmt::Formatter<'_>, name: &str, bytes: Bytes| writeln!(f, "{name:<24} {bytes:>10}");
+            |f: &mut fmt::Formatter<'_>, name: &str, bytes: ByteCount| writeln!(f, "{name:<24} {bytes:>10}");
         self.terms.iter().try_for_each(|term| line(f, &term.name, term.bytes))?;
         line(f, &format!("{} updates in memory", self.slots), self.slot_memory())?;
         line(f, "sum", self.total())?;
@@ -346,8 +346,8 @@ fn on_disk(payload: u64) -> u64 {
 }
 
 /// To the next MiB, so that what is shown is enough.
-fn raised(bytes: Bytes) -> Bytes {
-    Bytes(bytes.0.next_multiple_of(1 << 20))
+fn raised(bytes: ByteCount) -> ByteCount {
+    ByteCount(bytes.0.next_multiple_of(1 << 20))
 }
 
 fn sum(terms: &[Term]) -> u64 {

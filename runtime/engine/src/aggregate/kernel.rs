@@ -11,7 +11,7 @@
 //! Tried and dropped:
 //! - a guard band around the quotient, with a second loop over a block that holds a boundary: 15.5 ms in place of 12.1,
 //!   and more where ties are common, as they are among equal weights. [`round`] takes the same time for all data;
-//! - runs of 1024 to 16384 elements in place of [`super::PASS`]: no difference;
+//! - runs of 1024 to 16384 elements in place of [`super::ELEMENTS_A_PASS`]: no difference;
 //! - huge pages for the bins: a third less for everything, memcpy too, but an enclave has none.
 
 use multiversion::multiversion;

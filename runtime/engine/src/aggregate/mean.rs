@@ -162,15 +162,10 @@ impl ExactMean {
         &mut self.shards
     }
 
-    /// Takes the shards out, for threads that work on them apart; nothing can be absorbed until they are back.
+    /// Takes the shards out, for threads that work on them apart; nothing can be absorbed or finalised here then.
     #[must_use]
     pub fn take_shards(&mut self) -> Vec<Shard> {
         std::mem::take(&mut self.shards)
-    }
-
-    /// Puts back what [`Self::take_shards`] took, in the same order.
-    pub fn put_shards(&mut self, shards: Vec<Shard>) {
-        self.shards = shards;
     }
 
     /// Writes the integers' part of the mean's payload to `out`; `base` is that part of the base's payload.
@@ -224,8 +219,8 @@ impl ExactMean {
         for shard in &mut self.shards {
             shard.reserve(1);
             let range = shard.range();
-            for from in range.clone().step_by(PASS) {
-                let to = (from + PASS).min(range.end);
+            for from in range.clone().step_by(ELEMENTS_A_PASS) {
+                let to = (from + ELEMENTS_A_PASS).min(range.end);
                 shard.absorb(from, &floats[from * 4..to * 4], weight);
             }
         }
@@ -296,8 +291,8 @@ fn elements<'a, 'b>(
 }
 
 /// The largest weight of one term.
-const HEAVIEST: u64 = (1 << limits::WEIGHT_BITS) - 1;
+const HEAVIEST: u64 = (1 << Weight::BITS) - 1;
 /// Elements under one leaf of the chunk tree.
 const LEAF: usize = limits::LEAF_BYTES / 4;
 /// Elements absorbed before the next: bins and values of one pass stay in the first-level cache.
-pub const PASS: usize = limits::LEAF_BYTES / 64;
+pub const ELEMENTS_A_PASS: usize = limits::LEAF_BYTES / 64;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Scratch;
-use super::deltas::{LANES, STEP, add_products, place, subtract};
+use super::deltas::{ELEMENTS_A_STEP, LANES, add_products, place, subtract};
 use super::spans::Spans;
 use crate::limits;
 use crate::plan::Scope;
@@ -161,7 +161,7 @@ impl Partial {
     }
 
     /// Adds the elements from `from` on: the same run of every update's payload and of the base's. Runs follow one
-    /// another without a gap, and each but the shard's last is a multiple of [`STEP`] elements.
+    /// another without a gap, and each but the shard's last is a multiple of [`ELEMENTS_A_STEP`] elements.
     ///
     /// # Panics
     /// When the run is not the next of the shard, or the payloads' lengths or number are wrong.
@@ -170,14 +170,14 @@ impl Partial {
         assert_eq!(inputs.len(), self.updates, "a run of every update");
         assert!(inputs.iter().all(|input| input.len() == base.len()), "runs of one length");
         assert!(from == self.next && end <= self.shard.end, "the next run of the shard");
-        assert!((end - from).is_multiple_of(STEP) || end == self.shard.end, "whole steps");
+        assert!((end - from).is_multiple_of(ELEMENTS_A_STEP) || end == self.shard.end, "whole steps");
         self.next = end;
         let size = triangle(self.updates);
         let spans = Arc::clone(&self.spans);
-        let deltas = scratch.deltas.first(self.updates * STEP);
-        let deltas = deltas.as_chunks_mut::<LANES>().0.as_chunks_mut::<{ STEP / LANES }>().0;
-        for step in (from..end).step_by(STEP) {
-            for span in spans.within(step..(step + STEP).min(end)) {
+        let deltas = scratch.deltas.first(self.updates * ELEMENTS_A_STEP);
+        let deltas = deltas.as_chunks_mut::<LANES>().0.as_chunks_mut::<{ ELEMENTS_A_STEP / LANES }>().0;
+        for step in (from..end).step_by(ELEMENTS_A_STEP) {
+            for span in spans.within(step..(step + ELEMENTS_A_STEP).min(end)) {
                 let Some(part) = span.part else { continue };
                 let bytes = (span.range.start - from) * 4..(span.range.end - from) * 4;
                 let base = base[bytes.clone()].as_chunks::<4>().0;

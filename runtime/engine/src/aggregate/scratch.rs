@@ -1,7 +1,10 @@
 //! Memory that a thread combines in.
 
+use super::block::block_width;
+use super::deltas::ELEMENTS_A_STEP;
+use super::mean::ELEMENTS_A_PASS;
 use super::{Bins, Pair};
-use crate::Bytes;
+use crate::ByteCount;
 use crate::plan::ExactRange;
 
 /// What one thread works in: made once, grown by its first run of a round, kept for the next.
@@ -29,12 +32,12 @@ impl Scratch {
 
     /// The most that a scratch grows to in rounds of up to this many updates, whatever the rule.
     #[must_use]
-    pub fn most(updates: usize) -> Bytes {
-        let width = super::combiner::columns(updates);
+    pub fn most(updates: usize) -> ByteCount {
+        let width = block_width(updates);
         let block = updates * width * (4 + 8) + 2 * width * 4;
-        let deltas = updates * super::STEP * 8;
-        let mean = super::PASS * (4 + 16);
-        Bytes((block + deltas + mean + 5 * LINE) as u64)
+        let deltas = updates * ELEMENTS_A_STEP * 8;
+        let mean = ELEMENTS_A_PASS * (4 + 16);
+        ByteCount((block + deltas + mean + 5 * LINE) as u64)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::plan::Layer;
+use super::Layer;
 use crate::tensor::LayoutError;
 
 /// Which layer an error speaks of: shown as `layers[2] (linear "fc1")`, the index counted from 0.

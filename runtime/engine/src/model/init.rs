@@ -7,9 +7,8 @@
 
 use std::sync::Arc;
 
-use super::{ModelError, Placed, layout, place, plan_layout, tensors};
-use crate::plan::{Layer, ModelSpec, Plan};
-use crate::tensor::{Dtype, Layout, ModelState, TensorSpec};
+use super::{Layer, ModelError, ModelSpec, Placed, layout, place, tensors};
+use crate::tensor::{Dtype, Layout, ModelState};
 use crate::{Digest, Draws};
 
 /// Initial state of `spec`.
@@ -25,31 +24,8 @@ pub fn init(spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
     fill(layout(spec)?, spec, seed)
 }
 
-/// Initial state of a plan's model from the plan's seed, over [`plan_layout`]; optimiser state starts at 0.
-///
-/// # Errors
-/// As [`plan_layout`].
-pub fn plan_init(plan: &Plan) -> Result<ModelState, ModelError> {
-    fill(plan_layout(plan)?, &plan.model, plan.seed)
-}
-
-/// A state over [`plan_layout`] with the values of `model`, a state of the plan's model alone; optimiser state starts
-/// at 0.
-///
-/// # Errors
-/// As [`plan_layout`]; [`ModelError::OtherModel`] when `model` has other tensors than the plan's.
-pub fn plan_state(plan: &Plan, model: &ModelState) -> Result<ModelState, ModelError> {
-    let same = |a: &TensorSpec, b: &TensorSpec| (&a.name, &a.shape, a.dtype) == (&b.name, &b.shape, b.dtype);
-    let (own, given) = (tensors(&plan.model)?, model.layout().tensors());
-    if own.len() != given.len() || !own.iter().zip(given).all(|(a, b)| same(a, b)) {
-        return Err(ModelError::OtherModel);
-    }
-    let mut state = ModelState::zeros(plan_layout(plan)?);
-    state.f32[..model.f32.len()].copy_from_slice(&model.f32);
-    Ok(state)
-}
-
-fn fill(layout: Arc<Layout>, spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
+/// As [`init`], over a layout whose first tensors are the model's; what lies behind them starts at 0.
+pub(crate) fn fill(layout: Arc<Layout>, spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
     let mut state = ModelState::zeros(Arc::clone(&layout));
     let placed = place(spec)?;
     let mut bounds = placed.iter().enumerate().filter_map(|(index, at)| {
@@ -57,7 +33,6 @@ fn fill(layout: Arc<Layout>, spec: &ModelSpec, seed: u64) -> Result<ModelState, 
         let variance = if feeds_rectifier(&placed[index + 1..]) { 6.0 } else { 1.0 };
         Some((variance / fan_in as f32).sqrt())
     });
-    // Behind the model's tensors lies optimiser state.
     for segment in layout.segments(Dtype::F32).take(tensors(spec)?.len()) {
         let tensor = &layout.tensors()[segment.tensor];
         let values = &mut state.f32[segment.range];

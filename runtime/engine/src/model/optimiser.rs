@@ -1,6 +1,6 @@
 //! The optimiser's state as tensors of the federation's layout (`optimiser_state: continue_global`).
 //!
-//! [`super::plan_layout`] appends them to the model's tensors, training code finds its own with
+//! A plan's layout appends them to the model's tensors, training code finds its own with
 //! [`optimiser_places`], and everything between moves and aggregates them like any other tensor:
 //!
 //! | optimiser | tensors, for each trained tensor `fc1.weight` | scalar |
@@ -30,13 +30,21 @@ use std::ops::Range;
 
 use super::is_statistic;
 use crate::Name;
-use crate::plan::{Optimiser, OptimiserState, Plan, TaskKind};
 use crate::tensor::{Combine, Dtype, Layout, TensorSpec};
 
 /// First part of the names of all tensors that hold optimiser state; no layer may be called so.
 pub(super) const OPTIMISER: &str = "optimiser";
 
-/// Where one training task's state lies in a state over [`super::plan_layout`]; empty for a task without any there.
+/// What a local optimiser remembers of each trained tensor from step to step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remembers {
+    Nothing,
+    Momentum,
+    /// Two moments, and the number of steps.
+    Moments,
+}
+
+/// Where one training task's state lies in a state over the plan's layout; empty for a task without any there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OptimiserPlaces {
     /// Momentum, or the first moment.
@@ -83,34 +91,23 @@ pub fn optimiser_places(layout: &Layout, task: &Name) -> OptimiserPlaces {
     }
 }
 
-/// The tensors that the plan's training tasks add to its `model`'s.
-pub(super) fn tensors(plan: &Plan, model: &[TensorSpec]) -> Vec<TensorSpec> {
-    let mut tensors = Vec::new();
-    if plan.optimiser_state != OptimiserState::ContinueGlobal {
-        return tensors;
+/// The tensors of state that `task` adds to its model's `tensors`.
+pub(crate) fn state_tensors(task: &Name, remembers: Remembers, tensors: &[TensorSpec]) -> Vec<TensorSpec> {
+    let parts: &[&str] = match remembers {
+        Remembers::Nothing => &[],
+        Remembers::Momentum => &[MOMENTUM],
+        Remembers::Moments => &[FIRST, SECOND],
+    };
+    let trained = || tensors.iter().filter(|tensor| !is_statistic(&tensor.name));
+    let state =
+        |part: &str, of: &TensorSpec| TensorSpec { name: state_name(task, part, &of.name), ..of.clone() };
+    let mut added: Vec<TensorSpec> =
+        parts.iter().flat_map(|part| trained().map(move |of| state(part, of))).collect();
+    if remembers == Remembers::Moments {
+        let name = steps_name(task);
+        added.push(TensorSpec { name, shape: vec![], dtype: Dtype::I64, combine: Combine::Max });
     }
-    let trained = || model.iter().filter(|t| !is_statistic(&t.name));
-    for task in &plan.tasks {
-        let TaskKind::Train(spec) = &task.kind else { continue };
-        let parts: &[&str] = match spec.optimiser {
-            Optimiser::Sgd { momentum: 0.0, .. } => &[],
-            Optimiser::Sgd { .. } => &[MOMENTUM],
-            Optimiser::Adam { .. } | Optimiser::AdamW { .. } => &[FIRST, SECOND],
-        };
-        for part in parts {
-            tensors.extend(
-                trained().map(|t| TensorSpec {
-                    name: state_name(&task.name, part, &t.name),
-                    ..TensorSpec::clone(t)
-                }),
-            );
-        }
-        if parts.contains(&SECOND) {
-            let name = steps_name(&task.name);
-            tensors.push(TensorSpec { name, shape: vec![], dtype: Dtype::I64, combine: Combine::Max });
-        }
-    }
-    tensors
+    added
 }
 
 fn state_name(task: &Name, part: &str, tensor: &str) -> String {
@@ -124,126 +121,3 @@ fn steps_name(task: &Name) -> String {
 const MOMENTUM: &str = "momentum";
 const FIRST: &str = "first";
 const SECOND: &str = "second";
-
-#[cfg(test)]
-mod tests {
-    use super::super::{ModelError, init, plan_init, plan_layout, plan_state, tests::every_layer};
-    use super::*;
-    use crate::plan::{DataSpec, Layer, Loader, Split};
-
-    /// A plan of every layer, with this optimiser.
-    fn plan(optimiser: Optimiser) -> Plan {
-        let data = DataSpec {
-            loader: Loader::Custom { name: "none".to_owned() },
-            standardise: None,
-            split: Split { train: 1.0, validation: 0.0, test: 0.0 },
-            classes: Some(2),
-        };
-        let mut plan = Plan::trial("a", every_layer(), data).unwrap();
-        plan.optimiser_state = OptimiserState::ContinueGlobal;
-        for task in &mut plan.tasks {
-            if let TaskKind::Train(spec) = &mut task.kind {
-                spec.optimiser = optimiser;
-            }
-        }
-        plan
-    }
-
-    fn sgd(momentum: f64) -> Optimiser {
-        Optimiser::Sgd { learning_rate: 0.1, momentum, weight_decay: 0.0 }
-    }
-
-    /// Tensors after the model's.
-    fn added(plan: &Plan) -> Vec<TensorSpec> {
-        plan_layout(plan).unwrap().tensors()[10..].to_vec()
-    }
-
-    #[test]
-    fn each_optimiser_adds_the_tensors_that_it_remembers() {
-        assert_eq!(added(&plan(sgd(0.0))), []);
-        let names = |plan: &Plan| added(plan).into_iter().map(|t| t.name).collect::<Vec<_>>();
-        let momentum = [
-            "optimiser.train.momentum.conv.weight",
-            "optimiser.train.momentum.conv.bias",
-            "optimiser.train.momentum.norm.weight",
-            "optimiser.train.momentum.norm.bias",
-            "optimiser.train.momentum.up.weight",
-            "optimiser.train.momentum.fc1.weight",
-            "optimiser.train.momentum.fc1.bias",
-            "optimiser.train.momentum.fc2.weight",
-        ];
-        assert_eq!(names(&plan(sgd(0.9))), momentum);
-        let moment = |part: &str| momentum.map(|name| name.replace("momentum", part));
-        let steps = ["optimiser.train.steps".to_owned()];
-        let adam = [moment("first").as_slice(), &moment("second"), &steps].concat();
-        for optimiser in [
-            Optimiser::Adam { learning_rate: 0.1 },
-            Optimiser::AdamW { learning_rate: 0.1, weight_decay: 0.1 },
-        ] {
-            assert_eq!(names(&plan(optimiser)), adam);
-        }
-        let last = added(&plan(Optimiser::Adam { learning_rate: 0.1 })).pop().unwrap();
-        assert_eq!((last.shape.len(), last.dtype, last.combine), (0, Dtype::I64, Combine::Max));
-    }
-
-    #[test]
-    fn model_keeps_its_values_and_state_starts_at_zero() {
-        let adam = plan(Optimiser::Adam { learning_rate: 0.1 });
-        let (state, model) = (plan_init(&adam).unwrap(), init(&adam.model, adam.seed).unwrap());
-        let (head, tail) = state.f32.split_at(model.f32.len());
-        assert_eq!(head, model.f32);
-        assert!(tail.len() > 2 * head.len() - 20 && tail.iter().all(|v| v.to_bits() == 0));
-        assert_eq!(state.i64, [0]);
-        assert_eq!(plan_state(&adam, &model).unwrap(), state);
-        assert_eq!(plan_state(&adam, &state), Err(ModelError::OtherModel));
-    }
-
-    #[test]
-    fn layouts_hash_tells_whether_state_travels() {
-        let global = plan(sgd(0.9));
-        let with = |state| plan_layout(&Plan { optimiser_state: state, ..global.clone() }).unwrap().hash();
-        assert_eq!(with(OptimiserState::Reset), with(OptimiserState::ContinueLocal));
-        assert_ne!(with(OptimiserState::Reset), with(OptimiserState::ContinueGlobal));
-    }
-
-    #[test]
-    fn state_of_a_tensor_that_is_held_out_is_held_out() {
-        let mut plan = plan(sgd(0.9));
-        plan.hold_out = vec!["norm.*".to_owned()];
-        let kept: Vec<String> =
-            added(&plan).into_iter().filter(|t| t.combine == Combine::Keep).map(|t| t.name).collect();
-        assert_eq!(kept, ["optimiser.train.momentum.norm.weight", "optimiser.train.momentum.norm.bias"]);
-        plan.hold_out = vec!["optimiser.*".to_owned()];
-        assert!(matches!(plan_layout(&plan), Err(ModelError::HoldOut { .. })));
-    }
-
-    #[test]
-    fn places_pair_each_trained_tensor_with_its_state() {
-        let adam = plan(Optimiser::Adam { learning_rate: 0.1 });
-        let layout = plan_layout(&adam).unwrap();
-        let places = optimiser_places(&layout, &adam.tasks[1].name);
-        assert_eq!((places.first.len(), places.second.len(), places.steps), (8, 8, Some(0)));
-        let name = |range: &Range<usize>| {
-            let at = (0..layout.tensors().len()).find(|i| layout.place(*i) == *range).unwrap();
-            layout.tensors()[at].name.clone()
-        };
-        for place in &places.second {
-            assert_eq!(name(&place.at), format!("optimiser.train.second.{}", name(&place.of)));
-        }
-        assert_eq!(optimiser_places(&layout, &adam.tasks[0].name), OptimiserPlaces::default());
-    }
-
-    #[test]
-    fn layer_called_optimiser_is_refused() {
-        for name in ["optimiser", "optimiser.train"] {
-            let mut plan = plan(sgd(0.9));
-            plan.model.layers[9] = Layer::Linear { name: name.to_owned(), out: 4, bias: true };
-            plan.optimiser_state = OptimiserState::Reset;
-            let refusal = plan_layout(&plan).unwrap_err();
-            let expected =
-                format!("layers[9] (linear {name:?}): tensors under optimiser. hold optimiser state");
-            assert_eq!(refusal.to_string(), expected);
-            assert_eq!(refusal.hint().unwrap(), "give the layer another field name");
-        }
-    }
-}

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{LayerAt, ModelError, is_optimiser_tensor};
+use super::{Layer, LayerAt, ModelError, ModelSpec, is_optimiser_tensor};
 use crate::limits;
-use crate::plan::{Layer, ModelSpec};
 
 /// A layer with the shapes at its two ends, the batch left out.
 #[derive(Clone, Debug, PartialEq)]

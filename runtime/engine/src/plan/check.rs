@@ -4,64 +4,14 @@
 //! a path of keys, which `read` turns into a line and a column.
 
 mod aggregation;
-mod release;
 mod task;
 
 use std::collections::BTreeMap;
 
-use super::yaml::did_you_mean;
-use super::{ExactRange, Loader, Plan, Split, TaskSpec};
-use crate::model::{self, ModelError};
-use crate::{Bytes, limits};
-
-/// Bounds of a plan's numbers. A file's reader refuses a number outside while it still knows what was written.
-pub(super) mod ranges {
-    use std::ops::RangeInclusive;
-
-    use crate::limits;
-
-    pub(in crate::plan) const ROUNDS: RangeInclusive<u32> = 1..=1_000_000;
-    /// Members of a quorum or a sample.
-    pub(in crate::plan) const COUNT: RangeInclusive<u32> = 1..=limits::COLLABORATORS as u32;
-    /// Hostile updates that a rule stands.
-    pub(in crate::plan) const BYZANTINE: RangeInclusive<u32> = 0..=limits::COLLABORATORS as u32;
-    /// Of one round's geometric median.
-    pub(in crate::plan) const ITERATIONS: RangeInclusive<u32> = 1..=1_000;
-    pub(in crate::plan) const CLASSES: RangeInclusive<u32> = 2..=1_000_000;
-    /// Sides of tensors, windows and steps.
-    pub(in crate::plan) const SIDE: RangeInclusive<u32> = 1..=u32::MAX;
-    pub(in crate::plan) const PADDING: RangeInclusive<u32> = 0..=u32::MAX;
-    /// Epochs or steps of one round.
-    pub(in crate::plan) const LENGTH: RangeInclusive<u32> = 1..=100_000_000;
-    pub(in crate::plan) const BATCH: RangeInclusive<u32> = 1..=1_000_000;
-    pub(in crate::plan) const WEIGHT: RangeInclusive<u32> = 1..=(1 << limits::WEIGHT_BITS) - 1;
-    pub(in crate::plan) const VALUE_BITS: RangeInclusive<u32> = 1..=40;
-    pub(in crate::plan) const WEIGHT_BITS: RangeInclusive<u32> = 1..=limits::WEIGHT_BITS;
-    pub(in crate::plan) const THREADS: RangeInclusive<u32> = 1..=64;
-}
-
-/// A number that is out of bounds, a name that nothing answers to, or two parts that do not fit.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub(super) struct Fault {
-    /// Keys and indices with `/` between them: `tasks/train/epochs`.
-    pub(super) path: String,
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
-}
-
-impl Fault {
-    fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), hint: None }
-    }
-
-    fn hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint;
-        self
-    }
-}
-
-type Checked = Result<(), Fault>;
+use super::fault::{Checked, PlanFault, ranges, registered, unknown_task, within};
+use super::{ExactRange, Loader, Plan, Split, TaskSpec, release};
+use crate::model::ModelError;
+use crate::{ByteCount, limits};
 
 /// Checks everything; the first fault in the plan's order is told.
 pub(super) fn check(plan: &Plan) -> Checked {
@@ -75,36 +25,25 @@ pub(super) fn check(plan: &Plan) -> Checked {
     exact(plan.exact)?;
     aggregation::fits(plan)?;
     best(plan)?;
-    release::release(plan)?;
+    release::check(plan)?;
     if plan.memory_budget < payload {
         let message = format!(
             "limits.memory is {} B; one model of this plan takes {} B",
             plan.memory_budget.0, payload.0
         );
-        return Err(Fault::new("limits/memory", message));
+        return Err(PlanFault::new("limits/memory", message));
     }
     within("threads/link", plan.threads.link, &ranges::THREADS)?;
     within("threads/cpu", plan.threads.cpu, &ranges::THREADS)
 }
 
-/// Refuses a number outside `range`; the last key of `path` names it.
-fn within(path: &str, number: u32, range: &std::ops::RangeInclusive<u32>) -> Checked {
-    if range.contains(&number) {
-        return Ok(());
-    }
-    let key = path.replace('/', ".");
-    let message =
-        format!("{key} is {number}; it takes a whole number of {} to {}", range.start(), range.end());
-    Err(Fault::new(path, message))
-}
-
 /// Bytes of one model.
-fn model(plan: &Plan) -> Result<Bytes, Fault> {
+fn model(plan: &Plan) -> Result<ByteCount, PlanFault> {
     if plan.hold_out.len() > limits::HOLD_OUT {
         let message = format!("{} entries; hold_out has at most {}", plan.hold_out.len(), limits::HOLD_OUT);
-        return Err(Fault::new("hold_out", message).hint(Some("a final * takes a prefix".to_owned())));
+        return Err(PlanFault::new("hold_out", message).hint(Some("a final * takes a prefix".to_owned())));
     }
-    let layout = model::plan_layout(plan).map_err(|error| {
+    let layout = plan.layout().map_err(|error| {
         let path = match &error {
             ModelError::Input(_) => "model/input".to_owned(),
             ModelError::Layers(_) => "model/layers".to_owned(),
@@ -120,9 +59,9 @@ fn model(plan: &Plan) -> Result<Bytes, Fault> {
             }
             ModelError::NoParameters | ModelError::OtherModel | ModelError::Layout(_) => "model".to_owned(),
         };
-        Fault::new(path, error.to_string()).hint(error.hint())
+        PlanFault::new(path, error.to_string()).hint(error.hint())
     })?;
-    Ok(Bytes(layout.byte_len() as u64))
+    Ok(ByteCount(layout.byte_len() as u64))
 }
 
 fn data(plan: &Plan) -> Checked {
@@ -131,7 +70,7 @@ fn data(plan: &Plan) -> Checked {
         let parts = || name.split('/');
         if name.is_empty() || name.contains(['\0', '\\']) || parts().any(|p| matches!(p, "" | "." | "..")) {
             let message = format!("data.{key} is {name:?}; it names a file inside the data folder");
-            return Err(Fault::new(path, message)
+            return Err(PlanFault::new(path, message)
                 .hint(Some("the folder itself is each site's own: plan/data.yaml".to_owned())));
         }
         Ok(())
@@ -153,13 +92,13 @@ fn data(plan: &Plan) -> Checked {
             if list.len() != 1 && list.len() as u64 != features {
                 let message =
                     format!("data.standardise.{key} has {} values; it takes 1 or {features}", list.len());
-                return Err(Fault::new(format!("data/standardise/{key}"), message));
+                return Err(PlanFault::new(format!("data/standardise/{key}"), message));
             }
             let bad = list.iter().position(|v| !v.is_finite() || key == "std" && *v <= 0.0);
             if let Some(index) = bad {
                 let takes = if key == "std" { "numbers above 0" } else { "finite numbers" };
                 let message = format!("data.standardise.{key}[{index}] is {}; it takes {takes}", list[index]);
-                return Err(Fault::new(format!("data/standardise/{key}/{index}"), message));
+                return Err(PlanFault::new(format!("data/standardise/{key}/{index}"), message));
             }
         }
     }
@@ -171,40 +110,26 @@ fn split(split: &Split) -> Checked {
     for (key, share) in shares {
         if !(0.0..=1.0).contains(&share) {
             let message = format!("data.split.{key} is {share}; a share is 0 to 1");
-            return Err(Fault::new(format!("data/split/{key}"), message));
+            return Err(PlanFault::new(format!("data/split/{key}"), message));
         }
     }
     let sum: f64 = shares.iter().map(|(_, share)| share).sum();
     if (sum - 1.0).abs() > 1e-9 {
-        return Err(Fault::new("data/split", format!("the shares of data.split sum to {sum}, not to 1")));
-    }
-    Ok(())
-}
-
-/// A name that a user's crate may have registered.
-fn registered(path: &str, name: &str) -> Checked {
-    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if name.is_empty() || name.len() > limits::NAME_BYTES || !letters {
-        let message = format!(
-            "{} is {name:?}; it takes 1 to {} letters, digits, - _ .",
-            path.replace('/', "."),
-            limits::NAME_BYTES
-        );
-        return Err(Fault::new(path, message));
+        return Err(PlanFault::new("data/split", format!("the shares of data.split sum to {sum}, not to 1")));
     }
     Ok(())
 }
 
 fn groups(plan: &Plan) -> Checked {
     if plan.groups.is_empty() {
-        return Err(Fault::new(
+        return Err(PlanFault::new(
             "groups",
             "groups is empty; leave the key out to give every task to everyone",
         ));
     }
     if plan.groups.len() > limits::GROUPS {
         let message = format!("{} groups; a plan has at most {}", plan.groups.len(), limits::GROUPS);
-        return Err(Fault::new("groups", message));
+        return Err(PlanFault::new("groups", message));
     }
     let mut groups = BTreeMap::new();
     let mut members = BTreeMap::new();
@@ -212,13 +137,13 @@ fn groups(plan: &Plan) -> Checked {
     for group in &plan.groups {
         let at = |rest: &str| format!("groups/{}{rest}", group.name);
         if groups.insert(&group.name, ()).is_some() {
-            return Err(Fault::new(at(""), format!("two groups are named {}", group.name)));
+            return Err(PlanFault::new(at(""), format!("two groups are named {}", group.name)));
         }
         match &group.collaborators {
             None => {
                 if let Some(first) = takes_all.replace(&group.name) {
                     let message = format!("groups {first} and {} both take everyone", group.name);
-                    return Err(Fault::new(at(""), message)
+                    return Err(PlanFault::new(at(""), message)
                         .hint(Some("name the collaborators of all groups but one".to_owned())));
                 }
             }
@@ -226,7 +151,7 @@ fn groups(plan: &Plan) -> Checked {
                 for (index, name) in names.iter().enumerate() {
                     if let Some(first) = members.insert(name, &group.name) {
                         let message = format!("collaborator {name} is in group {first} already");
-                        return Err(Fault::new(at(&format!("/collaborators/{index}")), message));
+                        return Err(PlanFault::new(at(&format!("/collaborators/{index}")), message));
                     }
                 }
             }
@@ -241,7 +166,7 @@ fn groups(plan: &Plan) -> Checked {
             let hint = (plan.groups.len() == 1)
                 .then(|| "give the tasks to different groups: see `groups`".to_owned());
             let path = format!("tasks/{}", second.name);
-            return Err(Fault::new(path, message).hint(hint));
+            return Err(PlanFault::new(path, message).hint(hint));
         }
         task::order(group, &tasks)?;
     }
@@ -249,30 +174,20 @@ fn groups(plan: &Plan) -> Checked {
 }
 
 /// A group's tasks in the order in which they run: the plan's.
-fn group_tasks<'a>(plan: &'a Plan, group: &super::TaskGroup) -> Result<Vec<&'a TaskSpec>, Fault> {
+fn group_tasks<'a>(plan: &'a Plan, group: &super::TaskGroup) -> Result<Vec<&'a TaskSpec>, PlanFault> {
     let mut seen = BTreeMap::new();
     for (index, name) in group.tasks.iter().enumerate() {
         let path = || format!("groups/{}/tasks/{index}", group.name);
         unknown_task(plan, name.as_str(), &path)?;
         if seen.insert(name, ()).is_some() {
-            return Err(Fault::new(path(), format!("group {} has the task {name} twice", group.name)));
+            return Err(PlanFault::new(path(), format!("group {} has the task {name} twice", group.name)));
         }
     }
     if seen.is_empty() {
         let message = format!("group {} has no tasks", group.name);
-        return Err(Fault::new(format!("groups/{}/tasks", group.name), message));
+        return Err(PlanFault::new(format!("groups/{}/tasks", group.name), message));
     }
     Ok(plan.tasks.iter().filter(|task| seen.contains_key(&task.name)).collect())
-}
-
-fn unknown_task(plan: &Plan, name: &str, path: &dyn Fn() -> String) -> Checked {
-    let known = || plan.tasks.iter().map(|task| task.name.as_str());
-    if known().any(|task| task == name) {
-        return Ok(());
-    }
-    let message =
-        format!("no task is named {name:?}; tasks here: {}", known().collect::<Vec<_>>().join(", "));
-    Err(Fault::new(path(), message).hint(did_you_mean(name, known())))
 }
 
 fn quorum(plan: &Plan) -> Checked {
@@ -283,17 +198,17 @@ fn quorum(plan: &Plan) -> Checked {
         if max < quorum.count_min {
             let message =
                 format!("quorum.count.max is {max}, below count.min, which is {}", quorum.count_min);
-            return Err(Fault::new("quorum/count/max", message));
+            return Err(PlanFault::new("quorum/count/max", message));
         }
     }
     if quorum.time_max.0 == 0 || quorum.time_max > LONGEST_ROUND {
         let message = "quorum.time.max is the deadline; it takes 1ms to 720h";
-        return Err(Fault::new("quorum/time/max", message));
+        return Err(PlanFault::new("quorum/time/max", message));
     }
     if quorum.time_max < quorum.time_min {
         let message =
             format!("quorum.time.max is {}, below time.min, which is {}", quorum.time_max, quorum.time_min);
-        return Err(Fault::new("quorum/time/max", message));
+        return Err(PlanFault::new("quorum/time/max", message));
     }
     if let Some(sample) = plan.sample {
         within("sample", sample, &ranges::COUNT)?;
@@ -302,7 +217,7 @@ fn quorum(plan: &Plan) -> Checked {
                 "sample draws {sample} collaborators a round; quorum.count.min asks for {}",
                 quorum.count_min
             );
-            return Err(Fault::new("sample", message));
+            return Err(PlanFault::new("sample", message));
         }
     }
     Ok(())
@@ -322,7 +237,7 @@ fn exact(range: ExactRange) -> Checked {
             range.weight_bits,
             range.value_bits + range.weight_bits
         );
-        return Err(Fault::new("exact", message).hint(Some(
+        return Err(PlanFault::new("exact", message).hint(Some(
             "16 value bits hold |value| below 65536, 29 weight bits half a billion rows".to_owned(),
         )));
     }
@@ -340,5 +255,5 @@ fn best(plan: &Plan) -> Checked {
     let metric = best.metric.word();
     let message = format!("best.metric is {metric}, which the task {} does not report", best.task);
     let hint = format!("add {metric} to the task's metrics");
-    Err(Fault::new("best/metric", message).hint(Some(hint)))
+    Err(PlanFault::new("best/metric", message).hint(Some(hint)))
 }

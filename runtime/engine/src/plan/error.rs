@@ -1,8 +1,11 @@
 //! Why a plan, site or data-map file was refused, and where.
 
-use std::borrow::Cow;
-
-use super::yaml::At;
+/// A place in a file, both numbers from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) line: u64,
+    pub(super) column: u64,
+}
 
 /// A refusal that points at a line and a column: `plan/plan.yaml:12:7: unknown key "roudns"; …`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,7 +13,7 @@ use super::yaml::At;
 #[non_exhaustive]
 pub struct PlanError {
     /// The file, as a reader knows it.
-    pub file: Cow<'static, str>,
+    pub file: &'static str,
     /// From 1.
     pub line: u64,
     /// From 1, in characters.
@@ -24,7 +27,7 @@ pub struct PlanError {
 impl PlanError {
     pub(super) fn new(file: &'static str, at: At, message: impl Into<String>) -> Self {
         let At { line, column } = at;
-        Self { file: Cow::Borrowed(file), line, column, message: message.into(), hint: None }
+        Self { file, line, column, message: message.into(), hint: None }
     }
 
     pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
@@ -36,12 +39,5 @@ impl PlanError {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
-    }
-
-    /// The same refusal under another file name: of a file that does not lie in a workspace.
-    #[must_use]
-    pub fn in_file(mut self, file: impl Into<String>) -> Self {
-        self.file = Cow::Owned(file.into());
-        self
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::yaml::{At, Key, Node, Value, did_you_mean, duplicate, quoted};
-use super::{PlanError, units};
-use crate::{Bytes, Millis, Name};
+use super::error::{At, PlanError};
+use super::units;
+use super::yaml::{Key, Node, Value, did_you_mean, duplicate, quoted};
+use crate::{ByteCount, Millis, Name};
 
 /// A value with the words that a refusal needs.
 #[derive(Clone, Debug)]
@@ -232,10 +233,10 @@ impl<'a> Field<'a> {
     }
 
     /// `512MiB`.
-    pub(super) fn size(&self) -> Result<Bytes, PlanError> {
+    pub(super) fn size(&self) -> Result<ByteCount, PlanError> {
         match &self.node.value {
             Value::Text(text) => units::size(text),
-            Value::Whole(0) => Some(Bytes(0)),
+            Value::Whole(0) => Some(ByteCount(0)),
             _ => None,
         }
         .ok_or_else(|| self.wrong("a size: a whole number with B, KiB, MiB, GiB or TiB, as in 512MiB"))

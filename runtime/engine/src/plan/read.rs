@@ -2,17 +2,17 @@
 
 mod aggregation;
 mod model;
-mod release;
 mod task;
 
-use super::check::{self, ranges};
+use super::check;
+use super::fault::ranges;
 use super::field::{Field, Section};
 use super::yaml::{self, Value};
 use super::{
     BestModel, Column, DataSpec, Direction, ExactRange, Loader, Metric, MetricsTo, OptimiserState, Plan,
-    PlanError, Quorum, Rule, Seal, Split, Standardise, TaskGroup, TaskSpec, Threads,
+    PlanError, Quorum, Rule, Split, Standardise, TaskGroup, TaskSpec, Threads, release, seal,
 };
-use crate::{Bytes, Digest, Millis, Name, limits, name::NameError};
+use crate::{ByteCount, Digest, Millis, Name, limits, name::NameError};
 
 /// The label of refusals.
 const FILE: &str = "plan/plan.yaml";
@@ -94,8 +94,8 @@ fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
         metrics: plan.or("metrics", MetricsTo::Members, |f| {
             f.choice(&[("host", MetricsTo::Host), ("members", MetricsTo::Members), ("none", MetricsTo::None)])
         })?,
-        release: plan.optional("release").map(|f| release::release(&f)).transpose()?,
-        seal: plan.or("enclave", SEAL, seal)?,
+        release: plan.optional("release").map(|f| release::read(&f)).transpose()?,
+        seal: plan.or("enclave", seal::DEFAULT, seal::read)?,
         tasks,
     })
 }
@@ -105,9 +105,8 @@ const QUORUM: Quorum =
 const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
 /// Of a clipped mean: the bits up to 29 hold how much of each update is kept.
 const CLIPPED_WEIGHT_BITS: u32 = 19;
-const LIMITS: (Bytes, Bytes) = (Bytes(512 << 20), Bytes(4 << 30));
+const LIMITS: (ByteCount, ByteCount) = (ByteCount(512 << 20), ByteCount(4 << 30));
 const THREADS: Threads = Threads { link: 2, cpu: 2 };
-const SEAL: Seal = Seal::Enclave;
 const SPLIT: Split = Split { train: 0.8, validation: 0.2, test: 0.0 };
 
 /// Refuses a file of another schema, before anything else of it is read.
@@ -255,11 +254,11 @@ fn exact(field: Option<&Field<'_>>, tasks: &[TaskSpec]) -> Result<ExactRange, Pl
 
 fn best(field: &Field<'_>) -> Result<BestModel, PlanError> {
     let best = field.section(&["task", "metric", "direction"])?;
-    let metric = task::metric(&best.required("metric")?)?;
+    let metric = Metric::read(&best.required("metric")?)?;
     Ok(BestModel {
         task: best.required("task")?.name()?,
         metric,
-        direction: best.or("direction", better(metric), |f| {
+        direction: best.or("direction", metric.better(), |f| {
             f.choice(&[("max", Direction::Max), ("min", Direction::Min)])
         })?,
     })
@@ -273,17 +272,10 @@ fn best_of(tasks: &[TaskSpec], file: &Field<'_>) -> Result<BestModel, PlanError>
         Some(found) => found,
         None => return Err(file.error("tasks is empty; a plan has at least one task")),
     };
-    Ok(BestModel { task: task.name.clone(), metric, direction: better(metric) })
+    Ok(BestModel { task: task.name.clone(), metric, direction: metric.better() })
 }
 
-fn better(metric: Metric) -> Direction {
-    match metric {
-        Metric::Accuracy | Metric::Auc => Direction::Max,
-        Metric::Loss | Metric::Rmse => Direction::Min,
-    }
-}
-
-fn budgets(field: &Field<'_>) -> Result<(Bytes, Bytes), PlanError> {
+fn budgets(field: &Field<'_>) -> Result<(ByteCount, ByteCount), PlanError> {
     let limits = field.section(&["memory", "spill"])?;
     Ok((limits.or("memory", LIMITS.0, Field::size)?, limits.or("spill", LIMITS.1, Field::size)?))
 }
@@ -294,12 +286,6 @@ fn threads(field: &Field<'_>) -> Result<Threads, PlanError> {
         link: threads.or("link", THREADS.link, |f| f.whole(&ranges::THREADS))?,
         cpu: threads.or("cpu", THREADS.cpu, |f| f.whole(&ranges::THREADS))?,
     })
-}
-
-fn seal(field: &Field<'_>) -> Result<Seal, PlanError> {
-    let enclave = field.section(&["seal"])?;
-    let choices = [Seal::Enclave, Seal::Signer].map(|seal| (seal.word(), seal));
-    enclave.or("seal", SEAL, |f| f.choice(&choices))
 }
 
 #[cfg(test)]

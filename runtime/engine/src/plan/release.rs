@@ -5,6 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Plan;
+use super::error::PlanError;
+use super::fault::{Checked, PlanFault};
+use super::field::Field;
+use super::yaml::{Value, did_you_mean, quoted};
 use crate::Digest;
 
 /// What leaves, and to whom.
@@ -106,3 +111,68 @@ impl FromStr for PublicKey {
         text.parse().map(|Digest(bytes)| Self(bytes)).map_err(|_| PublicKeyError)
     }
 }
+
+/// Reads `{what: last, to: members}`.
+pub(super) fn read(field: &Field<'_>) -> Result<Release, PlanError> {
+    let release = field.section(&["what", "to"])?;
+    Ok(Release {
+        what: release.or("what", Released::Last, |f| {
+            f.choice(&[("last", Released::Last), ("best", Released::Best), ("each", Released::Each)])
+        })?,
+        to: to(&release.required("to")?)?,
+    })
+}
+
+fn to(field: &Field<'_>) -> Result<ReleaseTo, PlanError> {
+    let Value::Text(text) = field.value() else {
+        return Err(field.wrong(TAKES).with_hint(matches!(field.value(), Value::Map(_)).then(no_space)));
+    };
+    match text.as_str() {
+        "members" => Ok(ReleaseTo::Members),
+        "host" => Ok(ReleaseTo::Host),
+        _ => match text.strip_prefix("key:") {
+            Some(key) => key.parse().map(ReleaseTo::Key).map_err(|e| {
+                let hint = "`fl-host model key` makes a key pair and prints the public one".to_owned();
+                field.error(format!("{} is {}: {e}", field.path, quoted(text))).with_hint(Some(hint))
+            }),
+            None => {
+                let message = format!("{} is {}; it takes {TAKES}", field.path, quoted(text));
+                let near = did_you_mean(text, ["members", "host"].into_iter());
+                Err(field.error(message).with_hint(near))
+            }
+        },
+    }
+}
+
+fn no_space() -> String {
+    "write key:PUBLIC_KEY without a space".to_owned()
+}
+
+/// Whether what the plan releases can be had, and somebody can read it.
+pub(super) fn check(plan: &Plan) -> Checked {
+    let Some(Release { what, to }) = plan.release else { return Ok(()) };
+    if to == ReleaseTo::Key(PublicKey([0; 32])) {
+        return Err(PlanFault::new("release/to", "release.to is the key of zeros, which nobody holds"));
+    }
+    if what != Released::Best {
+        return Ok(());
+    }
+    let best = &plan.best;
+    let measured =
+        plan.tasks.iter().any(|task| task.name == best.task && task.metrics.contains(&best.metric));
+    let is_run = plan.groups.iter().any(|group| group.tasks.contains(&best.task));
+    let (message, hint) = match (measured, is_run) {
+        (true, true) => return Ok(()),
+        (true, false) => {
+            let why = format!("release.what is best, by the task {}, which is in no group", best.task);
+            (why, "give the task to a group, or release last")
+        }
+        (false, _) => {
+            let why = "release.what is best; this plan measures nothing, so no model is the best";
+            (why.to_owned(), "give a task metrics, or release last")
+        }
+    };
+    Err(PlanFault::new("release/what", message).hint(Some(hint.to_owned())))
+}
+
+const TAKES: &str = "one of members, host, key:PUBLIC_KEY";

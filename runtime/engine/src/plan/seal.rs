@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::PlanError;
+use super::field::Field;
+
 /// What an enclave's saved state and private key are sealed to: the identity that the processor derives their key from.
 /// It means nothing outside enclaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,3 +43,13 @@ impl fmt::Display for Seal {
         write!(f, "{}: {meaning}", self.word())
     }
 }
+
+/// Reads `{seal: mrenclave}`.
+pub(super) fn read(field: &Field<'_>) -> Result<Seal, PlanError> {
+    let enclave = field.section(&["seal"])?;
+    let choices = [Seal::Enclave, Seal::Signer].map(|seal| (seal.word(), seal));
+    enclave.or("seal", DEFAULT, |f| f.choice(&choices))
+}
+
+/// What a plan without the key means.
+pub(super) const DEFAULT: Seal = Seal::Enclave;

@@ -1,11 +1,10 @@
 //! A plan made by code: for tests, benches and simulations, which have no `plan.yaml`.
 
 use super::{
-    BestModel, DataSpec, Direction, ExactRange, Loss, Metric, MetricsTo, ModelSpec, ModelUnderTest,
-    Optimiser, OptimiserState, Plan, Quorum, Rule, Seal, TaskGroup, TaskKind, TaskSpec, Threads, TrainLength,
-    TrainSpec,
+    BestModel, DataSpec, Direction, ExactRange, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser,
+    OptimiserState, Plan, Quorum, Rule, Seal, TaskGroup, TaskKind, TaskSpec, Threads, TrainLength, TrainSpec,
 };
-use crate::{Bytes, Millis, Name, name::NameError};
+use crate::{ByteCount, Millis, Name, model::ModelSpec, name::NameError};
 
 impl Plan {
     /// Ten rounds of one epoch each for everybody, with the usual three tasks, a quorum of one and a deadline of a
@@ -57,8 +56,8 @@ impl Plan {
                 metric: measure,
                 direction: if measure == Metric::Rmse { Direction::Min } else { Direction::Max },
             },
-            memory_budget: Bytes(512 << 20),
-            spill_budget: Bytes(4 << 30),
+            memory_budget: ByteCount(512 << 20),
+            spill_budget: ByteCount(4 << 30),
             threads: Threads { link: 2, cpu: 2 },
             metrics: MetricsTo::Members,
             release: None,

@@ -2,158 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregation, Release, Rule, Seal, Server, Threshold};
-use crate::{Bytes, Digest, Millis, Name};
-
-/// The experiment, resolved and checked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Plan {
-    /// The federation; part of every identity.
-    pub federation: Name,
-    /// SHA-256 of the federation CA certificate's DER; `None` until `plan initialize` has set it.
-    pub ca: Option<Digest>,
-    /// Rounds to run.
-    pub rounds: u32,
-    /// Seed of initial values, sampling and splits.
-    pub seed: u64,
-    /// The model.
-    pub model: ModelSpec,
-    /// The data loader and its settings; the folder comes from the data map.
-    pub data: DataSpec,
-    /// Tasks in the order in which a collaborator runs them.
-    pub tasks: Vec<TaskSpec>,
-    /// Which collaborators run which tasks; the first group that names a collaborator takes it.
-    pub groups: Vec<TaskGroup>,
-    /// When a round may close.
-    pub quorum: Quorum,
-    /// Collaborators drawn per round; `None` takes all.
-    pub sample: Option<u32>,
-    /// What becomes of a collaborator's optimiser state between rounds.
-    pub optimiser_state: OptimiserState,
-    /// Tensors (by exact name, or by prefix with a final `*`) that aggregation leaves alone.
-    pub hold_out: Vec<String>,
-    /// Ranges of the exact accumulator.
-    pub exact: ExactRange,
-    /// What makes a model the best so far.
-    pub best: BestModel,
-    /// Memory that updates and models may take at the aggregator.
-    pub memory_budget: Bytes,
-    /// Disk that spilled updates may take at the aggregator.
-    pub spill_budget: Bytes,
-    /// Fixed thread counts.
-    pub threads: Threads,
-    /// Who may read other collaborators' metrics.
-    pub metrics: MetricsTo,
-    /// Which models leave the enclave, and to whom. `None` releases nothing: models stay in each role's `save/`, which is
-    /// encrypted in an enclave and plain outside.
-    pub release: Option<Release>,
-    /// Which enclaves can read what one of them saved.
-    pub seal: Seal,
-}
-
-impl Plan {
-    /// How updates become the next model. Every task that sends one says the same; `None` when none does.
-    #[must_use]
-    pub fn aggregation(&self) -> Option<Aggregation<'_>> {
-        self.tasks.iter().find_map(|task| {
-            let rule = task.kind.rule()?;
-            Some(Aggregation { rule, server: task.server, threshold: task.threshold.as_ref() })
-        })
-    }
-
-    /// The group that takes this collaborator: the first that names it, else the first that takes everyone.
-    #[must_use]
-    pub fn group_of(&self, collaborator: &Name) -> Option<&TaskGroup> {
-        let names = |g: &&TaskGroup| g.collaborators.as_ref().is_some_and(|c| c.contains(collaborator));
-        let takes_all = |g: &&TaskGroup| g.collaborators.is_none();
-        self.groups.iter().find(names).or_else(|| self.groups.iter().find(takes_all))
-    }
-}
-
-/// A declarative model: input shape and layers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelSpec {
-    /// Shape of one sample: `[features]` or `[channels, height, width]`.
-    pub input: Vec<u32>,
-    /// Layers in order; named networks (`mlp`, `cnn`) are expanded to these.
-    pub layers: Vec<Layer>,
-}
-
-/// One layer. Those with parameters have a field name, which prefixes their tensors (`fc1.weight`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Layer {
-    /// `y = x Wᵀ + b`; tensors `weight [out, in]`, `bias [out]`. `in` comes from the layer before.
-    Linear {
-        /// Field name.
-        name: String,
-        /// Output features.
-        out: u32,
-        /// Whether there is a `bias`.
-        bias: bool,
-    },
-    /// 2-D convolution; tensors `weight [out, in, kernel, kernel]`, `bias [out]`.
-    Conv2d {
-        /// Field name.
-        name: String,
-        /// Output channels.
-        out: u32,
-        /// Side of the square kernel.
-        kernel: u32,
-        /// Step of the window.
-        stride: u32,
-        /// Zeros added on each side.
-        padding: u32,
-        /// Whether there is a `bias`.
-        bias: bool,
-    },
-    /// Transposed 2-D convolution; tensors `weight [in, out, kernel, kernel]`, `bias [out]`.
-    ConvTranspose2d {
-        /// Field name.
-        name: String,
-        /// Output channels.
-        out: u32,
-        /// Side of the square kernel.
-        kernel: u32,
-        /// Step of the window.
-        stride: u32,
-        /// Cropped from each side.
-        padding: u32,
-        /// Whether there is a `bias`.
-        bias: bool,
-    },
-    /// Batch normalisation over channels; `weight`, `bias`, `running_mean`, `running_var`, all `[channels]`.
-    BatchNorm {
-        /// Field name.
-        name: String,
-    },
-    /// Largest value of each window.
-    MaxPool {
-        /// Side of the window, also its step.
-        kernel: u32,
-    },
-    /// Mean of each window.
-    AvgPool {
-        /// Side of the window, also its step.
-        kernel: u32,
-    },
-    /// Zeroes each value with this probability while training.
-    Dropout {
-        /// In `0 .. 1`.
-        p: f32,
-    },
-    /// `max(0, x)`.
-    Relu,
-    /// `x Φ(x)`.
-    Gelu,
-    /// `1 / (1 + e⁻ˣ)`.
-    Sigmoid,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// `[c, h, w]` to `[c·h·w]`.
-    Flatten,
-}
+use super::{Direction, Metric, Rule, Server, Threshold};
+use crate::{Millis, Name};
 
 /// How a collaborator reads its data folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -362,32 +212,6 @@ pub enum Loss {
     Mse,
 }
 
-/// A metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Metric {
-    /// Share of rows classified rightly.
-    Accuracy,
-    /// The task's loss.
-    Loss,
-    /// Area under the ROC curve; two classes.
-    Auc,
-    /// Root of the mean squared error.
-    Rmse,
-}
-
-impl Metric {
-    /// As a plan spells it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::Loss => "loss",
-            Self::Auc => "auc",
-            Self::Rmse => "rmse",
-        }
-    }
-}
-
 /// Tasks for some collaborators.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskGroup {
@@ -419,7 +243,7 @@ pub enum OptimiserState {
     Reset,
     /// The collaborator's own goes on.
     ContinueLocal,
-    /// Aggregated with the model, as further tensors of its layout ([`crate::model::plan_layout`]).
+    /// Aggregated with the model, as further tensors of its layout ([`Plan::layout`]).
     ContinueGlobal,
 }
 
@@ -443,15 +267,6 @@ pub struct BestModel {
     pub direction: Direction,
 }
 
-/// Which way a metric improves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Direction {
-    /// Larger is better.
-    Max,
-    /// Smaller is better.
-    Min,
-}
-
 /// Fixed thread counts, never derived from the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Threads {
@@ -459,15 +274,4 @@ pub struct Threads {
     pub link: u32,
     /// CPU pool: digests, absorption, training.
     pub cpu: u32,
-}
-
-/// Who may read metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MetricsTo {
-    /// The aggregator's log.
-    Host,
-    /// Every collaborator.
-    Members,
-    /// Nobody: only the best-model decision and the threshold use them.
-    None,
 }

@@ -1,9 +1,9 @@
 //! Sizes and times as a plan spells them.
 
-use crate::{Bytes, Millis};
+use crate::{ByteCount, Millis};
 
 /// `512MiB`: a whole number and a unit.
-pub(super) fn size(text: &str) -> Option<Bytes> {
+pub(super) fn size(text: &str) -> Option<ByteCount> {
     let (number, unit) = parts(text)?;
     let shift = match unit {
         "B" => 0,
@@ -13,7 +13,7 @@ pub(super) fn size(text: &str) -> Option<Bytes> {
         "TiB" => 40,
         _ => return None,
     };
-    number.checked_mul(1 << shift).map(Bytes)
+    number.checked_mul(1 << shift).map(ByteCount)
 }
 
 /// `10m`: a whole number and a unit.
@@ -41,8 +41,8 @@ mod tests {
 
     #[test]
     fn units_are_read_and_everything_else_is_not() {
-        assert_eq!(size("512MiB"), Some(Bytes(512 << 20)));
-        assert_eq!(size("4 GiB"), Some(Bytes(4 << 30)));
+        assert_eq!(size("512MiB"), Some(ByteCount(512 << 20)));
+        assert_eq!(size("4 GiB"), Some(ByteCount(4 << 30)));
         assert_eq!(duration("10m"), Some(Millis(600_000)));
         assert_eq!([duration("0s"), duration("500ms")], [Some(Millis(0)), Some(Millis(500))]);
         for bad in

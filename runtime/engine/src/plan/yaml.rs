@@ -10,15 +10,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
-use super::PlanError;
+use super::error::{At, PlanError};
 use crate::{limits, name};
-
-/// A place in a file, both numbers from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct At {
-    pub(super) line: u64,
-    pub(super) column: u64,
-}
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use crate::{Digest, Name, Weight, limits};
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     answers: Vec<(Name, Heard)>,
-    update: Option<Update>,
+    update: Option<OwedUpdate>,
     standing: Standing,
     /// The task whose report decides on `standing`.
     judged_by: Option<Name>,
@@ -30,7 +30,7 @@ enum Heard {
 }
 
 #[derive(Clone, Debug)]
-struct Update {
+struct OwedUpdate {
     task: Name,
     coming: Vec<Coming>,
     fate: Fate,
@@ -76,7 +76,7 @@ pub(super) struct Accepted {
 impl Asked {
     /// `update` is the one of `tasks` that ends in an update.
     pub(super) fn new(tasks: &[Name], update: Option<&Name>, threshold: Option<&Threshold>) -> Self {
-        let place = |task: &Name| Update { task: task.clone(), coming: Vec::new(), fate: Fate::Awaited };
+        let place = |task: &Name| OwedUpdate { task: task.clone(), coming: Vec::new(), fate: Fate::Awaited };
         Self {
             answers: tasks.iter().map(|t| (t.clone(), Heard::Nothing)).collect(),
             update: update.map(place),
@@ -107,7 +107,7 @@ impl Asked {
     /// Whether it neither answered nor had its update counted or refused.
     pub(super) fn is_missing(&self) -> bool {
         let decided =
-            |u: &Update| matches!(u.fate, Fate::Held { .. } | Fate::Counted { .. } | Fate::Refused(_));
+            |u: &OwedUpdate| matches!(u.fate, Fate::Held { .. } | Fate::Counted { .. } | Fate::Refused(_));
         !self.has_answered() && !self.update.as_ref().is_some_and(decided)
     }
 

@@ -6,16 +6,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::closed::Closed;
+use super::closed_round::Closed;
 use super::members::Members;
 use super::metrics::improvement;
-use super::notes::Notes;
 use super::open::{Bounds, OpenRound};
+use super::refusal_notes::Notes;
 use super::threshold::Decision;
 use super::work::Work;
 use super::{Effect, Event, Offer, Reason, Refusal, Report, SlotId, Stamp, WhyClosed, sample};
 use crate::plan::Plan;
-use crate::{Bytes, Digest, Millis, Name, RoundNo, limits};
+use crate::{ByteCount, Digest, Millis, Name, RoundNo, limits};
 
 /// Where a run begins.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct Start {
     /// The best metric of earlier runs.
     pub best: Option<f64>,
     /// Length of an update's payload.
-    pub layout_bytes: Bytes,
+    pub layout_bytes: ByteCount,
     /// The plan's.
     pub plan_hash: Digest,
 }
@@ -246,7 +246,7 @@ impl RoundEngine {
             Phase::Open(round) if round.stamp == stamp => match self.members.is_here(&peer) {
                 true => round.offer(&peer, offer, bounds),
                 // Its link went while the offer was on its way here.
-                false => Err(Refusal::Dropped { got: Bytes(0), expected }),
+                false => Err(Refusal::Dropped { got: ByteCount(0), expected }),
             },
             Phase::Open(_) => Err(Refusal::Stale { open: self.round }),
             _ => Err(self.untimely(stamp)),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Metric;
-use crate::{Bytes, Digest, Name, RoundNo, Weight};
+use crate::{ByteCount, Digest, Name, RoundNo, Weight};
 
 use super::Refusal;
 
@@ -32,7 +32,7 @@ pub struct Offer {
     /// How much it counts.
     pub weight: Weight,
     /// Length of its payload.
-    pub bytes: Bytes,
+    pub bytes: ByteCount,
     /// Chunk-tree root of its payload.
     pub root: Digest,
 }

@@ -21,7 +21,7 @@ pub struct RoundFacts {
     /// What was counted, by name.
     pub contributions: Vec<Contribution>,
     /// What was not, in order of arrival.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusalFact>,
     /// Measured on the base model, or by training, in this round; by task, then metric.
     pub metrics: Vec<AggregatedMetric>,
 }
@@ -41,7 +41,7 @@ pub struct Contribution {
 
 /// One refused update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct RefusalFact {
     /// Whose.
     pub collaborator: Name,
     /// The task that it named.

@@ -7,7 +7,7 @@ use super::metrics::Metrics;
 use super::threshold::{Decision, Standing};
 use super::{AggregatedMetric, Contribution, Offer, Refusal, Report, SlotId, Stamp};
 use crate::plan::{ExactRange, Threshold};
-use crate::{Bytes, Millis, Name, Weight, aggregate};
+use crate::{ByteCount, Millis, Name, Weight, aggregate};
 
 /// A round from its first `Assign` to its end.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub(super) struct OpenRound {
 pub(super) struct Bounds {
     pub(super) range: ExactRange,
     /// Length of the layout's payload.
-    pub(super) bytes: Bytes,
+    pub(super) bytes: ByteCount,
 }
 
 impl OpenRound {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Fault;
-use crate::{Bytes, Name, RoundNo};
+use crate::{ByteCount, Name, RoundNo};
 
 /// Why an update does not count. Variants are only ever added at the end: they travel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -31,9 +31,9 @@ pub enum Refusal {
     #[error("{} bytes offered where the layout has {}", .given.0, .expected.0)]
     Length {
         /// Offered or sent.
-        given: Bytes,
+        given: ByteCount,
         /// The layout's.
-        expected: Bytes,
+        expected: ByteCount,
     },
     /// The values do not hash to the offered root.
     #[error("the payload's root is not the one that was offered")]
@@ -58,17 +58,17 @@ pub enum Refusal {
     #[error("dropped by its sender after {got} of {expected}")]
     Dropped {
         /// Bytes received.
-        got: Bytes,
+        got: ByteCount,
         /// Bytes offered.
-        expected: Bytes,
+        expected: ByteCount,
     },
     /// Too few bytes for too long.
     #[error("too slow: stopped after {got} of {expected}")]
     TooSlow {
         /// Bytes received.
-        got: Bytes,
+        got: ByteCount,
         /// Bytes offered.
-        expected: Bytes,
+        expected: ByteCount,
     },
     /// The collaborator left the roster.
     #[error("no longer on the roster")]
@@ -99,7 +99,7 @@ impl From<Fault> for Refusal {
             Fault::NotFinite { tensor, element } => Self::NotFinite { tensor, element: element as u64 },
             Fault::OutOfRange { tensor, element } => Self::OutOfRange { tensor, element: element as u64 },
             Fault::Length { given, expected } => {
-                Self::Length { given: Bytes(given as u64), expected: Bytes(expected as u64) }
+                Self::Length { given: ByteCount(given as u64), expected: ByteCount(expected as u64) }
             }
         }
     }

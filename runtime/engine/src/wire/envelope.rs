@@ -2,10 +2,10 @@
 //!
 //! Odd kinds are optional: a peer that does not know one skips it. An unknown even kind ends the link.
 
-use super::Message;
+use super::error::WireError;
 use super::message::{
-    Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Received, RefusedUpdate, Rejection,
-    RoundDone, Verdict, Welcome,
+    Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
+    Rejection, RoundDone, Verdict, Welcome,
 };
 use crate::limits;
 use crate::round::{Offer, Report};
@@ -20,44 +20,6 @@ impl Kind {
     pub fn is_optional(self) -> bool {
         self.0 % 2 == 1
     }
-}
-
-/// What is wrong with an envelope or a header.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WireError {
-    /// No room for a kind.
-    #[error("envelope of {0} bytes has no kind")]
-    NoKind(usize),
-    /// A kind that has to be understood and is not.
-    #[error("message kind {0} is not known to this version")]
-    UnknownKind(u16),
-    /// The bytes are not the message that the kind announces.
-    #[error("message of kind {kind} cannot be decoded: {what}")]
-    Malformed {
-        /// The kind.
-        kind: u16,
-        /// The decoder's words.
-        what: String,
-    },
-    /// Bytes after the message.
-    #[error("{bytes} bytes follow the message of kind {kind}")]
-    Trailing {
-        /// The kind.
-        kind: u16,
-        /// How many.
-        bytes: usize,
-    },
-    /// A list or text longer than its bound.
-    #[error("{what} of {given}; at most {limit} are allowed")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// The peer's count.
-        given: usize,
-        /// The bound.
-        limit: usize,
-    },
 }
 
 /// The envelope's bytes; at most [`limits::ENVELOPE_BYTES`] for messages within their bounds.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::WireError;
+use super::error::WireError;
 use crate::round::{AggregatedMetric, Offer, Refusal, Report, Stamp};
 use crate::{Digest, Name, RoundNo, limits};
 

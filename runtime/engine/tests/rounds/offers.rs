@@ -1,8 +1,6 @@
 //! Which updates count.
 
-use fl_engine::plan::ExactRange;
-use fl_engine::round::Refusal;
-use fl_engine::{Bytes, RoundNo, Weight, aggregate, limits};
+use fl_engine::{ByteCount, RoundNo, Weight, aggregate, limits, plan::ExactRange, round::Refusal};
 
 use crate::rig::{ABC, NOTHING, Rig, group, name, only_train, opened, root};
 
@@ -91,7 +89,7 @@ fn another_length_than_the_layouts_is_refused() {
     let mut rig = opened(|_| {});
     for (peer, bytes) in [("a", 0), ("b", 3_999), ("c", u64::MAX)] {
         let mut offer = rig.offer_of(peer, 1);
-        offer.bytes = Bytes(bytes);
+        offer.bytes = ByteCount(bytes);
         let said = rig.offer(peer, &offer);
         assert!(said[0].contains("offered where the layout has"), "{said:?}");
     }
@@ -136,7 +134,7 @@ fn a_grant_that_came_to_nothing_gives_its_share_of_the_weights_back() {
 fn an_update_that_was_dropped_may_be_offered_again() {
     let mut rig = opened(only_train);
     let offer = rig.offer_of("a", 1);
-    let dropped = Refusal::Dropped { got: Bytes(5), expected: Bytes(10) };
+    let dropped = Refusal::Dropped { got: ByteCount(5), expected: ByteCount(10) };
     for _ in 0..3 {
         assert_eq!(rig.offer("a", &offer), ["grant a train"]);
         assert_eq!(
@@ -169,7 +167,7 @@ fn an_upload_that_closing_cut_off_is_nobodys_fault() {
     let offer = rig.offer_of("b", 1);
     rig.offer("b", &offer);
     rig.at(60_000);
-    let dropped = Refusal::Dropped { got: Bytes(5), expected: Bytes(10) };
+    let dropped = Refusal::Dropped { got: ByteCount(5), expected: ByteCount(10) };
     assert_eq!(rig.refuse("b", &offer, dropped), NOTHING);
     rig.finalised(0);
     assert_eq!(rig.facts[0].refused, []);

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use fl_engine::plan::{
-    Column, DataSpec, ExactRange, Loader, Metric, ModelSpec, Plan, Quorum, Split, TaskGroup, TaskKind,
+use fl_engine::{
+    ByteCount, Digest, Millis, Name, RoundNo, Weight,
+    model::ModelSpec,
+    plan::{Column, DataSpec, ExactRange, Loader, Metric, Plan, Quorum, Split, TaskGroup, TaskKind},
+    round::{
+        Effect, Event, Offer, Refusal, Report, RoundEngine, RoundFacts, RoundSummary, SlotId, Stamp, Start,
+    },
 };
-use fl_engine::round::{
-    Effect, Event, Offer, Refusal, Report, RoundEngine, RoundFacts, RoundSummary, SlotId, Stamp, Start,
-};
-use fl_engine::{Bytes, Digest, Millis, Name, RoundNo, Weight};
 
 pub(crate) const NOTHING: [&str; 0] = [];
 pub(crate) const ABC: [&str; 3] = ["a", "b", "c"];
-pub(crate) const LAYOUT: Bytes = Bytes(4_000);
+pub(crate) const LAYOUT: ByteCount = ByteCount(4_000);
 
 pub(crate) struct Rig {
     pub(crate) engine: RoundEngine,

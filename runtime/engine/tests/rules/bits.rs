@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fl_engine::aggregate::{Combiner, Measure, Method, Products, STEP, Scratch, combine_payloads};
+use fl_engine::aggregate::{Combiner, ELEMENTS_A_STEP, Measure, Method, Products, Scratch, combine_payloads};
 use fl_engine::plan::Rule;
 use fl_engine::tensor::{Combine, Dtype, Layout, TensorSpec};
 
@@ -78,7 +78,8 @@ fn where_a_model_is_cut_into_runs_changes_nothing() {
     let whole: Vec<_> = payloads.iter().map(Vec::as_slice).zip(weights.iter().copied()).collect();
     for rule in every_rule() {
         let expected = combine_payloads(&method_of(&rule), &layout, EXACT, &whole, &base).unwrap();
-        let products = products(&rule, &payloads, &base, |from| STEP * (1 + from / STEP % 5));
+        let products =
+            products(&rule, &payloads, &base, |from| ELEMENTS_A_STEP * (1 + from / ELEMENTS_A_STEP % 5));
         let combiner = match method_of(&rule) {
             Method::Stream(_) => continue,
             Method::Columns(columns) => Combiner::columns(Arc::clone(&layout), EXACT, &columns, &weights),
@@ -110,7 +111,7 @@ fn products_are_those_of_the_deltas_whatever_their_length() {
         let payloads: Vec<Vec<u8>> = values.iter().map(|v| bytes(v)).collect();
         let rule = Rule::Krum { byzantine: 0 };
         let whole = products(&rule, &payloads, &bytes(&base), |_| usize::MAX / 2);
-        assert_eq!(whole, products(&rule, &payloads, &bytes(&base), |_| STEP));
+        assert_eq!(whole, products(&rule, &payloads, &bytes(&base), |_| ELEMENTS_A_STEP));
         let combined = (0..3_000).chain(3_100..len);
         for i in 0..updates {
             for j in 0..updates {

@@ -7,12 +7,12 @@
 //! values go into every later round's tasks, as in FedBN (Li et al., arXiv:2102.07623), and the update
 //! carries the base's values in their place. The same holds for the optimiser's state of such tensors where
 //! the plan has that state travel with the model (`optimiser_state: continue_global`,
-//! [`fl_engine::model::plan_layout`]).
+//! [`fl_engine::plan::Plan::layout`]).
 
 use std::{borrow::Cow, sync::Arc};
 
 use fl_engine::{
-    Name, RoundNo, Weight, model,
+    Name, RoundNo, Weight,
     plan::{Metric, ModelUnderTest, Plan, TaskKind, TaskSpec, TrainSpec},
     tensor::{Combine, Dtype, Layout, ModelState},
 };
@@ -95,7 +95,7 @@ impl Runner {
             }
             scores::check(&plan, task)?;
         }
-        if computes && model::plan_layout(&plan)?.hash() != layout.hash() {
+        if computes && plan.layout()?.hash() != layout.hash() {
             return Err(TaskError::Layout);
         }
         let trainer = if computes { Some(Trainer::new(&plan, &layout)?) } else { None };

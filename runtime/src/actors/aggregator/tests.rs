@@ -15,8 +15,8 @@ use std::{
 use fl_engine::{
     Millis, RoundNo, Weight,
     aggregate::{Block, ColumnRule, Order},
-    model::{plan_init, plan_layout, safetensors},
-    plan::{Layer, Rule, TaskKind},
+    model::{Layer, safetensors},
+    plan::{Rule, TaskKind},
     round::{Offer, Reason, Refusal, Report, Stamp},
     tensor::root_of,
     wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
@@ -89,9 +89,9 @@ impl Workspace {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("fl-actors-{}-{n}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let init = safetensors::write(&plan_init(&plan).unwrap(), &safetensors::Texts::new());
+        let init = safetensors::write(&plan.initial_state().unwrap(), &safetensors::Texts::new());
         fs::write(dir.join("trial_init.safetensors"), init).unwrap();
-        let layout = plan_layout(&plan).unwrap();
+        let layout = plan.layout().unwrap();
         Self { dir, plan: Arc::new(plan), layout }
     }
 
@@ -132,7 +132,7 @@ impl Rig {
             plan_hash: plan.hash(),
             method: registry.method(&plan).unwrap(),
             pool: Pool::new(1).unwrap(),
-            slots: SlotStore::new(Bytes(4 * length), Bytes(0), spill, length).unwrap(),
+            slots: SlotStore::new(ByteCount(4 * length), ByteCount(0), spill, length).unwrap(),
             plan,
             layout,
             store,
@@ -223,7 +223,7 @@ impl Player {
 
     fn update(&self, stamp: Stamp, value: f32) -> (Offer, Vec<u8>) {
         let body: Vec<u8> = (0..self.layout.f32_len()).flat_map(|_| value.to_le_bytes()).collect();
-        let (bytes, root) = (Bytes(body.len() as u64), root_of(self.layout.hash(), &body));
+        let (bytes, root) = (ByteCount(body.len() as u64), root_of(self.layout.hash(), &body));
         (Offer { stamp, task: name("send"), weight: Weight::new(5).unwrap(), bytes, root }, body)
     }
 
@@ -330,7 +330,7 @@ fn rule_of_a_users_crate_makes_the_rounds_models() {
         let (one, two) = tokio::join!(one.play(), two.play());
         assert_eq!(one, two);
         rig.end().await.unwrap();
-        let layout = plan_layout(&plan).unwrap();
+        let layout = plan.layout().unwrap();
         let file = fs::read(rig.workspace.dir.join("trial_last.safetensors")).unwrap();
         let (model, _) = safetensors::read(&file, &layout).unwrap();
         assert!(model.f32.iter().all(|value| *value == 13.0), "{:?}", &model.f32[..3]);

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fl_engine::{
-    Bytes,
+    ByteCount,
     aggregate::PayloadChecker,
     limits,
     plan::ExactRange,
@@ -121,11 +121,11 @@ async fn stage(
     let expected = intake.layout.byte_len() as u64;
     // The round engine grants no other length.
     if offer.bytes.0 != expected {
-        return Err(Refusal::Length { given: offer.bytes, expected: Bytes(expected) });
+        return Err(Refusal::Length { given: offer.bytes, expected: ByteCount(expected) });
     }
     let mut slot = tokio::select! {
         slot = intake.slots.reserve() => slot.map_err(|e| internal(&e))?,
-        _ = link.closed() => return Err(Refusal::Dropped { got: Bytes(0), expected: offer.bytes }),
+        _ = link.closed() => return Err(Refusal::Dropped { got: ByteCount(0), expected: offer.bytes }),
     };
     let _in_flight = InFlight::open(link, intake.windows.open(offer.bytes.0));
     let mut checker = PayloadChecker::new(Arc::clone(&intake.layout), intake.range);
@@ -166,16 +166,16 @@ fn refusal(error: PayloadError<Refusal>) -> Refusal {
     match error {
         PayloadError::Sink(refusal) => refusal,
         PayloadError::Short { got, expected } => {
-            Refusal::Length { given: Bytes(got), expected: Bytes(expected) }
+            Refusal::Length { given: ByteCount(got), expected: ByteCount(expected) }
         }
         PayloadError::Long { expected } => {
-            Refusal::Length { given: Bytes(expected + 1), expected: Bytes(expected) }
+            Refusal::Length { given: ByteCount(expected + 1), expected: ByteCount(expected) }
         }
         PayloadError::Stalled { got, expected } => {
-            Refusal::TooSlow { got: Bytes(got), expected: Bytes(expected) }
+            Refusal::TooSlow { got: ByteCount(got), expected: ByteCount(expected) }
         }
         PayloadError::Link { got, expected, .. } => {
-            Refusal::Dropped { got: Bytes(got), expected: Bytes(expected) }
+            Refusal::Dropped { got: ByteCount(got), expected: ByteCount(expected) }
         }
     }
 }

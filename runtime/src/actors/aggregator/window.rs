@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Room that all windows together take, bytes. A part of [`fl_engine::aggregate::OVERHEAD`].
+/// Room that all windows together take, bytes. A part of [`fl_engine::aggregate::OVERHEAD_BYTES`].
 pub(crate) const ROOM: u64 = 8 << 20;
 
 /// The room that is left. Clones share it.
@@ -60,14 +60,14 @@ impl Drop for Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fl_engine::aggregate::OVERHEAD;
+    use fl_engine::aggregate::OVERHEAD_BYTES;
 
     #[test]
     fn thirty_uploads_at_once_stay_within_the_room_and_give_it_back() {
         let windows = Windows::default();
         let open: Vec<Window> = (0..30).map(|_| windows.open(124 << 20)).collect();
         let sum: u64 = open.iter().map(Window::bytes).sum();
-        assert!(sum <= ROOM && ROOM < OVERHEAD.0 / 3, "{sum}");
+        assert!(sum <= ROOM && ROOM < OVERHEAD_BYTES.0 / 3, "{sum}");
         assert_eq!((open[0].bytes(), open[1].bytes()), (ROOM / 2, ROOM / 4));
         drop(open);
         assert_eq!(windows.open(124 << 20).bytes(), ROOM / 2);

@@ -13,7 +13,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use fl_engine::{
-    Bytes, Digest, Name, RoundNo,
+    ByteCount, Digest, Name, RoundNo,
     round::{Offer, Refusal, Report, Stamp},
     wire::{self, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, cut_text},
 };
@@ -248,7 +248,7 @@ impl Coordinator {
         let report = Report { stamp, task: task.clone(), samples, metrics };
         self.say(&Message::Report(report.clone()));
         if let Some((payload, weight)) = update {
-            let bytes = Bytes(payload.len() as u64);
+            let bytes = ByteCount(payload.len() as u64);
             let offer = Offer { stamp, task, weight, bytes, root: payload.root() };
             self.made = Some(Made { offer, payload, report, offers: 0 });
             self.offer(stamp);

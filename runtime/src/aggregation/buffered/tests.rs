@@ -15,7 +15,7 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes,
+    ByteCount,
     aggregate::{Block, Chosen, Method, Order, Products, ServerStep, Then, combine_payloads, method},
     plan::{Aggregation, Rule, Scope, Server},
     tensor::{Combine, Dtype, Layout, ModelState, TensorSpec, root_of},
@@ -112,7 +112,7 @@ impl Rig {
         let name = format!("fl-combine-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Relaxed));
         let folder = std::env::temp_dir().join(name);
         let len = layout().byte_len() as u64;
-        let (in_memory, on_disk) = (Bytes(memory as u64 * len), Bytes(disk as u64 * (len + 4096)));
+        let (in_memory, on_disk) = (ByteCount(memory as u64 * len), ByteCount(disk as u64 * (len + 4096)));
         let store = SlotStore::new(in_memory, on_disk, folder.clone(), len).unwrap();
         assert_eq!(store.free(), (memory, disk));
         let payloads = PayloadPool::new(layout());
@@ -211,7 +211,7 @@ async fn what_cannot_be_kept_is_refused_and_changes_nothing() {
     let other = Layout::new(vec![TensorSpec::f32("a", [4])]).unwrap();
     let wrong = Payload::from_state(&ModelState::zeros(other));
     assert!(matches!(rig.combining.combine(&wrong, None).await, Err(CombineError::Length)));
-    let short = SlotStore::new(Bytes(4), Bytes(0), PathBuf::new(), 4).unwrap();
+    let short = SlotStore::new(ByteCount(4), ByteCount(0), PathBuf::new(), 4).unwrap();
     let mut writer = short.try_reserve().unwrap().unwrap();
     writer.write(&[0; 4]).unwrap();
     let (name, weight) = (given[0].name.clone(), given[0].weight);
@@ -343,7 +343,7 @@ async fn a_model_of_one_small_tensor_or_of_integers_alone_is_combined() {
     ] {
         let layout = Layout::new(tensors).unwrap();
         let len = layout.byte_len() as u64;
-        let store = SlotStore::new(Bytes(len), Bytes(0), PathBuf::new(), len).unwrap();
+        let store = SlotStore::new(ByteCount(len), ByteCount(0), PathBuf::new(), len).unwrap();
         let payloads = PayloadPool::new(Arc::clone(&layout));
         let mut combining = Combining::new(Pool::new(3).unwrap(), payloads, whole(&rule), EXACT);
         let mut state = ModelState::zeros(Arc::clone(&layout));

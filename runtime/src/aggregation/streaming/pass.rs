@@ -8,7 +8,7 @@ use std::{
 
 use fl_engine::{
     Digest, Weight,
-    aggregate::{ExactMean, Measure, PASS, Partial, Shard, keep_base, terms_of},
+    aggregate::{ELEMENTS_A_PASS, ExactMean, Measure, Partial, Shard, keep_base, terms_of},
     tensor::{Dtype, Layout},
 };
 
@@ -226,10 +226,10 @@ impl Sum {
     }
 }
 
-/// Goes through a leaf in runs of [`PASS`] elements: the first of each, and its bytes within the leaf.
+/// Goes through a leaf in runs of [`ELEMENTS_A_PASS`] elements: the first of each, and its bytes within the leaf.
 fn each_run(leaf: &Range<usize>, mut work: impl FnMut(usize, Range<usize>)) {
-    for from in leaf.clone().step_by(PASS) {
-        let to = (from + PASS).min(leaf.end);
+    for from in leaf.clone().step_by(ELEMENTS_A_PASS) {
+        let to = (from + ELEMENTS_A_PASS).min(leaf.end);
         work(from, (from - leaf.start) * 4..(to - leaf.start) * 4);
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes,
+    ByteCount,
     aggregate::{Method, combine_payloads},
     tensor::{Combine, Dtype, Layout, TensorSpec, root_of},
 };
@@ -90,7 +90,7 @@ impl Rig {
         let name = format!("fl-sum-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         let len = layout().byte_len() as u64;
-        let (in_memory, on_disk) = (Bytes(memory as u64 * len), Bytes(disk as u64 * (len + 4096)));
+        let (in_memory, on_disk) = (ByteCount(memory as u64 * len), ByteCount(disk as u64 * (len + 4096)));
         let store = SlotStore::new(in_memory, on_disk, folder.clone(), len).unwrap();
         assert_eq!(store.free(), (memory, disk));
         let summing = Summing::new(Pool::new(threads).unwrap(), PayloadPool::new(layout()), RANGE);
@@ -337,7 +337,7 @@ async fn what_cannot_be_added_is_refused_and_changes_nothing() {
     let wrong = Payload::from_state(&fl_engine::tensor::ModelState::zeros(other));
     let refused = rig.summing.finalise(&wrong).await;
     assert!(matches!(refused, Err(SumError::Refused(AbsorbError::Length))));
-    let short = SlotStore::new(Bytes(4), Bytes(0), PathBuf::new(), 4).unwrap();
+    let short = SlotStore::new(ByteCount(4), ByteCount(0), PathBuf::new(), 4).unwrap();
     let mut writer = short.try_reserve().unwrap().unwrap();
     writer.write(&[0; 4]).unwrap();
     let refused = rig.summing.absorb(vec![(writer.finish().unwrap(), updates[0].weight)]).await;
@@ -485,7 +485,7 @@ async fn a_model_of_one_small_tensor_or_of_integers_alone_is_summed() {
     for tensors in [vec![TensorSpec::f32("a", [3])], vec![steps]] {
         let layout = Layout::new(tensors).unwrap();
         let len = layout.byte_len() as u64;
-        let store = SlotStore::new(Bytes(len), Bytes(0), PathBuf::new(), len).unwrap();
+        let store = SlotStore::new(ByteCount(len), ByteCount(0), PathBuf::new(), len).unwrap();
         let payloads = PayloadPool::new(Arc::clone(&layout));
         let mut summing = Summing::new(Pool::new(3).unwrap(), payloads, RANGE);
         let mut state = fl_engine::tensor::ModelState::zeros(Arc::clone(&layout));

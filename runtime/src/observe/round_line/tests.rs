@@ -2,7 +2,8 @@
 
 use fl_engine::{
     Digest, Millis, Name, RoundNo, Weight,
-    plan::{DataSpec, Loader, Metric, ModelSpec, Split},
+    model::ModelSpec,
+    plan::{DataSpec, Loader, Metric, Split},
     round::{AggregatedMetric, Refusal, Stamp},
 };
 

@@ -113,7 +113,7 @@ fn rounds_of_another_plan_are_refused() {
 
 #[test]
 fn initial_model_that_is_missing_changed_or_anothers_is_refused() {
-    let (dir, layout) = (Scratch::new(), plan_layout(&plan()).unwrap());
+    let (dir, layout) = (Scratch::new(), plan().layout().unwrap());
     let refused = || said(&open(&dir, &layout).unwrap_err()).replace(dir.0.to_str().unwrap(), "save");
     assert_eq!(
         refused(),

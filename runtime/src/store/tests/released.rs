@@ -174,7 +174,7 @@ fn each_rounds_model_is_released_and_a_crash_in_between_loses_none() {
 #[test]
 fn members_keep_what_the_plan_gives_them() {
     let dir = Scratch::new();
-    let layout = plan_layout(&plan()).unwrap();
+    let layout = plan().layout().unwrap();
     let member = name("one");
     let copies = |what, to| {
         let release = Some(Release { what, to });

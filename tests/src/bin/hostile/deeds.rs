@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fl_engine::{
-    Bytes, Digest, RoundNo, Weight, limits,
+    ByteCount, Digest, RoundNo, Weight, limits,
     plan::Metric,
     round::{Offer, Report, Stamp},
     wire::{self, Failed, Message, PayloadHeader, Verdict},
@@ -96,7 +96,7 @@ impl Deed<'_> {
         }
         let mut offer = self.workspace.offer(stamp, &body)?;
         match wrong {
-            WrongOffer::LyingLength => offer.bytes = Bytes(u64::MAX),
+            WrongOffer::LyingLength => offer.bytes = ByteCount(u64::MAX),
             WrongOffer::WrongLayout => {}
             WrongOffer::Heavy => offer.weight = Weight::new(1 << 20)?,
             WrongOffer::StaleRound => offer.stamp.round = RoundNo(stamp.round.0.wrapping_sub(1)),

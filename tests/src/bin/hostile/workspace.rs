@@ -8,7 +8,7 @@ use std::{
 };
 
 use fl_engine::{
-    Bytes, Weight, model,
+    ByteCount, Weight,
     plan::{Plan, Site},
     round::{Offer, Stamp},
     tensor::{Layout, root_of},
@@ -35,7 +35,7 @@ impl Workspace {
         let site = Site::parse(&fs::read_to_string(folder.join("plan/site.yaml"))?)?;
         let cert = folder.join("cert");
         Ok(Self {
-            layout: model::plan_layout(&plan)?,
+            layout: plan.layout()?,
             aggregator: SocketAddr::new(site.address.parse::<IpAddr>()?, site.port),
             certificate: CertificateDer::from_pem_file(cert.join(format!("col_{name}.crt")))?,
             key: PrivateKeyDer::from_pem_file(cert.join(format!("col_{name}.key")))?,
@@ -71,7 +71,7 @@ impl Workspace {
     pub(super) fn offer(&self, stamp: Stamp, body: &[u8]) -> Result<Offer, Failure> {
         let (task, weight) = ("send".parse()?, Weight::new(7)?);
         let root = root_of(self.layout.hash(), body);
-        Ok(Offer { stamp, task, weight, bytes: Bytes(body.len() as u64), root })
+        Ok(Offer { stamp, task, weight, bytes: ByteCount(body.len() as u64), root })
     }
 
     pub(super) async fn dial(&self, window: u32) -> Result<(Endpoint, Connection), Failure> {

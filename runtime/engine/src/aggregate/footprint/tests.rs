@@ -1,6 +1,9 @@
 use super::*;
-use crate::plan::{DataSpec, Loader, ModelSpec, Release, ReleaseTo, Released, Split, TaskKind};
-use crate::tensor::{Combine, Dtype, TensorSpec};
+use crate::{
+    model::ModelSpec,
+    plan::{DataSpec, Loader, Release, ReleaseTo, Released, Split, TaskKind},
+    tensor::{Combine, Dtype, TensorSpec},
+};
 
 fn plan(memory: u64, spill: u64) -> Plan {
     let model = ModelSpec { input: vec![1], layers: Vec::new() };
@@ -11,7 +14,7 @@ fn plan(memory: u64, spill: u64) -> Plan {
         classes: None,
     };
     let mut plan = Plan::trial("trial", model, data).unwrap();
-    (plan.memory_budget, plan.spill_budget) = (Bytes(memory), Bytes(spill));
+    (plan.memory_budget, plan.spill_budget) = (ByteCount(memory), ByteCount(spill));
     plan
 }
 
@@ -27,8 +30,8 @@ const REST: u64 = 2 * 40_000_008 + 160_000_008 + 3 * (262_144 + 1_398_101) + 30_
 fn updates_in_memory_get_what_is_left() {
     let of = |memory| footprint(&plan(memory, 0), &layout(), 3);
     assert_eq!(of(REST + 3 * 40_000_008).slots, 3);
-    assert_eq!(of(REST + 3 * 40_000_008).slot_memory(), Bytes(3 * 40_000_008));
-    assert_eq!(of(REST + 3 * 40_000_008).total(), Bytes(REST + 3 * 40_000_008));
+    assert_eq!(of(REST + 3 * 40_000_008).slot_memory(), ByteCount(3 * 40_000_008));
+    assert_eq!(of(REST + 3 * 40_000_008).total(), ByteCount(REST + 3 * 40_000_008));
     assert_eq!(of(REST + 3 * 40_000_008 - 1).slots, 2);
     assert_eq!((of(0).slots, of(u64::MAX / 2).slots > 1000), (0, true));
 }
@@ -43,7 +46,7 @@ fn one_update_must_fit_into_memory_or_onto_the_disk() {
     assert_eq!(needs(on_disk), REST + 64 * 1024 + SPILL_SLACK);
     let footprint = footprint(&plan(0, 0), &layout(), 3);
     assert!(footprint.fits(footprint.least()));
-    assert!(!footprint.fits(Bytes(footprint.least().0 - 1)));
+    assert!(!footprint.fits(ByteCount(footprint.least().0 - 1)));
 }
 
 #[test]
@@ -97,10 +100,10 @@ fn krum() -> Rule {
 #[test]
 fn median_of_64_updates_of_ten_million_parameters_fits_into_250_megabytes() {
     let sum = footprint(&ruled(Rule::Median, 250_000_000, 4 << 30), &floats(10_000_000), 64);
-    assert!(sum.fits(Bytes(250_000_000)), "{sum}");
-    assert!(sum.total() <= Bytes(250_000_000), "{sum}");
+    assert!(sum.fits(ByteCount(250_000_000)), "{sum}");
+    assert!(sum.total() <= ByteCount(250_000_000), "{sum}");
     assert_eq!((sum.slots, sum.needed), (2, 64), "{sum}");
-    assert!(sum.least() <= Bytes(156_000_000), "{}", sum.least().0);
+    assert!(sum.least() <= ByteCount(156_000_000), "{}", sum.least().0);
     // Ten times the model costs two models and nothing else: the disk has the rest.
     let least = |len| footprint(&ruled(Rule::Median, 0, 1 << 40), &floats(len), 64).least().0;
     assert_eq!(least(100_000_000) - least(10_000_000), 2 * 360_000_000);
@@ -109,11 +112,11 @@ fn median_of_64_updates_of_ten_million_parameters_fits_into_250_megabytes() {
 #[test]
 fn median_of_a_thousand_small_updates_fits_into_the_default_limits() {
     let sum = footprint(&ruled(Rule::Median, 512 << 20, 4 << 30), &floats(10_000), 1000);
-    assert!(sum.fits(Bytes(512 << 20)) && sum.slots >= 1000, "{sum}");
+    assert!(sum.fits(ByteCount(512 << 20)) && sum.slots >= 1000, "{sum}");
     // Their windows alone are 284 MB.
-    assert!(sum.least() < Bytes(400_000_000), "{}", sum.least().0);
+    assert!(sum.least() < ByteCount(400_000_000), "{}", sum.least().0);
     let krum = footprint(&ruled(krum(), 512 << 20, 4 << 30), &floats(10_000), 1000);
-    assert!(krum.fits(Bytes(512 << 20)), "{krum}");
+    assert!(krum.fits(ByteCount(512 << 20)), "{krum}");
 }
 
 #[test]
@@ -122,26 +125,26 @@ fn every_update_of_a_round_needs_a_place() {
     let each = 40_000_000 + 611 * 16;
     let none = of(0, 0);
     assert_eq!(none.least().0, none.sums.fixed + 10 * 40_000_000, "without a disk, in memory");
-    assert!(!none.fits(Bytes(none.least().0 - 1)));
+    assert!(!none.fits(ByteCount(none.least().0 - 1)));
     let some = of(none.least().0 - 1, 9 * each);
     assert_eq!(some.spilled, 9);
     let least = some.sums.fixed + 40_000_000 + 9 * some.sums.chunks;
     assert_eq!(some.least().0, least, "one in memory, nine read from the disk by each thread");
     for budget in [least, least + 1, least + 39_000_000, least + 40_000_000, none.least().0 + 40_000_000] {
         let sum = of(budget, 9 * each);
-        assert!(sum.fits(Bytes(budget)) && sum.slots + sum.spilled >= 10, "{sum}");
-        assert!(sum.total() <= Bytes(budget), "{sum}");
+        assert!(sum.fits(ByteCount(budget)) && sum.slots + sum.spilled >= 10, "{sum}");
+        assert!(sum.total() <= ByteCount(budget), "{sum}");
     }
     let short = of(100 << 20, 3 * each);
-    assert!(!short.fits(Bytes(100 << 20)));
+    assert!(!short.fits(ByteCount(100 << 20)));
     let shown = short.to_string();
     let words = "median keeps updates of a round: up to 10\n\
                  limits.memory is too small: it needs at least 387 MiB, or 121 MiB with limits.spill of 382 MiB";
     assert!(shown.ends_with(words), "{shown}");
     let enough = of(387 << 20, 3 * each);
-    assert!(enough.fits(Bytes(387 << 20)), "{enough}");
+    assert!(enough.fits(ByteCount(387 << 20)), "{enough}");
     let enough = of(121 << 20, 382 << 20);
-    assert!(enough.fits(Bytes(121 << 20)), "{enough}");
+    assert!(enough.fits(ByteCount(121 << 20)), "{enough}");
 }
 
 #[test]

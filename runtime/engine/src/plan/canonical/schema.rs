@@ -1,10 +1,13 @@
 //! Tags and numbers of everything in a plan. Appended to, never edited: see the parent module.
 
 use super::value::{Canonical, Cut, Fields, choice, framed, record};
-use crate::plan::{
-    BestModel, Column, DataSpec, Direction, ExactRange, Layer, Loader, Loss, Metric, MetricsTo, ModelSpec,
-    ModelUnderTest, Optimiser, OptimiserState, Plan, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal,
-    Server, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
+use crate::{
+    model::{Layer, ModelSpec},
+    plan::{
+        BestModel, Column, DataSpec, Direction, ExactRange, Loader, Loss, Metric, MetricsTo, ModelUnderTest,
+        Optimiser, OptimiserState, Plan, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Server,
+        Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
+    },
 };
 
 record!(Plan {

@@ -1,11 +1,16 @@
-use super::value::{Fields, framed, record};
-use super::*;
-use crate::plan::{
-    Column, Direction, Layer, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser, OptimiserState,
-    PublicKey, Release, ReleaseTo, Released, Seal, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength,
-    TrainSpec,
+use super::{
+    value::{Fields, framed, record},
+    *,
 };
-use crate::{Bytes, Millis, Name};
+use crate::{
+    ByteCount, Millis, Name,
+    model::Layer,
+    plan::{
+        Column, Direction, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser, OptimiserState,
+        PublicKey, Release, ReleaseTo, Released, Seal, Standardise, TaskGroup, TaskKind, TaskSpec,
+        TrainLength, TrainSpec,
+    },
+};
 
 const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
 const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
@@ -199,8 +204,8 @@ fn every_field_changes_the_hash() {
         |p| p.best.task = name("train"),
         |p| p.best.metric = Metric::Loss,
         |p| p.best.direction = Direction::Min,
-        |p| p.memory_budget = Bytes(1),
-        |p| p.spill_budget = Bytes(1),
+        |p| p.memory_budget = ByteCount(1),
+        |p| p.spill_budget = ByteCount(1),
         |p| p.threads.link += 1,
         |p| p.threads.cpu += 1,
         |p| p.metrics = MetricsTo::Host,

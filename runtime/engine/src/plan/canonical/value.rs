@@ -1,7 +1,7 @@
 //! The encoding of single values and lists, and the macros that make records and choices of them.
 
 use crate::plan::PublicKey;
-use crate::{Bytes, Digest, Millis, Name};
+use crate::{ByteCount, Digest, Millis, Name};
 
 /// Bytes that are not the encoding of the type asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl Canonical for PublicKey {
     }
 }
 
-impl Canonical for Bytes {
+impl Canonical for ByteCount {
     fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);
     }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Checked, Fault, ranges, registered, unknown_task, within};
-use crate::limits;
-use crate::plan::{Aggregation, Direction, Metric, Plan, Rule, Server, TaskSpec, Threshold};
+use crate::Weight;
+use crate::plan::fault::{Checked, PlanFault, ranges, registered, unknown_task, within};
+use crate::plan::{Aggregation, Direction, Plan, Rule, Server, TaskSpec, Threshold};
 
 /// Everything but what the quorum and the accumulator have to say to it.
 pub(super) fn aggregation(plan: &Plan) -> Checked {
@@ -39,11 +39,11 @@ pub(super) fn fits(plan: &Plan) -> Checked {
     let (least, found) = (rule.least_updates(), plan.quorum.count_min);
     if u64::from(found) < least {
         let message = format!("quorum.count.min is {found}; the rule {rule} needs {least} updates a round");
-        return Err(Fault::new("quorum/count/min", message).hint(Some(why_so_many(rule))));
+        return Err(PlanFault::new("quorum/count/min", message).hint(Some(why_so_many(rule))));
     }
     let range = plan.exact;
     if let Rule::ClippedMean { .. } = rule {
-        let most = limits::WEIGHT_BITS.min(51 - range.value_bits).saturating_sub(CLIPPING_BITS);
+        let most = Weight::BITS.min(51 - range.value_bits).saturating_sub(CLIPPING_BITS);
         if range.weight_bits > most {
             let message = format!(
                 "exact.weight_bits is {}; clipped_mean takes at most {most} beside {} value bits",
@@ -51,7 +51,7 @@ pub(super) fn fits(plan: &Plan) -> Checked {
             );
             let hint = "the other bits hold how much of each update is kept; without the key it is 19, half a million \
                         rows";
-            return Err(Fault::new("exact/weight_bits", message).hint(Some(hint.to_owned())));
+            return Err(PlanFault::new("exact/weight_bits", message).hint(Some(hint.to_owned())));
         }
     }
     Ok(())
@@ -77,7 +77,7 @@ fn sends_nothing(task: &TaskSpec) -> Checked {
         _ => return Ok(()),
     };
     let message = format!("the task {} has a {key} and sends no update", task.name);
-    Err(Fault::new(at(task, key), message).hint(Some("give it a rule".to_owned())))
+    Err(PlanFault::new(at(task, key), message).hint(Some("give it a rule".to_owned())))
 }
 
 fn same<T: PartialEq + fmt::Display>(
@@ -94,7 +94,7 @@ fn same<T: PartialEq + fmt::Display>(
     let message =
         format!("the {key} of {} is {}; that of {} is {}", task.name, told(here), other.name, told(there));
     let hint = "the updates of a round become one model: every task that sends one has the same rule, server and threshold";
-    Err(Fault::new(at(task, key), message).hint(Some(hint.to_owned())))
+    Err(PlanFault::new(at(task, key), message).hint(Some(hint.to_owned())))
 }
 
 fn rule(task: &TaskSpec, rule: &Rule) -> Checked {
@@ -157,16 +157,17 @@ fn threshold(plan: &Plan, task: &TaskSpec) -> Checked {
     if !plan.tasks.iter().any(reports) {
         let message = format!("threshold.metric is {word}, which the task {judge} does not report");
         let hint = format!("add {word} to the task's metrics");
-        return Err(Fault::new(path("metric"), message).hint(Some(hint)));
+        return Err(PlanFault::new(path("metric"), message).hint(Some(hint)));
     }
-    let (better, key) = match metric {
-        Metric::Accuracy | Metric::Auc => (Direction::Max, "min"),
-        Metric::Loss | Metric::Rmse => (Direction::Min, "max"),
+    let better = metric.better();
+    let key = match better {
+        Direction::Max => "min",
+        Direction::Min => "max",
     };
     if *direction != better {
         let (side, wrong) = if better == Direction::Max { ("larger", "max") } else { ("smaller", "min") };
         let message = format!("a threshold for {word} is its {key}, not its {wrong}: {side} is better");
-        return Err(Fault::new(path(wrong), message));
+        return Err(PlanFault::new(path(wrong), message));
     }
     let (takes, fits) = match better {
         Direction::Max => ("a number from 0 to 1", (0.0..=1.0).contains(bound)),
@@ -182,7 +183,7 @@ fn threshold(plan: &Plan, task: &TaskSpec) -> Checked {
             group.name
         );
         let hint = format!("add {judge} to the group's tasks");
-        Err(Fault::new(format!("groups/{}/tasks", group.name), message).hint(Some(hint)))
+        Err(PlanFault::new(format!("groups/{}/tasks", group.name), message).hint(Some(hint)))
     })
 }
 
@@ -199,5 +200,5 @@ fn number(path: String, value: f64, takes: &str, fits: bool) -> Checked {
         return Ok(());
     }
     let message = format!("{} is {value}; it takes {takes}", path.replace('/', "."));
-    Err(Fault::new(path, message))
+    Err(PlanFault::new(path, message))
 }

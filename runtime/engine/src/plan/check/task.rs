@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Checked, Fault, ranges, registered, within};
 use crate::limits;
 use crate::model::output_shape;
+use crate::plan::fault::{Checked, PlanFault, ranges, registered, within};
 use crate::plan::{
     Loss, ModelUnderTest, Optimiser, Plan, TaskGroup, TaskKind, TaskSpec, TrainLength, TrainSpec,
 };
@@ -12,13 +12,13 @@ use crate::plan::{
 pub(super) fn tasks(plan: &Plan) -> Checked {
     if plan.tasks.is_empty() || plan.tasks.len() > limits::TASKS {
         let message = format!("{} tasks; a plan has 1 to {}", plan.tasks.len(), limits::TASKS);
-        return Err(Fault::new("tasks", message));
+        return Err(PlanFault::new("tasks", message));
     }
     let mut names = BTreeMap::new();
     for task in &plan.tasks {
         let at = |rest: &str| format!("tasks/{}{rest}", task.name);
         if names.insert(&task.name, ()).is_some() {
-            return Err(Fault::new(at(""), format!("two tasks are named {}", task.name)));
+            return Err(PlanFault::new(at(""), format!("two tasks are named {}", task.name)));
         }
         let split = plan.data.split;
         let loss = match &task.kind {
@@ -35,7 +35,7 @@ pub(super) fn tasks(plan: &Plan) -> Checked {
                 within(&at("/weight"), *weight, &ranges::WEIGHT)?;
                 if *weight >> plan.exact.weight_bits > 0 {
                     let message = format!("weight {weight} is not below 2^{}", plan.exact.weight_bits);
-                    return Err(Fault::new(at("/weight"), message)
+                    return Err(PlanFault::new(at("/weight"), message)
                         .hint(Some("exact.weight_bits bounds every weight".to_owned())));
                 }
                 None
@@ -85,7 +85,7 @@ fn train(at: &str, spec: &TrainSpec) -> Checked {
 fn wrong(at: &str, key: &str, number: f64, takes: &str) -> Checked {
     let path = format!("{at}/{key}");
     let message = format!("{} is {number}; it takes {takes}", path.replace('/', "."));
-    Err(Fault::new(path, message))
+    Err(PlanFault::new(path, message))
 }
 
 fn rows(task: &TaskSpec, what: &str, key: &str, share: f64) -> Checked {
@@ -93,7 +93,7 @@ fn rows(task: &TaskSpec, what: &str, key: &str, share: f64) -> Checked {
         return Ok(());
     }
     let message = format!("data.split.{key} is 0, and the task {} needs {what} rows", task.name);
-    Err(Fault::new(format!("data/split/{key}"), message))
+    Err(PlanFault::new(format!("data/split/{key}"), message))
 }
 
 /// Whether the model's output is one that the loss takes.
@@ -101,7 +101,7 @@ fn output(plan: &Plan, at: &str, loss: Loss) -> Checked {
     let found = output_shape(&plan.model).unwrap_or_default();
     match loss.needs(plan.data.classes, &found) {
         None => Ok(()),
-        Some(needs) => Err(Fault::new(at, format!("the model's output is {found:?}; {needs}"))),
+        Some(needs) => Err(PlanFault::new(at, format!("the model's output is {found:?}; {needs}"))),
     }
 }
 
@@ -109,15 +109,15 @@ fn metrics(plan: &Plan, task: &TaskSpec, loss: Option<Loss>) -> Checked {
     let at = |index: usize| format!("tasks/{}/metrics/{index}", task.name);
     if task.metrics.len() > limits::METRICS {
         let message = format!("{} metrics; a task reports at most {}", task.metrics.len(), limits::METRICS);
-        return Err(Fault::new(format!("tasks/{}/metrics", task.name), message));
+        return Err(PlanFault::new(format!("tasks/{}/metrics", task.name), message));
     }
     for (index, metric) in task.metrics.iter().enumerate() {
         if task.metrics[..index].contains(metric) {
-            return Err(Fault::new(at(index), format!("the metric {} is listed twice", metric.word())));
+            return Err(PlanFault::new(at(index), format!("the metric {} is listed twice", metric.word())));
         }
         if let Some(Err(needs)) = loss.map(|loss| loss.defines(plan.data.classes, *metric)) {
             let message = format!("the task {} cannot report {}, which {needs}", task.name, metric.word());
-            return Err(Fault::new(at(index), message));
+            return Err(PlanFault::new(at(index), message));
         }
     }
     Ok(())
@@ -134,6 +134,6 @@ pub(super) fn order(group: &TaskGroup, tasks: &[&TaskSpec]) -> Checked {
         "the task {} measures the locally tuned model, and nothing before it in group {} trains one",
         tasks[at].name, group.name
     );
-    Err(Fault::new(format!("tasks/{}/model", tasks[at].name), message)
+    Err(PlanFault::new(format!("tasks/{}/model", tasks[at].name), message)
         .hint(Some("tasks run in the order in which the plan lists them".to_owned())))
 }

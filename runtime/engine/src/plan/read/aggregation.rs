@@ -1,9 +1,8 @@
 //! `rule`, `server` and `threshold` of a task that sends an update.
 
-use super::task::metric;
-use crate::plan::check::ranges;
+use crate::plan::fault::ranges;
 use crate::plan::field::{Field, Section};
-use crate::plan::{Direction, PlanError, Rule, Scope, Server, Threshold};
+use crate::plan::{Direction, Metric, PlanError, Rule, Scope, Server, Threshold};
 
 /// `median`, or `{trimmed_mean: {trim: 0.2}}`.
 pub(super) fn rule(field: &Field<'_>) -> Result<Rule, PlanError> {
@@ -110,7 +109,7 @@ pub(super) fn threshold(field: &Field<'_>) -> Result<Threshold, PlanError> {
     };
     Ok(Threshold {
         task: s.required("task")?.name()?,
-        metric: metric(&s.required("metric")?)?,
+        metric: Metric::read(&s.required("metric")?)?,
         bound,
         direction,
     })

@@ -1,8 +1,9 @@
 //! The `model` key: layers, or a named network that expands to layers.
 
-use crate::plan::check::ranges;
+use crate::model::{Layer, ModelSpec};
+use crate::plan::PlanError;
+use crate::plan::fault::ranges;
 use crate::plan::field::{Field, Section};
-use crate::plan::{Layer, ModelSpec, PlanError};
 
 /// `{input: […], layers: […]}` or `{network: …, input: […], …}`.
 pub(super) fn model(field: &Field<'_>) -> Result<ModelSpec, PlanError> {

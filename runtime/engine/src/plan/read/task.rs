@@ -1,7 +1,7 @@
 //! The `tasks` key.
 
 use super::aggregation::{rule, server, threshold};
-use crate::plan::check::ranges;
+use crate::plan::fault::ranges;
 use crate::plan::field::{Field, Section};
 use crate::plan::{
     Loss, Metric, ModelUnderTest, Optimiser, PlanError, Rule, TaskKind, TaskSpec, TrainLength, TrainSpec,
@@ -46,7 +46,7 @@ fn task(name: Name, field: &Field<'_>) -> Result<TaskSpec, PlanError> {
         },
     };
     let metrics = task.or("metrics", Vec::new(), |f| {
-        f.list("a list of metrics: accuracy, loss, auc, rmse")?.iter().map(metric).collect()
+        f.list("a list of metrics: accuracy, loss, auc, rmse")?.iter().map(Metric::read).collect()
     })?;
     let server = task.optional("server").map(|f| server(&f)).transpose()?;
     let threshold = task.optional("threshold").map(|f| threshold(&f)).transpose()?;
@@ -105,14 +105,4 @@ fn optimiser(field: &Field<'_>) -> Result<Optimiser, PlanError> {
             Ok(Optimiser::AdamW { learning_rate: learning_rate(&s)?, weight_decay })
         }
     }
-}
-
-/// A metric's name.
-pub(super) fn metric(field: &Field<'_>) -> Result<Metric, PlanError> {
-    field.choice(&[
-        ("accuracy", Metric::Accuracy),
-        ("loss", Metric::Loss),
-        ("auc", Metric::Auc),
-        ("rmse", Metric::Rmse),
-    ])
 }

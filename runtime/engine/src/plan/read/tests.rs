@@ -1,7 +1,10 @@
 use super::*;
-use crate::plan::{
-    Layer, Loss, ModelSpec, ModelUnderTest, Optimiser, Release, ReleaseTo, Released, Rule, Scope, Server,
-    TaskKind, TaskSpec, TrainLength, TrainSpec,
+use crate::{
+    model::{Layer, ModelSpec},
+    plan::{
+        Loss, ModelUnderTest, Optimiser, Release, ReleaseTo, Released, Rule, Scope, Seal, Server, TaskKind,
+        TaskSpec, TrainLength, TrainSpec,
+    },
 };
 
 const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
@@ -51,15 +54,11 @@ fn templates_are_read_as_they_are_meant() {
     assert_eq!((plan.groups[0].name.as_str(), plan.groups[0].tasks.len()), ("all", 3));
     let quorum = Quorum { count_min: 2, count_max: Some(3), time_min: Millis(0), time_max: Millis(600_000) };
     assert_eq!(plan.quorum, quorum);
-    assert_eq!((plan.memory_budget, plan.spill_budget), (Bytes(512 << 20), Bytes(4 << 30)));
+    assert_eq!((plan.memory_budget, plan.spill_budget), (ByteCount(512 << 20), ByteCount(4 << 30)));
 
     let digits = Plan::parse(DIGITS).unwrap();
-    let names: Vec<&str> = crate::model::plan_layout(&digits)
-        .unwrap()
-        .tensors()
-        .iter()
-        .map(|t| t.name.clone().leak() as &str)
-        .collect();
+    let names: Vec<&str> =
+        digits.layout().unwrap().tensors().iter().map(|t| t.name.clone().leak() as &str).collect();
     assert_eq!(names, ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.weight", "fc1.bias"]);
     assert_eq!(digits.model.layers[2], Layer::MaxPool { kernel: 2 });
     assert_eq!(digits.model.layers[6], Layer::Flatten);

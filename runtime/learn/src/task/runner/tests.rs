@@ -1,6 +1,6 @@
 //! A member's rounds on a small problem, and the refusals.
 
-use fl_engine::{model, tensor::TensorSpec};
+use fl_engine::tensor::TensorSpec;
 
 use super::*;
 use crate::{
@@ -18,7 +18,7 @@ fn data() -> SplitData {
 }
 
 fn runner(plan: &Plan) -> Result<Runner, TaskError> {
-    let layout = model::plan_layout(plan)?;
+    let layout = plan.layout()?;
     Runner::new(Arc::new(plan.clone()), layout, &name("one"), Some(data()), CustomTasks::new())
 }
 
@@ -42,7 +42,7 @@ fn go(runner: &mut Runner, task: &str, round: u32, base: &ModelState) -> Result<
 #[test]
 fn synthetic_update_is_small_derived_and_needs_no_data() {
     let plan = Arc::new(synthetic(12));
-    let base = model::plan_init(&plan).unwrap();
+    let base = plan.initial_state().unwrap();
     let update = |member: &str, round: u32| {
         let mut runner = Runner::new(
             Arc::clone(&plan),
@@ -68,7 +68,7 @@ fn synthetic_update_is_small_derived_and_needs_no_data() {
 #[test]
 fn synthetic_task_stops_when_cancelled_and_knows_its_layout() {
     let plan = synthetic(1);
-    let base = model::plan_init(&plan).unwrap();
+    let base = plan.initial_state().unwrap();
     let mut runner = runner(&plan).unwrap();
     let cancelled = runner.run(&name("send"), RoundNo(0), &base, &|| true);
     assert!(matches!(cancelled, Err(TaskError::Cancelled)));
@@ -103,7 +103,7 @@ fn members_of_a_named_group_run_its_tasks_alone() {
 #[test]
 fn build_without_training_says_so() {
     assert!(matches!(runner(&plan()), Err(TaskError::NoTraining)));
-    let base = model::plan_init(&plan()).unwrap();
+    let base = plan().initial_state().unwrap();
     let error = evaluate(&plan(), &base, &rows(5, 1)).unwrap_err();
     assert_eq!(error.to_string(), "this program can neither train nor validate");
     assert!(error.hint().unwrap().contains("feature `train`"));
@@ -111,7 +111,10 @@ fn build_without_training_says_so() {
 
 #[cfg(feature = "train")]
 mod with_training {
-    use fl_engine::plan::{Layer, Loss, Optimiser, OptimiserState, TrainLength};
+    use fl_engine::{
+        model::Layer,
+        plan::{Loss, Optimiser, OptimiserState, TrainLength},
+    };
 
     use super::*;
     use crate::fixture::linear;
@@ -129,7 +132,7 @@ mod with_training {
     /// Final model and validation loss after `rounds`, each of which starts from the update of the last.
     fn alone(plan: &Plan, rounds: u32) -> (ModelState, Vec<f64>) {
         let mut runner = runner(plan).unwrap();
-        let mut base = model::plan_init(plan).unwrap();
+        let mut base = plan.initial_state().unwrap();
         let mut losses = Vec::new();
         for round in 0..rounds {
             losses.push(metric(&go(&mut runner, VALIDATE, round, &base).unwrap(), Metric::Loss));
@@ -157,7 +160,7 @@ mod with_training {
         assert!(measured[0].1 > 0.93 && measured[2].1 > 0.97, "{measured:?}");
 
         let mut runner = runner(&plan).unwrap();
-        let base = model::plan_init(&plan).unwrap();
+        let base = plan.initial_state().unwrap();
         let output = go(&mut runner, "train", 0, &base).unwrap();
         assert_eq!((output.samples, output.update.unwrap().1.value()), (200, 200));
         let before = go(&mut runner, VALIDATE, 0, &base).unwrap();
@@ -169,7 +172,7 @@ mod with_training {
     #[test]
     fn same_task_gives_the_same_bits_and_another_round_others() {
         let plan = plan();
-        let base = model::plan_init(&plan).unwrap();
+        let base = plan.initial_state().unwrap();
         let update = |round: u32| {
             let output = go(&mut runner(&plan).unwrap(), "train", round, &base).unwrap();
             bits(&output.update.unwrap().0)
@@ -219,7 +222,7 @@ mod with_training {
     fn steps_end_in_the_middle_of_an_epoch() {
         let mut plan = plan();
         let update = |plan: &Plan| {
-            let base = model::plan_init(plan).unwrap();
+            let base = plan.initial_state().unwrap();
             let asked = std::cell::Cell::new(0);
             let count = || {
                 asked.set(asked.get() + 1);
@@ -236,7 +239,7 @@ mod with_training {
     #[test]
     fn cancel_is_seen_at_the_next_batch_and_leaves_no_tuned_model() {
         let plan = plan();
-        let base = model::plan_init(&plan).unwrap();
+        let base = plan.initial_state().unwrap();
         let mut runner = runner(&plan).unwrap();
         go(&mut runner, "train", 0, &base).unwrap();
         let left = std::cell::Cell::new(3);
@@ -252,7 +255,7 @@ mod with_training {
     #[test]
     fn tuned_model_belongs_to_its_round() {
         let plan = plan();
-        let base = model::plan_init(&plan).unwrap();
+        let base = plan.initial_state().unwrap();
         let mut runner = runner(&plan).unwrap();
         assert!(matches!(go(&mut runner, TUNED, 0, &base), Err(TaskError::NotTrained { .. })));
         go(&mut runner, "train", 0, &base).unwrap();
@@ -263,7 +266,7 @@ mod with_training {
     #[test]
     fn optimiser_state_is_reset_or_goes_on_as_the_plan_says() {
         let plan = plan();
-        let base = model::plan_init(&plan).unwrap();
+        let base = plan.initial_state().unwrap();
         let second = |plan: &Plan, first: bool| {
             let mut runner = runner(plan).unwrap();
             if first {
@@ -293,7 +296,7 @@ mod with_training {
                 spec.optimiser = Optimiser::Sgd { learning_rate: 0.05, momentum: 0.0, weight_decay: 0.0 };
                 spec.length = TrainLength::Epochs(5);
             });
-            let base = model::plan_init(&plan).unwrap();
+            let base = plan.initial_state().unwrap();
             let update = go(&mut runner(&plan).unwrap(), "train", 0, &base).unwrap().update.unwrap().0;
             let weight = update.layout().place(0);
             let squares = weight.map(|i| (update.f32[i] - base.f32[i]).powi(2));
@@ -307,7 +310,7 @@ mod with_training {
     fn held_out_tensors_stay_with_the_site() {
         let mut plan = plan();
         plan.hold_out = vec!["norm.*".to_owned()];
-        let base = model::plan_init(&plan).unwrap();
+        let base = plan.initial_state().unwrap();
         let norm = |state: &ModelState| {
             let places = (0..6).filter(|i| state.layout().tensors()[*i].name.starts_with("norm"));
             places.flat_map(|i| state.f32[state.layout().place(i)].to_vec()).collect::<Vec<_>>()
@@ -330,7 +333,7 @@ mod with_training {
         edit_train(&mut plan, |spec| {
             spec.optimiser = Optimiser::Sgd { learning_rate: 1e38, momentum: 0.9, weight_decay: 0.0 };
         });
-        let base = model::plan_init(&plan).unwrap();
+        let base = plan.initial_state().unwrap();
         let error = go(&mut runner(&plan).unwrap(), "train", 0, &base).unwrap_err();
         assert!(matches!(error, TaskError::NotFinite { .. }), "{error}");
         assert_eq!(error.hint().unwrap(), "lower the learning rate, or standardise the features");
@@ -342,8 +345,8 @@ mod with_training {
         plan.tasks[0].metrics = vec![Metric::Auc, Metric::Loss];
         let mut data = data();
         data.validation.labels.fill(1.0);
-        let layout = model::plan_layout(&plan).unwrap();
-        let base = model::plan_init(&plan).unwrap();
+        let layout = plan.layout().unwrap();
+        let base = plan.initial_state().unwrap();
         let mut runner =
             Runner::new(Arc::new(plan), layout, &name("one"), Some(data), CustomTasks::new()).unwrap();
         let metrics = go(&mut runner, VALIDATE, 0, &base).unwrap().metrics;
@@ -389,7 +392,7 @@ mod with_training {
             assert_eq!(refusal(edit), expected);
         }
         let plan = Arc::new(plan());
-        let layout = model::plan_layout(&plan).unwrap();
+        let layout = plan.layout().unwrap();
         let with = |data| {
             Runner::new(Arc::clone(&plan), Arc::clone(&layout), &name("one"), data, CustomTasks::new())
                 .err()

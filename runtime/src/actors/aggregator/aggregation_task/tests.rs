@@ -1,6 +1,6 @@
 use std::{future::Future, sync::Arc, task::Poll};
 
-use fl_engine::{Bytes, Weight, tensor::Layout};
+use fl_engine::{ByteCount, Weight, tensor::Layout};
 
 use super::*;
 use crate::aggregation::fixture::layout;
@@ -17,7 +17,7 @@ impl Rig {
         let layout = layout();
         let len = layout.byte_len();
         let folder = std::env::temp_dir().join(format!("fl-aggregation-{}", std::process::id()));
-        let slots = SlotStore::new(Bytes(slots * len as u64), Bytes(0), folder, len as u64).unwrap();
+        let slots = SlotStore::new(ByteCount(slots * len as u64), ByteCount(0), folder, len as u64).unwrap();
         let base = Payload::new(&layout, vec![0; len].into()).unwrap();
         Self { layout, slots, base }
     }

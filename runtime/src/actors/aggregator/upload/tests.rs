@@ -18,7 +18,8 @@ fn intake(name: &str, memory: bool) -> Intake {
     let layout = Layout::new(vec![TensorSpec::f32("w", [ELEMENTS])]).unwrap();
     let length = layout.byte_len() as u64;
     let dir = std::env::temp_dir().join(format!("fl-upload-{}-{name}", std::process::id()));
-    let (memory, spill) = if memory { (Bytes(2 * length), Bytes(0)) } else { (Bytes(0), Bytes(3 * length)) };
+    let (memory, spill) =
+        if memory { (ByteCount(2 * length), ByteCount(0)) } else { (ByteCount(0), ByteCount(3 * length)) };
     Intake::new(SlotStore::new(memory, spill, dir, length).unwrap(), layout, RANGE)
 }
 
@@ -31,7 +32,7 @@ fn offer(intake: &Intake, body: &[u8]) -> Offer {
         stamp: Stamp { incarnation: 1, round: RoundNo(2), base: Digest([3; 32]) },
         task: "train".parse().unwrap(),
         weight: Weight::new(5).unwrap(),
-        bytes: Bytes(intake.layout.byte_len() as u64),
+        bytes: ByteCount(intake.layout.byte_len() as u64),
         root: root_of(intake.layout.hash(), body),
     }
 }
@@ -124,22 +125,30 @@ async fn every_bad_update_is_refused_by_name_and_frees_its_slot() {
         (with(74_999, f32::NEG_INFINITY), true, Refusal::NotFinite { tensor: tensor.clone(), element }),
         (with(74_999, 65536.0), true, Refusal::OutOfRange { tensor, element }),
         (with(0, 1.25), true, Refusal::Root),
-        (good[..1000].to_vec(), true, Refusal::Length { given: Bytes(1000), expected: Bytes(length) }),
-        (vec![], true, Refusal::Length { given: Bytes(0), expected: Bytes(length) }),
+        (
+            good[..1000].to_vec(),
+            true,
+            Refusal::Length { given: ByteCount(1000), expected: ByteCount(length) },
+        ),
+        (vec![], true, Refusal::Length { given: ByteCount(0), expected: ByteCount(length) }),
         (
             [good.as_slice(), &[0]].concat(),
             true,
-            Refusal::Length { given: Bytes(length + 1), expected: Bytes(length) },
+            Refusal::Length { given: ByteCount(length + 1), expected: ByteCount(length) },
         ),
-        (good[..40_000].to_vec(), false, Refusal::Dropped { got: Bytes(40_000), expected: Bytes(length) }),
+        (
+            good[..40_000].to_vec(),
+            false,
+            Refusal::Dropped { got: ByteCount(40_000), expected: ByteCount(length) },
+        ),
     ];
     for (body, finish, expected) in cases {
         assert_eq!(refusal_of(outcome(&intake, Some(&offer), &offer, &body, finish).await), expected);
         assert!(all_free(&intake), "{expected}");
     }
-    let lying = Offer { bytes: Bytes(8), ..offer.clone() };
+    let lying = Offer { bytes: ByteCount(8), ..offer.clone() };
     let refused = refusal_of(outcome(&intake, Some(&lying), &lying, &good, true).await);
-    assert_eq!(refused, Refusal::Length { given: Bytes(8), expected: Bytes(length) });
+    assert_eq!(refused, Refusal::Length { given: ByteCount(8), expected: ByteCount(length) });
 }
 
 #[tokio::test]
@@ -227,7 +236,7 @@ async fn waiting_for_a_slot_ends_with_the_link() {
         closing.close(0, "");
     });
     let refused = refusal_of(receive(stream, here.handle(), &grants, &intake).await);
-    assert!(matches!(refused, Refusal::Dropped { got: Bytes(0), .. }));
+    assert!(matches!(refused, Refusal::Dropped { got: ByteCount(0), .. }));
     drop(held);
     sender.abort();
 }

@@ -10,7 +10,6 @@ use std::{
 
 use fl_engine::{
     Weight,
-    model::{plan_init, plan_layout},
     plan::{Rule, TaskKind},
     round::Refusal,
     tensor::Layout,
@@ -65,8 +64,8 @@ impl Rig {
         let runs = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&runs);
         let registry = Registry::new().with_task("slow", move || Box::new(Slow(Arc::clone(&counted))));
-        let layout = plan_layout(&plan).unwrap();
-        let base = Payload::from_state(&plan_init(&plan).unwrap());
+        let layout = plan.layout().unwrap();
+        let base = Payload::from_state(&plan.initial_state().unwrap());
         let name = "one".parse().unwrap();
         let custom = registry.tasks(&plan, &name).unwrap();
         let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, custom).unwrap();

@@ -36,14 +36,14 @@ fn custom(rule: Option<Rule>) -> (Plan, Registry) {
 
 fn custom_runner(plan: &Plan, registry: &Registry) -> Result<Runner, TaskError> {
     let custom = registry.tasks(plan, &name("one"))?;
-    Runner::new(Arc::new(plan.clone()), model::plan_layout(plan)?, &name("one"), None, custom)
+    Runner::new(Arc::new(plan.clone()), plan.layout()?, &name("one"), None, custom)
 }
 
 #[test]
 fn registered_task_runs_remembers_and_sends_what_is_not_held_out() {
     let (mut plan, registry) = custom(Some(Rule::WeightedMean));
     plan.hold_out = vec!["fc2.bias".to_owned()];
-    let base = model::plan_init(&plan).unwrap();
+    let base = plan.initial_state().unwrap();
     let mut runner = custom_runner(&plan, &registry).unwrap();
     let cancelled = runner.run(&name("send"), RoundNo(0), &base, &|| true);
     assert!(matches!(cancelled, Err(TaskError::Cancelled)));
@@ -60,7 +60,7 @@ fn registered_task_runs_remembers_and_sends_what_is_not_held_out() {
 #[test]
 fn custom_task_that_is_unknown_unwilling_or_breaks_the_plan_is_refused() {
     let (mut plan, registry) = custom(None);
-    let base = model::plan_init(&plan).unwrap();
+    let base = plan.initial_state().unwrap();
     let refusal = go(&mut custom_runner(&plan, &registry).unwrap(), "send", 0, &base).unwrap_err();
     assert_eq!(
         refusal.to_string(),

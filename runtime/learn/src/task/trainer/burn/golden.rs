@@ -5,8 +5,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 use fl_engine::{
-    model,
-    plan::{Layer, ModelSpec, Optimiser},
+    model::{self, Layer, ModelSpec},
+    plan::Optimiser,
 };
 use serde_json::Value;
 

@@ -7,8 +7,8 @@ use burn::tensor::{
     ops::{AvgPoolOptions, ConvOptions, ConvTransposeOptions, MaxPoolOptions},
 };
 use fl_engine::{
-    Draws, model,
-    plan::{Layer, ModelSpec},
+    Draws,
+    model::{self, Layer, ModelSpec},
     tensor::{Dtype, Layout, ModelState},
 };
 

@@ -1,9 +1,6 @@
 //! Layers against numbers worked out by hand, gradients against differences, parameters bit for bit.
 
-use fl_engine::{
-    model,
-    plan::{Layer, ModelSpec},
-};
+use fl_engine::model::{self, Layer, ModelSpec};
 use ndarray::ArrayD;
 
 use super::*;

@@ -1,6 +1,10 @@
 //! Optimiser state that is aggregated with the model (`continue_global`).
 
-use fl_engine::{aggregate::ExactMean, model::optimiser_places, plan::TaskGroup};
+use fl_engine::{
+    aggregate::ExactMean,
+    model::{self, optimiser_places},
+    plan::TaskGroup,
+};
 
 use super::*;
 
@@ -47,7 +51,7 @@ fn mean(plan: &Plan, base: &ModelState, updates: &[(ModelState, Weight)]) -> Mod
 
 /// Members of these numbers of rows, each with its own.
 fn federation(plan: &Plan, rows_of: &[usize]) -> Vec<Runner> {
-    let layout = model::plan_layout(plan).unwrap();
+    let layout = plan.layout().unwrap();
     let member = |(number, &count): (usize, &usize)| {
         let data = SplitData { train: rows(count, 10 + number as u64), ..data() };
         let name = name(&format!("m{number}"));
@@ -64,7 +68,7 @@ fn train_round(runners: &mut [Runner], round: u32, base: &ModelState) -> Vec<(Mo
 #[test]
 fn momentum_of_two_members_is_averaged_by_weight_and_both_go_on_from_it() {
     let plan = with(MOMENTUM, OptimiserState::ContinueGlobal);
-    let mut base = model::plan_init(&plan).unwrap();
+    let mut base = plan.initial_state().unwrap();
     let state = optimiser_places(base.layout(), &name("train")).first;
     let mut runners = federation(&plan, &[48, 144]);
     for round in 0..2 {
@@ -93,7 +97,7 @@ fn three_members_learn_with_adam_whose_moments_went_through_the_exact_mean() {
     let mut plan = with(ADAM, OptimiserState::ContinueGlobal);
     // Gradients near 0 for most elements make second moments that lie below the accumulator's exact range.
     edit_train(&mut plan, |spec| spec.batch = 8);
-    let mut base = model::plan_init(&plan).unwrap();
+    let mut base = plan.initial_state().unwrap();
     let mut runners = federation(&plan, &[40, 80, 120]);
     let test = rows(500, 9);
     let loss = |state: &ModelState| evaluate(&plan, state, &test).unwrap()[1].1;
@@ -112,7 +116,7 @@ fn three_members_learn_with_adam_whose_moments_went_through_the_exact_mean() {
 fn state_of_a_held_out_tensor_stays_with_the_site() {
     let mut plan = with(MOMENTUM, OptimiserState::ContinueGlobal);
     plan.hold_out = vec!["norm.*".to_owned()];
-    let base = model::plan_init(&plan).unwrap();
+    let base = plan.initial_state().unwrap();
     let mut runner = runner(&plan).unwrap();
     let update = go(&mut runner, "train", 0, &base).unwrap().update.unwrap().0;
     let layout = base.layout();
@@ -134,7 +138,7 @@ fn member_without_training_measures_a_model_with_state() {
     let rest = TaskGroup { name: name("rest"), collaborators: None, tasks: vec![name(VALIDATE)] };
     plan.groups[0].collaborators = Some(vec![name("two")]);
     plan.groups.push(rest);
-    let base = model::plan_init(&plan).unwrap();
+    let base = plan.initial_state().unwrap();
     let layout = Arc::clone(base.layout());
     let plain = model::init(&plan.model, plan.seed).unwrap();
     let mut runner =

@@ -1,9 +1,9 @@
-//! What a plan's rule asks of the shell, and why a rule can fail.
+//! What a plan's rule asks of the shell: the method that runs it.
 
 use std::sync::Arc;
 
 use super::{
-    Bulyan, Clip, ColumnRule, GeometricMedian, Krum, Median, MultiKrum, ScoreRule, TrimmedMean,
+    Bulyan, Clip, ColumnRule, GeometricMedian, Krum, Median, MultiKrum, RuleError, ScoreRule, TrimmedMean,
     WeightedMedian,
 };
 use crate::plan::{Aggregation, ExactRange, Rule};
@@ -29,47 +29,6 @@ pub enum Stream {
     Mean,
     /// Every update with its weight, cut to a largest distance from the base.
     Clipped(Clip),
-}
-
-/// Why a rule has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RuleError {
-    /// A rule that tolerates hostile updates has too few in all.
-    #[error("{rule} needs {needed} updates or more, and this round has {updates}")]
-    TooFew {
-        /// The rule, with its setting.
-        rule: String,
-        /// Fewest that it works with.
-        needed: usize,
-        /// How many there are.
-        updates: usize,
-    },
-    /// A plan's custom rule that nobody registered.
-    #[error("no aggregation rule {0:?} is registered")]
-    Unknown(String),
-    /// A choice that is none: no update, another number of weights than updates, or weights too large to be summed.
-    #[error("the rule chose {0}")]
-    Choice(String),
-    /// An answer that is NaN or infinite.
-    #[error("the rule's answer for tensor {tensor:?} is not finite, at element {element}")]
-    NotFinite {
-        /// Its name.
-        tensor: String,
-        /// Index within the tensor.
-        element: usize,
-    },
-    /// An answer with `|x| >= 2^value_bits`, which no update could follow.
-    #[error("the rule's answer for tensor {tensor:?} is outside the plan's range, at element {element}")]
-    OutOfRange {
-        /// Its name.
-        tensor: String,
-        /// Index within the tensor.
-        element: usize,
-    },
-    /// What a user's rule says of itself.
-    #[error("{0}")]
-    Failed(String),
 }
 
 /// The method of a plan's rule. `custom` finds what a user's crate registered under a name; it is called for
@@ -112,11 +71,4 @@ pub fn method(
         }
         Rule::Custom { name } => custom(name).ok_or_else(|| RuleError::Unknown(name.clone()))?,
     })
-}
-
-/// Bits of an integer weight that is no collaborator's claim but a rule's own: as many as the bins leave beside the
-/// plan's values, at most 29.
-#[must_use]
-pub fn share_bits(exact: ExactRange) -> u32 {
-    crate::limits::WEIGHT_BITS.min(51 - exact.value_bits)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Refusal, Refused};
+use super::{Refusal, RefusalFact};
 use crate::{Name, limits};
 
 /// Refusals in order of arrival.
@@ -37,8 +37,8 @@ impl Notes {
     }
 
     /// As the history keeps them.
-    pub(super) fn facts(&self) -> Vec<Refused> {
-        let fact = |n: &Note| Refused {
+    pub(super) fn facts(&self) -> Vec<RefusalFact> {
+        let fact = |n: &Note| RefusalFact {
             collaborator: n.peer.clone(),
             task: n.task.clone(),
             reason: n.refusal.to_string(),

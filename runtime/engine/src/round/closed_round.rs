@@ -1,7 +1,7 @@
 //! A round that takes nothing in any more, and what it says of itself.
 
-use super::notes::Notes;
 use super::open::OpenRound;
+use super::refusal_notes::Notes;
 use super::{AggregatedMetric, RoundFacts, RoundSummary, WhyClosed};
 use crate::{Digest, Millis};
 

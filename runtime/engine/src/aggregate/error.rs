@@ -1,0 +1,42 @@
+//! Why a rule has no answer.
+
+/// Why a rule has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// A rule that tolerates hostile updates has too few in all.
+    #[error("{rule} needs {needed} updates or more, and this round has {updates}")]
+    TooFew {
+        /// The rule, with its setting.
+        rule: String,
+        /// Fewest that it works with.
+        needed: usize,
+        /// How many there are.
+        updates: usize,
+    },
+    /// A plan's custom rule that nobody registered.
+    #[error("no aggregation rule {0:?} is registered")]
+    Unknown(String),
+    /// A choice that is none: no update, another number of weights than updates, or weights too large to be summed.
+    #[error("the rule chose {0}")]
+    Choice(String),
+    /// An answer that is NaN or infinite.
+    #[error("the rule's answer for tensor {tensor:?} is not finite, at element {element}")]
+    NotFinite {
+        /// Its name.
+        tensor: String,
+        /// Index within the tensor.
+        element: usize,
+    },
+    /// An answer with `|x| >= 2^value_bits`, which no update could follow.
+    #[error("the rule's answer for tensor {tensor:?} is outside the plan's range, at element {element}")]
+    OutOfRange {
+        /// Its name.
+        tensor: String,
+        /// Index within the tensor.
+        element: usize,
+    },
+    /// What a user's rule says of itself.
+    #[error("{0}")]
+    Failed(String),
+}

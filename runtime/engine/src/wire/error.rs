@@ -1,0 +1,39 @@
+//! Why bytes from a link are not a message or a payload header.
+
+/// What is wrong with an envelope or a header.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// No room for a kind.
+    #[error("envelope of {0} bytes has no kind")]
+    NoKind(usize),
+    /// A kind that has to be understood and is not.
+    #[error("message kind {0} is not known to this version")]
+    UnknownKind(u16),
+    /// The bytes are not the message that the kind announces.
+    #[error("message of kind {kind} cannot be decoded: {what}")]
+    Malformed {
+        /// The kind.
+        kind: u16,
+        /// The decoder's words.
+        what: String,
+    },
+    /// Bytes after the message.
+    #[error("{bytes} bytes follow the message of kind {kind}")]
+    Trailing {
+        /// The kind.
+        kind: u16,
+        /// How many.
+        bytes: usize,
+    },
+    /// A list or text longer than its bound.
+    #[error("{what} of {given}; at most {limit} are allowed")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The peer's count.
+        given: usize,
+        /// The bound.
+        limit: usize,
+    },
+}
