@@ -7,19 +7,7 @@ use fl_source::imports::{Import, imports, loops};
 use super::{root, rust_files};
 
 /// The loops that remain: their files, and why each is there.
-const LOOPS: [(&[&str], &str); 11] = [
-    (
-        &[
-            "host-tools/src/cli.rs",
-            "host-tools/src/demo.rs",
-            "host-tools/src/demo/measure.rs",
-            "host-tools/src/demo/prepare.rs",
-            "host-tools/src/demo/processes.rs",
-            "host-tools/src/demo/table.rs",
-            "host-tools/src/demo/watch.rs",
-        ],
-        "the demo runs the command lines that it shows",
-    ),
+const LOOPS: [(&[&str], &str); 9] = [
     (
         &[
             "runtime/engine/src/aggregate/clip.rs",
@@ -52,22 +40,21 @@ const LOOPS: [(&[&str], &str); 11] = [
     ),
     (
         &[
-            "runtime/src/actors/aggregator.rs",
-            "runtime/src/actors/keeper.rs",
-            "runtime/src/actors/session.rs",
-            "runtime/src/actors/sum.rs",
+            "runtime/src/actors/aggregator/aggregation_task.rs",
+            "runtime/src/actors/aggregator/coordinator.rs",
+            "runtime/src/actors/aggregator/session.rs",
+            "runtime/src/actors/aggregator/store_thread.rs",
         ],
         "messages stand beside the actors that take them",
     ),
     (
-        &["runtime/src/actors/collaborator.rs", "runtime/src/actors/task.rs"],
+        &["runtime/src/actors/collaborator/coordinator.rs", "runtime/src/actors/collaborator/task_runner.rs"],
         "messages stand beside the actors that take them",
     ),
     (
         &["runtime/src/net/link.rs", "runtime/src/net/local.rs", "runtime/src/net/stream.rs"],
         "the link in memory makes the links that it carries",
     ),
-    (&["runtime/src/task.rs", "runtime/src/train.rs"], "the trainer takes what a task is given"),
 ];
 
 /// Roots of the workspace's crates: libraries and programs.
