@@ -278,7 +278,7 @@ fn silent_dependencies(manifest: &str) -> Vec<String> {
 
 #[test]
 fn threat_chapter_names_tests_that_exist() {
-    let chapter = read(Path::new("runtime/src/manual/threat_model.rs"));
+    let chapter = read(Path::new("runtime/src/manual/threat_model.md"));
     // Every second piece stands between backticks.
     let words = chapter.split('`').skip(1).step_by(2);
     let is_test = |word: &&str| {
