@@ -16,6 +16,15 @@ pub struct Chapter {
     pub text: &'static str,
 }
 
+impl Chapter {
+    /// What the chapter is about, in one sentence: its first paragraph.
+    #[must_use]
+    pub fn about(&self) -> String {
+        let lines = self.text.lines().skip(1).skip_while(|line| line.is_empty());
+        lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
 macro_rules! chapters {
     ($($(#[$links:meta])* $name:ident;)*) => {
         $(
@@ -33,31 +42,50 @@ macro_rules! chapters {
 }
 
 chapters! {
-    /// [`RoundEngine::on`]: fl_engine::round::RoundEngine::on
-    /// [`Event`]: fl_engine::round::Event
-    /// [`Effect`]: fl_engine::round::Effect
-    /// [`STORES_UNDER_WAY`]: fl_engine::limits::STORES_UNDER_WAY
-    /// [aggregation]: aggregation
-    /// [`ExactMean`]: fl_engine::aggregate::ExactMean
-    /// [`Footprint`]: fl_engine::aggregate::Footprint
-    architecture;
-
-    /// [`Footprint`]: fl_engine::aggregate::Footprint
-    aggregation;
-
-    enclaves;
-
-    /// [`PLAN_FILE_BYTES`]: fl_engine::limits::PLAN_FILE_BYTES
-    /// [`Plan`]: fl_engine::plan::Plan
-    /// [`Site`]: fl_engine::plan::Site
-    /// [`Roster`]: fl_engine::plan::roster::Roster
-    /// [`DataMap`]: fl_engine::plan::DataMap
-    files;
+    /// [exit_codes]: exit_codes
+    /// [operating]: operating
+    /// [plan_reference]: plan_reference
+    quick_start;
 
     /// [`Counted`]: fl_engine::wire::Counted
     /// [aggregation]: aggregation
     /// [enclaves]: enclaves
+    /// [threat_model]: threat_model
     operating;
+
+    /// [operating]: operating
+    /// [plan_reference]: plan_reference
+    files;
+
+    exit_codes;
+
+    /// [operating]: operating
+    /// [plan_reference]: plan_reference
+    /// [writing_your_own]: writing_your_own
+    coming_from_openfl;
+
+    plan_reference;
+
+    /// [writing_your_own]: writing_your_own
+    aggregation;
+
+    writing_your_own;
+
+    enclaves;
+
+    /// [aggregation]: aggregation
+    threat_model;
+
+    /// [threat_model]: threat_model
+    promises;
+
+    /// [`RoundEngine::on`]: fl_engine::round::RoundEngine::on
+    /// [`Event`]: fl_engine::round::Event
+    /// [`Effect`]: fl_engine::round::Effect
+    /// [`STORES_UNDER_WAY`]: fl_engine::limits::STORES_UNDER_WAY
+    /// [`Footprint`]: fl_engine::aggregate::Footprint
+    /// [aggregation]: aggregation
+    architecture;
 
     /// [`ENVELOPE_BYTES`]: fl_engine::limits::ENVELOPE_BYTES
     /// [`Kind`]: fl_engine::wire::Kind
@@ -70,7 +98,6 @@ chapters! {
     /// [`Refused`]: fl_engine::wire::RefusedUpdate
     /// [why]: fl_engine::round::Refusal
     /// [`Received`]: fl_engine::wire::Received
-    /// [aggregation]: aggregation
     /// [`Counted`]: fl_engine::wire::Counted
     /// [`Report`]: fl_engine::round::Report
     /// [`Failed`]: fl_engine::wire::Failed
@@ -80,12 +107,56 @@ chapters! {
     /// [`RoundDone`]: fl_engine::wire::RoundDone
     /// [`Stamp`]: fl_engine::round::Stamp
     /// [`PayloadHeader`]: fl_engine::wire::PayloadHeader
-    /// [roots]: fl_engine::tensor::RootHasher
+    /// [root]: fl_engine::tensor::RootHasher
     /// [`PROGRESS_BYTES`]: fl_engine::limits::PROGRESS_BYTES
     /// [`PROGRESS_WINDOW`]: fl_engine::limits::PROGRESS_WINDOW
     /// [`VERSIONS`]: fl_engine::wire::VERSIONS
+    /// [aggregation]: aggregation
     protocol;
 
-    /// [aggregation]: aggregation
-    threat_model;
+    hand_written;
+
+    glossary;
+
+    changes;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::exit::Exit;
+
+    fn chapter(name: &str) -> &'static str {
+        CHAPTERS.iter().find(|chapter| chapter.name == name).unwrap().text
+    }
+
+    #[test]
+    fn every_file_is_a_chapter_with_a_title_and_one_sentence_about_it() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual");
+        let files: BTreeSet<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter_map(|file| file.strip_suffix(".md").map(str::to_owned))
+            .collect();
+        assert_eq!(files, CHAPTERS.iter().map(|chapter| chapter.name.to_owned()).collect());
+        for chapter in CHAPTERS {
+            assert!(chapter.text.starts_with("# "), "{}", chapter.name);
+            let about = chapter.about();
+            assert!(about.ends_with('.') && about.len() <= 90, "{}: {about}", chapter.name);
+        }
+    }
+
+    #[test]
+    fn exit_codes_have_a_paragraph_each_under_their_number_and_meaning() {
+        let text = chapter("exit_codes");
+        let headings: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(headings, Exit::ALL.map(|exit| format!("{}: {}", exit as u8, exit.meaning())));
+        for section in text.split("\n## ").skip(1) {
+            for part in ["\n- **What happened.** ", "\n- **Who acts.** ", "\n- **Supervisor.** "] {
+                assert!(section.contains(part), "{section} has no {part}");
+            }
+        }
+    }
 }
