@@ -3,6 +3,7 @@
 //! [`run`] takes arguments and returns text, so that transcripts are tests.
 
 mod image;
+mod manual;
 mod model;
 mod pki;
 mod plan;
@@ -74,6 +75,7 @@ enum Area {
     Pki(pki::PkiArea),
     Image(image::ImageArea),
     Sgx(sgx::SgxArea),
+    Manual(manual::ManualArea),
 }
 
 /// Run a whole federation on this machine, from an empty folder to a trained model.
@@ -149,6 +151,7 @@ fn answer(area: Area) -> Result<Answer, Failure> {
         Area::Workspace(area) => workspace::run(&area),
         Area::Image(area) => image::run(&area),
         Area::Sgx(area) => sgx::run(&area),
+        Area::Manual(area) => manual::run(&area),
     }
 }
 

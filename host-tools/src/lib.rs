@@ -4,6 +4,7 @@ pub mod cli;
 pub mod demo;
 pub mod files;
 pub mod image;
+pub mod manual;
 pub mod model;
 pub mod pki;
 pub mod plan;
