@@ -1,7 +1,7 @@
-//! The control plane: who decides what, and who tells whom.
+//! The control plane: the parts of a role that decide, and the messages between them.
 //!
-//! Actors hold handles and take messages; bytes move in tasks and on pool threads that own slots. The aggregator's side
-//! is [`aggregator`], the collaborator's is [`collaborator`]. Both sides meet in [`greeting`].
+//! Actors hold handles and handle messages. Models and updates move in tasks and on pool threads, which own slots and
+//! buffers. The aggregator's side is [`aggregator`], the collaborator's is [`collaborator`]. Both use [`greeting`].
 
 pub(crate) mod aggregator;
 mod close_code;

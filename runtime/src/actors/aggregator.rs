@@ -1,7 +1,7 @@
 //! The aggregator's side. [`start`] assembles it: a [`coordinator`] with a [`session`] for each link, a task that
 //! aggregates ([`aggregation_task`]) and a thread for the store ([`store_thread`]). `roles` calls it.
 //!
-//! The parts know each other's [`messages`], and nothing else of each other.
+//! The parts know each other's [`messages`] and nothing else of each other.
 
 mod acceptor;
 mod aggregation_task;
@@ -48,7 +48,7 @@ pub(crate) use self::{
     acceptor::accept, coordinator::AggregatorOutcome, messages::AggregatorMessage, store_thread::StoreThread,
 };
 
-/// What a run of the aggregator is made from, checked.
+/// What a run of the aggregator is made from. Everything was checked.
 pub(crate) struct Parts {
     pub(crate) plan: Arc<Plan>,
     pub(crate) plan_hash: Digest,
@@ -63,7 +63,7 @@ pub(crate) struct Parts {
     pub(crate) members: Vec<Name>,
     /// Who may take part.
     pub(crate) admission: Arc<dyn Admission>,
-    /// A random number that tells this run of the process from earlier ones.
+    /// A random number that tells this process from earlier ones.
     pub(crate) incarnation: u64,
     /// Random bytes that the engine draws from.
     pub(crate) secret: [u8; 32],
@@ -73,17 +73,17 @@ pub(crate) struct Parts {
 
 /// A run of the aggregator.
 pub(crate) struct Running {
-    /// The coordinator's.
+    /// The coordinator's mailbox.
     pub(crate) mailbox: Mailbox<AggregatorMessage>,
     /// Checks collaborators that connect.
     pub(crate) greeter: Arc<Greeter>,
     /// How the run ended, once.
     pub(crate) outcome: oneshot::Receiver<Result<AggregatorOutcome, Failure>>,
-    /// Ends after the run, when everything is written.
+    /// The store's thread. It ends after the run, when everything is written.
     pub(crate) store: StoreThread,
 }
 
-/// Starts the coordinator on this thread, and everybody who works for it.
+/// Starts the coordinator on this thread, the aggregation task and the store's thread.
 ///
 /// # Errors
 /// When the state of the server's step does not fit the plan, or no thread can be started.

@@ -1,10 +1,10 @@
-//! Close codes of links, for the peer's log and its decision to come back.
+//! Close codes of links. The peer logs the code and decides by it whether to connect again.
 
 /// The run is over.
 pub(super) const DONE: u32 = 0;
-/// Not let in; the reason went ahead as a message.
+/// The peer was not admitted. The reason was sent as a message before.
 pub(super) const REJECTED: u32 = 1;
-/// A newer link of the same collaborator took this one's place.
+/// A newer link of the same collaborator replaced this one.
 pub(super) const REPLACED: u32 = 2;
 /// The peer broke the protocol.
 pub(super) const PROTOCOL: u32 = 3;

@@ -1,7 +1,7 @@
-//! The collaborator's side: a [`coordinator`], a task that runs the plan's tasks ([`task_runner`]), which [`start`]
+//! The collaborator's side: a [`coordinator`] and what runs the plan's tasks ([`task_runner`]), which [`start`]
 //! assembles, and the [`dialler`], which connects. `roles` calls it.
 //!
-//! The parts know each other's [`messages`], and nothing else of each other.
+//! The parts know each other's [`messages`] and nothing else of each other.
 
 mod coordinator;
 mod dialler;
@@ -21,7 +21,7 @@ pub(crate) use self::{coordinator::CollaboratorOutcome, dialler::Dialler, messag
 
 /// A run of a collaborator that is not connected yet.
 pub(crate) struct Running {
-    /// The coordinator's.
+    /// The coordinator's mailbox.
     pub(crate) mailbox: Mailbox<CollaboratorMessage>,
     /// Root of the model that the collaborator holds.
     pub(crate) held: watch::Receiver<Option<Digest>>,

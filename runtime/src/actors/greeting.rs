@@ -1,7 +1,7 @@
-//! The first words on a link: who is there, and whether both mean the same plan.
+//! The first messages on a link: who the peer is, and whether both sides run the same plan.
 //!
-//! The acceptor's tasks call [`welcome`], the collaborator's dialler [`introduce`]. A [`AdmittedPeer`] can only be made here,
-//! so whoever holds one knows that its certificate, its roster line and its plan hash were checked.
+//! The acceptor's tasks call [`welcome`], the collaborator's dialler calls [`introduce`]. Only this file makes an
+//! [`AdmittedPeer`]: its certificate, its line of the roster and its plan hash were checked.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -21,10 +21,10 @@ use crate::{
     trust::{Admission, PeerAdmitted},
 };
 
-/// Longest wait for a peer's first envelope.
-pub(super) const FIRST_WORDS: Duration = Duration::from_secs(10);
+/// Longest wait for the first bytes of a peer: its first envelope, or the header of a stream.
+pub(super) const FIRST_BYTES_WAIT: Duration = Duration::from_secs(10);
 
-/// Where the run stands, for newcomers.
+/// Where the run stands, for peers that connect and for the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunStatus {
     /// The round that is open or opens next.
@@ -35,7 +35,7 @@ pub(crate) struct RunStatus {
     pub(crate) links: usize,
 }
 
-/// What a newcomer is measured against.
+/// Checks peers that connect.
 pub(crate) struct Greeter {
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
@@ -70,10 +70,10 @@ impl AdmittedPeer {
     }
 }
 
-/// Why somebody was not let in.
+/// Why a peer was not welcomed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WelcomeError {
-    /// Told so.
+    /// The aggregator rejected the peer, and told it why.
     #[error("{} was rejected: {why}", name.as_ref().map_or("a peer that is not a member", Name::as_str))]
     Rejected { name: Option<Name>, why: Rejection },
     /// The link broke first.
@@ -81,11 +81,12 @@ pub(crate) enum WelcomeError {
     Link(#[from] LinkError),
 }
 
-/// The aggregator's side: checks a newcomer and welcomes it, or tells it why not and closes the link.
+/// The aggregator's side: checks a peer and welcomes it, or tells it why it is rejected and closes the link.
 pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<AdmittedPeer, WelcomeError> {
     let admitted = greeter.admission.admit(link.handle().peer_certificates());
-    // Its words are read even when it is not let in: it is listening for an answer to them.
-    let envelope = timeout(FIRST_WORDS, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
+    // The Hello is read although the peer may be rejected already: the peer expects the answer after its Hello.
+    let envelope =
+        timeout(FIRST_BYTES_WAIT, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
     let (proof, checked) = match admitted {
         Ok(proof) => (Some(proof), greeter.check(&envelope)),
         Err(why) => (None, Err(Rejection::Identity(cut_text(&why.to_string())))),
@@ -109,7 +110,7 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
             let why = checked.err().unwrap_or(Rejection::Over);
             let (sender, _receiver, handle) = link.split();
             let answer = wire::encode(&Message::Rejected(why.clone()));
-            say_last(sender, &handle, &answer, close_code::REJECTED).await;
+            send_last(sender, &handle, &answer, close_code::REJECTED).await;
             Err(WelcomeError::Rejected { name, why })
         }
     }
@@ -143,10 +144,10 @@ impl Greeter {
     }
 }
 
-/// Why a collaborator is not in.
+/// Why an aggregator did not welcome this collaborator.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IntroductionError {
-    /// The aggregator says no.
+    /// The aggregator rejected this collaborator, or its answer does not fit.
     #[error("{0}")]
     Rejected(Rejection),
     /// The link broke first.
@@ -154,11 +155,12 @@ pub(crate) enum IntroductionError {
     Link(#[from] LinkError),
 }
 
-/// The collaborator's side: says who it is and waits for the answer.
+/// The collaborator's side: sends the Hello and waits for the answer.
 pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, IntroductionError> {
     let serial = hello.roster_serial;
     link.send_envelope(&wire::encode(&Message::Hello(hello))).await?;
-    let envelope = timeout(FIRST_WORDS, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
+    let envelope =
+        timeout(FIRST_BYTES_WAIT, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
     match wire::decode(&envelope) {
         Ok(Some(Message::Welcome(welcome))) if welcome.roster_serial < serial => {
             Err(IntroductionError::Rejected(Rejection::Roster(welcome.roster_serial)))
@@ -172,18 +174,18 @@ pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, 
     }
 }
 
-/// Sends one last envelope and closes the link once the peer holds it, or after a while.
-pub(super) async fn say_last(mut sender: ControlSender, handle: &LinkHandle, envelope: &[u8], code: u32) {
+/// Sends one last envelope and closes the link once the peer has closed it, after [`LAST_ENVELOPE_WAIT`] at the latest.
+pub(super) async fn send_last(mut sender: ControlSender, handle: &LinkHandle, envelope: &[u8], code: u32) {
     let saying = async {
         sender.send_envelope(envelope).await?;
         sender.finish().await?;
-        // It holds the words, but may not have read them yet: closing now would take them away.
+        // The peer holds the envelope, but may not have read it yet: closing now would drop it.
         Ok::<_, LinkError>(handle.closed().await)
     };
-    // The peer may be gone; the link closes in any case.
-    let _ = timeout(LAST_WORDS, saying).await;
+    // The peer may be gone: the link is closed in any case.
+    let _ = timeout(LAST_ENVELOPE_WAIT, saying).await;
     handle.close(code, "");
 }
 
-/// Longest wait for a peer to take a last envelope.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Longest wait until a peer has read a last envelope.
+const LAST_ENVELOPE_WAIT: Duration = Duration::from_secs(3);

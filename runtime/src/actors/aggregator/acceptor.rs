@@ -1,4 +1,4 @@
-//! Accepts links and admits collaborators: a task for each peer that connects.
+//! Accepts connections: a task for each peer shakes hands and lets the greeter check the peer.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
@@ -14,10 +14,10 @@ use crate::{
     net::Endpoint,
 };
 
-/// Accepts links until the endpoint is closed. The coordinator is told of every collaborator that is admitted.
+/// Accepts connections until the endpoint is closed. Tells `aggregator` of each collaborator that was admitted.
 ///
 /// # Cancel safety
-/// Cancel-safe: peers that are being checked are not dropped.
+/// Cancel-safe: peers that are being checked are checked to the end.
 pub(crate) async fn accept(
     endpoint: Endpoint,
     greeter: Arc<Greeter>,

@@ -1,9 +1,9 @@
-//! The aggregation's desk: takes staged updates to the CPU pool, in batches, while others still arrive, and makes the
+//! The task that aggregates: takes staged updates to the CPU pool, in batches, while others still arrive, and makes the
 //! round's model when the engine says so.
 //!
-//! An update that is alone waits for a second one: a pass over the sum is bound by the memory that the sum takes, and
-//! costs for two little more than for one. It waits no longer than until its slot is wanted, or the round closes; and not
-//! for the round's last, so that this one alone is left for the pass that everybody waits for.
+//! A pass over the sum is bound by memory bandwidth, so that two updates cost little more than one. A lone update
+//! therefore waits for a second one, until its slot is needed or the round closes. It does not wait for the round's last
+//! update: everybody waits for the last pass, which should be as short as possible.
 
 use std::time::{Duration, Instant};
 
@@ -71,22 +71,22 @@ async fn run(
     }
 }
 
-/// What one pass takes in.
+/// The jobs that one pass does.
 #[derive(Default)]
 struct Gathered {
-    /// Whether everything before is forgotten first.
+    /// Whether every earlier update is forgotten first.
     clear: bool,
     updates: Vec<StagedUpdate>,
-    /// Of the updates' round.
+    /// The base of the updates' round.
     base: Option<Payload>,
-    /// Whether what is there is not to wait for the next update.
+    /// Whether the updates do not wait for the next one.
     hurries: bool,
     /// The round to finish.
     last: Option<RoundNo>,
 }
 
 impl Gathered {
-    /// The jobs of one pass: those that wait, and for an update that is alone the next one.
+    /// Gathers the jobs of one pass: all that wait, and the next job if there is only one update.
     async fn from(
         first: AggregationJob,
         jobs: &mut mpsc::UnboundedReceiver<AggregationJob>,

@@ -50,12 +50,13 @@ use crate::{
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AggregatorOutcome {
+    /// Why the run ended.
     pub(crate) reason: Reason,
-    /// The round that would come next; the plan's number of rounds when all were run.
+    /// The next round to run. The plan's number of rounds when all are run.
     pub(crate) round: RoundNo,
     /// Root of the newest model.
     pub(crate) root: Digest,
-    /// Without the connections that were refused.
+    /// Counts of the whole run, without the refused connections: the greeter counts those.
     pub(crate) traffic: Traffic,
 }
 
@@ -66,7 +67,7 @@ pub(super) struct Coordinator {
     /// What the engine's milliseconds count from.
     origin: Instant,
     base: Payload,
-    /// State of the server's step that belongs to the base, until the store has it.
+    /// State of the server's step after the round that made `base`, until the store takes it.
     state: Option<Bytes>,
     intake: Arc<Intake>,
     /// `None` once the run has ended.
@@ -83,20 +84,20 @@ pub(super) struct Coordinator {
     outcome: Option<oneshot::Sender<Result<AggregatorOutcome, Failure>>>,
 }
 
-/// Who works for the coordinator.
+/// Where the coordinator sends jobs.
 pub(super) struct Workers {
     pub(super) aggregation: mpsc::UnboundedSender<AggregationJob>,
     pub(super) store: mpsc::UnboundedSender<StoreJob>,
 }
 
-/// What brought an event about, for the effects that need more than the engine keeps.
+/// What caused an event: effects need more of it than the engine keeps.
 #[derive(Default)]
 struct Cause {
-    /// The offer, of `Offered`.
+    /// The offer, for `Event::Offered`.
     offer: Option<Offer>,
-    /// The work of the upload that has ended, of `Staged` and `Refused`.
+    /// The work of the upload that has ended, for `Event::Staged` and `Event::Refused`.
     upload: Option<Stamp>,
-    /// Time taken by the aggregation, of `Finalised`: absorbing, then finishing.
+    /// Time to absorb and time to finalise, for `Event::Finalised`.
     aggregation: Option<(Duration, Duration)>,
 }
 
@@ -185,7 +186,7 @@ impl Actor for Coordinator {
                 self.reports.stored(round, took);
                 self.event(Event::Durable { round }, context);
             }
-            M::BestRead(best) => self.part(Reason::Completed, best),
+            M::BestRead(best) => self.conclude(Reason::Completed, best),
             M::StoreFailed(failure) => self.fail(failure),
             M::PartFailed(what) => self.fail(Failure::new(Exit::Failed, what)),
             M::RosterChanged(members) => self.roster_changed(members, context),
@@ -210,7 +211,7 @@ impl Coordinator {
     fn admitted(&mut self, admitted: AdmittedPeer, context: &mut Context<'_, Self>) {
         let (peer, handle) = (admitted.proof().name().clone(), admitted.handle().clone());
         if self.outcome.is_none() {
-            // It was let in before the run had ended.
+            // The greeter admitted this peer before the run had ended.
             handle.close(close_code::LEAVING, "the run has ended");
             return;
         }
@@ -220,7 +221,7 @@ impl Coordinator {
             return;
         }
         if let Some(old) = self.peers.remove(&peer) {
-            // Its end need not have been seen: the newest link is the collaborator's own word.
+            // The old link may be broken without a sign of it. The collaborator itself opened the new one.
             old.handle.close(close_code::REPLACED, "a newer link of this collaborator replaced this one");
         }
         self.sessions += 1;
@@ -247,7 +248,7 @@ impl Coordinator {
                 }
                 self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, context);
             }
-            // The session lets nothing else through.
+            // The session passes on no other message.
             _ => {}
         }
     }
@@ -259,7 +260,7 @@ impl Coordinator {
             let names: Vec<&str> = left_out.iter().map(Name::as_str).collect();
             tracing::info!("round {round}  the rule left out {}", names.join(", "));
         }
-        // The old model's buffer is for the next sum.
+        // Nothing holds the old model from here on: the next round's model takes its buffer.
         self.base = model;
         self.state = state;
         self.reports.aggregated();
@@ -286,7 +287,7 @@ impl Coordinator {
         self.take_in(event, &Cause::default(), context);
     }
 
-    /// Gives an event to the engine and carries out what it answers.
+    /// Gives an event to the engine and carries out the effects that the engine answers with.
     fn take_in(&mut self, event: Event, cause: &Cause, context: &mut Context<'_, Self>) {
         if self.outcome.is_none() {
             return;
@@ -332,7 +333,7 @@ impl Coordinator {
                     tracing::warn!(collaborator = %peer, "refused an update from {peer}: {refusal}");
                 }
                 self.traffic.updates_refused += 1;
-                // A refusal names no round: whoever has other work since would take it for that.
+                // A refusal names no round. A collaborator that was given other work since would relate it to that work.
                 let assigned = self.peers.assigned(&peer);
                 if cause.upload.is_none() || cause.upload == assigned {
                     self.peers
@@ -392,7 +393,7 @@ impl Coordinator {
             let (model, metrics) = (self.base.clone(), summary.metrics.clone());
             self.store(StoreJob::Final { metrics, model });
         }
-        // The next round's tasks were handed out just now.
+        // The engine has given out the next round's tasks before this effect.
         self.reports.closed(summary, took.map(|took| (self.base.root(), took)));
     }
 
@@ -400,16 +401,16 @@ impl Coordinator {
         if reason == Reason::Completed
             && self.plan.release.is_some_and(|release| release.is_best_to_members())
         {
-            // Members hold the final model. The words that end the run come when the best one is in memory.
+            // Members hold the final model. They are told that the run ends once the best model is in memory.
             self.store(StoreJob::ReadBest);
         } else {
-            self.part(reason, None);
+            self.conclude(reason, None);
         }
     }
 
-    /// Tells everybody how the run has ended; with a model that members end with, and the round that measured it, where
-    /// that is not the newest.
-    fn part(&mut self, reason: Reason, model: Option<(RoundNo, Payload)>) {
+    /// Ends the run and tells every collaborator how it ended. `model` is the model that members end with, and the round
+    /// that measured it, unless that is the newest model.
+    fn conclude(&mut self, reason: Reason, model: Option<(RoundNo, Payload)>) {
         let root = model.as_ref().map_or_else(|| self.base.root(), |(_, model)| model.root());
         let verdict = match reason {
             Reason::Completed => Verdict::Completed { rounds: self.plan.rounds, root },
@@ -428,10 +429,10 @@ impl Coordinator {
         self.end(Ok(AggregatorOutcome { reason, round, root, traffic: self.traffic }));
     }
 
-    /// Ends the run in the middle: collaborators come back when it does.
+    /// Ends the run with a failure. Collaborators connect again when the aggregator runs again.
     fn fail(&mut self, failure: Failure) {
         if self.outcome.is_none() {
-            // Last words are on their way; the store's own failure is asked for when it ends.
+            // The run has ended already. A failure of the store is still returned by `StoreThread::join`.
             return;
         }
         self.peers.close_all(close_code::LEAVING, "the aggregator failed");
@@ -439,7 +440,7 @@ impl Coordinator {
         self.end(Err(failure));
     }
 
-    /// Says how the run ended. Sessions go on until their last words are through.
+    /// Sends the outcome. Sessions go on until their last message is delivered.
     fn end(&mut self, outcome: Result<AggregatorOutcome, Failure>) {
         self.reports.print_all();
         self.slots.clear();

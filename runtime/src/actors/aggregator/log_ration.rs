@@ -1,11 +1,11 @@
-//! How many lines of the log a peer may cause: what it does wrong is told, a flood of it is counted.
+//! A bound on the log lines that a peer may cause. Lines beyond the bound are counted and not written.
 //!
-//! The aggregator keeps one for each collaborator, the acceptor one for everybody whom it turns away. Round facts name
-//! refusals apart from it.
+//! The coordinator keeps one [`LogRation`] for each collaborator, the acceptor keeps one for all peers that it refuses.
+//! The facts of a round name refusals whatever the log says.
 
 use std::time::{Duration, Instant};
 
-/// At most [`LINES`] lines in each [`WINDOW`], which begins with the first.
+/// At most [`LINES`] lines in each [`WINDOW`]. A window begins with its first line.
 #[derive(Debug, Default)]
 pub(crate) struct LogRation {
     since: Option<Instant>,
@@ -14,7 +14,7 @@ pub(crate) struct LogRation {
 }
 
 impl LogRation {
-    /// Takes a line. `None`: not this one; otherwise how many were left out since the last that was not.
+    /// Whether a line may be written at `now`: `None` if not, otherwise the number of lines left out since the last one.
     pub(crate) fn take(&mut self, now: Instant) -> Option<u32> {
         if self.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             (self.since, self.spoken) = (Some(now), 0);
@@ -28,8 +28,10 @@ impl LogRation {
     }
 }
 
-/// Twice what one round's facts name of one collaborator: refusals, and a link that comes and goes.
+/// Lines in a window: twice the refusals that one round's facts name of one collaborator, because its link may break and
+/// return as often.
 const LINES: u32 = 2 * fl_engine::limits::REFUSALS_NOTED;
+/// Length of a window.
 const WINDOW: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -37,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flood_is_counted_and_told_of_once_it_is_over() {
+    fn flood_is_counted_and_the_count_comes_with_the_next_line() {
         let (mut ration, start) = (LogRation::default(), Instant::now());
         let spoken = (0..1000).filter(|_| ration.take(start) == Some(0)).count();
         assert_eq!(spoken, LINES as usize);

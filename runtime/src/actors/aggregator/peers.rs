@@ -21,7 +21,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Peers {
     connected: BTreeMap<Name, Peer>,
-    /// Of collaborators that are gone too. Their names come from certificates, so the number is bounded.
+    /// Also of collaborators that are gone. Names come from certificates, so their number is bounded.
     rations: BTreeMap<Name, LogRation>,
 }
 

@@ -1,4 +1,4 @@
-//! Closed rounds until their lines are printed: the times that the shell measures come in one by one.
+//! Closed rounds until their lines are printed. The times that the shell measures arrive one by one.
 
 use std::{
     sync::Arc,
@@ -97,14 +97,14 @@ impl RoundReports {
 /// When a round began and its updates came.
 #[derive(Clone, Copy, Debug, Default)]
 struct Arrivals {
-    /// When its first task was sent; `None` in a run's first round, which waits for members.
+    /// When the round's first task was sent. `None` in a run's first round, which waits for members.
     opened: Option<Instant>,
     first_byte: Option<Instant>,
     last_staged: Option<Instant>,
 }
 
 impl Arrivals {
-    /// Of a round that opens now.
+    /// For a round that opens now.
     fn opened() -> Self {
         Self { opened: Some(Instant::now()), ..Self::default() }
     }
@@ -126,19 +126,19 @@ struct RoundReport {
     plan: Arc<Plan>,
     times: Timeline,
     best: bool,
-    /// The model that the round made, while it is on its way to this many collaborators.
+    /// Root of the model that the round made, and the number of collaborators that do not hold it yet.
     delivery: Option<(Digest, usize)>,
     stored: bool,
 }
 
 impl RoundReport {
-    /// A round that made no model: nothing more is to come.
+    /// A round that made no model: no more times will arrive.
     fn new(summary: RoundSummary, plan: &Arc<Plan>, best: bool) -> Self {
         let times = Timeline::of(&summary);
         Self { summary, plan: Arc::clone(plan), times, best, delivery: None, stored: true }
     }
 
-    /// The round made the model `root`, which was handed to `receivers` just now.
+    /// The round made the model `root`, which is being sent to `receivers` collaborators.
     fn made(
         &mut self,
         root: Digest,
@@ -175,17 +175,17 @@ impl RoundReport {
         }
     }
 
-    /// A later round has closed: who has not got this round's model by now will not get it.
+    /// A later round has closed: collaborators that do not hold this round's model will not get it any more.
     fn give_up_delivery(&mut self) {
         self.delivery = None;
     }
 
-    /// Whether every time that will come is there.
+    /// Whether every time that can arrive has arrived.
     fn is_complete(&self) -> bool {
         self.stored && self.delivery.is_none()
     }
 
-    /// To the log, and with `json` to standard output.
+    /// Writes the round to the log, and with `json` to standard output too.
     fn print(&self, json: bool) {
         let line = RoundLine { summary: &self.summary, times: self.times, best: self.best, plan: &self.plan };
         tracing::info!("{}", line.text());

@@ -1,13 +1,13 @@
 //! One collaborator's link at the aggregator.
 //!
-//! The aggregator opens a session for each [`Guest`] and tells it what to send. The session owns what belongs to the
-//! link: a task that reads the control stream, one that writes it, one that takes streams in and spawns an
-//! [`upload`] for each, and the sending of the newest model. It decides nothing about rounds; what it hears goes to the
-//! aggregator with the session's number, so that words of a link that was replaced are told apart.
+//! The coordinator opens a session for each [`AdmittedPeer`] and tells it what to send. The session owns the tasks of the
+//! link: one reads the control stream, one writes it, one accepts streams and spawns an [`upload`] for each, and one
+//! sends the newest model. A session decides nothing about rounds. What it hears goes to the coordinator with the
+//! session's number, so that messages of a link that was replaced can be told apart.
 //!
 //! ```text
-//! reader ──────────┐ (awaits room)                       ┌──▶ writer ──▶ control stream
-//! streams ─▶ upload┼──────▶ Aggregator ──▶ Session ──────┤
+//! reader ──────────┐ (waits for room)                    ┌──▶ writer ──▶ control stream
+//! streams ─▶ upload┼──────▶ Coordinator ─▶ Session ──────┤
 //!                  └ link closed                         └──▶ model sender ──▶ uni stream
 //! ```
 
@@ -49,8 +49,9 @@ pub(crate) struct Session {
     notifier: Notifier,
     grants: Grants,
     uploads: mpsc::Sender<CutOff>,
-    /// Why the link ended.
+    /// Why the link ended, as said by the first task that ended it.
     why: Arc<OnceLock<String>>,
+    /// Root of the model that the collaborator holds, or will hold when `sending` ends.
     holds: Option<Digest>,
     /// The sending of the model that was assigned last.
     sending: Option<JoinHandle<()>>,
@@ -61,11 +62,11 @@ pub(crate) struct Session {
 /// What the writer sends next.
 enum Outgoing {
     Envelope(Vec<u8>),
-    /// The last words, once the model is through.
+    /// The last message, once the model was sent.
     Last(Vec<u8>, Option<JoinHandle<()>>),
 }
 
-/// Tells the streams' task to drop every upload under way.
+/// Tells the streams' task to drop every upload that has begun.
 struct CutOff;
 
 /// Opens a session for an admitted collaborator. The session ends when its mailbox is dropped; close the link first.
@@ -117,7 +118,7 @@ impl Actor for Session {
             }
             M::Cancel(message) => {
                 self.grants.clear();
-                // Full: the streams' task has not seen the last one yet, and one is enough.
+                // Full: the streams' task has not taken the previous one yet, and one is enough.
                 let _ = self.uploads.try_send(CutOff);
                 self.say(&message);
             }
@@ -141,7 +142,7 @@ impl Actor for Session {
     fn panicked(&mut self, words: &str) {
         tracing::error!(collaborator = %self.notifier.peer, "internal error in the session of {}: {words}; its link is closed", self.notifier.peer);
         self.handle.close(close_code::LEAVING, "internal error");
-        // The task that would say so ends with the session.
+        // The task that would report the end of the link ends with the session.
         let notifier = self.notifier.clone();
         tokio::spawn(
             async move { notifier.link_ended("its session had an internal error".to_owned()).await },
@@ -156,7 +157,7 @@ impl Session {
 
     fn put(&self, outgoing: Outgoing) {
         if self.outbox.try_send(outgoing).is_err() {
-            // The first to end the link knows why.
+            // The task that ends the link first knows the reason.
             let _ = self.why.set(close_code::OVERLOADED.to_owned());
             self.handle.close(close_code::SLOW, close_code::OVERLOADED);
         }
@@ -168,7 +169,7 @@ impl Session {
         }
         self.holds = Some(stamp.base);
         let (handle, notifier, started) = (self.handle.clone(), self.notifier.clone(), Instant::now());
-        // Boxed, so that the handle of a sending that has ended holds next to nothing.
+        // Boxed, so that the handle of a task that has ended holds little memory.
         self.sending = Some(tokio::spawn(Box::pin(async move {
             let sent = transfer::send(&handle, &PayloadHeader::Model(stamp), &model).await;
             drop(model);
@@ -177,7 +178,8 @@ impl Session {
                     let took = started.elapsed();
                     notifier.tell(AggregatorMessage::ModelDelivered { stamp, took }).await;
                 }
-                // It has tasks and no model to do them on: a new link begins with both. Nothing to a link that is gone.
+                // The collaborator has tasks but no model for them. A new link begins with both. Closing a link that is
+                // gone does nothing.
                 Err(error) => {
                     handle.close(close_code::SLOW, &format!("the model could not be sent: {error}"))
                 }
@@ -230,17 +232,17 @@ async fn write(mut sender: ControlSender, mut queue: mpsc::Receiver<Outgoing>, h
             }
             Outgoing::Last(envelope, sending) => {
                 if let Some(sending) = sending {
-                    // An aborted sending is as good as a finished one. A collaborator that is too slow for the model
-                    // still hears that the run is over: it would dial for ever.
+                    // Whether the model arrives or not, the collaborator has to hear that the run is over. Otherwise
+                    // it would connect again for ever.
                     let _ = timeout(MODEL_TIME, sending).await;
                 }
-                return greeting::say_last(sender, &handle, &envelope, close_code::DONE).await;
+                return greeting::send_last(sender, &handle, &envelope, close_code::DONE).await;
             }
         }
     }
 }
 
-/// Passes on what the collaborator says until the link ends, and closes it then.
+/// Passes messages of the collaborator on until the link ends, and closes the link then.
 async fn read(
     mut receiver: ControlReceiver,
     handle: LinkHandle,
@@ -266,12 +268,12 @@ async fn read(
         };
         notifier.heard(message).await;
     };
-    // Only the first to end the link knows why.
+    // The task that ends the link first knows the reason.
     let _ = why.set(reason.clone());
     handle.close(code, &reason);
 }
 
-/// What takes a collaborator's streams in.
+/// Accepts a collaborator's streams.
 #[derive(Clone)]
 struct Streams {
     handle: LinkHandle,
@@ -283,7 +285,7 @@ struct Streams {
 }
 
 impl Streams {
-    /// Until the link ends; the news of that comes after those of the last upload.
+    /// Runs until the link ends. The message that says so comes after those of the last upload.
     async fn run(self, mut cut_offs: mpsc::Receiver<CutOff>) {
         // Dropping the set drops the uploads.
         let mut uploads = JoinSet::new();
@@ -332,7 +334,7 @@ impl Streams {
 const OUTBOX: usize = 256;
 /// Messages that wait for a session.
 const MAILBOX: usize = 256;
-/// Longest wait for a slow collaborator to take the final model.
+/// Longest wait until a slow collaborator holds the final model.
 const MODEL_TIME: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The store's thread: writes models and facts beside the next round, in order.
+//! The store's thread: writes models and facts in order, while the next round runs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -63,13 +63,15 @@ pub(super) fn start(
 }
 
 impl StoreThread {
-    /// Waits until everything is written, without a thread: the store's may be waiting for room in the aggregator's
-    /// mailbox, which only this one makes. Answers with the released file that the run ends with.
+    /// Waits until everything is written, and returns the file that the plan releases at the end, if there is one.
+    ///
+    /// The wait blocks no thread: the store's thread may be waiting for room in the coordinator's mailbox, which the
+    /// caller's thread has to make.
     ///
     /// # Errors
-    /// The first thing that could not be written, which the aggregator may not have heard of any more.
+    /// The first failure to write. The coordinator may have ended before it heard of that failure.
     pub(crate) async fn join(self) -> Result<Option<PathBuf>, Failure> {
-        // It always answers before it ends.
+        // The thread always answers before it ends.
         self.ended.await.unwrap_or(Ok(None))
     }
 }

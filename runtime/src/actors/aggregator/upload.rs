@@ -1,7 +1,7 @@
 //! An update on its way in: one task for each stream that a collaborator opens.
 //!
-//! It reads the header, asks whether that upload was granted, waits for a slot, and only then reads the payload:
-//! hashed, checked and staged as it arrives. Dropping the task at any point frees the slot.
+//! The task reads the header, checks that the upload was granted, waits for a slot, and only then reads the payload. The
+//! payload is hashed, checked and written to the slot as it arrives. Dropping the task at any point frees the slot.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +17,7 @@ use fl_engine::{
 
 use super::window::{Window, Windows};
 use crate::{
-    actors::{greeting::FIRST_WORDS, transfer},
+    actors::{greeting::FIRST_BYTES_WAIT, transfer},
     memory::{MemoryError, SlotStore, StagedSlot},
     net::{
         LinkError, LinkHandle, RecvStream,
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// What an upload is held against; the same for every collaborator.
+/// What every upload is checked against, and where it goes.
 pub(crate) struct Intake {
     pub(crate) slots: SlotStore,
     pub(crate) layout: Arc<Layout>,
@@ -44,7 +44,7 @@ impl Intake {
 pub(crate) struct Grants(Arc<Mutex<Vec<Offer>>>);
 
 impl Grants {
-    /// Books a grant; the oldest is forgotten when there are more than the round engine remembers.
+    /// Adds a grant. The oldest one is forgotten when there are more than the round engine remembers.
     pub(crate) fn add(&self, offer: Offer) {
         let mut offers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if offers.len() >= limits::GRANTS_REMEMBERED {
@@ -67,29 +67,29 @@ impl Grants {
 
 /// How an upload ended.
 pub(crate) enum UploadOutcome {
-    /// In full, and every check passed.
+    /// The update arrived in full and passed every check.
     Staged { offer: Offer, slot: StagedSlot },
-    /// Not taken.
+    /// The update is refused.
     Refused { offer: Offer, refusal: Refusal },
-    /// Its sender thought better of it before it had named the update.
+    /// The sender gave the stream up before it had named the update.
     Abandoned,
-    /// No header that names an update: the peer breaks the protocol, or its link broke.
+    /// The stream has no header that names an update: the peer broke the protocol, or the link broke.
     Unnamed(String),
 }
 
 /// Receives one update.
 ///
 /// # Cancel safety
-/// Dropping it drops the stream, which tells the sender to stop, and frees the slot.
+/// Dropping the future drops the stream, which tells the sender to stop, and frees the slot.
 pub(crate) async fn receive(
     mut stream: RecvStream,
     link: &LinkHandle,
     grants: &Grants,
     intake: &Intake,
 ) -> UploadOutcome {
-    let header = match payload::recv_header(&mut stream, FIRST_WORDS).await {
+    let header = match payload::recv_header(&mut stream, FIRST_BYTES_WAIT).await {
         Ok(header) => header,
-        // An honest sender whose round is over resets its stream wherever it is.
+        // An honest sender whose round is over resets its stream at any point.
         Err(LinkError::Abandoned) => return UploadOutcome::Abandoned,
         Err(error) => return UploadOutcome::Unnamed(error.to_string()),
     };
@@ -141,8 +141,8 @@ async fn stage(
     slot.finish().map_err(|e| internal(&e))
 }
 
-/// A link's window for an upload, as long as it lives. Opened once there is a slot: what is in flight before that lies in
-/// memory that no budget counts.
+/// A link's window for an upload, until it is dropped. It is opened once there is a slot: bytes that arrive before that
+/// take memory that no slot counts.
 struct InFlight<'a> {
     link: &'a LinkHandle,
     #[expect(dead_code, reason = "held for its drop")]

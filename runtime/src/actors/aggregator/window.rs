@@ -1,15 +1,16 @@
-//! Room for granted uploads: what all of them together may have on the wire, unread, beyond their links' idle windows.
+//! Receive windows of granted uploads, with a bound on their sum: the unread bytes that all uploads together may have in
+//! flight beyond the idle windows of their links.
 //!
-//! An upload opens a [`Window`] when it has a slot and drops it when it has ended. The more are open, the
-//! smaller the next: the sum has a bound, whatever the number of uploads, and the first of a round is the fastest. A
-//! link's window shrinks only as its peer uses it up, so a peer that was granted much and sent nothing keeps that room.
+//! An upload opens a [`Window`] when it has a slot, and drops it when it ends. Each window takes at most half of the room
+//! that is left, so that the sum stays bounded whatever the number of uploads, and the first upload of a round is the
+//! fastest. QUIC cannot take a window back: a peer that was granted a window and sent nothing keeps it.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Room that all windows together take, bytes. A part of [`fl_engine::aggregate::OVERHEAD_BYTES`].
+/// Room for all windows together, bytes. A part of [`fl_engine::aggregate::OVERHEAD_BYTES`].
 pub(crate) const ROOM: u64 = 8 << 20;
 
 /// The room that is left. Clones share it.
@@ -37,7 +38,7 @@ impl Windows {
     }
 }
 
-/// One upload's part of the room, until it is dropped.
+/// One upload's part of the room. Dropping it gives the part back.
 #[derive(Debug)]
 pub(crate) struct Window {
     bytes: u64,
@@ -45,7 +46,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// How much.
+    /// Size of the window, bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

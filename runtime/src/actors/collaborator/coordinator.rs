@@ -1,13 +1,13 @@
-//! The collaborator: does what the aggregator asks for, and keeps the link alive.
+//! The collaborator's actor: does what the aggregator asks for.
 //!
-//! One dialler task connects, introduces, reads, and connects again; model streams and uploads are tasks of their own;
-//! the [`task`](super::task_runner) role computes. This role holds what outlives a link: the model, the open work, and an
-//! update that was made and not yet counted, so that a broken link costs no training.
+//! The [`dialler`](super::dialler) connects, sends the Hello, reads, and connects again. Models and uploads move in tasks
+//! of their own. The [`task_runner`](super::task_runner) computes. The actor holds what outlives a link: the model, the
+//! open work, and an update that was made and is not counted yet, so that a broken link costs no training.
 //!
 //! ```text
-//! dialler ─ Up, Heard, Down ─▶ ┌──────────────┐ ── Run, Stop ──▶ Task ── Ran ─▶
-//! streams ─ Model ───────────▶ │ Collaborator │ ── envelopes ──▶ writer ─▶ control stream
-//!                              └──────────────┘ ── payload ────▶ upload ─▶ uni stream
+//! dialler ─ LinkUp, Heard, LinkDown ─▶ ┌─────────────┐ ── Run, Cancel ─▶ task runner ── TaskEnded ─▶
+//! streams ─ Model ──────────────────▶ │ Coordinator │ ── envelopes ──▶ writer ─▶ control stream
+//!                                     └─────────────┘ ── payload ────▶ upload ─▶ uni stream
 //! ```
 
 use std::{collections::VecDeque, time::Duration};
@@ -39,9 +39,9 @@ use crate::{
 /// How a collaborator's run ended.
 #[derive(Clone, Debug)]
 pub(crate) struct CollaboratorOutcome {
-    /// The aggregator's; `None` when this side was stopped.
+    /// The aggregator's verdict. `None` when the collaborator was stopped.
     pub(crate) verdict: Option<Verdict>,
-    /// The newest model that it holds, with its round.
+    /// The newest model that the collaborator holds, and its round.
     pub(crate) model: Option<(RoundNo, Payload)>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Coordinator {
     open: Option<Open>,
     made: Option<Made>,
     upload: Option<JoinHandle<()>>,
-    /// The run is over; the final model is still on its way.
+    /// Set when the run is over and the final model has not arrived yet.
     verdict: Option<Verdict>,
     outcome: Option<oneshot::Sender<Result<CollaboratorOutcome, Failure>>>,
 }
@@ -64,12 +64,12 @@ struct LinkUp {
     handle: LinkHandle,
 }
 
-/// Work that was asked for.
+/// Work that the aggregator assigned.
 struct Open {
     stamp: Stamp,
-    /// Not begun yet.
+    /// Tasks that have not begun.
     tasks: VecDeque<Name>,
-    /// Given to the task role.
+    /// The task that was given to the task runner.
     running: Option<Name>,
 }
 
@@ -77,9 +77,9 @@ struct Open {
 struct Made {
     offer: Offer,
     payload: Payload,
-    /// The link that it went over may have broken.
+    /// Kept, because the link that carried it may have broken.
     report: Report,
-    /// How often it was offered over this link.
+    /// How often the update was offered over this link.
     offers: u32,
 }
 
@@ -199,7 +199,7 @@ impl Coordinator {
         });
         let tasks = left.cloned().collect();
         self.open = Some(Open { stamp, tasks, running });
-        // Made over an earlier link: nothing to train again.
+        // The update was made before this link: nothing is trained again.
         if let Some(made) = made {
             made.offers = 0;
             let report = Message::Report(made.report.clone());
@@ -209,7 +209,7 @@ impl Coordinator {
         self.next_task();
     }
 
-    /// Starts the next task when its base is here and none runs.
+    /// Starts the next task if its base is here and no task runs.
     fn next_task(&mut self) {
         let (Some(open), Some((_, model))) = (&mut self.open, &self.model) else { return };
         if open.running.is_some() || model.root() != open.stamp.base {
@@ -255,7 +255,7 @@ impl Coordinator {
         }
     }
 
-    /// Offers the update of this work, if it is still there.
+    /// Offers the update of this work, if it is still held.
     fn offer(&mut self, stamp: Stamp) {
         let Some(made) = self.made.as_mut().filter(|made| made.offer.stamp == stamp) else { return };
         made.offers += 1;
@@ -280,7 +280,7 @@ impl Coordinator {
         let RefusedUpdate { task, refusal } = refused;
         tracing::warn!("the aggregator refused the update of task {task}: {refusal}");
         if let Refusal::Late | Refusal::Stale { .. } = refusal {
-            // Of a round that is over; the next round's update may be made already, and its tasks drop an older one.
+            // The refused update is of a round that is over. The update held now may be of the next round already.
             return;
         }
         let Some(made) = self.made.take_if(|made| made.offer.task == *task) else { return };
@@ -306,7 +306,7 @@ impl Coordinator {
         match &verdict {
             Verdict::Stopped => {
                 tracing::warn!("the aggregator was stopped by its operator; waiting until it runs again");
-                // It waits for this before its process ends.
+                // The aggregator waits for this close before its process ends.
                 if let Some(link) = self.link.take() {
                     link.handle.close(close_code::DONE, "the collaborator heard that the aggregator stops");
                 }
@@ -318,7 +318,7 @@ impl Coordinator {
         }
     }
 
-    /// Ends the run when it is over and its final model is here, if there is one.
+    /// Ends the run if it is over and the final model is here, or none is expected.
     fn end_when_complete(&mut self) {
         let held = self.model.as_ref().map(|(_, model)| model.root());
         let complete = match &self.verdict {
@@ -383,9 +383,9 @@ impl Coordinator {
     }
 }
 
-/// How often an update is offered over one link.
+/// Most offers of one update over one link.
 const OFFERS: u32 = 4;
-/// Wait before an update is offered again, times the offers so far.
+/// Wait before an update is offered again, multiplied by the number of offers so far.
 const RETRY: Duration = Duration::from_millis(300);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The collaborator's way to its aggregator: dial, introduce, read, and dial again.
+//! Connects a collaborator to its aggregator: dials, sends the Hello, reads until the link ends, and dials again.
 //!
-//! It waits between attempts with back-off and jitter, says so once and then rarely, and gives up only when another
-//! attempt could not end differently: a certificate, plan or roster that does not fit.
+//! Waits between attempts grow and have jitter. A failed attempt is logged at most every 30 seconds. The dialler gives up
+//! when another attempt would fail in the same way: a certificate, plan or roster does not fit.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -39,7 +39,7 @@ use crate::{
     trust::{SERVER_NAME, Serials},
 };
 
-/// Everything that an attempt needs.
+/// What every attempt to connect needs.
 pub(crate) struct Dialler {
     pub(crate) endpoint: Endpoint,
     /// Host name or IP address.
@@ -53,7 +53,7 @@ pub(crate) struct Dialler {
     pub(crate) held: watch::Receiver<Option<Digest>>,
     pub(crate) layout: Arc<Layout>,
     pub(crate) buffers: Buffers,
-    /// Where every model that is received is kept, if the plan says so.
+    /// Where every received model is kept, if the plan says so.
     pub(crate) copies: Option<Arc<MemberCopies>>,
     pub(crate) collaborator: Mailbox<CollaboratorMessage>,
     pub(crate) backoff: Backoff,
@@ -61,41 +61,41 @@ pub(crate) struct Dialler {
 
 /// How one attempt ended.
 enum Attempt {
-    /// There was a link, and it is gone.
+    /// There was a link, and it ended for this reason.
     WasUp(String),
-    /// There was none; dialling again may help.
+    /// There was no link. Another attempt may succeed.
     Failed(String),
-    /// Dialling again cannot help.
+    /// Another attempt would fail in the same way.
     Final(Failure),
 }
 
 impl Dialler {
-    /// Runs until the collaborator is gone or it makes no sense to go on.
+    /// Runs until the collaborator has ended, or another attempt would fail in the same way.
     pub(crate) async fn run(mut self) {
-        let mut patience = Patience::default();
+        let mut attempt_log = AttemptLog::default();
         loop {
             let attempt = self.attempt().await;
             if let Attempt::WasUp(_) = attempt {
                 self.backoff.reset();
-                patience = Patience::default();
+                attempt_log = AttemptLog::default();
             }
             let wait = self.backoff.next_wait();
             let (why, line) = match attempt {
                 Attempt::WasUp(why) => (why, None),
                 Attempt::Failed(why) => {
-                    let line = patience.speaks().then(|| {
+                    let line = attempt_log.is_due().then(|| {
                         let (host, port, wait) = (&self.host, self.port, wait.as_secs_f64());
                         format!("no aggregator at {host}:{port} yet ({why}); next attempt in {wait:.1} s")
                     });
                     (why, line)
                 }
                 Attempt::Final(failure) => {
-                    // Gone already: then it has ended for another reason.
+                    // A collaborator that is gone has ended for another reason.
                     let _ = self.collaborator.deliver(CollaboratorMessage::GiveUp(failure)).await;
                     return;
                 }
             };
-            // Nothing is tried again for a collaborator that has ended.
+            // The collaborator has ended: no more attempts.
             if self.collaborator.deliver(CollaboratorMessage::LinkDown { why }).await.is_err() {
                 return;
             }
@@ -137,7 +137,7 @@ impl Dialler {
         self.serve(link, welcome).await
     }
 
-    /// Reads until the link ends.
+    /// Runs the tasks of the link and reads until the link ends.
     async fn serve(&self, link: Link, welcome: wire::Welcome) -> Attempt {
         let (sender, mut receiver, handle) = link.split();
         let (outbox, queue) = mpsc::channel(OUTBOX);
@@ -180,7 +180,7 @@ impl Dialler {
         loop {
             let envelope = match receiver.recv_envelope().await {
                 Ok(envelope) => envelope,
-                // A finished control stream is a farewell; the close that follows says more.
+                // The aggregator has finished the control stream. The close that follows has a code and a reason.
                 Err(LinkError::Ended) => return handle.closed().await,
                 Err(error) => return error,
             };
@@ -205,11 +205,11 @@ async fn write(mut sender: ControlSender, mut queue: mpsc::Receiver<Vec<u8>>) {
             return;
         }
     }
-    // A stream that is dropped unfinished takes the good-bye with it. The link may be gone already.
+    // A stream that is dropped unfinished loses the last message. The link may be gone already.
     let _ = sender.finish().await;
 }
 
-/// Takes the aggregator's models in, the newest only.
+/// Receives the aggregator's models, the newest one only.
 async fn take_models(
     handle: LinkHandle,
     layout: Arc<Layout>,
@@ -221,7 +221,7 @@ async fn take_models(
     while let Ok(stream) = handle.accept_uni().await {
         let (layout, collaborator, handle) = (Arc::clone(&layout), collaborator.clone(), handle.clone());
         let (buffers, copies) = (buffers.clone(), copies.clone());
-        // An older model is not wanted any more.
+        // A newer model replaces the one that is being received.
         receiving = JoinSet::new();
         receiving.spawn(async move {
             match take_model(stream, &layout, &buffers).await {
@@ -232,8 +232,8 @@ async fn take_models(
                     // The collaborator is gone only when the process ends.
                     let _ = collaborator.deliver(CollaboratorMessage::Model { stamp, model }).await;
                 }
-                Err(Untaken::Broken(why)) => tracing::debug!("a model was not received in full: {why}"),
-                Err(Untaken::Wrong(why)) => {
+                Err(NotReceived::Broken(why)) => tracing::debug!("a model was not received in full: {why}"),
+                Err(NotReceived::Wrong(why)) => {
                     tracing::error!("refused a model from the aggregator: {why}; the link is closed");
                     handle.close(close_code::PROTOCOL, &why);
                 }
@@ -243,25 +243,26 @@ async fn take_models(
     while receiving.join_next().await.is_some() {}
 }
 
-/// Keeps a round's model before the next can come: at most one is being written.
+/// Writes a copy of a round's model, and waits until it is written: at most one is written at a time.
 async fn keep(copies: Arc<MemberCopies>, round: RoundNo, model: Payload) {
     if round == RoundNo(0) {
-        // No round has made it.
+        // The initial model: no round has made it.
         return;
     }
     let kept = tokio::task::spawn_blocking(move || copies.put(round, model.root(), model.as_slice()));
     if let Ok(Err(error)) = kept.await {
-        // The folder may be read-only: the site does without.
+        // The folder may be read-only.
         tracing::warn!(
             "cannot keep a copy of the model of round {round}: {error}; the run goes on without it"
         );
     }
 }
 
-enum Untaken {
-    /// The stream ended early: a newer model replaces it, or the link is gone.
+/// Why a model was not received.
+enum NotReceived {
+    /// The stream ended early: a newer model replaces this one, or the link is gone.
     Broken(String),
-    /// Not what it says it is.
+    /// The model is not what its header says.
     Wrong(String),
 }
 
@@ -269,28 +270,31 @@ async fn take_model(
     mut stream: RecvStream,
     layout: &Layout,
     buffers: &Buffers,
-) -> Result<(Stamp, Payload), Untaken> {
-    let broken = |error: LinkError| Untaken::Broken(error.to_string());
-    let header = payload::recv_header(&mut stream, greeting::FIRST_WORDS).await.map_err(broken)?;
+) -> Result<(Stamp, Payload), NotReceived> {
+    let broken = |error: LinkError| NotReceived::Broken(error.to_string());
+    let header = payload::recv_header(&mut stream, greeting::FIRST_BYTES_WAIT).await.map_err(broken)?;
     let stamp = match PayloadHeader::decode(&header) {
         Ok(PayloadHeader::Model(stamp)) => stamp,
-        Ok(_) => return Err(Untaken::Wrong("the stream's header names no model".to_owned())),
-        Err(error) => return Err(Untaken::Wrong(error.to_string())),
+        Ok(_) => return Err(NotReceived::Wrong("the stream's header names no model".to_owned())),
+        Err(error) => return Err(NotReceived::Wrong(error.to_string())),
     };
     let mut bytes = buffers.take(layout.byte_len());
     let mut held = 0;
     let received = transfer::receive(&mut stream, layout, |piece| {
-        // No more comes than was asked for.
+        // `receive` gives no more bytes than the layout has.
         bytes[held..held + piece.len()].copy_from_slice(piece);
         held += piece.len();
         Ok::<_, std::convert::Infallible>(())
     });
     let root = received.await.map_err(|error| match error {
-        PayloadError::Long { .. } | PayloadError::Short { .. } => Untaken::Wrong(error.to_string()),
-        error => Untaken::Broken(error.to_string()),
+        PayloadError::Long { .. } | PayloadError::Short { .. } => NotReceived::Wrong(error.to_string()),
+        error => NotReceived::Broken(error.to_string()),
     })?;
     if root != stamp.base {
-        return Err(Untaken::Wrong(format!("the model has root {root}, but {} was announced", stamp.base)));
+        return Err(NotReceived::Wrong(format!(
+            "the model has root {root}, but {} was announced",
+            stamp.base
+        )));
     }
     Ok((stamp, Payload::with_root(buffers.lend(bytes), root)))
 }
@@ -322,13 +326,13 @@ fn judge_rejection(why: &Rejection, own: Digest) -> Attempt {
             "ask the aggregator's operator to install the newest plan/cols.yaml: an older one may admit collaborators that were revoked",
         ),
         Rejection::Over => Failure { exit: Exit::Done, ..failure },
-        // Something passing, or a defect; the next attempt may go better.
+        // The cause may pass, or is a defect: the next attempt may succeed.
         Rejection::Duplicate | Rejection::Protocol(_) => return Attempt::Failed(why.to_string()),
         _ => failure,
     })
 }
 
-/// The first address of `host`. "localhost" needs no resolver: a library OS has none for it.
+/// The first address of `host`. "localhost" is not resolved: under a library OS there is no resolver for it.
 async fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(SocketAddr::new(address, port));
@@ -341,23 +345,23 @@ async fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(|| format!("{host} has no address"))
 }
 
-/// When a failed attempt is worth a line.
+/// Whether a failed attempt is logged.
 #[derive(Default)]
-struct Patience {
-    spoke: Option<Instant>,
+struct AttemptLog {
+    last: Option<Instant>,
 }
 
-impl Patience {
-    fn speaks(&mut self) -> bool {
-        let speaks = self.spoke.is_none_or(|at| at.elapsed() >= BETWEEN_LINES);
-        if speaks {
-            self.spoke = Some(Instant::now());
+impl AttemptLog {
+    fn is_due(&mut self) -> bool {
+        let is_due = self.last.is_none_or(|at| at.elapsed() >= BETWEEN_LINES);
+        if is_due {
+            self.last = Some(Instant::now());
         }
-        speaks
+        is_due
     }
 }
 
-/// Between two lines that say the same.
+/// Least time between two such lines.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
 /// Messages that wait for the writer.
 const OUTBOX: usize = 256;

@@ -20,7 +20,7 @@ use crate::{
     task::{Runner, TaskError, TaskOutput},
 };
 
-/// What tasks need, and the task that runs.
+/// Runs tasks, and knows which one is running.
 pub(super) struct TaskRunner {
     workplace: Arc<Mutex<Workplace>>,
     layout: Arc<Layout>,
@@ -30,10 +30,10 @@ pub(super) struct TaskRunner {
     running: Option<(Stamp, Arc<AtomicBool>)>,
 }
 
-/// What one task uses at a time.
+/// What only one task may use at a time.
 struct Workplace {
     runner: Runner,
-    /// An update that was sent, whose memory the next task's base takes.
+    /// An update that was encoded. Its memory is reused for the next task's base.
     spare: Option<ModelState>,
 }
 

@@ -38,7 +38,7 @@ impl Rig {
         AggregationJob::Finalise { round: RoundNo(1), base: self.base.clone() }
     }
 
-    /// What is gathered when `next` comes after an update that was alone and waited.
+    /// What is gathered when `next` comes after a lone update that waited.
     async fn gathered_with(&self, next: impl FnOnce() -> AggregationJob) -> Gathered {
         let (jobs, mut todo) = mpsc::unbounded_channel();
         let mut gathered = Box::pin(Gathered::from(self.absorb(), &mut todo, &self.slots));
@@ -55,14 +55,14 @@ async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
 }
 
 #[tokio::test]
-async fn an_update_that_is_alone_waits_for_the_next() {
+async fn lone_update_waits_for_the_next() {
     let rig = Rig::new(3);
     let gathered = rig.gathered_with(|| rig.absorb()).await;
     assert_eq!((gathered.updates.len(), gathered.last), (2, None));
 }
 
 #[tokio::test]
-async fn an_update_that_is_alone_goes_when_its_slot_is_wanted() {
+async fn lone_update_goes_when_its_slot_is_wanted() {
     let rig = Rig::new(1);
     let (_jobs, mut todo) = mpsc::unbounded_channel();
     let mut gathered = Box::pin(Gathered::from(rig.absorb(), &mut todo, &rig.slots));
@@ -76,14 +76,14 @@ async fn an_update_that_is_alone_goes_when_its_slot_is_wanted() {
 }
 
 #[tokio::test]
-async fn an_update_that_is_alone_goes_when_the_round_closes() {
+async fn lone_update_goes_when_the_round_closes() {
     let rig = Rig::new(2);
     let gathered = rig.gathered_with(|| rig.finalise()).await;
     assert_eq!((gathered.updates.len(), gathered.last), (1, Some(RoundNo(1))));
 }
 
 #[tokio::test]
-async fn the_last_update_of_a_round_is_left_to_its_last_pass() {
+async fn last_update_of_a_round_is_left_to_its_last_pass() {
     let rig = Rig::new(2);
     let (_jobs, mut todo) = mpsc::unbounded_channel();
     let mut gathered = Box::pin(Gathered::from(rig.absorb_before(true), &mut todo, &rig.slots));
@@ -91,7 +91,7 @@ async fn the_last_update_of_a_round_is_left_to_its_last_pass() {
 }
 
 #[tokio::test]
-async fn what_was_cleared_goes_into_no_sum() {
+async fn cleared_updates_go_into_no_sum() {
     let rig = Rig::new(2);
     let gathered = rig.gathered_with(|| AggregationJob::Clear).await;
     assert!(gathered.clear && gathered.updates.is_empty());
