@@ -1,7 +1,8 @@
 //! The control plane: the parts of a role that decide, and the messages between them.
 //!
-//! Actors hold handles and handle messages. Models and updates move in tasks and on pool threads, which own slots and
-//! buffers. The aggregator's side is [`aggregator`], the collaborator's is [`collaborator`]. Both use [`greeting`].
+//! Actors hold handles and handle messages. Models and updates move in tasks and on pool threads, which own
+//! slots and buffers. The aggregator's side is [`aggregator`], the collaborator's is [`collaborator`]. Both
+//! use [`greeting`].
 
 pub(crate) mod aggregator;
 mod close_code;

@@ -1,9 +1,9 @@
 //! Moving bytes between peers.
 //!
-//! Everything above this module sees a [`Link`]: one control stream that carries bounded envelopes, and uni streams in
-//! both directions that carry payloads. An [`Endpoint`] makes links over QUIC; [`Link::pair`] makes two that are
-//! connected inside this process, for tests and simulation. This module interprets no envelope and decides nothing:
-//! sessions do.
+//! Everything above this module sees a [`Link`]: one control stream that carries bounded envelopes, and uni
+//! streams in both directions that carry payloads. An [`Endpoint`] makes links over QUIC; [`Link::pair`]
+//! makes two that are connected inside this process, for tests and simulation. This module interprets no
+//! envelope and decides nothing: sessions do.
 
 pub mod backoff;
 pub mod error;

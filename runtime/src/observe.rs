@@ -1,7 +1,7 @@
 //! What operators read of a run: a line for each round, the traffic of the whole run, and where log lines go.
 //!
-//! Most of it is pure formatting: the callers measure times and count. Beside that, [`log::init`] sets the log up, and
-//! the functions here write to standard output and standard error.
+//! Most of it is pure formatting: the callers measure times and count. [`log::init`] sets the log up, and the
+//! functions here write to standard output and standard error.
 
 pub mod log;
 mod member_line;
@@ -16,18 +16,18 @@ pub use traffic::Traffic;
 
 use std::{fmt::Display, io::Write as _};
 
-/// Writes an object and the end of its line to standard output, see [`say`].
+/// Writes a JSON object as a line to standard output; see [`say`].
 pub(crate) fn say_event(event: &serde_json::Value) {
     say(format_args!("{event}\n"));
 }
 
-/// Writes to standard output. A reader that has gone, or a full disk, is no reason to end a run: what cannot be written
-/// is lost.
+/// Writes to standard output. Text that cannot be written is lost: a closed pipe or a full disk does not end
+/// a run.
 pub(crate) fn say(text: impl Display) {
     let _ = write!(std::io::stdout(), "{text}");
 }
 
-/// Writes to standard error; what cannot be written is lost.
+/// Writes to standard error. Text that cannot be written is lost.
 pub(crate) fn complain(text: impl Display) {
     let _ = write!(std::io::stderr(), "{text}");
 }

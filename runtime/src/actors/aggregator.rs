@@ -1,5 +1,5 @@
-//! The aggregator's side. [`start`] assembles it: a [`coordinator`] with a [`session`] for each link, a task that
-//! aggregates ([`aggregation_task`]) and a thread for the store ([`store_thread`]). `roles` calls it.
+//! The aggregator's side. [`start`] assembles it: a [`coordinator`] with a [`session`] for each link, a task
+//! that aggregates ([`aggregation_task`]) and a thread for the store ([`store_thread`]). `roles` calls it.
 //!
 //! The parts know each other's [`messages`] and nothing else of each other.
 
@@ -97,7 +97,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     let mut draft = payloads.take().await;
     draft.as_mut_slice().copy_from_slice(&payload);
     drop(payload);
-    // The store has checked length and root: hashing a large model once more would only delay the start.
+    // The store has checked length and root: hashing a large model again would only delay the start.
     let base = draft.finish_with(root);
     let stepping = match plan.aggregation().and_then(|aggregation| aggregation.server) {
         Some(server) => {

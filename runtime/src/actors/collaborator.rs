@@ -1,11 +1,12 @@
-//! The collaborator's side: a [`coordinator`] and what runs the plan's tasks ([`task_runner`]), which [`start`]
-//! assembles, and the [`dialler`], which connects. `roles` calls it.
+//! The collaborator's side: a [`coordinator`] and what runs the plan's tasks ([`task_runner`]), which
+//! [`start`] assembles, and the [`dialler`], which connects. `roles` calls it.
 //!
 //! The parts know each other's [`messages`] and nothing else of each other.
 
 mod coordinator;
 mod dialler;
 mod messages;
+mod model_receiver;
 mod task_runner;
 
 use std::sync::Arc;

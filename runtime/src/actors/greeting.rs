@@ -1,6 +1,7 @@
 //! The first messages on a link: who the peer is, and whether both sides run the same plan.
 //!
-//! The acceptor's tasks call [`welcome`], the collaborator's dialler calls [`introduce`]. Only this file makes an
+//! The acceptor's tasks call [`welcome`], the collaborator's dialler calls [`introduce`]. Only this file
+//! makes an
 //! [`AdmittedPeer`]: its certificate, its line of the roster and its plan hash were checked.
 
 use std::{
@@ -84,7 +85,8 @@ pub(crate) enum WelcomeError {
 /// The aggregator's side: checks a peer and welcomes it, or tells it why it is rejected and closes the link.
 pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<AdmittedPeer, WelcomeError> {
     let admitted = greeter.admission.admit(link.handle().peer_certificates());
-    // The Hello is read although the peer may be rejected already: the peer expects the answer after its Hello.
+    // The Hello is read although the peer may be rejected already: the peer expects the answer after its
+    // Hello.
     let envelope =
         timeout(FIRST_BYTES_WAIT, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
     let (proof, checked) = match admitted {
@@ -174,7 +176,8 @@ pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, 
     }
 }
 
-/// Sends one last envelope and closes the link once the peer has closed it, after [`LAST_ENVELOPE_WAIT`] at the latest.
+/// Sends one last envelope and closes the link once the peer has closed it, after [`LAST_ENVELOPE_WAIT`] at
+/// the latest.
 pub(super) async fn send_last(mut sender: ControlSender, handle: &LinkHandle, envelope: &[u8], code: u32) {
     let saying = async {
         sender.send_envelope(envelope).await?;

@@ -1,9 +1,10 @@
 //! The only way to an actor, and the only module that knows actix.
 //!
-//! An [`Actor`] here is a state and one kind of message. Its mailbox holds at most as many messages as it was opened
-//! with. A sender that finds the mailbox full either waits ([`Mailbox::deliver`]) or is refused ([`Mailbox::tell`]).
-//! actix's own `send` and `do_send` queue past every capacity, so nothing else calls them. A panic while a message is
-//! handled is caught: the actor is told ([`Actor::panicked`]) and ends; its thread goes on.
+//! An [`Actor`] here is a state and one kind of message. Its mailbox holds at most as many messages as it was
+//! opened with. A sender that finds the mailbox full either waits ([`Mailbox::deliver`]) or is refused
+//! ([`Mailbox::tell`]). actix's own `send` and `do_send` queue past every capacity, so nothing else calls
+//! them. A panic while a message is handled is caught: the actor is told ([`Actor::panicked`]) and ends; its
+//! thread goes on.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -28,7 +29,8 @@ pub(crate) trait Actor: Sized + Unpin + 'static {
     fn panicked(&mut self, words: &str);
 }
 
-/// The mailbox of an actor that takes messages of type `M`. Clones lead to the same actor; it ends with the last one.
+/// The mailbox of an actor that takes messages of type `M`. Clones lead to the same actor; it ends with the
+/// last one.
 pub(crate) struct Mailbox<M: Send + 'static> {
     actor: Recipient<Envelope<M>>,
     room: Arc<Semaphore>,

@@ -31,7 +31,8 @@ pub(super) async fn send(
     stream.delivered().await
 }
 
-/// Receives what follows the header: a payload of `layout`, which `sink` is given piece by piece. Answers its root.
+/// Receives what follows the header: a payload of `layout`, which `sink` is given piece by piece. Answers its
+/// root.
 ///
 /// # Errors
 /// [`PayloadError`]; `sink` may hold a part of the payload then.

@@ -1,5 +1,5 @@
-//! How long a collaborator waits before it dials again. The seed comes from the caller, so a test sees the same
-//! waits as a run.
+//! How long a collaborator waits before it dials again. The caller gives the seed, so that a test sees the
+//! same waits as a run.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits that start around `base` and stay below `cap`; peers should differ in `seed`.
+    /// Waits that start around `base` and stay below `cap`. Peers should have different seeds.
     #[must_use]
     pub fn new(base: Duration, cap: Duration, seed: u64) -> Self {
         Self { base, cap, attempt: 0, draws: Draws::new(seed) }

@@ -1,5 +1,5 @@
-//! Why a link or one of its streams gave up. Every net function answers with it; it never carries peer bytes
-//! unfiltered.
+//! Why a link or one of its streams failed. Every function of `net` returns this error. Text from a peer is
+//! cleaned of control characters first.
 
 use std::net::SocketAddr;
 
@@ -12,18 +12,18 @@ const REASON_BYTES: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// The peer closed the link on purpose.
+    /// The peer closed the link.
     #[error("the peer closed the link with code {code}{}", after_colon(reason))]
     Closed {
         /// The peer's close code.
         code: u32,
-        /// The peer's words, cut and stripped of control characters.
+        /// The peer's reason, cut to a bounded length and without control characters.
         reason: String,
     },
     /// This side closed the link.
     #[error("this side closed the link")]
     ClosedHere,
-    /// Nothing was heard for the idle timeout.
+    /// The peer sent nothing for the idle timeout, or not in the time that was allowed.
     #[error("the peer did not answer in time")]
     TimedOut,
     /// The TLS handshake failed, here or at the peer.
@@ -65,7 +65,7 @@ fn after_colon(reason: &str) -> String {
 }
 
 impl LinkError {
-    /// A peer's close, made safe to log.
+    /// A peer's close, safe to log.
     pub(crate) fn closed(code: u64, reason: &[u8]) -> Self {
         let reason = String::from_utf8_lossy(&reason[..reason.len().min(REASON_BYTES)]);
         let reason = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

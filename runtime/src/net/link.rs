@@ -1,8 +1,8 @@
-//! The seam between sessions and whatever carries their bytes.
+//! A link: what sessions see of a connection, over QUIC or inside one process.
 //!
-//! A link is a control stream (length-prefixed envelopes, both ways) plus uni streams in both directions. Sessions
-//! split it: a reader task owns the [`ControlReceiver`], a writer task the [`ControlSender`], data-plane tasks share
-//! the [`LinkHandle`]. Nothing here looks inside an envelope.
+//! A link is a control stream (length-prefixed envelopes, both ways) and uni streams in both directions.
+//! Sessions split it: a reader task owns the [`ControlReceiver`], a writer task owns the [`ControlSender`],
+//! and tasks that move payloads share the [`LinkHandle`]. Nothing here looks inside an envelope.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -31,8 +31,8 @@ impl Link {
         Self { sender, receiver, handle }
     }
 
-    /// Two connected links inside this process: the dialling side's and the accepting side's. Each is shown the other's
-    /// certificates.
+    /// Two connected links inside this process: the dialling side's and the accepting side's. Each is shown
+    /// the other's certificates.
     #[must_use]
     pub fn pair(
         dialler: Vec<CertificateDer<'static>>,
@@ -91,8 +91,8 @@ impl ControlSender {
     /// Sends one envelope of at most [`limits::ENVELOPE_BYTES`].
     ///
     /// # Errors
-    /// [`LinkError::TooLarge`] before anything is sent, [`LinkError::Interrupted`] after a cancelled send, else what
-    /// broke the link.
+    /// [`LinkError::TooLarge`] before anything is sent, [`LinkError::Interrupted`] after a cancelled send,
+    /// else what broke the link.
     ///
     /// # Cancel safety
     /// A cancelled send may leave half an envelope behind, so every later send answers
@@ -131,8 +131,8 @@ impl ControlReceiver {
     /// The next envelope. The announced length is checked before any memory is reserved for it.
     ///
     /// # Errors
-    /// [`LinkError::Ended`] when the peer finished its control stream, [`LinkError::TooLarge`] for a length over
-    /// [`limits::ENVELOPE_BYTES`], else what broke the link.
+    /// [`LinkError::Ended`] when the peer finished its control stream, [`LinkError::TooLarge`] for a length
+    /// over [`limits::ENVELOPE_BYTES`], else what broke the link.
     ///
     /// # Cancel safety
     /// Cancel-safe: a part of an envelope is kept for the next call.
@@ -210,9 +210,9 @@ impl LinkHandle {
         }
     }
 
-    /// Lets the peer have up to `bytes` in flight that were not read yet, over all streams of this link. Raise it for
-    /// a granted upload, lower it again afterwards; it is held between the idle window and the link's own bound.
-    /// Without effect on a local link.
+    /// Lets the peer have up to `bytes` unread bytes in flight, over all streams of this link. Raise the
+    /// window for a granted upload, and lower it afterwards. It stays between the idle window and the link's
+    /// own bound. Without effect on a local link.
     pub fn grant(&self, bytes: u64) {
         if let Handle::Quic { connection, most_window, .. } = &self.inner {
             let window = bytes.clamp(IDLE_WINDOW.min(*most_window), *most_window);
@@ -220,7 +220,7 @@ impl LinkHandle {
         }
     }
 
-    /// Closes the link at once: data still in flight is lost on both sides. The peer sees `code` and `reason`.
+    /// Closes the link at once: data in flight is lost on both sides. The peer receives `code` and `reason`.
     pub fn close(&self, code: u32, reason: &str) {
         match &self.inner {
             Handle::Quic { connection, .. } => {
@@ -242,7 +242,8 @@ impl LinkHandle {
         }
     }
 
-    /// The peer's certificate chain, its own first. Empty only for local links that were made without.
+    /// The peer's certificate chain, its own certificate first. Empty only for local links that were made
+    /// without one.
     #[must_use]
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         match &self.inner {

@@ -1,5 +1,5 @@
-//! Links inside one process, for tests and simulation: the semantics of the QUIC ones (back-pressure, reset on
-//! drop, close with a reason, loss of data in flight on close) without sockets or TLS.
+//! Links inside one process, for tests and simulation. They behave as QUIC links do (back-pressure, reset on
+//! drop, close with a reason, loss of data in flight on close), without sockets and TLS.
 
 use std::sync::{
     Arc,

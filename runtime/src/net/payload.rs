@@ -13,7 +13,7 @@ use super::{LinkError, RecvStream, SendStream, link};
 /// Longest header in front of a payload, bytes.
 pub const HEADER_BYTES: usize = 1024;
 
-/// Pieces that are taken in at once: of full datagrams, 45 KiB.
+/// Pieces that are read at once. With full datagrams, 45 KiB.
 const PIECES: usize = 32;
 
 /// Why a payload was not taken.
@@ -53,12 +53,12 @@ pub enum PayloadError<E> {
         /// Bytes agreed on.
         expected: u64,
     },
-    /// The receiver's sink refused the bytes.
+    /// The function that takes the bytes refused them.
     #[error("the receiver refused the payload")]
     Sink(E),
 }
 
-/// What a sender owes to keep its stream: at least `bytes` in every `window`.
+/// Least speed of a sender: at least `bytes` in every `window`. A slower stream is stalled.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// Length of the window.
@@ -68,7 +68,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// What every sender of a model or an update owes.
+    /// For every sender of a model or an update.
     pub const OWED: Self =
         Self { window: Duration::from_millis(limits::PROGRESS_WINDOW.0), bytes: limits::PROGRESS_BYTES.0 };
 }
@@ -93,8 +93,8 @@ pub async fn send_payload(
 /// Reads the header in front of a payload; its length is checked before memory is reserved for it.
 ///
 /// # Errors
-/// [`LinkError::TooLarge`] over [`HEADER_BYTES`], [`LinkError::Ended`] for a cut header, [`LinkError::TimedOut`]
-/// when it is not there within `within`, else what broke the stream.
+/// [`LinkError::TooLarge`] over [`HEADER_BYTES`], [`LinkError::Ended`] for a cut header,
+/// [`LinkError::TimedOut`] when the header has not arrived within `within`, else what broke the stream.
 ///
 /// # Cancel safety
 /// Not cancel-safe: drop the stream afterwards.
@@ -105,13 +105,13 @@ pub async fn recv_header(stream: &mut RecvStream, within: Duration) -> Result<By
     recv_exactly(stream, link::announced(prefix, HEADER_BYTES)?, deadline).await
 }
 
-/// Reads exactly `expected` bytes and the end of the stream, giving each piece (at most 256 KiB) to `sink`.
+/// Reads exactly `expected` bytes and the end of the stream. Gives each piece (at most 256 KiB) to `sink`.
 ///
 /// # Errors
-/// See [`PayloadError`]; the sink may hold a prefix then and must be dropped.
+/// [`PayloadError`]. The sink may hold a part of the payload then, and must be dropped.
 ///
 /// # Cancel safety
-/// Not cancel-safe: the sink holds a prefix.
+/// Not cancel-safe: the sink holds a part of the payload.
 pub async fn recv_payload<E>(
     stream: &mut RecvStream,
     expected: u64,
@@ -135,7 +135,7 @@ pub async fn recv_payload<E>(
             return if got == expected { Ok(()) } else { Err(PayloadError::Short { got, expected }) };
         };
         for piece in &mut pieces[..filled] {
-            // Its datagram's buffer is free as soon as it is taken.
+            // The buffer of the piece's datagram is free as soon as the piece is dropped.
             let piece = std::mem::take(piece);
             let len = piece.len() as u64;
             if len > expected - got {

@@ -1,5 +1,5 @@
-//! Links over QUIC: TLS 1.3 both ways, bounded windows, and a UDP socket that also works where socket options and
-//! control messages are refused.
+//! Links over QUIC: TLS 1.3 with certificates on both sides, bounded windows, and a UDP socket that also
+//! works where the system refuses socket options and control messages.
 
 pub mod endpoint;
 pub(super) mod parting;

@@ -1,7 +1,8 @@
-//! One direction of bytes over a link, whatever carries it. Payload code and the control halves call it.
+//! One direction of bytes over a link, over QUIC or inside one process. Payload code and the control halves
+//! call it.
 //!
-//! A stream that is dropped before [`SendStream::finish`] is reset, so a receiver can never take a cut upload for a
-//! whole one.
+//! A stream that is dropped before [`SendStream::finish`] is reset, so a receiver can never take a cut upload
+//! for a whole one.
 
 use bytes::Bytes;
 
@@ -15,7 +16,7 @@ pub struct SendStream {
 
 #[derive(Debug)]
 enum Sender {
-    /// `kept`: what was written still travels when this is dropped.
+    /// `kept`: bytes that were written are still sent when the stream is dropped.
     Quic {
         stream: quinn::SendStream,
         kept: bool,
@@ -51,7 +52,7 @@ impl SendStream {
         }
     }
 
-    /// Ends the stream; what was written still travels.
+    /// Ends the stream. Bytes that were written are still sent.
     ///
     /// # Errors
     /// When the receiver refused the stream already, or the stream is finished.
@@ -66,9 +67,10 @@ impl SendStream {
         }
     }
 
-    /// Waits until the peer holds everything. Call it after [`Self::finish`] and before dropping the link. Whoever drops
-    /// the stream after this has begun and before it has answered takes back what the peer does not hold: until a peer
-    /// reads, the transport holds the bytes that were written, which may be a model's.
+    /// Waits until the peer holds everything. Call it after [`Self::finish`] and before dropping the link.
+    ///
+    /// Dropping the stream during this wait discards the bytes that the peer does not hold yet. Without that,
+    /// the transport would keep them until the peer reads, and they may be a whole model.
     ///
     /// # Errors
     /// When the receiver refused the stream or the link is gone.
@@ -93,7 +95,7 @@ impl SendStream {
     /// Sends this stream before others of the link that have data waiting (higher goes first, 0 by default).
     pub fn set_priority(&self, priority: i32) {
         if let Sender::Quic { stream, .. } = &self.inner {
-            // Fails only on a closed stream, whose next write says so.
+            // Fails only on a closed stream, and the next write reports that.
             let _ = stream.set_priority(priority);
         }
     }
@@ -102,8 +104,8 @@ impl SendStream {
 impl Drop for SendStream {
     fn drop(&mut self) {
         if let Sender::Quic { stream, kept: false } = &mut self.inner {
-            // quinn would finish the stream, which would make a cut payload look complete. Fails on one that the peer
-            // holds in full.
+            // quinn would finish the stream, which would make a cut payload look complete. The reset fails on
+            // a stream that the peer holds in full.
             let _ = stream.reset(quinn::VarInt::from_u32(0));
         }
     }
@@ -145,9 +147,9 @@ impl RecvStream {
         }
     }
 
-    /// The next pieces that have arrived, as many as `into` has places for: how many places were filled, each with at most
-    /// [`READ_BYTES`]; `None` once the sender has finished. The link is asked once for all of them, where
-    /// [`Self::read`] asks for each datagram's.
+    /// Fills `into` with the next pieces that have arrived, and returns how many there are. Each piece has at
+    /// most [`READ_BYTES`]. `None` once the sender has finished. One call to the link serves all pieces,
+    /// where [`Self::read`] needs a call for the bytes of each datagram.
     ///
     /// # Errors
     /// As [`Self::read`].

@@ -1,8 +1,8 @@
-//! Where log lines go: to stderr and a [`LogFile`], as plain lines or as JSON objects, from a level that the command line
-//! chose.
+//! Where log lines go: to standard error and a [`LogFile`], as plain lines or as JSON objects, from the level
+//! that the command line gives.
 //!
-//! The environment has no say (`RUST_LOG` is never read): in an enclave it is the host's, and log lines leave the
-//! enclave.
+//! The environment is not read (no `RUST_LOG`): the host controls the environment of an enclave, and log
+//! lines leave the enclave.
 
 mod file;
 
@@ -32,15 +32,16 @@ use tracing_subscriber::{
 
 pub use file::LogFile;
 
-/// Sets the process's log up, once. Our own lines are kept from `level` on, those of libraries from warnings on.
+/// Sets the process's log up, once. Lines of our own crates are written from `level` on, lines of libraries
+/// from warnings on.
 ///
 /// # Errors
-/// When a log was set up before.
+/// When a log was set up already.
 pub fn init(json: bool, level: Level, file: Option<Arc<LogFile>>) -> Result<(), TryInitError> {
     let targets = OURS.iter().fold(Targets::new().with_default(Level::WARN.min(level)), |targets, name| {
         targets.with_target(*name, level)
     });
-    // A line that cannot be written is lost; to say so on stderr would end the process.
+    // A line that cannot be written is lost. Reporting that on standard error could end the process.
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Lines { json })
         .log_internal_errors(false)
@@ -48,7 +49,7 @@ pub fn init(json: bool, level: Level, file: Option<Arc<LogFile>>) -> Result<(), 
     tracing_subscriber::registry().with(lines.with_filter(targets)).try_init()
 }
 
-/// Standard error and the file. What a failure of the file is said with goes to standard error alone.
+/// Standard error and the file. A failure of the file is reported on standard error alone.
 struct Both {
     json: bool,
     file: Option<Arc<LogFile>>,
@@ -102,7 +103,7 @@ fn line(json: bool, time: &str, level: &Level, record: impl FnOnce(&mut dyn Visi
     fields.line(json, time, level)
 }
 
-/// UTC, to the second: the host's clock, for people.
+/// The host's clock in UTC, to the second.
 fn now() -> String {
     let mut text = String::new();
     let told = SystemTime.format_time(&mut Writer::new(&mut text));
@@ -172,12 +173,12 @@ impl Visit for Fields {
     }
 }
 
-/// A peer's words cannot begin a second line or move the terminal's cursor.
+/// Replaces control characters: text from a peer cannot begin a second line or move the terminal's cursor.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Targets whose lines follow the chosen level: a target is a path, and a prefix of it names all below.
+/// Targets whose lines follow the given level. A target is a module path, and covers every module below.
 const OURS: [&str; 2] = ["fl_runtime", "fl_engine"];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a collaborator's operator reads: its own tasks, and how each round went.
+//! The lines that a collaborator logs: one for each of its tasks, and one for each round of the federation.
 
 use fl_engine::{Name, RoundNo, plan::Metric, wire::RoundDone};
 
@@ -13,7 +13,7 @@ pub fn task_line(round: RoundNo, task: &Name, rows: u64, metrics: &[(Metric, f64
     line.trim_end().to_owned()
 }
 
-/// A round of the federation, as its members are told of it.
+/// A closed round, as the aggregator describes it to members: `round 4  done by 2 sites  check accuracy 0.500`.
 #[must_use]
 pub fn done_line(done: &RoundDone) -> String {
     let mut line = format!("round {}  done by {} sites", done.round, done.contributors);

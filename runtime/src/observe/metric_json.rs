@@ -1,4 +1,4 @@
-//! Aggregated metrics as JSON, in the history, in model files and in `--json` lines.
+//! Aggregated metrics as JSON, for the history, model files and `--json` lines.
 
 use fl_engine::round::AggregatedMetric;
 use serde::Serialize;
@@ -14,7 +14,7 @@ pub struct MetricJson<'a> {
 }
 
 impl<'a> MetricJson<'a> {
-    /// All of them, in their order.
+    /// One object for each metric, in the given order.
     #[must_use]
     pub fn all(metrics: &'a [AggregatedMetric]) -> Vec<Self> {
         let one = |m: &'a AggregatedMetric| Self {
@@ -27,7 +27,7 @@ impl<'a> MetricJson<'a> {
         metrics.iter().map(one).collect()
     }
 
-    /// All of them as a JSON array.
+    /// The metrics as a JSON array.
     #[must_use]
     pub fn json(metrics: &'a [AggregatedMetric]) -> String {
         // Texts and numbers: it cannot fail.

@@ -1,4 +1,5 @@
-//! A round as an operator reads it: one line, one more for each refused or missing collaborator, or one JSON object.
+//! A closed round as its operator reads it: one line, a line for each refused or missing collaborator, or a
+//! JSON object.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -10,19 +11,19 @@ use serde_json::{Value, json};
 
 use super::{MetricJson, log::one_line};
 
-/// Where a round's time went, as far as it is known when the round is told of. Spans may overlap: updates are received
-/// while others are waited for, and storing goes on beside the next round.
+/// The spans of a round's time that are known when its line is written. Spans may overlap: updates are
+/// received while the round waits for others, and a round is stored while the next one runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
-    /// From its opening until the first update was staged: training, for the most part.
+    /// From the round's opening until the first update was staged: mostly training.
     pub wait: Option<Duration>,
     /// From the first update's first byte until the last update was staged.
     pub receive: Option<Duration>,
     /// Adding updates to the sum.
     pub absorb: Option<Duration>,
-    /// Making the sum a model.
+    /// Turning the sum into a model.
     pub finalise: Option<Duration>,
-    /// Generation and history, until the round was durable.
+    /// Writing generation and history, until the round was durable.
     pub store: Option<Duration>,
     /// Sending the model to everybody.
     pub broadcast: Option<Duration>,
@@ -35,18 +36,19 @@ pub struct Timeline {
 /// A closed round, to be rendered.
 #[derive(Clone, Copy, Debug)]
 pub struct RoundLine<'a> {
-    /// The engine's word.
+    /// What the engine says about the round.
     pub summary: &'a RoundSummary,
-    /// The shell's measurements.
+    /// The times that the shell measured.
     pub times: Timeline,
     /// Whether the round's base is the best model so far.
     pub best: bool,
-    /// Decides which metrics are the line's, and who may see them.
+    /// The plan: it says which metrics the line shows, and who may see them.
     pub plan: &'a Plan,
 }
 
 impl Timeline {
-    /// What the engine's own stamps say, in whole milliseconds: `wait`, and `finalise` but for the closing round.
+    /// The spans that the engine's own times give, in whole milliseconds: `wait`, and `finalise` except in
+    /// the closing round.
     #[must_use]
     pub fn of(summary: &RoundSummary) -> Self {
         let between = |from: u64, to: u64| Some(Duration::from_millis(to.saturating_sub(from)));
@@ -111,7 +113,7 @@ impl RoundLine<'_> {
         refused.chain(missing).collect()
     }
 
-    /// The same as one JSON object; spans are in milliseconds.
+    /// The round as one JSON object. Spans are in milliseconds.
     #[must_use]
     pub fn json(&self) -> Value {
         let summary = self.summary;
@@ -182,7 +184,7 @@ fn closed(why: WhyClosed) -> &'static str {
     }
 }
 
-/// Three decimals where they say something, four digits where they do not.
+/// Three decimals, or four digits in scientific notation for very small and very large values.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0.000".to_owned(),

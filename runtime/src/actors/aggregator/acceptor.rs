@@ -14,7 +14,8 @@ use crate::{
     net::Endpoint,
 };
 
-/// Accepts connections until the endpoint is closed. Tells `aggregator` of each collaborator that was admitted.
+/// Accepts connections until the endpoint is closed. Tells `aggregator` of each collaborator that was
+/// admitted.
 ///
 /// # Cancel safety
 /// Cancel-safe: peers that are being checked are checked to the end.

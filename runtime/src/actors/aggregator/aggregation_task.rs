@@ -1,9 +1,9 @@
-//! The task that aggregates: takes staged updates to the CPU pool, in batches, while others still arrive, and makes the
-//! round's model when the engine says so.
+//! The task that aggregates: takes staged updates to the CPU pool, in batches, while others still arrive, and
+//! makes the round's model when the engine says so.
 //!
-//! A pass over the sum is bound by memory bandwidth, so that two updates cost little more than one. A lone update
-//! therefore waits for a second one, until its slot is needed or the round closes. It does not wait for the round's last
-//! update: everybody waits for the last pass, which should be as short as possible.
+//! A pass over the sum is bound by memory bandwidth, so that two updates cost little more than one. A lone
+//! update therefore waits for a second one, until its slot is needed or the round closes. It does not wait
+//! for the round's last update: everybody waits for the last pass, which should be as short as possible.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
 //! The aggregator's actor: carries out what the round engine decides.
 //!
-//! Messages come from sessions, the aggregation task, the store's thread and the clock. Each message becomes an event
-//! for the engine, and each effect of the engine becomes a message or a job for one of them. The actor holds handles and
-//! the current model, reads no payload, and decides nothing that the engine could decide.
+//! Messages come from sessions, the aggregation task, the store's thread and the clock. Each message becomes
+//! an event for the engine, and each effect of the engine becomes a message or a job for one of them. The
+//! actor holds handles and the current model, reads no payload, and decides nothing that the engine could
+//! decide.
 //!
 //! ```text
 //! acceptor ─ Admitted ─▶ ┌─────────────┐ ◀─ Heard, Staged, LinkEnded ─ Session (one for each link)
@@ -333,7 +334,8 @@ impl Coordinator {
                     tracing::warn!(collaborator = %peer, "refused an update from {peer}: {refusal}");
                 }
                 self.traffic.updates_refused += 1;
-                // A refusal names no round. A collaborator that was given other work since would relate it to that work.
+                // A refusal names no round. A collaborator that was given other work since would relate it to
+                // that work.
                 let assigned = self.peers.assigned(&peer);
                 if cause.upload.is_none() || cause.upload == assigned {
                     self.peers
@@ -408,8 +410,8 @@ impl Coordinator {
         }
     }
 
-    /// Ends the run and tells every collaborator how it ended. `model` is the model that members end with, and the round
-    /// that measured it, unless that is the newest model.
+    /// Ends the run and tells every collaborator how it ended. `model` is the model that members end with,
+    /// and the round that measured it, unless that is the newest model.
     fn conclude(&mut self, reason: Reason, model: Option<(RoundNo, Payload)>) {
         let root = model.as_ref().map_or_else(|| self.base.root(), |(_, model)| model.root());
         let verdict = match reason {

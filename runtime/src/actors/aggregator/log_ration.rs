@@ -1,7 +1,7 @@
 //! A bound on the log lines that a peer may cause. Lines beyond the bound are counted and not written.
 //!
-//! The coordinator keeps one [`LogRation`] for each collaborator, the acceptor keeps one for all peers that it refuses.
-//! The facts of a round name refusals whatever the log says.
+//! The coordinator keeps one [`LogRation`] for each collaborator, the acceptor keeps one for all peers that
+//! it refuses. The facts of a round name refusals whatever the log says.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ pub(crate) struct LogRation {
 }
 
 impl LogRation {
-    /// Whether a line may be written at `now`: `None` if not, otherwise the number of lines left out since the last one.
+    /// Whether a line may be written at `now`: `None` if not, otherwise the number of lines left out since
+    /// the last one.
     pub(crate) fn take(&mut self, now: Instant) -> Option<u32> {
         if self.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             (self.since, self.spoken) = (Some(now), 0);
@@ -28,8 +29,8 @@ impl LogRation {
     }
 }
 
-/// Lines in a window: twice the refusals that one round's facts name of one collaborator, because its link may break and
-/// return as often.
+/// Lines in a window: twice the refusals that one round's facts name of one collaborator, because its link
+/// may break and return as often.
 const LINES: u32 = 2 * fl_engine::limits::REFUSALS_NOTED;
 /// Length of a window.
 const WINDOW: Duration = Duration::from_secs(10);

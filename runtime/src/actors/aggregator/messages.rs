@@ -62,8 +62,8 @@ pub(crate) enum SessionMessage {
     StopSending,
     /// Send this message.
     Say(Message),
-    /// Send `last` as the last message. Close the link when the collaborator holds `last` and a model: `model`, or the
-    /// one that is being sent.
+    /// Send `last` as the last message. Close the link when the collaborator holds `last` and a model:
+    /// `model`, or the one that is being sent.
     Finish { last: Message, model: Option<(Stamp, Payload)> },
 }
 

@@ -104,8 +104,8 @@ impl Peers {
         self.connected.values().for_each(|peer| peer.tell(message()));
     }
 
-    /// Whether one more line about this collaborator may be written. The first line after a flood is preceded by one that
-    /// says how many were left out.
+    /// Whether one more line about this collaborator may be written. The first line after a flood is preceded
+    /// by one that says how many were left out.
     pub(super) fn may_log(&mut self, name: &Name) -> bool {
         let ration = self.rations.entry(name.clone()).or_default();
         let spoken = ration.take(Instant::now());

@@ -1,9 +1,10 @@
 //! One collaborator's link at the aggregator.
 //!
-//! The coordinator opens a session for each [`AdmittedPeer`] and tells it what to send. The session owns the tasks of the
-//! link: one reads the control stream, one writes it, one accepts streams and spawns an [`upload`] for each, and one
-//! sends the newest model. A session decides nothing about rounds. What it hears goes to the coordinator with the
-//! session's number, so that messages of a link that was replaced can be told apart.
+//! The coordinator opens a session for each [`AdmittedPeer`] and tells it what to send. The session owns the
+//! tasks of the link: one reads the control stream, one writes it, one accepts streams and spawns an
+//! [`upload`] for each, and one sends the newest model. A session decides nothing about rounds. What it hears
+//! goes to the coordinator with the session's number, so that messages of a link that was replaced can be
+//! told apart.
 //!
 //! ```text
 //! reader ──────────┐ (waits for room)                    ┌──▶ writer ──▶ control stream
@@ -69,7 +70,8 @@ enum Outgoing {
 /// Tells the streams' task to drop every upload that has begun.
 struct CutOff;
 
-/// Opens a session for an admitted collaborator. The session ends when its mailbox is dropped; close the link first.
+/// Opens a session for an admitted collaborator. The session ends when its mailbox is dropped; close the link
+/// first.
 pub(crate) fn open(
     admitted: AdmittedPeer,
     session: SessionNo,
@@ -178,8 +180,8 @@ impl Session {
                     let took = started.elapsed();
                     notifier.tell(AggregatorMessage::ModelDelivered { stamp, took }).await;
                 }
-                // The collaborator has tasks but no model for them. A new link begins with both. Closing a link that is
-                // gone does nothing.
+                // The collaborator has tasks but no model for them. A new link begins with both. Closing a
+                // link that is gone does nothing.
                 Err(error) => {
                     handle.close(close_code::SLOW, &format!("the model could not be sent: {error}"))
                 }
@@ -232,8 +234,8 @@ async fn write(mut sender: ControlSender, mut queue: mpsc::Receiver<Outgoing>, h
             }
             Outgoing::Last(envelope, sending) => {
                 if let Some(sending) = sending {
-                    // Whether the model arrives or not, the collaborator has to hear that the run is over. Otherwise
-                    // it would connect again for ever.
+                    // Whether the model arrives or not, the collaborator has to hear that the run is over.
+                    // Otherwise it would connect again for ever.
                     let _ = timeout(MODEL_TIME, sending).await;
                 }
                 return greeting::send_last(sender, &handle, &envelope, close_code::DONE).await;

@@ -28,7 +28,8 @@ pub(crate) struct StoreThread {
 
 /// Starts the thread. It tells `aggregator` of each durable round, and of a failure.
 ///
-/// `jobs` has no bound: the round engine has at most [`fl_engine::limits::STORES_UNDER_WAY`] rounds under way.
+/// `jobs` has no bound: the round engine has at most [`fl_engine::limits::STORES_UNDER_WAY`] rounds under
+/// way.
 ///
 /// # Errors
 /// When the system refuses a thread.
@@ -63,10 +64,11 @@ pub(super) fn start(
 }
 
 impl StoreThread {
-    /// Waits until everything is written, and returns the file that the plan releases at the end, if there is one.
+    /// Waits until everything is written, and returns the file that the plan releases at the end, if there is
+    /// one.
     ///
-    /// The wait blocks no thread: the store's thread may be waiting for room in the coordinator's mailbox, which the
-    /// caller's thread has to make.
+    /// The wait blocks no thread: the store's thread may be waiting for room in the coordinator's mailbox,
+    /// which the caller's thread has to make.
     ///
     /// # Errors
     /// The first failure to write. The coordinator may have ended before it heard of that failure.

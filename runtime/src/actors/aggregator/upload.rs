@@ -1,7 +1,8 @@
 //! An update on its way in: one task for each stream that a collaborator opens.
 //!
-//! The task reads the header, checks that the upload was granted, waits for a slot, and only then reads the payload. The
-//! payload is hashed, checked and written to the slot as it arrives. Dropping the task at any point frees the slot.
+//! The task reads the header, checks that the upload was granted, waits for a slot, and only then reads the
+//! payload. The payload is hashed, checked and written to the slot as it arrives. Dropping the task at any
+//! point frees the slot.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -141,8 +142,8 @@ async fn stage(
     slot.finish().map_err(|e| internal(&e))
 }
 
-/// A link's window for an upload, until it is dropped. It is opened once there is a slot: bytes that arrive before that
-/// take memory that no slot counts.
+/// A link's window for an upload, until it is dropped. It is opened once there is a slot: bytes that arrive
+/// before that take memory that no slot counts.
 struct InFlight<'a> {
     link: &'a LinkHandle,
     #[expect(dead_code, reason = "held for its drop")]

@@ -1,9 +1,10 @@
-//! Receive windows of granted uploads, with a bound on their sum: the unread bytes that all uploads together may have in
-//! flight beyond the idle windows of their links.
+//! Receive windows of granted uploads, with a bound on their sum: the unread bytes that all uploads together
+//! may have in flight beyond the idle windows of their links.
 //!
-//! An upload opens a [`Window`] when it has a slot, and drops it when it ends. Each window takes at most half of the room
-//! that is left, so that the sum stays bounded whatever the number of uploads, and the first upload of a round is the
-//! fastest. QUIC cannot take a window back: a peer that was granted a window and sent nothing keeps it.
+//! An upload opens a [`Window`] when it has a slot, and drops it when it ends. Each window takes at most half
+//! of the room that is left, so that the sum stays bounded whatever the number of uploads, and the first
+//! upload of a round is the fastest. QUIC cannot take a window back: a peer that was granted a window and
+//! sent nothing keeps it.
 
 use std::sync::{
     Arc,

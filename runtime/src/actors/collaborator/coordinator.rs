@@ -1,8 +1,9 @@
 //! The collaborator's actor: does what the aggregator asks for.
 //!
-//! The [`dialler`](super::dialler) connects, sends the Hello, reads, and connects again. Models and uploads move in tasks
-//! of their own. The [`task_runner`](super::task_runner) computes. The actor holds what outlives a link: the model, the
-//! open work, and an update that was made and is not counted yet, so that a broken link costs no training.
+//! The [`dialler`](super::dialler) connects, sends the Hello, reads, and connects again. Models and uploads
+//! move in tasks of their own. The [`task_runner`](super::task_runner) computes. The actor holds what
+//! outlives a link: the model, the open work, and an update that was made and is not counted yet, so that a
+//! broken link costs no training.
 //!
 //! ```text
 //! dialler ─ LinkUp, Heard, LinkDown ─▶ ┌─────────────┐ ── Run, Cancel ─▶ task runner ── TaskEnded ─▶
@@ -280,7 +281,8 @@ impl Coordinator {
         let RefusedUpdate { task, refusal } = refused;
         tracing::warn!("the aggregator refused the update of task {task}: {refusal}");
         if let Refusal::Late | Refusal::Stale { .. } = refusal {
-            // The refused update is of a round that is over. The update held now may be of the next round already.
+            // The refused update is of a round that is over. The update held now may be of the next round
+            // already.
             return;
         }
         let Some(made) = self.made.take_if(|made| made.offer.task == *task) else { return };

@@ -1,7 +1,9 @@
-//! Connects a collaborator to its aggregator: dials, sends the Hello, reads until the link ends, and dials again.
+//! Connects a collaborator to its aggregator: dials, sends the Hello, reads until the link ends, and dials
+//! again.
 //!
-//! Waits between attempts grow and have jitter. A failed attempt is logged at most every 30 seconds. The dialler gives up
-//! when another attempt would fail in the same way: a certificate, plan or roster does not fit.
+//! Waits between attempts grow and have jitter. A failed attempt is logged at most every 30 seconds. The
+//! dialler gives up when another attempt would fail in the same way: a certificate, plan or roster does not
+//! fit.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -10,31 +12,25 @@ use std::{
 };
 
 use fl_engine::{
-    Digest, Name, RoundNo,
-    round::Stamp,
+    Digest, Name,
     tensor::Layout,
-    wire::{self, Hello, PayloadHeader, Rejection, VERSIONS},
+    wire::{self, Hello, Rejection, VERSIONS},
 };
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use super::messages::CollaboratorMessage;
+use super::{messages::CollaboratorMessage, model_receiver::ModelReceiver};
 use crate::{
     actors::{
         close_code,
         greeting::{self, IntroductionError},
         mailbox::Mailbox,
-        transfer,
     },
     exit::{Exit, Failure},
-    net::{
-        ControlReceiver, ControlSender, Endpoint, Link, LinkError, LinkHandle, RecvStream,
-        backoff::Backoff,
-        payload::{self, PayloadError},
-    },
-    payload::{Buffers, Payload},
+    net::{ControlReceiver, ControlSender, Endpoint, Link, LinkError, LinkHandle, backoff::Backoff},
+    payload::Buffers,
     store::MemberCopies,
     trust::{SERVER_NAME, Serials},
 };
@@ -144,13 +140,14 @@ impl Dialler {
         // Dropping the set ends the link's tasks.
         let mut tasks = JoinSet::new();
         tasks.spawn(write(sender, queue));
-        tasks.spawn(take_models(
-            handle.clone(),
-            Arc::clone(&self.layout),
-            self.buffers.clone(),
-            self.copies.clone(),
-            self.collaborator.clone(),
-        ));
+        let models = ModelReceiver {
+            handle: handle.clone(),
+            layout: Arc::clone(&self.layout),
+            buffers: self.buffers.clone(),
+            copies: self.copies.clone(),
+            collaborator: self.collaborator.clone(),
+        };
+        tasks.spawn(models.run());
         let up = CollaboratorMessage::LinkUp { outbox, handle: handle.clone(), welcome };
         if self.collaborator.deliver(up).await.is_err() {
             return Attempt::WasUp("this collaborator ends".to_owned());
@@ -180,7 +177,8 @@ impl Dialler {
         loop {
             let envelope = match receiver.recv_envelope().await {
                 Ok(envelope) => envelope,
-                // The aggregator has finished the control stream. The close that follows has a code and a reason.
+                // The aggregator has finished the control stream. The close that follows has a code and a
+                // reason.
                 Err(LinkError::Ended) => return handle.closed().await,
                 Err(error) => return error,
             };
@@ -207,96 +205,6 @@ async fn write(mut sender: ControlSender, mut queue: mpsc::Receiver<Vec<u8>>) {
     }
     // A stream that is dropped unfinished loses the last message. The link may be gone already.
     let _ = sender.finish().await;
-}
-
-/// Receives the aggregator's models, the newest one only.
-async fn take_models(
-    handle: LinkHandle,
-    layout: Arc<Layout>,
-    buffers: Buffers,
-    copies: Option<Arc<MemberCopies>>,
-    collaborator: Mailbox<CollaboratorMessage>,
-) {
-    let mut receiving = JoinSet::new();
-    while let Ok(stream) = handle.accept_uni().await {
-        let (layout, collaborator, handle) = (Arc::clone(&layout), collaborator.clone(), handle.clone());
-        let (buffers, copies) = (buffers.clone(), copies.clone());
-        // A newer model replaces the one that is being received.
-        receiving = JoinSet::new();
-        receiving.spawn(async move {
-            match take_model(stream, &layout, &buffers).await {
-                Ok((stamp, model)) => {
-                    if let Some(copies) = copies.filter(|copies| copies.keeps_each()) {
-                        keep(copies, stamp.round, model.clone()).await;
-                    }
-                    // The collaborator is gone only when the process ends.
-                    let _ = collaborator.deliver(CollaboratorMessage::Model { stamp, model }).await;
-                }
-                Err(NotReceived::Broken(why)) => tracing::debug!("a model was not received in full: {why}"),
-                Err(NotReceived::Wrong(why)) => {
-                    tracing::error!("refused a model from the aggregator: {why}; the link is closed");
-                    handle.close(close_code::PROTOCOL, &why);
-                }
-            }
-        });
-    }
-    while receiving.join_next().await.is_some() {}
-}
-
-/// Writes a copy of a round's model, and waits until it is written: at most one is written at a time.
-async fn keep(copies: Arc<MemberCopies>, round: RoundNo, model: Payload) {
-    if round == RoundNo(0) {
-        // The initial model: no round has made it.
-        return;
-    }
-    let kept = tokio::task::spawn_blocking(move || copies.put(round, model.root(), model.as_slice()));
-    if let Ok(Err(error)) = kept.await {
-        // The folder may be read-only.
-        tracing::warn!(
-            "cannot keep a copy of the model of round {round}: {error}; the run goes on without it"
-        );
-    }
-}
-
-/// Why a model was not received.
-enum NotReceived {
-    /// The stream ended early: a newer model replaces this one, or the link is gone.
-    Broken(String),
-    /// The model is not what its header says.
-    Wrong(String),
-}
-
-async fn take_model(
-    mut stream: RecvStream,
-    layout: &Layout,
-    buffers: &Buffers,
-) -> Result<(Stamp, Payload), NotReceived> {
-    let broken = |error: LinkError| NotReceived::Broken(error.to_string());
-    let header = payload::recv_header(&mut stream, greeting::FIRST_BYTES_WAIT).await.map_err(broken)?;
-    let stamp = match PayloadHeader::decode(&header) {
-        Ok(PayloadHeader::Model(stamp)) => stamp,
-        Ok(_) => return Err(NotReceived::Wrong("the stream's header names no model".to_owned())),
-        Err(error) => return Err(NotReceived::Wrong(error.to_string())),
-    };
-    let mut bytes = buffers.take(layout.byte_len());
-    let mut held = 0;
-    let received = transfer::receive(&mut stream, layout, |piece| {
-        // `receive` gives no more bytes than the layout has.
-        bytes[held..held + piece.len()].copy_from_slice(piece);
-        held += piece.len();
-        Ok::<_, std::convert::Infallible>(())
-    });
-    let root = received.await.map_err(|error| match error {
-        PayloadError::Long { .. } | PayloadError::Short { .. } => NotReceived::Wrong(error.to_string()),
-        error => NotReceived::Broken(error.to_string()),
-    })?;
-    if root != stamp.base {
-        return Err(NotReceived::Wrong(format!(
-            "the model has root {root}, but {} was announced",
-            stamp.base
-        )));
-    }
-    Ok((stamp, Payload::with_root(buffers.lend(bytes), root)))
 }
 
 fn judge_link(error: LinkError) -> Attempt {

@@ -1,5 +1,5 @@
-//! The UDP port: dials or accepts links. The acceptor and the collaborator's dialler call it; it decides nothing
-//! about who a peer is beyond what the TLS configuration demands.
+//! The UDP port: dials or accepts links. The acceptor and the collaborator's dialler call it. A peer is
+//! accepted if the TLS configuration accepts it; nothing else is decided here.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::net::{
 };
 use bytes::Bytes;
 
-/// Kernel buffer of the UDP socket in each direction; less loses datagrams at gigabit speeds.
+/// Kernel buffer of the UDP socket in each direction, bytes. With less, datagrams are lost at gigabit speeds.
 const SOCKET_BUFFER: usize = 4 << 20;
 /// Largest datagram that is ever received, bytes.
 const MOST_DATAGRAM: u16 = 65_527;
@@ -34,8 +34,8 @@ pub enum SocketKind {
     Native,
     /// Datagrams without options, several a system call where the system can; works inside a library OS.
     Portable,
-    /// The same, one a system call. No site file asks for it: it is what [`Self::Portable`] falls back to, for tests and
-    /// benches.
+    /// The portable socket with one datagram a system call, which [`Self::Portable`] falls back to. For tests
+    /// and benches: no site file names it.
     PortablePlain,
 }
 
@@ -53,7 +53,7 @@ impl SocketKind {
 }
 
 impl SocketKind {
-    /// Whether the kernel segments nothing: its segmentation and datagrams over 1452 bytes do not go together.
+    /// Whether the kernel segments nothing. Kernel segmentation excludes datagrams over 1452 bytes.
     fn is_portable(self) -> bool {
         matches!(self, Self::Portable | Self::PortablePlain)
     }
@@ -98,7 +98,8 @@ impl Endpoint {
         config.max_early_data_size = 0;
         let crypto = QuicServerConfig::try_from(config).map_err(|_| EndpointError::Tls)?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        // quinn silently drops what exceeds its own bound; twice ours leaves room to refuse with an answer.
+        // quinn silently drops handshakes beyond its own bound. Twice our bound leaves room to refuse with an
+        // answer.
         server
             .max_incoming(limits.handshakes.saturating_mul(2))
             .incoming_buffer_size(64 << 10)
@@ -153,11 +154,11 @@ impl Endpoint {
         Ok(Self { inner, limits, handshakes, kind })
     }
 
-    /// Dials `addr` and opens the control stream. `server_name` must match the certificate as the TLS configuration
-    /// sees it.
+    /// Dials `addr` and opens the control stream. `server_name` must match the certificate as the TLS
+    /// configuration sees it.
     ///
-    /// TLS 1.3 lets this succeed although the server refuses our certificate; the refusal comes as the error of the
-    /// first [`Link::recv_envelope`].
+    /// TLS 1.3 lets this succeed although the server refuses our certificate; the refusal comes as the error
+    /// of the first [`Link::recv_envelope`].
     ///
     /// # Errors
     /// When nobody answers, the handshake fails or takes longer than allowed.
@@ -169,8 +170,8 @@ impl Endpoint {
         self.dial(self.inner.connect(addr, server_name).map_err(dial)?).await
     }
 
-    /// Dials as somebody else than [`Self::client`] was told: one port carries the links of many, as a simulation of many
-    /// collaborators needs.
+    /// Dials with another TLS configuration than [`Self::client`] was given. So one port carries the links of
+    /// many collaborators in a simulation.
     ///
     /// # Errors
     /// As [`Self::connect`]; [`LinkError::Dial`] also for a configuration that does not fit QUIC.
@@ -200,9 +201,10 @@ impl Endpoint {
         timeout(self.limits.handshake_time, dialling).await.unwrap_or(Err(LinkError::TimedOut))
     }
 
-    /// The next peer that knocks; `None` once the endpoint is closed, and never on a client's.
+    /// The next peer that dials. `None` once the endpoint is closed. A client's endpoint never returns a
+    /// peer.
     ///
-    /// Strangers are turned away here, before any cryptography, when too many handshakes or links are open; under
+    /// When too many handshakes or links are open, peers are refused here, before any cryptography. Under
     /// load they must prove their address first.
     ///
     /// # Cancel safety
@@ -216,7 +218,7 @@ impl Endpoint {
             }
             let under_way = self.limits.handshakes.saturating_sub(self.handshakes.available_permits());
             if under_way >= self.limits.retry_from && incoming.may_retry() {
-                // Cannot fail: `may_retry` was asked.
+                // `may_retry` was true: this cannot fail.
                 let _ = incoming.retry();
                 continue;
             }
@@ -231,7 +233,7 @@ impl Endpoint {
     /// The bound address.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// When the system does not tell the address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
@@ -247,7 +249,7 @@ impl Endpoint {
         self.inner.close(VarInt::from_u32(code), reason.as_bytes());
     }
 
-    /// Waits until peers were told of the close. Call it before the process ends.
+    /// Waits until all peers have received the close. Call it before the process ends.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -256,8 +258,8 @@ impl Endpoint {
     }
 }
 
-/// A peer that knocked and is not authenticated yet. It holds one of the endpoint's handshake permits; dropping it
-/// turns the peer away.
+/// A peer that dials and is not authenticated yet. It holds one of the endpoint's handshake permits. Dropping
+/// it refuses the peer.
 #[derive(Debug)]
 pub struct Incoming {
     inner: quinn::Incoming,
@@ -266,14 +268,14 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Where the peer claims to be.
+    /// The address that the peer claims to have.
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
         self.inner.remote_address()
     }
 
-    /// Shakes hands and takes the control stream. Run it in a task of its own: it may take as long as a handshake is
-    /// allowed to.
+    /// Shakes hands and accepts the control stream. Run it in a task of its own: a handshake may take a
+    /// while.
     ///
     /// # Errors
     /// When the peer's certificate is refused, it speaks another protocol, or it is too slow.
@@ -324,7 +326,7 @@ fn open(
 
 fn bound(bind: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(bind), socket2::Type::DGRAM, None)?;
-    // Best effort: small buffers cost speed, not correctness.
+    // Small buffers cost speed, not correctness: a refusal is ignored.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     socket.bind(&bind.into())?;

@@ -1,9 +1,10 @@
 //! Congestion control that lets a link's last packet out.
 //!
-//! quinn-proto 0.11.19 holds the packet that closes a connection to the congestion window as long as stream data wait,
-//! and the window of a closed connection never opens again: whoever is closed in the middle of a model would hear
-//! nothing until its idle timeout (quinn's issue 2785). Here the window is without bound from [`part`] on, which the
-//! link calls just before it closes; a closing connection sends nothing but that packet.
+//! quinn-proto 0.11.19 sends the packet that closes a connection only when the congestion window has room, as
+//! long as stream data wait. The window of a closed connection never opens again. A peer whose link is closed
+//! in the middle of a model would therefore notice it only at its idle timeout (quinn's issue 2785). Here the
+//! window is unlimited from [`part`] on, which the link calls just before it closes. A closing connection
+//! sends only that one packet.
 
 use std::{
     any::Any,
@@ -29,7 +30,7 @@ struct Parting {
     parting: Arc<AtomicBool>,
 }
 
-/// Lets the connection's next packet out, whatever is in flight. Call it just before the connection is closed.
+/// Makes the congestion window of a connection unlimited. Call it just before the connection is closed.
 pub(crate) fn part(connection: &Connection) {
     if let Ok(controller) = connection.congestion_state().into_any().downcast::<Parting>() {
         controller.parting.store(true, Ordering::Relaxed);

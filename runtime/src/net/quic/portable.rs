@@ -1,20 +1,21 @@
-//! A UDP socket for quinn that sets no option and sends no control message, because a library OS refuses both: no ECN, no
-//! segmentation offload by the kernel, no choice of source address. The endpoint uses it when it is asked to or when
-//! the native socket does not open.
+//! A UDP socket for quinn that sets no option and sends no control message, because a library OS refuses
+//! both. It has no ECN, no segmentation offload by the kernel and no choice of the source address. The
+//! endpoint uses it when the site file asks for it, or when the native socket does not open.
 //!
-//! *Batched*, it takes up to ten segments from quinn at once and hands them to the kernel in one call, and receives as
-//! many datagrams in one call as quinn has buffers. *Plain*, it makes one call a datagram. A batched socket whose kernel
-//! knows no such call becomes plain by itself. Under Gramine each call is a jump within the process
-//! ([`fl_sys::syscall`]).
+//! A *batched* socket takes up to ten segments from quinn at once and gives them to the kernel in one call.
+//! It receives as many datagrams in one call as quinn has buffers. A *plain* socket makes one call for each
+//! datagram. A batched socket becomes plain when the kernel does not know such a call. Under Gramine each
+//! call is a jump within the process ([`fl_sys::syscall`]).
 //!
 //! # Who owns a segment
 //!
-//! quinn sends a transmit again, whole, when it is told `WouldBlock`, and forgets it when it is told `Ok`. So `WouldBlock`
-//! is said only when the kernel took no segment of it. Once the kernel took one, the answer is `Ok` and the segments
-//! that found no room belong to this socket: they wait in its own queue, go out before anything that is sent later, and
-//! until they are out every `try_send` is `WouldBlock`. Each connection can thus leave one transmit here at most. A
-//! task sends them as soon as there is room, also when nobody sends any more. A segment that the kernel refuses for
-//! any other reason is a lost datagram, which QUIC repairs.
+//! When `try_send` returns `WouldBlock`, quinn sends the whole transmit again later. When it returns `Ok`,
+//! quinn forgets the transmit. So this socket returns `WouldBlock` only if the kernel took no segment of the
+//! transmit. Once the kernel took one segment, the result is `Ok`, and the segments without room belong to
+//! this socket: they wait in its own queue and are sent before all later ones. Until they are sent, every
+//! `try_send` returns `WouldBlock`. Each connection can thus leave one transmit here at most. A task sends
+//! the queue as soon as there is room, also when quinn sends nothing more. A segment that the kernel refuses
+//! for any other reason is a lost datagram, which QUIC repairs.
 
 use std::{
     collections::VecDeque,
@@ -38,7 +39,7 @@ use quinn::{
 };
 use tokio::{io::Interest, net::UdpSocket, runtime};
 
-/// Most segments of one transmit: as many as quinn gives at all.
+/// Most segments of one transmit: quinn never gives more.
 const SEGMENTS: usize = 10;
 
 /// [`send_batch`], or what a test puts in its place.
@@ -52,14 +53,14 @@ pub struct PortableSocket {
     sends: Batching,
     receives: Batching,
     send: SendCall,
-    /// Whether `rest` holds anything, to be asked without its lock.
+    /// Whether `rest` holds anything. Read without taking the lock of `rest`.
     is_behind: AtomicBool,
     rest: Mutex<VecDeque<Rest>>,
     this: Weak<Self>,
     runtime: runtime::Handle,
 }
 
-/// Segments that quinn is rid of and the kernel has not taken yet.
+/// Segments that quinn has forgotten and the kernel has not taken yet.
 #[derive(Debug)]
 struct Rest {
     destination: SocketAddr,
@@ -69,8 +70,9 @@ struct Rest {
 }
 
 impl PortableSocket {
-    /// Wraps a bound, non-blocking socket. With `may_probe` quinn looks for datagrams larger than its first ones; the
-    /// kernel must not fragment then, which Linux does by default. Without `batched` the socket is plain.
+    /// Wraps a bound, non-blocking socket. With `may_probe` quinn looks for datagrams larger than its first
+    /// ones; the kernel must not fragment then, which Linux does by default. Without `batched` the socket is
+    /// plain.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
@@ -101,15 +103,16 @@ impl PortableSocket {
         }))
     }
 
-    /// Offers segments to the kernel until it has taken all or has no room; answers the bytes that are done with.
+    /// Offers segments to the kernel until it has taken all or has no room. Returns the number of bytes that
+    /// are done.
     fn push(&self, destination: SocketAddr, contents: &[u8], segment_size: usize) -> usize {
         let mut done = 0;
         while done < contents.len() {
             let sent = match self.call(destination, &contents[done..], segment_size) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // To QUIC an unreachable peer or an oversized probe is a lost datagram; any error here would end every
-                // link of the endpoint.
+                // To QUIC an unreachable peer or an oversized probe is a lost datagram; any error here would
+                // end every link of the endpoint.
                 Err(error) => {
                     tracing::trace!(%error, "a datagram was not sent");
                     1
@@ -120,9 +123,9 @@ impl PortableSocket {
         done
     }
 
-    /// One call: how many segments the kernel took.
+    /// Makes one call. Returns how many segments the kernel took.
     fn call(&self, destination: SocketAddr, contents: &[u8], segment_size: usize) -> io::Result<usize> {
-        // One datagram needs no batch, so a handshake never depends on it.
+        // A single datagram is sent without a batch, so that a handshake never depends on batches.
         if contents.len() > segment_size && self.sends.is_on() {
             let sent = self.io.try_io(Interest::WRITABLE, || {
                 (self.send)(self.io.as_fd(), destination, contents, segment_size)
@@ -135,7 +138,7 @@ impl PortableSocket {
         self.io.try_io(Interest::WRITABLE, || send_one(self.io.as_fd(), destination, first)).map(|_| 1)
     }
 
-    /// Sends what is left of earlier transmits; false when some still is.
+    /// Sends what is left of earlier transmits. False when something is still left.
     fn catch_up(&self) -> bool {
         if !self.is_behind.load(Ordering::Acquire) {
             return true;
@@ -152,7 +155,7 @@ impl PortableSocket {
         true
     }
 
-    /// Takes over what the kernel had no room for.
+    /// Queues the segments for which the kernel had no room.
     fn keep(&self, destination: SocketAddr, contents: &[u8], segment_size: usize) {
         let mut queue = self.rest();
         queue.push_back(Rest { destination, contents: contents.to_vec(), segment_size, sent: 0 });
@@ -163,11 +166,11 @@ impl PortableSocket {
     }
 
     fn rest(&self) -> MutexGuard<'_, VecDeque<Rest>> {
-        // Every change of the queue is one step, so a panic elsewhere leaves it whole.
+        // Every change of the queue is one step, so that a panic elsewhere leaves it whole.
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives in one call.
+    /// Receives several datagrams in one call.
     fn receive_batch(&self, bufs: &mut [io::IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
         let mut datagrams = [None; BATCH];
         let count = self.io.try_io(Interest::READABLE, || {
@@ -179,7 +182,8 @@ impl PortableSocket {
         Ok(count)
     }
 
-    /// Receives by a call for each. What ends it after the first datagram is met again at the next call, or has passed.
+    /// Receives each datagram in a call of its own. An error after the first datagram is not returned: if it
+    /// lasts, the next call meets it again.
     fn receive_each(&self, bufs: &mut [io::IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
         let mut count = 0;
         for (buf, meta) in bufs.iter_mut().zip(metas) {
@@ -233,7 +237,8 @@ impl AsyncUdpSocket for PortableSocket {
                 self.receive_each(bufs, meta)
             };
             match received {
-                // An earlier send was answered by "port unreachable" or the like: no datagram, no reason to stop.
+                // An earlier send was answered by an ICMP error, for example "port unreachable". That is not
+                // a datagram, and not a reason to stop.
                 Err(error) if is_passing(error.kind()) => {}
                 received => return Poll::Ready(received),
             }
@@ -253,7 +258,7 @@ impl AsyncUdpSocket for PortableSocket {
     }
 }
 
-/// Whether one direction is batched. The first call that the kernel answers decides for good.
+/// Whether one direction is batched. The first call that the kernel answers decides it.
 #[derive(Debug)]
 struct Batching {
     what: &'static str,
@@ -270,7 +275,8 @@ impl Batching {
         self.is_on.load(Ordering::Relaxed)
     }
 
-    /// Judges the answer of a batched call: true when the kernel knows no such call, and the caller has to do without.
+    /// Judges the result of a batched call. True when the kernel does not know the call: the caller has to
+    /// send or receive one datagram at a time.
     fn is_refused(&self, answer: &io::Result<usize>) -> bool {
         if self.is_proven.load(Ordering::Relaxed) {
             return false;
@@ -282,7 +288,7 @@ impl Batching {
                 }
                 true
             }
-            // Also said without a call, by a socket that is known not to be ready.
+            // tokio returns this also without a call, for a socket that it knows not to be ready.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             _ => {
                 self.is_proven.store(true, Ordering::Relaxed);
@@ -297,7 +303,7 @@ fn is_unknown_call(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
 }
 
-/// What quinn is told of a place; it skips what is empty.
+/// A received datagram as quinn's record. quinn skips an empty one.
 fn received(datagram: Option<Datagram>) -> RecvMeta {
     datagram.map_or_else(RecvMeta::default, |Datagram { from, len }| RecvMeta {
         addr: from,

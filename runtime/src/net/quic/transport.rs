@@ -1,5 +1,5 @@
-//! Every number of the QUIC transport: windows, stream counts, timeouts, datagram sizes. The endpoint turns them into
-//! quinn's configuration.
+//! The numbers of the QUIC transport (windows, stream counts, timeouts, datagram sizes), as quinn's
+//! configuration.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,23 +8,24 @@ use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::parting::PartingConfig;
 
-/// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of envelopes
-/// and the header of an upload. What [`fl_engine::aggregate::PEER_BYTES`] leaves beside [`LINK_STATE`].
+/// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of
+/// envelopes and the header of an upload. [`fl_engine::aggregate::PEER_BYTES`] without [`LINK_STATE`].
 pub const IDLE_WINDOW: u64 = PEER_BYTES.0 - LINK_STATE;
-/// Memory of a link itself, bytes: quinn's connection 15 KB, its send buffer 15 KB, rustls and keys 7 KB, the session 7 KB,
-/// and what the allocator loses. The bench `scale` measures it.
+/// Memory of a link itself, bytes: quinn's connection 15 KB, its send buffer 15 KB, rustls and keys 7 KB, the
+/// session 7 KB, and what the allocator loses. The bench `scale` measures it.
 pub const LINK_STATE: u64 = 64 * 1024;
 /// Default upper bound of a granted window.
 const GRANTED_WINDOW: u64 = 8 << 20;
-/// Silence after which a link is dead: how long a round waits for a peer that was killed.
+/// A link without a packet for this long is dead, milliseconds. A round waits so long for a peer that was
+/// killed.
 const IDLE_TIMEOUT: VarInt = VarInt::from_u32(15_000);
 /// Interval of keep-alive packets, well inside [`IDLE_TIMEOUT`].
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// Largest datagram to begin with: what Ethernet carries under IPv6 and a tunnel or two.
+/// Size of the first datagrams, bytes: Ethernet carries so many under IPv6 and one or two tunnels.
 const INITIAL_MTU: u16 = 1452;
-/// Every QUIC path carries this.
+/// Every QUIC path carries datagrams of this size, bytes.
 const LEAST_MTU: u16 = 1200;
-/// Handshake bytes out of order that are kept per connection.
+/// Bytes of a handshake that may arrive out of order, for each connection.
 const CRYPTO_BYTES: usize = 16 * 1024;
 
 /// Bounds of one endpoint.
@@ -34,25 +35,26 @@ pub struct NetLimits {
     pub first_window: u64,
     /// Largest window that a grant can open, bytes.
     pub most_window: u64,
-    /// Unacknowledged bytes of our own on one link; they are shared with the payload, not copied.
+    /// Bytes sent on one link and not acknowledged yet. They share the payload's memory.
     pub send_window: u64,
     /// Uni streams that a peer may have open at once.
     pub uni_streams: u32,
-    /// Handshakes that may be under way at once (server).
+    /// Most handshakes at a time (server).
     pub handshakes: usize,
-    /// Handshakes under way from which on a stranger must prove its address first (server).
+    /// With this many handshakes at a time, a new peer must prove its address first (server).
     pub retry_from: usize,
-    /// Links that may be open at once (server). More than members: a member's old link may outlive it for a while.
+    /// Most open links at a time (server). More than there are members: a member's old link may stay open for
+    /// a while.
     pub links: usize,
-    /// Time that a handshake and the control stream's first bytes may take.
+    /// Longest time for a handshake and the first bytes of the control stream.
     pub handshake_time: Duration,
-    /// Largest datagram that the site's path is said to carry, bytes of UDP payload. Above 1452 it is used by the
-    /// portable socket only, and only after probing.
+    /// Largest datagram that the site's network carries according to its operator, bytes of UDP payload.
+    /// Sizes above 1452 are used by the portable socket only, after a probe has arrived.
     pub mtu: u16,
 }
 
 impl NetLimits {
-    /// For the aggregator: peers start with [`IDLE_WINDOW`] and are granted more.
+    /// For an aggregator: peers begin with [`IDLE_WINDOW`] and are granted more for an upload.
     #[must_use]
     pub fn server() -> Self {
         Self {
@@ -68,21 +70,21 @@ impl NetLimits {
         }
     }
 
-    /// The same with room for a roster of this many, which may grow by a quarter while it runs; what is under way to them
-    /// shares one bound.
+    /// These limits for a roster of `members` collaborators, which may grow by a quarter during the run. The
+    /// bytes that are being sent to all of them share one bound.
     #[must_use]
     pub fn with_members(self, members: usize) -> Self {
         let send_window = send_window(members as u64).0;
         Self { links: self.links.max(members + members / 4), send_window, ..self }
     }
 
-    /// For a collaborator: its one peer may send a model at any time, and may not be there yet.
+    /// For a collaborator: its only peer may send a model at any time, and may not run yet.
     #[must_use]
     pub fn client() -> Self {
         Self { first_window: GRANTED_WINDOW, handshake_time: Duration::from_secs(5), ..Self::server() }
     }
 
-    /// quinn's configuration. `dialled` tells whether the peer dialled: only then may it open the control stream.
+    /// quinn's configuration. `dialled`: whether the peer dialled, and so may open the control stream.
     /// `jumbo` allows datagrams over 1452 bytes.
     pub(super) fn transport(&self, dialled: bool, jumbo: bool) -> Arc<TransportConfig> {
         let var = |n: u64| VarInt::from_u64(n).unwrap_or(VarInt::MAX);

@@ -1,7 +1,8 @@
 //! A copy of the log in the workspace, `logs/ROLE.log`, for an operator whose terminal is gone.
 //!
-//! It holds what standard error gets and nothing else, at most [`FILE_BYTES`] and as much again of what came before, in
-//! `ROLE.log.1`. What cannot be written is told once, and ends the copy, not the run.
+//! It holds the same lines as standard error. A file of [`FILE_BYTES`] becomes `ROLE.log.1`, which replaces
+//! the one before, and a new file begins. The first failure to write is reported, and ends the copy, not the
+//! run.
 
 use std::{
     fs::{self, File},
@@ -25,10 +26,10 @@ struct Open {
 }
 
 impl LogFile {
-    /// Opens `logs/NAME.log` of a workspace; `None` where it has no folder `logs`.
+    /// Opens `logs/NAME.log` of a workspace. `None` if the workspace has no folder `logs`.
     ///
     /// # Errors
-    /// When the file cannot be opened to be written to.
+    /// When the file cannot be opened for writing.
     pub fn open(workspace: &Path, name: &str) -> io::Result<Option<Self>> {
         let folder = workspace.join("logs");
         if !folder.is_dir() {
@@ -45,7 +46,7 @@ impl LogFile {
     /// Appends whole lines.
     ///
     /// # Errors
-    /// Once, the first time that they cannot be written; later ones are dropped.
+    /// The first time that lines cannot be written. Later lines are dropped without an error.
     pub fn append(&self, lines: &[u8]) -> io::Result<()> {
         let mut held = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = held.as_mut() else { return Ok(()) };
@@ -77,14 +78,14 @@ impl Open {
     }
 }
 
-/// What came before the file.
+/// Where the previous file goes.
 fn before(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     name.into()
 }
 
-/// Longest file, bytes: some hundred thousand lines.
+/// Longest file, bytes: about a hundred thousand lines.
 const FILE_BYTES: u64 = 10 << 20;
 
 #[cfg(test)]

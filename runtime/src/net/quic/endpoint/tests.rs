@@ -1,5 +1,5 @@
-//! Real QUIC on loopback, over every kind of socket. `refusing.rs` runs them a second time where socket options are
-//! refused; there [`SocketKind::Auto`] is the portable socket.
+//! Real QUIC on loopback, over every kind of socket. `refusing.rs` runs them a second time where socket
+//! options are refused; there [`SocketKind::Auto`] is the portable socket.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
