@@ -1,8 +1,9 @@
 //! Many collaborators in one process, each with its own certificate and link, over one UDP socket.
 //!
-//! They speak the real protocol with the runtime's own links, payloads and messages. What they leave out is what costs a
-//! real collaborator its memory and time, and the aggregator nothing: a model of its own each, and training. The
-//! first that holds a round's model makes the update that all of them send.
+//! The collaborators speak the real protocol with the runtime's own links, payloads and messages. They have
+//! no model of their own and do not train: that would cost memory and time here, and the aggregator would not
+//! notice a difference. The first collaborator that has received a round's model makes the update that all of
+//! them send.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -43,12 +44,12 @@ pub struct Crowd {
     heard: mpsc::UnboundedReceiver<Heard>,
 }
 
-/// What the collaborators tell.
+/// What a collaborator reports.
 enum Heard {
     Welcome,
     /// The update of this round was taken.
     Received(RoundNo),
-    /// The run is over for it, or its link broke.
+    /// The collaborator's run is over, or its link broke.
     Over(Result<(), String>),
 }
 
@@ -66,7 +67,7 @@ struct Shared {
     /// When a round's first task came.
     began: Mutex<BTreeMap<RoundNo, Instant>>,
     tell: mpsc::UnboundedSender<Heard>,
-    /// From this round on, whoever came last keeps its update back.
+    /// From this round on, the last collaborator keeps its update back.
     kept_back: watch::Sender<RoundNo>,
 }
 
@@ -102,10 +103,10 @@ impl Crowd {
         Ok(Self { runtime, shared, enrolment, heard })
     }
 
-    /// Connects these collaborators and waits until each is let in.
+    /// Connects these collaborators and waits until each one is admitted.
     ///
     /// # Errors
-    /// When one is not.
+    /// When one is not admitted.
     pub fn connect(&mut self, who: Range<usize>) -> Result<(), Failure> {
         let count = who.len();
         for number in who {

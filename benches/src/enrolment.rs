@@ -1,8 +1,9 @@
 //! Keys and certificates of many collaborators at once, and the roster that lists them.
 //!
-//! The owner's commands approve one request at a time and sign the roster anew each time, with everything synced to the
-//! disk: right for people, minutes for thousands. This has the owner's key and does the same in memory. The files are
-//! what the commands would write, so the runtime's own code loads and checks them.
+//! The owner's commands approve one request at a time and sign the roster anew each time, and sync every file
+//! to the disk. For thousands of collaborators that would take minutes. This module holds the owner's key and
+//! does the same in memory. The files are the same as those of the commands, so that the runtime's own code
+//! loads and checks them.
 
 use std::{
     fs,
@@ -33,10 +34,10 @@ pub struct Enrolment {
 }
 
 impl Enrolment {
-    /// Makes `count` collaborators and puts them, and nobody else, on the roster of the federation's aggregator.
+    /// Makes `count` collaborators and puts only them on the roster of the federation's aggregator.
     ///
     /// # Errors
-    /// When a file cannot be read or written, or something is not signed.
+    /// When a file cannot be read or written, or signing fails.
     pub fn make(federation: &Federation, count: usize) -> Result<Self, Failure> {
         let cert = federation.dir.join("crowd/cert");
         fs::create_dir_all(&cert)?;
@@ -71,10 +72,10 @@ impl Enrolment {
         Ok(Self { names: draft.members.into_iter().map(|member| member.name).collect(), cert })
     }
 
-    /// What collaborator `name` shows, loaded and checked as the runtime does at its start.
+    /// The credentials of collaborator `name`, loaded and checked as the runtime does at its start.
     ///
     /// # Errors
-    /// When it is not one of these.
+    /// When `name` is not one of these collaborators.
     pub fn tls(&self, name: &Name) -> Result<rustls::ClientConfig, Failure> {
         let clock = Clock::system();
         let credentials = Credentials::load_or_request(&self.cert, Role::Collaborator, Some(name), &clock)?;

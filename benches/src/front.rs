@@ -1,4 +1,4 @@
-//! One aggregation of the product's, driven as the aggregator's desk drives it.
+//! The product's aggregation, driven as the aggregator drives it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,18 +44,18 @@ impl Front {
         Ok(Self { runtime, aggregation, base: updates.base() })
     }
 
-    /// Takes in updates while others are awaited.
+    /// Takes in updates while more are expected.
     ///
     /// # Errors
-    /// The product's.
+    /// Those of the product.
     pub fn absorb(&mut self, batch: Vec<StagedUpdate>) -> Result<(), Failure> {
         Ok(self.runtime.block_on(self.aggregation.absorb(batch, &self.base))?)
     }
 
-    /// Takes in the last updates and makes the model, ready to send: its bytes and their root.
+    /// Takes in the last updates and makes the model: its bytes and their root, ready to send.
     ///
     /// # Errors
-    /// The product's.
+    /// Those of the product.
     pub fn finish(&mut self, batch: Vec<StagedUpdate>) -> Result<Payload, Failure> {
         Ok(self.runtime.block_on(self.aggregation.finish(batch, &self.base))?.model)
     }
@@ -64,18 +64,18 @@ impl Front {
 /// How updates arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Each is staged before the next arrives, and every second one taken in with the one before; all but the last are in
-    /// the sum when that arrives.
+    /// Each update is staged before the next one arrives, and every second update is taken in together with
+    /// the one before. When the last update arrives, all others are in the sum.
     OneByOne,
-    /// All are staged before the first is taken in.
+    /// All updates are staged before the first one is taken in.
     AtOnce,
 }
 
 impl Arrival {
-    /// Both.
+    /// Both ways.
     pub const ALL: [Self; 2] = [Self::OneByOne, Self::AtOnce];
 
-    /// In a table.
+    /// The word in a table.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -99,17 +99,18 @@ pub struct Round {
 }
 
 impl Round {
-    /// Slots that are taken at once.
+    /// Slots that are in use at once.
     #[must_use]
     pub fn slots(&self) -> usize {
         let kept = self.arrival == Arrival::AtOnce || keeps_updates(&self.rule);
         if kept { self.collaborators } else { self.collaborators.min(A_PASS) }
     }
 
-    /// Whether the machine has the memory for it, `models` of `layout` besides, and what the aggregation takes.
+    /// Checks that the machine has memory for this round, for `models` more models of `layout`, and for the
+    /// aggregation.
     ///
     /// # Errors
-    /// How much is missing, in words.
+    /// How much memory is needed and available, in words.
     pub fn fits(&self, layout: &Layout, models: usize) -> Result<(), String> {
         // Two models, the base, and sums of four times the model.
         let needed = (layout.byte_len() * (7 + models + self.slots())) as u64;
@@ -121,11 +122,12 @@ impl Round {
         }
     }
 
-    /// Repeats it: three times at least, and again until `budget` is used up. Wall time is from the last update staged to
-    /// the model ready to send; processor time is that of all updates, their copying into slots left out.
+    /// Repeats the round at least three times, and again until `budget` is used up. The wall time is from the
+    /// last update staged to the model ready to send. The processor time is that of all updates, without
+    /// copying them into slots.
     ///
     /// # Errors
-    /// The product's.
+    /// Those of the product.
     pub fn measure(&self, updates: &Updates, budget: Duration) -> Result<Samples, Failure> {
         let len = updates.layout().byte_len() as u64;
         let store =
@@ -161,11 +163,11 @@ impl Round {
     }
 }
 
-/// Updates of a pass when they arrive one by one: the aggregator's desk lets one wait for the next.
-pub const A_PASS: usize = 2;
-
-/// Whether every update is kept until the last has come.
+/// Whether every update is kept until the last one has arrived.
 #[must_use]
 pub fn keeps_updates(rule: &Rule) -> bool {
     !matches!(rule, Rule::WeightedMean | Rule::Mean | Rule::ClippedMean { .. })
 }
+
+/// Updates of a pass when they arrive one by one: the aggregator lets a lone update wait for the next one.
+pub const A_PASS: usize = 2;

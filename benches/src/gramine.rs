@@ -1,4 +1,5 @@
-//! A static program under gramine-direct, where that is installed: a manifest of its own in a temporary folder.
+//! Runs a static program under gramine-direct, where gramine-direct is installed, with a manifest in a
+//! temporary folder.
 
 use std::{
     fs,
@@ -17,30 +18,15 @@ use fl_tests::elf::Elf;
 
 use crate::{Failure, process::cpu};
 
-/// The program's name and its manifest's.
-const NAME: &str = "program";
-const TEMPLATE: &str = r#"
-loader.entrypoint.uri = "file:{{ gramine.libos }}"
-libos.entrypoint = "/program"
-loader.argv = {{ argv }}
-loader.env.{{ variable }} = "{{ value }}"
-loader.log_level = "error"
-fs.root = { type = "tmpfs" }
-fs.mounts = [{ path = "/program", uri = "file:program" }]
-sys.stack.size = "1M"
-sgx.trusted_files = ["file:program"]
-"#;
-/// Longer than any measurement that is meant.
-const GIVE_UP: Duration = Duration::from_secs(600);
-
-/// A program that can be run under gramine-direct. Its folder goes when it does.
+/// A program that can be run under gramine-direct. Dropping it removes its folder.
 #[derive(Debug)]
 pub struct Inside {
     folder: PathBuf,
 }
 
 impl Inside {
-    /// Prepares `program` with these arguments and one environment variable; or tells why it cannot be run there.
+    /// Prepares `program` with these arguments and one environment variable, or gives the reason why it
+    /// cannot be run there.
     ///
     /// # Errors
     /// When a file cannot be read or written, or the manifest is refused.
@@ -65,14 +51,14 @@ impl Inside {
         let folder = std::env::temp_dir().join(format!("fl-bench-gramine-{}-{value}", process::id()));
         fs::create_dir_all(&folder)?;
         let this = Self { folder };
-        // With its mode: Gramine starts nothing else.
+        // Copied with its mode: Gramine starts only executable files.
         fs::copy(program, this.folder.join(NAME))?;
         let variables = Variables::new()
             .with_gramine(&gramine.display().to_string())
             .with("argv", serde_json::to_string(argv)?)
             .with("variable", variable)
             .with("value", value);
-        // Trusted files are named as Gramine sees them: from the folder that it is started in.
+        // Gramine resolves the names of trusted files from the folder that it is started in.
         let files = OnDisk { relative_to: this.folder.clone(), root: PathBuf::from("/") };
         let manifest = make_manifest(TEMPLATE, NAME, &variables, &files, &Gramine::NEWEST)
             .and_then(|manifest| manifest.text())
@@ -81,10 +67,11 @@ impl Inside {
         Ok(Ok(this))
     }
 
-    /// Runs it to its end: what it printed, and its processor seconds, Gramine's start included.
+    /// Runs the program to its end. Gives its output and its processor seconds, including the start of
+    /// Gramine.
     ///
     /// # Errors
-    /// When it fails or does not end.
+    /// When the program fails or does not end.
     pub fn run(&self) -> Result<(String, f64), Failure> {
         let mut child = Command::new("gramine-direct")
             .arg(NAME)
@@ -94,7 +81,7 @@ impl Inside {
             .spawn()?;
         let mut said = String::new();
         child.stdout.take().ok_or("no pipe")?.read_to_string(&mut said)?;
-        // A process that has ended and was not waited for still tells its times.
+        // The times of a process that has ended can be read until it is waited for.
         let started = Instant::now();
         while !fs::read_to_string(format!("/proc/{}/stat", child.id()))?.contains(") Z ") {
             if started.elapsed() > GIVE_UP {
@@ -112,7 +99,23 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        // What is left over lies in the folder for temporary files.
+        // A folder that cannot be removed stays among the temporary files.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+/// The name of the program and of its manifest.
+const NAME: &str = "program";
+const TEMPLATE: &str = r#"
+loader.entrypoint.uri = "file:{{ gramine.libos }}"
+libos.entrypoint = "/program"
+loader.argv = {{ argv }}
+loader.env.{{ variable }} = "{{ value }}"
+loader.log_level = "error"
+fs.root = { type = "tmpfs" }
+fs.mounts = [{ path = "/program", uri = "file:program" }]
+sys.stack.size = "1M"
+sgx.trusted_files = ["file:program"]
+"#;
+/// Longer than any measurement takes.
+const GIVE_UP: Duration = Duration::from_secs(600);

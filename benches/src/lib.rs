@@ -18,7 +18,7 @@ pub mod updates;
 /// Why a bench cannot go on.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How a bench ends: what went wrong is told on standard error.
+/// The exit code of a bench. An error is printed on standard error.
 #[must_use]
 pub fn ended(outcome: Result<(), Failure>) -> std::process::ExitCode {
     match outcome {

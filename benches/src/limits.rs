@@ -1,4 +1,4 @@
-//! What one core does with a model at best: the limits that figures are set against.
+//! The limits that figures are set against: the best that one core can do with a model.
 
 use std::hint::black_box;
 
@@ -9,12 +9,12 @@ use crate::timing::{Timing, timed};
 pub struct Limits {
     /// A copy between buffers that are in use.
     pub memcpy: Timing,
-    /// `sum += weight × value` in f32, in place: what a sum costs that is neither exact nor checked.
+    /// `sum += weight × value` in f32, in place: the cost of a sum that is neither exact nor checked.
     pub axpy: Timing,
 }
 
 impl Limits {
-    /// Measures with the bytes of one update.
+    /// Measures the limits with the bytes of one update.
     ///
     /// # Panics
     /// With `repetitions` of zero.

@@ -1,6 +1,8 @@
-//! Two ends of a loopback connection in this process, each with a runtime of one thread: what the machine's network can do.
+//! Two ends of a loopback connection in this process, each with a runtime of one thread. Shows what the
+//! machine's network can do.
 //!
-//! Plain TCP and TLS over TCP are the limits; QUIC is what the runtime uses, over its own endpoint and payload code.
+//! Plain TCP and TLS over TCP are the limits; QUIC is what the runtime uses, over its own endpoint and
+//! payload code.
 
 use std::{
     hint::black_box,
@@ -30,12 +32,6 @@ use tokio::{
 
 use crate::{Failure, process};
 
-/// Bytes that are written at once.
-pub const PIECE: usize = 1 << 20;
-const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-const SERVER_NAME: &str = "aggregator.fl";
-const PROGRESS: Progress = Progress { window: Duration::from_secs(60), bytes: 1 };
-
 /// Cost of one upload, seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
@@ -51,10 +47,10 @@ pub struct Ends {
     there: Runtime,
 }
 
-/// What `work` costs from here to its end.
+/// What `work` costs.
 ///
 /// # Errors
-/// Its own.
+/// Those of `work`.
 pub fn timed(work: impl FnOnce() -> Result<(), Failure>) -> Result<Cost, Failure> {
     let cpu = || process::cpu(std::process::id());
     let (before, started) = (cpu()?, Instant::now());
@@ -108,7 +104,7 @@ impl Ends {
         })
     }
 
-    /// The same over TLS 1.3 with certificates of both ends, by blocking calls: the plainest way there is.
+    /// The same over TLS 1.3 with certificates of both ends, with blocking calls, the simplest way.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -211,7 +207,7 @@ impl Ends {
     }
 }
 
-/// A certificate authority that lives as long as the run.
+/// A certificate authority for one run.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -219,7 +215,7 @@ pub struct Authority {
 type Leaf = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Authority {
-    /// Makes its key.
+    /// Makes the authority's key.
     ///
     /// # Errors
     /// Without randomness.
@@ -262,3 +258,9 @@ impl Authority {
             .with_client_auth_cert(chain, key)?)
     }
 }
+
+/// Bytes that are written at once.
+pub const PIECE: usize = 1 << 20;
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const SERVER_NAME: &str = "aggregator.fl";
+const PROGRESS: Progress = Progress { window: Duration::from_secs(60), bytes: 1 };

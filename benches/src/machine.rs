@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Processor model, the number of processors this process may use, and the kernel, as Linux tells.
+/// Processor model, the number of processors this process may use, and the kernel, as Linux reports them.
 #[must_use]
 pub fn line() -> String {
     let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

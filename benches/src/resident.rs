@@ -1,19 +1,20 @@
-//! Memory that this process takes, and that the machine has left, as Linux tells.
+//! The memory that this process takes, and the memory that the machine has left, as Linux reports them.
 
 use std::fs;
 
-/// Forgets the largest resident set so far. Where the kernel does not allow it, the next peak is one of the whole run.
+/// Resets the largest resident set. Where the kernel does not allow a reset, the next peak is that of the
+/// whole run.
 pub fn reset_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Largest resident set since [`reset_peak`], bytes; 0 when it cannot be read.
+/// Largest resident set since [`reset_peak`], bytes; 0 if the number cannot be read.
 #[must_use]
 pub fn peak() -> u64 {
     kilobytes("/proc/self/status", "VmHWM:") * 1024
 }
 
-/// Bytes that can be had without swapping; 0 when it cannot be read.
+/// Bytes that are available without swapping; 0 if the number cannot be read.
 #[must_use]
 pub fn available() -> u64 {
     kilobytes("/proc/meminfo", "MemAvailable:") * 1024

@@ -2,14 +2,11 @@
 
 use fl_engine::plan::{ExactRange, Rule, Scope};
 
-/// A plan's words for the rules that are measured: all but a crate's own.
-pub const WORDS: &[&str] = Rule::WORDS.split_at(Rule::WORDS.len() - 1).0;
-
-/// The rule that `word` stands for, for `updates` updates of `params` parameters, as many of them hostile as the rule
-/// bears but at most a quarter.
+/// The rule called `word`, for `updates` updates of `params` parameters. As many updates may be hostile as
+/// the rule tolerates, but at most a quarter.
 ///
 /// # Errors
-/// For an unknown word, and a rule that takes more updates; in words.
+/// In words: `word` is unknown, or the rule needs more updates.
 pub fn rule(word: &str, updates: usize, params: usize) -> Result<Rule, String> {
     let hostile = |of: usize, least: usize| {
         let most = updates.checked_sub(least).map(|rest| rest / of);
@@ -19,7 +16,7 @@ pub fn rule(word: &str, updates: usize, params: usize) -> Result<Rule, String> {
     Ok(match word {
         "weighted_mean" => Rule::WeightedMean,
         "mean" => Rule::Mean,
-        // About half of the way between two updates of values in -0.5 .. 0.5.
+        // About half of the distance between two updates of values in -0.5 .. 0.5.
         "clipped_mean" => Rule::ClippedMean { norm: (params as f64 / 24.0).sqrt() },
         "median" => Rule::Median,
         "weighted_median" => Rule::WeightedMedian,
@@ -38,6 +35,9 @@ pub fn range(rule: &Rule) -> ExactRange {
     let weight_bits = if matches!(rule, Rule::ClippedMean { .. }) { 19 } else { 29 };
     ExactRange { value_bits: 16, weight_bits }
 }
+
+/// A plan's words for the rules that are measured: all except `custom`.
+pub const WORDS: &[&str] = Rule::WORDS.split_at(Rule::WORDS.len() - 1).0;
 
 #[cfg(test)]
 mod tests {

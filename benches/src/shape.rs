@@ -11,8 +11,8 @@ pub enum Shape {
     One,
     /// Sixty tensors, the n-th n times as long as the first.
     Sixty,
-    /// The U-Net of OpenFL's Kvasir template: 136 tensors, 31,043,521 parameters, 11,776 f32 and 18 i64 elements of
-    /// batch statistics.
+    /// The U-Net of OpenFL's Kvasir template: 136 tensors, 31,043,521 parameters, 11,776 f32 and 18 i64
+    /// elements of batch statistics.
     Unet,
 }
 
@@ -97,9 +97,10 @@ fn double(tensors: &mut Vec<TensorSpec>, name: &str, inputs: u32, outputs: u32) 
     }
 }
 
-/// A plan's `model` block with the U-Net's layers in a row. A plan has no skips: where the network joins what it skipped, a
-/// third convolution has the weights that the first one lacks. 142 tensors, 31,060,097 elements: the network's, and what the
-/// further convolutions have beside weights.
+/// A plan's `model` block with the U-Net's layers in a row. A plan has no skip connections: where the network
+/// joins a skipped layer, a third convolution has the weights that the first one lacks. 142 tensors,
+/// 31,060,097 elements: those of the network, and the biases and batch statistics of the further
+/// convolutions.
 #[must_use]
 pub fn unet_in_a_row() -> String {
     let mut layers = Vec::new();

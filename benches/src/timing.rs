@@ -1,6 +1,7 @@
 //! Wall time and processor time of some repetitions.
 //!
-//! Ratios are taken of processor time, over all threads of the process: other work on the machine hardly changes it.
+//! Ratios use the processor time over all threads of the process, because other work on the machine hardly
+//! changes it.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ pub struct Took {
 }
 
 impl Took {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn plus(self, more: Self) -> Self {
         Self { wall: self.wall + more.wall, cpu: self.cpu + more.cpu }
@@ -48,7 +49,7 @@ impl Timing {
         Self { wall: sorted(|took| took.wall)[0], cpu: sorted(|took| took.cpu)[repetitions / 2] }
     }
 
-    /// The same for a share of the work.
+    /// The time of one of `parts` equal parts of the work.
     #[must_use]
     pub fn per(self, parts: usize) -> Self {
         Self { wall: self.wall / parts as f64, cpu: self.cpu / parts as f64 }
@@ -60,11 +61,12 @@ impl Timing {
 pub struct Samples(Vec<(Took, Duration)>);
 
 impl Samples {
-    /// What `repetition` took each time, and the processor time of the part whose wall time it tells: at least `least` times, and again until `budget` is used up or there are `most`.
-    /// One before them warms up and is not counted.
+    /// Runs `repetition` at least `least` times, and again until `budget` is used up or there are `most`
+    /// samples. A first run warms up and is not counted. Each run gives its times, and the processor time of
+    /// the part whose wall time it gives.
     ///
     /// # Errors
-    /// The first of `repetition`'s.
+    /// The first error of `repetition`.
     pub fn of<E>(
         least: usize,
         most: usize,
@@ -86,8 +88,8 @@ impl Samples {
         self.0.len()
     }
 
-    /// The wall time, ms, that `share` of the repetitions did not exceed: the nearest rank, so the longest of all when
-    /// there are fewer than a hundred of them and `share` is 0.99.
+    /// The wall time, ms, that `share` of the repetitions did not exceed: the nearest rank, so the longest of
+    /// all when there are fewer than a hundred of them and `share` is 0.99.
     #[must_use]
     pub fn wall(&self, share: f64) -> f64 {
         rank(self.0.iter().map(|(took, _)| took.wall), share)
@@ -99,7 +101,7 @@ impl Samples {
         rank(self.0.iter().map(|(took, _)| took.cpu), 0.5)
     }
 
-    /// The median of the processor time, ms, of the part whose wall time is told.
+    /// The median of the processor time, ms, of the part whose wall time is given.
     #[must_use]
     pub fn last_cpu(&self) -> f64 {
         rank(self.0.iter().map(|(_, last)| *last), 0.5)

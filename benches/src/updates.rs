@@ -1,4 +1,4 @@
-//! Updates to aggregate: all different, for the price of one.
+//! Updates to aggregate. All are different, although only one is made and kept in memory.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use fl_runtime::{aggregation::update::StagedUpdate, memory::SlotStore, payload::
 
 use crate::Failure;
 
-/// A model and any number of updates of it. Every update is the same noise, begun at another place.
+/// A model and any number of updates of it. Every update is the same noise from another starting point.
 #[derive(Debug)]
 pub struct Updates {
     layout: Arc<Layout>,
@@ -73,7 +73,7 @@ impl Updates {
     }
 }
 
-/// How much update `n` counts.
+/// The weight of update `n`.
 ///
 /// # Panics
 /// Never below a hundred million.
@@ -83,7 +83,7 @@ pub fn weight(n: usize) -> Weight {
     Weight::new(n as u64 + 400).expect("a weight within its bound")
 }
 
-/// Elements between the beginnings of two updates: a prime, and no part of any length that is measured.
+/// Elements between the starting points of two updates: a prime that divides no measured length.
 const STEP: usize = 7919;
-/// The model begins where no update does.
+/// The starting point of the model, where no update starts.
 const BASE: usize = 1_000_003;

@@ -1,5 +1,6 @@
-//! Many collaborators in one process, which hold no model: each says that it has the round's base already, and sends an
-//! update out of a short table that all share. For tests of an aggregator whose collaborators would fill the machine.
+//! Many collaborators in one process, which hold no model: each says that it has the round's base already,
+//! and sends an update out of a short table that all share. For tests of an aggregator whose collaborators
+//! would fill the machine.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -22,13 +23,6 @@ use fl_runtime::{
 
 /// Whatever goes wrong in a client.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// Elements after which an update repeats: of no size that the runtime works in.
-const PERIOD: usize = 65_521;
-/// Elements by which one update is ahead of the one before it.
-const AHEAD: usize = 7_919;
-/// Rows that every collaborator claims.
-const WEIGHT: u64 = 7;
 
 /// Element `at` of the update of collaborator number `who`, in ±8.
 #[must_use]
@@ -62,7 +56,8 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// The clients of the federation whose plan the workspace `site` has. `holds` is the root of the initial model.
+    /// The clients of the federation whose plan the workspace `site` has. `holds` is the root of the initial
+    /// model.
     ///
     /// # Errors
     /// When plan or site file cannot be read.
@@ -158,7 +153,7 @@ async fn work(link: &mut Link) -> Result<Stamp, Failure> {
     }
 }
 
-/// The next message of a kind; others are passed over, unless they say that it is of no use to wait.
+/// The next message of a kind; others are ignored, unless they say that it is of no use to wait.
 async fn hear(link: &mut Link, wanted: impl Fn(&Message) -> bool) -> Result<Message, Failure> {
     loop {
         match wire::decode(&link.recv_envelope().await?)? {
@@ -169,3 +164,10 @@ async fn hear(link: &mut Link, wanted: impl Fn(&Message) -> bool) -> Result<Mess
         }
     }
 }
+
+/// Elements after which an update repeats: of no size that the runtime works in.
+const PERIOD: usize = 65_521;
+/// Elements by which one update is ahead of the one before it.
+const AHEAD: usize = 7_919;
+/// Rows that every collaborator claims.
+const WEIGHT: u64 = 7;

@@ -23,17 +23,6 @@ pub struct Elf {
     pub symbols: bool,
 }
 
-const PT_DYNAMIC: u64 = 2;
-const PT_INTERP: u64 = 3;
-const PT_LOAD: u64 = 1;
-const PT_GNU_STACK: u64 = 0x6474_e551;
-const PT_GNU_RELRO: u64 = 0x6474_e552;
-const DT_NEEDED: u64 = 1;
-const DT_FLAGS_1: u64 = 0x6fff_fffb;
-const DF_1_PIE: u64 = 0x0800_0000;
-const SHT_SYMTAB: u64 = 2;
-const WRITE_EXECUTE: u64 = 3;
-
 impl Elf {
     /// Reads the headers; none if `file` is no 64-bit little-endian ELF file for x86-64 or is cut short.
     pub fn parse(file: &[u8]) -> Option<Self> {
@@ -85,7 +74,8 @@ impl Elf {
     }
 }
 
-/// Offsets of a header table's entries: its offset is 8 bytes at `offset_at`, then entry size and count at `size_at`.
+/// Offsets of a header table's entries: its offset is 8 bytes at `offset_at`, then entry size and count at
+/// `size_at`.
 fn table(file: &[u8], offset_at: usize, size_at: usize) -> Option<Vec<usize>> {
     let offset = usize::try_from(number(file, offset_at, 8)?).ok()?;
     let size = usize::try_from(number(file, size_at, 2)?).ok()?;
@@ -97,6 +87,17 @@ fn number(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     let field = bytes.get(at..at.checked_add(len)?)?;
     Some(field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
+
+const PT_DYNAMIC: u64 = 2;
+const PT_INTERP: u64 = 3;
+const PT_LOAD: u64 = 1;
+const PT_GNU_STACK: u64 = 0x6474_e551;
+const PT_GNU_RELRO: u64 = 0x6474_e552;
+const DT_NEEDED: u64 = 1;
+const DT_FLAGS_1: u64 = 0x6fff_fffb;
+const DF_1_PIE: u64 = 0x0800_0000;
+const SHT_SYMTAB: u64 = 2;
+const WRITE_EXECUTE: u64 = 3;
 
 #[cfg(test)]
 mod tests {

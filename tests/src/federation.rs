@@ -1,7 +1,7 @@
 //! Federations of real processes: prepared as people would, started, watched, killed.
 //!
-//! Each lives in a folder of its own under the system's temporary folder and on a UDP port of its own, so that tests run side
-//! by side. Every process is killed when its handle is dropped.
+//! Each lives in a folder of its own under the system's temporary folder and on a UDP port of its own, so
+//! that tests run side by side. Every process is killed when its handle is dropped.
 
 use std::{
     fs::File,
@@ -43,8 +43,8 @@ pub fn federation(name: &str, collaborators: usize, edit: &dyn Fn(&str) -> Strin
     }
 }
 
-/// A plan whose rounds are one synthetic task over a model of `inputs × 1` parameters: link, sum and store without
-/// training.
+/// A plan whose rounds are one synthetic task over a model of `inputs × 1` parameters: link, sum and store
+/// without training.
 #[must_use]
 pub fn synthetic(plan: &str, inputs: u32, rounds: u32) -> String {
     let model = format!("{{input: [{inputs}], layers: [{{linear: {{name: w, out: 1, bias: false}}}}]}}");
@@ -123,8 +123,8 @@ impl Process {
         Self::spawn("hostile", name, &federation.dir.join(name), &args, &[])
     }
 
-    /// Starts one process that sends the first round's updates of all collaborators ([`crate::crowd`]); `root` is that
-    /// of the initial model.
+    /// Starts one process that sends the first round's updates of all collaborators ([`crate::crowd`]);
+    /// `root` is that of the initial model.
     #[must_use]
     pub fn crowd(federation: &Federation, root: &str) -> Self {
         let names = federation.names.iter().map(String::as_str);
@@ -270,8 +270,8 @@ impl Drop for Process {
     }
 }
 
-/// A program of this workspace, as the test run has built it. `FL_BINARY_DIR` names another folder: the tests on the static
-/// binary use it.
+/// A program of this workspace, as the test run has built it. `FL_BINARY_DIR` names another folder: the tests
+/// on the static binary use it.
 ///
 /// # Panics
 /// When it is not there.

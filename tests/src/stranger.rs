@@ -1,4 +1,4 @@
-//! Links that no collaborator of ours would make: any certificate or none, any server believed.
+//! Links that no real collaborator would make: with any certificate or none, and to any server.
 
 use std::{net::SocketAddr, sync::Arc};
 

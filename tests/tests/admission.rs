@@ -1,5 +1,5 @@
-//! Who may talk to a running aggregator: strangers, revocation, newcomers, old rosters, expired certificates. One
-//! federation goes on through all of it.
+//! Who may talk to a running aggregator: strangers, revocation, newcomers, old rosters, expired certificates.
+//! One federation goes on through all of it.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{
@@ -61,7 +61,7 @@ impl People {
         fs::read_to_string(self.federation.owner.join("plan/cols.yaml")).unwrap()
     }
 
-    /// Puts a roster in the aggregator's folder, in place, and waits until its log says `words` once more.
+    /// Puts a roster in the aggregator's folder, in place, and waits until the log says `words` again.
     fn publish(&self, roster: &str, words: &str) {
         let before = self.aggregator.log().matches(words).count();
         fs::write(self.federation.aggregator.join("plan/cols.yaml"), roster).unwrap();
@@ -104,7 +104,8 @@ impl People {
         self.publish_newest();
     }
 
-    /// Starts the collaborator and waits for a round with its update: one that was open, or opened, when it came.
+    /// Starts the collaborator and waits for a round with its update: one that was open, or opened, when it
+    /// came.
     fn joins(&self, name: &str) -> Process {
         let log = self.site(name).join(format!("logs/{name}.stderr"));
         let earlier = fs::read_to_string(log).unwrap_or_default().len();
@@ -241,7 +242,7 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
     ends_with(&mut two, 12, "no longer on the roster");
     let mut two = people.joins("two");
 
-    // A certificate whose time is over: refused here, and by the aggregator if it is shown all the same.
+    // An expired certificate is refused here, and by the aggregator if a client shows it nevertheless.
     four_runs.signal("TERM");
     assert_eq!(four_runs.ended(SOON).code(), Some(14), "{}", four_runs.log());
     let (certificate, key) = (four.join("cert/col_four.crt"), four.join("cert/col_four.key"));

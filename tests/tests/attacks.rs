@@ -1,7 +1,9 @@
-//! Hostile collaborators against the aggregation rules: real data, real training, updates that are made to harm.
+//! Hostile collaborators against the aggregation rules: real data, real training, updates that are made to
+//! harm.
 //!
-//! Eleven collaborators train; two of them send what an attack asks for. The attackers know every honest update of the
-//! round. What each rule leaves of the accuracy on held-out rows is compared with a federation of the nine honest ones.
+//! Eleven collaborators train; two of them send what an attack asks for. The attackers know every honest
+//! update of the round. What each rule leaves of the accuracy on held-out rows is compared with a federation
+//! of the nine honest ones.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
@@ -32,14 +34,14 @@ enum Attack {
     None,
     /// The opposite of what they learnt, ten times as far (Li et al., arXiv:1811.03761).
     SignFlip,
-    /// Model replacement (Bagdasaryan et al., arXiv:1807.00459): what they learnt from rows with wrong labels, twenty times
-    /// as far.
+    /// Model replacement (Bagdasaryan et al., arXiv:1807.00459): what they learnt from rows with wrong
+    /// labels, twenty times as far.
     Scaling,
-    /// A little is enough (Baruch et al., arXiv:1902.06635): the honest mean, less as many standard deviations as pass
-    /// for honest.
+    /// A little is enough (Baruch et al., arXiv:1902.06635): the honest mean, less as many standard
+    /// deviations as pass for honest.
     Alie,
-    /// Both send one and the same point, twenty times as far from the base as the honest mean and on the other side: each
-    /// is the other's nearest neighbour, at distance 0.
+    /// Both send one and the same point, twenty times as far from the base as the honest mean and on the
+    /// other side: each is the other's nearest neighbour, at distance 0.
     Pair,
 }
 
@@ -187,7 +189,8 @@ fn kept(rule: &Rule, attack: Attack) -> f64 {
     }
 }
 
-/// Runs every pair of `rules` and `attacks`, prints what is left, and says which pairs lose more than they may.
+/// Runs every pair of `rules` and `attacks`, prints what is left, and says which pairs lose more than they
+/// may.
 fn lost(trial: &Trial, clean: f64, rules: &[Rule], attacks: &[Attack]) -> Vec<String> {
     let mut lost = Vec::new();
     for rule in rules {

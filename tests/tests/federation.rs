@@ -48,7 +48,7 @@ fn federation_trains_and_everybody_keeps_the_same_model() {
 
 /// A log on a full disk, a reader of rounds that has gone.
 #[test]
-fn nobody_s_run_ends_because_what_it_prints_cannot_be_written() {
+fn run_goes_on_when_its_output_cannot_be_written() {
     let federation = federation("unheard", 2, &|plan| plan.replace("rounds: 10", "rounds: 2"));
     let unheard = |name: &str, folder: &Path, args: &[&str]| {
         Process::start(name, folder, args, &["sh", "-c", r#"exec "$0" "$@" >/dev/full 2>/dev/full"#])
@@ -67,7 +67,8 @@ fn nobody_s_run_ends_because_what_it_prints_cannot_be_written() {
     assert_eq!(mistaken.ended(SOON).code(), Some(2));
 }
 
-/// The exact weighted mean of what the runners make, by integers of any size: shares no code with the aggregation.
+/// The exact weighted mean of what the runners make, by integers of any size: shares no code with the
+/// aggregation.
 #[test]
 fn federated_model_is_the_exactly_rounded_mean_of_the_updates() {
     let federation = federation("exact", 3, &|plan| synthetic(plan, 3000, 2));
@@ -116,7 +117,8 @@ fn exact_mean(terms: &[(f32, u32)]) -> f32 {
     let sum: BigInt = terms.iter().map(|(value, weight)| whole(*value) * *weight).sum();
     let total: BigInt = terms.iter().map(|(_, weight)| BigInt::from(*weight)).sum();
     let (mut low, mut high) = (-(f32::MAX.to_bits() as i64), f32::MAX.to_bits() as i64);
-    // Ordered bits: find the float below or at the exact value by bisection, then the nearer of two neighbours.
+    // Ordered bits: find the float below or at the exact value by bisection, then the nearer of two
+    // neighbours.
     let float = |ordered: i64| {
         if ordered < 0 { -f32::from_bits((-ordered) as u32) } else { f32::from_bits(ordered as u32) }
     };

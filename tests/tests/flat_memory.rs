@@ -1,5 +1,5 @@
-//! Memory does not grow with the number of rounds: what a process holds at round 50 is what it holds hundreds of rounds
-//! later.
+//! Memory does not grow with the number of rounds: what a process holds at round 50 is what it holds hundreds
+//! of rounds later.
 //!
 //! `FL_ROUNDS` sets the number of rounds; `ci/long` asks for more than a change should wait for.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
@@ -14,8 +14,8 @@ const PARAMETERS: u32 = 10_000;
 const WARM: u64 = 50;
 /// Rounds without `FL_ROUNDS`.
 const ROUNDS: u64 = 200;
-/// How much a process may have grown in the end, bytes, whatever the number of rounds: the allocator's own wavering. A
-/// payload kept in each round is fifteen times as much after 150 rounds.
+/// How much a process may have grown in the end, bytes, whatever the number of rounds: the allocator's own
+/// wavering. A payload kept in each round is fifteen times as much after 150 rounds.
 const SLACK: u64 = 400_000;
 const LATER: Duration = Duration::from_secs(60);
 

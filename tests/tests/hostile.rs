@@ -1,5 +1,6 @@
-//! Hostile peers against running federations: real processes, real certificates, one misdeed after the other. Whatever
-//! one of them does, the others' rounds go on, the sum holds what it should, and the aggregator says what it refused.
+//! Hostile peers against running federations: real processes, real certificates, one misdeed after the other.
+//! Whatever one of them does, the others' rounds go on, the sum holds what it should, and the aggregator says
+//! what it refused.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{

@@ -1,5 +1,5 @@
-//! A whole federation whose datagrams take a library OS's own entry, as under Gramine; here a stand-in has it. The programs may
-//! be the static ones: `ci/test static`.
+//! A whole federation whose datagrams take a library OS's own entry, as under Gramine; here a stand-in has
+//! it. The programs may be the static ones: `ci/test static`.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{
@@ -43,7 +43,8 @@ struct Ran {
     logs: Vec<String>,
 }
 
-/// Runs three rounds of an aggregator and two members over the portable socket, each process with this in its environment.
+/// Runs three rounds of an aggregator and two members over the portable socket, each process with this in its
+/// environment.
 fn run(name: &str, variable: &str, has_entry: bool) -> Ran {
     let federation = federation(name, 2, &|plan| synthetic(plan, 200_000, 3));
     let stand_in = built(&federation.dir).display().to_string();

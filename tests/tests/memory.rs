@@ -1,5 +1,5 @@
-//! The aggregator's memory, as its plan counts it, under a hard limit: a process that takes more is killed by its own
-//! allocator.
+//! The aggregator's memory, as its plan counts it, under a hard limit: a process that takes more is killed by
+//! its own allocator.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{fs, thread, time::Duration};
@@ -97,14 +97,15 @@ fn limit_without_room_for_the_slots_kills() {
     let _ = std::fs::remove_dir_all(&federation.dir);
 }
 
-/// What 64 collaborators and ten million parameters have to live in under a rule that needs all of their updates.
+/// What 64 collaborators and ten million parameters have to live in under a rule that needs all of their
+/// updates.
 const ALL_UPDATES: ByteCount = ByteCount(250_000_000);
 /// Longest round of a loaded machine, and what comes before and after it.
 const LATEST: Duration = Duration::from_secs(660);
 /// Between two looks at a process's memory.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A federation under the median, whose updates are on disk but for those that the memory holds.
+/// A federation under the median, whose updates are on disk, except for those that the memory holds.
 fn median(collaborators: usize) -> Federation {
     federation(&format!("median-{collaborators}"), collaborators, &|plan| {
         let plan = synthetic(plan, PARAMETERS, 1);

@@ -20,7 +20,8 @@ use serde_json::Value;
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(60);
 
-/// A federation of two whose rounds are synthetic, with this `release`; and a folder for what its owner keeps.
+/// A federation of two whose rounds are synthetic, with this `release`; and a folder for what its owner
+/// keeps.
 fn releasing(name: &str, rounds: u32, release: &str) -> Federation {
     federation(name, 2, &|plan| set_block(&synthetic(plan, 70_000, rounds), "release", release))
 }

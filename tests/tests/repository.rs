@@ -7,9 +7,11 @@ mod loops;
 #[path = "repository/system.rs"]
 mod system;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use fl_source::code::{code_only, lines_with_word, paths_from, test_modules, without_tests};
 

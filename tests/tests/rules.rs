@@ -1,5 +1,5 @@
-//! Federations under other rules than the weighted mean, under server steps and under a threshold: real processes over
-//! real QUIC, held bit for bit against the engine's functions on the same updates.
+//! Federations under other rules than the weighted mean, under server steps and under a threshold: real
+//! processes over real QUIC, held bit for bit against the engine's functions on the same updates.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{fs, sync::Arc, time::Duration};

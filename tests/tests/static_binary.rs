@@ -1,9 +1,11 @@
-//! What is promised about the static binaries themselves. `ci/build-static` makes them; `FL_STATIC_DIR` names their
-//! folder. Without it these tests say that they were skipped, unless `CI=true`: then that is a failure.
+//! What is promised about the static binaries themselves. `ci/build-static` makes them; `FL_STATIC_DIR` names
+//! their folder. Without it these tests say that they were skipped, unless `CI=true`: then that is a failure.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 use fl_tests::elf::Elf;
 
@@ -75,7 +77,7 @@ fn binary_carries_no_symbols_and_no_path_of_the_building_machine() {
 }
 
 #[test]
-fn runtime_knows_the_jump_to_gramine_s_entry() {
+fn runtime_knows_the_jump_to_the_entry_of_gramine() {
     // jmp qword ptr gs:[24]
     let jump = [0x65, 0xff, 0x24, 0x25, 0x18, 0, 0, 0];
     for (path, _) in binaries().unwrap_or_default() {

@@ -1,14 +1,16 @@
-//! What the aggregator's arithmetic costs: adding updates, taking the mean, hashing it, reading spilled updates.
+//! Measures the aggregator's arithmetic: adding updates, taking the mean, hashing the mean, reading spilled
+//! updates.
 //!
 //! `cargo run --release -p fl-benches --bin aggregate -- [--quick] [--params N] [--threads N] [--json]`
 //!
-//! Absorption is measured on one thread, like its limits. The end of a round, from the last update staged to a model
-//! that can be sent, is measured on `--threads` of them: with 2 to 128 collaborators that arrive one by one, so that
-//! all but the last are in the sum, and with as many that arrive all at once. The processor times of a fused pass and
-//! of its parts say what the fusion saves.
+//! Absorption is measured on one thread, like its limits. The end of a round, from the last update staged to
+//! a model that can be sent, is measured on `--threads` threads in two cases: 2 to 128 collaborators that
+//! arrive one by one, so that all but the last are in the sum; and collaborators that arrive all at once. The
+//! processor times of a fused pass and of its parts show what the fusion saves.
 //!
-//! Tried and dropped: the last pass with prefetches two pages ahead of the sum. On one thread 15.0 ms in place of 16.6, on two
-//! the memory is busy and nothing is gained; the engine would need `unsafe`. Absorbing gains nothing.
+//! Tried and dropped: prefetching two pages ahead of the sum in the last pass. On one thread the pass takes
+//! 15.0 ms instead of 16.6. On two threads the memory is busy and nothing is gained, and the engine would
+//! need `unsafe`. Absorbing gains nothing.
 
 #![allow(clippy::unwrap_used, reason = "a failed step ends the bench")]
 
@@ -105,13 +107,13 @@ fn main() {
         report.row(&format!("last of {collaborators}, one by one: staged to root"), timing);
         fresh_pages(json, collaborators, faults);
     }
-    // Of 128, the slots alone would take 5 GB.
+    // With 128 updates, the slots alone would take 5 GB.
     for collaborators in [2, 4, 8, 32].into_iter().filter(|n| *n <= most) {
         report.row(&format!("{collaborators} at once: staged to root"), bench.at_once(collaborators));
     }
 }
 
-/// What a round took in page faults, staging aside; none when no memory is fresh.
+/// Prints the page faults of a round without staging: 0 if the round takes no new memory.
 fn fresh_pages(json: bool, collaborators: usize, faults: u64) {
     match json {
         true => {
@@ -132,7 +134,7 @@ fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("fl-bench-{}", std::process::id()))
 }
 
-/// What the machine does with the same bytes on one thread.
+/// Measures the limits: what the machine does with the same bytes on one thread.
 fn limits(report: &mut Report, update: &[u8], repetitions: usize) {
     let mut copy = update.to_vec();
     report.limit(
@@ -193,7 +195,7 @@ impl Bench {
         (0..count).map(stage).collect()
     }
 
-    /// Per update, `at_once` of them a call.
+    /// The time of one update, when a call takes `at_once` updates.
     fn absorb(&mut self, store: &SlotStore, at_once: usize) -> Timing {
         let Arguments { updates, repetitions, .. } = self.arguments;
         let repetition = || {
@@ -210,7 +212,7 @@ impl Bench {
         Timing::of(repetitions, repetition).per(updates)
     }
 
-    /// The first pass of a sum, of one update.
+    /// The first pass of a sum, which takes one update.
     fn first(&mut self, store: &SlotStore) -> Timing {
         Timing::of(self.arguments.repetitions, || {
             let staged = self.stage(store, 1);
@@ -220,8 +222,8 @@ impl Bench {
         })
     }
 
-    /// From the last update staged to the model's root, when the others were added before, two a pass; and the fewest page
-    /// faults of a round's calls.
+    /// From the last update staged to the model's root, when the others were added before, two a pass; and
+    /// the fewest page faults of a round's calls.
     fn one_by_one(&mut self, collaborators: usize) -> (Timing, u64) {
         let store = self.store(true, A_PASS);
         let mut fewest = u64::MAX;

@@ -1,12 +1,14 @@
-//! How long a round's end takes: from the last update staged to the next model ready to send, its bytes and their root.
+//! Measures the end of a round: the time from the last update staged until the next model, with its bytes and
+//! their root, is ready to send.
 //!
-//! Over sizes of the model, numbers of collaborators, rules and cuts into tensors, through the product's own slots, buffers,
-//! pool and aggregation. Updates come *one by one*, each taken in as it is staged, and *all at once*, which is a round whose
-//! updates arrive together. Beside it the processor time over all updates, a copy of the model on one core and an f32 axpy of
-//! each update on one core, all of the same run.
+//! The cases differ in the size of the model, the number of collaborators, the rule, and how the model is cut
+//! into tensors. All run through the product's own slots, buffers, pool and aggregation. Updates come *one by
+//! one*, each taken in as it is staged, or *all at once*, when the updates of a round arrive together. The
+//! same run measures the processor time over all updates, a copy of the model on one core, and an f32 axpy of
+//! each update on one core.
 //!
-//! `cargo run --release -p fl-benches --bin aggregation_latency -- [--quick] [--params N]... [--collaborators N]...
-//! [--rule WORD]... [--layout one|sixty|unet]... [--threads N] [--seconds S] [--json]`
+//! `cargo run --release -p fl-benches --bin aggregation_latency -- [--quick] [--params N]... [--collaborators
+//! N]... [--rule WORD]... [--layout one|sixty|unet]... [--threads N] [--seconds S] [--json]`
 
 use std::{process::ExitCode, time::Duration};
 
@@ -74,7 +76,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     for shape in &arguments.layout {
         for params in arguments.sizes(*shape) {
             let layout = shape.layout(params);
-            // Noise, and the buffers of the limits.
+            // The updates' noise, and the buffers of the limits.
             let (needed, room) = (3 * layout.byte_len() as u64, resident::available());
             if needed > room {
                 let why = format!("needs {} of {}", ByteCount(needed), ByteCount(room));
@@ -90,7 +92,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 impl Arguments {
-    /// Defaults in place of what was not said.
+    /// Fills in the defaults.
     fn filled(mut self) -> Self {
         if self.quick {
             self.seconds = 0.0;
@@ -146,7 +148,7 @@ impl Arguments {
     }
 }
 
-/// Where figures go.
+/// Prints the figures.
 struct Sink {
     json: bool,
 }
@@ -227,7 +229,7 @@ impl Sink {
     }
 }
 
-/// A number of parameters in few letters.
+/// A number of parameters in short form.
 fn short(params: usize) -> String {
     match params {
         1_000_000.. => format!("{}M", params / 1_000_000),
@@ -236,6 +238,6 @@ fn short(params: usize) -> String {
     }
 }
 
-/// A crowd, which only small models are measured with unless nothing else is asked for.
+/// The number of collaborators that only small models are measured with by default.
 const MANY: usize = 1000;
 const FEW_PARAMETERS: usize = 100_000;

@@ -1,7 +1,9 @@
-//! Encoding and decoding of everything that a model passes through between two machines: payload form, model file, chunk-tree
-//! digest, check, spill file; and the control stream's envelopes. Each beside a copy of the same bytes in the same run.
+//! Measures each encoding and decoding that a model passes through between two machines: payload form, model
+//! file, digest over a tree of chunks, check, spill file; and the envelopes of the control stream. Each is
+//! set against a copy of the same bytes in the same run.
 //!
-//! `cargo run --release -p fl-benches --bin codec -- [--quick] [--params N] [--layout one|sixty|unet] [--json]`
+//! `cargo run --release -p fl-benches --bin codec -- [--quick] [--params N] [--layout one|sixty|unet]
+//! [--json]`
 
 use std::{convert::Infallible, hint::black_box, process::ExitCode, sync::Arc};
 
@@ -82,7 +84,7 @@ fn limits(report: &mut Report, bytes: &[u8], repetitions: usize) {
     report.limit("SHA-256", Timing::of(repetitions, || timed(|| _ = black_box(Digest::of(bytes)))));
 }
 
-/// A state of numbers and the bytes that travel.
+/// Times a model's state against the bytes that are sent.
 fn payload(report: &Report, layout: &Arc<Layout>, update: &[u8], repetitions: usize) -> Result<(), Failure> {
     let state = ModelState::from_bytes(Arc::clone(layout), update)?;
     let mut out = Vec::with_capacity(update.len());
@@ -98,7 +100,7 @@ fn payload(report: &Report, layout: &Arc<Layout>, update: &[u8], repetitions: us
     Ok(())
 }
 
-/// The safetensors form.
+/// Times reading and writing of a safetensors file.
 fn file(report: &Report, layout: &Arc<Layout>, update: &[u8], repetitions: usize) -> Result<(), Failure> {
     let texts = Texts::new();
     let mut file = Vec::with_capacity(update.len() + 65_536);
@@ -154,7 +156,7 @@ fn spill(report: &Report, update: &[u8], repetitions: usize) -> Result<(), Failu
         })
     };
     open(&seal()?)?;
-    // Whatever fails from here on has not failed just now; the slot is freed outside the clock.
+    // The same call has succeeded just before. The slot is freed outside of the measured time.
     let sealing = || {
         let mut slot = None;
         let took = timed(|| slot = seal().ok());
@@ -169,7 +171,7 @@ fn spill(report: &Report, update: &[u8], repetitions: usize) -> Result<(), Failu
     Ok(())
 }
 
-/// The messages that a round sends most.
+/// Times the messages that a round sends most often.
 fn envelopes(json: bool, repetitions: usize) -> Result<(), Failure> {
     const MESSAGES: usize = 10_000;
     let stamp = Stamp { incarnation: 7, round: RoundNo(3), base: Digest::of(b"base") };
@@ -206,5 +208,5 @@ fn envelopes(json: bool, repetitions: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a stream hands over at once, about; whole leaves, as the sum reads them.
+/// About the bytes that a stream delivers at once: whole leaves, as the sum reads them.
 const PIECE: usize = 256 * 1024;

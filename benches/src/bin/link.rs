@@ -1,16 +1,17 @@
-//! One upload over QUIC on loopback, for every kind of UDP socket and two datagram sizes: throughput, and CPU seconds of
-//! both ends together per gigabyte. Beside them, in the same run, what the machine can do at all: a copy in memory and plain
-//! TCP.
+//! Measures one upload over QUIC on loopback, for every kind of UDP socket and two datagram sizes: the
+//! throughput, and the CPU seconds of both ends together per gigabyte. The same run measures what the machine
+//! can do at all: a copy in memory, and plain TCP.
 //!
 //! `cargo run --release -p fl-benches --bin link -- [--mib N] [--rounds N] [--json]`
 //!
-//! Each end has a runtime with one thread. Rounds are interleaved and medians are shown; on a busy machine the CPU
-//! seconds are the steadier figure.
+//! Each end has a runtime with one thread. Rounds are interleaved and medians are shown. On a busy machine
+//! the CPU seconds are the steadier figure.
 //!
-//! The portable sockets are measured by both ways into the kernel: the C library's function and, marked `jump`, the way that
-//! is taken under Gramine, here to a stand-in. Where gramine-direct is on the PATH and this program is static
-//! (`ci/build-static bench`), it measures itself there too, told of Gramine and not told; the CPU seconds then hold the
-//! start of Gramine.
+//! Uploads over the portable sockets are measured on both ways into the kernel: through the C library's
+//! function, and through the jump that is used under Gramine (marked `jump`), here to a stand-in. Where
+//! gramine-direct is on the PATH and this program is static (`ci/build-static bench`), the program also
+//! measures itself under Gramine, with and without `FL_GRAMINE`. The CPU seconds then include the start of
+//! Gramine.
 
 use std::{hint::black_box, path::Path};
 
@@ -35,13 +36,11 @@ struct Arguments {
     /// one JSON object a line instead of a table
     #[argh(switch)]
     json: bool,
-    /// one upload over this portable socket, batched or plain, by whatever way is right here; prints its seconds
+    /// one upload over this portable socket, batched or plain, by the way that suits this system; prints the
+    /// seconds
     #[argh(option)]
     one: Option<String>,
 }
-
-/// Clock ticks of /proc/self/stat in a second, below which nothing is measured.
-const TICKS: f64 = 100.0;
 
 /// What is measured.
 #[derive(Clone, Copy)]
@@ -49,30 +48,9 @@ enum Case {
     Copy,
     Tcp,
     Quic(SocketKind, u16),
-    /// The same, by the jump.
+    /// An upload over QUIC through the jump.
     Jump(SocketKind, u16),
 }
-
-const CASES: [Case; 12] = [
-    Case::Copy,
-    Case::Tcp,
-    Case::Quic(SocketKind::Native, 1452),
-    Case::Quic(SocketKind::Portable, 1452),
-    Case::Jump(SocketKind::Portable, 1452),
-    Case::Quic(SocketKind::PortablePlain, 1452),
-    Case::Jump(SocketKind::PortablePlain, 1452),
-    Case::Quic(SocketKind::Native, 1200),
-    Case::Quic(SocketKind::Portable, 1200),
-    Case::Jump(SocketKind::Portable, 1200),
-    Case::Quic(SocketKind::PortablePlain, 1200),
-    Case::Jump(SocketKind::PortablePlain, 1200),
-];
-
-/// What is measured under Gramine: the socket, by its word on the command line.
-const UNDER_GRAMINE: [(&str, SocketKind); 2] =
-    [("batched", SocketKind::Portable), ("plain", SocketKind::PortablePlain)];
-/// Datagrams that pass everywhere.
-const MTU: u16 = 1200;
 
 impl Case {
     fn name(self) -> String {
@@ -131,7 +109,7 @@ fn middle(costs: &[Cost]) -> Cost {
     Cost { wall: median(costs.iter().map(|cost| cost.wall)), cpu: median(costs.iter().map(|cost| cost.cpu)) }
 }
 
-/// What this program does under Gramine.
+/// Under Gramine: one upload.
 fn one(socket: &str, mib: usize) -> Result<(), Failure> {
     syscall::choose(std::env::var_os(GRAMINE_VARIABLE).is_some_and(|value| value == "1"));
     let kind = UNDER_GRAMINE.iter().find(|(word, _)| *word == socket).ok_or("--one is batched or plain")?.1;
@@ -140,7 +118,7 @@ fn one(socket: &str, mib: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same uploads under gramine-direct, or why not.
+/// The same uploads under gramine-direct, or the reason why they cannot be measured.
 fn under_gramine(mib: usize, rounds: usize) -> Result<Result<Vec<(String, Cost)>, String>, Failure> {
     let mut rows = Vec::new();
     for (socket, kind) in UNDER_GRAMINE {
@@ -166,7 +144,7 @@ fn under_gramine(mib: usize, rounds: usize) -> Result<Result<Vec<(String, Cost)>
 }
 
 fn report(rows: &[(String, Cost)], mib: usize, json: bool) {
-    // As CASES has them.
+    // In the order of CASES.
     let (memory, tcp) = (rows[0].1, rows[1].1);
     let gigabytes = (mib << 20) as f64 / 1e9;
     if !json {
@@ -204,3 +182,25 @@ fn copy(mib: usize) -> Result<Cost, Failure> {
         Ok(())
     })
 }
+
+/// Clock ticks of /proc/self/stat in a second: the smallest time that is measured.
+const TICKS: f64 = 100.0;
+const CASES: [Case; 12] = [
+    Case::Copy,
+    Case::Tcp,
+    Case::Quic(SocketKind::Native, 1452),
+    Case::Quic(SocketKind::Portable, 1452),
+    Case::Jump(SocketKind::Portable, 1452),
+    Case::Quic(SocketKind::PortablePlain, 1452),
+    Case::Jump(SocketKind::PortablePlain, 1452),
+    Case::Quic(SocketKind::Native, 1200),
+    Case::Quic(SocketKind::Portable, 1200),
+    Case::Jump(SocketKind::Portable, 1200),
+    Case::Quic(SocketKind::PortablePlain, 1200),
+    Case::Jump(SocketKind::PortablePlain, 1200),
+];
+/// The sockets that are measured under Gramine, by their words on the command line.
+const UNDER_GRAMINE: [(&str, SocketKind); 2] =
+    [("batched", SocketKind::Portable), ("plain", SocketKind::PortablePlain)];
+/// Bytes of a datagram that pass on every path.
+const MTU: u16 = 1200;

@@ -1,12 +1,15 @@
-//! The same updates through other systems' own aggregation code and through this one's, in one table.
+//! Runs the same updates through other systems' aggregation code and through this system's, and prints one
+//! table.
 //!
-//! A peer is a Python interpreter with the system installed, given as an option or in the environment; one that is not there is
-//! skipped with a line that says so. Two figures for everyone: processor time over all updates of a round, and the time from the
-//! last update received to the new model. Nothing is written to disk, but for OpenFL's second line, which is with its
-//! database and model files. Figures are of one shape: `--params`, `--layout`.
+//! A peer is a Python interpreter with the other system installed, named by an option or an environment
+//! variable. A missing peer is skipped, and a line says so. Two figures are measured for each: the processor
+//! time over all updates of a round, and the time from the last update received to the new model. Nothing is
+//! written to disk, except for OpenFL's second line, which includes its database and model files. All figures
+//! are for one shape: `--params`, `--layout`.
 //!
-//! `cargo run --release -p fl-benches --bin peers -- [--openfl PYTHON] [--flower PYTHON] [--nvflare PYTHON]... [--numpy PYTHON]
-//! [--params N] [--layout one|sixty|unet] [--collaborators N]... [--threads N] [--repetitions N] [--quick] [--json]`
+//! `cargo run --release -p fl-benches --bin peers -- [--openfl PYTHON] [--flower PYTHON] [--nvflare
+//! PYTHON]... [--numpy PYTHON] [--params N] [--layout one|sixty|unet] [--collaborators N]... [--threads N]
+//! [--repetitions N] [--quick] [--json]`
 
 use std::{
     env,
@@ -37,8 +40,8 @@ struct Arguments {
     /// python with flwr (environment: FL_PEER_FLOWER; python3)
     #[argh(option, default = "interpreter(\"FL_PEER_FLOWER\")")]
     flower: String,
-    /// python with nvflare, and with or without torch; may be repeated (environment: FL_PEER_NVFLARE, several with colons
-    /// between; python3)
+    /// python with nvflare, and with or without torch; may be repeated (environment: FL_PEER_NVFLARE, several
+    /// with colons between; python3)
     #[argh(option)]
     nvflare: Vec<String>,
     /// python with numpy (environment: FL_PEER_NUMPY; python3)
@@ -81,16 +84,16 @@ struct Figure {
     latency_cpu: f64,
 }
 
-/// What a figure of ours has to be, set against a peer's.
+/// How much better than a peer's figure this system's figure has to be.
 struct Goal {
     what: &'static str,
     rule: &'static str,
     collaborators: usize,
     peer: &'static str,
     of: fn(&Figure) -> f64,
-    /// The same in processor time, which other work on the machine hardly changes.
+    /// The same ratio in processor time, which other work on the machine hardly changes.
     steady: fn(&Figure) -> f64,
-    /// Times ours, at least, in both.
+    /// The smallest ratio of the peer's figure to this system's, in both.
     least: f64,
 }
 
@@ -127,7 +130,7 @@ struct Bench {
     updates: Updates,
 }
 
-/// A figure and what it is of.
+/// A figure with its rule and its number of collaborators.
 type Labelled = (&'static str, usize, Figure);
 
 impl Bench {
@@ -196,7 +199,7 @@ impl Bench {
         let mut child = Command::new(python)
             .arg(scripts().join(script))
             .envs(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"].map(|name| (name, &threads)))
-            // The library knows the processor.
+            // The library itself detects the processor.
             .env_remove("OPENBLAS_CORETYPE")
             .env_remove("OPENBLAS_L2_SIZE")
             .stdin(Stdio::piped())
@@ -205,7 +208,7 @@ impl Bench {
             .spawn()
             .map_err(|error| format!("{python} cannot be run: {error}"))?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A script that ends early says why itself.
+            // A script that ends early prints the reason itself.
             let _ = stdin.write_all(job.to_string().as_bytes());
         }
         let output = child.wait_with_output().map_err(|error| error.to_string())?;
@@ -276,14 +279,14 @@ impl Bench {
         }
     }
 
-    /// Each goal with the figure seen.
+    /// Prints each goal with the measured figure.
     fn goals(&self, figures: &[Labelled]) {
         if !self.arguments.json {
             println!("\ngoals, set for 10 million parameters on one thread");
             println!("{:<72} {:>7} {:>9} {:>9}", "", "least", "seen", "by cpu");
         }
         for goal in GOALS {
-            // numpy has one figure for both rules by element.
+            // numpy has one figure for both of the rules that work element by element.
             let against = if goal.rule == "trimmed_mean" { "median" } else { goal.rule };
             let of = |rule: &'static str| {
                 let alike = move |(of, n, _): &&Labelled| *of == rule && *n == goal.collaborators;
@@ -327,7 +330,7 @@ fn figure(answer: &Value) -> Result<(Figure, String), String> {
     Ok((figure, versions))
 }
 
-/// The folder beside this crate.
+/// The folder of the peers' scripts.
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
@@ -343,21 +346,6 @@ fn latency_cpu(figure: &Figure) -> f64 {
 fn cpu(figure: &Figure) -> f64 {
     figure.cpu
 }
-
-const OURS: &str = "fl-runtime";
-const PERSISTENCE: &str = ", persistence";
-
-const GOALS: &[Goal] = &[
-    latency_goal("last update to new model", "weighted_mean", 8, "OpenFL", 50.0),
-    latency_goal("last update to new model", "weighted_mean", 32, "OpenFL", 50.0),
-    latency_goal("last update to new model", "weighted_mean", 8, "Flower", 6.0),
-    latency_goal("last update to new model", "weighted_mean", 32, "Flower", 20.0),
-    cpu_goal("cpu of all updates", "weighted_mean", 8, "NVIDIA FLARE", 1.0 / 1.3),
-    cpu_goal("cpu of all updates", "weighted_mean", 32, "NVIDIA FLARE", 1.0 / 1.3),
-    latency_goal("median against its median", "median", 32, "numpy", 12.0),
-    latency_goal("trimmed mean against its median", "trimmed_mean", 32, "numpy", 12.0),
-    latency_goal("krum", "krum", 32, "Flower", 20.0),
-];
 
 const fn latency_goal(
     what: &'static str,
@@ -378,3 +366,17 @@ const fn cpu_goal(
 ) -> Goal {
     Goal { what, rule, collaborators, peer, of: cpu, steady: cpu, least }
 }
+
+const OURS: &str = "fl-runtime";
+const PERSISTENCE: &str = ", persistence";
+const GOALS: &[Goal] = &[
+    latency_goal("last update to new model", "weighted_mean", 8, "OpenFL", 50.0),
+    latency_goal("last update to new model", "weighted_mean", 32, "OpenFL", 50.0),
+    latency_goal("last update to new model", "weighted_mean", 8, "Flower", 6.0),
+    latency_goal("last update to new model", "weighted_mean", 32, "Flower", 20.0),
+    cpu_goal("cpu of all updates", "weighted_mean", 8, "NVIDIA FLARE", 1.0 / 1.3),
+    cpu_goal("cpu of all updates", "weighted_mean", 32, "NVIDIA FLARE", 1.0 / 1.3),
+    latency_goal("median against its median", "median", 32, "numpy", 12.0),
+    latency_goal("trimmed mean against its median", "trimmed_mean", 32, "numpy", 12.0),
+    latency_goal("krum", "krum", 32, "Flower", 20.0),
+];

@@ -1,6 +1,6 @@
-//! The pieces of aggregation over so few elements that they stay in the cache: what the arithmetic costs without the memory
-//! and the threads around it. Bytes and sums take one leaf of one update (256 KiB), rules over all updates 2,048 elements
-//! of each.
+//! Measures the pieces of aggregation over few elements that stay in the cache: the cost of the arithmetic
+//! without memory and threads. Bytes and sums take one leaf of one update (256 KiB). Rules over all updates
+//! take 2,048 elements of each update.
 //!
 //! `cargo run --release -p fl-benches --bin pieces -- [--quick] [--updates N] [--json]`
 
@@ -29,7 +29,7 @@ use fl_engine::{
 /// Measures the pieces.
 #[derive(FromArgs)]
 struct Arguments {
-    /// updates that the rules take which need all of them (32)
+    /// updates for the rules that need all updates (32)
     #[argh(option, default = "32")]
     updates: usize,
     /// few repetitions: shows that it runs
@@ -40,7 +40,7 @@ struct Arguments {
     json: bool,
 }
 
-/// One leaf of a model, and updates of it.
+/// One leaf of a model, and updates of that leaf.
 struct Bench {
     layout: Arc<Layout>,
     updates: Vec<Vec<u8>>,
@@ -114,7 +114,7 @@ impl Bench {
         report.row("exact sum: mean (once a round)", mean);
     }
 
-    /// What rules that need every update do with a run of all of them.
+    /// Times the rules that need all updates, over a run of elements of each update.
     fn rules(&self, arguments: &Arguments) -> Result<(), Failure> {
         let n = self.updates.len();
         let settings = format!("{RUN} elements of {n} updates, times over all of them");

@@ -1,14 +1,15 @@
-//! Whole rounds over loopback: an aggregator and its collaborators, each its own process, with mutual TLS and a task that
-//! only perturbs the model. Beside them, in the same run, what one bulk transfer costs over the same kind of link and
-//! over TLS on TCP.
+//! Measures whole rounds over loopback: an aggregator and its collaborators, each its own process, with
+//! mutual TLS and a task that only perturbs the model. The same run measures what one bulk transfer costs
+//! over the same kind of link, and over TLS on TCP.
 //!
-//! `cargo run --release -p fl-benches --bin round_trip -- [--params N --collaborators N] [--rounds N] [--socket native|portable] [--threads N] [--mtu N] [--json] [--quick]`
+//! `cargo run --release -p fl-benches --bin round_trip -- [--params N --collaborators N] [--rounds N]
+//! [--socket native|portable] [--threads N] [--mtu N] [--json] [--quick]`
 //!
-//! Without `--params`: 100,000 parameters, one tensor, with 2 and with 8 collaborators, and a U-Net's 142 tensors with 2.
-//! A round is from its first task sent to the next round's first task sent: model out, task, update in, sum. Of a
-//! round, every collaborator's model and update are counted as bytes. Processor time is of all processes, the task
-//! and every hash included. The first round is left out. Both programs must be built in the same profile:
-//! `cargo build --release`.
+//! Without `--params`, three cases are measured: 100,000 parameters in one tensor with 2 and with 8
+//! collaborators, and a U-Net's 142 tensors with 2. A round lasts from its first task sent to the next
+//! round's first task sent: model out, task, update in, sum. The bytes of a round are every collaborator's
+//! model and update. The processor time is that of all processes, with the task and every hash. The first
+//! round is left out. Build both programs in the same profile: `cargo build --release`.
 
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ struct Arguments {
 /// One federation to be run.
 #[derive(Clone, Copy)]
 struct Case {
-    /// Of one tensor; `None` for a U-Net's.
+    /// Parameters of a model of one tensor; `None` for a U-Net.
     params: Option<u32>,
     collaborators: usize,
     rounds: u32,
@@ -76,9 +77,6 @@ struct Figures {
     /// Highest memory of the aggregator, bytes.
     peak: u64,
 }
-
-const SPANS: [&str; 7] = ["wait", "receive", "absorb", "finalise", "turnaround", "broadcast", "store"];
-const SMALL: u32 = 100_000;
 
 fn main() -> Result<(), Failure> {
     let arguments: Arguments = argh::from_env();
@@ -158,7 +156,7 @@ fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figu
     };
     let mut lines = Vec::new();
     let mut cpu = (0.0, 0.0);
-    // After the last two a process may be gone.
+    // After the last two rounds a process may have ended.
     for round in 0..rounds - 1 {
         lines.push(aggregator.event("round", LATER));
         match round {
@@ -193,7 +191,7 @@ fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figu
     })
 }
 
-/// Every machine's site file names the socket.
+/// Sets the socket in every machine's site file.
 fn set_sites(federation: &Federation, socket: SocketKind, mtu: u16) -> Result<(), Failure> {
     let members = federation.names.iter().map(|name| federation.dir.join(name));
     for folder in members.chain([federation.aggregator.clone()]) {
@@ -210,7 +208,7 @@ impl Figures {
         let gigabytes = self.bytes / 1e9;
         let per_gigabyte = self.cpu / gigabytes;
         let of = (mib * PIECE) as f64 / 1e9;
-        // How much more than the bytes alone would cost.
+        // How much more a round costs than a transfer of its bytes.
         let ratios = limits.map(|(name, cost)| {
             let (wall, cpu) = (cost.wall / of * gigabytes, cost.cpu / of * gigabytes);
             (name, self.whole.0 / 1e3 / wall, self.cpu / cpu)
@@ -250,6 +248,9 @@ impl Figures {
         println!("  medians, ms: {}\n", spans.join("  "));
     }
 }
+
+const SPANS: [&str; 7] = ["wait", "receive", "absorb", "finalise", "turnaround", "broadcast", "store"];
+const SMALL: u32 = 100_000;
 
 /// Longest wait for one round.
 const LATER: Duration = Duration::from_secs(120);

@@ -1,12 +1,15 @@
-//! One aggregator, the real program, with more and more collaborators: memory of a connection, time of a round.
+//! Measures one aggregator, the real program, with more and more collaborators: the memory of a connection,
+//! and the time of a round.
 //!
-//! `cargo run --release -p fl-benches --bin scale -- [--collaborators 100,1000] [--params N] [--rounds N] [--json] [--quick]`
+//! `cargo run --release -p fl-benches --bin scale -- [--collaborators 100,1000] [--params N] [--rounds N]
+//! [--json] [--quick]`
 //!
-//! Collaborators live in this process ([`fl_benches::crowd`]). Memory is the aggregator's own: before anybody is
-//! connected; with all but one, who is waited for (*idle*); and in the middle of a later round, when all but one
-//! have sent their updates (*used*). Differences are over the connections. Processor time of a round is that of the
-//! aggregator and of the crowd, over the rounds after the first. Both programs must be built in the same profile:
-//! `cargo build --release`.
+//! The collaborators run in this process ([`fl_benches::crowd`]). Memory is measured of the aggregator alone,
+//! at three times: before a collaborator is connected; when all but one are connected, and the aggregator
+//! waits for the last one (*idle*); and in the middle of a later round, when all but one have sent their
+//! updates (*used*). The differences are divided by the number of connections. The processor time of a round
+//! is that of the aggregator and of the crowd, over the rounds after the first. Build both programs in the
+//! same profile: `cargo build --release`.
 
 use std::{thread, time::Duration};
 
@@ -123,7 +126,7 @@ fn measure(count: usize, params: u32, rounds: u32) -> Result<Figures, Failure> {
     let _ = std::fs::remove_dir_all(&federation.dir);
 
     let mut times = crowd.rounds();
-    // The last was kept open, and the closing one has no updates.
+    // The last round was kept open, and the closing round has no updates.
     times.truncate(rounds as usize - 1);
     times.sort();
     let each = |bytes: u64, links: usize| (bytes as f64 - alone as f64) / links as f64;
@@ -138,7 +141,8 @@ fn measure(count: usize, params: u32, rounds: u32) -> Result<Figures, Failure> {
     })
 }
 
-/// A budget that holds a few updates at once, so that they are not taken for the cost of a connection.
+/// A plan whose memory holds only a few updates at once, so that updates do not count as memory of
+/// connections.
 fn with_memory(plan: &str, count: usize) -> String {
     let set = |memory: u64| set_block(plan, "limits", &format!("{{memory: {memory}MiB, spill: 0MiB}}"));
     let least = || -> Result<u64, Failure> {
@@ -147,7 +151,7 @@ fn with_memory(plan: &str, count: usize) -> String {
         let need = footprint(&plan, &layout, u32::try_from(count)?);
         Ok(need.least().0 + UPDATES * layout.byte_len() as u64)
     };
-    // The command that initialises the plan says what is wrong with it.
+    // The command that initialises the plan reports what is wrong with the plan.
     set(least().unwrap_or_default().div_ceil(1 << 20))
 }
 
@@ -192,5 +196,5 @@ impl Figures {
 const UPDATES: u64 = 16;
 /// Longest wait for the aggregator.
 const LATER: Duration = Duration::from_secs(60);
-/// Timers of the handshakes have passed and the acknowledgements are out.
+/// Time for the timers of the handshakes to pass and for acknowledgements to be sent.
 const SETTLING: Duration = Duration::from_millis(1500);

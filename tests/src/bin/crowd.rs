@@ -1,5 +1,6 @@
-//! Many collaborators in one process, for `tests/memory.rs`: `crowd ROOT FOLDER NAME…` sends an update of each NAME, whose
-//! workspace is FOLDER/NAME, to a round that begins at the model with this root. See [`fl_tests::crowd`].
+//! Many collaborators in one process, for `tests/memory.rs`: `crowd ROOT FOLDER NAME…` sends an update of
+//! each NAME, whose workspace is FOLDER/NAME, to a round that begins at the model with this root. See
+//! [`fl_tests::crowd`].
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 

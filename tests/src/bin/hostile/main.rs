@@ -1,9 +1,9 @@
 //! A collaborator that misbehaves, for `tests/hostile.rs`: `hostile FOLDER NAME MISDEED…`.
 //!
 //! For each misdeed this program makes a link with NAME's certificate out of the workspace FOLDER, introduces
-//! itself, takes tasks and models as a collaborator should, and does one thing wrong. What the aggregator answers
-//! goes to standard output, one JSON object a line, with the misdeed in each. The program speaks the wire's
-//! messages over plain quinn, so that nothing of the runtime's own net code keeps it from a fault.
+//! itself, takes tasks and models as a collaborator should, and does one thing wrong. What the aggregator
+//! answers goes to standard output, one JSON object a line, with the misdeed in each. The program speaks the
+//! wire's messages over plain quinn, so that nothing of the runtime's own net code keeps it from a fault.
 
 mod deeds;
 mod link;

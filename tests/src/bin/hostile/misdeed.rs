@@ -1,9 +1,10 @@
-//! What this program can do wrong, in groups that each have a function of their own in [`deeds`](super::deeds).
+//! What this program can do wrong, in groups that each have a function of their own in
+//! [`deeds`](super::deeds).
 
 use std::{fmt, str::FromStr};
 
-/// Declares the groups, and [`Misdeed`] over them, with the word of each misdeed on the command line. Each match
-/// over a group names every misdeed of the group, so that the compiler finds one that nobody commits.
+/// Declares the groups, and [`Misdeed`] over them, with the word of each misdeed on the command line. Each
+/// match over a group names every misdeed of the group, so that the compiler finds one that nobody commits.
 macro_rules! misdeeds {
     ($($(#[$doc:meta])* $group:ident { $($misdeed:ident: $word:literal),+ $(,)? })+) => {
         $(
