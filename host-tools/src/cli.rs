@@ -13,7 +13,7 @@ mod workspace;
 use std::path::PathBuf;
 
 use argh::{EarlyExit, FromArgs};
-use fl_runtime::release;
+use fl_runtime::version;
 use serde_json::Value;
 
 use crate::{
@@ -109,7 +109,7 @@ pub(crate) struct Answer {
 #[must_use]
 pub fn run(args: &[&str]) -> Outcome {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
-        let out = release::text("fl-host", COMMIT, TOOLCHAIN, args.len() > 1);
+        let out = version::text("fl-host", COMMIT, TOOLCHAIN, args.len() > 1);
         return Outcome { out, err: String::new(), exit: Exit::Done };
     }
     let (answer, json) = match Host::from_args(&["fl-host"], args) {

@@ -13,11 +13,12 @@ use fl_engine::Name;
 use tracing::Level;
 
 use crate::{
+    environment::{GRAMINE_VARIABLE, NAME_VARIABLE},
     exit::{Exit, Failure},
     observe,
     registry::Registry,
-    release,
     roles::{aggregator, collaborator},
+    version,
 };
 
 /// Federated learning: the aggregator, or one collaborator, of a workspace.
@@ -74,7 +75,7 @@ impl Role {
         match self {
             Self::Aggregator(role) => (&role.workspace, "aggregator".to_owned()),
             Self::Collaborator(role) => {
-                let name = named(role.name.clone(), std::env::var_os(crate::NAME_VARIABLE));
+                let name = named(role.name.clone(), std::env::var_os(NAME_VARIABLE));
                 // Without a name nothing starts.
                 (
                     &role.workspace,
@@ -116,7 +117,7 @@ struct CollaboratorRole {
 #[must_use]
 pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
-        observe::say(release::text("fl-runtime", release::COMMIT, release::TOOLCHAIN, args.len() > 1));
+        observe::say(version::text("fl-runtime", version::COMMIT, version::TOOLCHAIN, args.len() > 1));
         return ExitCode::from(Exit::Done as u8);
     }
     let runtime = match parse(args) {
@@ -142,7 +143,7 @@ pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
     if let Some(error) = unopened {
         tracing::warn!("no lines go to logs/{log}.log: {error}");
     }
-    choose_entry(std::env::var_os(crate::GRAMINE_VARIABLE));
+    choose_entry(std::env::var_os(GRAMINE_VARIABLE));
     let json = runtime.json;
     match start(runtime, registry) {
         Ok(exit) => ExitCode::from(exit as u8),
@@ -164,8 +165,9 @@ fn choose_entry(variable: Option<OsString>) -> bool {
     tracing::debug!(?entry, "system calls");
     let mistaken = told && entry == fl_sys::syscall::Entry::Library;
     if mistaken {
-        let name = crate::GRAMINE_VARIABLE;
-        tracing::warn!("{name} is set, but this is not Gramine: unset it; system calls take the plain way");
+        tracing::warn!(
+            "{GRAMINE_VARIABLE} is set, but this is not Gramine: unset it; system calls take the plain way"
+        );
     }
     mistaken
 }
@@ -190,7 +192,7 @@ fn start(runtime: Runtime, registry: &Registry) -> Result<Exit, Failure> {
         Role::Aggregator(role) => aggregator::run(&role.workspace, role.fresh, runtime.json, registry),
         Role::Collaborator(role) => {
             let options = collaborator::Options {
-                name: named(role.name, std::env::var_os(crate::NAME_VARIABLE))?,
+                name: named(role.name, std::env::var_os(NAME_VARIABLE))?,
                 workspace: role.workspace,
                 accept_first: role.accept_first,
                 json: runtime.json,
@@ -202,15 +204,15 @@ fn start(runtime: Runtime, registry: &Registry) -> Result<Exit, Failure> {
 
 /// The collaborator's name: the command line's word, or the environment's, which may be anything.
 fn named(option: Option<Name>, variable: Option<OsString>) -> Result<Name, Failure> {
-    let name = crate::NAME_VARIABLE;
     match (option, variable) {
         (Some(name), _) => Ok(name),
         (None, Some(value)) => Name::from_str(&value.to_string_lossy()).map_err(|e| {
-            Failure::new(Exit::Usage, format!("{name} in the environment: {e}"))
-                .hint(format!("start it with -n NAME, or set {name} to the name that the roster has"))
+            Failure::new(Exit::Usage, format!("{NAME_VARIABLE} in the environment: {e}")).hint(format!(
+                "start it with -n NAME, or set {NAME_VARIABLE} to the name that the roster has"
+            ))
         }),
         (None, None) => Err(Failure::new(Exit::Usage, "a collaborator needs a name")
-            .hint(format!("start it with -n NAME, or set {name} in the environment"))),
+            .hint(format!("start it with -n NAME, or set {NAME_VARIABLE} in the environment"))),
     }
 }
 

@@ -8,30 +8,23 @@ use std::process::ExitCode;
 mod actors;
 pub mod aggregation;
 pub mod cli;
+mod environment;
 pub mod exit;
-mod folder;
+pub mod image_layout;
 pub mod manual;
 pub mod memory;
 pub mod net;
 pub mod observe;
 pub mod payload;
 pub mod pool;
-pub mod release;
 mod roles;
 pub mod sealed;
 pub mod store;
 pub mod trust;
+pub mod version;
 
+pub use environment::{GRAMINE_VARIABLE, NAME_VARIABLE};
 pub use fl_learn::{data, registry, task};
-pub use folder::image;
-
-/// The environment variable that names a collaborator where the command line does not: the one word that a host says to
-/// an enclave. It selects a certificate, and the certificate decides.
-pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
-
-/// The environment variable that is `1` under Gramine and unset elsewhere. A manifest fixes it, so in an enclave it is
-/// measured; it chooses how system calls are made ([`fl_sys::syscall`]) and nothing else.
-pub const GRAMINE_VARIABLE: &str = "FL_GRAMINE";
 
 /// Runs the program on the process's own arguments: what a `main` does, with what a user's crate adds to the plain one.
 #[must_use]

@@ -5,8 +5,9 @@
 
 pub(crate) mod aggregator;
 pub(crate) mod collaborator;
+mod startup_trust;
 mod threads;
-mod trusted;
+mod workspace;
 
 use fl_engine::plan;
 

@@ -44,7 +44,7 @@ use fl_engine::{
 };
 use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
-use model_file::{Sync, fits, replace, rounds_through, texts};
+use model_file::{Durability, fits, replace, rounds_through, texts};
 use released::Releases;
 
 use crate::{observe::MetricJson, payload::leaves::root_of};
@@ -69,12 +69,12 @@ pub struct Resume {
     /// The best-model metric of the model in `W_best`; `None` when there is none, so that the next good one is kept.
     pub best: Option<f64>,
     /// Where the base model was found.
-    pub from: From,
+    pub from: ResumedFrom,
 }
 
 /// Where a base model was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum ResumedFrom {
     /// `W_init.safetensors`.
     Init,
     /// The newest generation that is whole.
@@ -85,7 +85,7 @@ pub enum From {
 #[derive(Debug)]
 pub struct Store {
     save: PathBuf,
-    workspace: String,
+    federation: String,
     plan: Digest,
     shows_metrics: bool,
     layout: Arc<Layout>,
@@ -101,7 +101,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens `save`, which is made where it is missing, for the workspace of this name, and finds what to go on from.
+    /// Opens `save`, which is made where it is missing, for the federation of this name, and finds what to go on from.
     ///
     /// What is not whole is passed over with a warning: a generation for the one before it, the history's last line, a
     /// `W_best` that cannot be read.
@@ -111,12 +111,12 @@ impl Store {
     /// changed, a folder that cannot be written to.
     pub fn open(
         save: &Path,
-        workspace: &str,
+        federation: &str,
         plan: &Plan,
         plan_hash: Digest,
         layout: &Arc<Layout>,
     ) -> Result<(Self, Resume), StoreError> {
-        let generations = Generations::new(save, workspace);
+        let generations = Generations::new(save, federation);
         generations.prepare()?;
         let of_state = match plan.aggregation().and_then(|aggregation| aggregation.server) {
             Some(server) => state_layout(server, layout).map_err(StoreError::StateLayout)?,
@@ -125,25 +125,27 @@ impl Store {
         let newest = generations.newest(plan_hash, layout, of_state.as_deref(), plan.rounds)?;
         let (payload, root, from, kept, state) = match newest {
             Some(Generation { head, facts, payload, state }) => {
-                (payload, head.root, From::Generation, Some((head, facts)), state)
+                (payload, head.root, ResumedFrom::Generation, Some((head, facts)), state)
             }
             None => {
-                let (payload, root) = initial(&model_file::path(save, workspace, "init"), plan_hash, layout)?;
-                (payload, root, From::Init, None, None)
+                let (payload, root) =
+                    initial(&model_file::path(save, federation, "init"), plan_hash, layout)?;
+                (payload, root, ResumedFrom::Init, None, None)
             }
         };
         let head = kept.as_ref().map(|(head, _)| *head);
-        let (history, found) = History::open(save.join(format!("{workspace}_history.jsonl")), head.as_ref())?;
+        let (history, found) =
+            History::open(save.join(format!("{federation}_history.jsonl")), head.as_ref())?;
         let mut store = Self {
             save: save.to_owned(),
-            workspace: workspace.to_owned(),
+            federation: federation.to_owned(),
             plan: plan_hash,
             shows_metrics: plan.metrics != MetricsTo::None,
             layout: Arc::clone(layout),
             state: of_state,
             generations,
             history,
-            releases: Releases::open(save, workspace, plan.release, layout)?,
+            releases: Releases::open(save, federation, plan.release, layout)?,
             final_metrics: None,
             best: None,
             next: head.map_or(RoundNo(0), |h| h.round.next()),
@@ -172,11 +174,11 @@ impl Store {
     /// As [`Store::open`] without a kept round.
     pub fn check_initial(
         save: &Path,
-        workspace: &str,
+        federation: &str,
         plan_hash: Digest,
         layout: &Arc<Layout>,
     ) -> Result<(), StoreError> {
-        initial(&model_file::path(save, workspace, "init"), plan_hash, layout).map(drop)
+        initial(&model_file::path(save, federation, "init"), plan_hash, layout).map(drop)
     }
 
     /// Gives up every round that is kept, for `--fresh`: the next [`Store::open`] begins at the initial model. The
@@ -184,8 +186,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Read`], [`StoreError::Write`].
-    pub fn forget(save: &Path, workspace: &str) -> Result<usize, StoreError> {
-        Generations::new(save, workspace).delete()
+    pub fn forget(save: &Path, federation: &str) -> Result<usize, StoreError> {
+        Generations::new(save, federation).delete()
     }
 
     /// Keeps a finished round: when this returns, it is durable. `payload` is the model that it made, whose root the
@@ -248,7 +250,7 @@ impl Store {
             texts.insert(text::VALUE.to_owned(), value.to_string());
             texts.insert(text::METRICS.to_owned(), MetricJson::json(metrics));
         }
-        replace(&self.path("best"), &self.layout, payload, &texts, Sync::Yes)?;
+        replace(&self.path("best"), &self.layout, payload, &texts, Durability::Synced)?;
         self.best = Some(Best { round, root, value });
         Ok(())
     }
@@ -267,7 +269,7 @@ impl Store {
         let mut texts = texts(About { plan: self.plan, rounds: self.next.0, root });
         texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
         let path = self.path("last");
-        replace(&path, &self.layout, payload, &texts, Sync::Yes)?;
+        replace(&path, &self.layout, payload, &texts, Durability::Synced)?;
         Ok(path)
     }
 
@@ -347,7 +349,7 @@ impl Store {
     }
 
     fn path(&self, kind: &str) -> PathBuf {
-        model_file::path(&self.save, &self.workspace, kind)
+        model_file::path(&self.save, &self.federation, kind)
     }
 
     fn write_last(
@@ -359,7 +361,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut texts = texts(About { plan: self.plan, rounds: rounds_through(round), root });
         texts.extend(metrics.map(|json| (text::ROUND_METRICS.to_owned(), json)));
-        replace(&self.path("last"), &self.layout, payload, &texts, Sync::No)
+        replace(&self.path("last"), &self.layout, payload, &texts, Durability::Unsynced)
     }
 
     /// Removes what crashes in the middle of a replacement left.

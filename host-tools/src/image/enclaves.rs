@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fl_engine::Digest;
 use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role};
-use fl_runtime::{image as carried, trust};
+use fl_runtime::{image_layout, trust};
 
 use super::{
     contents::{PLAIN, in_workspace},
@@ -115,4 +115,4 @@ fn fixed_files(hashes: &BTreeMap<String, Digest>) -> Vec<(String, Digest)> {
 }
 
 /// The files of the workspace that an image fixes.
-const CARRIED: [&str; 3] = [carried::PLAN, carried::CA, carried::INITIAL_MODEL];
+const CARRIED: [&str; 3] = [image_layout::PLAN, image_layout::CA, image_layout::INITIAL_MODEL];

@@ -12,7 +12,7 @@ use std::{
 
 use fl_engine::{Digest, plan::Plan};
 use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role};
-use fl_runtime::{image as carried, trust::Authority};
+use fl_runtime::{image_layout, trust::Authority};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
@@ -135,7 +135,7 @@ fn checks(contents: &Contents, labels: &BTreeMap<String, String>) -> Result<Vec<
     };
     let get = |name: &str| contents.get(&in_workspace(name));
     let missing = || "not in the image".to_owned();
-    let plan = get(carried::PLAN).map(Plan::from_canonical);
+    let plan = get(image_layout::PLAN).map(Plan::from_canonical);
     check(
         label::PLAN,
         match &plan {
@@ -149,7 +149,7 @@ fn checks(contents: &Contents, labels: &BTreeMap<String, String>) -> Result<Vec<
     }
     check(
         label::CA,
-        match get(carried::CA).map(Authority::from_pem) {
+        match get(image_layout::CA).map(Authority::from_pem) {
             Some(Ok(authority)) => authority.digest().to_string(),
             Some(Err(error)) => error.to_string(),
             None => missing(),

@@ -4,7 +4,7 @@
 //! what belongs to this federation. No key goes into either.
 
 use fl_launcher::image::{LAUNCHER, RUNTIME};
-use fl_runtime::image as carried;
+use fl_runtime::image_layout;
 
 use super::{
     contents::{Contents, PLAIN, PROGRAM, SHARED, in_workspace},
@@ -64,10 +64,10 @@ fn programs(inputs: &Inputs<'_>) -> Contents {
 
 fn federation(inputs: &Inputs<'_>) -> Contents {
     let mut contents = Contents::default();
-    contents.file(&in_workspace(carried::PLAN), PLAIN, inputs.loaded.plan.canonical());
-    contents.file(&in_workspace(carried::CA), PLAIN, inputs.ca.clone());
+    contents.file(&in_workspace(image_layout::PLAN), PLAIN, inputs.loaded.plan.canonical());
+    contents.file(&in_workspace(image_layout::CA), PLAIN, inputs.ca.clone());
     if let Some(model) = &inputs.model {
-        contents.file(&in_workspace(carried::INITIAL_MODEL), PLAIN, model.clone());
+        contents.file(&in_workspace(image_layout::INITIAL_MODEL), PLAIN, model.clone());
     }
     contents.file(&in_workspace("plan/site.yaml"), PLAIN, inputs.site.clone());
     for folder in ["cert", "logs", "save", "save/released"] {

@@ -18,9 +18,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    socket_kind,
+    socket_kind, startup_trust,
     threads::{self, StopSignals},
-    trusted,
+    workspace::Workspace,
 };
 use crate::{
     actors::{
@@ -29,7 +29,6 @@ use crate::{
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
-    folder::Folder,
     memory::SlotStore,
     net::{Endpoint, NetLimits},
     observe,
@@ -42,14 +41,14 @@ use crate::{
 /// Runs the aggregator of the workspace at `root` until training is over.
 pub(crate) fn run(root: &Path, fresh: bool, json: bool, registry: &Registry) -> Result<Exit, Failure> {
     let started = Instant::now();
-    let folder = Folder::open(root)?;
-    let (plan, hash) = folder.plan()?;
-    let site = folder.site()?;
+    let workspace = Workspace::open(root)?;
+    let (plan, hash) = workspace.plan()?;
+    let site = workspace.site()?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let method = registry.method(&plan).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
     let clock = Clock::system();
-    let credentials = trusted::credentials(&folder, &plan, Role::Aggregator, None, &clock)?;
-    let rosters = Arc::new(trusted::rosters(&folder, &plan, &credentials, &clock)?);
+    let credentials = startup_trust::credentials(&workspace, &plan, Role::Aggregator, None, &clock)?;
+    let rosters = Arc::new(startup_trust::rosters(&workspace, &plan, &credentials, &clock)?);
     let peers = u32::try_from(rosters.members().len()).unwrap_or(u32::MAX);
     let need = footprint(&plan, &layout, peers);
     if !need.fits(plan.memory_budget) {
@@ -57,14 +56,15 @@ pub(crate) fn run(root: &Path, fresh: bool, json: bool, registry: &Registry) -> 
             .hint("raise limits.memory or limits.spill in plan/plan.yaml"));
     }
     let tls = trust::server_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
-    let setup = Setup { folder, plan, hash, site, layout, method, need, tls, rosters, fresh, json, started };
+    let setup =
+        Setup { workspace, plan, hash, site, layout, method, need, tls, rosters, fresh, json, started };
     let threads = setup.plan.threads;
     threads::run(threads, serve(setup))?
 }
 
 /// Everything that was checked.
 struct Setup {
-    folder: Folder,
+    workspace: Workspace,
     plan: Arc<Plan>,
     hash: Digest,
     site: Site,
@@ -83,7 +83,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let signals = StopSignals::watch();
     // The port first: it is the lock on the folder's state. A second aggregator gets no further.
     let endpoint = setup.open_port()?;
-    setup.folder.place_initial_model(&setup.plan, setup.hash)?;
+    setup.workspace.place_initial_model(&setup.plan, setup.hash)?;
     let (store, resume) = setup.open_store()?;
     let round = resume.round;
     let parts = setup.parts(store, resume)?;
@@ -124,7 +124,7 @@ impl Setup {
     /// Opens the folder's state; with `fresh`, without the rounds that it keeps.
     fn open_store(&self) -> Result<(Store, Resume), Failure> {
         let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint());
-        let (save, federation) = (self.folder.path("save"), self.plan.federation.as_str());
+        let (save, federation) = (self.workspace.path("save"), self.plan.federation.as_str());
         if self.fresh {
             // Rounds are given up only for a model that a run can begin with.
             Store::check_initial(&save, federation, self.hash, &self.layout).map_err(refused)?;
@@ -136,7 +136,7 @@ impl Setup {
 
     fn parts(&self, store: Store, resume: Resume) -> Result<Parts, Failure> {
         let (plan, layout) = (Arc::clone(&self.plan), Arc::clone(&self.layout));
-        let spill = self.folder.path("save/spill");
+        let spill = self.workspace.path("save/spill");
         let slots =
             SlotStore::new(self.need.slot_memory(), plan.spill_budget, spill, layout.byte_len() as u64);
         let slots = slots.map_err(|e| {
@@ -186,7 +186,7 @@ impl Setup {
             self.rosters.members().len(),
             self.rosters.serial()
         );
-        trusted::tell_measurements(self.rosters.measurements().as_ref());
+        startup_trust::tell_measurements(self.rosters.measurements().as_ref());
         if round.0 >= plan.rounds {
             tracing::info!(
                 "every round was run: who comes gets the final model; more rounds need a new plan, or --fresh"
@@ -197,7 +197,7 @@ impl Setup {
     /// Says how the run ended. `released` is the file that the plan releases at the end.
     fn conclude(&self, outcome: &AggregatorOutcome, released: Option<PathBuf>) -> Result<Exit, Failure> {
         let plan = &self.plan;
-        let model = self.folder.path("save").join(format!("{}_last.safetensors", plan.federation));
+        let model = self.workspace.path("save").join(format!("{}_last.safetensors", plan.federation));
         let all_run = outcome.round.0 >= plan.rounds;
         if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
             tracing::info!("the {} model is released after the last round, not before", release.what.word());
@@ -271,7 +271,7 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessa
         };
         let now = rosters.measurements();
         if now != before {
-            trusted::tell_measurements(now.as_ref());
+            startup_trust::tell_measurements(now.as_ref());
         }
         if changed && aggregator.deliver(AggregatorMessage::RosterChanged(rosters.members())).await.is_err() {
             return;

@@ -12,9 +12,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::timeout;
 
 use super::{
-    socket_kind,
+    socket_kind, startup_trust,
     threads::{self, StopSignals},
-    trusted,
+    workspace::Workspace,
 };
 use crate::{
     actors::{
@@ -22,7 +22,6 @@ use crate::{
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
-    folder::Folder,
     net::{Endpoint, NetLimits, backoff::Backoff},
     observe,
     payload::Buffers,
@@ -43,24 +42,28 @@ pub(crate) struct Options {
 
 /// Runs a collaborator until training is over.
 pub(crate) fn run(options: &Options, registry: &Registry) -> Result<Exit, Failure> {
-    let folder = Folder::open(&options.workspace)?;
-    let (plan, hash) = folder.plan()?;
-    let site = folder.site()?;
+    let workspace = Workspace::open(&options.workspace)?;
+    let (plan, hash) = workspace.plan()?;
+    let site = workspace.site()?;
     let clock = Clock::system();
-    let credentials = trusted::credentials(&folder, &plan, Role::Collaborator, Some(&options.name), &clock)?;
+    let credentials =
+        startup_trust::credentials(&workspace, &plan, Role::Collaborator, Some(&options.name), &clock)?;
     let tls = trust::client_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
-    let serials = trusted::serials(&folder, &credentials);
-    folder.check_accepted(hash, options.accept_first)?;
-    trusted::look_at_published(&folder, &plan, &credentials, &serials, &clock);
+    let serials = startup_trust::serials(&workspace, &credentials);
+    workspace.check_accepted(hash, options.accept_first)?;
+    startup_trust::look_at_published(&workspace, &plan, &credentials, &serials, &clock);
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
-    let runner = runner(&folder, &plan, &layout, &options.name, registry)?;
+    let runner = runner(&workspace, &plan, &layout, &options.name, registry)?;
     let threads = plan.threads;
-    threads::run(threads, serve(Setup { folder, options, plan, site, hash, layout, tls, serials, runner }))?
+    threads::run(
+        threads,
+        serve(Setup { workspace, options, plan, site, hash, layout, tls, serials, runner }),
+    )?
 }
 
 /// Everything that was checked.
 struct Setup<'a> {
-    folder: Folder,
+    workspace: Workspace,
     options: &'a Options,
     plan: Arc<Plan>,
     site: Site,
@@ -72,7 +75,7 @@ struct Setup<'a> {
 }
 
 fn runner(
-    folder: &Folder,
+    workspace: &Workspace,
     plan: &Arc<Plan>,
     layout: &Arc<Layout>,
     name: &Name,
@@ -81,7 +84,7 @@ fn runner(
     let data = match Runner::needs_data(plan, name) {
         false => None,
         true => {
-            let data = registry.load_data(plan, &folder.data_of(name)?, name);
+            let data = registry.load_data(plan, &workspace.data_of(name)?, name);
             let data = data.map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
             tracing::info!(
                 "{} rows to train on, {} to validate on",
@@ -100,7 +103,7 @@ fn runner(
 async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     // Before anybody is told that it runs.
     let signals = StopSignals::watch();
-    let Setup { folder, options, plan, site, hash, layout, tls, serials, runner } = setup;
+    let Setup { workspace, options, plan, site, hash, layout, tls, serials, runner } = setup;
     let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let any = if site.address.parse::<std::net::Ipv6Addr>().is_ok() { "[::]:0" } else { "0.0.0.0:0" };
     // A constant that parses.
@@ -112,9 +115,9 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     let buffers = Buffers::default();
     let Running { mailbox, held, outcome } =
         collaborator::start(runner, Arc::clone(&layout), buffers.clone(), pool);
-    let (save, workspace) = (folder.path("save"), plan.federation.as_str());
+    let (save, federation) = (workspace.path("save"), plan.federation.as_str());
     let copies =
-        MemberCopies::new(&save, workspace, &options.name, hash, plan.release, &layout).map(Arc::new);
+        MemberCopies::new(&save, federation, &options.name, hash, plan.release, &layout).map(Arc::new);
     let dialler = Dialler {
         endpoint: endpoint.clone(),
         host: site.address.clone(),
@@ -141,7 +144,7 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
     endpoint.close(0, "the collaborator ends");
     let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
     let ended = outcome?;
-    let kept = keep(&folder, options, &plan, hash, &layout, copies.as_deref(), &ended);
+    let kept = keep(&workspace, options, &plan, hash, &layout, copies.as_deref(), &ended);
     conclude(options, &plan, &ended, kept)
 }
 
@@ -153,7 +156,7 @@ async fn stop(collaborator: Mailbox<CollaboratorMessage>) {
 
 /// Keeps the model that it holds at the end, where the plan lets it.
 fn keep(
-    folder: &Folder,
+    workspace: &Workspace,
     options: &Options,
     plan: &Plan,
     hash: Digest,
@@ -173,8 +176,8 @@ fn keep(
         (None, Some(_)) => return None,
         (None, None) => {
             let about = store::About { plan: hash, rounds: round.0, root: model.root() };
-            let (save, workspace) = (folder.path("save"), plan.federation.as_str());
-            store::keep_final(&save, workspace, &options.name, about, layout, model.as_slice())
+            let (save, federation) = (workspace.path("save"), plan.federation.as_str());
+            store::keep_final(&save, federation, &options.name, about, layout, model.as_slice())
         }
     };
     // The folder may be read-only: the site does without.

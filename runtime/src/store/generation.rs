@@ -62,7 +62,7 @@ pub(super) struct Generation {
     pub(super) state: Option<Vec<u8>>,
 }
 
-/// The folder, for one workspace.
+/// The folder, for one federation.
 #[derive(Debug)]
 pub(super) struct Generations {
     dir: PathBuf,
@@ -81,8 +81,8 @@ enum Found {
 type Broken = String;
 
 impl Generations {
-    pub(super) fn new(save: &Path, workspace: &str) -> Self {
-        Self { dir: save.join("generations"), prefix: format!("{workspace}-") }
+    pub(super) fn new(save: &Path, federation: &str) -> Self {
+        Self { dir: save.join("generations"), prefix: format!("{federation}-") }
     }
 
     /// Makes the folder.

@@ -50,8 +50,8 @@ pub struct About {
 }
 
 /// `save/W_KIND.safetensors`.
-pub(super) fn path(save: &Path, workspace: &str, kind: &str) -> PathBuf {
-    save.join(format!("{workspace}_{kind}.safetensors"))
+pub(super) fn path(save: &Path, federation: &str, kind: &str) -> PathBuf {
+    save.join(format!("{federation}_{kind}.safetensors"))
 }
 
 /// A collaborator's copy of the final model, or of the last it was sent: `save/W_NAME_final.safetensors`. Returns the
@@ -61,14 +61,14 @@ pub(super) fn path(save: &Path, workspace: &str, kind: &str) -> PathBuf {
 /// [`StoreError::Length`], [`StoreError::Write`]; a copy that was there before is kept.
 pub fn keep_final(
     save: &Path,
-    workspace: &str,
+    federation: &str,
     name: &Name,
     about: About,
     layout: &Layout,
     payload: &[u8],
 ) -> Result<PathBuf, StoreError> {
-    let path = path(save, workspace, &format!("{name}_final"));
-    replace(&path, layout, payload, &texts(about), Sync::Yes)?;
+    let path = path(save, federation, &format!("{name}_final"));
+    replace(&path, layout, payload, &texts(about), Durability::Synced)?;
     Ok(path)
 }
 
@@ -90,10 +90,10 @@ pub(crate) fn initial_texts(plan: Digest, state: &ModelState) -> Texts {
 
 /// Whether a file must be on the disk when it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sync {
-    Yes,
+pub(super) enum Durability {
+    Synced,
     /// Another file has the same values.
-    No,
+    Unsynced,
 }
 
 /// Replaces a file by rename.
@@ -102,7 +102,7 @@ pub(super) fn replace(
     layout: &Layout,
     payload: &[u8],
     texts: &Texts,
-    sync: Sync,
+    durability: Durability,
 ) -> Result<(), StoreError> {
     fits(layout, payload)?;
     let fresh = scrap_of(path);
@@ -110,7 +110,7 @@ pub(super) fn replace(
         remove_if_there(&fresh)?;
         let mut file = File::create_new(&fresh)?;
         safetensors::write_payload(layout, payload, texts, &mut |piece| file.write_all(piece))?;
-        if sync == Sync::Yes {
+        if durability == Durability::Synced {
             file.sync_all()?;
         }
         fs::rename(&fresh, path)

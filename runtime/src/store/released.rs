@@ -23,7 +23,7 @@ use fl_engine::{
 use super::{
     StoreError,
     generation::remove_if_there,
-    model_file::{self, About, Sync, fits, replace, scrap_of, texts},
+    model_file::{self, About, Durability, fits, replace, scrap_of, texts},
 };
 use crate::sealed::{self, Label, Sealer};
 
@@ -40,7 +40,7 @@ fn of_round(rounds: u32) -> String {
 #[derive(Debug)]
 pub(super) struct Releases {
     save: PathBuf,
-    workspace: String,
+    federation: String,
     pub(super) what: Released,
     /// To the host without.
     key: Option<PublicKey>,
@@ -51,7 +51,7 @@ impl Releases {
     /// `None` when the aggregator itself releases nothing.
     pub(super) fn open(
         save: &Path,
-        workspace: &str,
+        federation: &str,
         release: Option<Release>,
         layout: &Arc<Layout>,
     ) -> Result<Option<Self>, StoreError> {
@@ -66,8 +66,8 @@ impl Releases {
         };
         let folder = folder(save);
         fs::create_dir_all(&folder).map_err(StoreError::write(&folder))?;
-        let (save, workspace) = (save.to_owned(), workspace.to_owned());
-        Ok(Some(Self { save, workspace, what, key, layout: Arc::clone(layout) }))
+        let (save, federation) = (save.to_owned(), federation.to_owned());
+        Ok(Some(Self { save, federation, what, key, layout: Arc::clone(layout) }))
     }
 
     /// Whether a round's model is there already.
@@ -86,7 +86,7 @@ impl Releases {
         fits(&self.layout, payload)?;
         let path = self.path(what, about.rounds);
         let Some(key) = self.key else {
-            return replace(&path, &self.layout, payload, texts, Sync::Yes).map(|()| told(path));
+            return replace(&path, &self.layout, payload, texts, Durability::Synced).map(|()| told(path));
         };
         let mut length = 0;
         let Ok(()) = safetensors::write_payload(&self.layout, payload, texts, &mut |piece| {
@@ -100,7 +100,7 @@ impl Releases {
 
     /// Releases the best model: the file that the store keeps, without taking it into memory.
     pub(super) fn put_best(&self, about: About) -> Result<PathBuf, StoreError> {
-        let from = model_file::path(&self.save, &self.workspace, "best");
+        let from = model_file::path(&self.save, &self.federation, "best");
         let path = self.path(Released::Best, about.rounds);
         let file = File::open(&from).map_err(StoreError::read(&from))?;
         let length = file.metadata().map_err(StoreError::read(&from))?.len();
@@ -137,7 +137,7 @@ impl Releases {
             Released::Each => of_round(rounds),
             what => what.word().to_owned(),
         };
-        folder(&self.save).join(format!("{}_{kind}.{ending}", self.workspace))
+        folder(&self.save).join(format!("{}_{kind}.{ending}", self.federation))
     }
 }
 
@@ -145,7 +145,7 @@ impl Releases {
 #[derive(Debug)]
 pub struct MemberCopies {
     save: PathBuf,
-    workspace: String,
+    federation: String,
     name: Name,
     plan: Digest,
     layout: Arc<Layout>,
@@ -157,15 +157,15 @@ impl MemberCopies {
     #[must_use]
     pub fn new(
         save: &Path,
-        workspace: &str,
+        federation: &str,
         name: &Name,
         plan: Digest,
         release: Option<Release>,
         layout: &Arc<Layout>,
     ) -> Option<Self> {
         let what = release.filter(|release| release.to == ReleaseTo::Members)?.what;
-        let (save, workspace) = (save.to_owned(), workspace.to_owned());
-        Some(Self { save, workspace, name: name.clone(), plan, layout: Arc::clone(layout), what })
+        let (save, federation) = (save.to_owned(), federation.to_owned());
+        Some(Self { save, federation, name: name.clone(), plan, layout: Arc::clone(layout), what })
     }
 
     /// Whether every round's model is kept.
@@ -187,9 +187,9 @@ impl MemberCopies {
             Released::Best => "best".to_owned(),
             _ => "final".to_owned(),
         };
-        let path = folder.join(format!("{}_{}_{kind}.safetensors", self.workspace, self.name));
+        let path = folder.join(format!("{}_{}_{kind}.safetensors", self.federation, self.name));
         let about = About { plan: self.plan, rounds: round.0, root };
-        replace(&path, &self.layout, payload, &texts(about), Sync::Yes)?;
+        replace(&path, &self.layout, payload, &texts(about), Durability::Synced)?;
         Ok(path)
     }
 }

@@ -127,7 +127,7 @@ fn put(store: &mut Store, layout: &Layout, rounds: std::ops::Range<u32>) {
 /// That opening goes on after round `n`, with its model.
 fn resumes_after(dir: &Scratch, layout: &Arc<Layout>, n: u32) -> Store {
     let (store, resume) = open(dir, layout).unwrap();
-    assert_eq!((resume.round, resume.from), (RoundNo(n + 1), From::Generation));
+    assert_eq!((resume.round, resume.from), (RoundNo(n + 1), ResumedFrom::Generation));
     assert_eq!(resume.payload, model(layout, n));
     assert_eq!(resume.root, facts(layout, n).root);
     store
@@ -162,7 +162,7 @@ fn first_run_starts_from_the_initial_model() {
     let root = root_of(layout.hash(), &payload);
     assert_eq!(
         resume,
-        Resume { round: RoundNo(0), payload, root, state: None, best: None, from: From::Init }
+        Resume { round: RoundNo(0), payload, root, state: None, best: None, from: ResumedFrom::Init }
     );
 }
 

@@ -67,7 +67,7 @@ fn no_whole_generation_is_not_a_new_run_unless_asked_for() {
          with --fresh to begin at the initial model"
     );
     assert_eq!(Store::forget(&dir.0, "w").unwrap(), 2);
-    assert_eq!(open(&dir, &layout).unwrap().1.from, From::Init);
+    assert_eq!(open(&dir, &layout).unwrap().1.from, ResumedFrom::Init);
     assert_eq!(history(&dir).len(), 3);
 }
 
@@ -78,7 +78,7 @@ fn crash_in_the_middle_of_the_first_round_starts_over() {
     let whole = fs::read(generation(&dir, 0)).unwrap();
     fs::write(generation(&dir, 0), &whole[..whole.len() / 2]).unwrap();
     let (mut store, resume) = open(&dir, &layout).unwrap();
-    assert_eq!((resume.round, resume.from), (RoundNo(0), From::Init));
+    assert_eq!((resume.round, resume.from), (RoundNo(0), ResumedFrom::Init));
     put(&mut store, &layout, 0..1);
     resumes_after(&dir, &layout, 0);
 }

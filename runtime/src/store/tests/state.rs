@@ -43,7 +43,7 @@ fn generation(dir: &Scratch, n: u32) -> PathBuf {
 
 fn resumes_after(dir: &Scratch, layout: &Arc<Layout>, n: u32) {
     let (_, resume) = open(dir, layout).unwrap();
-    assert_eq!((resume.round, resume.from), (RoundNo(n + 1), From::Generation));
+    assert_eq!((resume.round, resume.from), (RoundNo(n + 1), ResumedFrom::Generation));
     assert!(resume.payload == model(layout, n) && resume.state == Some(state(layout, n)));
 }
 

@@ -8,15 +8,15 @@ use fl_engine::{
 };
 use fl_sys::syscall::{self, Entry};
 
+use super::workspace::Workspace;
 use crate::{
     exit::{Exit, Failure},
-    folder::Folder,
     trust::{Clock, Credentials, CredentialsError, Role, Rosters, Serials},
 };
 
 /// This role's credentials, or the failure that tells its operator how to get them.
 pub(super) fn credentials(
-    folder: &Folder,
+    workspace: &Workspace,
     plan: &Plan,
     role: Role,
     name: Option<&Name>,
@@ -24,7 +24,7 @@ pub(super) fn credentials(
 ) -> Result<Credentials, Failure> {
     let sealed = (syscall::entry() == Entry::Gramine).then_some(plan.seal);
     let credentials =
-        Credentials::load_or_request_under(&folder.path("cert"), &folder.ca_file(), role, name, clock)
+        Credentials::load_or_request_under(&workspace.path("cert"), &workspace.ca_file(), role, name, clock)
             .map_err(|e| refused(&e, sealed))?;
     credentials.check_plan(&plan.federation, plan.ca).map_err(|e| refused(&e, sealed))?;
     Ok(credentials)
@@ -32,14 +32,14 @@ pub(super) fn credentials(
 
 /// The roster of the aggregator's folder.
 pub(super) fn rosters(
-    folder: &Folder,
+    workspace: &Workspace,
     plan: &Plan,
     credentials: &Credentials,
     clock: &Clock,
 ) -> Result<Rosters, Failure> {
     let authority = credentials.authority().clone();
-    let file = folder.path("plan/cols.yaml");
-    Rosters::open(authority, plan.federation.clone(), &file, serials(folder, credentials), clock)
+    let file = workspace.path("plan/cols.yaml");
+    Rosters::open(authority, plan.federation.clone(), &file, serials(workspace, credentials), clock)
         .map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))
 }
 
@@ -54,13 +54,13 @@ pub(super) fn tell_measurements(of: Option<&Measurements>) {
 /// Checks the roster that a collaborator may have been given, and tells the same of it; it needs none. From then on an
 /// aggregator with an older one is refused.
 pub(super) fn look_at_published(
-    folder: &Folder,
+    workspace: &Workspace,
     plan: &Plan,
     credentials: &Credentials,
     serials: &Serials,
     clock: &Clock,
 ) {
-    let file = folder.path("plan/cols.yaml");
+    let file = workspace.path("plan/cols.yaml");
     match Rosters::look(credentials.authority(), &plan.federation, &file, serials, clock) {
         Ok(None) => {}
         Ok(Some(roster)) => {
@@ -75,8 +75,8 @@ pub(super) fn look_at_published(
 }
 
 /// The highest roster serial that this folder has seen.
-pub(super) fn serials(folder: &Folder, credentials: &Credentials) -> Serials {
-    Serials::open(&folder.path("save/roster-serial"), credentials.authority().digest())
+pub(super) fn serials(workspace: &Workspace, credentials: &Credentials) -> Serials {
+    Serials::open(&workspace.path("save/roster-serial"), credentials.authority().digest())
 }
 
 /// `sealed` is to whom, where Gramine may have sealed the key.

@@ -18,21 +18,21 @@ use fl_engine::{
 
 use crate::{
     exit::{Exit, Failure},
-    store,
+    image_layout, store,
 };
 
 /// A folder with `plan/plan.yaml`: `plan/ data/ cert/ save/ logs/`.
 #[derive(Clone, Debug)]
-pub(crate) struct Folder {
+pub(crate) struct Workspace {
     root: PathBuf,
 }
 
-impl Folder {
+impl Workspace {
     pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
         // Paths inside the current folder are shown without `./`.
-        let folder = Self { root: root.strip_prefix(".").unwrap_or(root).to_owned() };
-        if folder.path("plan/plan.yaml").is_file() || folder.path(image::PLAN).is_file() {
-            return Ok(folder);
+        let workspace = Self { root: root.strip_prefix(".").unwrap_or(root).to_owned() };
+        if workspace.path("plan/plan.yaml").is_file() || workspace.path(image_layout::PLAN).is_file() {
+            return Ok(workspace);
         }
         let error = format!("{} is not a workspace: it has no plan/plan.yaml", root.display());
         Err(Failure::new(Exit::Workspace, error)
@@ -45,13 +45,15 @@ impl Folder {
 
     /// The plan, with its hash: `plan/plan.yaml`, or in an image the canonical bytes, which it carries in its place.
     pub(crate) fn plan(&self) -> Result<(Arc<Plan>, Digest), Failure> {
-        let image = self.path(image::PLAN);
+        let image = self.path(image_layout::PLAN);
         let plan = match (image.is_file(), self.path("plan/plan.yaml").is_file()) {
             (false, _) => Plan::parse(&self.text("plan/plan.yaml")?).map_err(|e| refused(&e))?,
-            (true, false) => Plan::from_canonical(&self.bytes(image::PLAN, limits::CANONICAL_PLAN_BYTES)?)
-                .map_err(|e| Failure::new(Exit::Plan, format!("{}: {e}", image.display())))?,
+            (true, false) => {
+                Plan::from_canonical(&self.bytes(image_layout::PLAN, limits::CANONICAL_PLAN_BYTES)?)
+                    .map_err(|e| Failure::new(Exit::Plan, format!("{}: {e}", image.display())))?
+            }
             (true, true) => {
-                let error = format!("there are both plan/plan.yaml and {}", image::PLAN);
+                let error = format!("there are both plan/plan.yaml and {}", image_layout::PLAN);
                 return Err(Failure::new(Exit::Plan, error).hint(
                     "an image carries its plan: mount no other; elsewhere remove the one that is not meant",
                 ));
@@ -63,7 +65,7 @@ impl Folder {
 
     /// The federation CA's certificate: the image's, where there is one.
     pub(crate) fn ca_file(&self) -> PathBuf {
-        let carried = self.path(image::CA);
+        let carried = self.path(image_layout::CA);
         if self.is_image() && carried.is_file() { carried } else { self.path("cert/ca.crt") }
     }
 
@@ -73,7 +75,7 @@ impl Folder {
         if !self.is_image() {
             return Ok(());
         }
-        let carried = self.path(image::INITIAL_MODEL);
+        let carried = self.path(image_layout::INITIAL_MODEL);
         let bytes = match fs::read(&carried) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -105,7 +107,7 @@ impl Folder {
 
     /// Whether this is an image's workspace.
     fn is_image(&self) -> bool {
-        self.path(image::PLAN).is_file()
+        self.path(image_layout::PLAN).is_file()
     }
 
     /// `plan/site.yaml`.
@@ -186,16 +188,6 @@ impl Folder {
     }
 }
 
-/// What an image carries, from the workspace's folder on.
-pub mod image {
-    /// The plan's canonical bytes.
-    pub const PLAN: &str = "plan/plan.bin";
-    /// The federation CA's certificate.
-    pub const CA: &str = "plan/ca.crt";
-    /// The initial model, only where its values are not those of the plan's seed.
-    pub const INITIAL_MODEL: &str = "plan/init.safetensors";
-}
-
 /// Whether a file is these bytes.
 fn holds(path: &Path, bytes: &[u8]) -> bool {
     let length = fs::metadata(path).map(|about| about.len());
@@ -220,38 +212,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn image_s_plan_is_the_same_plan_and_the_only_one() {
-        let root = std::env::temp_dir().join(format!("fl-folder-image-{}", std::process::id()));
+    fn plan_of_an_image_is_the_same_plan_and_the_only_one() {
+        let root = std::env::temp_dir().join(format!("fl-workspace-image-{}", std::process::id()));
         fs::create_dir_all(root.join("plan")).unwrap();
-        let yaml = include_str!("../../host-tools/src/templates/breast_cancer/plan.yaml");
+        let yaml = include_str!("../../../host-tools/src/templates/breast_cancer/plan.yaml");
         fs::write(root.join("plan/plan.yaml"), yaml).unwrap();
-        let folder = Folder::open(&root).unwrap();
-        let (plan, hash) = folder.plan().unwrap();
-        fs::write(root.join(image::PLAN), plan.canonical()).unwrap();
-        let both = folder.plan().unwrap_err();
+        let workspace = Workspace::open(&root).unwrap();
+        let (plan, hash) = workspace.plan().unwrap();
+        fs::write(root.join(image_layout::PLAN), plan.canonical()).unwrap();
+        let both = workspace.plan().unwrap_err();
         assert_eq!(both.error, "there are both plan/plan.yaml and plan/plan.bin");
         fs::remove_file(root.join("plan/plan.yaml")).unwrap();
-        assert_eq!(Folder::open(&root).unwrap().plan().unwrap(), (plan.clone(), hash));
-        fs::write(root.join(image::PLAN), &plan.canonical()[1..]).unwrap();
-        let cut = folder.plan().unwrap_err();
+        assert_eq!(Workspace::open(&root).unwrap().plan().unwrap(), (plan.clone(), hash));
+        fs::write(root.join(image_layout::PLAN), &plan.canonical()[1..]).unwrap();
+        let cut = workspace.plan().unwrap_err();
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(cut.exit, Exit::Plan);
         assert!(cut.error.contains("plan.bin: not the canonical form"), "{}", cut.error);
     }
 
     #[test]
-    fn image_s_initial_model_is_the_seed_s_or_the_one_it_carries_whatever_lies_in_save() {
-        let root = std::env::temp_dir().join(format!("fl-folder-model-{}", std::process::id()));
+    fn image_begins_with_the_model_that_it_carries_or_that_its_seed_makes_whatever_lies_in_save() {
+        let root = std::env::temp_dir().join(format!("fl-workspace-model-{}", std::process::id()));
         fs::create_dir_all(root.join("plan")).unwrap();
         let plan =
-            Plan::parse(include_str!("../../host-tools/src/templates/breast_cancer/plan.yaml")).unwrap();
+            Plan::parse(include_str!("../../../host-tools/src/templates/breast_cancer/plan.yaml")).unwrap();
         let path = root.join("save/breast-cancer_init.safetensors");
-        let place = || Folder::open(&root).unwrap().place_initial_model(&plan, plan.hash());
+        let place = || Workspace::open(&root).unwrap().place_initial_model(&plan, plan.hash());
         fs::write(root.join("plan/plan.yaml"), "").unwrap();
         place().unwrap();
         assert!(!path.exists(), "a folder without an image brings its own model");
         fs::remove_file(root.join("plan/plan.yaml")).unwrap();
-        fs::write(root.join(image::PLAN), plan.canonical()).unwrap();
+        fs::write(root.join(image_layout::PLAN), plan.canonical()).unwrap();
         place().unwrap();
         let layout = plan.layout().unwrap();
         let (state, texts) = safetensors::read(&fs::read(&path).unwrap(), &layout).unwrap();
@@ -267,24 +259,24 @@ mod tests {
         fs::write(&path, changed).unwrap();
         place().unwrap();
         assert_eq!(fs::read(&path).unwrap(), whole);
-        fs::write(root.join(image::INITIAL_MODEL), b"imported").unwrap();
+        fs::write(root.join(image_layout::INITIAL_MODEL), b"imported").unwrap();
         fs::write(&path, b"the host's").unwrap();
         place().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"imported");
         // The same for the CA.
-        let folder = Folder::open(&root).unwrap();
-        assert_eq!(folder.ca_file(), root.join("cert/ca.crt"));
-        fs::write(root.join(image::CA), b"").unwrap();
-        assert_eq!(folder.ca_file(), root.join(image::CA));
+        let workspace = Workspace::open(&root).unwrap();
+        assert_eq!(workspace.ca_file(), root.join("cert/ca.crt"));
+        fs::write(root.join(image_layout::CA), b"").unwrap();
+        assert_eq!(workspace.ca_file(), root.join(image_layout::CA));
         fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]
     fn endless_file_is_refused_before_it_fills_the_memory() {
-        let root = std::env::temp_dir().join(format!("fl-folder-{}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("fl-workspace-{}", std::process::id()));
         fs::create_dir_all(root.join("plan")).unwrap();
         fs::write(root.join("plan/plan.yaml"), "# a plan\n".repeat(limits::PLAN_FILE_BYTES / 9 + 1)).unwrap();
-        let refused = Folder::open(&root).unwrap().plan().unwrap_err();
+        let refused = Workspace::open(&root).unwrap().plan().unwrap_err();
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(refused.exit, Exit::Plan);
         assert!(
