@@ -18,7 +18,8 @@ use fl_engine::{
     plan::roster::{Member, RosterDraft, UnixSeconds},
 };
 use fl_host_tools::demo::Federation;
-use fl_runtime::trust::{Authority, Clock, Credentials, Fingerprint, Identity, Role};
+use fl_runtime::system::System;
+use fl_runtime::trust::{Authority, Credentials, Fingerprint, FlooredClock, Identity, Role};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, PublicKeyData as _, SanType, SigningKey as _, date_time_ymd,
@@ -77,8 +78,10 @@ impl Enrolment {
     /// # Errors
     /// When `name` is not one of these collaborators.
     pub fn tls(&self, name: &Name) -> Result<rustls::ClientConfig, Failure> {
-        let clock = Clock::system();
-        let credentials = Credentials::load_or_request(&self.cert, Role::Collaborator, Some(name), &clock)?;
+        let System { clock, files, .. } = System::real();
+        let clock = FlooredClock::of(&clock);
+        let role = Role::Collaborator;
+        let credentials = Credentials::load_or_request(&files, &self.cert, role, Some(name), &clock)?;
         Ok(fl_runtime::trust::client_config(&credentials, &clock)?)
     }
 }

@@ -37,18 +37,18 @@ pub struct Outcome {
 #[derive(FromArgs)]
 #[argh(
     error_code(0, "done"),
-    error_code(1, "something that no other code names"),
+    error_code(1, "any failure without a code of its own"),
     error_code(2, "the command line cannot be understood"),
     error_code(3, "a file cannot be read or written"),
     error_code(4, "a plan, site, roster or data-map file is refused"),
     error_code(5, "a key or certificate is refused or missing"),
     error_code(6, "a model file is refused"),
-    error_code(7, "data are refused, or a task cannot run on them"),
+    error_code(7, "the data cannot be used, or a task fails on them"),
     error_code(8, "the folder is not a workspace, or already is one"),
     error_code(9, "waiting for a certificate: the request is in cert/"),
     error_code(10, "the plan is not the one that this site has accepted"),
     error_code(11, "the network port cannot be opened"),
-    error_code(12, "the aggregator does not take this collaborator in"),
+    error_code(12, "the aggregator rejected this collaborator"),
     error_code(13, "a round's deadline passed with too few updates"),
     error_code(14, "stopped on request before the last round; finished rounds are saved"),
     note = "Both programs share the exit codes; 9, 10, 12 and 13 are fl-runtime's alone."

@@ -2,9 +2,26 @@
 //!
 //! Every area of the program comes here. Nothing here knows a workspace.
 
-use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+    sync::LazyLock,
+};
+
+use fl_runtime::{
+    files::{BY_UMASK, Files, OWNER_ONLY},
+    system::System,
+};
 
 use crate::exit::{Exit, Failure};
+
+/// The files of this process, as the runtime's functions take them.
+#[must_use]
+pub fn of_process() -> &'static Files {
+    static FILES: LazyLock<Files> = LazyLock::new(|| System::real().files);
+    &FILES
+}
 
 /// Reads a text file of at most `limit` bytes.
 ///
@@ -21,17 +38,15 @@ pub fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
 /// # Errors
 /// [`Exit::File`].
 pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
-    let refused = |e: io::Error| {
-        Failure::new(Exit::File, format!("cannot read {}: {e}", path.display())).hint(
+    of_process().read_at_most(path, limit).map_err(|error| match (error.kind(), of_process().length(path)) {
+        (io::ErrorKind::FileTooLarge, Ok(length)) => Failure::new(
+            Exit::File,
+            format!("{} has {length} bytes; at most {limit} are read", path.display()),
+        ),
+        _ => Failure::new(Exit::File, format!("cannot read {}: {error}", path.display())).hint(
             "check the path: relative ones begin at the current folder, or at --workspace for its own files",
-        )
-    };
-    let length = fs::metadata(path).map_err(refused)?.len();
-    if length > limit as u64 {
-        let error = format!("{} has {length} bytes; at most {limit} are read", path.display());
-        return Err(Failure::new(Exit::File, error));
-    }
-    fs::read(path).map_err(refused)
+        ),
+    })
 }
 
 /// Replaces a file whole: a crash leaves the old one or the new one, never a part.
@@ -39,14 +54,7 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
 /// # Errors
 /// [`Exit::File`].
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let fresh = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = fs::File::create(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    };
-    write().map_err(|e| unwritten(path, &e))
+    of_process().replace(path, BY_UMASK, |file| file.write_all(bytes)).map_err(|e| unwritten(path, &e))
 }
 
 /// Writes a file that was not there before, which only this user can read and write.
@@ -54,9 +62,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 /// # Errors
 /// What the system says; [`io::ErrorKind::AlreadyExists`] when the file is there.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = of_process().create_new(path, OWNER_ONLY)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync()
 }
 
 /// A file that could not be written.

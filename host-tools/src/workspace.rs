@@ -7,6 +7,7 @@ pub mod transfer;
 use std::path::{Path, PathBuf};
 
 use fl_engine::Name;
+use fl_runtime::store;
 
 pub use create::{Created, Trial, create, sharding, template, trial_names};
 pub use edit::set_key;
@@ -68,7 +69,7 @@ impl Workspace {
     /// same names on every machine, whatever the folder is called there.
     #[must_use]
     pub fn init_model_file(&self, federation: &Name) -> PathBuf {
-        self.root.join("save").join(format!("{federation}_init.safetensors"))
+        store::initial_model_file(&self.root.join("save"), federation.as_str())
     }
 
     /// `save/accepted-plan`: the hash that this site has agreed to.

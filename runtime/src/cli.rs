@@ -1,4 +1,4 @@
-//! The command line: two roles, one word each.
+//! The command line: a role is a word, with options after the word.
 
 use std::{
     ffi::OsString,
@@ -18,43 +18,44 @@ use crate::{
     observe,
     registry::Registry,
     roles::{aggregator, collaborator},
+    system::System,
     version,
 };
 
-/// Federated learning: the aggregator, or one collaborator, of a workspace.
+/// Federated learning: the aggregator or one collaborator of a workspace.
 ///
-/// Run it in the workspace's folder. A role without a key makes one, writes its request to cert/ and exits with 9; the
-/// federation owner approves the request with `fl-host pki approve`.
+/// Run it in the workspace's folder. A role that has no key makes one, writes a certificate request to cert/
+/// and exits with code 9. The federation's owner approves the request with `fl-host pki approve`.
 #[derive(FromArgs)]
 #[argh(
     example = "{command_name} aggregator",
     example = "{command_name} collaborator -n one",
-    note = "Ctrl-C or SIGTERM ends a run cleanly, with finished rounds saved; a second one ends it at once. fl-host makes
+    note = "Ctrl-C or SIGTERM ends a run; finished rounds are saved. A second signal ends the program at once. fl-host makes
 workspaces, plans, certificates and models.",
     error_code(0, "done"),
-    error_code(1, "something that no other code names"),
+    error_code(1, "any failure without a code of its own"),
     error_code(2, "the command line cannot be understood"),
     error_code(3, "a file cannot be read or written"),
     error_code(4, "a plan, site, roster or data-map file is refused"),
     error_code(5, "a key or certificate is refused or missing"),
     error_code(6, "a model file is refused"),
-    error_code(7, "data are refused, or a task cannot run on them"),
+    error_code(7, "the data cannot be used, or a task fails on them"),
     error_code(8, "the folder is not a workspace, or already is one"),
     error_code(9, "waiting for a certificate: the request is in cert/"),
     error_code(10, "the plan is not the one that this site has accepted"),
     error_code(11, "the network port cannot be opened"),
-    error_code(12, "the aggregator does not take this collaborator in"),
+    error_code(12, "the aggregator rejected this collaborator"),
     error_code(13, "a round's deadline passed with too few updates"),
     error_code(14, "stopped on request before the last round; finished rounds are saved")
 )]
 struct Runtime {
-    /// JSON, one object a line: events on standard output, log lines and failures on standard error
+    /// write one JSON object per line: events to standard output, log lines and failures to standard error
     #[argh(switch)]
     json: bool,
-    /// say more: messages and streams too
+    /// log more: also each message and each stream
     #[argh(switch, short = 'v')]
     verbose: bool,
-    /// version, commit, toolchain and route of the build; nothing else is done
+    /// print version, commit, toolchain and route of the build, then exit
     #[argh(switch)]
     #[expect(dead_code, reason = "answered before argh asks for a role; here for --help")]
     version: bool,
@@ -70,13 +71,13 @@ enum Role {
 }
 
 impl Role {
-    /// Its workspace, and what its log there is called.
+    /// The role's workspace, and the name of its log file there.
     fn log(&self) -> (&Path, String) {
         match self {
             Self::Aggregator(role) => (&role.workspace, "aggregator".to_owned()),
             Self::Collaborator(role) => {
                 let name = named(role.name.clone(), std::env::var_os(NAME_VARIABLE));
-                // Without a name nothing starts.
+                // `start` refuses a collaborator without a name.
                 (
                     &role.workspace,
                     name.map_or_else(|_| "collaborator".to_owned(), |name| format!("col_{name}")),
@@ -90,10 +91,10 @@ impl Role {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "aggregator")]
 struct AggregatorRole {
-    /// the workspace's folder; the current one by default
+    /// the workspace's folder (default: the current folder)
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
-    /// give up the rounds that save/ holds and begin at the initial model
+    /// delete the rounds that save/ holds and begin with the initial model
     #[argh(switch)]
     fresh: bool,
 }
@@ -102,20 +103,21 @@ struct AggregatorRole {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "collaborator")]
 struct CollaboratorRole {
-    /// the collaborator's name, as the roster has it; FL_COLLABORATOR by default
+    /// the collaborator's name in the roster (default: the environment variable FL_COLLABORATOR)
     #[argh(option, short = 'n')]
     name: Option<Name>,
-    /// the workspace's folder; the current one by default
+    /// the workspace's folder (default: the current folder)
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
-    /// accept the plan if this site has accepted none yet: for trials
+    /// accept the plan if this site has not accepted any plan yet; meant for trials
     #[argh(switch)]
     accept_first: bool,
 }
 
-/// Runs the program with these arguments, its name left out. `registry` holds what a user's crate adds.
+/// Runs the program with these arguments, without the program's name. `registry` holds what a user's crate
+/// adds.
 #[must_use]
-pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
+pub fn run(args: &[&str], registry: &Registry, system: &System) -> ExitCode {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
         observe::say(version::text("fl-runtime", version::COMMIT, version::TOOLCHAIN, args.len() > 1));
         return ExitCode::from(Exit::Done as u8);
@@ -138,41 +140,41 @@ pub fn run(args: &[&str], registry: &Registry) -> ExitCode {
         Err(error) => (None, Some(error)),
     };
     if observe::log::init(runtime.json, level, file.clone()).is_err() {
-        // Whoever embeds this has set its own log up.
+        // An embedding program has already installed a subscriber.
     }
     if let Some(error) = unopened {
-        tracing::warn!("no lines go to logs/{log}.log: {error}");
+        tracing::warn!("cannot write log lines to logs/{log}.log: {error}");
     }
     choose_entry(std::env::var_os(GRAMINE_VARIABLE));
     let json = runtime.json;
-    match start(runtime, registry) {
+    match start(runtime, registry, system) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {
             let text = failure.render(json);
             observe::complain(&text);
-            // Nobody is left to be told that it cannot be written.
+            // The process ends: there is nobody left to report a failed write to.
             let _ = file.map(|file| file.append(text.as_bytes()));
             ExitCode::from(failure.exit as u8)
         }
     }
 }
 
-/// How this process makes its system calls from now on; no thread has been started yet. Answers whether it was told what is
-/// not so.
+/// Chooses how this process makes its system calls; no thread has been started yet. Returns true if
+/// `FL_GRAMINE=1` was set although this process does not run under Gramine.
 fn choose_entry(variable: Option<OsString>) -> bool {
-    let told = variable.is_some_and(|value| value == "1");
-    let entry = fl_sys::syscall::choose(told);
+    let set = variable.is_some_and(|value| value == "1");
+    let entry = fl_sys::syscall::choose(set);
     tracing::debug!(?entry, "system calls");
-    let mistaken = told && entry == fl_sys::syscall::Entry::Library;
+    let mistaken = set && entry == fl_sys::syscall::Entry::Library;
     if mistaken {
         tracing::warn!(
-            "{GRAMINE_VARIABLE} is set, but this is not Gramine: unset it; system calls take the plain way"
+            "{GRAMINE_VARIABLE} is set, but this process does not run under Gramine. Unset the variable. System calls go through the C library"
         );
     }
     mistaken
 }
 
-/// Why there is nothing to start.
+/// Why the arguments start no role.
 enum Early {
     Help(String),
     Mistake(Failure),
@@ -182,14 +184,16 @@ fn parse(args: &[&str]) -> Result<Runtime, Early> {
     Runtime::from_args(&["fl-runtime"], &without_start(args)).map_err(|early| match early.status {
         Ok(()) => Early::Help(early.output),
         Err(()) => Early::Mistake(
-            Failure::of_usage(&early.output).hint("`fl-runtime --help` shows both roles and the exit codes"),
+            Failure::of_usage(&early.output).hint("`fl-runtime --help` shows both roles and all exit codes"),
         ),
     })
 }
 
-fn start(runtime: Runtime, registry: &Registry) -> Result<Exit, Failure> {
+fn start(runtime: Runtime, registry: &Registry, system: &System) -> Result<Exit, Failure> {
     match runtime.role {
-        Role::Aggregator(role) => aggregator::run(&role.workspace, role.fresh, runtime.json, registry),
+        Role::Aggregator(role) => {
+            aggregator::run(system, &role.workspace, role.fresh, runtime.json, registry)
+        }
         Role::Collaborator(role) => {
             let options = collaborator::Options {
                 name: named(role.name, std::env::var_os(NAME_VARIABLE))?,
@@ -197,26 +201,26 @@ fn start(runtime: Runtime, registry: &Registry) -> Result<Exit, Failure> {
                 accept_first: role.accept_first,
                 json: runtime.json,
             };
-            collaborator::run(&options, registry)
+            collaborator::run(system, &options, registry)
         }
     }
 }
 
-/// The collaborator's name: the command line's word, or the environment's, which may be anything.
+/// The collaborator's name: from the command line, otherwise from the environment, which may hold anything.
 fn named(option: Option<Name>, variable: Option<OsString>) -> Result<Name, Failure> {
     match (option, variable) {
         (Some(name), _) => Ok(name),
         (None, Some(value)) => Name::from_str(&value.to_string_lossy()).map_err(|e| {
             Failure::new(Exit::Usage, format!("{NAME_VARIABLE} in the environment: {e}")).hint(format!(
-                "start it with -n NAME, or set {NAME_VARIABLE} to the name that the roster has"
+                "start with -n NAME, or set {NAME_VARIABLE} to the collaborator's name in the roster"
             ))
         }),
         (None, None) => Err(Failure::new(Exit::Usage, "a collaborator needs a name")
-            .hint(format!("start it with -n NAME, or set {NAME_VARIABLE} in the environment"))),
+            .hint(format!("start with -n NAME, or set {NAME_VARIABLE} in the environment"))),
     }
 }
 
-/// A word `start` after the role is accepted anywhere: container images pass it.
+/// Drops the word `start` after the role, wherever it stands: container images pass the word.
 fn without_start<'a>(args: &[&'a str]) -> Vec<&'a str> {
     let role = args.iter().position(|word| matches!(*word, "aggregator" | "collaborator"));
     let mut seen = false;
@@ -237,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn word_of_gramine_that_is_not_so_is_noticed_and_followed_by_nobody() {
+    fn gramine_variable_outside_of_gramine_is_noticed_and_changes_nothing() {
         assert!(choose_entry(Some("1".into())));
         assert_eq!(fl_sys::syscall::entry(), fl_sys::syscall::Entry::Library);
         for other in [None, Some("0".into()), Some(OsString::new())] {
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_the_command_line_goes_before_the_environment_s() {
+    fn name_on_the_command_line_goes_before_the_one_in_the_environment() {
         let name = |text: &str| text.parse::<Name>().unwrap();
         let variable = |text: &str| Some(OsString::from(text));
         assert_eq!(named(Some(name("one")), variable("two")), Ok(name("one")));
@@ -277,7 +281,7 @@ mod tests {
         let (said, exit) = match parse(args) {
             Err(Early::Help(text)) => (text, Exit::Done),
             Err(Early::Mistake(failure)) => (failure.render(json), failure.exit),
-            Ok(runtime) => match start(runtime, &Registry::new()) {
+            Ok(runtime) => match start(runtime, &Registry::new(), &System::real()) {
                 Ok(exit) => (String::new(), exit),
                 Err(failure) => (failure.render(json), failure.exit),
             },
@@ -307,7 +311,7 @@ mod tests {
         assert_eq!(mistakes.map(transcript).concat(), include_str!("cli/mistakes.txt"));
     }
 
-    /// The key of a request is made anew each time.
+    /// Each run makes a new key.
     fn without_fingerprints(text: &str) -> String {
         let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         let word = |word: &str| match word.len() {

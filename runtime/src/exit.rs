@@ -9,7 +9,7 @@ use std::{error::Error, fmt::Write as _};
 pub enum Exit {
     /// Done.
     Done = 0,
-    /// Something that no other code names.
+    /// Any failure without a code of its own.
     Failed = 1,
     /// The command line cannot be understood.
     Usage = 2,
@@ -21,21 +21,21 @@ pub enum Exit {
     Trust = 5,
     /// A model file is refused.
     Model = 6,
-    /// Data are refused, or a task cannot run on them.
+    /// The data cannot be used, or a task fails on them.
     Data = 7,
     /// The folder is not a workspace, or already is one.
     Workspace = 8,
-    /// A request for a certificate was written; the federation owner has to approve it.
+    /// The role has written a request for a certificate; the federation's owner has to approve the request.
     WaitingForCertificate = 9,
     /// The plan is not the one that this site has accepted.
     NotAccepted = 10,
     /// The network port cannot be opened.
     Network = 11,
-    /// The aggregator does not take this collaborator in.
+    /// The aggregator rejected this collaborator.
     Refused = 12,
     /// A round's deadline passed with too few updates.
     QuorumMissed = 13,
-    /// Stopped on request before the last round; what was finished is saved.
+    /// Stopped on request before the last round; finished rounds are saved.
     Stopped = 14,
 }
 
@@ -59,37 +59,37 @@ impl Exit {
         Self::Stopped,
     ];
 
-    /// What `--help` says about it.
+    /// The meaning that `--help` prints.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Failed => "something that no other code names",
+            Self::Failed => "any failure without a code of its own",
             Self::Usage => "the command line cannot be understood",
             Self::File => "a file cannot be read or written",
             Self::Plan => "a plan, site, roster or data-map file is refused",
             Self::Trust => "a key or certificate is refused or missing",
             Self::Model => "a model file is refused",
-            Self::Data => "data are refused, or a task cannot run on them",
+            Self::Data => "the data cannot be used, or a task fails on them",
             Self::Workspace => "the folder is not a workspace, or already is one",
             Self::WaitingForCertificate => "waiting for a certificate: the request is in cert/",
             Self::NotAccepted => "the plan is not the one that this site has accepted",
             Self::Network => "the network port cannot be opened",
-            Self::Refused => "the aggregator does not take this collaborator in",
+            Self::Refused => "the aggregator rejected this collaborator",
             Self::QuorumMissed => "a round's deadline passed with too few updates",
             Self::Stopped => "stopped on request before the last round; finished rounds are saved",
         }
     }
 }
 
-/// A failure as the user meets it: what went wrong, and what to do about it.
+/// A failure as the user reads it: what happened, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The process's exit code.
     pub exit: Exit,
-    /// One line; causes are appended after colons.
+    /// What happened, in one line; causes follow after colons.
     pub error: String,
-    /// What to do; `None` when the error says it.
+    /// What to do; `None` when the error says so already.
     pub hint: Option<String>,
 }
 
@@ -99,7 +99,7 @@ impl Failure {
         Self { exit, error: error.into(), hint: None }
     }
 
-    /// A failure from an error and everything that caused it.
+    /// A failure from an error and all its causes.
     pub fn of(exit: Exit, error: &dyn Error) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
@@ -110,26 +110,27 @@ impl Failure {
         Self::new(exit, text)
     }
 
-    /// What the parser of the command line says, on one line.
+    /// A failure from the text of the command line's parser, put on one line.
     #[must_use]
     pub fn of_usage(said: &str) -> Self {
         Self::new(Exit::Usage, said.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    /// With what to do about it.
+    /// Adds what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// With what to do about it, where there is something to do.
+    /// Adds what to do, where there is something to do. Without a new hint the old one stays.
     #[must_use]
     pub fn maybe_hint(self, hint: Option<String>) -> Self {
         Self { hint: hint.or(self.hint), ..self }
     }
 
-    /// What goes to standard error: `error:` and, where there is one, `hint:`; or one JSON object.
+    /// The text for standard error: a line `error:` and, where there is a hint, a line `hint:`; or one JSON
+    /// object.
     #[must_use]
     pub fn render(&self, json: bool) -> String {
         if json {

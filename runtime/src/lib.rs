@@ -10,6 +10,7 @@ pub mod aggregation;
 pub mod cli;
 mod environment;
 pub mod exit;
+pub mod files;
 pub mod image_layout;
 pub mod manual;
 pub mod memory;
@@ -20,16 +21,18 @@ pub mod pool;
 mod roles;
 pub mod sealed;
 pub mod store;
+pub mod system;
 pub mod trust;
 pub mod version;
 
 pub use environment::{GRAMINE_VARIABLE, NAME_VARIABLE};
 pub use fl_learn::{data, registry, task};
 
-/// Runs the program on the process's own arguments: what a `main` does, with what a user's crate adds to the plain one.
+/// Runs the program on the process's own arguments: what a `main` does, with what a user's crate adds to the
+/// plain one.
 #[must_use]
 pub fn run(registry: &registry::Registry) -> ExitCode {
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-    cli::run(&args.iter().map(String::as_str).collect::<Vec<_>>(), registry)
+    cli::run(&args.iter().map(String::as_str).collect::<Vec<_>>(), registry, &system::System::real())
 }

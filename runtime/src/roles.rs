@@ -1,12 +1,12 @@
 //! The two roles, from a folder to a run and its exit code.
 //!
-//! [`aggregator`] and [`collaborator`] check everything that can be checked before the first socket opens, build the
-//! threads and actors, and wait for the outcome. `cli` calls them.
+//! [`aggregator`] and [`collaborator`] check everything that can be checked before the first socket opens,
+//! build the threads and actors, and wait for the outcome. `cli` calls them.
 
 pub(crate) mod aggregator;
 pub(crate) mod collaborator;
 mod startup_trust;
-mod threads;
+mod stop_signals;
 mod workspace;
 
 use fl_engine::plan;

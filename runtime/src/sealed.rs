@@ -1,19 +1,21 @@
-//! Files that only the holder of a private key can open: what a plan releases `to: key:PUBLIC_KEY`.
+//! Sealed files: models that a plan releases `to: key:PUBLIC_KEY`. Only the holder of the private key can
+//! open them.
 //!
-//! The aggregator writes them ([`Sealer`]), `fl-host model open` reads them ([`Opener`]). Neither holds more than a chunk
-//! of the plaintext, and nobody holds the ephemeral private key once the header is written: whoever takes the enclave's
-//! memory later cannot open an older file.
+//! The aggregator writes them ([`Sealer`]) and `fl-host model open` reads them ([`Opener`]), each with one
+//! chunk of the plaintext in memory. The ephemeral private key is gone once the header is written, so an
+//! attacker who reads the enclave's memory later cannot open older files.
 //!
 //! ```text
 //! file   = head chunk*
-//! head   = "fl-sealed" version:u8 (1) plan:32 rounds:u32 root:32 length:u64 recipient:32 note_length:u32 note
-//!          encapsulated:32                         integers little-endian; length is the plaintext's
-//! chunk  = AES-256-GCM of the next 256 KiB of plaintext, the last one's rest, with its tag (16)
+//! head   = "fl-sealed" version:u8 (1) plan:32 rounds:u32 root:32 length:u64 recipient:32 note_length:u32
+//!          note encapsulated:32                    integers little-endian; length is the plaintext's
+//! chunk  = AES-256-GCM of the next 256 KiB of plaintext (less in the last chunk), with its tag (16)
 //! ```
 //!
-//! The form of the encryption is RFC 9180's (HPKE), base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: chunk
-//! `n` is message `n` of a context whose `info` is all of the head before `encapsulated`. So the head's every byte, the
-//! length, and each chunk's place are bound: a file that was cut, extended, reordered or relabelled does not open.
+//! The encryption is HPKE (RFC 9180) in base mode with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and
+//! AES-256-GCM. Chunk `n` is message `n` of a context whose `info` is the head before `encapsulated`. That
+//! binds each byte of the head, the length and the place of each chunk: a file that was cut, extended,
+//! reordered or relabelled does not open.
 
 mod hpke;
 mod open;
@@ -26,12 +28,12 @@ use fl_engine::{Digest, limits, plan::PublicKey};
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, Nonce, UnboundKey},
     agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral},
-    rand::SystemRandom,
 };
 
+use crate::system::Random;
 use hpke::Schedule;
 
-/// What a sealed file says of itself in the clear, bound to what it holds.
+/// The plain text in a sealed file's head, which the encryption binds to the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     /// The plan.
@@ -42,33 +44,33 @@ pub struct Label {
     pub root: Digest,
     /// Bytes of plaintext.
     pub length: u64,
-    /// Who can open it.
+    /// The public key whose private key opens the file.
     pub recipient: PublicKey,
-    /// The model's tensors as JSON: what it takes to check the root. At most
-    /// [`MODEL_HEADER_BYTES`](limits::MODEL_HEADER_BYTES).
+    /// The model's tensors as JSON, for checking the root; at most
+    /// [`MODEL_HEADER_BYTES`](limits::MODEL_HEADER_BYTES) long.
     pub note: String,
 }
 
-/// Why nothing can be sealed.
+/// Why a file cannot be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// No key agreement works with it.
-    #[error("{0} is not a public key that anything can be sealed to")]
+    /// The public key allows no key agreement.
+    #[error("{0} is not a usable public key")]
     Key(PublicKey),
     /// The system has no random bytes.
-    #[error("the system gives no random numbers")]
+    #[error("the system gives no random bytes")]
     Random,
     /// More or less plaintext than the label says.
-    #[error("{given} bytes given to seal where the label says {said}")]
+    #[error("{given} bytes were sealed, but the label promises {said}")]
     Length {
-        /// Bytes given.
+        /// Bytes sealed.
         given: u64,
-        /// Bytes said.
+        /// Bytes that the label states.
         said: u64,
     },
     /// The note is too long.
-    #[error("a note of {0} bytes")]
+    #[error("the note is too long: {0} bytes")]
     Note(usize),
 }
 
@@ -82,7 +84,7 @@ impl Label {
         head.extend(self.root.0);
         head.extend(self.length.to_le_bytes());
         head.extend(self.recipient.0);
-        // `Sealer::new` and the reader bound it.
+        // `Sealer::new` and the reader bound the note.
         head.extend((self.note.len() as u32).to_le_bytes());
         head.extend(self.note.as_bytes());
         head
@@ -97,7 +99,7 @@ impl Label {
     }
 }
 
-/// Encrypts what is written through it.
+/// A writer that encrypts.
 pub struct Sealer<W> {
     out: W,
     cipher: Cipher,
@@ -113,11 +115,11 @@ impl<W: Write> Sealer<W> {
     ///
     /// # Errors
     /// `out`'s, and [`SealError`] inside an [`io::Error`].
-    pub fn new(mut out: W, label: &Label) -> io::Result<Self> {
+    pub fn new(mut out: W, label: &Label, random: &Random) -> io::Result<Self> {
         if label.note.len() > limits::MODEL_HEADER_BYTES {
             return Err(io::Error::other(SealError::Note(label.note.len())));
         }
-        let (encapsulated, dh) = encapsulate(&label.recipient).map_err(io::Error::other)?;
+        let (encapsulated, dh) = encapsulate(&label.recipient, random).map_err(io::Error::other)?;
         let head = label.head();
         let cipher = Cipher::new(&dh, &encapsulated, &label.recipient, &head);
         out.write_all(&head)?;
@@ -161,7 +163,7 @@ impl<W: Write> Sealer<W> {
     fn put_chunk(&mut self) -> io::Result<()> {
         let nonce = self.cipher.nonce(self.sequence);
         let sealed = self.cipher.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut self.chunk);
-        sealed.map_err(|_| io::Error::other("a chunk cannot be encrypted"))?;
+        sealed.map_err(|_| io::Error::other("cannot encrypt a chunk"))?;
         self.out.write_all(&self.chunk)?;
         self.chunk.clear();
         self.sequence += 1;
@@ -169,18 +171,18 @@ impl<W: Write> Sealer<W> {
     }
 }
 
-/// Whether anything can be sealed to `key`: better known before a run than after it.
+/// Checks that files can be sealed to `key`: a run should fail before its first round, not after its last.
 ///
 /// # Errors
 /// [`SealError::Key`], [`SealError::Random`].
-pub fn check_key(key: &PublicKey) -> Result<(), SealError> {
-    encapsulate(key).map(drop)
+pub fn check_key(key: &PublicKey, random: &Random) -> Result<(), SealError> {
+    encapsulate(key, random).map(drop)
 }
 
-/// An ephemeral public key, and its Diffie-Hellman value with `key`. ring refuses values of zero, as RFC 9180, section
-/// 7.1.4, asks for.
-fn encapsulate(key: &PublicKey) -> Result<([u8; KEY], [u8; KEY]), SealError> {
-    let ours = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).map_err(|_| SealError::Random)?;
+/// An ephemeral public key, and its Diffie-Hellman value with `key`. RFC 9180, section 7.1.4, asks for a
+/// refusal of values that are zero: ring refuses them.
+fn encapsulate(key: &PublicKey, random: &Random) -> Result<([u8; KEY], [u8; KEY]), SealError> {
+    let ours = EphemeralPrivateKey::generate(&X25519, random.for_ring()).map_err(|_| SealError::Random)?;
     let mut encapsulated = [0; KEY];
     encapsulated.copy_from_slice(ours.compute_public_key().map_err(|_| SealError::Random)?.as_ref());
     let mut dh = [0; KEY];

@@ -1,25 +1,28 @@
-//! The aggregator's model store: what outlives a crash, and the files that people take home.
+//! The aggregator's model store: the state that survives a crash, and model files for people.
 //!
-//! The caller runs it on a thread of its own: every call blocks on the disk. It has no clock, no lock and no thread.
+//! Every call blocks on the disk, so the caller gives the store a thread of its own. The store has no clock,
+//! no lock and no thread.
 //!
 //! ```text
-//! save/W_init.safetensors         read: what the first round starts from (`fl-host plan initialize`)
-//! save/generations/W-0000012.fl   state: the last two finished rounds, each with its own length and digest
-//! save/W_history.jsonl            one line a round, chained
+//! save/W_init.safetensors         read: the model that the first round starts from
+//! save/generations/W-0000012.fl   state: the last two finished rounds, each with its length and digest
+//! save/W_history.jsonl            one line per round; each names the digest of the line before
 //! save/W_last.safetensors         a copy of the newest generation for people
 //! save/W_best.safetensors         the best model so far by the plan's metric
-//! save/released/                  what the plan lets out of the enclave
+//! save/released/                  models that the plan releases from the enclave
 //! ```
 //!
-//! A round is durable when its generation is synced. The generation holds the round's facts too, so a crash between
-//! it and the history's line loses neither: opening writes the line. It also makes `W_last` again where it is not the
-//! newest generation's. Where the plan's server step remembers (momentum, second moments), the generation holds that
-//! state beside the model it belongs to, so a restart goes on as if there had been none; the copies are models alone.
-//! The disk needs room for seven models: three generations while one is written, and twice two copies while one is
-//! replaced; and for three times the server's state.
+//! `W` is the federation's name. A round is durable when its generation is synced. The generation holds the
+//! round's facts too: after a crash between the generation and the history's line, opening the store writes
+//! the line. Opening also writes `W_last` again where that file is not the newest generation's model. Where
+//! the plan's server step keeps a state (momentum, second moments), the generation holds the state beside its
+//! model, so a restart changes no result. The copies for people hold models without that state.
 //!
-//! The history lies in `save/` and not in `logs/`, because under Gramine `save/` is an encrypted mount and `logs/` is
-//! the host's.
+//! The disk needs room for seven models and for three server states: three generations while one of them is
+//! written, `W_last` and `W_best`, and each of these once more while it is replaced.
+//!
+//! The history lies in `save/` because under Gramine `save/` is an encrypted mount, while `logs/` belongs to
+//! the host.
 
 mod error;
 mod generation;
@@ -28,7 +31,6 @@ mod model_file;
 mod released;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -36,7 +38,6 @@ use std::{
 use fl_engine::{
     ByteCount, Digest, RoundNo,
     aggregate::state_layout,
-    limits,
     model::safetensors,
     plan::{MetricsTo, Plan, Released},
     round::{AggregatedMetric, RoundFacts},
@@ -44,17 +45,22 @@ use fl_engine::{
 };
 use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
-use model_file::{Durability, fits, replace, rounds_through, texts};
+use model_file::{fits, replace, rounds_through, texts};
 use released::Releases;
 
-use crate::{observe::MetricJson, payload::leaves::root_of};
+use crate::{
+    files::{Durability, Files},
+    observe::MetricJson,
+    payload::leaves::root_of,
+    system::System,
+};
 
 pub use error::StoreError;
-pub(crate) use model_file::initial_texts;
-pub use model_file::{About, keep_final, text};
+pub use model_file::{About, initial_model_file, keep_final, text};
+pub(crate) use model_file::{initial_texts, longest_model_file};
 pub use released::MemberCopies;
 
-/// What a run goes on from.
+/// Where a run continues.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resume {
     /// The next round to run; the plan's number of rounds when all are done.
@@ -63,10 +69,10 @@ pub struct Resume {
     pub payload: Vec<u8>,
     /// The base model's root.
     pub root: Digest,
-    /// State of the server's step after the round that made the base; `None` before the first, and where the plan has
-    /// no step that remembers.
+    /// State of the server's step after the round that made the base model. `None` before the first round,
+    /// and where the plan's step keeps no state.
     pub state: Option<Vec<u8>>,
-    /// The best-model metric of the model in `W_best`; `None` when there is none, so that the next good one is kept.
+    /// The metric of the model in `W_best`; `None` when there is no such model.
     pub best: Option<f64>,
     /// Where the base model was found.
     pub from: ResumedFrom,
@@ -84,39 +90,44 @@ pub enum ResumedFrom {
 /// The open store of one run.
 #[derive(Debug)]
 pub struct Store {
+    files: Files,
     save: PathBuf,
     federation: String,
     plan: Digest,
     shows_metrics: bool,
     layout: Arc<Layout>,
-    /// Of the server's state, where the plan's step has one.
+    /// Layout of the server's state, where the plan's step keeps one.
     state: Option<Arc<Layout>>,
     generations: Generations,
     history: History,
     releases: Option<Releases>,
-    /// JSON, of the closing round.
+    /// Metrics of the closing round, as JSON.
     final_metrics: Option<String>,
     best: Option<Best>,
     next: RoundNo,
 }
 
 impl Store {
-    /// Opens `save`, which is made where it is missing, for the federation of this name, and finds what to go on from.
+    /// Opens the folder `save` for the federation of this name, and finds where the run continues. A missing
+    /// folder is made.
     ///
-    /// What is not whole is passed over with a warning: a generation for the one before it, the history's last line, a
-    /// `W_best` that cannot be read.
+    /// Three kinds of damage cost a warning: a generation that is not whole (the one before it is used), a
+    /// last line of the history that is not whole (it is removed), and a `W_best` that cannot be read.
     ///
     /// # Errors
-    /// [`StoreError`]: no initial model and no generation, one of another plan, none that is whole, a history that was
-    /// changed, a folder that cannot be written to.
+    /// [`StoreError`] when there is neither an initial model nor a generation, when one of them belongs to
+    /// another plan, when no generation is whole, when the history was changed, or when the folder cannot be
+    /// written to.
     pub fn open(
+        system: &System,
         save: &Path,
         federation: &str,
         plan: &Plan,
         plan_hash: Digest,
         layout: &Arc<Layout>,
     ) -> Result<(Self, Resume), StoreError> {
-        let generations = Generations::new(save, federation);
+        let files = &system.files;
+        let generations = Generations::new(files, save, federation);
         generations.prepare()?;
         let of_state = match plan.aggregation().and_then(|aggregation| aggregation.server) {
             Some(server) => state_layout(server, layout).map_err(StoreError::StateLayout)?,
@@ -129,14 +140,15 @@ impl Store {
             }
             None => {
                 let (payload, root) =
-                    initial(&model_file::path(save, federation, "init"), plan_hash, layout)?;
+                    initial(files, &initial_model_file(save, federation), plan_hash, layout)?;
                 (payload, root, ResumedFrom::Init, None, None)
             }
         };
         let head = kept.as_ref().map(|(head, _)| *head);
         let (history, found) =
-            History::open(save.join(format!("{federation}_history.jsonl")), head.as_ref())?;
+            History::open(files, save.join(format!("{federation}_history.jsonl")), head.as_ref())?;
         let mut store = Self {
+            files: files.clone(),
             save: save.to_owned(),
             federation: federation.to_owned(),
             plan: plan_hash,
@@ -145,13 +157,13 @@ impl Store {
             state: of_state,
             generations,
             history,
-            releases: Releases::open(save, federation, plan.release, layout)?,
+            releases: Releases::open(system, save, federation, plan.release, layout)?,
             final_metrics: None,
             best: None,
             next: head.map_or(RoundNo(0), |h| h.round.next()),
         };
         store.sweep();
-        // Without a generation, a file of this name is from a run that was given up.
+        // Without a generation, `W_best` is from a run whose rounds were deleted.
         store.best = head.and_then(|head| store.best_on_disk(head.best));
         if let Some((head, facts)) = &kept {
             if !found {
@@ -168,34 +180,35 @@ impl Store {
         Ok((store, resume))
     }
 
-    /// Whether a run could begin at the initial model.
+    /// Checks that a run could begin with the initial model.
     ///
     /// # Errors
-    /// As [`Store::open`] without a kept round.
+    /// As [`Store::open`] without a generation.
     pub fn check_initial(
+        files: &Files,
         save: &Path,
         federation: &str,
         plan_hash: Digest,
         layout: &Arc<Layout>,
     ) -> Result<(), StoreError> {
-        initial(&model_file::path(save, federation, "init"), plan_hash, layout).map(drop)
+        initial(files, &initial_model_file(save, federation), plan_hash, layout).map(drop)
     }
 
-    /// Gives up every round that is kept, for `--fresh`: the next [`Store::open`] begins at the initial model. The
-    /// history and the copies stay, until a round replaces them. Returns the number of generations deleted.
+    /// Deletes all stored rounds (for `--fresh`): the next [`Store::open`] begins with the initial model. The
+    /// history and the copies stay until a round replaces them. Returns the number of rounds deleted.
     ///
     /// # Errors
     /// [`StoreError::Read`], [`StoreError::Write`].
-    pub fn forget(save: &Path, federation: &str) -> Result<usize, StoreError> {
-        Generations::new(save, federation).delete()
+    pub fn forget(files: &Files, save: &Path, federation: &str) -> Result<usize, StoreError> {
+        Generations::new(files, save, federation).delete()
     }
 
-    /// Keeps a finished round: when this returns, it is durable. `payload` is the model that it made, whose root the
-    /// facts state; `state` that of the server's step, where the plan has one that remembers. `W_last` is replaced too;
-    /// that it could not be is a warning.
+    /// Stores a finished round: when this returns, the round is durable. `payload` is the model that the
+    /// round made, whose root the facts state. `state` is the state of the server's step, where the plan's
+    /// step keeps one. `W_last` is replaced too; a failure to do so is a warning.
     ///
     /// # Errors
-    /// [`StoreError`]; the rounds before are untouched, and the same round may be put again.
+    /// [`StoreError`]; earlier rounds are unchanged, and the same round may be stored again.
     pub fn put_round(
         &mut self,
         facts: &RoundFacts,
@@ -232,11 +245,11 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps the best model so far: the base of `round`, in which it was measured. Comes before that round's
-    /// [`Store::put_round`].
+    /// Stores the best model so far: the base model of `round`, the round that measured it. The caller calls
+    /// this before that round's [`Store::put_round`].
     ///
     /// # Errors
-    /// [`StoreError`]; the best model before it is kept.
+    /// [`StoreError`]; the previous best model stays.
     pub fn put_best(
         &mut self,
         round: RoundNo,
@@ -250,15 +263,16 @@ impl Store {
             texts.insert(text::VALUE.to_owned(), value.to_string());
             texts.insert(text::METRICS.to_owned(), MetricJson::json(metrics));
         }
-        replace(&self.path("best"), &self.layout, payload, &texts, Durability::Synced)?;
+        replace(&self.files, &self.best_model_file(), &self.layout, payload, &texts, Durability::Synced)?;
         self.best = Some(Best { round, root, value });
         Ok(())
     }
 
-    /// Writes `W_last` once more at the run's end, synced, with what the closing round measured on it.
+    /// Writes `W_last` again at the run's end, synced, with the metrics that the closing round measured on
+    /// it.
     ///
     /// # Errors
-    /// [`StoreError`]; the copy that was there is kept, and so is the generation.
+    /// [`StoreError`]; the previous copy and the generation stay.
     pub fn put_final(
         &mut self,
         root: Digest,
@@ -268,15 +282,16 @@ impl Store {
         self.final_metrics = self.shows_metrics.then(|| MetricJson::json(metrics));
         let mut texts = texts(About { plan: self.plan, rounds: self.next.0, root });
         texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
-        let path = self.path("last");
-        replace(&path, &self.layout, payload, &texts, Durability::Synced)?;
+        let path = self.last_model_file();
+        replace(&self.files, &path, &self.layout, payload, &texts, Durability::Synced)?;
         Ok(path)
     }
 
-    /// Lets a durable round's model out, where the plan releases each: its root, and the metrics of that round.
+    /// Releases the model of a durable round, where the plan releases each round's model. `metrics` are the
+    /// round's.
     ///
     /// # Errors
-    /// [`StoreError`]; the round itself is safe.
+    /// [`StoreError`]; the round itself is durable.
     pub fn release_round(
         &self,
         round: RoundNo,
@@ -294,11 +309,12 @@ impl Store {
         releases.put(Released::Each, about, &texts, payload).map(drop)
     }
 
-    /// Lets the last or the best model out, where the plan says so; comes once all rounds are run. Where no round has
-    /// measured one, the last stands for the best, under its own name. Answers with the file that a run ends with.
+    /// Releases the last or the best model after the last round, where the plan says so. Where no round has
+    /// measured the plan's metric, the last model is released in place of the best, under the last model's
+    /// name. Returns the file that the run ends with.
     ///
     /// # Errors
-    /// [`StoreError`]; every round is safe, and an aggregator that is started again tries once more.
+    /// [`StoreError`]; every round is durable, and an aggregator that starts again tries the release again.
     pub fn release_at_the_end(&self, root: Digest, payload: &[u8]) -> Result<Option<PathBuf>, StoreError> {
         let Some(releases) = &self.releases else { return Ok(None) };
         match (releases.what, self.best) {
@@ -318,8 +334,8 @@ impl Store {
         }
     }
 
-    /// The best model in its payload form, with the round that it was measured in and its root: for members, once all
-    /// rounds are run. `None` when no round has measured one.
+    /// The best model as a payload, with its root and the round that measured it: for members, after the last
+    /// round. `None` when no round has measured the plan's metric.
     ///
     /// # Errors
     /// [`StoreError::Read`], [`StoreError::BestChanged`].
@@ -328,28 +344,25 @@ impl Store {
             warn_of_no_best();
             return Ok(None);
         };
-        let path = self.path("best");
-        let payload = model_file::payload(&path, &self.layout).map_err(StoreError::read(&path))?;
+        let path = self.best_model_file();
+        let payload =
+            model_file::payload(&self.files, &path, &self.layout).map_err(StoreError::read(&path))?;
         if root_of(self.layout.hash(), &payload) != root {
             return Err(StoreError::BestChanged { path });
         }
         Ok(Some((round, root, payload)))
     }
 
-    /// `save/W_last.safetensors`: there once a round is kept.
+    /// `save/W_last.safetensors`: exists after the first stored round.
     #[must_use]
     pub fn last_model_file(&self) -> PathBuf {
-        self.path("last")
+        model_file::path(&self.save, &self.federation, "last")
     }
 
-    /// `save/W_best.safetensors`: there once a round has measured the plan's metric.
+    /// `save/W_best.safetensors`: exists after the first round that measured the plan's metric.
     #[must_use]
     pub fn best_model_file(&self) -> PathBuf {
-        self.path("best")
-    }
-
-    fn path(&self, kind: &str) -> PathBuf {
-        model_file::path(&self.save, &self.federation, kind)
+        model_file::path(&self.save, &self.federation, "best")
     }
 
     fn write_last(
@@ -361,27 +374,27 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut texts = texts(About { plan: self.plan, rounds: rounds_through(round), root });
         texts.extend(metrics.map(|json| (text::ROUND_METRICS.to_owned(), json)));
-        replace(&self.path("last"), &self.layout, payload, &texts, Durability::Unsynced)
+        replace(&self.files, &self.last_model_file(), &self.layout, payload, &texts, Durability::Unsynced)
     }
 
-    /// Removes what crashes in the middle of a replacement left.
+    /// Removes the new files that a crash left beside the copies.
     fn sweep(&self) {
-        for kind in ["last", "best"] {
-            let _ = fs::remove_file(model_file::scrap_of(&self.path(kind)));
+        for path in [self.last_model_file(), self.best_model_file()] {
+            self.files.remove_scrap_of(&path);
         }
     }
 
-    /// Writes the line that a crash left unwritten behind its generation.
+    /// Writes the history's line of the newest generation, which a crash left out.
     fn complete_history(&mut self, head: &Head, facts: &str) -> Result<(), StoreError> {
         if self.history.is_empty() && head.round > RoundNo(0) {
-            tracing::warn!("the history of the rounds before {} is missing", head.round);
+            tracing::warn!("the history has no lines for the rounds before {}", head.round);
         }
         self.history.append(facts)
     }
 
-    /// Makes `W_last` again where it is not the newest generation's model.
+    /// Writes `W_last` again where that file is not the newest generation's model.
     fn mend_last(&self, head: &Head, payload: &[u8]) {
-        let last = model_file::examine(&self.path("last"), &self.layout);
+        let last = model_file::examine(&self.files, &self.last_model_file(), &self.layout);
         if last.is_none_or(|(root, _)| root != head.root)
             && let Err(error) = self.write_last(head.round, head.root, None, payload)
         {
@@ -389,11 +402,11 @@ impl Store {
         }
     }
 
-    /// The best model as its file has it; `known` is the newest generation's word. A crash between the two leaves a
-    /// file that is newer, and its own value counts.
+    /// The best model that `W_best` holds; `known` is the best model that the newest generation names. After
+    /// a crash between the two, the file is newer, and the value in the file counts.
     fn best_on_disk(&self, known: Option<Best>) -> Option<Best> {
-        let path = self.path("best");
-        let found = model_file::examine(&path, &self.layout)
+        let path = self.best_model_file();
+        let found = model_file::examine(&self.files, &path, &self.layout)
             .filter(|(_, texts)| texts.get(text::PLAN) == Some(&self.plan.to_string()));
         let best = found.and_then(|(root, texts)| match known {
             Some(best) if best.root == root => Some(best),
@@ -404,29 +417,35 @@ impl Store {
             }
         });
         if let (None, Some(lost)) = (best, known) {
-            tracing::warn!("{}: the best model, of round {}, is lost", path.display(), lost.round);
+            tracing::warn!(
+                "{} does not hold the best model, which was that of round {}: the model is lost",
+                path.display(),
+                lost.round
+            );
         }
         best
     }
 }
 
 /// Payload and root of the model that the first round starts from.
-fn initial(path: &Path, plan: Digest, layout: &Arc<Layout>) -> Result<(Vec<u8>, Digest), StoreError> {
-    let length = match fs::metadata(path) {
+fn initial(
+    files: &Files,
+    path: &Path,
+    plan: Digest,
+    layout: &Arc<Layout>,
+) -> Result<(Vec<u8>, Digest), StoreError> {
+    let length = match files.length(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(StoreError::NoInit { path: path.to_owned() });
         }
-        found => found.map_err(StoreError::read(path))?.len(),
+        found => found.map_err(StoreError::read(path))?,
     };
-    let room = 8 + limits::MODEL_HEADER_BYTES as u64 + layout.byte_len() as u64;
-    if length > room {
-        return Err(StoreError::InitSize {
-            path: path.to_owned(),
-            length: ByteCount(length),
-            room: ByteCount(room),
-        });
+    let room = longest_model_file(layout);
+    if length > room as u64 {
+        let (length, room) = (ByteCount(length), ByteCount(room as u64));
+        return Err(StoreError::InitSize { path: path.to_owned(), length, room });
     }
-    let file = fs::read(path).map_err(StoreError::read(path))?;
+    let file = files.read_at_most(path, room).map_err(StoreError::read(path))?;
     let (state, texts) = safetensors::read(&file, layout)
         .map_err(|source| StoreError::Init { path: path.to_owned(), source })?;
     drop(file);
@@ -445,14 +464,14 @@ fn initial(path: &Path, plan: Digest, layout: &Arc<Layout>) -> Result<(Vec<u8>, 
 
 fn warn_of_no_best() {
     tracing::warn!(
-        "no round has measured the plan's best metric: the last model is released in place of the best; look at what the \
-         collaborators report"
+        "no round has measured the metric that the plan selects the best model by: the last model is released in its \
+         place. Check which metrics the collaborators report"
     );
 }
 
 fn warn_of_copy(error: &StoreError) {
     let cause = std::error::Error::source(error).map(|e| format!(": {e}")).unwrap_or_default();
-    tracing::warn!("{error}{cause}; the model itself is safe in save/generations");
+    tracing::warn!("{error}{cause}. The model is safe in save/generations");
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Which build this is: version, commit, toolchain and route, for `--version` of both programs and for an image's
-//! labels.
+//! Which build this is: version, commit, toolchain and route, for `--version` of both programs and for an
+//! image's labels.
 //!
-//! `ci/build-static` states all of them while it compiles; an ordinary build states the version alone. The commit is the
-//! last one that changed anything the binary is made of, so that a commit elsewhere leaves the binary, and with it the
-//! measurement, alone.
+//! `ci/build-static` states all of them while it compiles; an ordinary build states the version alone. The
+//! commit is the last one that changed anything the binary is made of, so that a commit elsewhere leaves the
+//! binary, and with it the measurement, alone.
 
 /// The package's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

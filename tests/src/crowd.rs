@@ -18,7 +18,8 @@ use fl_engine::{
 };
 use fl_runtime::{
     net::{Endpoint, Link, LinkHandle, NetLimits, SocketKind, payload},
-    trust::{Clock, Credentials, Role, SERVER_NAME, client_config},
+    system::System,
+    trust::{Credentials, FlooredClock, Role, SERVER_NAME, client_config},
 };
 
 /// Whatever goes wrong in a client.
@@ -106,9 +107,10 @@ impl Crowd {
     }
 
     async fn enter(&self, name: &Name, site: &Path) -> Result<(Endpoint, Link), Failure> {
-        let clock = Clock::system();
-        let credentials =
-            Credentials::load_or_request(&site.join("cert"), Role::Collaborator, Some(name), &clock)?;
+        let System { clock, files, .. } = System::real();
+        let clock = FlooredClock::of(&clock);
+        let (cert, role) = (site.join("cert"), Role::Collaborator);
+        let credentials = Credentials::load_or_request(&files, &cert, role, Some(name), &clock)?;
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let tls = client_config(&credentials, &clock)?;
         let endpoint = Endpoint::client(tls, here, SocketKind::default(), NetLimits::client())?;

@@ -322,7 +322,7 @@ fn roles_tell_what_the_roster_says_of_enclaves() {
     assert_eq!(listed["measurements"]["collaborator"]["mrenclave"], digest("c"));
     let words = [("the aggregator", "a", 1), ("collaborators", "c", 2)].map(|(who, letter, product)| {
         let (enclave, signer) = (digest(letter), digest("5"));
-        format!("the roster measures {who} as MRENCLAVE {enclave}, MRSIGNER {signer}, product {product}, security version 0")
+        format!("measurement that the roster expects of {who}: MRENCLAVE {enclave}, MRSIGNER {signer}, product {product}, security version 0")
     });
     // A running aggregator takes them in with the roster; one that starts tells them at once.
     people.publish(&people.roster(), &words[1]);
@@ -341,7 +341,7 @@ fn roles_tell_what_the_roster_says_of_enclaves() {
     fs::write(&published, people.roster().replacen("svn: 0", "svn: 1", 1)).unwrap();
     let one = Process::collaborator(&people.federation, "one");
     one.says(
-        "the roster here is passed over: plan/cols.yaml is refused: roster's signature does not hold",
+        "ignoring the local roster: plan/cols.yaml is refused: roster's signature does not hold",
         1,
         SOON,
     );

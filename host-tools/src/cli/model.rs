@@ -198,7 +198,10 @@ mod tests {
         model::safetensors,
         tensor::{Combine, Layout, ModelState, TensorSpec, root_of},
     };
-    use fl_runtime::sealed::{Label, Sealer};
+    use fl_runtime::{
+        sealed::{Label, Sealer},
+        system::System,
+    };
 
     use crate::{cli, files::tests::scratch};
 
@@ -278,7 +281,7 @@ mod tests {
                 recipient: public.parse().unwrap(),
                 note: serde_json::to_string(layout.tensors()).unwrap(),
             };
-            let mut sealer = Sealer::new(Vec::new(), &label).unwrap();
+            let mut sealer = Sealer::new(Vec::new(), &label, &System::real().random).unwrap();
             sealer.write(&plain).unwrap();
             let bytes = sealer.finish().unwrap();
             std::fs::write(dir.join(file), &bytes).unwrap();

@@ -10,7 +10,10 @@ use fl_engine::{
     Name,
     plan::roster::{Measurement, Measurements},
 };
-use fl_runtime::trust::{Clock, Fingerprint, Role};
+use fl_runtime::{
+    system::System,
+    trust::{Fingerprint, FlooredClock, Role},
+};
 use serde_json::json;
 
 use super::Answer;
@@ -200,7 +203,7 @@ pub(super) fn run(area: &PkiArea) -> Result<Answer, Failure> {
         PkiCommand::Approve(command) => approve(command),
         PkiCommand::Import(command) => import(command),
         PkiCommand::Renew(command) => renew(command),
-        PkiCommand::List(command) => Ok(listed(&pki::list(&command.workspace, &Clock::system())?)),
+        PkiCommand::List(command) => Ok(listed(&pki::list(&command.workspace, &clock())?)),
         PkiCommand::Revoke(command) => {
             let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
             let serial = pki::revoke(&mut owner, &command.name, &command.reason)?;
@@ -245,7 +248,7 @@ fn init(command: &PkiInit) -> Result<Answer, Failure> {
     };
     let locked = passphrase.is_some();
     let settings = Init { years: command.years, passphrase };
-    let made = pki::init(root, &federation, &settings, &Clock::system())?;
+    let made = pki::init(root, &federation, &settings, &clock())?;
     let (ca, until) = (made.authority.digest().to_string(), made.authority.validity().not_after.to_string());
     let key = if locked { "under a passphrase" } else { "not under a passphrase" };
     let text = format!(
@@ -323,7 +326,7 @@ fn measurements_json(of: Option<&Measurements>) -> serde_json::Value {
 
 fn import(command: &PkiImport) -> Result<Answer, Failure> {
     let PkiImport { certificate, ca, roster, workspace } = command;
-    let made = pki::import(workspace, certificate, ca.as_deref(), roster.as_deref(), &Clock::system())?;
+    let made = pki::import(workspace, certificate, ca.as_deref(), roster.as_deref(), &clock())?;
     let (identity, until) = (&made.fitting.identity, made.fitting.not_after.to_string());
     let text = format!(
         "identity     {identity}\n{}good until   {until}\ncertificate  {}\n",
@@ -417,6 +420,10 @@ fn name_in(role: Role, name: Option<&Name>) -> Result<Name, Failure> {
     }
 }
 
+fn clock() -> FlooredClock {
+    FlooredClock::of(&System::real().clock)
+}
+
 fn owner(root: &Path, file: Option<&Path>) -> Result<Owner, Failure> {
     let passphrase = || match passphrase_file(file) {
         Some(file) => Passphrase::read(&file).map(Some),
@@ -425,7 +432,7 @@ fn owner(root: &Path, file: Option<&Path>) -> Result<Owner, Failure> {
         }
         None => Ok(None),
     };
-    Owner::open(root, passphrase, &Clock::system())
+    Owner::open(root, passphrase, &clock())
 }
 
 fn passphrase_file(named: Option<&Path>) -> Option<PathBuf> {

@@ -4,10 +4,8 @@
 //! sealed, and how, is [`fl_runtime::sealed`]'s.
 
 use std::{
-    ffi::OsString,
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
+    io::{self, Read as _, Seek as _, Write as _},
+    path::Path,
 };
 
 use fl_engine::{
@@ -15,11 +13,14 @@ use fl_engine::{
     plan::PublicKey,
     tensor::{Layout, TensorSpec},
 };
-use fl_runtime::sealed::{Label, OpenError, Opener};
-use ring::rand::{SecureRandom as _, SystemRandom};
+use fl_runtime::{
+    files::{BY_UMASK, File},
+    sealed::{Label, OpenError, Opener},
+    system::System,
+};
 use x25519_dalek::StaticSecret;
 
-use super::{read, refused_file, root};
+use super::{FILE_BYTES, refused_file, root};
 use crate::{
     exit::{Exit, Failure},
     files,
@@ -43,9 +44,7 @@ pub struct Opened {
 /// # Errors
 /// [`Exit::File`] also when `output` is there already.
 pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
-    let mut secret = [0; 32];
-    let filled = SystemRandom::new().fill(&mut secret);
-    filled.map_err(|_| Failure::new(Exit::Failed, "the system has no random bytes"))?;
+    let secret: [u8; 32] = System::real().random.bytes().map_err(|e| Failure::of(Exit::Failed, &e))?;
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let text = pem::encode_config(&pem::Pem::new(TAG, [PREFIX, &secret[..]].concat()), lines);
     files::write_secret(output, text.as_bytes()).map_err(|e| match e.kind() {
@@ -66,45 +65,48 @@ pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
 pub fn open(sealed: &Path, key: &Path, output: &Path) -> Result<Opened, Failure> {
     let secret = private_key(key)?;
     let refused = |error| refused_sealed(sealed, error);
-    let file = fs::File::open(sealed).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let file = files::of_process().open(sealed).and_then(|file| Ok((file.length()?, file)));
     let (length, file) = file.map_err(|e| refused(e.into()))?;
     let opener = Opener::new(file, length).map_err(refused)?;
-    let scrap = Scrap::beside(output);
-    let unwritten = |e: io::Error| files::unwritten(output, &e);
-    let mut out = fs::File::create(&scrap.0).map_err(unwritten)?;
-    // What was not put is the output's fault, not the sealed file's.
-    let mut unput = None;
-    let opened = opener.open(
-        &public_key(&secret),
-        |point| secret.diffie_hellman(&(*point).into()).to_bytes(),
-        &mut |piece| {
-            out.write_all(piece).map_err(|e| {
-                let again = io::Error::from(e.kind());
-                unput = Some(e);
-                again
-            })
-        },
-    );
-    if let Some(error) = unput {
-        return Err(unwritten(error));
-    }
-    let label = opened.map_err(refused)?;
-    out.sync_all().map_err(unwritten)?;
-    drop(out);
-    let (tensors, elements, texts) = checked(sealed, &scrap.0, &label)?;
-    fs::rename(&scrap.0, output).map_err(unwritten)?;
-    Ok(Opened { label, texts, tensors, elements })
+    let mut refusal = None;
+    let written = files::of_process().replace(output, BY_UMASK, |out| {
+        // What was not put is the output's fault, not the sealed file's.
+        let mut unput = None;
+        let opened = opener.open(
+            &public_key(&secret),
+            |point| secret.diffie_hellman(&(*point).into()).to_bytes(),
+            &mut |piece| {
+                out.write_all(piece).map_err(|e| {
+                    let again = io::Error::from(e.kind());
+                    unput = Some(e);
+                    again
+                })
+            },
+        );
+        if let Some(error) = unput {
+            return Err(error);
+        }
+        let checked = opened.map_err(refused).and_then(|label| checked(sealed, out, label));
+        checked.map_err(|failure| {
+            refusal = Some(failure);
+            io::Error::other("the model is refused")
+        })
+    });
+    written.map_err(|e| refusal.unwrap_or_else(|| files::unwritten(output, &e)))
 }
 
-/// Tensors, elements and texts of the model in `plain`, whose root is the label's.
-fn checked(sealed: &Path, plain: &Path, label: &Label) -> Result<(usize, u64, safetensors::Texts), Failure> {
+/// What was opened into the file `plain`: a model whose root is the label's.
+fn checked(sealed: &Path, plain: &mut File, label: Label) -> Result<Opened, Failure> {
     let no_layout = |why: String| {
         let error = format!("{}: what it says of its tensors is refused: {why}", sealed.display());
         Failure::new(Exit::Model, error)
     };
     let tensors: Vec<TensorSpec> = serde_json::from_str(&label.note).map_err(|e| no_layout(e.to_string()))?;
     let layout = Layout::new(tensors).map_err(|e| no_layout(e.to_string()))?;
-    let (state, texts) = safetensors::read(&read(plain)?, &layout).map_err(|e| refused_file(sealed, &e))?;
+    let mut bytes = Vec::new();
+    let read = plain.rewind().and_then(|()| plain.take(FILE_BYTES as u64).read_to_end(&mut bytes));
+    read.map_err(|e| Failure::new(Exit::File, format!("cannot read the opened model: {e}")))?;
+    let (state, texts) = safetensors::read(&bytes, &layout).map_err(|e| refused_file(sealed, &e))?;
     let found = root(&state);
     if found != label.root {
         let error =
@@ -112,7 +114,8 @@ fn checked(sealed: &Path, plain: &Path, label: &Label) -> Result<(usize, u64, sa
         return Err(Failure::new(Exit::Model, error)
             .hint("whoever sealed it did not seal the run's model: ask the aggregator's operator"));
     }
-    Ok((layout.tensors().len(), (state.f32.len() + state.i64.len()) as u64, texts))
+    let elements = (state.f32.len() + state.i64.len()) as u64;
+    Ok(Opened { label, texts, tensors: layout.tensors().len(), elements })
 }
 
 fn private_key(path: &Path) -> Result<StaticSecret, Failure> {
@@ -145,24 +148,6 @@ fn refused_sealed(path: &Path, error: OpenError) -> Failure {
         _ => (Exit::Model, "the file was changed after it was sealed: copy it again"),
     };
     Failure::new(exit, format!("{}: {error}", path.display())).hint(hint)
-}
-
-/// A file that is removed unless it was renamed.
-struct Scrap(PathBuf);
-
-impl Scrap {
-    fn beside(path: &Path) -> Self {
-        let mut name = OsString::from(path);
-        name.push(".new");
-        Self(name.into())
-    }
-}
-
-impl Drop for Scrap {
-    fn drop(&mut self) {
-        // Renamed, for the most part.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 const TAG: &str = "PRIVATE KEY";

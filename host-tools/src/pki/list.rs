@@ -6,7 +6,7 @@ use fl_engine::{
     Name,
     plan::roster::{Measurements, UnixSeconds},
 };
-use fl_runtime::trust::{Authority, Clock, Fingerprint, Identity, Role, one_certificate, validity};
+use fl_runtime::trust::{Authority, Fingerprint, FlooredClock, Identity, Role, one_certificate, validity};
 
 use super::{
     PEM_BYTES, ca_file, ca_key_file, issued_folder, master_roster_file,
@@ -61,7 +61,7 @@ pub struct Listed {
 ///
 /// # Errors
 /// [`Exit::File`], [`Exit::Trust`], [`Exit::Plan`].
-pub fn list(root: &Path, clock: &Clock) -> Result<Listed, Failure> {
+pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
     let pem = files::read_text(&ca_file(root), PEM_BYTES)
         .map_err(|f| f.hint("the federation's owner makes it with `fl-host pki init`"))?;
     let authority =

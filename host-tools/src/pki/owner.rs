@@ -11,7 +11,7 @@ use fl_engine::{
     Name,
     plan::roster::{Measurements, Roster, RosterDraft, RosterError, UnixSeconds},
 };
-use fl_runtime::trust::{Authority, Clock, Fingerprint};
+use fl_runtime::trust::{Authority, Fingerprint, FlooredClock};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, PublicKeyData as _, SerialNumber, SigningKey as _, date_time_ymd,
@@ -72,7 +72,12 @@ impl Default for Init {
 ///
 /// # Errors
 /// [`Exit::Trust`] when there is a CA already, [`Exit::Usage`] for a lifetime out of range, [`Exit::File`].
-pub fn init(root: &Path, federation: &Name, settings: &Init, clock: &Clock) -> Result<Initialised, Failure> {
+pub fn init(
+    root: &Path,
+    federation: &Name,
+    settings: &Init,
+    clock: &FlooredClock,
+) -> Result<Initialised, Failure> {
     if !(1..=50).contains(&settings.years) {
         return Err(Failure::new(Exit::Usage, "a CA lasts 1 to 50 years"));
     }
@@ -150,7 +155,7 @@ impl Owner {
     pub fn open(
         root: &Path,
         passphrase: impl FnOnce() -> Result<Option<Passphrase>, Failure>,
-        clock: &Clock,
+        clock: &FlooredClock,
     ) -> Result<Self, Failure> {
         let key_file = ca_key_file(root);
         if !key_file.exists() {
@@ -161,7 +166,7 @@ impl Owner {
         }
         let mode = fs::metadata(&key_file).map(|m| m.permissions().mode()).unwrap_or(0);
         if mode & 0o007 != 0 {
-            let error = format!("{} may be read or changed by everybody on this machine", key_file.display());
+            let error = format!("every user of this machine may read or change {}", key_file.display());
             return Err(Failure::new(Exit::Trust, error).hint(format!("chmod 600 {}", key_file.display())));
         }
         let text = files::read_text(&key_file, PEM_BYTES)?;

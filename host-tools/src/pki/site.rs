@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use fl_engine::Name;
 use fl_runtime::trust::{
-    self, Authority, Clock, Fingerprint, Fitting, Identity, KeyFiles, Request, Role, one_certificate,
+    self, Authority, CertificateRequest, Fingerprint, Fitting, FlooredClock, Identity, KeyFiles, Role,
+    one_certificate,
 };
 use rcgen::PublicKeyData as _;
 
@@ -32,8 +33,9 @@ pub struct Imported {
 ///
 /// # Errors
 /// [`Exit::Usage`] for a collaborator without a name, [`Exit::Trust`], [`Exit::File`].
-pub fn request(root: &Path, role: Role, name: Option<&Name>) -> Result<Request, Failure> {
-    trust::request(&files::shown(root).join("cert"), role, name).map_err(|e| of_credentials(&e))
+pub fn request(root: &Path, role: Role, name: Option<&Name>) -> Result<CertificateRequest, Failure> {
+    trust::request(files::of_process(), &files::shown(root).join("cert"), role, name)
+        .map_err(|e| of_credentials(&e))
 }
 
 /// Puts the certificate in the file `certificate` beside its key, after checking that they, the CA and the roster fit;
@@ -46,7 +48,7 @@ pub fn import(
     certificate: &Path,
     ca: Option<&Path>,
     roster: Option<&Path>,
-    clock: &Clock,
+    clock: &FlooredClock,
 ) -> Result<Imported, Failure> {
     let held = ca_file(root);
     let source = ca.unwrap_or(&held);
@@ -72,33 +74,41 @@ pub fn import(
             .hint("import the certificate that the owner made with `fl-host pki approve`")
     })?;
     let cert = files::shown(root).join("cert");
-    let files = KeyFiles::of(&cert, role, Some(&name)).map_err(|e| of_credentials(&e))?;
-    if !files.key.exists() {
+    let at = KeyFiles::of(files::of_process(), &cert, role, Some(&name)).map_err(|e| of_credentials(&e))?;
+    if !at.key.exists() {
         let error = format!(
             "{} is the certificate of {role} {name}, and {} is not here",
             certificate.display(),
-            files.key.display()
+            at.key.display()
         );
         return Err(Failure::new(Exit::Trust, error)
             .hint("import it on the machine that asked for it; only there is the key"));
     }
-    let ours = match trust::key_fingerprint(&files.key).map_err(|e| of_credentials(&e))? {
+    let ours = match trust::key_fingerprint(files::of_process(), &at.key).map_err(|e| of_credentials(&e))? {
         Some(fingerprint) => fingerprint,
         // Its enclave alone reads the key, and checks the certificate once more; the request says which it is.
-        None => Fingerprint::of_key(&read_request(&files.request)?.public_key.subject_public_key_info()),
+        None => Fingerprint::of_key(&read_request(&at.request)?.public_key.subject_public_key_info()),
     };
-    let fitting = trust::check_certificate(certificate, ours, &authority, role, Some(&name), clock)
-        .map_err(|e| of_credentials(&e))?;
+    let fitting = trust::check_certificate(
+        files::of_process(),
+        certificate,
+        ours,
+        &authority,
+        role,
+        Some(&name),
+        clock,
+    )
+    .map_err(|e| of_credentials(&e))?;
     let roster = roster.map(|file| new_roster(root, &authority, file)).transpose()?;
 
     if ca.is_some() {
         files::replace(&held, ca_pem.as_bytes())?;
     }
-    files::replace(&files.certificate, pem.as_bytes())?;
+    files::replace(&at.certificate, pem.as_bytes())?;
     if let Some((text, _)) = &roster {
         publish(&roster_file(root), text)?;
     }
-    Ok(Imported { fitting, file: files.certificate, serial: roster.map(|(_, serial)| serial) })
+    Ok(Imported { fitting, file: at.certificate, serial: roster.map(|(_, serial)| serial) })
 }
 
 /// A roster's text and serial, unless the site holds a newer one.

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
 use fl_engine::plan::roster::UnixSeconds;
-use fl_runtime::trust::{Admission as _, Clock, Credentials, Fingerprint, PeerError, Rosters, Serials};
+use fl_runtime::trust::{
+    Admission as _, Credentials, Fingerprint, FlooredClock, PeerError, Rosters, Serials,
+};
 
 use super::{vault::Passphrase, *};
 use crate::files::tests::scratch;
@@ -12,8 +14,8 @@ use crate::files::tests::scratch;
 const NOW: u64 = 1_800_000_000;
 const DAY: u64 = 86_400;
 
-fn clock() -> Clock {
-    Clock::new(|| UnixSeconds(NOW))
+fn clock() -> FlooredClock {
+    FlooredClock::new(|| UnixSeconds(NOW))
 }
 
 fn name(text: &str) -> Name {
@@ -45,7 +47,7 @@ impl Rig {
     }
 
     /// A site's request, by the role starting without a key.
-    fn waiting(&self, role: Role, of: &str) -> fl_runtime::trust::Request {
+    fn waiting(&self, role: Role, of: &str) -> fl_runtime::trust::CertificateRequest {
         match self.start(role, of) {
             Err(CredentialsError::Waiting(request)) => request,
             other => panic!("{other:?}"),
@@ -54,7 +56,13 @@ impl Rig {
 
     fn start(&self, role: Role, of: &str) -> Result<Credentials, CredentialsError> {
         let asked = (role == Role::Collaborator).then(|| name(of));
-        Credentials::load_or_request(&self.site(of).join("cert"), role, asked.as_ref(), &clock())
+        Credentials::load_or_request(
+            files::of_process(),
+            &self.site(of).join("cert"),
+            role,
+            asked.as_ref(),
+            &clock(),
+        )
     }
 
     fn approve(&self, role: Role, of: &str) -> Issued {
@@ -105,9 +113,11 @@ fn whole_certificate_exchange_as_the_people_do_it() {
     }
     let agg = rig.site("agg");
     let authority = rig.start(Role::Aggregator, "agg").unwrap().authority().clone();
-    let serials = Serials::open(&agg.join("save/roster-serial"), authority.digest());
+    let serials = Serials::open(files::of_process(), &agg.join("save/roster-serial"), authority.digest());
     fs::copy(roster_file(&rig.owner_root()), roster_file(&agg)).unwrap();
-    let rosters = Rosters::open(authority, name("w"), &roster_file(&agg), serials, &clock()).unwrap();
+    let rosters =
+        Rosters::open(files::of_process(), authority, name("w"), &roster_file(&agg), serials, &clock())
+            .unwrap();
     assert_eq!(rosters.members(), [name("one"), name("two")], "the aggregator is no collaborator");
     let certificate = |of: &str| {
         let pem = fs::read(rig.site(of).join(format!("cert/col_{of}.crt"))).unwrap();
@@ -227,7 +237,7 @@ fn certificate_of_a_sealed_key_is_held_against_its_request() {
     // Another request's is not taken, and without a request nothing says whose it is.
     fs::copy(rig.waiting(Role::Collaborator, "two").path, cert.join("col_one.csr")).unwrap();
     let other = rig.import("one", &one).unwrap_err();
-    assert!(other.error.contains("is for another key"), "{}", other.error);
+    assert!(other.error.contains("was issued for the key"), "{}", other.error);
     fs::remove_file(cert.join("col_one.csr")).unwrap();
     assert_eq!(rig.import("one", &one).unwrap_err().exit, Exit::File);
 }
@@ -280,7 +290,7 @@ fn list_warns_of_ends_that_are_near_and_of_a_ca_key_beside_an_aggregators() {
         found.warnings,
         ["the certificate of aggregator agg ends in 20 days: `fl-host pki renew --role aggregator -n agg`"]
     );
-    let late = list(&rig.owner_root(), &Clock::new(|| UnixSeconds(NOW + 366 * DAY))).unwrap();
+    let late = list(&rig.owner_root(), &FlooredClock::new(|| UnixSeconds(NOW + 366 * DAY))).unwrap();
     assert_eq!(late.warnings.len(), 3, "{:?}", late.warnings);
     assert!(late.warnings[0].starts_with("the roster ended 1 days ago"), "{:?}", late.warnings);
 
@@ -304,7 +314,7 @@ fn certificates_do_not_outlive_their_ca() {
     let long = Approval { days: 3650, ..approval(Role::Collaborator, "one") };
     let issued = approve(&mut owner, &asked.path, &long).unwrap();
     assert_eq!(issued.not_after, owner.authority.validity().not_after);
-    let late = Clock::new(|| UnixSeconds(NOW + 366 * DAY));
+    let late = FlooredClock::new(|| UnixSeconds(NOW + 366 * DAY));
     let mut owner = Owner::open(&root, || Ok(None), &late).unwrap();
     assert!(approve(&mut owner, &asked.path, &long).unwrap_err().error.contains("ended at"));
     let pem = fs::read(&issued.file).unwrap();

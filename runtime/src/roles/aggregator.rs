@@ -14,12 +14,11 @@ use fl_engine::{
     round::Reason,
     tensor::Layout,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
     socket_kind, startup_trust,
-    threads::{self, StopSignals},
+    stop_signals::{self, StopSignals},
     workspace::Workspace,
 };
 use crate::{
@@ -35,18 +34,25 @@ use crate::{
     pool::Pool,
     registry::Registry,
     store::{Resume, Store, StoreError},
-    trust::{self, Admission, Clock, Role, RosterRefused, Rosters},
+    system::System,
+    trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters},
 };
 
 /// Runs the aggregator of the workspace at `root` until training is over.
-pub(crate) fn run(root: &Path, fresh: bool, json: bool, registry: &Registry) -> Result<Exit, Failure> {
-    let started = Instant::now();
-    let workspace = Workspace::open(root)?;
+pub(crate) fn run(
+    system: &System,
+    root: &Path,
+    fresh: bool,
+    json: bool,
+    registry: &Registry,
+) -> Result<Exit, Failure> {
+    let started = system.clock.now();
+    let workspace = Workspace::open(&system.files, root)?;
     let (plan, hash) = workspace.plan()?;
     let site = workspace.site()?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let method = registry.method(&plan).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
-    let clock = Clock::system();
+    let clock = FlooredClock::of(&system.clock);
     let credentials = startup_trust::credentials(&workspace, &plan, Role::Aggregator, None, &clock)?;
     let rosters = Arc::new(startup_trust::rosters(&workspace, &plan, &credentials, &clock)?);
     let peers = u32::try_from(rosters.members().len()).unwrap_or(u32::MAX);
@@ -56,14 +62,29 @@ pub(crate) fn run(root: &Path, fresh: bool, json: bool, registry: &Registry) -> 
             .hint("raise limits.memory or limits.spill in plan/plan.yaml"));
     }
     let tls = trust::server_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
-    let setup =
-        Setup { workspace, plan, hash, site, layout, method, need, tls, rosters, fresh, json, started };
-    let threads = setup.plan.threads;
-    threads::run(threads, serve(setup))?
+    let link = plan.threads.link as usize;
+    let setup = AggregatorSetup {
+        system: system.clone(),
+        workspace,
+        plan,
+        hash,
+        site,
+        layout,
+        method,
+        need,
+        tls,
+        rosters,
+        fresh,
+        json,
+        started,
+    };
+    let outcome = system.threads.run(link, serve(setup));
+    outcome.map_err(|e| Failure::of(Exit::Failed, &e).hint("threads could not be started"))?
 }
 
 /// Everything that was checked.
-struct Setup {
+struct AggregatorSetup {
+    system: System,
     workspace: Workspace,
     plan: Arc<Plan>,
     hash: Digest,
@@ -78,14 +99,14 @@ struct Setup {
     started: Instant,
 }
 
-async fn serve(setup: Setup) -> Result<Exit, Failure> {
+async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
     // Before anybody is told that it runs.
     let signals = StopSignals::watch();
     // The port first: it is the lock on the folder's state. A second aggregator gets no further.
     let endpoint = setup.open_port()?;
-    setup.workspace.place_initial_model(&setup.plan, setup.hash)?;
+    setup.workspace.place_initial_model(&setup.plan, setup.hash, &setup.layout)?;
     let (store, resume) = setup.open_store()?;
-    let round = resume.round;
+    let (round, model) = (resume.round, store.last_model_file());
     let parts = setup.parts(store, resume)?;
     let Running { mailbox, greeter, outcome, store } = aggregator::start(parts).await?;
     setup.announce(&endpoint, round);
@@ -93,7 +114,7 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let status = greeter.status.clone();
     let accepting = tokio::spawn(aggregator::accept(endpoint.clone(), Arc::clone(&greeter), mailbox.clone()));
     let watching = tokio::spawn(watch_roster(Arc::clone(&setup.rosters), mailbox.clone()));
-    let stopping = tokio::spawn(threads::pass_on(signals, stop(mailbox)));
+    let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
     let outcome =
         outcome.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the aggregator actor has ended")));
     accepting.abort();
@@ -103,10 +124,10 @@ async fn serve(setup: Setup) -> Result<Exit, Failure> {
     let stored = store.join().await;
     let mut outcome = outcome?;
     outcome.traffic.connections_refused = greeter.refused.load(Relaxed);
-    setup.conclude(&outcome, stored?)
+    setup.conclude(&outcome, &model, stored?)
 }
 
-impl Setup {
+impl AggregatorSetup {
     fn open_port(&self) -> Result<Endpoint, Failure> {
         let limits = NetLimits { mtu: self.site.mtu, ..NetLimits::server() };
         let limits = limits.with_members(self.rosters.members().len());
@@ -127,11 +148,12 @@ impl Setup {
         let (save, federation) = (self.workspace.path("save"), self.plan.federation.as_str());
         if self.fresh {
             // Rounds are given up only for a model that a run can begin with.
-            Store::check_initial(&save, federation, self.hash, &self.layout).map_err(refused)?;
-            let given_up = Store::forget(&save, federation).map_err(refused)?;
+            Store::check_initial(&self.system.files, &save, federation, self.hash, &self.layout)
+                .map_err(refused)?;
+            let given_up = Store::forget(&self.system.files, &save, federation).map_err(refused)?;
             tracing::warn!("{given_up} kept rounds are given up; the run begins at the initial model");
         }
-        Store::open(&save, federation, &self.plan, self.hash, &self.layout).map_err(refused)
+        Store::open(&self.system, &save, federation, &self.plan, self.hash, &self.layout).map_err(refused)
     }
 
     fn parts(&self, store: Store, resume: Resume) -> Result<Parts, Failure> {
@@ -153,15 +175,19 @@ impl Setup {
             resume,
             members: self.rosters.members(),
             admission: Arc::clone(&self.rosters) as Arc<dyn Admission>,
-            incarnation: u64::from_le_bytes(random()?),
-            secret: random()?,
+            incarnation: u64::from_le_bytes(self.random()?),
+            secret: self.random()?,
             json: self.json,
         })
     }
 
+    fn random<const N: usize>(&self) -> Result<[u8; N], Failure> {
+        self.system.random.bytes().map_err(|e| Failure::of(Exit::Failed, &e))
+    }
+
     /// Says that the aggregator listens, and at which round it begins.
     fn announce(&self, endpoint: &Endpoint, round: RoundNo) {
-        let (plan, ready) = (&self.plan, self.started.elapsed());
+        let (plan, ready) = (&self.plan, self.system.clock.since(self.started));
         let address = endpoint.local_addr().unwrap_or(self.bind());
         let socket = endpoint.socket_kind().as_str();
         if self.json {
@@ -186,7 +212,7 @@ impl Setup {
             self.rosters.members().len(),
             self.rosters.serial()
         );
-        startup_trust::tell_measurements(self.rosters.measurements().as_ref());
+        startup_trust::log_measurements(self.rosters.measurements().as_ref());
         if round.0 >= plan.rounds {
             tracing::info!(
                 "every round was run: who comes gets the final model; more rounds need a new plan, or --fresh"
@@ -195,9 +221,13 @@ impl Setup {
     }
 
     /// Says how the run ended. `released` is the file that the plan releases at the end.
-    fn conclude(&self, outcome: &AggregatorOutcome, released: Option<PathBuf>) -> Result<Exit, Failure> {
+    fn conclude(
+        &self,
+        outcome: &AggregatorOutcome,
+        model: &Path,
+        released: Option<PathBuf>,
+    ) -> Result<Exit, Failure> {
         let plan = &self.plan;
-        let model = self.workspace.path("save").join(format!("{}_last.safetensors", plan.federation));
         let all_run = outcome.round.0 >= plan.rounds;
         if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
             tracing::info!("the {} model is released after the last round, not before", release.what.word());
@@ -271,7 +301,7 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessa
         };
         let now = rosters.measurements();
         if now != before {
-            startup_trust::tell_measurements(now.as_ref());
+            startup_trust::log_measurements(now.as_ref());
         }
         if changed && aggregator.deliver(AggregatorMessage::RosterChanged(rosters.members())).await.is_err() {
             return;
@@ -282,13 +312,6 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessa
 async fn stop(aggregator: Mailbox<AggregatorMessage>) {
     // The aggregator is gone only when the process ends.
     let _ = aggregator.deliver(AggregatorMessage::Stop).await;
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Failure> {
-    let mut bytes = [0; N];
-    let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| Failure::new(Exit::Failed, "the system gives no random numbers"))?;
-    Ok(bytes)
 }
 
 /// Longest wait for collaborators to take the final model and their last words.

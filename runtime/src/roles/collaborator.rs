@@ -8,12 +8,11 @@ use fl_engine::{
     tensor::Layout,
     wire::Verdict,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::timeout;
 
 use super::{
     socket_kind, startup_trust,
-    threads::{self, StopSignals},
+    stop_signals::{self, StopSignals},
     workspace::Workspace,
 };
 use crate::{
@@ -28,8 +27,9 @@ use crate::{
     pool::Pool,
     registry::Registry,
     store::{self, MemberCopies},
+    system::{Random, System},
     task::Runner,
-    trust::{self, Clock, Role, Serials},
+    trust::{self, FlooredClock, Role, Serials},
 };
 
 /// What the command line says.
@@ -41,28 +41,29 @@ pub(crate) struct Options {
 }
 
 /// Runs a collaborator until training is over.
-pub(crate) fn run(options: &Options, registry: &Registry) -> Result<Exit, Failure> {
-    let workspace = Workspace::open(&options.workspace)?;
+pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Result<Exit, Failure> {
+    let workspace = Workspace::open(&system.files, &options.workspace)?;
     let (plan, hash) = workspace.plan()?;
     let site = workspace.site()?;
-    let clock = Clock::system();
+    let clock = FlooredClock::of(&system.clock);
     let credentials =
         startup_trust::credentials(&workspace, &plan, Role::Collaborator, Some(&options.name), &clock)?;
     let tls = trust::client_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
     let serials = startup_trust::serials(&workspace, &credentials);
     workspace.check_accepted(hash, options.accept_first)?;
-    startup_trust::look_at_published(&workspace, &plan, &credentials, &serials, &clock);
+    startup_trust::check_local_roster(&workspace, &plan, &credentials, &serials, &clock);
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let runner = runner(&workspace, &plan, &layout, &options.name, registry)?;
-    let threads = plan.threads;
-    threads::run(
-        threads,
-        serve(Setup { workspace, options, plan, site, hash, layout, tls, serials, runner }),
-    )?
+    let link = plan.threads.link as usize;
+    let setup =
+        CollaboratorSetup { system, workspace, options, plan, site, hash, layout, tls, serials, runner };
+    let outcome = system.threads.run(link, serve(setup));
+    outcome.map_err(|e| Failure::of(Exit::Failed, &e).hint("threads could not be started"))?
 }
 
 /// Everything that was checked.
-struct Setup<'a> {
+struct CollaboratorSetup<'a> {
+    system: &'a System,
     workspace: Workspace,
     options: &'a Options,
     plan: Arc<Plan>,
@@ -100,10 +101,11 @@ fn runner(
         .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))
 }
 
-async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
+async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     // Before anybody is told that it runs.
     let signals = StopSignals::watch();
-    let Setup { workspace, options, plan, site, hash, layout, tls, serials, runner } = setup;
+    let CollaboratorSetup { system, workspace, options, plan, site, hash, layout, tls, serials, runner } =
+        setup;
     let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let any = if site.address.parse::<std::net::Ipv6Addr>().is_ok() { "[::]:0" } else { "0.0.0.0:0" };
     // A constant that parses.
@@ -117,7 +119,8 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
         collaborator::start(runner, Arc::clone(&layout), buffers.clone(), pool);
     let (save, federation) = (workspace.path("save"), plan.federation.as_str());
     let copies =
-        MemberCopies::new(&save, federation, &options.name, hash, plan.release, &layout).map(Arc::new);
+        MemberCopies::new(&system.files, &save, federation, &options.name, hash, plan.release, &layout)
+            .map(Arc::new);
     let dialler = Dialler {
         endpoint: endpoint.clone(),
         host: site.address.clone(),
@@ -130,12 +133,12 @@ async fn serve(setup: Setup<'_>) -> Result<Exit, Failure> {
         buffers,
         copies: copies.clone(),
         collaborator: mailbox.clone(),
-        backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed()),
+        backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed(&system.random)),
     };
     tracing::info!("collaborator {} of {}, plan {}", options.name, plan.federation, hash.short());
     tracing::info!("connecting to {}:{}", site.address, site.port);
     let dialling = tokio::spawn(dialler.run());
-    let stopping = tokio::spawn(threads::pass_on(signals, stop(mailbox)));
+    let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
     let outcome =
         outcome.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the collaborator actor has ended")));
     // The aggregator closes the link once it has heard the good-bye.
@@ -177,7 +180,15 @@ fn keep(
         (None, None) => {
             let about = store::About { plan: hash, rounds: round.0, root: model.root() };
             let (save, federation) = (workspace.path("save"), plan.federation.as_str());
-            store::keep_final(&save, federation, &options.name, about, layout, model.as_slice())
+            store::keep_final(
+                workspace.files(),
+                &save,
+                federation,
+                &options.name,
+                about,
+                layout,
+                model.as_slice(),
+            )
         }
     };
     // The folder may be read-only: the site does without.
@@ -228,11 +239,9 @@ fn conclude(
 }
 
 /// Collaborators must not dial in step.
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    // Without randomness every collaborator waits alike, which is bearable.
-    let _ = SystemRandom::new().fill(&mut bytes);
-    u64::from_le_bytes(bytes)
+fn seed(random: &Random) -> u64 {
+    // Without random bytes all collaborators wait alike, which is bearable.
+    u64::from_le_bytes(random.bytes().unwrap_or_default())
 }
 
 /// First and longest wait between attempts to connect.

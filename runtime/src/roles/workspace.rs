@@ -1,11 +1,10 @@
-//! The workspace folder as a role sees it: which file is where, and reading the small ones with bounds.
+//! A workspace's folder as a role uses it: where each file is, and the small files read with a bound.
 //!
-//! An image carries the plan as its canonical bytes, `plan/plan.bin`, and beside it what goes with them: `plan/ca.crt`
-//! and, where it was imported, `plan/init.safetensors`. The volumes of a container cover none of these.
+//! In an image the plan, the CA's certificate and perhaps the initial model lie in other files
+//! ([`image_layout`]), which are used in place of the workspace's own.
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,48 +13,58 @@ use fl_engine::{
     Digest, Name, limits,
     model::safetensors,
     plan::{DataMap, Plan, PlanError, Site},
+    tensor::Layout,
 };
 
 use crate::{
     exit::{Exit, Failure},
+    files::{BY_UMASK, File, Files},
     image_layout, store,
 };
 
-/// A folder with `plan/plan.yaml`: `plan/ data/ cert/ save/ logs/`.
+/// A folder that holds a plan.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
+    files: Files,
     root: PathBuf,
 }
 
 impl Workspace {
-    pub(crate) fn open(root: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(files: &Files, root: &Path) -> Result<Self, Failure> {
         // Paths inside the current folder are shown without `./`.
-        let workspace = Self { root: root.strip_prefix(".").unwrap_or(root).to_owned() };
-        if workspace.path("plan/plan.yaml").is_file() || workspace.path(image_layout::PLAN).is_file() {
+        let shown = root.strip_prefix(".").unwrap_or(root);
+        let workspace = Self { files: files.clone(), root: shown.to_owned() };
+        if workspace.has("plan/plan.yaml") || workspace.is_image() {
             return Ok(workspace);
         }
         let error = format!("{} is not a workspace: it has no plan/plan.yaml", root.display());
         Err(Failure::new(Exit::Workspace, error)
-            .hint("change to the workspace's folder, or name it with --workspace"))
+            .hint("change to the workspace's folder, or name the folder with --workspace"))
+    }
+
+    /// The files of the process.
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
     }
 
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         self.root.join(inside)
     }
 
-    /// The plan, with its hash: `plan/plan.yaml`, or in an image the canonical bytes, which it carries in its place.
+    /// The plan and its hash: from `plan/plan.yaml`, or in an image from the plan's canonical bytes.
     pub(crate) fn plan(&self) -> Result<(Arc<Plan>, Digest), Failure> {
         let image = self.path(image_layout::PLAN);
-        let plan = match (image.is_file(), self.path("plan/plan.yaml").is_file()) {
+        let plan = match (self.is_image(), self.has("plan/plan.yaml")) {
             (false, _) => Plan::parse(&self.text("plan/plan.yaml")?).map_err(|e| refused(&e))?,
             (true, false) => {
                 Plan::from_canonical(&self.bytes(image_layout::PLAN, limits::CANONICAL_PLAN_BYTES)?)
                     .map_err(|e| Failure::new(Exit::Plan, format!("{}: {e}", image.display())))?
             }
             (true, true) => {
-                let error = format!("there are both plan/plan.yaml and {}", image_layout::PLAN);
+                let error =
+                    format!("this workspace has two plans: plan/plan.yaml and {}", image_layout::PLAN);
                 return Err(Failure::new(Exit::Plan, error).hint(
-                    "an image carries its plan: mount no other; elsewhere remove the one that is not meant",
+                    "in a container, do not mount a plan: the image has its own. Elsewhere, remove one of the two files",
                 ));
             }
         };
@@ -63,20 +72,26 @@ impl Workspace {
         Ok((Arc::new(plan), hash))
     }
 
-    /// The federation CA's certificate: the image's, where there is one.
+    /// The path of the federation CA's certificate: the image's, where the image has one.
     pub(crate) fn ca_file(&self) -> PathBuf {
-        let carried = self.path(image_layout::CA);
-        if self.is_image() && carried.is_file() { carried } else { self.path("cert/ca.crt") }
+        let carried = self.is_image() && self.has(image_layout::CA);
+        self.path(if carried { image_layout::CA } else { "cert/ca.crt" })
     }
 
-    /// Puts an image's initial model into `save/`, whatever is there: the one that it carries, or that of the plan's
-    /// seed. Elsewhere `save/` has to hold it already.
-    pub(crate) fn place_initial_model(&self, plan: &Plan, hash: Digest) -> Result<(), Failure> {
+    /// In an image, puts the initial model into `save/` and overwrites any file there. The model is the
+    /// image's own, or else the one that the plan's seed gives. Outside of an image `save/` has to hold the
+    /// model already.
+    pub(crate) fn place_initial_model(
+        &self,
+        plan: &Plan,
+        hash: Digest,
+        layout: &Layout,
+    ) -> Result<(), Failure> {
         if !self.is_image() {
             return Ok(());
         }
         let carried = self.path(image_layout::INITIAL_MODEL);
-        let bytes = match fs::read(&carried) {
+        let bytes = match self.files.read_at_most(&carried, store::longest_model_file(layout)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let state =
@@ -87,27 +102,26 @@ impl Workspace {
                 return Err(Failure::new(Exit::File, format!("cannot read {}: {error}", carried.display())));
             }
         };
-        let path = self.path("save").join(format!("{}_init.safetensors", plan.federation));
-        if holds(&path, &bytes) {
+        let save = self.path("save");
+        let path = store::initial_model_file(&save, plan.federation.as_str());
+        if self.files.holds(&path, &bytes) {
             return Ok(());
         }
-        let fresh = path.with_extension("new");
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(self.path("save"))?;
-            // What is overwritten in place may be sealed with another key: it is made anew.
-            let _ = fs::remove_file(&fresh);
-            fs::write(&fresh, &bytes)?;
-            fs::rename(&fresh, &path)
-        };
-        write().map_err(|e| {
+        let made = self.files.create_folder(&save);
+        let write = |file: &mut File| file.write_all(&bytes);
+        made.and_then(|()| self.files.replace(&path, BY_UMASK, write)).map_err(|e| {
             Failure::new(Exit::File, format!("cannot write {}: {e}", path.display()))
-                .hint("this user has to be allowed to write to the folder save/")
+                .hint("allow this user to write to the folder save/")
         })
     }
 
-    /// Whether this is an image's workspace.
+    /// Whether this workspace is part of an image.
     fn is_image(&self) -> bool {
-        self.path(image_layout::PLAN).is_file()
+        self.has(image_layout::PLAN)
+    }
+
+    fn has(&self, inside: &str) -> bool {
+        self.files.is_file(&self.path(inside))
     }
 
     /// `plan/site.yaml`.
@@ -115,27 +129,29 @@ impl Workspace {
         Site::parse(&self.text("plan/site.yaml")?).map_err(|e| refused(&e))
     }
 
-    /// The data folder of `name`, from `plan/data.yaml`; relative paths begin at the workspace.
+    /// The data folder of the collaborator `name`, from `plan/data.yaml`. Relative paths begin at the
+    /// workspace.
     pub(crate) fn data_of(&self, name: &Name) -> Result<PathBuf, Failure> {
         let map = DataMap::parse(&self.text("plan/data.yaml")?).map_err(|e| refused(&e))?;
         let folder = map.folder(name).ok_or_else(|| {
             Failure::new(Exit::Data, format!("plan/data.yaml names no data folder for {name}")).hint(format!(
-                "add a line `{name}: FOLDER`; the path begins at the workspace, or is absolute"
+                "add a line `{name}: FOLDER`, where FOLDER is absolute or begins at the workspace"
             ))
         })?;
         Ok(self.root.join(folder))
     }
 
-    /// Checks that this site has agreed to the plan; with `accept`, agrees if it has agreed to none.
+    /// Checks that this site has accepted the plan. With `accept`, a site that has accepted no plan yet
+    /// accepts this one.
     pub(crate) fn check_accepted(&self, plan: Digest, accept: bool) -> Result<(), Failure> {
         let path = self.path("save/accepted-plan");
         let failed = |e: io::Error| {
-            let failure = Failure::new(Exit::File, format!("cannot use {}: {e}", path.display()));
+            let failure = Failure::new(Exit::File, format!("cannot read or write {}: {e}", path.display()));
             let sealed = self.is_image() && e.kind() == io::ErrorKind::PermissionDenied;
-            let hint = "if another image sealed it, only that one reads it: move save/ and cert/private away to begin anew";
+            let hint = "if another image sealed this file, only that image can read it. Move save/ and cert/private away to begin anew";
             failure.maybe_hint(sealed.then(|| hint.to_owned()))
         };
-        let pinned = match fs::read_to_string(&path) {
+        let pinned = match self.files.read_text_at_most(&path, ACCEPTED_BYTES) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(error)),
@@ -144,12 +160,13 @@ impl Workspace {
             Some(text) if text.trim().parse() == Ok(plan) => Ok(()),
             Some(text) => Err(Failure::new(
                 Exit::NotAccepted,
-                format!("this site has accepted plan {}, and plan/plan.yaml is plan {plan}", text.trim()),
+                format!("this site has accepted plan {}, but plan/plan.yaml is plan {plan}", text.trim()),
             )
             .hint("read plan/plan.yaml, then run `fl-host plan accept`")),
             None if accept => {
-                fs::create_dir_all(self.path("save")).map_err(failed)?;
-                fs::write(&path, format!("{plan}\n")).map_err(failed)
+                self.files.create_folder(&self.path("save")).map_err(failed)?;
+                // Collaborators of one folder share the file.
+                self.files.replace_shared(&path, format!("{plan}\n").as_bytes()).map_err(failed)
             }
             None => Err(Failure::new(Exit::NotAccepted, format!("this site has not accepted plan {plan}"))
                 .hint("read plan/plan.yaml, then run `fl-host plan accept` (or start with --accept-first for a trial)")),
@@ -157,48 +174,35 @@ impl Workspace {
     }
 
     fn text(&self, inside: &str) -> Result<String, Failure> {
-        let bytes = self.bytes(inside, limits::PLAN_FILE_BYTES)?;
-        String::from_utf8(bytes).map_err(|_| {
-            Failure::new(
-                Exit::File,
-                format!("cannot read {}: it is not UTF-8 text", self.path(inside).display()),
-            )
-        })
+        let text = self.files.read_text_at_most(&self.path(inside), limits::PLAN_FILE_BYTES);
+        text.map_err(|error| self.unreadable(inside, &error))
     }
 
     fn bytes(&self, inside: &str, most: usize) -> Result<Vec<u8>, Failure> {
-        let path = self.path(inside);
-        let failed = |e: io::Error| {
-            let failure = Failure::new(Exit::File, format!("cannot read {}: {e}", path.display()));
-            match e.kind() {
-                io::ErrorKind::NotFound => failure.maybe_hint(origin(inside).map(str::to_owned)),
-                _ => failure,
-            }
+        let bytes = self.files.read_at_most(&self.path(inside), most);
+        bytes.map_err(|error| self.unreadable(inside, &error))
+    }
+
+    fn unreadable(&self, inside: &str, error: &io::Error) -> Failure {
+        let exit = match error.kind() {
+            io::ErrorKind::FileTooLarge => Exit::Plan,
+            _ => Exit::File,
         };
-        let mut bytes = Vec::new();
-        // What a file's length is said to be is no bound.
-        fs::File::open(&path)
-            .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes))
-            .map_err(failed)?;
-        if bytes.len() > most {
-            let error = format!("{} has more than the {most} bytes that are read", path.display());
-            return Err(Failure::new(Exit::Plan, error));
-        }
-        Ok(bytes)
+        let failure = Failure::new(exit, format!("cannot read {}: {error}", self.path(inside).display()));
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        failure.maybe_hint(origin(inside).filter(|_| missing).map(str::to_owned))
     }
 }
 
-/// Whether a file is these bytes.
-fn holds(path: &Path, bytes: &[u8]) -> bool {
-    let length = fs::metadata(path).map(|about| about.len());
-    length.is_ok_and(|length| length == bytes.len() as u64) && fs::read(path).is_ok_and(|held| held == bytes)
-}
-
-/// Where a file of the workspace comes from.
+/// What to do about a file that is missing.
 fn origin(inside: &str) -> Option<&'static str> {
     match inside {
-        "plan/site.yaml" => Some("copy it from the federation's owner: `fl-host plan initialize` writes it"),
-        "plan/data.yaml" => Some("write it: one line `NAME: FOLDER`, where this site's rows are"),
+        "plan/site.yaml" => {
+            Some("copy plan/site.yaml from the federation's owner, whose `fl-host plan initialize` writes it")
+        }
+        "plan/data.yaml" => {
+            Some("write plan/data.yaml: one line `NAME: FOLDER`, where FOLDER holds this site's data")
+        }
         _ => None,
     }
 }
@@ -207,9 +211,19 @@ fn refused(error: &PlanError) -> Failure {
     Failure::of(Exit::Plan, error).maybe_hint(error.hint().map(str::to_owned))
 }
 
+/// Longest `save/accepted-plan`, bytes: a digest in hex digits is shorter.
+const ACCEPTED_BYTES: usize = 256;
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::system::System;
+
+    fn open(root: &Path) -> Workspace {
+        Workspace::open(&System::real().files, root).unwrap()
+    }
 
     #[test]
     fn plan_of_an_image_is_the_same_plan_and_the_only_one() {
@@ -217,13 +231,13 @@ mod tests {
         fs::create_dir_all(root.join("plan")).unwrap();
         let yaml = include_str!("../../../host-tools/src/templates/breast_cancer/plan.yaml");
         fs::write(root.join("plan/plan.yaml"), yaml).unwrap();
-        let workspace = Workspace::open(&root).unwrap();
+        let workspace = open(&root);
         let (plan, hash) = workspace.plan().unwrap();
         fs::write(root.join(image_layout::PLAN), plan.canonical()).unwrap();
         let both = workspace.plan().unwrap_err();
-        assert_eq!(both.error, "there are both plan/plan.yaml and plan/plan.bin");
+        assert_eq!(both.error, "this workspace has two plans: plan/plan.yaml and plan/plan.bin");
         fs::remove_file(root.join("plan/plan.yaml")).unwrap();
-        assert_eq!(Workspace::open(&root).unwrap().plan().unwrap(), (plan.clone(), hash));
+        assert_eq!(open(&root).plan().unwrap(), (plan.clone(), hash));
         fs::write(root.join(image_layout::PLAN), &plan.canonical()[1..]).unwrap();
         let cut = workspace.plan().unwrap_err();
         fs::remove_dir_all(&root).unwrap();
@@ -237,15 +251,15 @@ mod tests {
         fs::create_dir_all(root.join("plan")).unwrap();
         let plan =
             Plan::parse(include_str!("../../../host-tools/src/templates/breast_cancer/plan.yaml")).unwrap();
+        let layout = plan.layout().unwrap();
         let path = root.join("save/breast-cancer_init.safetensors");
-        let place = || Workspace::open(&root).unwrap().place_initial_model(&plan, plan.hash());
+        let place = || open(&root).place_initial_model(&plan, plan.hash(), &layout);
         fs::write(root.join("plan/plan.yaml"), "").unwrap();
         place().unwrap();
         assert!(!path.exists(), "a folder without an image brings its own model");
         fs::remove_file(root.join("plan/plan.yaml")).unwrap();
         fs::write(root.join(image_layout::PLAN), plan.canonical()).unwrap();
         place().unwrap();
-        let layout = plan.layout().unwrap();
         let (state, texts) = safetensors::read(&fs::read(&path).unwrap(), &layout).unwrap();
         assert_eq!(state.f32, plan.initial_state().unwrap().f32);
         assert_eq!(texts[store::text::PLAN], plan.hash().to_string());
@@ -264,7 +278,7 @@ mod tests {
         place().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"imported");
         // The same for the CA.
-        let workspace = Workspace::open(&root).unwrap();
+        let workspace = open(&root);
         assert_eq!(workspace.ca_file(), root.join("cert/ca.crt"));
         fs::write(root.join(image_layout::CA), b"").unwrap();
         assert_eq!(workspace.ca_file(), root.join(image_layout::CA));
@@ -276,7 +290,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("fl-workspace-{}", std::process::id()));
         fs::create_dir_all(root.join("plan")).unwrap();
         fs::write(root.join("plan/plan.yaml"), "# a plan\n".repeat(limits::PLAN_FILE_BYTES / 9 + 1)).unwrap();
-        let refused = Workspace::open(&root).unwrap().plan().unwrap_err();
+        let refused = open(&root).plan().unwrap_err();
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(refused.exit, Exit::Plan);
         assert!(

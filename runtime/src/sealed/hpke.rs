@@ -1,14 +1,16 @@
-//! Hybrid public key encryption, RFC 9180, in base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
+//! Hybrid public key encryption, RFC 9180, in base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
+//! AES-256-GCM.
 //!
-//! The key schedule alone, over ring's HMAC. Both sides come here with the Diffie-Hellman value of an encapsulation: the
-//! sealing side has it from an ephemeral key, the opening side from the recipient's key.
+//! This is the key schedule alone, over ring's HMAC. It begins with the Diffie-Hellman value of an
+//! encapsulation, which the sealing side has from an ephemeral key and the opening side from the recipient's
+//! key.
 //!
-//! Hand-written: the crate `hpke` would bring a second AES-GCM, SHA-2 and X25519 into the enclave beside ring's. The
-//! tests hold this file against the RFC's own vectors.
+//! Hand-written: the crate `hpke` would bring a second AES-GCM, SHA-2 and X25519 into the enclave beside
+//! ring's. The tests hold this file against the RFC's own vectors.
 
 use ring::hmac;
 
-/// What messages are encrypted under.
+/// Key and base nonce of the messages.
 pub(super) struct Schedule {
     /// As long as the cipher's key.
     pub(super) key: Vec<u8>,
@@ -25,8 +27,8 @@ pub(super) struct Aead {
 pub(super) const AES_256_GCM: Aead = Aead { id: 2, key_bytes: 32 };
 
 impl Schedule {
-    /// Sections 4.1 and 5.1: from the Diffie-Hellman value of `encapsulated` (the ephemeral public key) and `recipient`'s
-    /// public key, for the application's `info`.
+    /// Sections 4.1 and 5.1: the schedule for the Diffie-Hellman value `dh` of `encapsulated` (the ephemeral
+    /// public key) and the `recipient`'s public key, with the application's `info`.
     pub(super) fn new(
         aead: Aead,
         dh: &[u8],
@@ -48,7 +50,7 @@ impl Schedule {
         Self { key: labeled_expand(&suite, &secret, b"key", &context, aead.key_bytes), base_nonce }
     }
 
-    /// Of message `sequence`, from 0 (section 5.2).
+    /// The nonce of message number `sequence`, from 0 (section 5.2).
     pub(super) fn nonce(&self, sequence: u64) -> [u8; 12] {
         let mut nonce = self.base_nonce;
         nonce[4..].iter_mut().zip(sequence.to_be_bytes()).for_each(|(n, s)| *n ^= s);
@@ -101,7 +103,8 @@ mod tests {
         hex(text).try_into().unwrap()
     }
 
-    /// RFC 9180, A.1.1: the suite of AES-128-GCM, which differs from ours in the cipher's number and key length alone.
+    /// RFC 9180, A.1.1: the suite of AES-128-GCM, which differs from ours in the cipher's number and key
+    /// length alone.
     #[test]
     fn schedule_is_that_of_the_rfc() {
         let encapsulated = key("37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431");

@@ -1,4 +1,4 @@
-//! The opening side: a head, then chunk by chunk.
+//! Opening a sealed file: first its head, then its chunks.
 
 use std::io::{self, Read};
 
@@ -11,37 +11,37 @@ use super::{CHUNK, Cipher, FIXED, KEY, Label, MAGIC, TAG, VERSION};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The operating system refused to read, or what was opened could not be put anywhere.
+    /// The operating system refused to read, or the caller could not take the plaintext.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It does not begin as a sealed file does.
+    /// The file does not begin as a sealed file does.
     #[error("not a sealed model")]
     Form,
-    /// Of a later version.
-    #[error("a sealed model of version {0}; this program opens version {VERSION}")]
+    /// The file has another version.
+    #[error("a sealed model of version {0}, but this program opens version {VERSION}")]
     Version(u8),
-    /// Cut short, or longer than it should be.
-    #[error("{found} bytes; a sealed model with this head has {expected}")]
+    /// The file was cut short or made longer.
+    #[error("{found} bytes long, but a sealed model with this head has {expected}")]
     Length {
         /// The file's.
         found: u64,
         /// What its head asks for.
         expected: u64,
     },
-    /// Another key's.
-    #[error("sealed to the key {sealed}; this one is {given}")]
+    /// The file was sealed to another key.
+    #[error("sealed to the key {sealed}, but this key is {given}")]
     OtherKey {
-        /// The recipient.
+        /// The key that the file was sealed to.
         sealed: PublicKey,
         /// The key at hand.
         given: PublicKey,
     },
-    /// A chunk is not what was sealed in its place.
-    #[error("chunk {chunk} of {chunks} is not what was sealed there")]
+    /// A chunk was changed, or moved to another place.
+    #[error("chunk {chunk} of {chunks} was changed after it was sealed")]
     Chunk {
-        /// From 1.
+        /// Its number, from 1.
         chunk: u64,
-        /// All of them.
+        /// The number of chunks.
         chunks: u64,
     },
 }
@@ -54,10 +54,10 @@ pub struct Opener<R> {
 }
 
 impl<R: Read> Opener<R> {
-    /// Reads the head of a file of `length` bytes. Nothing is proved yet of what it says.
+    /// Reads the head of a file of `length` bytes. What the head states is not proved yet.
     ///
     /// # Errors
-    /// [`OpenError`], but for what only a key can tell.
+    /// [`OpenError`], except those that need a key.
     pub fn new(mut input: R, length: u64) -> Result<Self, OpenError> {
         let mut fixed = [0; FIXED];
         fill(&mut input, &mut fixed)?;
@@ -78,7 +78,7 @@ impl<R: Read> Opener<R> {
         if note > limits::MODEL_HEADER_BYTES {
             return Err(OpenError::Form);
         }
-        // Before anything is allocated on the file's word.
+        // Checked before the length in the file decides about an allocation.
         if ((FIXED + note + KEY) as u64) > length {
             return Err(OpenError::Length { found: length, expected: (FIXED + note + KEY) as u64 });
         }
@@ -95,17 +95,18 @@ impl<R: Read> Opener<R> {
         Ok(Self { input, label, encapsulated })
     }
 
-    /// What the file says of itself; proved once [`Self::open`] has ended well.
+    /// What the head states. It is proved when [`Self::open`] has returned without an error.
     #[must_use]
     pub fn label(&self) -> &Label {
         &self.label
     }
 
-    /// Hands the plaintext to `put`, chunk by chunk. `key` is the public key at hand, and `agree` gives the X25519 value of
-    /// its private key with a public one. What was put is worthless until this has ended well.
+    /// Hands the plaintext to `put`, chunk by chunk. `key` is the reader's public key, and `agree` returns
+    /// the X25519 value of its private key with a given public key. The plaintext is worthless unless this
+    /// returns without an error.
     ///
     /// # Errors
-    /// [`OpenError`]; `put`'s.
+    /// [`OpenError`], and the errors of `put`.
     pub fn open(
         mut self,
         key: &PublicKey,
@@ -143,7 +144,7 @@ fn fill(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), OpenError> {
     })
 }
 
-/// The next `N` bytes of the fixed part, which has as many as are asked for.
+/// The next `N` bytes of the fixed part. The caller never asks for more bytes than the part has.
 fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
     let mut out = [0; N];
     let (now, later) = rest.split_at(N);

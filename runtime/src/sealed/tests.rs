@@ -5,6 +5,7 @@ use std::cell::Cell;
 use x25519_dalek::{PublicKey as Point, StaticSecret};
 
 use super::*;
+use crate::system::System;
 
 /// The Diffie-Hellman value of a private key with a public one.
 pub(super) fn x25519(private: &[u8; 32], public: &[u8; 32]) -> [u8; 32] {
@@ -34,7 +35,7 @@ fn plain(length: usize) -> Vec<u8> {
 
 /// Sealed in pieces of uneven lengths.
 fn sealed(length: usize) -> Vec<u8> {
-    let mut sealer = Sealer::new(Vec::new(), &label(length)).unwrap();
+    let mut sealer = Sealer::new(Vec::new(), &label(length), &System::real().random).unwrap();
     let plain = plain(length);
     let (mut rest, mut piece) = (&plain[..], 1);
     while !rest.is_empty() {
@@ -105,29 +106,29 @@ fn cut_extended_and_reordered_files_are_refused_by_name() {
     let longer = [&file[..], &[0]].concat();
     let refusal = open(&longer).unwrap_err().to_string();
     let (found, expected) = (longer.len(), file.len());
-    assert_eq!(refusal, format!("{found} bytes; a sealed model with this head has {expected}"));
+    assert_eq!(refusal, format!("{found} bytes long, but a sealed model with this head has {expected}"));
     let mut swapped = file.clone();
     let chunk = CHUNK + TAG;
     swapped[head..head + 2 * chunk].rotate_left(chunk);
-    assert_eq!(open(&swapped).unwrap_err().to_string(), "chunk 1 of 3 is not what was sealed there");
+    assert_eq!(open(&swapped).unwrap_err().to_string(), "chunk 1 of 3 was changed after it was sealed");
     let mut repeated = file.clone();
     repeated.copy_within(head..head + chunk, head + 2 * chunk);
-    assert_eq!(open(&repeated).unwrap_err().to_string(), "chunk 3 of 3 is not what was sealed there");
+    assert_eq!(open(&repeated).unwrap_err().to_string(), "chunk 3 of 3 was changed after it was sealed");
     // A chunk of another file to the same key.
     let mut mixed = file;
     mixed[head + chunk..head + 2 * chunk].copy_from_slice(&sealed(3 * CHUNK)[head + chunk..head + 2 * chunk]);
-    assert_eq!(open(&mixed).unwrap_err().to_string(), "chunk 2 of 3 is not what was sealed there");
+    assert_eq!(open(&mixed).unwrap_err().to_string(), "chunk 2 of 3 was changed after it was sealed");
 }
 
 #[test]
 fn other_keys_and_other_files_are_refused_by_name() {
     let refusal = open_with(&sealed(5), [8; 32]).unwrap_err();
     let [sealed_to, given] = [PRIVATE, [8; 32]].map(public);
-    assert_eq!(refusal.to_string(), format!("sealed to the key {sealed_to}; this one is {given}"));
+    assert_eq!(refusal.to_string(), format!("sealed to the key {sealed_to}, but this key is {given}"));
     let file = sealed(5);
     let opener = Opener::new(&file[..], file.len() as u64).unwrap();
     let lied = opener.open(&public(PRIVATE), |point| x25519(&[8; 32], point), &mut |_| Ok(()));
-    assert_eq!(lied.unwrap_err().to_string(), "chunk 1 of 1 is not what was sealed there");
+    assert_eq!(lied.unwrap_err().to_string(), "chunk 1 of 1 was changed after it was sealed");
     let mut later = sealed(5);
     later[MAGIC.len()] = 2;
     assert!(matches!(open(&later), Err(OpenError::Version(2))));
@@ -147,9 +148,9 @@ fn length_that_no_file_has_reserves_nothing() {
 
 #[test]
 fn sealing_says_when_it_cannot() {
-    let mut sealer = Sealer::new(Vec::new(), &label(3)).unwrap();
+    let mut sealer = Sealer::new(Vec::new(), &label(3), &System::real().random).unwrap();
     sealer.write(&[0; 2]).unwrap();
-    assert_eq!(sealer.finish().unwrap_err().to_string(), "2 bytes given to seal where the label says 3");
+    assert_eq!(sealer.finish().unwrap_err().to_string(), "2 bytes were sealed, but the label promises 3");
     // Points of small order give the value of zeros with any private key.
     for weak in [
         PublicKey([0; 32]),
@@ -159,7 +160,7 @@ fn sealing_says_when_it_cannot() {
             one
         }),
     ] {
-        assert_eq!(check_key(&weak), Err(SealError::Key(weak)));
+        assert_eq!(check_key(&weak, &System::real().random), Err(SealError::Key(weak)));
     }
-    assert_eq!(check_key(&public(PRIVATE)), Ok(()));
+    assert_eq!(check_key(&public(PRIVATE), &System::real().random), Ok(()));
 }

@@ -1,4 +1,4 @@
-//! Why the store cannot be opened, or a round cannot be kept.
+//! Why the store cannot be opened, or a round cannot be stored.
 
 use std::{io, path::PathBuf};
 
@@ -6,7 +6,7 @@ use fl_engine::{ByteCount, Digest, RoundNo, model::ModelFileError, tensor::Layou
 
 use crate::sealed::SealError;
 
-/// A refusal that names the file.
+/// What the store refused or could not do; each names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -18,7 +18,8 @@ pub enum StoreError {
         /// Its reason.
         source: io::Error,
     },
-    /// The operating system refused to write. What the file replaces, and every round before, is still there.
+    /// The operating system refused to write. The file's previous content and all earlier rounds are still
+    /// there.
     #[error("cannot write {}", path.display())]
     Write {
         /// The file or folder.
@@ -26,13 +27,13 @@ pub enum StoreError {
         /// Its reason.
         source: io::Error,
     },
-    /// There is nothing to start from.
+    /// There is no initial model to start from.
     #[error("there is no initial model {}", path.display())]
     NoInit {
         /// Where it should be.
         path: PathBuf,
     },
-    /// The initial model is not one of the plan's.
+    /// The initial model's file does not hold the plan's model.
     #[error("initial model {} is refused", path.display())]
     Init {
         /// The file.
@@ -40,38 +41,38 @@ pub enum StoreError {
         /// Why.
         source: ModelFileError,
     },
-    /// The initial model's file is larger than any of this model.
-    #[error("{} has {length}; a file of this model has at most {room}", path.display())]
+    /// The initial model's file is larger than any file of this model can be.
+    #[error("{} is {length} long, but a file of this model has at most {room}", path.display())]
     InitSize {
         /// The file.
         path: PathBuf,
         /// Its length.
         length: ByteCount,
-        /// Longest header and the layout's bytes.
+        /// The longest header and the layout's bytes.
         room: ByteCount,
     },
     /// The initial model was changed after it was written.
-    #[error("{} states root {stated}; its tensors have {found}", path.display())]
+    #[error("{} states the root {stated}, but its tensors have the root {found}", path.display())]
     InitRoot {
         /// The file.
         path: PathBuf,
-        /// As its text says.
+        /// What the file states.
         stated: String,
-        /// Worked out from its tensors.
+        /// The root of its tensors.
         found: Digest,
     },
     /// The initial model was made for another plan.
-    #[error("{} was made for plan {theirs}; this plan is {ours}", path.display())]
+    #[error("{} was made for plan {theirs}, but this plan is {ours}", path.display())]
     InitOfOtherPlan {
         /// The file.
         path: PathBuf,
-        /// As its text says.
+        /// What the file states.
         theirs: String,
         /// The plan's hash.
         ours: Digest,
     },
     /// The folder holds rounds of another plan.
-    #[error("{} is a round of plan {theirs}; this plan is {ours}", path.display())]
+    #[error("{} is a round of plan {theirs}, but this plan is {ours}", path.display())]
     OtherPlan {
         /// The generation.
         path: PathBuf,
@@ -80,21 +81,21 @@ pub enum StoreError {
         /// The plan's hash.
         ours: Digest,
     },
-    /// The newest round was kept without the state that the plan's server step goes on from.
-    #[error("{} has no state of the server's step, which this plan goes on from", path.display())]
+    /// The newest round was stored without the state that the plan's server step needs.
+    #[error("{} has no state for the plan's server step", path.display())]
     NoState {
         /// The generation.
         path: PathBuf,
     },
-    /// Generations are there, and none is whole.
-    #[error("none of the {count} generations in {} is whole", dir.display())]
+    /// There are stored rounds, and none of their files is whole.
+    #[error("none of the {count} stored rounds in {} is whole", dir.display())]
     NoneWhole {
         /// Their folder.
         dir: PathBuf,
-        /// How many there are.
+        /// The number of files.
         count: usize,
     },
-    /// A line of the history is not the one that the line after it was written behind.
+    /// A line of the history does not have the digest that the next line states.
     #[error("{}: line {line} was changed after it was written", path.display())]
     History {
         /// The file.
@@ -102,79 +103,76 @@ pub enum StoreError {
         /// Counted from 1.
         line: usize,
     },
-    /// The payload is not one of the plan's model.
-    #[error("{given} given to keep where the model has {expected}")]
+    /// The payload is not the length of the plan's model.
+    #[error("cannot store a model of {given}: the layout needs {expected}")]
     Length {
         /// Bytes given.
         given: ByteCount,
         /// The layout's.
         expected: ByteCount,
     },
-    /// The plan's server step keeps a state that is no layout.
-    #[error("the server's state is no layout")]
+    /// The state of the plan's server step would have no valid layout.
+    #[error("the server optimiser's state has no valid layout")]
     StateLayout(#[source] LayoutError),
-    /// The state given is not one of the plan's server step.
-    #[error("{given} of server's state given to keep where the plan's step has {expected}")]
+    /// The state is not the length of the state of the plan's server step.
+    #[error("cannot store a server state of {given}: the plan's server step needs {expected}")]
     StateLength {
         /// Bytes given.
         given: ByteCount,
-        /// The layout's; 0 when the plan's step keeps none.
+        /// The layout's; 0 when the plan's step keeps no state.
         expected: ByteCount,
     },
-    /// Nothing can be released to the plan's key.
-    #[error("the plan's release cannot be sealed")]
+    /// The models that the plan releases cannot be sealed to the plan's key.
+    #[error("cannot seal models to the key that the plan releases them to")]
     Seal(#[source] SealError),
-    /// The best model's file holds another model than was kept.
-    #[error("{} is not the best model that was kept", path.display())]
+    /// The best model's file holds another model than the store wrote.
+    #[error("{} does not hold the best model that was stored", path.display())]
     BestChanged {
         /// The file.
         path: PathBuf,
     },
-    /// Rounds are kept one after another.
-    #[error("round {given} given to keep where round {expected} is next")]
+    /// Rounds are stored one after another.
+    #[error("cannot store round {given}: round {expected} is next")]
     Order {
         /// The round given.
         given: RoundNo,
-        /// The round after the last durable.
+        /// The round after the last durable one.
         expected: RoundNo,
     },
 }
 
 impl StoreError {
-    /// What to do about it, where there is something to do.
+    /// What to do, where there is something to do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Write { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    "make room on the disk and start again: the run goes on after the last round that was kept"
+                    "free some space on the disk and start again: the run continues after the last stored round"
                 }
                 io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                    "save/ must be a folder that this user may write to"
+                    "allow this user to write to the folder save/"
                 }
-                io::ErrorKind::FileTooLarge => "raise the limit on the size of a file (ulimit -f)",
+                io::ErrorKind::FileTooLarge => "raise the limit on the size of a file (`ulimit -f`)",
                 _ => return None,
             },
             Self::NoInit { .. } => {
-                "`fl-host plan initialize` makes it; then copy it to save/ on the aggregator's machine"
+                "make the model with `fl-host plan initialize`, then copy the file to save/ on the aggregator's machine"
             }
             Self::Init { source, .. } => return source.hint(),
             Self::InitSize { .. } | Self::InitRoot { .. } | Self::InitOfOtherPlan { .. } => {
-                "make it again with `fl-host plan initialize`, and copy it to save/ on the aggregator's machine"
+                "make the model again with `fl-host plan initialize`, then copy the file to save/ on the aggregator's machine"
             }
             Self::OtherPlan { .. } => {
-                "move save/ away and make the initial model anew, or start with --fresh to give those rounds up"
+                "move save/ away and make the initial model again, or start with --fresh to delete those rounds"
             }
-            Self::NoState { .. } => {
-                "bring save/generations back from a copy, or start with --fresh to begin at the initial model"
-            }
-            Self::NoneWhole { .. } => {
-                "bring save/generations back from a copy, or start with --fresh to begin at the initial model"
+            Self::NoState { .. } | Self::NoneWhole { .. } => {
+                "restore save/generations from a backup, or start with --fresh to begin with the initial model"
             }
             Self::Seal(_) => {
-                "`fl-host model key` makes a key pair; its public half goes into release.to of the plan"
+                "make a key pair with `fl-host model key`, and put its public key into release.to of the plan"
             }
-            Self::History { .. } => "keep the file for whoever audits the run, and move it out of save/",
+            Self::History { .. } => "keep the file for an audit of the run, and move it out of save/",
             _ => return None,
         };
         Some(hint.to_owned())

@@ -1,27 +1,27 @@
-//! Generations: one file for each of the last rounds, which says of itself whether it is whole.
+//! Generations: one file for each of the last finished rounds. Each file shows whether it is whole.
 //!
 //! ```text
 //! save/generations/W-0000012.fl      the number is the finished round's
 //!
 //!   0  magic "fl-state"      8
-//!   8  version               4   little-endian, as every number here; 2 when there is a server's state, otherwise 1
+//!   8  version               4   little-endian, as every number here; 2 with a server's state, otherwise 1
 //!  12  length of the facts   4
 //!  16  length of the body    8   head, facts, payload and state together
 //!  24  head                160   plan, layout, root, best root (32 each); incarnation, best value (8 each);
 //!                                round, best round (4 each), whether there is a best (8)
 //!      facts                     JSON, as a line of the history holds them
 //!      payload                   f32 segment, then i64 segment
-//!      state                     of the server's step, where the plan has one that remembers: its layout's hash (32),
-//!                                then its payload
+//!      state                     of the server's step, where the plan's step keeps one: its layout's
+//!                                hash (32), then its payload
 //!      SHA-256              32   of everything before it
 //! ```
 //!
-//! Integrity of an encrypted mount is not completeness: a file that a crash cut short opens without an error there.
-//! A file that was renamed and not synced may not open at all. So a generation is written under its own name,
-//! synced once, and only then are older ones deleted; whoever opens takes the newest that is whole.
+//! An encrypted mount protects the bytes of a file, but not its length: a file that a crash cut short opens
+//! without an error. A file that was renamed and not synced may not open at all. So the store writes a
+//! generation under its final name and syncs it, and deletes older generations only then. Opening the store
+//! uses the newest one that is whole.
 
 use std::{
-    fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
@@ -30,9 +30,12 @@ use fl_engine::{Digest, RoundNo, tensor::Layout};
 use ring::digest::{Context, SHA256};
 
 use super::StoreError;
-use crate::payload::leaves::root_of;
+use crate::{
+    files::{BY_UMASK, File, Files},
+    payload::leaves::root_of,
+};
 
-/// The best model so far, whose values lie in `W_best.safetensors`.
+/// The best model so far. `W_best.safetensors` holds its values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Best {
     /// The round that measured it.
@@ -41,7 +44,7 @@ pub(super) struct Best {
     pub(super) value: f64,
 }
 
-/// What a generation says beside facts and payload.
+/// The part of a generation before facts and payload.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Head {
     pub(super) plan: Digest,
@@ -58,22 +61,23 @@ pub(super) struct Generation {
     pub(super) head: Head,
     pub(super) facts: String,
     pub(super) payload: Vec<u8>,
-    /// Of the server's step, where the plan has one that remembers.
+    /// State of the server's step, where the plan's step keeps one.
     pub(super) state: Option<Vec<u8>>,
 }
 
-/// The folder, for one federation.
+/// The folder of one federation's generations.
 #[derive(Debug)]
 pub(super) struct Generations {
+    files: Files,
     dir: PathBuf,
     prefix: String,
 }
 
-/// What a file turned out to be.
+/// What a whole file holds.
 enum Found {
     Whole(Box<Generation>),
     OtherPlan(Digest),
-    /// Of this plan, whose server's step remembers, and without its state.
+    /// A round of this plan without the state that the plan's server step keeps.
     NoState,
 }
 
@@ -81,16 +85,16 @@ enum Found {
 type Broken = String;
 
 impl Generations {
-    pub(super) fn new(save: &Path, federation: &str) -> Self {
-        Self { dir: save.join("generations"), prefix: format!("{federation}-") }
+    pub(super) fn new(files: &Files, save: &Path, federation: &str) -> Self {
+        Self { files: files.clone(), dir: save.join("generations"), prefix: format!("{federation}-") }
     }
 
     /// Makes the folder.
     pub(super) fn prepare(&self) -> Result<(), StoreError> {
-        fs::create_dir_all(&self.dir).map_err(StoreError::write(&self.dir))
+        self.files.create_folder(&self.dir).map_err(StoreError::write(&self.dir))
     }
 
-    /// The newest that is whole; `None` when no round was finished before.
+    /// The newest generation that is whole; `None` when no round was finished before.
     pub(super) fn newest(
         &self,
         plan: Digest,
@@ -100,30 +104,30 @@ impl Generations {
     ) -> Result<Option<Generation>, StoreError> {
         let files = self.list()?;
         for (number, path) in &files {
-            match examine(path, plan, layout, state) {
+            match examine(&self.files, path, plan, layout, state) {
                 Ok(Found::Whole(whole)) if whole.head.round.0 == *number && *number < rounds => {
                     return Ok(Some(*whole));
                 }
                 Ok(Found::Whole(_)) => {
-                    tracing::warn!("{} is not the round of its name; it is passed over", path.display());
+                    tracing::warn!("ignoring {}: it holds another round than its name says", path.display());
                 }
                 Ok(Found::OtherPlan(theirs)) => {
                     return Err(StoreError::OtherPlan { path: path.clone(), theirs, ours: plan });
                 }
-                // An older one would have none either, and what comes after it would be deleted.
+                // An older generation would have no state either, and newer ones would be deleted.
                 Ok(Found::NoState) => return Err(StoreError::NoState { path: path.clone() }),
-                Err(broken) => tracing::warn!("{} is passed over: {broken}", path.display()),
+                Err(broken) => tracing::warn!("ignoring {}: {broken}", path.display()),
             }
         }
         match files.as_slice() {
-            // A crash in the middle of the first round: there is nothing before it to lose.
+            // A crash while the first round was written: no earlier round is lost.
             [] | [(0, _)] => Ok(None),
             files => Err(StoreError::NoneWhole { dir: self.dir.clone(), count: files.len() }),
         }
     }
 
-    /// Writes one and syncs it; when this returns it is durable. A file of its name is a broken one, or the same round
-    /// put again: it is unlinked first, because an encrypted mount does not open a broken file to cut it.
+    /// Writes a generation: when this returns, it is durable. A file of the same name is replaced: it is a
+    /// part that a crash left, or the same round stored again.
     pub(super) fn write(
         &self,
         head: &Head,
@@ -132,9 +136,8 @@ impl Generations {
         state: Option<(Digest, &[u8])>,
     ) -> Result<(), StoreError> {
         let path = self.dir.join(format!("{}{:07}.fl", self.prefix, head.round.0));
-        let write = || -> io::Result<()> {
-            remove_if_there(&path)?;
-            let mut out = Hashing::new(OpenOptions::new().write(true).create_new(true).open(&path)?);
+        let write = |file: &mut File| {
+            let mut out = Hashing::new(file);
             let (version, behind) = state.map_or((PLAIN, 0), |(_, state)| (STATEFUL, DIGEST + state.len()));
             let body = (HEAD + facts.len() + payload.len() + behind) as u64;
             let facts_len = u32::try_from(facts.len()).map_err(io::Error::other)?;
@@ -146,44 +149,38 @@ impl Generations {
                 out.write_all(state)?;
             }
             let digest = out.digest.finish();
-            out.inner.write_all(digest.as_ref())?;
-            out.inner.sync_all()
+            out.inner.write_all(digest.as_ref())
         };
-        write().map_err(|source| {
-            // Part of a generation is of no use, and on a full disk its room is.
-            let _ = fs::remove_file(&path);
-            StoreError::Write { path: path.clone(), source }
-        })
+        self.files.write_new(&path, BY_UMASK, write).map_err(StoreError::write(&path))
     }
 
-    /// Deletes all but `newest` and the one before it.
+    /// Deletes all generations but `newest` and the one before it.
     pub(super) fn prune(&self, newest: RoundNo) {
         let Ok(files) = self.list() else { return };
         let older = files.iter().filter(|(n, _)| *n < newest.0).skip(KEPT - 1);
         for (_, path) in files.iter().filter(|(n, _)| *n > newest.0).chain(older) {
-            if let Err(error) = fs::remove_file(path) {
-                tracing::warn!("{} cannot be deleted: {error}", path.display());
+            if let Err(error) = self.files.remove(path) {
+                tracing::warn!("cannot delete {}: {error}", path.display());
             }
         }
     }
 
-    /// Deletes all; returns how many there were.
+    /// Deletes all generations; returns how many there were.
     pub(super) fn delete(&self) -> Result<usize, StoreError> {
         let files = match self.list() {
             Err(StoreError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(0),
             listed => listed?,
         };
         for (_, path) in &files {
-            fs::remove_file(path).map_err(StoreError::write(path))?;
+            self.files.remove(path).map_err(StoreError::write(path))?;
         }
         Ok(files.len())
     }
 
-    /// Numbers and paths, the newest first. Files of other names are nobody's business.
+    /// Numbers and paths of the generations, the newest first. Files of other names are ignored.
     fn list(&self) -> Result<Vec<(u32, PathBuf)>, StoreError> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(StoreError::read(&self.dir))? {
-            let path = entry.map_err(StoreError::read(&self.dir))?.path();
+        for path in self.files.list(&self.dir).map_err(StoreError::read(&self.dir))? {
             let name = path.file_name().and_then(|n| n.to_str());
             let digits = name.and_then(|n| n.strip_prefix(&self.prefix)?.strip_suffix(".fl"));
             if let Some(number) = digits.filter(|d| d.len() >= 7).and_then(|d| d.parse().ok()) {
@@ -220,35 +217,38 @@ impl Head {
     }
 }
 
-/// Reads a file to its end; memory is taken for payloads of the layouts' lengths alone.
+/// Reads a file to its end. Memory is allocated only for payloads of the layouts' lengths.
 fn examine(
+    files: &Files,
     path: &Path,
     plan: Digest,
     layout: &Layout,
     state_layout: Option<&Layout>,
 ) -> Result<Found, Broken> {
     let read = |error: io::Error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it was cut short".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the file was cut short".to_owned(),
         _ => error.to_string(),
     };
-    let file = File::open(path).map_err(read)?;
-    let length = file.metadata().map_err(read)?.len();
-    let mut from = Hashing::new(file);
+    let mut file = files.open(path).map_err(read)?;
+    let length = file.length().map_err(read)?;
+    let mut from = Hashing::new(&mut file);
     if take::<8>(&mut from).map_err(read)? != *MAGIC {
-        return Err("it is not a generation".to_owned());
+        return Err("the file is not a stored round".to_owned());
     }
     let version = u32::from_le_bytes(take(&mut from).map_err(read)?);
     if !(PLAIN..=STATEFUL).contains(&version) {
-        return Err(format!("its format is version {version}; this program reads {PLAIN} and {STATEFUL}"));
+        return Err(format!(
+            "its format is version {version}, but this program reads {PLAIN} and {STATEFUL}"
+        ));
     }
     let facts_len = u64::from(u32::from_le_bytes(take(&mut from).map_err(read)?));
     let body = u64::from_le_bytes(take(&mut from).map_err(read)?);
     if body.checked_add((START + DIGEST) as u64) != Some(length) {
-        return Err(format!("it has {length} bytes where it should have {START} + {body} + {DIGEST}"));
+        return Err(format!("the file has {length} bytes, but should have {START} + {body} + {DIGEST}"));
     }
     let head = Head::read(&mut from).map_err(read)?;
     let Some(rest) = body.checked_sub(HEAD as u64 + facts_len) else {
-        return Err("its facts are longer than itself".to_owned());
+        return Err("its facts are longer than the file".to_owned());
     };
     let length = layout.byte_len();
     let behind = state_layout.map_or(0, |layout| DIGEST + layout.byte_len());
@@ -267,7 +267,7 @@ fn examine(
         payload = part(length)?;
         if let Some(layout) = state_layout {
             if part(DIGEST)? != layout.hash().0 {
-                return Err("its server's state has another layout than the plan's".to_owned());
+                return Err("its server state has another layout than the plan's".to_owned());
             }
             state = Some(part(layout.byte_len())?);
         }
@@ -276,7 +276,7 @@ fn examine(
     }
     let expected = from.digest.clone().finish();
     if take::<DIGEST>(&mut from.inner).map_err(read)? != *expected.as_ref() {
-        return Err("its bytes are not those that were written".to_owned());
+        return Err("its bytes were changed after they were written".to_owned());
     }
     if stateless {
         return Ok(Found::NoState);
@@ -285,25 +285,25 @@ fn examine(
         return Ok(Found::OtherPlan(head.plan));
     }
     if root_of(head.layout, &payload) != head.root {
-        return Err("its model does not have its root".to_owned());
+        return Err("its model does not have the root that it states".to_owned());
     }
     let facts = String::from_utf8(facts).map_err(|_| "its facts are not text".to_owned())?;
     Ok(Found::Whole(Box::new(Generation { head, facts, payload, state })))
 }
 
-/// Hashes what goes through it.
-struct Hashing {
-    inner: File,
+/// Hashes the bytes that it passes on.
+struct Hashing<'a> {
+    inner: &'a mut File,
     digest: Context,
 }
 
-impl Hashing {
-    fn new(inner: File) -> Self {
+impl<'a> Hashing<'a> {
+    fn new(inner: &'a mut File) -> Self {
         Self { inner, digest: Context::new(&SHA256) }
     }
 }
 
-impl Read for Hashing {
+impl Read for Hashing<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         // In steps that stay in the cache between the read and the hash.
         let step = into.len().min(PIECE);
@@ -313,7 +313,7 @@ impl Read for Hashing {
     }
 }
 
-impl Write for Hashing {
+impl Write for Hashing<'_> {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
         let wrote = self.inner.write(&from[..from.len().min(PIECE)])?;
         self.digest.update(&from[..wrote]);
@@ -331,17 +331,10 @@ fn take<const N: usize>(from: &mut impl Read) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 const MAGIC: &[u8; 8] = b"fl-state";
 /// Version of a generation without a server's state.
 const PLAIN: u32 = 1;
-/// Version of one with it.
+/// Version of a generation with a server's state.
 const STATEFUL: u32 = 2;
 /// Bytes before the head.
 const START: usize = 24;
@@ -351,5 +344,5 @@ const HEAD: usize = 160;
 const DIGEST: usize = 32;
 /// Bytes hashed at a time.
 const PIECE: usize = 256 * 1024;
-/// Generations kept: the newest, and one to fall back to.
+/// Generations kept: the newest one, and one more in case the newest is damaged.
 const KEPT: usize = 2;

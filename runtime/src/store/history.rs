@@ -1,13 +1,13 @@
-//! The history: one JSON line for each finished round, each with the digest of the line before it.
+//! The history: one JSON line for each finished round. Each line holds the digest of the line before it.
 //!
-//! `previous` is the SHA-256 of the line before, without its line feed, and 64 zeros in the first, so that
-//! `sed -n 3p W_history.jsonl | tr -d '\n' | sha256sum` is what line 4 says. Lines are only ever appended. A round
-//! that had to be run again, because its model was lost, has two: the later one counts. `previous` shows lines that
-//! were changed or taken out of the middle; that the file's end is missing only a generation or a peer can tell.
+//! `previous` is the SHA-256 of the line before, without its line feed; in the first line it is 64 zeros. So
+//! `sed -n 3p W_history.jsonl | tr -d '\n' | sha256sum` prints what line 4 states. Lines are only appended. A
+//! round that ran again because its model was lost has two lines: the later one counts. `previous` reveals a
+//! line that was changed or removed from the middle. Only a generation or a peer can reveal that the end of
+//! the file is missing.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _},
     path::PathBuf,
 };
 
@@ -15,7 +15,10 @@ use fl_engine::{Digest, RoundNo, round::RoundFacts};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, generation::Head};
-use crate::observe::MetricJson;
+use crate::{
+    files::{File, Files},
+    observe::MetricJson,
+};
 
 /// The open file.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ pub(super) struct History {
     previous: Digest,
 }
 
-/// What opening needs of a line.
+/// The fields of a line that opening the history reads.
 #[derive(Deserialize)]
 struct Line {
     previous: String,
@@ -37,7 +40,8 @@ struct Line {
     root: String,
 }
 
-/// [`RoundFacts`] with digests as hex digits, and with the incarnation as 16 of them: jq's numbers have 53 bits.
+/// [`RoundFacts`] with digests in hex digits. The incarnation is 16 hex digits, because numbers in jq have 53
+/// bits.
 #[derive(Serialize)]
 struct Facts<'a> {
     round: RoundNo,
@@ -58,7 +62,7 @@ struct Contribution<'a> {
     root: String,
 }
 
-/// Facts as JSON; metrics are left out where the plan shows them to nobody.
+/// Facts as JSON, without metrics where the plan shows metrics to nobody.
 pub(super) fn facts_json(facts: &RoundFacts, metrics: bool) -> String {
     let contributions = facts.contributions.iter().map(|c| Contribution {
         collaborator: c.collaborator.as_str(),
@@ -76,17 +80,20 @@ pub(super) fn facts_json(facts: &RoundFacts, metrics: bool) -> String {
         refused: &facts.refused,
         metrics: if metrics { MetricJson::all(&facts.metrics) } else { Vec::new() },
     };
-    // No map with keys that are not texts, no value that refuses: it cannot fail.
+    // Serialising fails only for map keys that are not text, and there are none.
     serde_json::to_string(&facts).unwrap_or_default()
 }
 
 impl History {
-    /// Opens or makes the file and checks the chain; also whether it has a line of the round of `sought`. A last line
-    /// that is not whole is cut, with a warning.
-    pub(super) fn open(path: PathBuf, sought: Option<&Head>) -> Result<(Self, bool), StoreError> {
-        // Not in append mode: where a torn line was cut, the next one must begin.
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = options.map_err(StoreError::write(&path))?;
+    /// Opens or makes the file, checks the digests, and returns whether there is a line for the round of
+    /// `sought`. A last line that is not whole is removed with a warning.
+    pub(super) fn open(
+        files: &Files,
+        path: PathBuf,
+        sought: Option<&Head>,
+    ) -> Result<(Self, bool), StoreError> {
+        // Append mode would write behind a last line that could not be removed.
+        let file = files.open_or_create(&path).map_err(StoreError::write(&path))?;
         let mut history = Self { path, file, length: 0, previous: FIRST };
         let found = history.check(sought)?;
         Ok((history, found))
@@ -95,7 +102,7 @@ impl History {
     fn check(&mut self, sought: Option<&Head>) -> Result<bool, StoreError> {
         let read = || StoreError::read(&self.path);
         let changed = |line| StoreError::History { path: self.path.clone(), line };
-        let mut lines = BufReader::new(self.file.try_clone().map_err(read())?);
+        let mut lines = BufReader::new(&mut self.file);
         let (mut text, mut number, mut torn, mut found) = (Vec::new(), 0, false, false);
         let (mut length, mut previous) = (0, FIRST);
         loop {
@@ -122,13 +129,13 @@ impl History {
         }
         (self.length, self.previous) = (length, previous);
         if torn {
-            tracing::warn!("{}: line {number} was cut short by a crash and is removed", self.path.display());
-            self.file.set_len(length).map_err(StoreError::write(&self.path))?;
+            tracing::warn!("{}: removed line {number}, which a crash cut short", self.path.display());
+            self.file.set_length(length).map_err(StoreError::write(&self.path))?;
         }
         Ok(found)
     }
 
-    /// Appends a line with these facts and syncs it. Where that fails, the file is as it was.
+    /// Appends a line with these facts and syncs the file. On an error the file stays as it was.
     pub(super) fn append(&mut self, facts: &str) -> Result<(), StoreError> {
         let line =
             format!("{{\"previous\":\"{}\",{}", self.previous, facts.strip_prefix('{').unwrap_or(facts));
@@ -139,7 +146,7 @@ impl History {
             self.file.sync_data()
         };
         if let Err(source) = write() {
-            let _ = self.file.set_len(self.length);
+            let _ = self.file.set_length(self.length);
             return Err(StoreError::Write { path: self.path.clone(), source });
         }
         self.length += line.len() as u64 + 1;
@@ -165,5 +172,5 @@ fn hex(incarnation: u64) -> String {
     format!("{incarnation:016x}")
 }
 
-/// What the first line names as the one before it.
+/// What the first line states as the digest of the line before it.
 const FIRST: Digest = Digest([0; 32]);

@@ -1,26 +1,27 @@
-//! Model files for people and Python: safetensors, with what a reader should know in their texts.
+//! Model files for people and for Python: safetensors with texts that describe the model.
 //!
-//! Texts, all strings: `plan` (the plan's hash), `round` (rounds that the model has been through: 0 for the initial
-//! one), `root`. Where the plan shows metrics: `metrics` (JSON, measured on this model) or `round_metrics` (JSON, of
-//! the round that made it, measured on the model before it), and in `W_best` `value` (the best-model metric). A file
-//! is replaced whole: a crash leaves the old one or the new one.
+//! The texts are `plan` (the plan's hash), `round` (the number of rounds that the model has been through: 0
+//! for the initial model) and `root`. Where the plan shows metrics, there is also `metrics` (JSON: measured
+//! on this model) or `round_metrics` (JSON: reported in the round that made this model, measured on the model
+//! before it), and in `W_best` `value` (the metric that selects the best model).
 
 use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use fl_engine::{
-    ByteCount, Digest, Name, RoundNo,
+    ByteCount, Digest, Name, RoundNo, limits,
     model::safetensors::{self, Texts},
     tensor::{Layout, ModelState},
 };
 
-use super::{StoreError, generation::remove_if_there};
-use crate::payload::leaves::root_of;
+use super::StoreError;
+use crate::{
+    files::{Durability, File, Files},
+    payload::leaves::root_of,
+};
 
 /// Keys of the texts.
 pub mod text {
@@ -32,21 +33,28 @@ pub mod text {
     pub const ROOT: &str = "root";
     /// JSON: measured on this model.
     pub const METRICS: &str = "metrics";
-    /// JSON: measured in the round that made it.
+    /// JSON: measured in the round that made this model, on the model before it.
     pub const ROUND_METRICS: &str = "round_metrics";
-    /// The plan's best-model metric, in the shortest digits that give the same f64.
+    /// The metric that selects the best model, in the shortest digits that give the same f64.
     pub const VALUE: &str = "value";
 }
 
-/// What a model is.
+/// Which model a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
     /// The plan.
     pub plan: Digest,
-    /// Rounds that it has been through: one more than the number of the round that made it.
+    /// The number of rounds that the model has been through: one more than the number of the round that made
+    /// it.
     pub rounds: u32,
     /// Its root.
     pub root: Digest,
+}
+
+/// `save/W_init.safetensors`: the model that the first round starts from.
+#[must_use]
+pub fn initial_model_file(save: &Path, federation: &str) -> PathBuf {
+    path(save, federation, "init")
 }
 
 /// `save/W_KIND.safetensors`.
@@ -54,12 +62,13 @@ pub(super) fn path(save: &Path, federation: &str, kind: &str) -> PathBuf {
     save.join(format!("{federation}_{kind}.safetensors"))
 }
 
-/// A collaborator's copy of the final model, or of the last it was sent: `save/W_NAME_final.safetensors`. Returns the
-/// path.
+/// Writes a collaborator's copy of the final model, or of the last model that it received, and returns the
+/// path: `save/W_NAME_final.safetensors`.
 ///
 /// # Errors
-/// [`StoreError::Length`], [`StoreError::Write`]; a copy that was there before is kept.
+/// [`StoreError::Length`], [`StoreError::Write`]; a previous copy stays.
 pub fn keep_final(
+    files: &Files,
     save: &Path,
     federation: &str,
     name: &Name,
@@ -68,7 +77,7 @@ pub fn keep_final(
     payload: &[u8],
 ) -> Result<PathBuf, StoreError> {
     let path = path(save, federation, &format!("{name}_final"));
-    replace(&path, layout, payload, &texts(about), Durability::Synced)?;
+    replace(files, &path, layout, payload, &texts(about), Durability::Synced)?;
     Ok(path)
 }
 
@@ -81,23 +90,16 @@ pub(super) fn texts(about: About) -> Texts {
     ])
 }
 
-/// Texts of the first round's model.
+/// Texts of the initial model.
 pub(crate) fn initial_texts(plan: Digest, state: &ModelState) -> Texts {
     let mut payload = Vec::new();
     state.write_bytes(&mut payload);
     texts(About { plan, rounds: 0, root: root_of(state.layout().hash(), &payload) })
 }
 
-/// Whether a file must be on the disk when it is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Durability {
-    Synced,
-    /// Another file has the same values.
-    Unsynced,
-}
-
-/// Replaces a file by rename.
+/// Replaces a model's file.
 pub(super) fn replace(
+    files: &Files,
     path: &Path,
     layout: &Layout,
     payload: &[u8],
@@ -105,42 +107,27 @@ pub(super) fn replace(
     durability: Durability,
 ) -> Result<(), StoreError> {
     fits(layout, payload)?;
-    let fresh = scrap_of(path);
-    let write = || -> io::Result<()> {
-        remove_if_there(&fresh)?;
-        let mut file = File::create_new(&fresh)?;
-        safetensors::write_payload(layout, payload, texts, &mut |piece| file.write_all(piece))?;
-        if durability == Durability::Synced {
-            file.sync_all()?;
-        }
-        fs::rename(&fresh, path)
+    let write = |out: &mut File| {
+        safetensors::write_payload(layout, payload, texts, &mut |piece| out.write_all(piece))
     };
-    write().map_err(|source| {
-        let _ = fs::remove_file(&fresh);
-        StoreError::Write { path: path.to_owned(), source }
-    })
+    files.replace_with(path, durability, write).map_err(StoreError::write(path))
 }
 
-/// What a crash in the middle of [`replace`] leaves.
-pub(super) fn scrap_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".new");
-    name.into()
-}
-
-/// The root that a file's tensors have, and its texts; `None` when it is not there, not whole, or another model's.
-pub(super) fn examine(path: &Path, layout: &Arc<Layout>) -> Option<(Digest, Texts)> {
-    let (state, texts) = safetensors::read(&fs::read(path).ok()?, layout).ok()?;
+/// The root of a file's tensors, and its texts. `None` when the file is missing, not whole, or holds another
+/// model.
+pub(super) fn examine(files: &Files, path: &Path, layout: &Arc<Layout>) -> Option<(Digest, Texts)> {
+    let bytes = files.read_at_most(path, longest_model_file(layout)).ok()?;
+    let (state, texts) = safetensors::read(&bytes, layout).ok()?;
     let mut payload = Vec::new();
     state.write_bytes(&mut payload);
     let root = root_of(layout.hash(), &payload);
     (texts.get(text::ROOT)? == &root.to_string()).then_some((root, texts))
 }
 
-/// The payload in a file that [`replace`] wrote, without a second copy of it: the tensors are the file's end, integers
-/// first. Whether it is the model that is wanted, its root says.
-pub(super) fn payload(path: &Path, layout: &Layout) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+/// The payload in a file that [`replace`] wrote, read without a second copy in memory: the tensors are the
+/// end of the file, integers first. The caller checks the root.
+pub(super) fn payload(files: &Files, path: &Path, layout: &Layout) -> io::Result<Vec<u8>> {
+    let mut file = files.open(path)?;
     let length = i64::try_from(layout.byte_len()).map_err(io::Error::other)?;
     file.seek(SeekFrom::End(-length))?;
     let mut payload = vec![0; layout.byte_len()];
@@ -153,6 +140,11 @@ pub(super) fn payload(path: &Path, layout: &Layout) -> io::Result<Vec<u8>> {
 pub(super) fn fits(layout: &Layout, payload: &[u8]) -> Result<(), StoreError> {
     let (given, expected) = (ByteCount(payload.len() as u64), ByteCount(layout.byte_len() as u64));
     if given == expected { Ok(()) } else { Err(StoreError::Length { given, expected }) }
+}
+
+/// Longest file of a model, bytes: the longest header, and the layout's bytes.
+pub(crate) fn longest_model_file(layout: &Layout) -> usize {
+    8 + limits::MODEL_HEADER_BYTES + layout.byte_len()
 }
 
 /// The number of rounds that a model has been through when `round` has made it.

@@ -1,5 +1,5 @@
-//! `save/released/`: what the plan lets out, written by the aggregator and by members. In an enclave it is the one part of
-//! `save/` that the host can read.
+//! `save/released/`: the models that the plan releases, written by the aggregator and by members. In an
+//! enclave this is the only part of `save/` that the host can read.
 //!
 //! ```text
 //! W_last, W_best, W_round_0000012       .safetensors to the host, .sealed to a key
@@ -7,8 +7,7 @@
 //! ```
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,10 +21,13 @@ use fl_engine::{
 
 use super::{
     StoreError,
-    generation::remove_if_there,
-    model_file::{self, About, Durability, fits, replace, scrap_of, texts},
+    model_file::{self, About, fits, replace, texts},
 };
-use crate::sealed::{self, Label, Sealer};
+use crate::{
+    files::{Durability, File, Files},
+    sealed::{self, Label, Sealer},
+    system::{Random, System},
+};
 
 /// `save/released`.
 fn folder(save: &Path) -> PathBuf {
@@ -39,17 +41,20 @@ fn of_round(rounds: u32) -> String {
 /// What the aggregator releases.
 #[derive(Debug)]
 pub(super) struct Releases {
+    files: Files,
+    random: Random,
     save: PathBuf,
     federation: String,
     pub(super) what: Released,
-    /// To the host without.
+    /// The key that models are sealed to; without one, models are released to the host as they are.
     key: Option<PublicKey>,
     layout: Arc<Layout>,
 }
 
 impl Releases {
-    /// `None` when the aggregator itself releases nothing.
+    /// `None` when the plan lets the aggregator release nothing.
     pub(super) fn open(
+        system: &System,
         save: &Path,
         federation: &str,
         release: Option<Release>,
@@ -58,24 +63,25 @@ impl Releases {
         let Some(Release { what, to }) = release else { return Ok(None) };
         let key = match to {
             ReleaseTo::Key(key) => {
-                sealed::check_key(&key).map_err(StoreError::Seal)?;
+                sealed::check_key(&key, &system.random).map_err(StoreError::Seal)?;
                 Some(key)
             }
             ReleaseTo::Host => None,
             _ => return Ok(None),
         };
         let folder = folder(save);
-        fs::create_dir_all(&folder).map_err(StoreError::write(&folder))?;
+        system.files.create_folder(&folder).map_err(StoreError::write(&folder))?;
+        let (files, random) = (system.files.clone(), system.random.clone());
         let (save, federation) = (save.to_owned(), federation.to_owned());
-        Ok(Some(Self { save, federation, what, key, layout: Arc::clone(layout) }))
+        Ok(Some(Self { files, random, save, federation, what, key, layout: Arc::clone(layout) }))
     }
 
-    /// Whether a round's model is there already.
+    /// Whether the model of a round was released already.
     pub(super) fn has_round(&self, rounds: u32) -> bool {
-        self.path(Released::Each, rounds).exists()
+        self.files.is_file(&self.path(Released::Each, rounds))
     }
 
-    /// Releases a model in its payload form as `what` it is, with its texts: the round's, or the last one's.
+    /// Releases a payload as `what`: a round's model, or the last model.
     pub(super) fn put(
         &self,
         what: Released,
@@ -86,7 +92,8 @@ impl Releases {
         fits(&self.layout, payload)?;
         let path = self.path(what, about.rounds);
         let Some(key) = self.key else {
-            return replace(&path, &self.layout, payload, texts, Durability::Synced).map(|()| told(path));
+            return replace(&self.files, &path, &self.layout, payload, texts, Durability::Synced)
+                .map(|()| logged(path));
         };
         let mut length = 0;
         let Ok(()) = safetensors::write_payload(&self.layout, payload, texts, &mut |piece| {
@@ -98,17 +105,18 @@ impl Releases {
         })
     }
 
-    /// Releases the best model: the file that the store keeps, without taking it into memory.
+    /// Releases the best model: copies the store's file without reading all of it into memory.
     pub(super) fn put_best(&self, about: About) -> Result<PathBuf, StoreError> {
         let from = model_file::path(&self.save, &self.federation, "best");
         let path = self.path(Released::Best, about.rounds);
-        let file = File::open(&from).map_err(StoreError::read(&from))?;
-        let length = file.metadata().map_err(StoreError::read(&from))?.len();
+        let mut file = self.files.open(&from).map_err(StoreError::read(&from))?;
+        let length = file.length().map_err(StoreError::read(&from))?;
         let Some(key) = self.key else {
-            return write_new(&path, |out| copy(&file, &mut |piece| out.write_all(piece)))
-                .map(|()| told(path));
+            let write = |out: &mut File| copy(&mut file, &mut |piece| out.write_all(piece));
+            let written = self.files.replace_with(&path, Durability::Synced, write);
+            return written.map_err(StoreError::write(&path)).map(|()| logged(path));
         };
-        self.seal(path, key, about, length, &mut |put| copy(&file, put))
+        self.seal(path, key, about, length, &mut |put| copy(&mut file, put))
     }
 
     fn seal(
@@ -122,15 +130,16 @@ impl Releases {
         let About { plan, rounds, root } = about;
         let note = serde_json::to_string(self.layout.tensors()).unwrap_or_default();
         let label = Label { plan, rounds, root, length, recipient, note };
-        write_new(&path, |out| {
-            let mut sealer = Sealer::new(out, &label)?;
+        let write = |out: &mut File| {
+            let mut sealer = Sealer::new(out, &label, &self.random)?;
             fill(&mut |piece| sealer.write(piece))?;
             sealer.finish().map(drop)
-        })?;
-        Ok(told(path))
+        };
+        let written = self.files.replace_with(&path, Durability::Synced, write);
+        written.map_err(StoreError::write(&path)).map(|()| logged(path))
     }
 
-    /// The file of a model that is released as `what`, after so many rounds.
+    /// The file of a model that is released as `what` after this number of rounds.
     pub(super) fn path(&self, what: Released, rounds: u32) -> PathBuf {
         let ending = if self.key.is_some() { "sealed" } else { "safetensors" };
         let kind = match what {
@@ -141,9 +150,10 @@ impl Releases {
     }
 }
 
-/// What a member keeps of the models that it is sent.
+/// The copies that a member keeps of models that the aggregator sends.
 #[derive(Debug)]
 pub struct MemberCopies {
+    files: Files,
     save: PathBuf,
     federation: String,
     name: Name,
@@ -156,6 +166,7 @@ impl MemberCopies {
     /// `None` when the plan does not release models to members.
     #[must_use]
     pub fn new(
+        files: &Files,
         save: &Path,
         federation: &str,
         name: &Name,
@@ -164,24 +175,25 @@ impl MemberCopies {
         layout: &Arc<Layout>,
     ) -> Option<Self> {
         let what = release.filter(|release| release.to == ReleaseTo::Members)?.what;
-        let (save, federation) = (save.to_owned(), federation.to_owned());
-        Some(Self { save, federation, name: name.clone(), plan, layout: Arc::clone(layout), what })
+        let (files, save, federation) = (files.clone(), save.to_owned(), federation.to_owned());
+        Some(Self { files, save, federation, name: name.clone(), plan, layout: Arc::clone(layout), what })
     }
 
-    /// Whether every round's model is kept.
+    /// Whether the member keeps the model of each round.
     #[must_use]
     pub fn keeps_each(&self) -> bool {
         self.what == Released::Each
     }
 
-    /// Keeps the model that `round` starts from, or was measured in, whose root was checked. Returns the path.
+    /// Writes a copy of the model that `round` starts from, or that `round` measured, and returns the path.
+    /// The caller has checked the root.
     ///
     /// # Errors
     /// [`StoreError::Length`], [`StoreError::Write`].
     pub fn put(&self, round: RoundNo, root: Digest, payload: &[u8]) -> Result<PathBuf, StoreError> {
         fits(&self.layout, payload)?;
         let folder = folder(&self.save);
-        fs::create_dir_all(&folder).map_err(StoreError::write(&folder))?;
+        self.files.create_folder(&folder).map_err(StoreError::write(&folder))?;
         let kind = match self.what {
             Released::Each => of_round(round.0),
             Released::Best => "best".to_owned(),
@@ -189,31 +201,17 @@ impl MemberCopies {
         };
         let path = folder.join(format!("{}_{}_{kind}.safetensors", self.federation, self.name));
         let about = About { plan: self.plan, rounds: round.0, root };
-        replace(&path, &self.layout, payload, &texts(about), Durability::Synced)?;
+        replace(&self.files, &path, &self.layout, payload, &texts(about), Durability::Synced)?;
         Ok(path)
     }
 }
 
-fn told(path: PathBuf) -> PathBuf {
+fn logged(path: PathBuf) -> PathBuf {
     tracing::info!("released {}", path.display());
     path
 }
 
-/// Writes a file beside `path`, synced, and gives it that name.
-fn write_new(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StoreError> {
-    let fresh = scrap_of(path);
-    let written = remove_if_there(&fresh).and_then(|()| File::create_new(&fresh)).and_then(|mut file| {
-        write(&mut file)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    });
-    written.map_err(|source| {
-        let _ = fs::remove_file(&fresh);
-        StoreError::Write { path: path.to_owned(), source }
-    })
-}
-
-fn copy(mut file: &File, put: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+fn copy(file: &mut File, put: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece)? {
@@ -223,8 +221,8 @@ fn copy(mut file: &File, put: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Re
     }
 }
 
-/// Of a file that is copied, bytes.
+/// Bytes that are copied at a time.
 const PIECE: usize = 256 << 10;
 
-/// Takes the next bytes of a file.
+/// Takes the next bytes of a model's file.
 type Put<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;

@@ -5,7 +5,10 @@ mod damage;
 mod released;
 mod state;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    fs,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use fl_engine::{
     Name, Weight,
@@ -115,7 +118,7 @@ fn prepared() -> (Scratch, Arc<Layout>) {
 }
 
 fn open(dir: &Scratch, layout: &Arc<Layout>) -> Result<(Store, Resume), StoreError> {
-    Store::open(&dir.0, "w", &plan(), PLAN, layout)
+    Store::open(&System::real(), &dir.0, "w", &plan(), PLAN, layout)
 }
 
 fn put(store: &mut Store, layout: &Layout, rounds: std::ops::Range<u32>) {
@@ -185,9 +188,9 @@ fn rounds_are_put_one_after_another_and_in_full() {
     let (dir, layout) = prepared();
     let (mut store, _) = open(&dir, &layout).unwrap();
     let skipped = store.put_round(&facts(&layout, 1), &model(&layout, 1), None).unwrap_err();
-    assert_eq!(said(&skipped), "round 1 given to keep where round 0 is next | ");
+    assert_eq!(said(&skipped), "cannot store round 1: round 0 is next | ");
     let short = store.put_round(&facts(&layout, 0), &model(&layout, 0)[4..], None).unwrap_err();
-    assert_eq!(said(&short), "2116 B given to keep where the model has 2120 B | ");
+    assert_eq!(said(&short), "cannot store a model of 2116 B: the layout needs 2120 B | ");
     assert!(files(&dir.path("generations")).is_empty());
 }
 
@@ -242,7 +245,9 @@ fn copies_for_people_say_what_they_are() {
     let texts = texts_of(&dir, "w_last.safetensors");
     assert_eq!((texts["round"].as_str(), &texts["metrics"]), ("2", &json));
     let about = About { plan: PLAN, rounds: 2, root: of_facts.root };
-    let path = keep_final(&dir.0, "w", &name("one"), about, &layout, &model(&layout, 1)).unwrap();
+    let path =
+        keep_final(&System::real().files, &dir.0, "w", &name("one"), about, &layout, &model(&layout, 1))
+            .unwrap();
     assert_eq!(path, dir.path("w_one_final.safetensors"));
     assert_eq!(texts_of(&dir, "w_one_final.safetensors")["root"], of_facts.root.to_string());
 }
@@ -257,7 +262,10 @@ fn integers_of_a_model_are_kept_too() {
     assert_eq!(resume.payload, model(&layout, 1000));
     put(&mut store, &layout, 0..1);
     resumes_after(&dir, &layout, 0);
-    assert_eq!(model_file::examine(&store.last_model_file(), &layout).unwrap().0, facts(&layout, 0).root);
+    assert_eq!(
+        model_file::examine(&System::real().files, &store.last_model_file(), &layout).unwrap().0,
+        facts(&layout, 0).root
+    );
 }
 
 #[test]
@@ -274,7 +282,7 @@ fn best_model_and_its_value_outlive_the_run() {
     assert_eq!(resume.best, Some(value));
     let texts = texts_of(&dir, "w_best.safetensors");
     assert_eq!((texts["round"].as_str(), texts["value"].as_str()), ("1", "0.30000000000000004"));
-    Store::forget(&dir.0, "w").unwrap();
+    Store::forget(&System::real().files, &dir.0, "w").unwrap();
     assert_eq!(open(&dir, &layout).unwrap().1.best, None);
 }
 
@@ -299,7 +307,7 @@ fn metrics_shown_to_nobody_are_in_no_text() {
     let (dir, layout) = prepared();
     let mut plan = plan();
     plan.metrics = MetricsTo::None;
-    let open = || Store::open(&dir.0, "w", &plan, PLAN, &layout).unwrap();
+    let open = || Store::open(&System::real(), &dir.0, "w", &plan, PLAN, &layout).unwrap();
     let (mut store, _) = open();
     let facts_of = facts(&layout, 0);
     store.put_best(RoundNo(0), facts_of.base, 0.9625, &facts_of.metrics, &model(&layout, 1000)).unwrap();

@@ -1,4 +1,5 @@
-//! The federation CA as everybody but its owner sees it: its certificate, `cert/ca.crt`.
+//! The federation CA's certificate, `cert/ca.crt`: what every site knows of the CA. Its key stays with the
+//! owner.
 
 use std::fmt;
 
@@ -11,9 +12,6 @@ use webpki::{EndEntityCert, Error as WebpkiError};
 
 use super::identity::{Identity, IdentityError, Role};
 
-/// What every Ed25519 SubjectPublicKeyInfo begins with (RFC 8410, section 4).
-const ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
 /// The federation CA's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
@@ -21,7 +19,7 @@ pub struct Authority {
     validity: Validity,
 }
 
-/// From when until when a certificate is good, both ends included.
+/// The first and the last second in which a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// First second.
@@ -30,66 +28,66 @@ pub struct Validity {
     pub not_after: UnixSeconds,
 }
 
-/// Why a file is not the CA that is needed.
+/// Why a file is not the CA's certificate that is needed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
     /// Not one PEM certificate.
     #[error("CA certificate {0}")]
     Pem(String),
-    /// A certificate, but no CA's.
-    #[error("CA certificate is not one: it may not sign certificates")]
+    /// The certificate is not a CA's.
+    #[error("not a CA certificate: it is not allowed to sign certificates")]
     NotCa,
     /// Not an Ed25519 key.
-    #[error("CA has a key that is not Ed25519")]
+    #[error("the CA's key is not an Ed25519 key")]
     KeyKind,
-    /// The plan names another.
-    #[error("the plan names CA {plan}, cert/ca.crt is {file}")]
+    /// The plan names another CA.
+    #[error("the plan names the CA {plan}, but cert/ca.crt is {file}")]
     OtherThanPlan {
         /// The plan's `ca`.
         plan: Digest,
         /// SHA-256 of the file's certificate.
         file: Digest,
     },
-    /// The plan names none.
+    /// The plan names no CA.
     #[error("the plan names no CA")]
     PlanNamesNone,
 }
 
-/// Why a certificate is not a good one of the federation. Its `Debug` is its `Display`, because rustls shows errors of
-/// others that way.
+/// Why a certificate is refused. `Debug` prints the same text as `Display`, because rustls shows errors of
+/// other crates with `Debug`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError {
-    /// Another CA's, or forged.
+    /// Another CA issued the certificate, or it is forged.
     #[error("certificate was issued by another CA than this federation's")]
     OtherCa,
-    /// Past its last second.
+    /// Its last second is over.
     #[error("certificate expired at {0}")]
     Expired(UnixSeconds),
-    /// Before its first.
-    #[error("certificate is not valid before {0}; check the clock")]
+    /// Its first second is still to come.
+    #[error("certificate is not valid before {0}: check the clock")]
     NotYet(UnixSeconds),
     /// It lacks the role's key usage.
-    #[error("certificate may not be used by a role of {0}: it has another key usage")]
+    #[error("certificate's key usage does not allow the role {0}")]
     WrongUsage(Role),
-    /// Its URI says another role.
-    #[error("certificate is of the role {found}; {needed} is needed")]
+    /// Its URI names another role.
+    #[error("certificate is for the role {found}, but {needed} is needed")]
     WrongRole {
-        /// The role that was asked for.
+        /// The role that is needed.
         needed: Role,
         /// The certificate's.
         found: Role,
     },
-    /// Its URI says another federation.
-    #[error("certificate is of federation {found}; {needed} is needed")]
+    /// Its URI names another federation.
+    #[error("certificate belongs to the federation {found}, but {needed} is needed")]
     OtherFederation {
-        /// The federation that was asked for.
+        /// The federation that is needed.
         needed: Name,
         /// The certificate's.
         found: Name,
     },
-    /// It names nobody.
+    /// It does not name one member of a federation.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// Anything else that X.509 forbids.
@@ -131,13 +129,13 @@ impl Authority {
         Digest::of(&self.der)
     }
 
-    /// When the CA's own certificate is good.
+    /// When the CA's own certificate is valid.
     #[must_use]
     pub fn validity(&self) -> Validity {
         self.validity
     }
 
-    /// Whether this is the CA that the plan names.
+    /// Checks that this is the CA that the plan names.
     ///
     /// # Errors
     /// [`AuthorityError::OtherThanPlan`], [`AuthorityError::PlanNamesNone`].
@@ -149,8 +147,8 @@ impl Authority {
         }
     }
 
-    /// Whether this CA issued `certificate`, for `role`, and it is good at `now`. Intermediate certificates are not
-    /// used.
+    /// Checks that this CA issued `certificate` for `role` and that it is valid at `now`. Intermediate
+    /// certificates are not used.
     ///
     /// # Errors
     /// [`PeerError`].
@@ -205,14 +203,15 @@ impl Authority {
     }
 }
 
-/// From when until when `certificate` is good.
+/// When `certificate` is valid.
 ///
 /// # Errors
 /// [`IdentityError::Unreadable`].
 pub fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, IdentityError> {
     let unreadable = |e: WebpkiError| IdentityError::Unreadable(e.to_string());
     let certificate = EndEntityCert::try_from(certificate).map_err(unreadable)?;
-    // The parser shows a validity only to those who miss it: at the beginning of time, and at its end.
+    // The parser states the validity only in its errors, so this asks for the first and for the last moment
+    // of time.
     let at = |seconds| {
         let time = unix_time(UnixSeconds(seconds));
         let usage = Role::Aggregator.usage();
@@ -240,10 +239,10 @@ pub fn public_key(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, IdentityE
     Ok(certificate.subject_public_key_info().to_vec())
 }
 
-/// The one certificate of a PEM text.
+/// The certificate of a PEM text that holds exactly one.
 ///
 /// # Errors
-/// What the file is instead, to be put after its name.
+/// What is wrong with the text, in words that follow the file's name.
 pub fn one_certificate(pem: &[u8]) -> Result<CertificateDer<'static>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let mut found = found.map_err(|e| format!("is not PEM: {e}"))?;
@@ -258,15 +257,15 @@ fn unix_time(seconds: UnixSeconds) -> UnixTime {
 }
 
 impl AuthorityError {
-    /// What to do about it.
+    /// What to do.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
             Self::OtherThanPlan { .. } => {
-                "ask the federation's owner for the plan and the ca.crt that belong together"
+                "ask the federation's owner for the plan and for the ca.crt that the plan names"
             }
             Self::PlanNamesNone => "run `fl-host plan initialize` after `fl-host pki init`",
-            _ => "copy cert/ca.crt anew from the federation's owner",
+            _ => "copy cert/ca.crt again from the federation's owner",
         }
     }
 }
@@ -276,6 +275,9 @@ impl fmt::Debug for PeerError {
         fmt::Display::fmt(self, f)
     }
 }
+
+/// The first bytes of every Ed25519 SubjectPublicKeyInfo (RFC 8410, section 4).
+const ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 #[cfg(test)]
 mod tests {

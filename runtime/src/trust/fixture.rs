@@ -13,14 +13,19 @@ use rcgen::{
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls::pki_types::CertificateDer;
 
-use super::{Authority, Clock, Credentials, Fingerprint, Role};
+use super::{Authority, Credentials, Fingerprint, FlooredClock, Role};
+use crate::{files::Files, system::System};
 
 /// 2027-01-15T08:00:00Z.
 pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 pub(crate) const DAY: u64 = 86_400;
 
-pub(crate) fn clock(now: UnixSeconds) -> Clock {
-    Clock::new(move || now)
+pub(crate) fn clock(now: UnixSeconds) -> FlooredClock {
+    FlooredClock::new(move || now)
+}
+
+pub(crate) fn files() -> Files {
+    System::real().files
 }
 
 /// A fresh folder of this test run.

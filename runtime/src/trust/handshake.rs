@@ -1,9 +1,4 @@
-//! A refused handshake in words that an operator can act on. [`crate::net::LinkError`] is made of them.
-
-/// rustls puts this before what a verifier said.
-const HERE: &str = "invalid peer certificate: ";
-/// And this around what [`super::PeerError`] said.
-const OTHER: (&str, &str) = ("Other(OtherError(", "))");
+//! The words for a refused handshake, for an operator to act on. [`crate::net::LinkError`] shows them.
 
 /// Why this side refused the peer, from rustls's text.
 pub(crate) fn refused_here(reason: &str) -> String {
@@ -23,20 +18,26 @@ pub(crate) fn refused_there(alert: u8) -> String {
         43 => "this side's certificate has the key usage of another role",
         44 => "this side's certificate is revoked",
         45 => "this side's certificate is expired, or not valid yet by the peer's clock",
-        46 => "this side's certificate names another federation or role, or nobody",
-        48 => "this side's certificate was issued by another CA than the peer's federation's",
-        51 => "this side's certificate and key do not fit",
+        46 => "this side's certificate names another federation, another role or no member",
+        48 => "this side's certificate was issued by another CA than that of the peer's federation",
+        51 => "this side's key does not belong to its certificate",
         116 => "this side showed no certificate",
         120 => "the peer speaks another protocol",
-        _ => return format!("the peer ended it with TLS alert {alert}"),
+        _ => return format!("the peer ended the handshake with TLS alert {alert}"),
     };
     why.to_owned()
 }
 
+/// rustls puts this before a verifier's error.
+const HERE: &str = "invalid peer certificate: ";
+/// rustls puts these before and behind a [`super::PeerError`].
+const OTHER: (&str, &str) = ("Other(OtherError(", "))");
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rustls::{CertificateError, Error};
+
+    use super::*;
 
     #[test]
     fn words_of_rustls_become_words_for_people() {
@@ -47,6 +48,6 @@ mod tests {
         let own = rustls::OtherError(std::sync::Arc::new(crate::trust::PeerError::OtherCa));
         assert_eq!(said(CertificateError::Other(own)), other);
         assert_eq!(refused_here("no ALPN"), "no ALPN");
-        assert_eq!(refused_there(80), "the peer ended it with TLS alert 80");
+        assert_eq!(refused_there(80), "the peer ended the handshake with TLS alert 80");
     }
 }

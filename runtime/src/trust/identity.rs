@@ -1,18 +1,12 @@
-//! Who a certificate speaks for: a URI in its subject alternative name, and the fingerprint of its key.
+//! Who a certificate is for: a URI in its subject alternative name, and the fingerprint of its key.
 
 use std::{fmt, str::FromStr};
 
 use fl_engine::{Digest, Name};
 use rustls::pki_types::CertificateDer;
 
-/// Begins every identity.
-const SCHEME: &str = "fl://";
-/// `id-kp-serverAuth` and `id-kp-clientAuth` (RFC 5280, 4.2.1.12), without tag and length.
-const SERVER_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 1];
-const CLIENT_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 2];
-
-/// What a peer is in a federation. Each role is bound to one key usage: an aggregator's certificate serves, a
-/// collaborator's dials.
+/// What a peer does in a federation. A certificate's key usage allows one role: an aggregator is a TLS
+/// server, a collaborator a TLS client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Combines updates; TLS server.
@@ -32,16 +26,17 @@ pub struct Identity {
     pub name: Name,
 }
 
-/// SHA-256 of a public key (SubjectPublicKeyInfo, DER). It stays the same when a certificate is renewed for its key.
+/// SHA-256 of a public key (SubjectPublicKeyInfo, DER). It stays the same when a certificate is renewed for
+/// its key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub Digest);
 
-/// Why a certificate or a text names nobody.
+/// Why a certificate or a text does not name one member of a federation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// The bytes are no X.509 version 3 certificate.
-    #[error("not a certificate that can be read: {0}")]
+    /// The bytes are not an X.509 version 3 certificate.
+    #[error("not a readable certificate: {0}")]
     Unreadable(String),
     /// No `fl://` URI.
     #[error("certificate names no member of a federation (it has no fl:// URI)")]
@@ -49,7 +44,7 @@ pub enum IdentityError {
     /// Two or more.
     #[error("certificate names more than one member of a federation")]
     Several,
-    /// Not of the form that this version knows.
+    /// The URI has another form.
     #[error("{0:?} is not fl://FEDERATION/ROLE/NAME")]
     Form(String),
     /// Not a role's name.
@@ -58,7 +53,7 @@ pub enum IdentityError {
 }
 
 impl Role {
-    /// As identities and command lines have it.
+    /// The role's word in identities and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +62,8 @@ impl Role {
         }
     }
 
-    /// The key usage that a certificate of this role must carry; its absence is no permission.
+    /// The key usage that a certificate of this role must state. A certificate without any key usage is
+    /// refused.
     pub(super) fn usage(self) -> webpki::KeyUsage {
         webpki::KeyUsage::required(match self {
             Self::Aggregator => SERVER_AUTH,
@@ -77,7 +73,7 @@ impl Role {
 }
 
 impl Identity {
-    /// Whom `certificate` speaks for. This reads; it is no check that the certificate is good.
+    /// Reads who `certificate` is for. It does not check that the certificate is valid.
     ///
     /// # Errors
     /// [`IdentityError`] unless there is exactly one `fl://` URI, in the known form.
@@ -93,13 +89,13 @@ impl Identity {
 }
 
 impl Fingerprint {
-    /// Of a SubjectPublicKeyInfo's DER.
+    /// The fingerprint of a SubjectPublicKeyInfo in DER.
     #[must_use]
     pub fn of_key(spki: &[u8]) -> Self {
         Self(Digest::of(spki))
     }
 
-    /// Of the key in `certificate`.
+    /// The fingerprint of the key in `certificate`.
     ///
     /// # Errors
     /// [`IdentityError::Unreadable`].
@@ -107,14 +103,15 @@ impl Fingerprint {
         Ok(Self::of_key(&parse(certificate)?.subject_public_key_info()))
     }
 
-    /// Its first 80 bits in four groups, `3f0c1-99ab2-…`: for two people on the telephone.
+    /// The first 80 bits in four groups, `3f0c1-99ab2-…`: short enough to be read out on the telephone.
     #[must_use]
     pub fn grouped(&self) -> String {
         let hex = self.to_string();
         [&hex[..5], &hex[5..10], &hex[10..15], &hex[15..20]].join("-")
     }
 
-    /// Whether `text` is this fingerprint, in full or [grouped](Self::grouped); case and white space do not matter.
+    /// Whether `text` is this fingerprint, in full or [grouped](Self::grouped). Case and white space do not
+    /// matter.
     #[must_use]
     pub fn is(&self, text: &str) -> bool {
         let text: String = text.split_whitespace().collect::<String>().to_ascii_lowercase();
@@ -170,6 +167,12 @@ impl fmt::Debug for Fingerprint {
         self.0.fmt(f)
     }
 }
+
+/// The beginning of every identity.
+const SCHEME: &str = "fl://";
+/// `id-kp-serverAuth` and `id-kp-clientAuth` (RFC 5280, 4.2.1.12), without tag and length.
+const SERVER_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 1];
+const CLIENT_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 2];
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,11 @@
 //! The roster in force: read from `plan/cols.yaml`, read again when the owner publishes another.
 //!
-//! A held roster only moves forward: a lower serial than was ever seen is refused, across restarts too, and a bad file
-//! leaves the held one in force. Who calls [`Rosters::reload_if_changed`], and when, is not decided here.
+//! A held roster only moves forward: a lower serial than was ever seen is refused, across restarts too, and a
+//! bad file leaves the held one in force. Who calls [`Rosters::reload_if_changed`], and when, is not decided
+//! here.
 
 use std::{
-    fs, io,
-    io::Read as _,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -17,18 +17,20 @@ use fl_engine::{
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    Authority, Clock, Serials,
+    Authority, FlooredClock, Serials,
     admission::{self, Admission, PeerAdmitted, Refused},
 };
+use crate::files::Files;
 
 /// The roster in force. Sessions share it.
 #[derive(Debug)]
 pub struct Rosters {
+    files: Files,
     authority: Authority,
     federation: Name,
     file: PathBuf,
     serials: Serials,
-    clock: Clock,
+    clock: FlooredClock,
     /// The text that was last looked at, good or bad.
     last: Mutex<Vec<u8>>,
     roster: RwLock<Arc<Roster>>,
@@ -82,36 +84,40 @@ impl Rosters {
     /// # Errors
     /// [`RosterRefused`].
     pub fn open(
+        files: &Files,
         authority: Authority,
         federation: Name,
         file: &Path,
         serials: Serials,
-        clock: &Clock,
+        clock: &FlooredClock,
     ) -> Result<Self, RosterRefused> {
         let clock = clock.at_least(authority.validity().not_before);
-        let last = read(file)?;
+        let last = read(files, file)?;
         let roster = take(file, &last, &authority, &federation, &serials, &clock)?;
-        let (file, last, roster) = (file.to_owned(), Mutex::new(last), RwLock::new(Arc::new(roster)));
-        Ok(Self { authority, federation, file, serials, clock, last, roster })
+        let (files, file) = (files.clone(), file.to_owned());
+        let (last, roster) = (Mutex::new(last), RwLock::new(Arc::new(roster)));
+        Ok(Self { files, authority, federation, file, serials, clock, last, roster })
     }
 
-    /// Reads the roster `file` once, for a role that admits nobody by it: checked and remembered as [`Self::open`] does.
-    /// `None` without the file, or with an empty one: the image's own, where no volume covers it.
+    /// Reads the roster `file` once, for a role that admits nobody by it: checked and remembered as
+    /// [`Self::open`] does. `None` without the file, or with an empty one: the image's own, where no volume
+    /// covers it.
     ///
     /// # Errors
     /// [`RosterRefused`].
     pub fn look(
+        files: &Files,
         authority: &Authority,
         federation: &Name,
         file: &Path,
         serials: &Serials,
-        clock: &Clock,
+        clock: &FlooredClock,
     ) -> Result<Option<Roster>, RosterRefused> {
-        if fs::metadata(file).map_or(true, |about| about.len() == 0) {
+        if files.length(file).map_or(true, |length| length == 0) {
             return Ok(None);
         }
         let clock = clock.at_least(authority.validity().not_before);
-        take(file, &read(file)?, authority, federation, serials, &clock).map(Some)
+        take(file, &read(files, file)?, authority, federation, serials, &clock).map(Some)
     }
 
     /// The roster in force.
@@ -133,15 +139,16 @@ impl Rosters {
         self.roster().names().cloned().collect()
     }
 
-    /// Reads the file; a text that was not looked at before comes into force if it is good. Answers whether it did.
+    /// Reads the file; a text that was not looked at before comes into force if it is good. Answers whether
+    /// it did.
     ///
     /// # Errors
-    /// [`RosterRefused`], once for each bad text; the held roster stays in force. After [`RosterRefused::Seen`] the
-    /// new one is in force, and its serial is not remembered across a restart. A file that is just being rewritten
-    /// is a bad text once, and a good one at the next call.
+    /// [`RosterRefused`], once for each bad text; the held roster stays in force. After
+    /// [`RosterRefused::Seen`] the new one is in force, and its serial is not remembered across a restart. A
+    /// file that is just being rewritten is a bad text once, and a good one at the next call.
     pub fn reload_if_changed(&self) -> Result<bool, RosterRefused> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = read(&self.file)?;
+        let text = read(&self.files, &self.file)?;
         if text == *last {
             return Ok(false);
         }
@@ -194,7 +201,7 @@ fn take(
     authority: &Authority,
     federation: &Name,
     serials: &Serials,
-    clock: &Clock,
+    clock: &FlooredClock,
 ) -> Result<Roster, RosterRefused> {
     let roster = verify(file, text, authority, federation, clock.now(), serials.highest())?;
     remember(serials, &roster)?;
@@ -230,12 +237,10 @@ fn verify(
 }
 
 /// At most one byte more than a roster may have, so that a longer one is refused by its length.
-fn read(file: &Path) -> Result<Vec<u8>, RosterRefused> {
-    let mut text = Vec::new();
-    fs::File::open(file)
-        .and_then(|opened| opened.take(limits::PLAN_FILE_BYTES as u64 + 1).read_to_end(&mut text))
-        .map_err(|error| RosterRefused::File(file.to_owned(), error))?;
-    Ok(text)
+fn read(files: &Files, file: &Path) -> Result<Vec<u8>, RosterRefused> {
+    files
+        .read_start(file, limits::PLAN_FILE_BYTES + 1)
+        .map_err(|error| RosterRefused::File(file.to_owned(), error))
 }
 
 fn remember(serials: &Serials, roster: &Roster) -> Result<(), RosterRefused> {
@@ -244,8 +249,10 @@ fn remember(serials: &Serials, roster: &Roster) -> Result<(), RosterRefused> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::trust::fixture::{DAY, Leaf, NOW, TestCa, clock, scratch};
+    use crate::trust::fixture::{DAY, Leaf, NOW, TestCa, clock, files, scratch};
 
     struct Rig {
         ca: TestCa,
@@ -269,8 +276,8 @@ mod tests {
         fn open(&self, text: &str) -> Result<Rosters, RosterRefused> {
             fs::write(&self.file, text).unwrap();
             let federation = "w".parse().unwrap();
-            let serials = Serials::open(&self.seen, self.ca.authority().digest());
-            Rosters::open(self.ca.authority(), federation, &self.file, serials, &clock(NOW))
+            let serials = Serials::open(&files(), &self.seen, self.ca.authority().digest());
+            Rosters::open(&files(), self.ca.authority(), federation, &self.file, serials, &clock(NOW))
         }
     }
 
@@ -297,8 +304,9 @@ mod tests {
         let federation = "w".parse().unwrap();
         let look = |text: &str| {
             fs::write(&rig.file, text).unwrap();
-            let serials = Serials::open(&rig.seen, rig.ca.authority().digest());
-            let found = Rosters::look(&rig.ca.authority(), &federation, &rig.file, &serials, &clock(NOW));
+            let serials = Serials::open(&files(), &rig.seen, rig.ca.authority().digest());
+            let found =
+                Rosters::look(&files(), &rig.ca.authority(), &federation, &rig.file, &serials, &clock(NOW));
             found.map(|roster| roster.map(|roster| (roster.serial(), serials.highest())))
         };
         assert_eq!(look("").unwrap(), None);
@@ -309,8 +317,10 @@ mod tests {
         assert!(matches!(look(&expired), Err(RosterRefused::Expired(_))));
         assert_eq!(look(&rig.text(8)).unwrap(), Some((8, 8)));
         fs::remove_file(&rig.file).unwrap();
-        let serials = Serials::open(&rig.seen, rig.ca.authority().digest());
-        let none = Rosters::look(&rig.ca.authority(), &federation, &rig.file, &serials, &clock(NOW)).unwrap();
+        let serials = Serials::open(&files(), &rig.seen, rig.ca.authority().digest());
+        let none =
+            Rosters::look(&files(), &rig.ca.authority(), &federation, &rig.file, &serials, &clock(NOW))
+                .unwrap();
         assert_eq!((none, serials.highest()), (None, 8));
     }
 

@@ -1,61 +1,66 @@
 //! The highest serial of a federation's roster that this folder has seen, `save/roster-serial`.
 //!
-//! The aggregator keeps its own and a collaborator the one that its aggregator named or that it was given, so that
-//! neither takes an old roster for the newest, across restarts too. The file is one line, `SERIAL CA`: a federation made
-//! anew in the same folder begins anew. A host that removes the file is noticed by nobody here, only by peers who remember more.
+//! An aggregator remembers the serials of its own rosters. A collaborator remembers those that its aggregator
+//! named, and that of the roster in its own workspace. So neither accepts an old roster as the newest, also
+//! after a restart. The file holds one line, `SERIAL CA`: with another CA the serials begin again. A host may
+//! remove the file, and this side does not notice; peers that remember a higher serial do.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use fl_engine::Digest;
 
-/// Remembers the highest serial.
+use crate::files::Files;
+
+/// The highest serial that was seen, in memory and in the file.
 #[derive(Debug)]
 pub struct Serials {
+    files: Files,
     file: PathBuf,
     ca: Digest,
     highest: AtomicU64,
 }
 
 impl Serials {
-    /// Reads `file`; a missing or unreadable one, or another CA's, counts as 0.
+    /// Reads `file`. A file that is missing, unreadable or of another CA counts as serial 0.
     #[must_use]
-    pub fn open(file: &Path, ca: Digest) -> Self {
+    pub fn open(files: &Files, file: &Path, ca: Digest) -> Self {
         let read = || {
-            let text = fs::read_to_string(file).ok()?;
+            let text = files.read_text_at_most(file, FILE_BYTES).ok()?;
             let (serial, of) = text.strip_suffix('\n')?.split_once(' ')?;
             (of.parse() == Ok(ca)).then(|| serial.parse().ok()).flatten()
         };
         let highest = read();
-        if highest.is_none() && !matches!(file.try_exists(), Ok(false)) {
-            tracing::warn!(file = %file.display(), "no serial of this federation's rosters is remembered");
+        if highest.is_none() && !matches!(files.exists(file), Ok(false)) {
+            tracing::warn!(file = %file.display(), "this file holds no serial of this federation's rosters: an older roster would be accepted now");
         }
-        Self { file: file.to_owned(), ca, highest: AtomicU64::new(highest.unwrap_or(0)) }
+        let highest = AtomicU64::new(highest.unwrap_or(0));
+        Self { files: files.clone(), file: file.to_owned(), ca, highest }
     }
 
-    /// The highest serial seen; 0 for none.
+    /// The highest serial seen; 0 when none was seen.
     #[must_use]
     pub fn highest(&self) -> u64 {
         self.highest.load(Ordering::Relaxed)
     }
 
-    /// Remembers a serial that a verified roster, or an authenticated aggregator, named.
+    /// Remembers the serial of a verified roster, or one that an authenticated aggregator named. When this
+    /// returns, the serial is durable.
     ///
     /// # Errors
-    /// When the file cannot be written; it is remembered until the process ends all the same.
+    /// When the file cannot be written. The serial is then remembered until the process ends.
     pub fn saw(&self, serial: u64) -> io::Result<()> {
         if self.highest.fetch_max(serial, Ordering::Relaxed) >= serial {
             return Ok(());
         }
         if let Some(folder) = self.file.parent() {
-            fs::create_dir_all(folder)?;
+            self.files.create_folder(folder)?;
         }
-        let fresh = self.file.with_extension(format!("{}.new", std::process::id()));
-        fs::write(&fresh, format!("{serial} {}\n", self.ca))?;
-        fs::rename(&fresh, &self.file)
+        // Collaborators of one folder share the file.
+        self.files.replace_shared(&self.file, format!("{serial} {}\n", self.ca).as_bytes())
     }
 
     /// The file.
@@ -65,25 +70,31 @@ impl Serials {
     }
 }
 
+/// Longest file, bytes: twenty digits and a digest are shorter.
+const FILE_BYTES: usize = 256;
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::trust::fixture::scratch;
+    use crate::trust::fixture::{files, scratch};
 
     #[test]
     fn highest_serial_outlives_the_process_and_belongs_to_one_ca() {
         let file = scratch("serials").join("save/roster-serial");
         let (ca, other) = (Digest::of(b"ca"), Digest::of(b"other"));
-        let serials = Serials::open(&file, ca);
+        let open = |ca| Serials::open(&files(), &file, ca);
+        let serials = open(ca);
         assert_eq!(serials.highest(), 0);
         serials.saw(7).unwrap();
         serials.saw(3).unwrap();
         assert_eq!(serials.highest(), 7);
-        assert_eq!(Serials::open(&file, ca).highest(), 7);
-        assert_eq!(Serials::open(&file, other).highest(), 0);
+        assert_eq!(open(ca).highest(), 7);
+        assert_eq!(open(other).highest(), 0);
         for torn in ["", "7", &format!("7 {ca}"), &format!("x {ca}\n")] {
             fs::write(&file, torn).unwrap();
-            assert_eq!(Serials::open(&file, ca).highest(), 0, "{torn:?}");
+            assert_eq!(open(ca).highest(), 0, "{torn:?}");
         }
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
     }

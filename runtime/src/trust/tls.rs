@@ -1,7 +1,8 @@
-//! TLS configurations of the two roles: TLS 1.3, both sides with certificates, nothing resumed, nothing early.
+//! TLS configurations of the two roles: TLS 1.3, certificates on both sides, no resumption, no early data.
 //!
-//! The aggregator demands a collaborator of its own federation and the collaborator an aggregator of its own; host
-//! names and addresses say nothing. Names and revocation come after the handshake, from the roster.
+//! The aggregator accepts a collaborator of its federation, and a collaborator an aggregator of its
+//! federation. Host names and addresses do not matter. The roster decides on names and revocation, after the
+//! handshake.
 
 use std::sync::Arc;
 
@@ -22,16 +23,16 @@ use rustls::{
     version::TLS13,
 };
 
-use super::{Authority, Clock, Credentials, PeerError, Role};
+use super::{Authority, Credentials, FlooredClock, PeerError, Role};
 
-/// What a collaborator dials by; it is not sent and not compared with anything.
+/// The server name that a collaborator passes to rustls. It is not sent, and nothing is compared with it.
 pub const SERVER_NAME: &str = "aggregator.fl";
 
-/// How an aggregator serves.
+/// The configuration of an aggregator.
 ///
 /// # Errors
-/// When rustls does not take the key or certificate.
-pub fn server_config(credentials: &Credentials, clock: &Clock) -> Result<ServerConfig, Error> {
+/// When rustls refuses the key or the certificate.
+pub fn server_config(credentials: &Credentials, clock: &FlooredClock) -> Result<ServerConfig, Error> {
     let provider = provider();
     let verifier = PeerVerifier::new(credentials, Role::Collaborator, &provider);
     let (certificate, key) = credentials.for_tls();
@@ -45,11 +46,11 @@ pub fn server_config(credentials: &Credentials, clock: &Clock) -> Result<ServerC
     Ok(config)
 }
 
-/// How a collaborator dials.
+/// The configuration of a collaborator.
 ///
 /// # Errors
-/// When rustls does not take the key or certificate.
-pub fn client_config(credentials: &Credentials, clock: &Clock) -> Result<ClientConfig, Error> {
+/// When rustls refuses the key or the certificate.
+pub fn client_config(credentials: &Credentials, clock: &FlooredClock) -> Result<ClientConfig, Error> {
     let provider = provider();
     let verifier = PeerVerifier::new(credentials, Role::Aggregator, &provider);
     let (certificate, key) = credentials.for_tls();
@@ -68,12 +69,12 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(crypto::ring::default_provider())
 }
 
-/// The CA existed when it signed: no honest clock shows less.
-fn time(credentials: &Credentials, clock: &Clock) -> Arc<Clock> {
+/// The clock with the beginning of the CA's validity as a floor: no honest clock shows an earlier time.
+fn time(credentials: &Credentials, clock: &FlooredClock) -> Arc<FlooredClock> {
     Arc::new(clock.at_least(credentials.authority().validity().not_before))
 }
 
-/// Takes peers of one role and one federation.
+/// Accepts peers of one role and one federation.
 #[derive(Debug)]
 struct PeerVerifier {
     authority: Authority,
@@ -101,7 +102,7 @@ impl PeerVerifier {
             }
             Err(refused) => refused,
         };
-        // Each becomes the TLS alert by which the peer learns its fault.
+        // rustls turns each into a TLS alert, which tells the peer why it was refused.
         Err(Error::InvalidCertificate(match refused {
             PeerError::OtherCa => CertificateError::UnknownIssuer,
             PeerError::WrongUsage(_) => CertificateError::InvalidPurpose,
@@ -197,9 +198,9 @@ impl ClientCertVerifier for PeerVerifier {
     }
 }
 
-/// Not reachable: TLS 1.2 is neither offered nor compiled in.
+/// Unreachable: TLS 1.2 is neither offered nor compiled in.
 fn no_tls12() -> Error {
-    Error::General("TLS 1.2 is not spoken".to_owned())
+    Error::General("TLS 1.2 is not supported".to_owned())
 }
 
 fn unix_time(seconds: UnixSeconds) -> UnixTime {

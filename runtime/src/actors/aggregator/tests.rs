@@ -41,6 +41,7 @@ use crate::{
         payload::{self, Progress},
     },
     registry::Registry,
+    system::System,
     trust::{PeerAdmitted, Refused},
 };
 
@@ -96,7 +97,7 @@ impl Workspace {
     }
 
     fn store(&self) -> (Store, Resume) {
-        Store::open(&self.dir, "trial", &self.plan, self.plan.hash(), &self.layout).unwrap()
+        Store::open(&System::real(), &self.dir, "trial", &self.plan, self.plan.hash(), &self.layout).unwrap()
     }
 }
 

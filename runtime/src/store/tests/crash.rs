@@ -54,7 +54,7 @@ fn durable(line: &str) -> Option<u32> {
 fn rounds_without_end() {
     let Some(dir) = folder() else { return };
     let layout = large();
-    let (mut store, resume) = Store::open(&dir, "w", &many_rounds(), PLAN, &layout).unwrap();
+    let (mut store, resume) = Store::open(&System::real(), &dir, "w", &many_rounds(), PLAN, &layout).unwrap();
     for n in resume.round.0.. {
         store.put_round(&facts(&layout, n), &model(&layout, n), None).unwrap();
         println!("durable {n}");
@@ -76,7 +76,7 @@ fn killed_run_goes_on_after_its_last_durable_round() {
         child.kill().unwrap();
         let told = lines.filter_map(|line| durable(&line)).last().or(first).unwrap_or(before);
         child.wait().unwrap();
-        let (_, resume) = Store::open(&dir.0, "w", &many_rounds(), PLAN, &layout).unwrap();
+        let (_, resume) = Store::open(&System::real(), &dir.0, "w", &many_rounds(), PLAN, &layout).unwrap();
         let found = resume.round.0;
         // A round may be durable that the child had no time to tell of.
         assert!(found == told || found == told + 1, "told of {told} rounds, found {found}");
@@ -95,7 +95,7 @@ fn killed_run_goes_on_after_its_last_durable_round() {
 fn one_round_too_large() {
     let Some(dir) = folder() else { return };
     let layout = large();
-    let (mut store, _) = Store::open(&dir, "w", &many_rounds(), PLAN, &layout).unwrap();
+    let (mut store, _) = Store::open(&System::real(), &dir, "w", &many_rounds(), PLAN, &layout).unwrap();
     let error = store.put_round(&facts(&layout, 1), &model(&layout, 1), None).unwrap_err();
     println!("said {}", said(&error));
 }
@@ -105,9 +105,10 @@ fn run_without_room_says_so_and_loses_nothing() {
     let (dir, layout) = (Scratch::new(), large());
     write_init(&dir, &layout, &[]);
     let plan = many_rounds();
-    let (mut store, _) = Store::open(&dir.0, "w", &plan, PLAN, &layout).unwrap();
+    let (mut store, _) = Store::open(&System::real(), &dir.0, "w", &plan, PLAN, &layout).unwrap();
     put(&mut store, &layout, 0..1);
-    // Half of what a generation has at most (a shell counts in 512 or 1024 bytes); a signal that is ignored stays so.
+    // Half of what a generation has at most (a shell counts in 512 or 1024 bytes); a signal that is ignored
+    // stays so.
     let child = child(&dir, "one_round_too_large", "trap '' XFSZ; ulimit -f 500;");
     let output = child.wait_with_output().unwrap();
     let output = String::from_utf8(output.stdout).unwrap();
@@ -116,10 +117,10 @@ fn run_without_room_says_so_and_loses_nothing() {
     assert_eq!(
         shown,
         "cannot write save/generations/w-0000001.fl: File too large (os error 27) | raise the limit on the size of a \
-         file (ulimit -f)"
+         file (`ulimit -f`)"
     );
     assert_eq!(files(&dir.path("generations")), ["w-0000000.fl"]);
-    let (_, resume) = Store::open(&dir.0, "w", &plan, PLAN, &layout).unwrap();
+    let (_, resume) = Store::open(&System::real(), &dir.0, "w", &plan, PLAN, &layout).unwrap();
     assert_eq!((resume.round, resume.payload), (RoundNo(1), model(&layout, 0)));
     assert_eq!(history(&dir).len(), 1);
 }

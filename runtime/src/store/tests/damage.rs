@@ -63,10 +63,10 @@ fn no_whole_generation_is_not_a_new_run_unless_asked_for() {
     let error = open(&dir, &layout).unwrap_err();
     assert_eq!(
         said(&error).replace(dir.0.to_str().unwrap(), "save"),
-        "none of the 2 generations in save/generations is whole | bring save/generations back from a copy, or start \
-         with --fresh to begin at the initial model"
+        "none of the 2 stored rounds in save/generations is whole | restore save/generations from a backup, or start \
+         with --fresh to begin with the initial model"
     );
-    assert_eq!(Store::forget(&dir.0, "w").unwrap(), 2);
+    assert_eq!(Store::forget(&System::real().files, &dir.0, "w").unwrap(), 2);
     assert_eq!(open(&dir, &layout).unwrap().1.from, ResumedFrom::Init);
     assert_eq!(history(&dir).len(), 3);
 }
@@ -100,38 +100,37 @@ fn scraps_are_removed_and_strangers_are_left_alone() {
 fn rounds_of_another_plan_are_refused() {
     let (dir, layout) = three_rounds();
     let other = Digest([8; 32]);
-    let error = Store::open(&dir.0, "w", &plan(), other, &layout).unwrap_err();
+    let error = Store::open(&System::real(), &dir.0, "w", &plan(), other, &layout).unwrap_err();
     assert_eq!(
         said(&error).replace(dir.0.to_str().unwrap(), "save"),
         format!(
-            "save/generations/w-0000002.fl is a round of plan {PLAN}; this plan is {other} | move save/ away and make \
-             the initial model anew, or start with --fresh to give those rounds up"
+            "save/generations/w-0000002.fl is a round of plan {PLAN}, but this plan is {other} | move save/ away and \
+             make the initial model again, or start with --fresh to delete those rounds"
         )
     );
     resumes_after(&dir, &layout, 2);
 }
 
 #[test]
-fn initial_model_that_is_missing_changed_or_anothers_is_refused() {
+fn initial_model_that_is_missing_changed_or_of_another_plan_is_refused() {
     let (dir, layout) = (Scratch::new(), plan().layout().unwrap());
     let refused = || said(&open(&dir, &layout).unwrap_err()).replace(dir.0.to_str().unwrap(), "save");
     assert_eq!(
         refused(),
-        "there is no initial model save/w_init.safetensors | `fl-host plan initialize` makes it; then copy it to save/ \
-         on the aggregator's machine"
+        "there is no initial model save/w_init.safetensors | make the model with `fl-host plan initialize`, then copy \
+         the file to save/ on the aggregator's machine"
     );
-    let again =
-        "| make it again with `fl-host plan initialize`, and copy it to save/ on the aggregator's machine";
+    let again = "| make the model again with `fl-host plan initialize`, then copy the file to save/ on the aggregator's machine";
     write_init(&dir, &layout, &[("plan", "abc".to_owned())]);
     assert_eq!(
         refused(),
-        format!("save/w_init.safetensors was made for plan abc; this plan is {PLAN} {again}")
+        format!("save/w_init.safetensors was made for plan abc, but this plan is {PLAN} {again}")
     );
     write_init(&dir, &layout, &[("root", "abc".to_owned())]);
     let root = root_of(layout.hash(), &model(&layout, 1000));
     assert_eq!(
         refused(),
-        format!("save/w_init.safetensors states root abc; its tensors have {root} {again}")
+        format!("save/w_init.safetensors states the root abc, but its tensors have the root {root} {again}")
     );
     write_init(&dir, &Layout::new(vec![TensorSpec::f32("a", [2])]).unwrap(), &[]);
     assert!(

@@ -18,7 +18,7 @@ fn key() -> ReleaseTo {
 fn opening(dir: &Scratch, layout: &Arc<Layout>, what: Released, to: ReleaseTo) -> Store {
     let mut plan = plan();
     (plan.rounds, plan.release) = (2, Some(Release { what, to }));
-    Store::open(&dir.0, "w", &plan, PLAN, layout).unwrap().0
+    Store::open(&System::real(), &dir.0, "w", &plan, PLAN, layout).unwrap().0
 }
 
 fn store(what: Released, to: ReleaseTo) -> (Store, Scratch, Arc<Layout>) {
@@ -178,9 +178,9 @@ fn members_keep_what_the_plan_gives_them() {
     let member = name("one");
     let copies = |what, to| {
         let release = Some(Release { what, to });
-        MemberCopies::new(&dir.0, "w", &member, PLAN, release, &layout)
+        MemberCopies::new(&System::real().files, &dir.0, "w", &member, PLAN, release, &layout)
     };
-    assert!(MemberCopies::new(&dir.0, "w", &member, PLAN, None, &layout).is_none());
+    assert!(MemberCopies::new(&System::real().files, &dir.0, "w", &member, PLAN, None, &layout).is_none());
     assert!(copies(Released::Last, ReleaseTo::Host).is_none());
     assert!(copies(Released::Each, key()).is_none());
     let last = copies(Released::Last, ReleaseTo::Members).unwrap();
@@ -204,6 +204,6 @@ fn key_that_nothing_can_be_sealed_to_is_refused_before_the_run() {
     let mut weak = [0; 32];
     weak[0] = 1;
     plan.release = Some(Release { what: Released::Last, to: ReleaseTo::Key(PublicKey(weak)) });
-    let refusal = Store::open(&dir.0, "w", &plan, PLAN, &layout).unwrap_err();
+    let refusal = Store::open(&System::real(), &dir.0, "w", &plan, PLAN, &layout).unwrap_err();
     assert!(matches!(refusal, StoreError::Seal(_)), "{refusal}");
 }

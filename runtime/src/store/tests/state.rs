@@ -23,7 +23,7 @@ fn state(layout: &Layout, n: u32) -> Vec<u8> {
 }
 
 fn open(dir: &Scratch, layout: &Arc<Layout>) -> Result<(Store, Resume), StoreError> {
-    Store::open(&dir.0, "w", &remembering(), PLAN, layout)
+    Store::open(&System::real(), &dir.0, "w", &remembering(), PLAN, layout)
 }
 
 /// Rounds 0 to 2 kept with their state.
@@ -77,9 +77,9 @@ fn round_without_its_state_is_neither_kept_nor_gone_on_from() {
     }
     drop(store);
     // A state that this plan has no use for is another plan's.
-    let plain = || Store::open(&dir.0, "w", &plan(), PLAN, &layout);
+    let plain = || Store::open(&System::real(), &dir.0, "w", &plan(), PLAN, &layout);
     assert!(matches!(plain().unwrap_err(), StoreError::OtherPlan { .. }));
-    Store::forget(&dir.0, "w").unwrap();
+    Store::forget(&System::real().files, &dir.0, "w").unwrap();
     let (mut plain, _) = plain().unwrap();
     let refused =
         plain.put_round(&facts(&layout, 0), &model(&layout, 0), Some(&state(&layout, 0))).unwrap_err();
@@ -89,8 +89,8 @@ fn round_without_its_state_is_neither_kept_nor_gone_on_from() {
     let error = open(&dir, &layout).unwrap_err();
     assert_eq!(
         said(&error).replace(dir.0.to_str().unwrap(), "save"),
-        "save/generations/w-0000001.fl has no state of the server's step, which this plan goes on from | bring \
-         save/generations back from a copy, or start with --fresh to begin at the initial model"
+        "save/generations/w-0000001.fl has no state for the plan's server step | restore save/generations from a \
+         backup, or start with --fresh to begin with the initial model"
     );
     assert_eq!(files(&dir.path("generations")).len(), 2, "nothing is lost");
 }

@@ -1,13 +1,15 @@
 //! A role's folder: empty, waiting, complete, and with each thing that can be wrong in it.
 
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
 use super::*;
-use crate::trust::fixture::{DAY, Leaf, NOW, TestCa, clock, scratch};
+use crate::trust::fixture::{DAY, Leaf, NOW, TestCa, clock, files, scratch};
 
 struct Rig {
     ca: TestCa,
     cert: PathBuf,
     name: Name,
-    files: KeyFiles,
+    at: KeyFiles,
 }
 
 impl Rig {
@@ -15,21 +17,21 @@ impl Rig {
     fn new(folder: &str) -> Self {
         let cert = scratch(folder);
         let name: Name = "one".parse().unwrap();
-        let files = KeyFiles::of(&cert, Role::Collaborator, Some(&name)).unwrap();
-        let rig = Self { ca: TestCa::new("w"), cert, name, files };
+        let at = KeyFiles::of(&files(), &cert, Role::Collaborator, Some(&name)).unwrap();
+        let rig = Self { ca: TestCa::new("w"), cert, name, at };
         fs::write(rig.cert.join("ca.crt"), rig.ca.pem()).unwrap();
         assert!(matches!(rig.load(), Err(CredentialsError::Waiting(_))));
         rig
     }
 
     fn load(&self) -> Result<Credentials, CredentialsError> {
-        Credentials::load_or_request(&self.cert, Role::Collaborator, Some(&self.name), &clock(NOW))
+        Credentials::load_or_request(&files(), &self.cert, Role::Collaborator, Some(&self.name), &clock(NOW))
     }
 
     /// What loading says with this certificate in place.
     fn with(&self, leaf: Leaf<'_>, ca: &TestCa) -> Result<Credentials, CredentialsError> {
-        let key = read_key(&self.files.key).unwrap();
-        fs::write(&self.files.certificate, ca.issue_pem(leaf.key(&key))).unwrap();
+        let key = read_key(&files(), &self.at.key).unwrap();
+        fs::write(&self.at.certificate, ca.issue_pem(leaf.key(&key))).unwrap();
         self.load()
     }
 
@@ -45,11 +47,11 @@ impl Rig {
 fn key_is_in_the_folder_that_is_made_for_it() {
     let cert = scratch("sealed").join("cert");
     fs::create_dir_all(cert.join("private")).unwrap();
-    let asked = request(&cert, Role::Aggregator, None).unwrap();
+    let asked = request(&files(), &cert, Role::Aggregator, None).unwrap();
     assert_eq!(asked.path, cert.join("aggregator.csr"));
     assert!(cert.join("private/aggregator.key").is_file());
     assert!(!cert.join("aggregator.key").exists());
-    assert!(!request(&cert, Role::Aggregator, None).unwrap().made_key);
+    assert!(!request(&files(), &cert, Role::Aggregator, None).unwrap().made_key);
 }
 
 #[test]
@@ -63,7 +65,8 @@ fn key_that_cannot_be_looked_at_is_not_made_anew() {
         if certificate {
             fs::write(cert.join("aggregator.crt"), "").unwrap();
         }
-        let refused = Credentials::load_or_request(&cert, Role::Aggregator, None, &clock(NOW)).unwrap_err();
+        let refused =
+            Credentials::load_or_request(&files(), &cert, Role::Aggregator, None, &clock(NOW)).unwrap_err();
         assert!(matches!(&refused, CredentialsError::Read(path, _) if *path == key), "{refused}");
     }
     assert!(fs::symlink_metadata(&key).unwrap().is_symlink(), "the key is gone");
@@ -73,20 +76,20 @@ fn key_that_cannot_be_looked_at_is_not_made_anew() {
 #[test]
 fn role_without_a_key_makes_one_and_leaves_only_its_request() {
     let cert = scratch("fresh").join("cert");
-    let first = Credentials::load_or_request(&cert, Role::Aggregator, None, &clock(NOW));
+    let first = Credentials::load_or_request(&files(), &cert, Role::Aggregator, None, &clock(NOW));
     let Err(CredentialsError::Waiting(first)) = first else { panic!("{first:?}") };
     assert!(first.made_key);
     assert_eq!(first.path, cert.join("aggregator.csr"));
     let mode = fs::metadata(cert.join("aggregator.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let mut files: Vec<_> = fs::read_dir(&cert).unwrap().map(|f| f.unwrap().file_name()).collect();
-    files.sort();
-    assert_eq!(files, ["aggregator.csr", "aggregator.key"]);
+    let mut names: Vec<_> = fs::read_dir(&cert).unwrap().map(|f| f.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["aggregator.csr", "aggregator.key"]);
     let asked = fs::read(&first.path).unwrap();
-    let again = request(&cert, Role::Aggregator, None).unwrap();
+    let again = request(&files(), &cert, Role::Aggregator, None).unwrap();
     assert_eq!((again.fingerprint, again.made_key), (first.fingerprint, false));
     assert_eq!(fs::read(&first.path).unwrap(), asked);
-    let nameless = Credentials::load_or_request(&cert, Role::Collaborator, None, &clock(NOW));
+    let nameless = Credentials::load_or_request(&files(), &cert, Role::Collaborator, None, &clock(NOW));
     assert!(matches!(nameless, Err(CredentialsError::Nameless)));
 }
 
@@ -97,7 +100,7 @@ fn key_certificate_ca_role_and_name_that_fit_are_loaded() {
     assert_eq!(loaded.identity().to_string(), "fl://w/collaborator/one");
     assert_eq!(
         loaded.fingerprint(),
-        request(&rig.cert, Role::Collaborator, Some(&rig.name)).unwrap().fingerprint
+        request(&files(), &rig.cert, Role::Collaborator, Some(&rig.name)).unwrap().fingerprint
     );
     let (w, v): (Name, Name) = ("w".parse().unwrap(), "v".parse().unwrap());
     let ca = rig.ca.authority().digest();
@@ -110,12 +113,13 @@ fn key_certificate_ca_role_and_name_that_fit_are_loaded() {
 #[test]
 fn aggregator_takes_its_name_from_its_certificate() {
     let rig = Rig::new("agg");
-    request(&rig.cert, Role::Aggregator, None).unwrap();
-    let key = read_key(&rig.cert.join("aggregator.key")).unwrap();
+    request(&files(), &rig.cert, Role::Aggregator, None).unwrap();
+    let key = read_key(&files(), &rig.cert.join("aggregator.key")).unwrap();
     let pem = rig.ca.issue_pem(Leaf::aggregator("main").key(&key));
     fs::write(rig.cert.join("aggregator.crt"), pem).unwrap();
-    let load =
-        |name: Option<&Name>| Credentials::load_or_request(&rig.cert, Role::Aggregator, name, &clock(NOW));
+    let load = |name: Option<&Name>| {
+        Credentials::load_or_request(&files(), &rig.cert, Role::Aggregator, name, &clock(NOW))
+    };
     assert_eq!(load(None).unwrap().identity().name.as_str(), "main");
     assert!(matches!(load(Some(&rig.name)), Err(CredentialsError::OtherName { .. })));
 }
@@ -131,32 +135,33 @@ fn each_mistake_in_the_folder_has_its_own_error() {
     assert!(matches!(wrong, CredentialsError::OtherName { .. }), "{wrong}");
     let foreign = rig.with(Leaf::collaborator("one"), &TestCa::new("w")).unwrap_err();
     assert!(matches!(foreign, CredentialsError::Refused(_, PeerError::OtherCa)), "{foreign}");
-    fs::write(&rig.files.certificate, rig.ca.issue_pem(Leaf::collaborator("one"))).unwrap();
+    fs::write(&rig.at.certificate, rig.ca.issue_pem(Leaf::collaborator("one"))).unwrap();
     assert!(matches!(rig.load(), Err(CredentialsError::OtherKey { .. })));
-    fs::write(&rig.files.certificate, "no certificate").unwrap();
+    fs::write(&rig.at.certificate, "no certificate").unwrap();
     assert!(matches!(rig.load(), Err(CredentialsError::Certificate(..))));
 
     rig.with(Leaf::collaborator("one"), &rig.ca).unwrap();
-    fs::set_permissions(&rig.files.key, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&rig.at.key, fs::Permissions::from_mode(0o644)).unwrap();
     let open = rig.load().unwrap_err();
     assert!(matches!(open, CredentialsError::WorldReadable(_)));
     assert!(open.hint().starts_with("chmod 600 "));
-    fs::set_permissions(&rig.files.key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(&rig.at.key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::remove_file(rig.cert.join("ca.crt")).unwrap();
     assert!(rig.load().unwrap_err().hint().starts_with("copy ca.crt"));
     fs::write(rig.cert.join("ca.crt"), "x").unwrap();
     assert!(matches!(rig.load(), Err(CredentialsError::Ca(..))));
-    fs::write(&rig.files.key, "x").unwrap();
+    fs::write(&rig.at.key, "x").unwrap();
     assert!(matches!(rig.load(), Err(CredentialsError::Key(..))));
-    fs::remove_file(&rig.files.key).unwrap();
+    fs::remove_file(&rig.at.key).unwrap();
     assert!(matches!(rig.load(), Err(CredentialsError::KeyMissing { .. })));
-    assert!(!rig.files.key.exists(), "no key is made beside a certificate");
+    assert!(!rig.at.key.exists(), "no key is made beside a certificate");
 }
 
 #[test]
 fn names_with_dots_have_files_of_their_own() {
-    let files =
-        |name: &str| KeyFiles::of(Path::new(""), Role::Collaborator, Some(&name.parse().unwrap())).unwrap();
+    let files = |name: &str| {
+        KeyFiles::of(&files(), Path::new(""), Role::Collaborator, Some(&name.parse().unwrap())).unwrap()
+    };
     assert_eq!(files("a.b").key, Path::new("col_a.b.key"));
     assert_ne!(files("a.b").key, files("a.c").key);
 }

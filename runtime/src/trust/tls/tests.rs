@@ -43,7 +43,8 @@ fn words(end: Result<Link, LinkError>) -> String {
     }
 }
 
-/// A good aggregator meets this collaborator: what the aggregator says of it, and what the collaborator hears.
+/// A good aggregator meets this collaborator: what the aggregator says of it, and what the collaborator
+/// hears.
 async fn collaborator_refused(leaf: Leaf<'_>, issuer: Option<&TestCa>) -> (String, String) {
     let ca = TestCa::new("w");
     let aggregator = ca.credentials(Leaf::aggregator("agg"), &ca);

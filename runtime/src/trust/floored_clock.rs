@@ -1,32 +1,32 @@
-//! The time by which certificates and the roster are judged.
+//! The time by which certificates and rosters are judged.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc, time::Duration};
 
 use fl_engine::plan::roster::UnixSeconds;
 use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
 
-/// 2026-04-16, when the compiler that builds this program was released: no honest clock shows less.
-const FLOOR: UnixSeconds = UnixSeconds(1_776_297_600);
+use crate::system::Clock;
 
-/// A source of time that never answers with less than its floor.
+/// A clock that never shows less than its floor.
 ///
-/// Inside an enclave the clock belongs to the host, which could turn it back to bring an expired certificate to life.
-/// The floor bounds how far. It cannot stop a host from turning the clock forward, which only refuses.
+/// The host controls the time, also inside an enclave. It could turn the clock back so that an expired
+/// certificate is valid again; the floor limits how far back. A clock turned forward can only make
+/// certificates expire.
 #[derive(Clone)]
-pub struct Clock {
+pub struct FlooredClock {
     read: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
     floor: UnixSeconds,
 }
 
-impl Clock {
-    /// The host's clock.
+impl FlooredClock {
+    /// The machine's time of day.
     #[must_use]
-    pub fn system() -> Self {
-        let since = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self::new(move || UnixSeconds(since().map_or(0, |d| d.as_secs())))
+    pub fn of(clock: &Clock) -> Self {
+        let clock = clock.clone();
+        Self::new(move || clock.wall())
     }
 
-    /// A clock that reads `read`.
+    /// A clock that shows what `read` returns.
     #[must_use]
     pub fn new(read: impl Fn() -> UnixSeconds + Send + Sync + 'static) -> Self {
         Self { read: Arc::new(read), floor: FLOOR }
@@ -38,24 +38,28 @@ impl Clock {
         Self { read: Arc::clone(&self.read), floor: self.floor.max(floor) }
     }
 
-    /// What it shows.
+    /// The time of day, or the floor where that is later.
     #[must_use]
     pub fn now(&self) -> UnixSeconds {
         (self.read)().max(self.floor)
     }
 }
 
-impl fmt::Debug for Clock {
+impl fmt::Debug for FlooredClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clock").field("floor", &self.floor).finish_non_exhaustive()
+        f.debug_struct("FlooredClock").field("floor", &self.floor).finish_non_exhaustive()
     }
 }
 
-impl TimeProvider for Clock {
+impl TimeProvider for FlooredClock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.now().0)))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.now().0)))
     }
 }
+
+/// 2026-04-16, the day on which the compiler of this program was released: no honest clock shows an earlier
+/// time.
+const FLOOR: UnixSeconds = UnixSeconds(1_776_297_600);
 
 #[cfg(test)]
 mod tests {
@@ -63,13 +67,13 @@ mod tests {
 
     #[test]
     fn clock_never_shows_less_than_its_floor() {
-        let back = Clock::new(|| UnixSeconds(5));
+        let back = FlooredClock::new(|| UnixSeconds(5));
         assert_eq!(back.now(), FLOOR);
         assert_eq!(back.at_least(UnixSeconds(7)).now(), FLOOR);
         let later = UnixSeconds(FLOOR.0 + 10);
         assert_eq!(back.at_least(later).now(), later);
         assert_eq!(back.at_least(later).current_time().unwrap().as_secs(), later.0);
-        assert_eq!(Clock::new(|| UnixSeconds(4_000_000_000)).at_least(later).now().0, 4_000_000_000);
+        assert_eq!(FlooredClock::new(|| UnixSeconds(4_000_000_000)).at_least(later).now().0, 4_000_000_000);
         assert_eq!(FLOOR.to_string(), "2026-04-16T00:00:00Z");
     }
 }

@@ -1,0 +1,130 @@
+//! Why a role has no credentials.
+
+use std::{io, path::PathBuf};
+
+use fl_engine::Name;
+
+use super::{AuthorityError, CertificateRequest, Fingerprint, Identity, PeerError};
+
+/// Why a role has no credentials.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// There is a key and a request for a certificate, but no certificate yet.
+    #[error("waiting for a certificate: the request is {}, for the key {}", .0.path.display(), .0.fingerprint)]
+    Waiting(CertificateRequest),
+    /// A collaborator without a name.
+    #[error("a collaborator needs a name")]
+    Nameless,
+    /// A file cannot be read.
+    #[error("cannot read {0}")]
+    Read(PathBuf, #[source] io::Error),
+    /// A file cannot be written.
+    #[error("cannot write {0}")]
+    Write(PathBuf, #[source] io::Error),
+    /// Every user of the machine may read or change the key.
+    #[error("every user of this machine may read or change {0}")]
+    WorldReadable(PathBuf),
+    /// The key file holds no usable private key.
+    #[error("{0} is not a usable private key: {1}")]
+    Key(PathBuf, String),
+    /// There is a certificate, but not its key.
+    #[error("the certificate {certificate} has no key: {key} is missing")]
+    KeyMissing {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// Where the key should be.
+        key: PathBuf,
+    },
+    /// The certificate file holds no single certificate.
+    #[error("{0} {1}")]
+    Certificate(PathBuf, String),
+    /// The certificate is for another key.
+    #[error("{} was issued for the key {theirs}, but this role's key is {ours}", .certificate.display())]
+    OtherKey {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The certificate's key.
+        theirs: Fingerprint,
+        /// The key in the folder.
+        ours: Fingerprint,
+    },
+    /// The certificate is for another name.
+    #[error("{} was issued to {found}, but this process was started as {needed}", .certificate.display())]
+    OtherName {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The name that the process was started with.
+        needed: Name,
+        /// The certificate's.
+        found: Identity,
+    },
+    /// The CA's file is not usable.
+    #[error("{0} is refused")]
+    Ca(PathBuf, #[source] AuthorityError),
+    /// The certificate fails the same checks that a peer's certificate must pass.
+    #[error("{0} is refused")]
+    Refused(PathBuf, #[source] PeerError),
+    /// The plan belongs to another federation.
+    #[error("the plan belongs to the federation {plan}, but the certificate to {certificate}")]
+    OtherFederation {
+        /// The plan's.
+        plan: Name,
+        /// The certificate's.
+        certificate: Name,
+    },
+    /// The plan names another CA.
+    #[error(transparent)]
+    Plan(#[from] AuthorityError),
+}
+
+impl CredentialsError {
+    /// What to do.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Waiting(request) => format!(
+                "send {} to the federation's owner, and read the owner this key's fingerprint: {}. Install the \
+                 certificate that comes back with `fl-host pki import`, then start again",
+                request.path.display(),
+                request.fingerprint.grouped()
+            ),
+            Self::Nameless => "start with `fl-runtime collaborator -n NAME`".into(),
+            Self::Read(path, _) if path.ends_with("ca.crt") => {
+                "copy ca.crt from the federation's owner into this folder".into()
+            }
+            Self::Read(..) | Self::Write(..) => "check who owns the folder, and its permissions".into(),
+            Self::WorldReadable(key) => {
+                format!(
+                    "run `chmod 600 {}`. If somebody else may have read the key, remove it: the next start makes a new key, which needs approval",
+                    key.display()
+                )
+            }
+            Self::Key(key, _) => {
+                format!("remove {} and start again: the start makes a new key, which needs approval", key.display())
+            }
+            Self::KeyMissing { certificate, .. } => format!(
+                "put the key back, or remove {} and start again: the start makes a new key, which needs approval",
+                certificate.display()
+            ),
+            Self::OtherKey { .. } => {
+                "send this key's request to the federation's owner, or put back the key that the owner approved"
+                    .into()
+            }
+            Self::OtherName { found, .. } => {
+                format!("start with the name {}, or let the federation's owner approve a certificate for the other name", found.name)
+            }
+            Self::Ca(_, error) | Self::Plan(error) => error.hint().into(),
+            Self::Refused(_, PeerError::Expired(_)) => {
+                "ask the federation's owner to run `fl-host pki renew`; the key stays the same".into()
+            }
+            Self::Refused(_, PeerError::OtherCa) => {
+                "take cert/ca.crt and the certificate from the same federation's owner".into()
+            }
+            Self::Certificate(..) | Self::Refused(..) => {
+                "ask the federation's owner for the right certificate".into()
+            }
+            Self::OtherFederation { .. } => "use a plan and a certificate of the same federation".into(),
+        }
+    }
+}
