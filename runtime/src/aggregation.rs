@@ -1,5 +1,5 @@
 //! What makes a round's model of its updates, whatever the plan's rule: a running sum, or all updates at the end; then
-//! the server's step. The desk gives it updates as they are staged and the word to finish.
+//! the server's step. The aggregation task gives it updates as they are staged, and tells it to finish.
 
 pub mod buffered;
 #[cfg(test)]

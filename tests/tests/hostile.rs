@@ -105,11 +105,11 @@ const BROKEN: &[(&str, &str)] = &[
     ("trailing", "4 bytes follow the message of kind 8"),
     ("empty-envelope", "envelope of 0 bytes has no kind"),
     ("unknown-even", "message kind 900 is not known"),
-    ("second-hello", "a message that collaborators do not send"),
-    ("aggregators-words", "a message that collaborators do not send"),
-    ("model-header", "a collaborator sends updates alone"),
+    ("second-hello", "may not send this message after its Hello"),
+    ("aggregators-words", "may not send this message after its Hello"),
+    ("model-header", "the stream's header names no update"),
     ("bad-header", "cannot be decoded"),
-    ("big-header", "1025 bytes announced, 1024 allowed"),
+    ("big-header", "1025 bytes announced, at most 1024 are allowed"),
 ];
 
 /// Misdeeds that are not let in, and the answer.

@@ -262,7 +262,7 @@ async fn read(
             Ok(Some(_)) => {
                 break (
                     close_code::PROTOCOL,
-                    "the collaborator sent a message that only an aggregator sends".to_owned(),
+                    "a collaborator may not send this message after its Hello".to_owned(),
                 );
             }
             Ok(None) => continue,
