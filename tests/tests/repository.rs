@@ -1,9 +1,11 @@
 //! Rules of the repository that no compiler checks: its top level, the engine's purity, where `unsafe` may
-//! stand, how many packages are trusted, that each dependency says why it is there, and which files may
-//! import each other.
+//! stand, how many packages are trusted, that each dependency says why it is there, which crates and rooms
+//! may import which, that no files import each other in a loop, and which files may touch the machine.
 
 #[path = "repository/loops.rs"]
 mod loops;
+#[path = "repository/map.rs"]
+mod map;
 #[path = "repository/system.rs"]
 mod system;
 
