@@ -23,47 +23,7 @@ const DOES: [(&str, &[&str]); 4] = [
 const SOURCES: [&str; 3] = ["runtime/src", "runtime/learn/src", "runtime/engine/src"];
 
 /// Files or folders, what each one does with the machine, and why it does so itself.
-const PLACES: [(&str, &[&str], &str); 27] = [
-    (
-        "runtime/src/actors/collaborator/dialler.rs",
-        &["clock", "threads"],
-        "time between two log lines; the copies of models",
-    ),
-    (
-        "runtime/src/actors/aggregator/store_thread.rs",
-        &["clock", "threads"],
-        "the store's thread and its times",
-    ),
-    ("runtime/src/actors", &["clock", "threads"], "times of a round; the store's thread"),
-    ("runtime/learn/src/data/folder.rs", &["files"], "a site's data"),
-    ("runtime/src/files.rs", &["files"], "every file of the runtime"),
-    ("runtime/src/folder.rs", &["files"], "a role's workspace"),
-    ("runtime/src/roles/workspace.rs", &["files"], "a role's workspace"),
-    ("runtime/src/system/clock.rs", &["clock"], "the real clock"),
-    ("runtime/src/system/random.rs", &["randomness"], "real randomness"),
-    ("runtime/src/system/threads.rs", &["threads"], "real threads"),
-    ("runtime/src/memory/slots.rs", &["files"], "updates beyond the slots in memory"),
-    (
-        "runtime/src/memory/spill.rs",
-        &["files", "randomness"],
-        "updates beyond the slots in memory, and their key",
-    ),
-    ("runtime/src/net/payload.rs", &["clock"], "deadlines of a payload"),
-    ("runtime/src/observe/log/file.rs", &["files"], "the log's copy"),
-    ("runtime/src/pool.rs", &["threads"], "the CPU pool"),
-    ("runtime/src/roles/aggregator.rs", &["clock", "randomness"], "the start's time; the run's number"),
-    ("runtime/src/roles/collaborator.rs", &["randomness"], "the back-off's seed"),
-    ("runtime/src/sealed.rs", &["randomness"], "a sealed file's key"),
-    ("runtime/src/store.rs", &["files"], "stored rounds"),
-    ("runtime/src/store/generation.rs", &["files"], "stored rounds"),
-    ("runtime/src/store/history.rs", &["files"], "stored rounds"),
-    ("runtime/src/store/model_file.rs", &["files"], "stored rounds"),
-    ("runtime/src/store/released.rs", &["files"], "released models"),
-    ("runtime/src/trust/clock.rs", &["clock"], "the time that certificates are checked against"),
-    ("runtime/src/trust/credentials.rs", &["files"], "keys and certificates"),
-    ("runtime/src/trust/rosters.rs", &["files"], "rosters"),
-    ("runtime/src/trust/serials.rs", &["files"], "the serial of the last roster"),
-];
+const PLACES: [(&str, &[&str], &str); 0] = [];
 
 #[test]
 fn only_the_listed_files_touch_clock_files_randomness_and_threads() {
