@@ -22,7 +22,7 @@ use fl_engine::{
     wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
 };
 use fl_host_tools::demo::Federation;
-use fl_runtime::{
+use fl_runtime::internal::{
     net::{
         Endpoint, Link, LinkHandle, NetLimits, RecvStream, SocketKind,
         payload::{self, Progress},

@@ -18,8 +18,8 @@ use fl_engine::{
     plan::roster::{Member, RosterDraft, UnixSeconds},
 };
 use fl_host_tools::demo::Federation;
-use fl_runtime::system::System;
-use fl_runtime::trust::{Authority, Credentials, Fingerprint, FlooredClock, Identity, Role};
+use fl_runtime::internal::system::System;
+use fl_runtime::internal::trust::{Authority, Credentials, Fingerprint, FlooredClock, Identity, Role};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, PublicKeyData as _, SanType, SigningKey as _, date_time_ymd,
@@ -82,7 +82,7 @@ impl Enrolment {
         let clock = FlooredClock::of(&clock);
         let role = Role::Collaborator;
         let credentials = Credentials::load_or_request(&files, &self.cert, role, Some(name), &clock)?;
-        Ok(fl_runtime::trust::client_config(&credentials, &clock)?)
+        Ok(fl_runtime::internal::trust::client_config(&credentials, &clock)?)
     }
 }
 

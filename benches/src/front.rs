@@ -8,7 +8,7 @@ use fl_engine::{
     plan::{self, Rule},
     tensor::Layout,
 };
-use fl_runtime::{
+use fl_runtime::internal::{
     aggregation::{Aggregation, update::StagedUpdate},
     memory::SlotStore,
     payload::{Payload, PayloadPool},

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fl_runtime::net::{
+use fl_runtime::internal::net::{
     Endpoint, Link, NetLimits, SocketKind,
     payload::{self, Progress},
 };

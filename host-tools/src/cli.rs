@@ -13,7 +13,7 @@ mod workspace;
 use std::path::PathBuf;
 
 use argh::{EarlyExit, FromArgs};
-use fl_runtime::version;
+use fl_runtime::internal::version;
 use serde_json::Value;
 
 use crate::{

@@ -9,7 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
-use fl_runtime::{
+use fl_runtime::internal::{
     files::{BY_UMASK, Files, OWNER_ONLY},
     system::System,
 };

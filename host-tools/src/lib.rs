@@ -13,4 +13,4 @@ pub mod templates;
 pub mod workspace;
 
 /// How a command ends; the table is the same as fl-runtime's.
-pub use fl_runtime::exit;
+pub use fl_runtime::internal::exit;

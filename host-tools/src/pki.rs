@@ -7,7 +7,7 @@
 //! | `cert/issued/cols.yaml` | owner | the roster's master copy |
 //! | `cert/ca.crt` | everybody | the CA's certificate; the plan carries its hash |
 //! | `plan/cols.yaml` | everybody | the roster: published by the owner, rewritten in place at a site |
-//! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | its key, request and certificate ([`fl_runtime::trust::credentials`]) |
+//! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | its key, request and certificate ([`fl_runtime::internal::trust::credentials`]) |
 //!
 //! ```text
 //! owner                                   site
@@ -32,7 +32,7 @@ pub mod vault;
 use std::path::{Path, PathBuf};
 
 use fl_engine::{Name, limits};
-use fl_runtime::trust::{CredentialsError, Role};
+use fl_runtime::internal::trust::{CredentialsError, Role};
 
 pub use approve::{Approval, Issued, approve, renew};
 pub use list::{Listed, Row, list};

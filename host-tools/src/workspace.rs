@@ -7,7 +7,7 @@ pub mod transfer;
 use std::path::{Path, PathBuf};
 
 use fl_engine::Name;
-use fl_runtime::store;
+use fl_runtime::internal::store;
 
 pub use create::{Created, Trial, create, sharding, template, trial_names};
 pub use edit::set_key;

@@ -10,13 +10,13 @@ use std::{
 
 use argh::FromArgs;
 use fl_engine::Name;
+use fl_learn::registry::Registry;
 use tracing::Level;
 
 use crate::{
     environment::{GRAMINE_VARIABLE, NAME_VARIABLE},
     exit::{Exit, Failure},
     observe,
-    registry::Registry,
     roles::{aggregator, collaborator},
     system::System,
     version,

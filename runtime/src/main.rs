@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use fl_runtime::registry::Registry;
+use fl_runtime::extend::{Registry, run};
 
 fn main() -> ExitCode {
-    fl_runtime::run(&Registry::new())
+    run(&Registry::new())
 }

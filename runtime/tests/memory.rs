@@ -20,7 +20,7 @@ use fl_engine::{
     plan::{DataSpec, ExactRange, Loader, Plan, Split},
     tensor::{Layout, ModelState, TensorSpec},
 };
-use fl_runtime::{
+use fl_runtime::internal::{
     aggregation::streaming::{AT_ONCE, Summing},
     memory::{SlotStore, StagedSlot},
     net::{NetLimits, quic::LINK_STATE},

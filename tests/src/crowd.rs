@@ -16,7 +16,7 @@ use fl_engine::{
     tensor::{Layout, RootHasher},
     wire::{self, Hello, Leaving, Message, PayloadHeader},
 };
-use fl_runtime::{
+use fl_runtime::internal::{
     net::{Endpoint, Link, LinkHandle, NetLimits, SocketKind, payload},
     system::System,
     trust::{Credentials, FlooredClock, Role, SERVER_NAME, client_config},

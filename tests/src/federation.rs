@@ -133,7 +133,12 @@ impl Process {
         Self::spawn("crowd", "crowd", &federation.aggregator, &args, &[])
     }
 
-    fn spawn(program_name: &str, name: &str, folder: &Path, args: &[&str], wrapper: &[&str]) -> Self {
+    /// Starts `program_name`, a program of this workspace, with `args` in `folder`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn(program_name: &str, name: &str, folder: &Path, args: &[&str], wrapper: &[&str]) -> Self {
         let program = program(program_name);
         let log = folder.join("logs").join(format!("{name}.stderr"));
         let file = File::options().create(true).append(true).open(&log);

@@ -26,7 +26,7 @@ use fl_engine::{
     plan::ExactRange,
     tensor::{Layout, TensorSpec},
 };
-use fl_runtime::{
+use fl_runtime::internal::{
     aggregation::streaming::{AT_ONCE, Summing},
     memory::{SlotStore, StagedSlot},
     payload::{Payload, PayloadPool},

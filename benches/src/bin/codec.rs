@@ -25,7 +25,7 @@ use fl_engine::{
     tensor::{Layout, ModelState, leaves_of, root_of},
     wire::{self, Message},
 };
-use fl_runtime::{
+use fl_runtime::internal::{
     memory::{SlotStore, StagedSlot},
     payload::Payload,
 };

@@ -21,7 +21,7 @@ use fl_benches::{
     gramine::Inside,
     loopback::{Authority, Cost, Ends, PIECE, timed},
 };
-use fl_runtime::{GRAMINE_VARIABLE, net::SocketKind};
+use fl_runtime::internal::{GRAMINE_VARIABLE, net::SocketKind};
 use fl_sys::syscall::{self, Entry, stand_in};
 
 /// Measures links on loopback.

@@ -20,7 +20,7 @@ use fl_benches::{
     machine, process, shape,
 };
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_runtime::net::SocketKind;
+use fl_runtime::internal::net::SocketKind;
 use fl_tests::federation::{Process, federation, set_block, synthetic, synthetic_with};
 use serde_json::{Map, Value, json};
 

@@ -198,7 +198,7 @@ mod tests {
         model::safetensors,
         tensor::{Combine, Layout, ModelState, TensorSpec, root_of},
     };
-    use fl_runtime::{
+    use fl_runtime::internal::{
         sealed::{Label, Sealer},
         system::System,
     };

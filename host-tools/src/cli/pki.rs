@@ -10,7 +10,7 @@ use fl_engine::{
     Name,
     plan::roster::{Measurement, Measurements},
 };
-use fl_runtime::{
+use fl_runtime::internal::{
     system::System,
     trust::{Fingerprint, FlooredClock, Role},
 };

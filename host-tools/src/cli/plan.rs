@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
-use fl_runtime::trust::Role;
+use fl_runtime::internal::trust::Role;
 use serde_json::json;
 
 use super::Answer;

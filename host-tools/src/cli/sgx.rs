@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 use fl_engine::{Digest, limits::PLAN_FILE_BYTES, plan::Plan};
-use fl_runtime::{system::System, trust::FlooredClock};
+use fl_runtime::internal::{system::System, trust::FlooredClock};
 use serde_json::{Value, json};
 
 use super::Answer;

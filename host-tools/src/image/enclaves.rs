@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fl_engine::Digest;
 use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role};
-use fl_runtime::{image_layout, trust};
+use fl_runtime::internal::{image_layout, trust};
 
 use super::{
     contents::{PLAIN, in_workspace},

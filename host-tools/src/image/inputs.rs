@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fl_engine::{Digest, limits::PLAN_FILE_BYTES, tensor::root_of};
 use fl_launcher::image::Target;
-use fl_runtime::trust::Authority;
+use fl_runtime::internal::trust::Authority;
 
 use super::{
     gramine_files,

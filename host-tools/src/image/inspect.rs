@@ -12,7 +12,7 @@ use std::{
 
 use fl_engine::{Digest, plan::Plan};
 use fl_launcher::image::{FOLDER, GRAMINE, RUNTIME, Role};
-use fl_runtime::{image_layout, trust::Authority};
+use fl_runtime::internal::{image_layout, trust::Authority};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 

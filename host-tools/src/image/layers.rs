@@ -4,7 +4,7 @@
 //! what belongs to this federation. No key goes into either.
 
 use fl_launcher::image::{LAUNCHER, RUNTIME};
-use fl_runtime::image_layout;
+use fl_runtime::internal::image_layout;
 
 use super::{
     contents::{Contents, PLAIN, PROGRAM, SHARED, in_workspace},

@@ -68,7 +68,7 @@ impl ImageRecord {
         add(label::CA, self.ca.to_string());
         add(label::TARGET, self.target.word().to_owned());
         add(label::BINARY, self.binary.to_string());
-        add(label::MADE_BY, format!("fl-host {}", fl_runtime::version::VERSION));
+        add(label::MADE_BY, format!("fl-host {}", fl_runtime::internal::version::VERSION));
         let build = &self.build;
         for (key, value) in [
             (label::VERSION, &build.version),

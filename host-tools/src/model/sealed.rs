@@ -1,7 +1,7 @@
 //! Models that a plan releases to a key: the key pair, and the opening of what was sealed to it.
 //!
 //! The private key is PKCS #8 PEM of an X25519 key (RFC 8410), as `openssl genpkey -algorithm X25519` writes it. What is
-//! sealed, and how, is [`fl_runtime::sealed`]'s.
+//! sealed, and how, is [`fl_runtime::internal::sealed`]'s.
 
 use std::{
     io::{self, Read as _, Seek as _, Write as _},
@@ -13,7 +13,7 @@ use fl_engine::{
     plan::PublicKey,
     tensor::{Layout, TensorSpec},
 };
-use fl_runtime::{
+use fl_runtime::internal::{
     files::{BY_UMASK, File},
     sealed::{Label, OpenError, Opener},
     system::System,

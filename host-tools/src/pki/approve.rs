@@ -6,7 +6,7 @@ use fl_engine::{
     Name,
     plan::roster::{Measurements, Member, UnixSeconds},
 };
-use fl_runtime::trust::{Fingerprint, Identity, Role, one_certificate, public_key, validity};
+use fl_runtime::internal::trust::{Fingerprint, Identity, Role, one_certificate, public_key, validity};
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType, SubjectPublicKeyInfo,

@@ -6,7 +6,9 @@ use fl_engine::{
     Name,
     plan::roster::{Measurements, UnixSeconds},
 };
-use fl_runtime::trust::{Authority, Fingerprint, FlooredClock, Identity, Role, one_certificate, validity};
+use fl_runtime::internal::trust::{
+    Authority, Fingerprint, FlooredClock, Identity, Role, one_certificate, validity,
+};
 
 use super::{
     PEM_BYTES, ca_file, ca_key_file, issued_folder, master_roster_file,

@@ -11,7 +11,7 @@ use fl_engine::{
     Name,
     plan::roster::{Measurements, Roster, RosterDraft, RosterError, UnixSeconds},
 };
-use fl_runtime::trust::{Authority, Fingerprint, FlooredClock};
+use fl_runtime::internal::trust::{Authority, Fingerprint, FlooredClock};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, PublicKeyData as _, SerialNumber, SigningKey as _, date_time_ymd,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fl_engine::Name;
-use fl_runtime::trust::{
+use fl_runtime::internal::trust::{
     self, Authority, CertificateRequest, Fingerprint, Fitting, FlooredClock, Identity, KeyFiles, Role,
     one_certificate,
 };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
 use fl_engine::plan::roster::UnixSeconds;
-use fl_runtime::trust::{
+use fl_runtime::internal::trust::{
     Admission as _, Credentials, Fingerprint, FlooredClock, PeerError, Rosters, Serials,
 };
 
@@ -47,7 +47,7 @@ impl Rig {
     }
 
     /// A site's request, by the role starting without a key.
-    fn waiting(&self, role: Role, of: &str) -> fl_runtime::trust::CertificateRequest {
+    fn waiting(&self, role: Role, of: &str) -> fl_runtime::internal::trust::CertificateRequest {
         match self.start(role, of) {
             Err(CredentialsError::Waiting(request)) => request,
             other => panic!("{other:?}"),
@@ -121,7 +121,7 @@ fn whole_certificate_exchange_as_the_people_do_it() {
     assert_eq!(rosters.members(), [name("one"), name("two")], "the aggregator is no collaborator");
     let certificate = |of: &str| {
         let pem = fs::read(rig.site(of).join(format!("cert/col_{of}.crt"))).unwrap();
-        fl_runtime::trust::one_certificate(&pem).unwrap()
+        fl_runtime::internal::trust::one_certificate(&pem).unwrap()
     };
     assert_eq!(rosters.admit(&[certificate("one")]).unwrap().name(), &name("one"));
 
@@ -318,7 +318,7 @@ fn certificates_do_not_outlive_their_ca() {
     let mut owner = Owner::open(&root, || Ok(None), &late).unwrap();
     assert!(approve(&mut owner, &asked.path, &long).unwrap_err().error.contains("ended at"));
     let pem = fs::read(&issued.file).unwrap();
-    let certificate = fl_runtime::trust::one_certificate(&pem).unwrap();
+    let certificate = fl_runtime::internal::trust::one_certificate(&pem).unwrap();
     let checked = owner.authority.check(&certificate, Role::Collaborator, UnixSeconds(NOW + 366 * DAY));
     assert!(matches!(checked, Err(PeerError::Expired(_))));
 }

@@ -8,7 +8,7 @@ use fl_engine::{
     plan::{Plan, ReleaseTo, Seal},
 };
 use fl_launcher::image::Target;
-use fl_runtime::trust::Role;
+use fl_runtime::internal::trust::Role;
 
 use super::{
     Manifest, Trusted,

@@ -12,7 +12,7 @@ use fl_engine::{
     model,
     plan::{Optimiser, Plan, TaskKind},
 };
-use fl_runtime::trust::Role;
+use fl_runtime::internal::trust::Role;
 
 use super::gramine_version::Gramine;
 use crate::{

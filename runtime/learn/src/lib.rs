@@ -15,3 +15,6 @@ pub mod data;
 mod fixture;
 pub mod registry;
 pub mod task;
+
+/// The version of ndarray whose arrays a [`data::Dataset`] holds.
+pub use ndarray;

@@ -12,11 +12,12 @@ mod task_runner;
 use std::sync::Arc;
 
 use fl_engine::{Digest, tensor::Layout};
+use fl_learn::task::Runner;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{coordinator::Coordinator, task_runner::TaskRunner};
 use super::mailbox::{self, Mailbox};
-use crate::{exit::Failure, payload::Buffers, pool::Pool, task::Runner};
+use crate::{exit::Failure, payload::Buffers, pool::Pool};
 
 pub(crate) use self::{coordinator::CollaboratorOutcome, dialler::Dialler, messages::CollaboratorMessage};
 

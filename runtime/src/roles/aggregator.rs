@@ -14,6 +14,7 @@ use fl_engine::{
     round::Reason,
     tensor::Layout,
 };
+use fl_learn::registry::Registry;
 use tokio::{sync::watch, time::timeout};
 
 use super::{
@@ -32,7 +33,6 @@ use crate::{
     net::{Endpoint, NetLimits},
     observe,
     pool::Pool,
-    registry::Registry,
     store::{Resume, Store, StoreError},
     system::System,
     trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters},

@@ -8,6 +8,7 @@ use fl_engine::{
     tensor::Layout,
     wire::Verdict,
 };
+use fl_learn::{registry::Registry, task::Runner};
 use tokio::time::timeout;
 
 use super::{
@@ -25,10 +26,8 @@ use crate::{
     observe,
     payload::Buffers,
     pool::Pool,
-    registry::Registry,
     store::{self, MemberCopies},
     system::{Random, System},
-    task::Runner,
     trust::{self, FlooredClock, Role, Serials},
 };
 

@@ -197,10 +197,10 @@ fn nothing_insecure_is_on_and_nothing_is_left_to_the_host() {
         let env = made.manifest.value("loader.env").and_then(Value::as_table).unwrap();
         let from_host: Vec<&String> =
             env.iter().filter(|(_, value)| value.is_table()).map(|(name, _)| name).collect();
-        assert_eq!(env.get(fl_runtime::GRAMINE_VARIABLE).and_then(Value::as_str), Some("1"));
+        assert_eq!(env.get(fl_runtime::internal::GRAMINE_VARIABLE).and_then(Value::as_str), Some("1"));
         match role {
             Role::Aggregator => assert!(from_host.is_empty(), "{from_host:?}"),
-            Role::Collaborator => assert_eq!(from_host, [fl_runtime::NAME_VARIABLE]),
+            Role::Collaborator => assert_eq!(from_host, [fl_runtime::internal::NAME_VARIABLE]),
         }
         let product = made.manifest.value("sgx.isvprodid").and_then(Value::as_integer);
         assert_eq!(product, Some(if role == Role::Aggregator { 1 } else { 2 }));

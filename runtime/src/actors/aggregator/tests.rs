@@ -21,6 +21,7 @@ use fl_engine::{
     tensor::root_of,
     wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
 };
+use fl_learn::registry::Registry;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{sleep, timeout};
 
@@ -40,7 +41,6 @@ use crate::{
         fixture::{Authority, SERVER_NAME},
         payload::{self, Progress},
     },
-    registry::Registry,
     system::System,
     trust::{PeerAdmitted, Refused},
 };

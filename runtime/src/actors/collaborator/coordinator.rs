@@ -18,6 +18,7 @@ use fl_engine::{
     round::{Offer, Refusal, Report, Stamp},
     wire::{self, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, cut_text},
 };
+use fl_learn::task::TaskError;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -34,7 +35,6 @@ use crate::{
     net::LinkHandle,
     observe,
     payload::Payload,
-    task::TaskError,
 };
 
 /// How a collaborator's run ended.

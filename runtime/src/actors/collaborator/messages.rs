@@ -6,9 +6,10 @@ use fl_engine::{
     round::Stamp,
     wire::{Message, Welcome},
 };
+use fl_learn::task::TaskError;
 use tokio::sync::mpsc;
 
-use crate::{exit::Failure, net::LinkHandle, payload::Payload, task::TaskError};
+use crate::{exit::Failure, net::LinkHandle, payload::Payload};
 
 /// What the coordinator is told.
 pub(crate) enum CollaboratorMessage {

@@ -10,6 +10,7 @@ use fl_engine::{
     round::Stamp,
     tensor::{Layout, ModelState},
 };
+use fl_learn::task::{Runner, TaskError, TaskOutput};
 use tokio::sync::mpsc;
 
 use super::messages::{CollaboratorMessage, TaskEnded, TaskJob, TaskResult};
@@ -17,7 +18,6 @@ use crate::{
     actors::mailbox::Mailbox,
     payload::{Buffers, Payload},
     pool::Pool,
-    task::{Runner, TaskError, TaskOutput},
 };
 
 /// Runs tasks, and knows which one is running.

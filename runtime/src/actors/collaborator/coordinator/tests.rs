@@ -15,6 +15,10 @@ use fl_engine::{
     tensor::Layout,
     wire::{Assigned, Granted, VERSIONS, Welcome},
 };
+use fl_learn::{
+    registry::Registry,
+    task::{CustomJob, CustomTask, Runner, TaskOutput},
+};
 use tokio::time::{sleep, timeout};
 
 use super::*;
@@ -23,8 +27,6 @@ use crate::{
     net::Link,
     payload::Buffers,
     pool::Pool,
-    registry::Registry,
-    task::{CustomJob, CustomTask, Runner, TaskOutput},
 };
 
 /// Sends its base back after a while, and counts how often.
