@@ -113,7 +113,7 @@ impl Crowd {
         let credentials = Credentials::load_or_request(&files, &cert, role, Some(name), &clock)?;
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let tls = client_config(&credentials, &clock)?;
-        let endpoint = Endpoint::client(tls, here, SocketKind::default(), NetLimits::client())?;
+        let endpoint = Endpoint::client(tls, here, SocketKind::Auto, NetLimits::client())?;
         let mut link = endpoint.connect(self.aggregator, SERVER_NAME).await?;
         let hello = Hello {
             versions: wire::VERSIONS,

@@ -12,6 +12,7 @@ pub mod model;
 pub mod name;
 pub mod plan;
 pub mod round;
+mod settings;
 pub mod tensor;
 pub mod units;
 pub mod wire;

@@ -49,40 +49,57 @@
 //! ```
 
 mod aggregation;
+mod best;
 mod canonical;
 mod check;
+mod data;
 mod data_map;
-mod error;
-mod fault;
-mod field;
+mod exact;
+mod groups;
+mod keys;
 mod layout;
 mod loss;
 mod metric;
+mod network;
+mod optimiser;
+mod quorum;
 mod read;
 mod release;
+mod resources;
 pub mod roster;
+mod rule;
 mod seal;
+mod server;
 mod site;
+mod task;
+mod threshold;
 mod trial;
-mod types;
-mod units;
-mod vocabulary;
-mod yaml;
 
 use serde::{Deserialize, Serialize};
 
-pub use aggregation::{Aggregation, Rule, Scope, Server, Threshold};
+pub use aggregation::Aggregation;
+pub use best::BestModel;
 pub use canonical::CanonicalError;
+pub use data::{Column, DataSpec, Loader, Split, Standardise};
 pub use data_map::DataMap;
-pub use error::PlanError;
+pub use exact::ExactRange;
+pub use groups::TaskGroup;
+pub use keys::reference;
+pub use loss::Loss;
 pub use metric::{Direction, Metric, MetricsTo};
+pub use optimiser::{Optimiser, OptimiserState};
+pub use quorum::Quorum;
 pub use release::{PublicKey, PublicKeyError, Release, ReleaseTo, Released};
+pub use resources::Threads;
+pub use rule::{Rule, Scope};
 pub use seal::Seal;
+pub use server::Server;
 pub use site::{Site, SocketKind, is_host};
-pub use types::*;
+pub use task::{ModelUnderTest, TaskKind, TaskSpec, TrainLength, TrainSpec};
+pub use threshold::Threshold;
 
-use crate::model::ModelSpec;
-use crate::{ByteCount, Digest, Name};
+pub use crate::settings::{Absent, KeyReference, PlanError, WordReference};
+use crate::{ByteCount, Digest, Name, model::ModelSpec};
 
 /// The experiment, resolved and checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

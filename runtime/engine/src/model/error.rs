@@ -106,21 +106,7 @@ impl ModelError {
 
 impl LayerAt {
     pub(super) fn new(index: usize, layer: &Layer) -> Self {
-        let (kind, name) = match layer {
-            Layer::Linear { name, .. } => ("linear", Some(name)),
-            Layer::Conv2d { name, .. } => ("conv2d", Some(name)),
-            Layer::ConvTranspose2d { name, .. } => ("conv_transpose2d", Some(name)),
-            Layer::BatchNorm { name } => ("batch_norm", Some(name)),
-            Layer::MaxPool { .. } => ("max_pool", None),
-            Layer::AvgPool { .. } => ("avg_pool", None),
-            Layer::Dropout { .. } => ("dropout", None),
-            Layer::Relu => ("relu", None),
-            Layer::Gelu => ("gelu", None),
-            Layer::Sigmoid => ("sigmoid", None),
-            Layer::Tanh => ("tanh", None),
-            Layer::Flatten => ("flatten", None),
-        };
-        Self { index, kind, name: name.cloned() }
+        Self { index, kind: layer.word(), name: layer.name().map(str::to_owned) }
     }
 }
 

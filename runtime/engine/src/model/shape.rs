@@ -35,7 +35,7 @@ pub fn place(spec: &ModelSpec) -> Result<Vec<Placed<'_>>, ModelError> {
     let mut placed: Vec<Placed<'_>> = Vec::with_capacity(spec.layers.len());
     for (index, layer) in spec.layers.iter().enumerate() {
         let at = || LayerAt::new(index, layer);
-        if let Some(name) = field_name(layer) {
+        if let Some(name) = layer.name() {
             if !is_field_name(name) {
                 return Err(ModelError::FieldName(at()));
             }
@@ -136,16 +136,6 @@ fn elements(shape: &[u32]) -> Option<u64> {
         .iter()
         .try_fold(1u64, |product, &side| product.checked_mul(u64::from(side)))
         .filter(|&product| product <= limits::ELEMENTS)
-}
-
-fn field_name(layer: &Layer) -> Option<&str> {
-    match layer {
-        Layer::Linear { name, .. }
-        | Layer::Conv2d { name, .. }
-        | Layer::ConvTranspose2d { name, .. }
-        | Layer::BatchNorm { name } => Some(name),
-        _ => None,
-    }
 }
 
 fn is_field_name(name: &str) -> bool {

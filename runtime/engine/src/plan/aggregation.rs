@@ -1,9 +1,13 @@
-//! What a plan says of how updates become the next model.
+//! How updates become the next model: the rule, the server's step and the threshold, which all tasks that send updates
+//! share.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use super::{Direction, Metric};
-use crate::Name;
+use super::{Direction, Plan, Rule, Server, TaskSpec, Threshold, exact, task, threshold};
+use crate::{
+    Name,
+    settings::{Checked, Fault, Setting, Takes, check},
+};
 
 /// How a round's updates become the next model: the rule, what the server makes of its answer, which updates count.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,131 +20,113 @@ pub struct Aggregation<'a> {
     pub threshold: Option<&'a Threshold>,
 }
 
-/// How the updates of a round become one model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Rule {
-    /// Mean weighted by samples (McMahan et al., arXiv:1602.05629).
-    WeightedMean,
-    /// Mean in which every update counts the same.
-    Mean,
-    /// Mean weighted by samples, of updates whose distance from the base is cut to `norm` (norm clipping: Sun et al.,
-    /// arXiv:1911.07963).
-    ClippedMean {
-        /// Largest Euclidean distance of an update from the base, above 0.
-        norm: f64,
-    },
-    /// Median of each element (Yin et al., arXiv:1803.01498); weights do not count.
-    Median,
-    /// Weighted median of each element.
-    WeightedMedian,
-    /// Mean of each element without its largest and smallest values (Yin et al., arXiv:1803.01498); weights do not
-    /// count.
-    TrimmedMean {
-        /// Share of the updates that is cut at each end, in `0 .. 0.5`.
-        trim: f64,
-    },
-    /// The update nearest to its neighbours (Blanchard et al., NeurIPS 2017); weights do not count.
-    Krum {
-        /// Most updates that may be hostile.
-        byzantine: u32,
-    },
-    /// Mean of the updates nearest to their neighbours (Blanchard et al., NeurIPS 2017); weights do not count.
-    MultiKrum {
-        /// Most updates that may be hostile.
-        byzantine: u32,
-        /// Updates that are kept; `None` keeps all but `byzantine`.
-        keep: Option<u32>,
-    },
-    /// Krum's choice, then a trimmed mean around the median (El Mhamdi et al., arXiv:1802.07927); weights do not count.
-    Bulyan {
-        /// Most updates that may be hostile; a round needs `4 byzantine + 3` updates.
-        byzantine: u32,
-    },
-    /// Geometric median by smoothed Weiszfeld iterations (RFA: Pillutla et al., arXiv:1912.13445).
-    GeometricMedian {
-        /// Most iterations.
-        iterations: u32,
-        /// Smallest distance that an update counts with, above 0.
-        smoothing: f64,
-        /// What distances are measured over.
-        scope: Scope,
-    },
-    /// A rule that a user's crate registered.
-    Custom {
-        /// Its registered name.
-        name: String,
-    },
+/// Checks everything that the quorum and the accumulator have no part in.
+pub(super) fn check_in(plan: &Plan) -> Checked {
+    let mut first: Option<(&TaskSpec, &Rule)> = None;
+    for task in &plan.tasks {
+        let Some(rule) = task.kind.rule() else {
+            sends_nothing(task)?;
+            continue;
+        };
+        match first {
+            None => {
+                first = Some((task, rule));
+                rule.check(&Takes::Variant(Rule::TABLE), &task.path("rule"))?;
+                task.server.check(&Takes::Variant(Server::TABLE), &task.path("server"))?;
+                check_threshold(plan, task)?;
+            }
+            Some((other, others)) => {
+                let told = |threshold: &Option<Threshold>| threshold.as_ref().map(ToString::to_string);
+                same(task, other, "rule", Some(rule), Some(others))?;
+                same(task, other, "server", task.server, other.server)?;
+                same(task, other, "threshold", told(&task.threshold), told(&other.threshold))?;
+            }
+        }
+    }
+    Ok(())
 }
 
-/// What a rule that measures distances looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Scope {
-    /// The whole model.
-    Model,
-    /// Each tensor by itself.
-    Tensor,
+/// Checks what the rule needs of a round's size and of the accumulator's range.
+pub(super) fn check_needs(plan: &Plan) -> Checked {
+    let Some(Aggregation { rule, .. }) = plan.aggregation() else { return Ok(()) };
+    // A sample and count.max are no smaller: `quorum` has checked that.
+    let (least, found) = (rule.least_updates(), plan.quorum.count_min);
+    if u64::from(found) < least {
+        let message = format!("quorum.count.min is {found}; the rule {rule} needs {least} updates a round");
+        return Err(Fault::new("quorum/count/min", message).hint(Some(why_so_many(rule))));
+    }
+    match rule {
+        Rule::ClippedMean { .. } => exact::check_clipping(plan.exact),
+        _ => Ok(()),
+    }
 }
 
-/// What the aggregator does with the rule's answer: a step from the base, of which the answer's distance from the base is
-/// the gradient (Reddi et al., arXiv:2003.00295; no bias correction).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Server {
-    /// Momentum (Hsu et al., arXiv:1909.06335): `v ← momentum·v + Δ`, `x ← x + learning_rate·v`.
-    FedAvgM {
-        /// η.
-        learning_rate: f64,
-        /// β.
-        momentum: f64,
-    },
-    /// `m ← β₁m + (1 − β₁)Δ`, `v ← v + Δ²`, `x ← x + η·m / (√v + τ)`.
-    FedAdagrad {
-        /// η.
-        learning_rate: f64,
-        /// β₁.
-        beta1: f64,
-        /// τ.
-        tau: f64,
-    },
-    /// As FedAdagrad with `v ← β₂v + (1 − β₂)Δ²`.
-    FedAdam {
-        /// η.
-        learning_rate: f64,
-        /// β₁.
-        beta1: f64,
-        /// β₂.
-        beta2: f64,
-        /// τ.
-        tau: f64,
-    },
-    /// As FedAdagrad with `v ← v − (1 − β₂)Δ²·sign(v − Δ²)`.
-    FedYogi {
-        /// η.
-        learning_rate: f64,
-        /// β₁.
-        beta1: f64,
-        /// β₂.
-        beta2: f64,
-        /// τ.
-        tau: f64,
-    },
-    /// Exponential smoothing over rounds: `x ← x + (1 − keep)·Δ`.
-    Smoothing {
-        /// Share of the base that stays, in `0 .. 1`.
-        keep: f64,
-    },
+fn why_so_many(rule: &Rule) -> String {
+    match rule {
+        Rule::Krum { .. } => "2 byzantine + 3".to_owned(),
+        Rule::MultiKrum { .. } => "2 byzantine + 3, and byzantine + keep".to_owned(),
+        Rule::Bulyan { .. } => "4 byzantine + 3".to_owned(),
+        _ => "with fewer, less than one value is cut off at each end".to_owned(),
+    }
 }
 
-/// Updates count only from collaborators whose reported metric is good enough; when no one's is, all count.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Threshold {
-    /// The task that reports it, of the same group.
-    pub task: Name,
-    /// The metric.
-    pub metric: Metric,
-    /// The bound, which is good enough itself.
-    pub bound: f64,
-    /// Whether more or less than the bound is better.
-    pub direction: Direction,
+/// A task without an update has none of the three.
+fn sends_nothing(task: &TaskSpec) -> Checked {
+    let key = match task {
+        TaskSpec { server: Some(_), .. } => "server",
+        TaskSpec { threshold: Some(_), .. } => "threshold",
+        _ => return Ok(()),
+    };
+    let message = format!("the task {} has a {key} and sends no update", task.name);
+    Err(Fault::new(task.path(key), message).hint(Some("give the task a rule".to_owned())))
+}
+
+fn same<T: PartialEq + fmt::Display>(
+    task: &TaskSpec,
+    other: &TaskSpec,
+    key: &str,
+    here: Option<T>,
+    there: Option<T>,
+) -> Checked {
+    if here == there {
+        return Ok(());
+    }
+    let told = |value: Option<T>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+    let message =
+        format!("the {key} of {} is {}; that of {} is {}", task.name, told(here), other.name, told(there));
+    let hint = "the updates of a round become one model: every task that sends one has the same rule, server and threshold";
+    Err(Fault::new(task.path(key), message).hint(Some(hint.to_owned())))
+}
+
+/// Checks the threshold of a task against the plan's other tasks and groups.
+fn check_threshold(plan: &Plan, sending: &TaskSpec) -> Checked {
+    let Some(Threshold { task: judge, metric, bound, direction }) = &sending.threshold else { return Ok(()) };
+    let (path, word) = (|key: &str| sending.path(&format!("threshold/{key}")), metric.word());
+    task::exists(plan, judge.as_str(), &|| path("task"))?;
+    let reports = |task: &TaskSpec| task.name == *judge && task.metrics.contains(metric);
+    if !plan.tasks.iter().any(reports) {
+        let message = format!("threshold.metric is {word}, which the task {judge} does not report");
+        let hint = format!("add {word} to the metrics of the task {judge}");
+        return Err(Fault::new(path("metric"), message).hint(Some(hint)));
+    }
+    let (key, wrong, better) = match metric.better() {
+        Direction::Max => (threshold::MIN, threshold::MAX, "larger"),
+        Direction::Min => (threshold::MAX, threshold::MIN, "smaller"),
+    };
+    if *direction != metric.better() {
+        let message = format!("a threshold for {word} has {key}, not {wrong}: a {better} value is better");
+        return Err(Fault::new(path(wrong), message));
+    }
+    check(threshold::KEYS, &path(key), bound)?;
+    let sends = |name: &Name| plan.tasks.iter().any(|t| t.name == *name && t.kind.sends_update());
+    let without =
+        plan.groups.iter().find(|group| group.tasks.iter().any(sends) && !group.tasks.contains(judge));
+    without.map_or(Ok(()), |group| {
+        let message = format!(
+            "the group {} sends updates and does not run {judge}, which the threshold asks for",
+            group.name
+        );
+        let hint = format!("add {judge} to the tasks of the group {}", group.name);
+        Err(Fault::new(format!("groups/{}/tasks", group.name), message).hint(Some(hint)))
+    })
 }

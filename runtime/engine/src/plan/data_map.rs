@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::field::Field;
-use super::yaml::Value;
-use super::{PlanError, yaml};
-use crate::{Name, limits};
+use crate::{
+    Name, limits,
+    settings::{self, Field, PlanError, Setting, Takes, Value},
+};
 
 /// `plan/data.yaml`, checked: a collaborator's name to its data folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,22 +20,13 @@ impl DataMap {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        let tree = yaml::parse(FILE, text)?;
-        let file = Field::root(FILE, &tree);
+        let tree = settings::parse(FILE, text)?;
+        let file = Field::root(FILE, &tree, LINES);
         if matches!(file.value(), Value::Null) {
             return Ok(Self::default());
         }
-        let lines = file.named("lines of a collaborator's name and its data folder")?;
-        if lines.len() > limits::COLLABORATORS {
-            let message = format!("{} lines; at most {}", lines.len(), limits::COLLABORATORS);
-            return Err(file.error(message));
-        }
-        let folder = |field: &Field<'_>| {
-            let folder = field.text()?;
-            let fits = !folder.is_empty() && folder.len() <= PATH_BYTES && !folder.contains('\0');
-            if fits { Ok(folder.to_owned()) } else { Err(field.wrong("a folder's path")) }
-        };
-        let map = lines.into_iter().map(|(name, field)| Ok((name, folder(&field)?)));
+        let lines = file.named(limits::COLLABORATORS)?;
+        let map = lines.into_iter().map(|(name, field)| Ok((name, Folder::read(&field)?.0)));
         map.collect::<Result<_, _>>().map(Self)
     }
 
@@ -51,7 +42,22 @@ impl DataMap {
     }
 }
 
+/// The path of a data folder.
+struct Folder(String);
+
+impl Setting for Folder {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let folder = field.text()?;
+        let fits = !folder.is_empty() && folder.len() <= PATH_BYTES && !folder.contains('\0');
+        if fits { Ok(Self(folder.to_owned())) } else { Err(field.refused()) }
+    }
+}
+
 const FILE: &str = "plan/data.yaml";
+const LINES: Takes = Takes::Names {
+    kind: "lines of a collaborator's name and its data folder",
+    of: &Takes::Other { kind: "a folder's path", words: &[] },
+};
 /// Linux's PATH_MAX.
 const PATH_BYTES: usize = 4096;
 

@@ -1,6 +1,22 @@
-//! What a loss needs of data and model, and which metrics it defines.
+//! `loss`: what it needs of data and model, and which metrics it defines.
 
-use super::{Loss, Metric, Plan, TaskKind};
+use serde::{Deserialize, Serialize};
+
+use super::Metric;
+use crate::settings::words;
+
+words! {
+    /// A loss.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Loss {
+        /// Softmax cross-entropy over the plan's classes: the model has one output a class.
+        CrossEntropy = "cross_entropy",
+        /// Binary cross-entropy: the plan has two classes, the model one output.
+        BinaryCrossEntropy = "binary_cross_entropy",
+        /// Mean squared error of a regression: the model has one output.
+        Mse = "mse",
+    }
+}
 
 impl Loss {
     /// What the loss takes, when that is not a model with this output (the batch left out) on a plan with these
@@ -35,17 +51,5 @@ impl Loss {
             (Metric::Auc, _) => Err("needs two classes"),
             (Metric::Rmse, _) => Err("needs a regression: the loss mse"),
         }
-    }
-}
-
-impl Plan {
-    /// The loss that validations report: the first training task's, or the one that suits the classes.
-    #[must_use]
-    pub fn loss(&self) -> Loss {
-        let trained = self.tasks.iter().find_map(|task| match &task.kind {
-            TaskKind::Train(spec) => Some(spec.loss),
-            _ => None,
-        });
-        trained.unwrap_or(if self.data.classes.is_some() { Loss::CrossEntropy } else { Loss::Mse })
     }
 }

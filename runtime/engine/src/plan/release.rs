@@ -6,11 +6,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use super::error::PlanError;
-use super::fault::{Checked, PlanFault};
-use super::field::Field;
-use super::yaml::{Value, did_you_mean, quoted};
-use crate::Digest;
+use crate::{
+    Digest,
+    settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, Value, Word, quoted, words},
+};
 
 /// What leaves, and to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,16 +20,18 @@ pub struct Release {
     pub to: ReleaseTo,
 }
 
-/// Which models leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Released {
-    /// The last round's, once all rounds are run.
-    Last,
-    /// The best by the plan's metric, once all rounds are run.
-    Best,
-    /// Every round's, once the round is on disk.
-    Each,
+words! {
+    /// Which models leave.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[non_exhaustive]
+    pub enum Released {
+        /// The model of the last round, when all rounds are run.
+        Last = "last",
+        /// The best model by the plan's metric, when all rounds are run.
+        Best = "best",
+        /// The model of every round, as soon as the round is on disk.
+        Each = "each",
+    }
 }
 
 /// Who can read what leaves.
@@ -39,7 +40,7 @@ pub enum Released {
 pub enum ReleaseTo {
     /// Every collaborator: each keeps what it was sent.
     Members,
-    /// Whoever holds the private key of this one.
+    /// The owner of the private key that belongs to this one.
     Key(PublicKey),
     /// The aggregator's host.
     Host,
@@ -62,18 +63,6 @@ impl Release {
     }
 }
 
-impl Released {
-    /// As a plan spells it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Last => "last",
-            Self::Best => "best",
-            Self::Each => "each",
-        }
-    }
-}
-
 /// `last, to members`.
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,9 +74,9 @@ impl fmt::Display for Release {
 impl fmt::Display for ReleaseTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Members => f.write_str("members"),
-            Self::Key(key) => write!(f, "key:{key}"),
-            Self::Host => f.write_str("host"),
+            Self::Members => f.write_str(MEMBERS),
+            Self::Key(key) => write!(f, "{KEY}{key}"),
+            Self::Host => f.write_str(HOST),
         }
     }
 }
@@ -112,47 +101,66 @@ impl FromStr for PublicKey {
     }
 }
 
-/// Reads `{what: last, to: members}`.
-pub(super) fn read(field: &Field<'_>) -> Result<Release, PlanError> {
-    let release = field.section(&["what", "to"])?;
-    Ok(Release {
-        what: release.or("what", Released::Last, |f| {
-            f.choice(&[("last", Released::Last), ("best", Released::Best), ("each", Released::Each)])
-        })?,
-        to: to(&release.required("to")?)?,
-    })
-}
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "what",
+        takes: Takes::Word(Released::TABLE),
+        absent: Absent::Default("last"),
+        meaning: "Which models leave the aggregator.",
+        example: "best",
+    },
+    Key {
+        name: "to",
+        takes: Takes::Other { kind: "one of members, host, key:PUBLIC_KEY", words: RECEIVERS },
+        absent: Absent::Refused,
+        meaning: "Who can read the models that leave.",
+        example: "members",
+    },
+];
 
-fn to(field: &Field<'_>) -> Result<ReleaseTo, PlanError> {
-    let Value::Text(text) = field.value() else {
-        return Err(field.wrong(TAKES).with_hint(matches!(field.value(), Value::Map(_)).then(no_space)));
-    };
-    match text.as_str() {
-        "members" => Ok(ReleaseTo::Members),
-        "host" => Ok(ReleaseTo::Host),
-        _ => match text.strip_prefix("key:") {
-            Some(key) => key.parse().map(ReleaseTo::Key).map_err(|e| {
-                let hint = "`fl-host model key` makes a key pair and prints the public one".to_owned();
-                field.error(format!("{} is {}: {e}", field.path, quoted(text))).with_hint(Some(hint))
-            }),
-            None => {
-                let message = format!("{} is {}; it takes {TAKES}", field.path, quoted(text));
-                let near = did_you_mean(text, ["members", "host"].into_iter());
-                Err(field.error(message).with_hint(near))
-            }
-        },
+const RECEIVERS: &[Word] = &[
+    Word::plain(MEMBERS, "Every collaborator. Each keeps the models that it was sent."),
+    Word::plain(HOST, "The host of the aggregator."),
+    Word::plain(
+        "key:PUBLIC_KEY",
+        "The owner of the private key that belongs to a public key (64 hex digits). `fl-host model key` makes both.",
+    ),
+];
+
+const MEMBERS: &str = "members";
+const HOST: &str = "host";
+const KEY: &str = "key:";
+
+impl Setting for Release {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let release = field.section()?;
+        Ok(Self { what: release.get("what")?, to: release.get("to")? })
     }
 }
 
-fn no_space() -> String {
-    "write key:PUBLIC_KEY without a space".to_owned()
+impl Setting for ReleaseTo {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let Value::Text(text) = field.value() else {
+            let no_space = || "write key:PUBLIC_KEY without a space".to_owned();
+            return Err(field.refused().with_hint(matches!(field.value(), Value::Map(_)).then(no_space)));
+        };
+        match (text.as_str(), text.strip_prefix(KEY)) {
+            (MEMBERS, _) => Ok(Self::Members),
+            (HOST, _) => Ok(Self::Host),
+            (_, Some(key)) => key.parse().map(Self::Key).map_err(|e| {
+                let hint = "`fl-host model key` makes a key pair and prints the public one".to_owned();
+                field.error(format!("{} is {}: {e}", field.path(), quoted(text))).with_hint(Some(hint))
+            }),
+            _ => Err(field.wrong_word([MEMBERS, HOST].into_iter())),
+        }
+    }
 }
 
 /// Whether what the plan releases can be had, and somebody can read it.
-pub(super) fn check(plan: &Plan) -> Checked {
+pub(super) fn check_in(plan: &Plan) -> Checked {
     let Some(Release { what, to }) = plan.release else { return Ok(()) };
     if to == ReleaseTo::Key(PublicKey([0; 32])) {
-        return Err(PlanFault::new("release/to", "release.to is the key of zeros, which nobody holds"));
+        return Err(Fault::new("release/to", "release.to is the key of zeros, which nobody holds"));
     }
     if what != Released::Best {
         return Ok(());
@@ -172,7 +180,5 @@ pub(super) fn check(plan: &Plan) -> Checked {
             (why.to_owned(), "give a task metrics, or release last")
         }
     };
-    Err(PlanFault::new("release/what", message).hint(Some(hint.to_owned())))
+    Err(Fault::new("release/what", message).hint(Some(hint.to_owned())))
 }
-
-const TAKES: &str = "one of members, host, key:PUBLIC_KEY";

@@ -4,28 +4,38 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::PlanError;
-use super::field::Field;
+use crate::settings::{Absent, Field, Key, PlanError, Setting, Takes, words};
 
-/// What an enclave's saved state and private key are sealed to: the identity that the processor derives their key from.
-/// It means nothing outside enclaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Seal {
-    /// MRENCLAVE: the same binary and configuration alone can read it, no new image.
-    Enclave,
-    /// MRSIGNER: later versions of the same role can, signed by the same key. So can whatever else that key signs.
-    Signer,
+words! {
+    /// What an enclave's saved state and private key are sealed to: the identity that the processor derives their key from.
+    /// Outside enclaves it means nothing.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[non_exhaustive]
+    pub enum Seal {
+        /// The same image alone can read its save/ and keys. A new image cannot, and needs new certificates.
+        Enclave = "mrenclave",
+        /// Later images signed by the same key can read save/ and keys. So can anything else that the key signs.
+        Signer = "mrsigner",
+    }
 }
 
-impl Seal {
-    /// As a plan spells it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Enclave => "mrenclave",
-            Self::Signer => "mrsigner",
-        }
+pub(super) const KEYS: &[Key] = &[Key {
+    name: "seal",
+    takes: Takes::Word(Seal::TABLE),
+    absent: Absent::Default("mrenclave"),
+    meaning: "What saved state and private keys are sealed to: which enclaves can read what one of them saved. Outside \
+              enclaves it means nothing.",
+    example: "mrsigner",
+}];
+
+/// The section `enclave`.
+pub(super) struct Enclave {
+    pub(super) seal: Seal,
+}
+
+impl Setting for Enclave {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        Ok(Self { seal: field.section()?.get("seal")? })
     }
 }
 
@@ -43,13 +53,3 @@ impl fmt::Display for Seal {
         write!(f, "{}: {meaning}", self.word())
     }
 }
-
-/// Reads `{seal: mrenclave}`.
-pub(super) fn read(field: &Field<'_>) -> Result<Seal, PlanError> {
-    let enclave = field.section(&["seal"])?;
-    let choices = [Seal::Enclave, Seal::Signer].map(|seal| (seal.word(), seal));
-    enclave.or("seal", DEFAULT, |f| f.choice(&choices))
-}
-
-/// What a plan without the key means.
-pub(super) const DEFAULT: Seal = Seal::Enclave;

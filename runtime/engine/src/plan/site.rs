@@ -1,11 +1,10 @@
 //! The site file: where the aggregator is and how its socket is made. Bounded, not measured, no part of any hash.
 
 // core's: addresses are values, and std::net is where sockets are.
-use core::net::{IpAddr, Ipv4Addr};
-use std::ops::RangeInclusive;
+use core::net::IpAddr;
 
-use super::field::Field;
-use super::{PlanError, read, yaml};
+use super::keys;
+use crate::settings::{self, Absent, Field, Key, PlanError, Setting, Takes, words};
 
 /// `plan/site.yaml`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,18 +22,60 @@ pub struct Site {
     pub socket: SocketKind,
 }
 
-/// A UDP socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SocketKind {
-    /// The fastest that opens.
-    #[default]
-    Auto,
-    /// The one that also opens under Gramine.
-    Portable,
-    /// The operating system's offloads, or nothing.
-    Native,
+words! {
+    /// A UDP socket.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum SocketKind {
+        /// The fastest socket that opens.
+        Auto = "auto",
+        /// The socket that also opens under Gramine.
+        Portable = "portable",
+        /// The socket with the operating system's offloads, and no other.
+        Native = "native",
+    }
 }
+
+/// The whole file.
+const KEYS: &[Key] = &[
+    keys::SCHEMA,
+    Key {
+        name: "address",
+        takes: Takes::Other { kind: "a host name or an IP address", words: &[] },
+        absent: Absent::Refused,
+        meaning: "Where collaborators find the aggregator.",
+        example: "fl.example.org",
+    },
+    Key {
+        name: "port",
+        takes: Takes::Whole { least: 1, most: u16::MAX as u64, unit: "" },
+        absent: Absent::Default("7464"),
+        meaning: "UDP port of the aggregator.",
+        example: "7464",
+    },
+    Key {
+        name: "bind",
+        takes: Takes::Other { kind: "an IP address; 0.0.0.0 listens on every interface", words: &[] },
+        absent: Absent::Default("0.0.0.0"),
+        meaning: "Where the aggregator listens.",
+        example: "192.0.2.7",
+    },
+    Key {
+        name: "mtu",
+        // QUIC's least (RFC 9000, section 14) to the most that UDP's length field allows (section 18.2).
+        takes: Takes::Whole { least: 1200, most: 65527, unit: "bytes" },
+        absent: Absent::Default("1200"),
+        meaning: "Largest UDP payload.",
+        example: "1452",
+    },
+    Key {
+        name: "socket",
+        takes: Takes::Word(SocketKind::TABLE),
+        absent: Absent::Default("auto"),
+        meaning: "Which UDP socket is used.",
+        example: "portable",
+    },
+];
 
 impl Site {
     /// Reads and checks a `site.yaml`.
@@ -42,32 +83,36 @@ impl Site {
     /// # Errors
     /// [`PlanError`], as for a plan.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
-        let tree = yaml::parse(FILE, text)?;
-        let site =
-            Field::root(FILE, &tree).section(&["schema", "address", "port", "bind", "mtu", "socket"])?;
-        read::schema(&site)?;
-        let address = site.required("address")?;
-        let host = address.text()?;
+        let tree = settings::parse(FILE, text)?;
+        let site = Field::root(FILE, &tree, Takes::Section(KEYS)).section()?;
+        keys::check_schema(&site)?;
+        Ok(Self {
+            address: site.get::<Host>("address")?.0,
+            port: site.get("port")?,
+            bind: site.get("bind")?,
+            mtu: site.get("mtu")?,
+            socket: site.get("socket")?,
+        })
+    }
+}
+
+/// A host name or an IP address.
+struct Host(String);
+
+impl Setting for Host {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let host = field.text()?;
         if !is_host(host) && host.parse::<IpAddr>().is_err() {
             let hint = "give the name alone; the port has a key of its own".to_owned();
-            return Err(address.wrong("a host name or an IP address").with_hint(Some(hint)));
+            return Err(field.refused().with_hint(Some(hint)));
         }
-        let bind = site.or("bind", BIND, |f| {
-            f.text()?.parse().map_err(|_| f.wrong("an IP address; 0.0.0.0 listens on every interface"))
-        })?;
-        Ok(Self {
-            address: host.to_owned(),
-            port: site.or("port", PORT, |f| f.whole(&PORTS))?,
-            bind,
-            mtu: site.or("mtu", *MTU.start(), |f| f.whole(&MTU))?,
-            socket: site.or("socket", SocketKind::Auto, |f| {
-                f.choice(&[
-                    ("auto", SocketKind::Auto),
-                    ("portable", SocketKind::Portable),
-                    ("native", SocketKind::Native),
-                ])
-            })?,
-        })
+        Ok(Self(host.to_owned()))
+    }
+}
+
+impl Setting for IpAddr {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        field.text()?.parse().map_err(|_| field.refused())
     }
 }
 
@@ -84,11 +129,6 @@ pub fn is_host(text: &str) -> bool {
 }
 
 const FILE: &str = "plan/site.yaml";
-const PORT: u16 = 7464;
-const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
-const BIND: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-/// QUIC's least (RFC 9000, section 14) to the most that UDP's length field allows (section 18.2).
-const MTU: RangeInclusive<u16> = 1200..=65527;
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,24 @@
+mod keys;
+
 use super::*;
 use crate::{
+    ByteCount, Millis,
     model::{Layer, ModelSpec},
     plan::{
-        Loss, ModelUnderTest, Optimiser, Release, ReleaseTo, Released, Rule, Scope, Seal, Server, TaskKind,
-        TaskSpec, TrainLength, TrainSpec,
+        Column, Direction, ExactRange, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser,
+        OptimiserState, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Server, Split, TaskKind,
+        TaskSpec, Threads, TrainLength, TrainSpec,
     },
 };
 
 const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
 const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
+
+const QUORUM: Quorum =
+    Quorum { count_min: 1, count_max: None, time_min: Millis(0), time_max: Millis(600_000) };
+const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
+const THREADS: Threads = Threads { link: 2, cpu: 2 };
+const SPLIT: Split = Split { train: 0.8, validation: 0.2, test: 0.0 };
 
 /// The least that a plan says.
 const SMALL: &str = "\
@@ -404,7 +414,10 @@ fn what_multiplies_is_bounded() {
     assert_eq!(refusal.message, "groups has 257 entries; it takes at most 256");
     let names = vec!["fc1.*"; crate::limits::HOLD_OUT + 1].join(", ");
     let refusal = Plan::parse(&format!("{SMALL}hold_out: [{names}]\n")).unwrap_err();
-    assert_eq!((refusal.line, refusal.message.as_str()), (8, "1025 entries; hold_out has at most 1024"));
+    assert_eq!(
+        (refusal.line, refusal.message.as_str()),
+        (8, "hold_out has 1025 entries; it takes at most 1024")
+    );
     let tasks: String = (0..crate::limits::TASKS).map(|n| format!("  t{n}: {{kind: synthetic}}\n")).collect();
     let refusal = Plan::parse(&format!("{SMALL}{tasks}")).unwrap_err();
     assert_eq!(refusal.message, "tasks has 65 entries; it takes at most 64");

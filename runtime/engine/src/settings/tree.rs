@@ -15,14 +15,14 @@ use crate::{limits, name};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) at: At,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) at: At,
+    pub(crate) value: Value,
 }
 
 /// What YAML's core schema makes of a text. Quoted scalars are [`Value::Text`], whatever they look like.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Flag(bool),
     Whole(i128),
@@ -35,13 +35,13 @@ pub(super) enum Value {
 
 /// A map's key and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) at: At,
-    pub(super) text: String,
+pub(crate) struct Key {
+    pub(crate) at: At,
+    pub(crate) text: String,
 }
 
 /// Parses one document of at most [`limits::PLAN_FILE_BYTES`]; `file` labels its refusals.
-pub(super) fn parse(file: &'static str, text: &str) -> Result<Node, PlanError> {
+pub(crate) fn parse(file: &'static str, text: &str) -> Result<Node, PlanError> {
     let start = At { line: 1, column: 1 };
     if text.len() > limits::PLAN_FILE_BYTES {
         let message = format!("{} bytes; a file has at most {}", text.len(), limits::PLAN_FILE_BYTES);
@@ -107,7 +107,7 @@ impl At {
 impl Node {
     /// The deepest value that `path` (`tasks/train/epochs`) reaches, and its place: a scalar's own, a list's or map's
     /// key's.
-    pub(super) fn locate(&self, path: &str) -> At {
+    pub(crate) fn locate(&self, path: &str) -> At {
         let mut node = self;
         let mut at = self.at;
         for step in path.split('/') {
@@ -133,7 +133,7 @@ impl Node {
 
 impl Value {
     /// What a reader sees, for a refusal: `the text "ten"`, `a list`. Never long, never with a line break in it.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Self::Null => "empty".to_owned(),
             Self::Flag(flag) => flag.to_string(),
@@ -147,18 +147,18 @@ impl Value {
 }
 
 /// A text of a file, quoted, at most 40 characters of it.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let short: String = text.chars().take(40).collect();
     if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
 }
 
 /// `did you mean "rounds"?`, if a known name is near.
-pub(super) fn did_you_mean<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn did_you_mean<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     name::nearest(wrong, known).map(|near| format!("did you mean {near:?}?"))
 }
 
 /// Where two keys of a map are the same: the second, and the line of the first.
-pub(super) fn duplicate(entries: &[(Key, Node)]) -> Option<(&Key, u64)> {
+pub(crate) fn duplicate(entries: &[(Key, Node)]) -> Option<(&Key, u64)> {
     let mut seen = BTreeMap::new();
     entries.iter().find_map(|(key, _)| seen.insert(&key.text, key.at.line).map(|first| (key, first)))
 }

@@ -2,9 +2,9 @@
 
 /// A place in a file, both numbers from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct At {
-    pub(super) line: u64,
-    pub(super) column: u64,
+pub(crate) struct At {
+    pub(crate) line: u64,
+    pub(crate) column: u64,
 }
 
 /// A refusal that points at a line and a column: `plan/plan.yaml:12:7: unknown key "roudns"; …`.
@@ -25,12 +25,12 @@ pub struct PlanError {
 }
 
 impl PlanError {
-    pub(super) fn new(file: &'static str, at: At, message: impl Into<String>) -> Self {
+    pub(crate) fn new(file: &'static str, at: At, message: impl Into<String>) -> Self {
         let At { line, column } = at;
         Self { file, line, column, message: message.into(), hint: None }
     }
 
-    pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
     }

@@ -1,0 +1,78 @@
+//! `best`: what makes a model the best so far.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Direction, Metric, Plan, TaskSpec, task};
+use crate::{
+    Name,
+    settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, Text},
+};
+
+/// What makes a model the best so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestModel {
+    /// The task that reports it.
+    pub task: Name,
+    /// The metric.
+    pub metric: Metric,
+    /// Its better direction.
+    pub direction: Direction,
+}
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "task",
+        takes: Takes::Text(Text::Name("name of a task")),
+        absent: Absent::Refused,
+        meaning: "The task that reports the metric.",
+        example: "aggregated_model_validation",
+    },
+    Key {
+        name: "metric",
+        takes: Takes::Word(Metric::TABLE),
+        absent: Absent::Refused,
+        meaning: "The metric by which models are compared. The task reports it.",
+        example: "accuracy",
+    },
+    Key {
+        name: "direction",
+        takes: Takes::Word(Direction::TABLE),
+        absent: Absent::Means("max for accuracy and auc, min for loss and rmse"),
+        meaning: "Which way the metric improves.",
+        example: "max",
+    },
+];
+
+impl Setting for BestModel {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let best = field.section()?;
+        let metric: Metric = best.get("metric")?;
+        let direction: Option<Direction> = best.get("direction")?;
+        Ok(Self { task: best.get("task")?, metric, direction: direction.unwrap_or(metric.better()) })
+    }
+}
+
+impl BestModel {
+    /// The first metric of the first task that reports one. A plan that measures nothing has no best model; the loss of
+    /// its last task, which nobody reports, stands for that.
+    pub(super) fn of(tasks: &[TaskSpec]) -> Option<Self> {
+        let first = tasks.iter().find_map(|task| Some((task, *task.metrics.first()?)));
+        let (task, metric) = first.or_else(|| Some((tasks.last()?, Metric::Loss)))?;
+        Some(Self { task: task.name.clone(), metric, direction: metric.better() })
+    }
+}
+
+/// Checks that the task exists and reports the metric.
+pub(super) fn check_in(plan: &Plan) -> Checked {
+    let best = &plan.best;
+    task::exists(plan, best.task.as_str(), &|| "best/task".to_owned())?;
+    let reports = |task: &TaskSpec| task.name == best.task && task.metrics.contains(&best.metric);
+    // A plan that measures nothing keeps no best model.
+    if plan.tasks.iter().any(reports) || plan.tasks.iter().all(|task| task.metrics.is_empty()) {
+        return Ok(());
+    }
+    let metric = best.metric.word();
+    let message = format!("best.metric is {metric}, which the task {} does not report", best.task);
+    let hint = format!("add {metric} to the metrics of the task {}", best.task);
+    Err(Fault::new("best/metric", message).hint(Some(hint)))
+}

@@ -1,0 +1,365 @@
+//! `data`: how a collaborator reads its data folder.
+
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
+use crate::settings::{
+    Absent, Checked, Fault, Field, Key, PlanError, Range, Setting, Tagged, Takes, Text, Value, check, words,
+};
+
+/// How a collaborator reads its data folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataSpec {
+    /// File format and its settings.
+    pub loader: Loader,
+    /// Feature scaling with declared statistics: one mean and one standard deviation a feature, or none.
+    pub standardise: Option<Standardise>,
+    /// Shares of train, validation and test rows; they sum to 1.
+    pub split: Split,
+    /// Number of classes; `None` for regression.
+    pub classes: Option<u32>,
+}
+
+/// A file format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Loader {
+    /// One row a sample.
+    Csv {
+        /// File name in the data folder.
+        file: String,
+        /// Whether the first line names the columns.
+        header: bool,
+        /// The label's column.
+        label: Column,
+    },
+    /// NumPy: two `.npy` files, or one `.npz` with two arrays (`file.npz:array`).
+    Npy {
+        /// Samples, first axis.
+        features: String,
+        /// Labels.
+        labels: String,
+    },
+    /// MNIST's IDX format.
+    Idx {
+        /// Samples, first axis.
+        features: String,
+        /// Labels.
+        labels: String,
+    },
+    /// A loader that a user's crate registered.
+    Custom {
+        /// Its registered name.
+        name: String,
+    },
+}
+
+/// A CSV column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Column {
+    /// By header name.
+    Name(String),
+    /// By index from 0; negative counts from the end.
+    Index(i32),
+}
+
+/// Declared statistics: `(x − mean) / std`, feature by feature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standardise {
+    /// One value a feature, or a single one for all.
+    pub mean: Vec<f32>,
+    /// As `mean`, each above 0.
+    pub std: Vec<f32>,
+}
+
+/// Shares of a site's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// Rows trained on.
+    pub train: f64,
+    /// Rows for the validation tasks.
+    pub validation: f64,
+    /// Rows that nothing in a run reads.
+    pub test: f64,
+}
+
+words! {
+    /// The word of a loader.
+    #[derive(Clone, Copy, Debug)]
+    enum Format {
+        /// A CSV file: one line a sample.
+        Csv = "csv" => CSV,
+        /// Two NumPy files: the samples and their labels.
+        Npy = "npy" => TWO_FILES,
+        /// One NumPy archive with two arrays: the samples and their labels.
+        Npz = "npz" => NPZ,
+        /// Two files in MNIST's IDX format: the samples and their labels.
+        Idx = "idx" => TWO_FILES,
+        /// A loader that a user's crate registered.
+        Custom = "custom" => CUSTOM,
+    }
+}
+
+/// `data` itself.
+pub(super) const TAGGED: &Tagged = &Tagged {
+    tag: Key {
+        name: "loader",
+        takes: Takes::Word(Format::TABLE),
+        absent: Absent::Refused,
+        meaning: "The format of the files in the data folder.",
+        example: "csv",
+    },
+    common: &[
+        Key {
+            name: "classes",
+            takes: Takes::Whole { least: 2, most: 1_000_000, unit: "classes" },
+            absent: Absent::Means("the labels are numbers: a regression"),
+            meaning: "Number of classes. A label is the index of its class, from 0.",
+            example: "2",
+        },
+        Key {
+            name: "standardise",
+            takes: Takes::Section(STANDARDISE),
+            absent: Absent::Means("features are used as they are"),
+            meaning: "Statistics by which each feature is scaled: (x - mean) / std. Every collaborator uses the same.",
+            example: "{mean: 0.1307, std: 0.3081}",
+        },
+        Key {
+            name: "split",
+            takes: Takes::Section(SPLIT),
+            absent: Absent::Default("{train: 0.8, validation: 0.2, test: 0}"),
+            meaning: "Shares of a collaborator's rows. They sum to 1.",
+            example: "{train: 0.7, validation: 0.2, test: 0.1}",
+        },
+    ],
+    untagged: None,
+};
+
+const FILE: Takes = Takes::Text(Text::Any("name of a file in the data folder"));
+
+const CSV: &[Key] = &[
+    Key { name: "file", takes: FILE, absent: Absent::Refused, meaning: "The CSV file.", example: "data.csv" },
+    Key {
+        name: "header",
+        takes: Takes::Flag,
+        absent: Absent::Default("true"),
+        meaning: "Whether the first line names the columns.",
+        example: "false",
+    },
+    Key {
+        name: "label",
+        takes: Takes::Other {
+            kind: "a column's name, or its index from 0 (negative: from the end)",
+            words: &[],
+        },
+        absent: Absent::Refused,
+        meaning: "The column of the label. All other columns are features.",
+        example: "diagnosis",
+    },
+];
+
+const TWO_FILES: &[Key] = &[
+    Key {
+        name: "features",
+        takes: FILE,
+        absent: Absent::Refused,
+        meaning: "The file of the samples: one entry of its first axis a sample.",
+        example: "images",
+    },
+    Key {
+        name: "labels",
+        takes: FILE,
+        absent: Absent::Refused,
+        meaning: "The file of the labels, in the order of the samples.",
+        example: "labels",
+    },
+];
+
+const NPZ: &[Key] = &[
+    Key {
+        name: "file",
+        takes: FILE,
+        absent: Absent::Refused,
+        meaning: "The NumPy archive.",
+        example: "digits.npz",
+    },
+    Key {
+        name: "features",
+        takes: Takes::Text(Text::Any("name of an array in the archive")),
+        absent: Absent::Refused,
+        meaning: "The array of the samples: one entry of its first axis a sample.",
+        example: "x",
+    },
+    Key {
+        name: "labels",
+        takes: Takes::Text(Text::Any("name of an array in the archive")),
+        absent: Absent::Refused,
+        meaning: "The array of the labels, in the order of the samples.",
+        example: "y",
+    },
+];
+
+const CUSTOM: &[Key] = &[Key {
+    name: "name",
+    takes: Takes::Text(Text::Registered("registered name")),
+    absent: Absent::Refused,
+    meaning: "The name under which the loader is registered.",
+    example: "scans",
+}];
+
+const STANDARDISE: &[Key] = &[
+    Key {
+        name: "mean",
+        takes: Takes::List {
+            kind: "a number, or a list with one a feature",
+            of: &Takes::Number(Range::Finite),
+        },
+        absent: Absent::Refused,
+        meaning: "The mean of each feature, or one mean for all.",
+        example: "[14.1, 19.3]",
+    },
+    Key {
+        name: "std",
+        takes: Takes::List {
+            kind: "a number, or a list with one a feature",
+            of: &Takes::Number(Range::AboveZero),
+        },
+        absent: Absent::Refused,
+        meaning: "The standard deviation of each feature, or one for all.",
+        example: "[3.5, 4.3]",
+    },
+];
+
+const SPLIT: &[Key] = &[
+    Key {
+        name: "train",
+        takes: Takes::Number(Range::FromZeroToOne),
+        absent: Absent::Default("0"),
+        meaning: "Share of the rows that training reads.",
+        example: "0.7",
+    },
+    Key {
+        name: "validation",
+        takes: Takes::Number(Range::FromZeroToOne),
+        absent: Absent::Default("0"),
+        meaning: "Share of the rows that validation tasks read.",
+        example: "0.2",
+    },
+    Key {
+        name: "test",
+        takes: Takes::Number(Range::FromZeroToOne),
+        absent: Absent::Default("0"),
+        meaning: "Share of the rows that no task of a run reads.",
+        example: "0.1",
+    },
+];
+
+impl Setting for DataSpec {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let (format, data) = field.tagged()?;
+        let format = format.ok_or_else(|| field.refused())?;
+        let loader = match format {
+            Format::Csv => Loader::Csv {
+                file: data.get("file")?,
+                header: data.get("header")?,
+                label: data.get("label")?,
+            },
+            Format::Npy => Loader::Npy { features: data.get("features")?, labels: data.get("labels")? },
+            Format::Npz => {
+                let file: String = data.get("file")?;
+                let array = |key| Ok(format!("{file}:{}", data.get::<String>(key)?));
+                Loader::Npy { features: array("features")?, labels: array("labels")? }
+            }
+            Format::Idx => Loader::Idx { features: data.get("features")?, labels: data.get("labels")? },
+            Format::Custom => Loader::Custom { name: data.get("name")? },
+        };
+        let (standardise, split) = (data.get("standardise")?, data.get("split")?);
+        Ok(Self { loader, standardise, split, classes: data.get("classes")? })
+    }
+}
+
+impl Setting for Column {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        match field.value() {
+            Value::Text(name) => Ok(Self::Name(name.clone())),
+            Value::Whole(index) => i32::try_from(*index).map(Self::Index).map_err(|_| field.refused()),
+            _ => Err(field.refused()),
+        }
+    }
+}
+
+impl Setting for Standardise {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let statistics = field.section()?;
+        let list = |key: &str| statistics.get::<Statistics>(key).map(|Statistics(values)| values);
+        Ok(Self { mean: list("mean")?, std: list("std")? })
+    }
+}
+
+/// A list, or its only value.
+struct Statistics(Vec<f32>);
+
+impl Setting for Statistics {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        match field.value() {
+            Value::Whole(_) | Value::Number(_) => Ok(Self(vec![f32::read(&field.entry())?])),
+            _ => Vec::read(field).map(Self),
+        }
+    }
+}
+
+impl Setting for Split {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let shares = field.section()?;
+        Ok(Self {
+            train: shares.get("train")?,
+            validation: shares.get("validation")?,
+            test: shares.get("test")?,
+        })
+    }
+}
+
+/// Checks the key against the plan's model.
+pub(super) fn check_in(plan: &Plan) -> Checked {
+    let data = &plan.data;
+    match &data.loader {
+        Loader::Csv { file, .. } => is_file("file", file)?,
+        Loader::Npy { features, labels } | Loader::Idx { features, labels } => {
+            is_file("features", features)?;
+            is_file("labels", labels)?;
+        }
+        Loader::Custom { name } => check(CUSTOM, "data/name", name)?,
+    }
+    check(TAGGED.common, "data/classes", &data.classes)?;
+    if let Some(Standardise { mean, std }) = &data.standardise {
+        let features: u64 = plan.model.input.iter().map(|side| u64::from(*side)).product();
+        for (key, list) in [("mean", mean), ("std", std)] {
+            let path = format!("data/standardise/{key}");
+            if list.len() != 1 && list.len() as u64 != features {
+                let message =
+                    format!("data.standardise.{key} has {} values; it takes 1 or {features}", list.len());
+                return Err(Fault::new(path, message));
+            }
+            check(STANDARDISE, &path, list)?;
+        }
+    }
+    let Split { train, validation, test } = data.split;
+    for (key, share) in [("train", train), ("validation", validation), ("test", test)] {
+        check(SPLIT, &format!("data/split/{key}"), &share)?;
+    }
+    let sum = train + validation + test;
+    if (sum - 1.0).abs() > 1e-9 {
+        return Err(Fault::new("data/split", format!("the shares of data.split sum to {sum}, not to 1")));
+    }
+    Ok(())
+}
+
+fn is_file(key: &str, name: &str) -> Checked {
+    let mut parts = name.split('/');
+    if name.is_empty() || name.contains(['\0', '\\']) || parts.any(|part| matches!(part, "" | "." | "..")) {
+        let message = format!("data.{key} is {name:?}; it names a file inside the data folder");
+        let hint = "each collaborator names its data folder in plan/data.yaml".to_owned();
+        return Err(Fault::new(format!("data/{key}"), message).hint(Some(hint)));
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! `quorum` and `sample`: when a round may close, and how many collaborators it asks.
+
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
+use crate::{
+    Millis, limits,
+    settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, check},
+};
+
+/// Four numbers that decide when a round closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quorum {
+    /// Fewest contributors of a valid round.
+    pub count_min: u32,
+    /// Enough: the round closes at once. `None`: all that were asked.
+    pub count_max: Option<u32>,
+    /// Never closes earlier than this, unless everybody asked has answered.
+    pub time_min: Millis,
+    /// The deadline.
+    pub time_max: Millis,
+}
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "count",
+        takes: Takes::Section(COUNT),
+        absent: Absent::Default("{}"),
+        meaning: "How many updates a round needs, and how many are enough.",
+        example: "{min: 2, max: 3}",
+    },
+    Key {
+        name: "time",
+        takes: Takes::Section(TIME),
+        absent: Absent::Default("{}"),
+        meaning: "How long a round is open.",
+        example: "{min: 10s, max: 5m}",
+    },
+];
+
+const COUNT: &[Key] = &[
+    Key {
+        name: "min",
+        takes: MEMBERS,
+        absent: Absent::Default("1"),
+        meaning: "Fewest updates of a valid round. A round that has fewer at its deadline ends the run.",
+        example: "2",
+    },
+    Key {
+        name: "max",
+        takes: MEMBERS,
+        absent: Absent::Means("as many as collaborators were asked"),
+        meaning: "Enough updates: the round closes as soon as it has as many, but not before time.min.",
+        example: "3",
+    },
+];
+
+const TIME: &[Key] = &[
+    Key {
+        name: "min",
+        takes: Takes::Time { least: Millis(0), most: LONGEST_ROUND },
+        absent: Absent::Default("0s"),
+        meaning: "The round does not close earlier, unless everybody who was asked has answered.",
+        example: "10s",
+    },
+    Key {
+        name: "max",
+        takes: Takes::Time { least: Millis(1), most: LONGEST_ROUND },
+        absent: Absent::Default("10m"),
+        meaning: "The deadline: the round closes with the updates that it has.",
+        example: "5m",
+    },
+];
+
+/// What `sample` and the counts take.
+pub(super) const MEMBERS: Takes =
+    Takes::Whole { least: 1, most: limits::COLLABORATORS as u64, unit: "collaborators" };
+
+impl Setting for Quorum {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let section = field.section()?;
+        let (Bounds(count_min, count_max), Bounds(time_min, time_max)) =
+            (section.get("count")?, section.get("time")?);
+        Ok(Self { count_min, count_max, time_min, time_max })
+    }
+}
+
+/// A section with the keys `min` and `max`.
+struct Bounds<A, B>(A, B);
+
+impl<A: Setting, B: Setting> Setting for Bounds<A, B> {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let section = field.section()?;
+        Ok(Self(section.get("min")?, section.get("max")?))
+    }
+}
+
+/// Checks both keys.
+pub(super) fn check_in(plan: &Plan) -> Checked {
+    let Quorum { count_min, count_max, time_min, time_max } = plan.quorum;
+    check(COUNT, "quorum/count/min", &count_min)?;
+    check(COUNT, "quorum/count/max", &count_max)?;
+    if let Some(max) = count_max.filter(|max| *max < count_min) {
+        let message = format!("quorum.count.max is {max}, below count.min, which is {count_min}");
+        return Err(Fault::new("quorum/count/max", message));
+    }
+    check(TIME, "quorum/time/min", &time_min)?;
+    check(TIME, "quorum/time/max", &time_max)?;
+    if time_max < time_min {
+        let message = format!("quorum.time.max is {time_max}, below time.min, which is {time_min}");
+        return Err(Fault::new("quorum/time/max", message));
+    }
+    plan.sample.check(&MEMBERS, "sample")?;
+    if let Some(sample) = plan.sample.filter(|sample| *sample < count_min) {
+        let message =
+            format!("sample draws {sample} collaborators a round; quorum.count.min asks for {count_min}");
+        return Err(Fault::new("sample", message));
+    }
+    Ok(())
+}
+
+/// 30 days.
+const LONGEST_ROUND: Millis = Millis(720 * 3_600_000);

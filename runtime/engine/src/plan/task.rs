@@ -1,0 +1,444 @@
+//! `tasks`: what collaborators do in a round.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Loss, Metric, Optimiser, Plan, Rule, Server, Threshold, threshold};
+use crate::{
+    Name, Weight, limits,
+    model::output_shape,
+    settings::{
+        Absent, Checked, Fault, Field, Key, PlanError, Range, Section, Tagged, Takes, Text, check,
+        did_you_mean, number_of, words,
+    },
+};
+
+/// One task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// `train`, `aggregated_model_validation`, `locally_tuned_model_validation`, or the user's own.
+    pub name: Name,
+    /// What it does.
+    pub kind: TaskKind,
+    /// Metrics it reports.
+    pub metrics: Vec<Metric>,
+    /// What the aggregator makes of the rule's answer; `None` takes it as the next model.
+    pub server: Option<Server>,
+    /// Which updates count, by a metric; `None` counts all.
+    pub threshold: Option<Threshold>,
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TaskKind {
+    /// Trains from the round's base model and sends an update.
+    Train(TrainSpec),
+    /// Measures a model on the validation rows.
+    Validate(ModelUnderTest),
+    /// Adds a derived perturbation to the base and sends it: for benches and tests of the link.
+    Synthetic {
+        /// Weight that each collaborator claims.
+        weight: u32,
+        /// How updates become a model; `None` is [`Rule::WeightedMean`].
+        rule: Option<Rule>,
+    },
+    /// A task that a user's crate registered, and whether it sends an update.
+    Custom {
+        /// Its registered name.
+        name: String,
+        /// The rule for its updates; `None` when it sends only metrics.
+        rule: Option<Rule>,
+    },
+}
+
+words! {
+    /// The model that a validation measures.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum ModelUnderTest {
+        /// The base model of the round, as received.
+        Aggregated = "aggregated",
+        /// The model after the collaborator's own training in this round.
+        LocallyTuned = "locally_tuned",
+    }
+}
+
+/// Settings of a training task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSpec {
+    /// How long.
+    pub length: TrainLength,
+    /// Samples a step.
+    pub batch: u32,
+    /// The local optimiser.
+    pub optimiser: Optimiser,
+    /// The loss.
+    pub loss: Loss,
+    /// FedProx's μ (Li et al., arXiv:1812.06127); 0 leaves the term out.
+    pub fedprox_mu: f32,
+    /// How updates become a model.
+    pub rule: Rule,
+}
+
+/// Epochs or steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TrainLength {
+    /// Passes over the training rows.
+    Epochs(u32),
+    /// Batches.
+    Steps(u32),
+}
+
+words! {
+    /// The word of a task's kind.
+    #[derive(Clone, Copy, Debug)]
+    enum Kind {
+        /// Trains from the base model of the round and sends an update.
+        Train = "train" => TRAIN,
+        /// Measures a model on the validation rows.
+        Validate = "validate" => VALIDATE,
+        /// Adds a derived perturbation to the base model and sends it: for benches and tests of the link.
+        Synthetic = "synthetic" => SYNTHETIC,
+        /// Runs a task that a user's crate registered.
+        Custom = "custom" => CUSTOM,
+    }
+}
+
+/// One task's keys.
+pub(super) const TAGGED: &Tagged = &Tagged {
+    tag: Key {
+        name: "kind",
+        takes: Takes::Word(Kind::TABLE),
+        absent: Absent::Refused,
+        meaning: "What the task does.",
+        example: "train",
+    },
+    common: &[],
+    untagged: None,
+};
+
+const TRAIN: &[Key] = &[
+    Key {
+        name: "epochs",
+        takes: LENGTH,
+        absent: Absent::Means("the task has `steps`"),
+        meaning: "Passes over the training rows in one round. A task has either epochs or steps.",
+        example: "1",
+    },
+    Key {
+        name: "steps",
+        takes: LENGTH,
+        absent: Absent::Means("the task has `epochs`"),
+        meaning: "Batches of one round. A task has either epochs or steps.",
+        example: "100",
+    },
+    Key {
+        name: "batch",
+        takes: Takes::Whole { least: 1, most: 1_000_000, unit: "rows" },
+        absent: Absent::Refused,
+        meaning: "Rows of one step.",
+        example: "32",
+    },
+    Key {
+        name: "optimiser",
+        takes: Takes::Variant(Optimiser::TABLE),
+        absent: Absent::Refused,
+        meaning: "The local optimiser.",
+        example: "{sgd: {learning_rate: 0.1, momentum: 0.9}}",
+    },
+    Key {
+        name: "loss",
+        takes: Takes::Word(Loss::TABLE),
+        absent: Absent::Refused,
+        meaning: "The loss that training makes small.",
+        example: "cross_entropy",
+    },
+    Key {
+        name: "fedprox_mu",
+        takes: Takes::Number(Range::FromZero),
+        absent: Absent::Default("0"),
+        meaning: "The weight μ of FedProx's term, which holds the model near the base (Li et al., arXiv:1812.06127). \
+                  0 leaves the term out.",
+        example: "0.01",
+    },
+    METRICS,
+    Key { absent: Absent::Default("weighted_mean"), ..RULE },
+    SERVER,
+    THRESHOLD,
+];
+
+const VALIDATE: &[Key] = &[
+    Key {
+        name: "model",
+        takes: Takes::Word(ModelUnderTest::TABLE),
+        absent: Absent::Refused,
+        meaning: "The model that the task measures.",
+        example: "aggregated",
+    },
+    METRICS,
+];
+
+const SYNTHETIC: &[Key] = &[
+    Key {
+        name: "weight",
+        takes: Takes::Whole { least: 1, most: (1 << Weight::BITS) - 1, unit: "" },
+        absent: Absent::Default("1"),
+        meaning: "Weight that each collaborator claims for its update. It is below 2^weight_bits of `exact`.",
+        example: "100",
+    },
+    Key { absent: Absent::Means("weighted_mean"), ..RULE },
+    SERVER,
+    THRESHOLD,
+];
+
+const CUSTOM: &[Key] = &[
+    Key {
+        name: "name",
+        takes: Takes::Text(Text::Registered("registered name")),
+        absent: Absent::Refused,
+        meaning: "The name under which the task is registered.",
+        example: "my_task",
+    },
+    METRICS,
+    Key { absent: Absent::Means("the task sends no update"), ..RULE },
+    SERVER,
+    THRESHOLD,
+];
+
+const LENGTH: Takes = Takes::Whole { least: 1, most: 100_000_000, unit: "" };
+
+const METRICS: Key = Key {
+    name: "metrics",
+    takes: Takes::List {
+        kind: "a list of metrics: accuracy, loss, auc, rmse",
+        of: &Takes::Word(Metric::TABLE),
+    },
+    absent: Absent::Default("[]"),
+    meaning: "Metrics that the task reports.",
+    example: "[accuracy, loss]",
+};
+
+const RULE: Key = Key {
+    name: "rule",
+    takes: Takes::Variant(Rule::TABLE),
+    absent: Absent::Refused,
+    meaning: "How the updates of a round become one model. All tasks that send updates have the same rule.",
+    example: "{trimmed_mean: {trim: 0.2}}",
+};
+
+const SERVER: Key = Key {
+    name: "server",
+    takes: Takes::Variant(Server::TABLE),
+    absent: Absent::Means("the rule's answer is the next model"),
+    meaning: "The step that the aggregator makes from the base towards the rule's answer. In the formulas, x is the base \
+              and Δ the answer less the base. All tasks that send updates have the same step.",
+    example: "{fedadam: {learning_rate: 0.1}}",
+};
+
+const THRESHOLD: Key = Key {
+    name: "threshold",
+    takes: Takes::Section(threshold::KEYS),
+    absent: Absent::Means("every update counts"),
+    meaning: "Leaves out the updates of collaborators that report a worse metric than a bound. When no collaborator's \
+              metric is good enough, all updates count. All tasks that send updates have the same threshold.",
+    example: "{task: aggregated_model_validation, metric: accuracy, min: 0.7}",
+};
+
+impl TaskKind {
+    /// Whether it ends in an update.
+    #[must_use]
+    pub fn sends_update(&self) -> bool {
+        self.rule().is_some()
+    }
+
+    /// How its updates become a model; `None` when it sends none.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Rule> {
+        match self {
+            Self::Train(spec) => Some(&spec.rule),
+            Self::Validate(_) => None,
+            Self::Synthetic { rule, .. } => Some(rule.as_ref().unwrap_or(&Rule::WeightedMean)),
+            Self::Custom { rule, .. } => rule.as_ref(),
+        }
+    }
+}
+
+impl TaskSpec {
+    /// The path of one of its keys in the plan.
+    pub(super) fn path(&self, key: &str) -> String {
+        format!("tasks/{}/{key}", self.name)
+    }
+
+    /// The task `name`.
+    pub(super) fn read(name: Name, field: &Field<'_>) -> Result<Self, PlanError> {
+        let (kind, task) = field.tagged()?;
+        let kind = kind.ok_or_else(|| field.refused())?;
+        let (metrics, updates) = match kind {
+            Kind::Train | Kind::Custom => (true, true),
+            Kind::Validate => (true, false),
+            Kind::Synthetic => (false, true),
+        };
+        let kind = match kind {
+            Kind::Train => TaskKind::Train(TrainSpec::read(&task)?),
+            Kind::Validate => TaskKind::Validate(task.get("model")?),
+            Kind::Synthetic => TaskKind::Synthetic { weight: task.get("weight")?, rule: task.get("rule")? },
+            Kind::Custom => TaskKind::Custom { name: task.get("name")?, rule: task.get("rule")? },
+        };
+        Ok(Self {
+            name,
+            kind,
+            metrics: if metrics { task.get("metrics")? } else { Vec::new() },
+            server: if updates { task.get("server")? } else { None },
+            threshold: if updates { task.get("threshold")? } else { None },
+        })
+    }
+}
+
+impl TrainSpec {
+    fn read(task: &Section<'_>) -> Result<Self, PlanError> {
+        let path = task.field().path();
+        let length = match (task.get("epochs")?, task.get("steps")?) {
+            (Some(epochs), None) => TrainLength::Epochs(epochs),
+            (None, Some(steps)) => TrainLength::Steps(steps),
+            (None, None) => return Err(task.field().error(format!("{path} needs either epochs or steps"))),
+            (Some(_), Some(_)) => {
+                let message = format!("{path} has both epochs and steps; it takes one of them");
+                return Err(task.optional("steps").as_ref().unwrap_or(task.field()).error(message));
+            }
+        };
+        Ok(Self {
+            length,
+            batch: task.get("batch")?,
+            optimiser: task.get("optimiser")?,
+            loss: task.get("loss")?,
+            fedprox_mu: task.get("fedprox_mu")?,
+            rule: task.get("rule")?,
+        })
+    }
+}
+
+impl Plan {
+    /// The loss that validations report: the first training task's, or the one that suits the classes.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        let trained = self.tasks.iter().find_map(|task| match &task.kind {
+            TaskKind::Train(spec) => Some(spec.loss),
+            _ => None,
+        });
+        trained.unwrap_or(if self.data.classes.is_some() { Loss::CrossEntropy } else { Loss::Mse })
+    }
+}
+
+/// Checks every task, alone and against the plan's model and data.
+pub(super) fn check_in(plan: &Plan) -> Checked {
+    if plan.tasks.is_empty() {
+        return Err(Fault::new("tasks", "tasks is empty; a plan has at least one task"));
+    }
+    number_of("tasks", plan.tasks.len(), limits::TASKS)?;
+    let mut names = BTreeMap::new();
+    for task in &plan.tasks {
+        let at = |key: &str| task.path(key);
+        if names.insert(&task.name, ()).is_some() {
+            return Err(Fault::new(at(""), format!("two tasks are named {}", task.name)));
+        }
+        let split = plan.data.split;
+        let loss = match &task.kind {
+            TaskKind::Train(spec) => {
+                train(task, spec)?;
+                rows(task, "training", "train", split.train)?;
+                Some(spec.loss)
+            }
+            TaskKind::Validate(_) => {
+                rows(task, "validation", "validation", split.validation)?;
+                Some(plan.loss())
+            }
+            TaskKind::Synthetic { weight, .. } => {
+                check(SYNTHETIC, &at("weight"), weight)?;
+                if *weight >> plan.exact.weight_bits > 0 {
+                    let message = format!("weight {weight} is not below 2^{}", plan.exact.weight_bits);
+                    let hint = "exact.weight_bits bounds every weight".to_owned();
+                    return Err(Fault::new(at("weight"), message).hint(Some(hint)));
+                }
+                None
+            }
+            TaskKind::Custom { name, .. } => {
+                check(CUSTOM, &at("name"), name)?;
+                None
+            }
+        };
+        if let Some(loss) = loss {
+            output(plan, &at("loss"), loss)?;
+        }
+        metrics(plan, task, loss)?;
+    }
+    Ok(())
+}
+
+fn train(task: &TaskSpec, spec: &TrainSpec) -> Checked {
+    match &spec.length {
+        TrainLength::Epochs(epochs) => check(TRAIN, &task.path("epochs"), epochs)?,
+        TrainLength::Steps(steps) => check(TRAIN, &task.path("steps"), steps)?,
+    }
+    check(TRAIN, &task.path("batch"), &spec.batch)?;
+    check(TRAIN, &task.path("optimiser"), &spec.optimiser)?;
+    check(TRAIN, &task.path("fedprox_mu"), &spec.fedprox_mu)
+}
+
+fn rows(task: &TaskSpec, what: &str, key: &str, share: f64) -> Checked {
+    if share > 0.0 {
+        return Ok(());
+    }
+    let message = format!("data.split.{key} is 0, and the task {} needs {what} rows", task.name);
+    Err(Fault::new(format!("data/split/{key}"), message))
+}
+
+/// Whether the model's output is one that the loss takes.
+fn output(plan: &Plan, at: &str, loss: Loss) -> Checked {
+    let found = output_shape(&plan.model).unwrap_or_default();
+    match loss.needs(plan.data.classes, &found) {
+        None => Ok(()),
+        Some(needs) => Err(Fault::new(at, format!("the model's output is {found:?}; {needs}"))),
+    }
+}
+
+fn metrics(plan: &Plan, task: &TaskSpec, loss: Option<Loss>) -> Checked {
+    number_of(&task.path("metrics"), task.metrics.len(), limits::METRICS)?;
+    let at = |index: usize| task.path(&format!("metrics/{index}"));
+    for (index, metric) in task.metrics.iter().enumerate() {
+        if task.metrics[..index].contains(metric) {
+            return Err(Fault::new(at(index), format!("the metric {} is listed twice", metric.word())));
+        }
+        if let Some(Err(needs)) = loss.map(|loss| loss.defines(plan.data.classes, *metric)) {
+            let message = format!("the task {} cannot report {}, which {needs}", task.name, metric.word());
+            return Err(Fault::new(at(index), message));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a validation of the locally tuned model has a training before it. `tasks` are a group's, in their order.
+pub(super) fn check_order(group: &Name, tasks: &[&TaskSpec]) -> Checked {
+    let tuned = |task: &&TaskSpec| matches!(task.kind, TaskKind::Validate(ModelUnderTest::LocallyTuned));
+    let Some(at) = tasks.iter().position(tuned) else { return Ok(()) };
+    if tasks[..at].iter().any(|task| matches!(task.kind, TaskKind::Train(_) | TaskKind::Custom { .. })) {
+        return Ok(());
+    }
+    let message = format!(
+        "the task {} measures the locally tuned model, and nothing before it in group {group} trains one",
+        tasks[at].name
+    );
+    Err(Fault::new(tasks[at].path("model"), message)
+        .hint(Some("tasks run in the order in which the plan lists them".to_owned())))
+}
+
+/// Refuses a name that no task has.
+pub(super) fn exists(plan: &Plan, name: &str, path: &dyn Fn() -> String) -> Checked {
+    let known = || plan.tasks.iter().map(|task| task.name.as_str());
+    if known().any(|task| task == name) {
+        return Ok(());
+    }
+    let message =
+        format!("no task is named {name:?}; tasks here: {}", known().collect::<Vec<_>>().join(", "));
+    Err(Fault::new(path(), message).hint(did_you_mean(name, known())))
+}

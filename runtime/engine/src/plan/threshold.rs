@@ -1,0 +1,91 @@
+//! `threshold`: whose updates count, by a metric.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Direction, Metric};
+use crate::{
+    Name,
+    settings::{Absent, Field, Key, PlanError, Range, Setting, Takes, Text},
+};
+
+/// Updates count only from collaborators whose reported metric is good enough; when no one's is, all count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// The task that reports the metric, of the same group.
+    pub task: Name,
+    /// The metric.
+    pub metric: Metric,
+    /// The bound. A metric that equals the bound is good enough.
+    pub bound: f64,
+    /// Whether more or less than the bound is better.
+    pub direction: Direction,
+}
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "task",
+        takes: Takes::Text(Text::Name("name of a task")),
+        absent: Absent::Refused,
+        meaning: "The task that reports the metric. Every group that sends updates runs the task.",
+        example: "aggregated_model_validation",
+    },
+    Key {
+        name: "metric",
+        takes: Takes::Word(Metric::TABLE),
+        absent: Absent::Refused,
+        meaning: "The metric. The task reports it.",
+        example: "accuracy",
+    },
+    Key {
+        name: MIN,
+        takes: Takes::Number(Range::FromZeroToOne),
+        absent: Absent::Means("the threshold has `max`"),
+        meaning: "Least value that is good enough: for accuracy and auc, of which more is better.",
+        example: "0.7",
+    },
+    Key {
+        name: MAX,
+        takes: Takes::Number(Range::FromZero),
+        absent: Absent::Means("the threshold has `min`"),
+        meaning: "Largest value that is good enough: for loss and rmse, of which less is better.",
+        example: "0.5",
+    },
+];
+
+impl Setting for Threshold {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let section = field.section()?;
+        let bounds: (Option<f64>, Option<f64>) = (section.get(MIN)?, section.get(MAX)?);
+        let (bound, direction) = match bounds {
+            (Some(min), None) => (min, Direction::Max),
+            (None, Some(max)) => (max, Direction::Min),
+            (None, None) => {
+                let message = format!("{} needs either min or max", field.path());
+                let hint = "write min for accuracy and auc, max for loss and rmse".to_owned();
+                return Err(field.error(message).with_hint(Some(hint)));
+            }
+            (Some(_), Some(_)) => {
+                let message = format!("{} has both min and max; it takes one of them", field.path());
+                return Err(section.optional(MAX).as_ref().unwrap_or(field).error(message));
+            }
+        };
+        Ok(Self { task: section.get("task")?, metric: section.get("metric")?, bound, direction })
+    }
+}
+
+/// `accuracy of aggregated_model_validation at least 0.7`.
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { task, metric, bound, direction } = self;
+        let side = match direction {
+            Direction::Max => "least",
+            Direction::Min => "most",
+        };
+        write!(f, "{} of {task} at {side} {bound}", metric.word())
+    }
+}
+
+pub(super) const MIN: &str = "min";
+pub(super) const MAX: &str = "max";

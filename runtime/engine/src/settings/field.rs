@@ -1,0 +1,436 @@
+//! One value of a file under its key's path, read as its key's description says.
+
+use std::fmt::Display;
+
+use super::error::{At, PlanError};
+use super::fault::{Checked, Fault};
+use super::key::{Absent, Key, Tagged, Takes, Text, names};
+use super::tree::{self, Node, Value, did_you_mean, duplicate, quoted};
+use super::units;
+use crate::{ByteCount, Millis, Name, limits, name::NameError};
+
+/// A type that a key's value is read as.
+pub(crate) trait Setting: Sized {
+    /// Reads a value that is there.
+    fn read(field: &Field<'_>) -> Result<Self, PlanError>;
+
+    /// What a key without a default means that is not there; `None` where the key has to be there.
+    fn absent() -> Option<Self> {
+        None
+    }
+
+    /// Refuses a value that the key does not take. A value that was read is one that it takes: this is for plans that
+    /// come as canonical bytes.
+    fn check(&self, _takes: &Takes, _path: &str) -> Checked {
+        Ok(())
+    }
+}
+
+/// An enum of the macro `words`.
+pub(crate) trait Choice: Setting {
+    /// The keys that its word brings.
+    fn keys(&self) -> &'static [Key];
+}
+
+/// A value with the words that a refusal needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Field<'a> {
+    file: &'static str,
+    /// `quorum.count.min`; empty for the whole file.
+    path: String,
+    /// Where its key stands, for what is said of the value as a whole.
+    key: At,
+    node: &'a Node,
+    /// What its key takes.
+    takes: Takes,
+}
+
+/// A map whose keys are known.
+#[derive(Debug)]
+pub(crate) struct Section<'a> {
+    field: Field<'a>,
+    entries: &'a [(tree::Key, Node)],
+    keys: Vec<Key>,
+}
+
+impl<'a> Field<'a> {
+    /// The whole file.
+    pub(crate) fn root(file: &'static str, node: &'a Node, takes: Takes) -> Self {
+        Self { file, path: String::new(), key: At { line: 1, column: 1 }, node, takes }
+    }
+
+    pub(crate) fn value(&self) -> &'a Value {
+        &self.node.value
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where its value stands.
+    pub(super) fn place(&self) -> At {
+        self.node.at
+    }
+
+    pub(super) fn takes(&self) -> &Takes {
+        &self.takes
+    }
+
+    /// A refusal at the value, or at the key of a list or map.
+    pub(crate) fn error(&self, message: impl Into<String>) -> PlanError {
+        let at = match self.node.value {
+            Value::Map(_) | Value::List(_) | Value::Null => self.key,
+            _ => self.node.at,
+        };
+        PlanError::new(self.file, at, message)
+    }
+
+    /// A refusal at one of the value's keys, or at a word.
+    pub(super) fn error_at(&self, at: At, message: impl Into<String>) -> PlanError {
+        PlanError::new(self.file, at, message)
+    }
+
+    /// `rounds is the text "ten"; it takes …`.
+    pub(crate) fn wrong(&self, takes: impl Display) -> PlanError {
+        let path = if self.path.is_empty() { "the file" } else { &self.path };
+        self.error(format!("{path} is {}; it takes {takes}", self.node.value.shown()))
+    }
+
+    /// The same with what the key takes.
+    pub(crate) fn refused(&self) -> PlanError {
+        self.wrong(self.takes)
+    }
+
+    /// The refusal of a word: `metrics is "menbers"; it takes …`, with the nearest of `known`.
+    pub(crate) fn wrong_word<'k>(&self, known: impl Iterator<Item = &'k str>) -> PlanError {
+        let Value::Text(text) = &self.node.value else { return self.refused() };
+        let message = format!("{} is {}; it takes {}", self.path, quoted(text), self.takes);
+        self.error(message).with_hint(did_you_mean(text, known))
+    }
+
+    /// The value of a key of a map.
+    pub(super) fn child(&self, name: &str, key: At, node: &'a Node, takes: Takes) -> Field<'a> {
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        Field { file: self.file, path, key, node, takes }
+    }
+
+    /// A map with some of its table's keys, each at most once.
+    pub(crate) fn section(&self) -> Result<Section<'a>, PlanError> {
+        match self.takes {
+            Takes::Section(keys) => self.with_keys(keys.to_vec()),
+            _ => Err(self.error("no table of keys is known here")),
+        }
+    }
+
+    /// A map of which the key `tag` says which other keys it has: the tag's word, if it is there, and the map.
+    pub(crate) fn tagged<T: Choice>(&self) -> Result<(Option<T>, Section<'a>), PlanError> {
+        let Takes::Tagged(Tagged { tag, common, untagged }) = self.takes else {
+            return Err(self.error("no table of words is known here"));
+        };
+        let Value::Map(entries) = &self.node.value else { return Err(self.refused()) };
+        if let Some((key, node)) = entries.iter().find(|(key, _)| key.text == tag.name) {
+            let word = T::read(&self.child(tag.name, key.at, node, tag.takes))?;
+            let keys = [tag].into_iter().chain(*common).chain(word.keys()).copied().collect();
+            return Ok((Some(word), self.with_keys(keys)?));
+        }
+        let (name, takes) = (tag.name, tag.takes);
+        let Some(keys) = untagged else {
+            let message = format!("the key {name:?} is missing in {}; it takes {takes}", self.path);
+            return Err(self.error(message));
+        };
+        let hint = || Some(format!("other keys go with the key {name}, which takes {takes}"));
+        let section = self.with_keys(keys.to_vec());
+        Ok((None, section.map_err(|e| if e.hint.is_none() { e.with_hint(hint()) } else { e })?))
+    }
+
+    pub(super) fn with_keys(&self, keys: Vec<Key>) -> Result<Section<'a>, PlanError> {
+        let Value::Map(entries) = &self.node.value else {
+            return Err(self.wrong(format!("a map with the keys {}", names(&keys))));
+        };
+        let known = |key: &tree::Key| keys.iter().any(|known| known.name == key.text);
+        if let Some((key, _)) = entries.iter().find(|(key, _)| !known(key)) {
+            let message = format!("unknown key {}; allowed here: {}", quoted(&key.text), names(&keys));
+            let hint = did_you_mean(&key.text, keys.iter().map(|key| key.name));
+            return Err(self.error_at(key.at, message).with_hint(hint));
+        }
+        self.unique(entries)?;
+        Ok(Section { field: self.clone(), entries, keys })
+    }
+
+    /// A map that is not there, of a word whose settings may all be left out.
+    pub(super) fn without_entries(&self, keys: Vec<Key>) -> Section<'a> {
+        Section { field: self.clone(), entries: &[], keys }
+    }
+
+    fn unique(&self, entries: &[(tree::Key, Node)]) -> Result<(), PlanError> {
+        duplicate(entries).map_or(Ok(()), |(key, first)| {
+            let message = format!("the key {} is given twice; first in line {first}", quoted(&key.text));
+            Err(self.error_at(key.at, message))
+        })
+    }
+
+    /// A map whose keys are names that the author chose, at most `most` of them.
+    pub(crate) fn named(&self, most: usize) -> Result<Vec<(Name, Field<'a>)>, PlanError> {
+        let (Value::Map(entries), Takes::Names { of, .. }) = (&self.node.value, self.takes) else {
+            return Err(self.refused());
+        };
+        self.unique(entries)?;
+        self.at_most(entries.len(), most)?;
+        let named = |(key, node): &'a (tree::Key, Node)| {
+            let name = key.text.parse().map_err(|e: NameError| self.error_at(key.at, e.to_string()))?;
+            Ok((name, self.child(&key.text, key.at, node, *of)))
+        };
+        entries.iter().map(named).collect()
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<Field<'a>>, PlanError> {
+        let (Value::List(nodes), Takes::List { of, .. }) = (&self.node.value, self.takes) else {
+            return Err(self.refused());
+        };
+        let file = self.file;
+        let field = |(index, node): (usize, &'a Node)| Field {
+            file,
+            path: format!("{}[{index}]", self.path),
+            key: node.at,
+            node,
+            takes: *of,
+        };
+        Ok(nodes.iter().enumerate().map(field).collect())
+    }
+
+    /// The value itself as the only entry of a list.
+    pub(crate) fn entry(&self) -> Field<'a> {
+        match self.takes {
+            Takes::List { of, .. } => Field { takes: *of, ..self.clone() },
+            _ => self.clone(),
+        }
+    }
+
+    /// Refuses a list or map of more than `most` entries.
+    fn at_most(&self, count: usize, most: usize) -> Result<(), PlanError> {
+        if count <= most {
+            return Ok(());
+        }
+        Err(self.error(format!("{} has {count} entries; it takes at most {most}", self.path)))
+    }
+
+    pub(crate) fn text(&self) -> Result<&'a str, PlanError> {
+        match &self.node.value {
+            Value::Text(text) => Ok(text),
+            Value::Whole(_) | Value::Number(_) | Value::Flag(_) => {
+                Err(self.wrong("a text").with_hint(Some("put it in quotes".to_owned())))
+            }
+            _ => Err(self.wrong("a text")),
+        }
+    }
+
+    /// A finite number, of any range.
+    fn number(&self) -> Result<f64, PlanError> {
+        match self.node.value {
+            Value::Whole(number) => Ok(number as f64),
+            Value::Number(number) if number.is_finite() => Ok(number),
+            _ => Err(self.refused()),
+        }
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The value of one of the section's keys; its default where it is not there.
+    pub(crate) fn get<T: Setting>(&self, name: &str) -> Result<T, PlanError> {
+        let key = self.key(name)?;
+        if let Some(field) = self.optional(name) {
+            return T::read(&field);
+        }
+        match key.absent {
+            Absent::Default(text) => {
+                let node = tree::parse(self.field.file, text)?;
+                let at = self.field.key;
+                T::read(&self.field.child(name, at, &node, key.takes))
+            }
+            Absent::Means(_) => T::absent().ok_or_else(|| self.missing(name)),
+            Absent::Refused => Err(self.missing(name)),
+        }
+    }
+
+    /// The value of a key that is there.
+    pub(crate) fn optional(&self, name: &str) -> Option<Field<'a>> {
+        let key = self.key(name).ok()?;
+        let (place, node) = self.entries.iter().find(|(key, _)| key.text == name)?;
+        Some(self.field.child(name, place.at, node, key.takes))
+    }
+
+    /// The map itself.
+    pub(crate) fn field(&self) -> &Field<'a> {
+        &self.field
+    }
+
+    fn key(&self, name: &str) -> Result<&Key, PlanError> {
+        let key = self.keys.iter().find(|key| key.name == name);
+        key.ok_or_else(|| self.field.error(format!("no table of keys has {name:?} here")))
+    }
+
+    fn missing(&self, name: &str) -> PlanError {
+        let inside = &self.field.path;
+        let place = if inside.is_empty() { String::new() } else { format!(" in {inside}") };
+        self.field.error(format!("the key {name:?} is missing{place}"))
+    }
+}
+
+/// Refuses a value that its key does not take. `path` ends with the key's name in `keys`.
+pub(crate) fn check<T: Setting>(keys: &[Key], path: &str, value: &T) -> Checked {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match keys.iter().find(|key| key.name == name) {
+        Some(key) => value.check(&key.takes, path),
+        None => Err(Fault::new(path, format!("no table of keys has {name:?}"))),
+    }
+}
+
+impl<T: Setting> Setting for Option<T> {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        T::read(field).map(Some)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+
+    fn check(&self, takes: &Takes, path: &str) -> Checked {
+        self.as_ref().map_or(Ok(()), |value| value.check(takes, path))
+    }
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        field.list()?.iter().map(T::read).collect()
+    }
+
+    fn check(&self, takes: &Takes, path: &str) -> Checked {
+        let Takes::List { of, .. } = takes else { return Ok(()) };
+        self.iter().enumerate().try_for_each(|(index, value)| value.check(of, &format!("{path}/{index}")))
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($number:ty),*) => {$(
+        impl Setting for $number {
+            fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+                let (Value::Whole(number), Takes::Whole { least, most, .. }) = (field.value(), field.takes) else {
+                    return Err(field.refused());
+                };
+                let within = (i128::from(least)..=i128::from(most)).contains(number);
+                Self::try_from(*number).ok().filter(|_| within).ok_or_else(|| field.refused())
+            }
+
+            fn check(&self, takes: &Takes, path: &str) -> Checked {
+                match takes {
+                    Takes::Whole { least, most, .. } if !(*least..=*most).contains(&u64::from(*self)) => {
+                        Err(Fault::value(path, self, takes))
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    )*};
+}
+
+whole_numbers!(u16, u32, u64);
+
+impl Setting for f64 {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let number = field.number()?;
+        match field.takes {
+            Takes::Number(range) if range.contains(number) => Ok(number),
+            _ => Err(field.refused()),
+        }
+    }
+
+    fn check(&self, takes: &Takes, path: &str) -> Checked {
+        match takes {
+            Takes::Number(range) if !range.contains(*self) => Err(Fault::value(path, self, takes)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Setting for f32 {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let single = f64::read(field)? as Self;
+        if single.is_finite() { Ok(single) } else { Err(field.wrong("a number below 3.4e38")) }
+    }
+
+    fn check(&self, takes: &Takes, path: &str) -> Checked {
+        match takes {
+            Takes::Number(range) if !range.contains(f64::from(*self)) => Err(Fault::value(path, self, takes)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Setting for bool {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        match field.value() {
+            Value::Flag(flag) => Ok(*flag),
+            _ => Err(field.refused()),
+        }
+    }
+}
+
+impl Setting for String {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let text = field.text()?;
+        match field.takes {
+            Takes::Text(Text::Registered(_)) if !is_registered(text) => Err(field.refused()),
+            _ => Ok(text.to_owned()),
+        }
+    }
+
+    fn check(&self, takes: &Takes, path: &str) -> Checked {
+        match takes {
+            Takes::Text(Text::Registered(_)) if !is_registered(self) => {
+                Err(Fault::value(path, format!("{self:?}"), takes))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a text can be a name that a user's crate registers.
+fn is_registered(name: &str) -> bool {
+    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    (1..=limits::NAME_BYTES).contains(&name.len()) && letters
+}
+
+impl Setting for Name {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        field.text()?.parse().map_err(|e: NameError| field.error(e.to_string()))
+    }
+}
+
+impl Setting for ByteCount {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        match field.value() {
+            Value::Text(text) => units::size(text),
+            Value::Whole(0) => Some(Self(0)),
+            _ => None,
+        }
+        .ok_or_else(|| field.refused())
+    }
+}
+
+impl Setting for Millis {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let (Value::Text(text), Takes::Time { least, most }) = (field.value(), field.takes) else {
+            return Err(field.refused());
+        };
+        units::duration(text).filter(|time| (least..=most).contains(time)).ok_or_else(|| field.refused())
+    }
+
+    fn check(&self, takes: &Takes, path: &str) -> Checked {
+        match takes {
+            Takes::Time { least, most } if !(*least..=*most).contains(self) => {
+                Err(Fault::value(path, units::spelt(*self), takes))
+            }
+            _ => Ok(()),
+        }
+    }
+}
