@@ -1,5 +1,4 @@
-//! The aggregator's actors with its sum and its store in one process, over links in memory. Tests play the
-//! collaborators.
+//! A whole aggregator in one process, over links in memory. Tests play the collaborators.
 
 use std::{
     fs,
@@ -171,7 +170,7 @@ impl Rig {
         Player { link: there, layout: Arc::clone(&self.workspace.layout) }
     }
 
-    /// How the run ended, with all of it written.
+    /// Waits until the run has ended and everything is written.
     async fn end(&mut self) -> Result<AggregatorOutcome, Failure> {
         let outcome = timeout(PATIENCE, &mut self.outcome).await.expect("the run does not end").unwrap();
         if let Some(store) = self.store.take() {
@@ -188,7 +187,7 @@ impl Rig {
     }
 }
 
-/// A collaborator in a test's hands.
+/// A collaborator that a test plays.
 struct Player {
     link: Link,
     layout: Arc<Layout>,
@@ -204,7 +203,7 @@ impl Player {
         self.link.send_envelope(&wire::encode(&message)).await.unwrap();
     }
 
-    /// Passes everything over up to its next tasks.
+    /// Skips messages until the next assignment.
     async fn assigned(&mut self) -> Stamp {
         loop {
             if let Message::Assign(assigned) = self.hear().await.unwrap() {
@@ -228,7 +227,7 @@ impl Player {
         (Offer { stamp, task: name("send"), weight: Weight::new(5).unwrap(), bytes, root }, body)
     }
 
-    /// Reports, offers, and uploads when it is granted.
+    /// Reports, offers, and uploads once the offer is granted.
     async fn contribute(&mut self, stamp: Stamp) {
         self.contribute_value(stamp, 1.0 + stamp.round.0 as f32).await;
     }
@@ -263,7 +262,7 @@ impl Player {
         }
     }
 
-    /// Why the link ends, whatever is said before.
+    /// Skips messages until the link ends. Returns why it ended.
     async fn farewell(&mut self) -> LinkError {
         loop {
             if let Err(why) = self.hear().await {
@@ -453,7 +452,7 @@ fn session_that_cannot_take_its_messages_is_closed() {
         let mut one = rig.join("one").await;
         let mut stamp = one.assigned().await;
         stamp.base = Digest([0; 32]);
-        // All at once: the session has no turn in between.
+        // All at once: the session runs on this thread, and takes no message in between.
         for _ in 0..600 {
             let message = Message::Offer(one.update(stamp, 0.0).0);
             rig.aggregator
@@ -496,7 +495,7 @@ fn refusal_of_an_earlier_rounds_update_is_not_taken_for_this_rounds() {
     });
 }
 
-/// Twelve megabytes: more than a link's windows.
+/// The model has twelve megabytes: more than the windows of a link.
 #[test]
 fn collaborator_that_never_reads_its_model_holds_nobody_up() {
     run(async || {
@@ -519,7 +518,7 @@ fn collaborator_that_never_reads_its_model_holds_nobody_up() {
         let unread = deaf.link.handle().clone();
         let one = tokio::spawn(rig.join("one").await.play());
         for _ in 0..3 {
-            // Its streams are taken and never read.
+            // The streams are accepted and never read.
             drop(timeout(Duration::from_millis(1), unread.accept_uni()).await);
             let mut status = rig.greeter.status.clone();
             let round = status.borrow_and_update().round;
@@ -532,7 +531,7 @@ fn collaborator_that_never_reads_its_model_holds_nobody_up() {
     });
 }
 
-/// Takes messages as slowly as the actors' thread does, and drops them.
+/// Drops every message.
 struct Busy;
 
 impl Actor for Busy {

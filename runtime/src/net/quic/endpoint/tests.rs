@@ -304,7 +304,7 @@ async fn ungranted_peer_cannot_push_more_than_the_idle_window(over: Over) {
     let mut out = there.handle().open_uni().await.unwrap();
     let mut pushed = 0;
     let piece = Bytes::from(vec![0; 64 << 10]);
-    // quinn takes a send window's worth from the caller; what the peer holds is what was acknowledged.
+    // quinn takes as many bytes from the caller as the send window has. The peer holds the acknowledged ones.
     let push = async {
         loop {
             out.write_chunks(&mut [piece.clone()]).await.unwrap();
@@ -370,7 +370,7 @@ async fn delivery_that_is_given_up_takes_the_rest_back(over: Over) {
             }
         };
         match end {
-            // This thread had to wait for a processor, and all was sent before it gave up.
+            // This thread had to wait for a processor: everything was sent before it gave the stream up.
             Ok(None) => {}
             other => return assert!(!sent && other == Err(LinkError::Abandoned), "{other:?}"),
         }

@@ -81,7 +81,7 @@ async fn segments_without_room_go_out_first_and_once() {
     assert_eq!(later.kind(), io::ErrorKind::WouldBlock, "overtook what was kept");
 
     ROOM.store(100, Ordering::SeqCst);
-    // Room is news to the runtime only when the kernel says so: it does after any datagram has left.
+    // The runtime notices room only when the kernel reports it, which it does after any datagram has left.
     raw.send_to(b"", raw.local_addr().unwrap()).unwrap();
     assert_eq!(numbers(&peer, 6).await, [4, 5, 6, 7, 8, 9], "nobody else sends, so the socket has to");
 
@@ -148,7 +148,7 @@ async fn datagram_that_the_kernel_refuses_is_lost_alone() {
     fn once(fd: BorrowedFd<'_>, to: SocketAddr, contents: &[u8], size: usize) -> io::Result<usize> {
         match CALLS.fetch_add(1, Ordering::SeqCst) {
             0 => send_batch(fd, to, &contents[..2 * size], size),
-            // What a call that served before refuses is this datagram, whatever the number.
+            // The call has worked before: an error concerns this datagram, whatever its number.
             1 => Err(io::Error::from_raw_os_error(errno::EINVAL)),
             _ => send_batch(fd, to, contents, size),
         }
