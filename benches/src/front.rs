@@ -9,7 +9,7 @@ use fl_engine::{
     tensor::Layout,
 };
 use fl_runtime::internal::{
-    aggregation::{Aggregation, update::StagedUpdate},
+    aggregation::{Aggregation, StagedUpdate},
     memory::SlotStore,
     payload::{Payload, PayloadPool},
     pool::Pool,

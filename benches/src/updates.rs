@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fl_engine::{Weight, tensor::Layout};
-use fl_runtime::internal::{aggregation::update::StagedUpdate, memory::SlotStore, payload::Payload};
+use fl_runtime::internal::{aggregation::StagedUpdate, memory::SlotStore, payload::Payload};
 
 use crate::Failure;
 

@@ -1,157 +1,145 @@
-//! What makes a round's model of its updates, whatever the plan's rule: a running sum, or all updates at the end; then
-//! the server's step. The aggregation task gives it updates as they are staged, and tells it to finish.
+//! Makes a round's model of the round's updates, on the threads of the CPU pool.
+//!
+//! The arithmetic is the engine's ([`fl_engine::aggregate`]); this module runs it. [`Aggregation`] serves every rule of
+//! a plan in one of two ways: [`streaming`] adds each update to a sum when the update arrives, and [`buffered`] keeps
+//! all updates until the round closes. Either way the server's step ([`server_step`]) follows in the last pass. The
+//! aggregation task of the aggregator is the only caller.
 
 pub mod buffered;
+mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod pool_call;
 pub mod server_step;
+mod shards;
 pub mod streaming;
-pub mod update;
+mod update;
+
+pub use self::{error::AggregationError, update::StagedUpdate};
 
 use bytes::Bytes;
-use fl_engine::{Name, Weight, aggregate::Method, plan::ExactRange};
+use fl_engine::{Name, aggregate::Method, plan::ExactRange};
 
 use self::{
-    buffered::{CombineError, Combined, Combining, WholeRule},
-    server_step::Stepping,
-    streaming::{SumError, Summing},
-    update::StagedUpdate,
+    buffered::{BufferedAggregation, BufferedRule},
+    server_step::ServerOptimiser,
+    streaming::StreamingAggregation,
 };
 use crate::{
-    memory::StagedSlot,
     payload::{Payload, PayloadPool},
     pool::Pool,
 };
 
-/// Why updates were not taken, or made no model.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AggregateError {
-    /// Of a sum.
-    #[error(transparent)]
-    Sum(#[from] SumError),
-    /// Of a rule over all updates.
-    #[error(transparent)]
-    Combine(#[from] CombineError),
-}
-
-/// A round's model, and what came with it.
+/// A round's model, with what a record of the round needs.
 #[derive(Debug)]
-pub struct Made {
+pub struct RoundModel {
     /// The model.
     pub model: Payload,
-    /// The state of the server's step that belongs to it, where the plan's step has one.
+    /// The state of the server's step after this round, where the plan's step has a state.
     pub state: Option<Bytes>,
-    /// Collaborators whose updates the rule left out, by name.
+    /// Names of the collaborators whose updates the rule left out.
     pub left_out: Vec<Name>,
 }
 
-/// A plan's rule and step at work.
+/// A plan's rule and server step, with the updates of one round.
 ///
-/// After a call that failed or was dropped half-way, every later one but [`Self::clear`] fails, so that no model is ever
+/// After a call that failed or was dropped with updates in it, later calls fail until [`Self::clear`]. So no model is
 /// made of a part of a round's updates.
 #[derive(Debug)]
 pub struct Aggregation {
     way: Way,
-    stepping: Option<Stepping>,
+    server: Option<ServerOptimiser>,
 }
 
 #[derive(Debug)]
 enum Way {
-    Sum(Summing),
-    Whole(Combining),
+    Streaming(StreamingAggregation),
+    Buffered(BufferedAggregation),
 }
 
 impl Aggregation {
-    /// Without an update. Models and updates are of the layout of `payloads`.
+    /// An aggregation without updates. Models and updates are of the layout of `payloads`.
     #[must_use]
     pub fn new(
         pool: Pool,
         payloads: PayloadPool,
         exact: ExactRange,
         method: Method,
-        stepping: Option<Stepping>,
+        server: Option<ServerOptimiser>,
     ) -> Self {
-        let whole = |rule, pool, payloads| Way::Whole(Combining::new(pool, payloads, rule, exact));
+        let buffered =
+            |rule, pool, payloads| Way::Buffered(BufferedAggregation::new(rule, pool, payloads, exact));
         let way = match method {
-            Method::Stream(stream) => Way::Sum(Summing::of(stream, pool, payloads, exact)),
-            Method::Columns(rule) => whole(WholeRule::Columns(rule), pool, payloads),
-            Method::Scored(rule) => whole(WholeRule::Scored(rule), pool, payloads),
+            Method::Stream(stream) => {
+                Way::Streaming(StreamingAggregation::new(stream, pool, payloads, exact))
+            }
+            Method::Columns(rule) => buffered(BufferedRule::Columns(rule), pool, payloads),
+            Method::Scored(rule) => buffered(BufferedRule::Scored(rule), pool, payloads),
         };
-        Self { way, stepping }
+        Self { way, server }
     }
 
-    /// Takes checked updates of the round that began at `base`: a sum adds them now and frees their slots, a rule over
-    /// all of them keeps them.
+    /// Takes checked updates of the round that began at `base`. A streaming rule adds them now and frees their slots; a
+    /// buffered rule keeps them.
     ///
     /// # Errors
-    /// [`AggregateError`]; the slots are free then.
+    /// [`AggregationError`]. The slots are free then.
     ///
     /// # Cancel safety
     /// Not cancel-safe: see [`Self`].
-    pub async fn absorb(&mut self, updates: Vec<StagedUpdate>, base: &Payload) -> Result<(), AggregateError> {
+    pub async fn absorb(
+        &mut self,
+        updates: Vec<StagedUpdate>,
+        base: &Payload,
+    ) -> Result<(), AggregationError> {
         match &mut self.way {
-            Way::Sum(summing) => Ok(summing.absorb_around(summands(updates), base).await?),
-            Way::Whole(combining) => Ok(combining.keep(updates)?),
+            Way::Streaming(streaming) => streaming.absorb(updates, base).await,
+            Way::Buffered(buffered) => buffered.absorb(updates),
         }
     }
 
-    /// Forgets every update of the round, whatever happened before; the state of the step is that of the newest model.
+    /// Takes the last updates and makes the round's model, with the server's step taken. Every slot is free when the
+    /// call returns, also with an error. The call first waits for the buffer of a model, and of a state.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// [`AggregationError`]. The state of the server's step is as before.
     ///
     /// # Cancel safety
     /// As [`Self::absorb`].
-    pub async fn clear(&mut self) -> Result<(), AggregateError> {
-        match &mut self.way {
-            Way::Sum(summing) => Ok(summing.clear().await?),
-            Way::Whole(combining) => Ok(combining.clear().await?),
-        }
+    pub async fn finish(
+        &mut self,
+        last: Vec<StagedUpdate>,
+        base: &Payload,
+    ) -> Result<RoundModel, AggregationError> {
+        let server = self.server.as_mut();
+        let (model, left_out) = match &mut self.way {
+            Way::Streaming(streaming) => (streaming.finish(last, base, server).await?, Vec::new()),
+            Way::Buffered(buffered) => buffered.finish(last, base, server).await?,
+        };
+        Ok(RoundModel { model, state: self.state(), left_out })
     }
 
-    /// Takes the last updates in and makes the round's model, with the step taken. Every slot is free when it returns,
-    /// whatever it returns. Waits first for a model's buffer, and for a state's.
+    /// Forgets every update of the round, whatever happened before. The state of the server's step stays that of the
+    /// newest model.
     ///
     /// # Errors
-    /// [`AggregateError`]; the step's state is as before.
+    /// [`AggregationError::Pool`] when the pool is gone.
     ///
     /// # Cancel safety
     /// As [`Self::absorb`].
-    pub async fn finish(&mut self, last: Vec<StagedUpdate>, base: &Payload) -> Result<Made, AggregateError> {
-        let shards = match &self.way {
-            Way::Sum(summing) => summing.shards(),
-            Way::Whole(combining) => combining.shards().to_vec(),
-        };
-        let step = match &self.stepping {
-            Some(stepping) => Some(stepping.begin(&shards).await),
-            None => None,
-        };
-        let Combined { model, left_out } = match &mut self.way {
-            Way::Sum(summing) => {
-                let model = summing.absorb_and_step(summands(last), base, step.as_ref()).await?;
-                Combined { model, left_out: Vec::new() }
-            }
-            Way::Whole(combining) => {
-                combining.keep(last)?;
-                combining.combine(base, step.as_ref()).await?
-            }
-        };
-        if let (Some(stepping), Some(step)) = (&mut self.stepping, step) {
-            stepping.finish(step);
+    pub async fn clear(&mut self) -> Result<(), AggregationError> {
+        match &mut self.way {
+            Way::Streaming(streaming) => streaming.clear().await,
+            Way::Buffered(buffered) => buffered.clear().await,
         }
-        Ok(Made { model, state: self.state(), left_out })
     }
 
-    /// State of the server's step after the newest model, where the step has one.
+    /// The state of the server's step after the newest model, where the step has a state.
     #[must_use]
     pub fn state(&self) -> Option<Bytes> {
-        self.stepping.as_ref().and_then(Stepping::state)
+        self.server.as_ref().and_then(ServerOptimiser::state)
     }
 }
 
-/// Updates as a sum takes them.
-fn summands(updates: Vec<StagedUpdate>) -> Vec<(StagedSlot, Weight)> {
-    updates.into_iter().map(|update| (update.slot, update.weight)).collect()
-}
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,18 @@
-//! One encoded model or update, shared without copies: the same bytes go to every peer and to the store, and are the
-//! next round's base.
+//! An encoded model or update, shared without copies. The same bytes go to every peer and to the store, and are the base
+//! of the next round.
+//!
+//! A [`Draft`] becomes a [`Payload`]. Its buffer comes from [`Buffers`], which reuse the memory of dropped payloads; a
+//! [`PayloadPool`] also bounds how many payloads live.
 
 mod buffers;
+mod draft;
 pub(crate) mod leaves;
 mod pool;
 
-pub use self::pool::{Draft, PayloadPool, VERSIONS};
-pub(crate) use self::{buffers::Buffers, pool::Parts};
+pub(crate) use self::{buffers::Buffers, draft::Parts};
+pub use self::{draft::Draft, pool::PayloadPool};
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fl_engine::{
@@ -29,7 +33,7 @@ impl Payload {
     /// Takes bytes of `layout` and hashes them.
     ///
     /// # Errors
-    /// [`StateError`] when their length is not the layout's.
+    /// [`StateError`] when the bytes have another length than the layout's.
     pub fn new(layout: &Layout, bytes: Bytes) -> Result<Self, StateError> {
         if bytes.len() != layout.byte_len() {
             return Err(StateError { given: bytes.len(), expected: layout.byte_len() });
@@ -37,13 +41,13 @@ impl Payload {
         Ok(Self { root: root_of(layout.hash(), &bytes), bytes })
     }
 
-    /// Takes bytes whose root was computed while they arrived.
+    /// Takes bytes with a root that was computed before.
     pub(crate) fn with_root(bytes: Bytes, root: Digest) -> Self {
         Self { bytes, root }
     }
 
-    /// Encodes `state` in fresh memory that no pool counts: for collaborators and tools. The aggregator's first model
-    /// comes from [`Draft::encode`].
+    /// Encodes `state` in fresh memory, which no [`PayloadPool`] counts: for tools and tests. The roles use
+    /// [`Draft::encode`].
     #[must_use]
     pub fn from_state(state: &ModelState) -> Self {
         let mut bytes = Vec::with_capacity(state.layout().byte_len());
@@ -51,41 +55,27 @@ impl Payload {
         Self { root: root_of(state.layout().hash(), &bytes), bytes: bytes.into() }
     }
 
-    /// The same in memory that an older payload has left.
-    ///
-    /// # Errors
-    /// [`StateError`] when the state is not of its layout's lengths.
-    pub(crate) fn from_state_in(buffers: &Buffers, state: &ModelState) -> Result<Self, StateError> {
-        let layout = state.layout();
-        if state.f32.len() != layout.f32_len() {
-            return Err(StateError { given: state.f32.len() * 4, expected: layout.f32_len() * 4 });
-        }
-        let mut buffer = buffers.take(layout.byte_len());
-        state.write_over(&mut buffer)?;
-        Ok(Self { root: root_of(layout.hash(), &buffer), bytes: buffers.lend(buffer) })
-    }
-
     /// Decodes a state of `layout`.
     ///
     /// # Errors
-    /// [`StateError`] when the length is not the layout's.
+    /// [`StateError`] when the payload has another length than the layout's.
     pub fn to_state(&self, layout: &Arc<Layout>) -> Result<ModelState, StateError> {
         ModelState::from_bytes(Arc::clone(layout), &self.bytes)
     }
 
-    /// The bytes in one piece; a cheap clone, which keeps the buffer taken.
+    /// The bytes in one piece. The clone is cheap and keeps the buffer taken.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
     }
 
-    /// The same bytes, borrowed.
+    /// The bytes, borrowed.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Chunk-tree digest over the bytes and the layout's hash.
+    /// Root of the chunk tree over the bytes and the layout's hash.
     #[must_use]
     pub fn root(&self) -> Digest {
         self.root
@@ -102,10 +92,6 @@ impl Payload {
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -139,5 +125,8 @@ mod tests {
         let other = Layout::new(vec![TensorSpec::f32("a", [100_004])]).unwrap();
         assert_eq!(other.byte_len(), layout().byte_len());
         assert!(PayloadPool::new(other).take().await.encode(&state).is_err());
+        let mut cut = state.clone();
+        cut.f32.pop();
+        assert!(PayloadPool::new(layout()).take().await.encode(&cut).is_err());
     }
 }

@@ -15,14 +15,14 @@ use std::{
 
 use fl_engine::{
     ByteCount, Weight,
-    aggregate::{LIVE_MODELS, OVERHEAD_BYTES, PEER_BYTES, footprint},
+    aggregate::{LIVE_MODELS, MOST_AT_ONCE, OVERHEAD_BYTES, PEER_BYTES, Stream, footprint},
     model::ModelSpec,
     plan::{DataSpec, ExactRange, Loader, Plan, Split},
     tensor::{Layout, ModelState, TensorSpec},
 };
 use fl_runtime::internal::{
-    aggregation::streaming::{AT_ONCE, Summing},
-    memory::{SlotStore, StagedSlot},
+    aggregation::{StagedUpdate, streaming::StreamingAggregation},
+    memory::SlotStore,
     net::{NetLimits, quic::LINK_STATE},
     payload::PayloadPool,
     pool::Pool,
@@ -128,7 +128,8 @@ async fn sum(collaborators: u32, in_memory: u64) {
     let mut base = payloads.take().await.encode(&first).unwrap();
     drop(first);
     let range = ExactRange { value_bits: 16, weight_bits: 29 };
-    let mut summing = Summing::new(Pool::new(2).unwrap(), payloads, range);
+    let pool = Pool::new(2).unwrap();
+    let mut aggregation = StreamingAggregation::new(Stream::WeightedMean, pool, payloads, range);
     for _ in 0..ROUNDS {
         let (staged, mut updates) = mpsc::channel(64);
         for number in 0..collaborators {
@@ -137,13 +138,13 @@ async fn sum(collaborators: u32, in_memory: u64) {
         drop(staged);
         let mut batch = Vec::new();
         let mut added = 0;
-        while updates.recv_many(&mut batch, AT_ONCE).await > 0 {
+        while updates.recv_many(&mut batch, MOST_AT_ONCE).await > 0 {
             added += batch.len();
             // Every slot is wanted by somebody who waits.
-            summing.absorb(std::mem::take(&mut batch)).await.unwrap();
+            aggregation.absorb(std::mem::take(&mut batch), &base).await.unwrap();
         }
         assert_eq!(added, collaborators as usize);
-        base = summing.finalise(&base).await.unwrap();
+        base = aggregation.finish(Vec::new(), &base, None).await.unwrap();
     }
     // The mean of 0, 1, … with weights 1, 2, …
     let n = f64::from(collaborators);
@@ -157,7 +158,7 @@ async fn sum(collaborators: u32, in_memory: u64) {
 }
 
 /// Sends one update as a link would deliver it, piece by piece, as soon as there is a slot.
-async fn collaborate(store: SlotStore, number: u32, staged: mpsc::Sender<(StagedSlot, Weight)>) {
+async fn collaborate(store: SlotStore, number: u32, staged: mpsc::Sender<StagedUpdate>) {
     let mut writer = store.reserve().await.unwrap();
     let piece = (number as f32).to_le_bytes().repeat(16 * 1024);
     while writer.written() < MODEL {
@@ -166,5 +167,6 @@ async fn collaborate(store: SlotStore, number: u32, staged: mpsc::Sender<(Staged
         tokio::task::yield_now().await;
     }
     let weight = Weight::new(u64::from(number) + 1).unwrap();
-    staged.send((writer.finish().unwrap(), weight)).await.unwrap();
+    let (name, slot) = (format!("site-{number:04}").parse().unwrap(), writer.finish().unwrap());
+    staged.send(StagedUpdate { name, slot, weight }).await.unwrap();
 }

@@ -23,12 +23,13 @@ use fl_benches::{
 };
 use fl_engine::{
     ByteCount, Digest, Weight,
+    aggregate::{MOST_AT_ONCE, Stream},
     plan::ExactRange,
     tensor::{Layout, TensorSpec},
 };
 use fl_runtime::internal::{
-    aggregation::streaming::{AT_ONCE, Summing},
-    memory::{SlotStore, StagedSlot},
+    aggregation::{StagedUpdate, streaming::StreamingAggregation},
+    memory::SlotStore,
     payload::{Payload, PayloadPool},
     pool::Pool,
 };
@@ -61,15 +62,16 @@ struct Arguments {
 struct Bench {
     arguments: Arguments,
     runtime: Runtime,
-    summing: Summing,
+    aggregation: StreamingAggregation,
     update: Vec<u8>,
     base: Payload,
     layout: Arc<Layout>,
 }
 
-fn summing(layout: &Arc<Layout>, threads: usize) -> Summing {
+fn aggregation(layout: &Arc<Layout>, threads: usize) -> StreamingAggregation {
     let range = ExactRange { value_bits: 16, weight_bits: 29 };
-    Summing::new(Pool::new(threads).unwrap(), PayloadPool::new(Arc::clone(layout)), range)
+    let (pool, payloads) = (Pool::new(threads).unwrap(), PayloadPool::new(Arc::clone(layout)));
+    StreamingAggregation::new(Stream::WeightedMean, pool, payloads, range)
 }
 
 fn main() {
@@ -88,7 +90,7 @@ fn main() {
 
     let memory = bench.store(true, updates);
     report.row("absorb, memory, first of a sum", bench.first(&memory));
-    for at_once in 1..=AT_ONCE {
+    for at_once in 1..=MOST_AT_ONCE {
         report.row(&format!("absorb, memory, {at_once} a pass"), bench.absorb(&memory, at_once));
     }
     report.row("finalise + root (once a round)", bench.finalise(&memory));
@@ -97,7 +99,7 @@ fn main() {
     drop(memory);
     let disk = bench.store(false, updates);
     report.row("absorb, spilled, 1 a pass", bench.absorb(&disk, 1));
-    report.row("absorb, spilled, 4 a pass", bench.absorb(&disk, AT_ONCE));
+    report.row("absorb, spilled, 4 a pass", bench.absorb(&disk, MOST_AT_ONCE));
     drop(disk);
     let _ = std::fs::remove_dir_all(folder());
 
@@ -170,12 +172,12 @@ impl Bench {
         let update: Vec<u8> = (0..arguments.params).flat_map(|_| value().to_le_bytes()).collect();
         let base = Payload::new(&layout, update.clone().into()).unwrap();
         let runtime = Builder::new_current_thread().build().unwrap();
-        let summing = summing(&layout, 1);
-        Self { arguments, runtime, summing, update, base, layout }
+        let aggregation = aggregation(&layout, 1);
+        Self { arguments, runtime, aggregation, update, base, layout }
     }
 
     fn use_threads(&mut self, threads: usize) {
-        self.summing = summing(&self.layout, threads);
+        self.aggregation = aggregation(&self.layout, threads);
     }
 
     /// Slots for so many updates, all in memory or all on disk.
@@ -186,11 +188,12 @@ impl Bench {
         SlotStore::new(memory, disk, folder(), len).unwrap()
     }
 
-    fn stage(&self, store: &SlotStore, count: usize) -> Vec<(StagedSlot, Weight)> {
+    fn stage(&self, store: &SlotStore, count: usize) -> Vec<StagedUpdate> {
         let stage = |n: usize| {
             let mut writer = store.try_reserve().unwrap().unwrap();
             writer.write(&self.update).unwrap();
-            (writer.finish().unwrap(), Weight::new(n as u64 * 100 + 1).unwrap())
+            let (slot, weight) = (writer.finish().unwrap(), Weight::new(n as u64 * 100 + 1).unwrap());
+            StagedUpdate { name: format!("site-{n:04}").parse().unwrap(), slot, weight }
         };
         (0..count).map(stage).collect()
     }
@@ -204,9 +207,10 @@ impl Bench {
             while !staged.is_empty() {
                 let rest = staged.split_off(at_once.min(staged.len()));
                 let batch = std::mem::replace(&mut staged, rest);
-                took = took.plus(timed(|| run(&self.runtime, self.summing.absorb(batch)).unwrap()));
+                took = took
+                    .plus(timed(|| run(&self.runtime, self.aggregation.absorb(batch, &self.base)).unwrap()));
             }
-            run(&self.runtime, self.summing.clear()).unwrap();
+            run(&self.runtime, self.aggregation.clear()).unwrap();
             took
         };
         Timing::of(repetitions, repetition).per(updates)
@@ -216,8 +220,8 @@ impl Bench {
     fn first(&mut self, store: &SlotStore) -> Timing {
         Timing::of(self.arguments.repetitions, || {
             let staged = self.stage(store, 1);
-            let took = timed(|| run(&self.runtime, self.summing.absorb(staged)).unwrap());
-            run(&self.runtime, self.summing.clear()).unwrap();
+            let took = timed(|| run(&self.runtime, self.aggregation.absorb(staged, &self.base)).unwrap());
+            run(&self.runtime, self.aggregation.clear()).unwrap();
             took
         })
     }
@@ -232,7 +236,7 @@ impl Bench {
             for first in (1..collaborators).step_by(A_PASS) {
                 let staged = self.stage(&store, A_PASS.min(collaborators - first));
                 let before = page_faults();
-                run(&self.runtime, self.summing.absorb(staged)).unwrap();
+                run(&self.runtime, self.aggregation.absorb(staged, &self.base)).unwrap();
                 faults += page_faults() - before;
             }
             let staged = self.stage(&store, 1);
@@ -253,31 +257,29 @@ impl Bench {
         })
     }
 
-    fn end(&mut self, staged: Vec<(StagedSlot, Weight)>) -> Took {
-        timed(|| drop(run(&self.runtime, self.summing.absorb_and_finalise(staged, &self.base)).unwrap()))
+    fn end(&mut self, staged: Vec<StagedUpdate>) -> Took {
+        timed(|| drop(run(&self.runtime, self.aggregation.finish(staged, &self.base, None)).unwrap()))
     }
 
     fn finalise(&mut self, store: &SlotStore) -> Timing {
         Timing::of(self.arguments.repetitions, || {
-            let staged = self.stage(store, AT_ONCE);
-            run(&self.runtime, self.summing.absorb(staged)).unwrap();
-            timed(|| drop(run(&self.runtime, self.summing.finalise(&self.base)).unwrap()))
+            let staged = self.stage(store, MOST_AT_ONCE);
+            run(&self.runtime, self.aggregation.absorb(staged, &self.base)).unwrap();
+            timed(|| drop(run(&self.runtime, self.aggregation.finish(Vec::new(), &self.base, None)).unwrap()))
         })
     }
 
     /// The end of a round: the last four updates and the mean, in one pass or in two.
     fn last_four(&mut self, store: &SlotStore, fused: bool) -> Timing {
         Timing::of(self.arguments.repetitions, || {
-            let staged = self.stage(store, AT_ONCE);
-            run(&self.runtime, self.summing.absorb(staged)).unwrap();
-            let staged = self.stage(store, AT_ONCE);
+            let staged = self.stage(store, MOST_AT_ONCE);
+            run(&self.runtime, self.aggregation.absorb(staged, &self.base)).unwrap();
+            let staged = self.stage(store, MOST_AT_ONCE);
             timed(|| match fused {
-                true => {
-                    drop(run(&self.runtime, self.summing.absorb_and_finalise(staged, &self.base)).unwrap())
-                }
+                true => drop(run(&self.runtime, self.aggregation.finish(staged, &self.base, None)).unwrap()),
                 false => {
-                    run(&self.runtime, self.summing.absorb(staged)).unwrap();
-                    drop(run(&self.runtime, self.summing.finalise(&self.base)).unwrap());
+                    run(&self.runtime, self.aggregation.absorb(staged, &self.base)).unwrap();
+                    drop(run(&self.runtime, self.aggregation.finish(Vec::new(), &self.base, None)).unwrap());
                 }
             })
         })

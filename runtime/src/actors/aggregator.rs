@@ -35,7 +35,7 @@ use super::{
     mailbox::{self, Mailbox},
 };
 use crate::{
-    aggregation::{Aggregation, server_step::Stepping},
+    aggregation::{Aggregation, server_step::ServerOptimiser},
     exit::{Exit, Failure},
     memory::SlotStore,
     payload::PayloadPool,
@@ -99,15 +99,15 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     drop(payload);
     // The store has checked length and root: hashing a large model again would only delay the start.
     let base = draft.finish_with(root);
-    let stepping = match plan.aggregation().and_then(|aggregation| aggregation.server) {
+    let optimiser = match plan.aggregation().and_then(|aggregation| aggregation.server) {
         Some(server) => {
-            let stepping = Stepping::new(server, Arc::clone(&layout), plan.exact, state.as_deref());
-            Some(stepping.await.map_err(|e| Failure::of(Exit::Plan, &e))?)
+            let optimiser = ServerOptimiser::new(server, Arc::clone(&layout), plan.exact, state.as_deref());
+            Some(optimiser.await.map_err(|e| Failure::of(Exit::Plan, &e))?)
         }
         None => None,
     };
     drop(state);
-    let aggregating = Aggregation::new(pool, payloads, plan.exact, method, stepping);
+    let aggregation = Aggregation::new(pool, payloads, plan.exact, method, optimiser);
     let engine = Start {
         incarnation: parts.incarnation,
         round,
@@ -120,7 +120,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     };
     let engine = RoundEngine::new(Arc::clone(&plan), engine);
     let (status, watched) = watch::channel(RunStatus { round: engine.round(), over: false, links: 0 });
-    let (aggregation, aggregation_jobs) = mpsc::unbounded_channel();
+    let (aggregation_sender, aggregation_jobs) = mpsc::unbounded_channel();
     let (storing, store_jobs) = mpsc::unbounded_channel();
     let (ended, outcome) = oneshot::channel();
     let greeter = Arc::new(Greeter {
@@ -136,7 +136,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         base,
         intake: Arc::new(Intake::new(slots.clone(), layout, plan.exact)),
         plan,
-        workers: Workers { aggregation, store: storing },
+        workers: Workers { aggregation: aggregation_sender, store: storing },
         admission: parts.admission,
         status,
         json: parts.json,
@@ -145,7 +145,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     let mailbox = mailbox::open(coordinator, MAILBOX);
     let store =
         store_thread::start(store, store_jobs, mailbox.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
-    aggregation_task::start(aggregating, aggregation_jobs, slots, mailbox.clone());
+    aggregation_task::start(aggregation, aggregation_jobs, slots, mailbox.clone());
     // The mailbox is empty.
     let _ = mailbox.tell(AggregatorMessage::Tick);
     Ok(Running { mailbox, greeter, outcome, store })

@@ -1,266 +1,220 @@
-//! Rules that need every update of a round at once, worked on by the CPU pool.
+//! Buffered aggregation: rules that need every update of a round at once.
 //!
-//! A [`Combining`] keeps the round's staged updates until the round closes. Then they are put in order of their
-//! collaborators' names, and threads share the model by shards: each goes through its shard in runs of 64 KiB, reads the
-//! same run of every update from memory or from its spill file, and hands it to the engine. A rule that measures
-//! distances goes through all of them twice: for the products, of which it chooses, and to combine what was chosen.
-//! Shards follow from the layout alone, and what they find is put together in their order; so arrival, thread count, and
-//! where an update lay change no bit of the result. Nothing is allocated per run.
+//! A [`BufferedAggregation`] keeps the round's staged updates until the round closes. Then the updates are put in order
+//! of their collaborators' names, and the threads of the pool share the model by shards. A job goes through its shard in
+//! runs of 64 KiB. It reads the same run of every update, from memory or from a spill file, and gives the runs to the
+//! engine. A rule that measures distances reads all updates twice: once for their products, by which the rule chooses,
+//! and once to combine the chosen updates. The shards follow from the layout alone, and the jobs' results are put
+//! together in order of the shards. So arrival order, thread count and the place of an update (memory or disk) change
+//! no bit of the result. Nothing is allocated for a run.
 //!
 //! ```text
-//!  Combining ──▶ Round (updates, base) ──▶ one job a shard ──▶ products ──▶ choice
-//!   names, slots      freed with the             │                            │
-//!                     last job                   ◀────────────────────────────┘
-//!                                          one job a shard ──▶ leaves ──▶ root, Payload
+//!  BufferedAggregation ──▶ Round (updates, base) ──▶ one job a shard ──▶ products ──▶ choice
+//!        updates         slots are free after               │                            │
+//!                          the last job                     ◀────────────────────────────┘
+//!                                                    one job a shard ──▶ leaves ──▶ root, Payload
 //! ```
 
+mod pass;
 mod scratch;
-mod shards;
 
 use std::sync::Arc;
 
 use fl_engine::{
-    Digest, Name, Weight,
-    aggregate::{ColumnRule, Combiner, RuleError, ScoreRule},
-    plan::ExactRange,
-    tensor::root_over,
+    Name, Weight,
+    aggregate::{ColumnRule, Combiner, Measure, ScoreRule},
+    plan::{ExactRange, Scope},
 };
 
-use crate::{
-    aggregation::{
-        pool_call::{Call, CancelOnDrop},
-        server_step::Step,
-        update::StagedUpdate,
-    },
-    memory::MemoryError,
-    payload::{Draft, Payload, PayloadPool},
-    pool::{Pool, PoolError},
+use self::pass::{CombinePass, SharedModel};
+use super::{
+    AggregationError,
+    pool_call::{CallToken, PoolCall, ScratchStack},
+    server_step::{RoundStep, ServerOptimiser},
+    shards::Shards,
+    update::{StagedUpdate, free},
 };
-use shards::{Ground, Second};
+use crate::{
+    payload::{Draft, Payload, PayloadPool},
+    pool::Pool,
+};
 
 /// A rule over all updates of a round.
 #[derive(Clone, Debug)]
-pub enum WholeRule {
-    /// Element by element.
+pub enum BufferedRule {
+    /// Each element of the model is a function of that element of all updates.
     Columns(Arc<dyn ColumnRule>),
-    /// By distances first.
+    /// The distances between the updates come first.
     Scored(Arc<dyn ScoreRule>),
 }
 
-/// Why updates were not combined.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CombineError {
-    /// An update or the base has another length than the layout's. Nothing has changed.
-    #[error("payload of another length than the layout's")]
-    Length,
-    /// There are no updates. Nothing has changed.
-    #[error("a model of no updates")]
-    Empty,
-    /// The rule or the server's step has no answer.
-    #[error(transparent)]
-    Rule(#[from] RuleError),
-    /// An update could not be read back: its spill file was changed, or the disk failed.
-    #[error("the update of {name} cannot be read back")]
-    Update {
-        /// Whose.
-        name: Name,
-        /// Which slot and chunk.
-        source: MemoryError,
-    },
-    /// A job panicked.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// An earlier call failed or was dropped half-way: only [`Combining::clear`] goes on from here.
-    #[error("the round's updates are incomplete; clear them and add every update of the round again")]
-    Incomplete,
-}
-
-/// A model, and whose updates had no part in it.
-#[derive(Debug)]
-pub struct Combined {
-    /// The model.
-    pub model: Payload,
-    /// Whom the rule left out, by name.
-    pub left_out: Vec<Name>,
-}
-
-/// The updates of a round, and the rule that makes them a model.
+/// The updates of a round, and the rule that makes a model of them.
 ///
-/// A [`Self::combine`] that fails or is dropped gives every slot back, and what is kept afterwards would not be the
-/// round's updates: every later call but [`Self::clear`] then answers [`CombineError::Incomplete`].
+/// A [`Self::finish`] that fails or is dropped after it began frees every slot, and updates absorbed afterwards would
+/// not be all of the round's. So every later call but [`Self::clear`] fails with [`AggregationError::Incomplete`].
 #[derive(Debug)]
-pub struct Combining {
+pub struct BufferedAggregation {
     pool: Pool,
     payloads: PayloadPool,
-    rule: WholeRule,
+    rule: BufferedRule,
     exact: ExactRange,
-    ground: Arc<Ground>,
+    model: Arc<SharedModel>,
     kept: Vec<StagedUpdate>,
     complete: bool,
 }
 
-/// What both passes read; dropped with the last job, which frees the slots.
+/// What every pass over a round reads. Dropping it frees the updates' slots.
 #[derive(Debug)]
 struct Round {
     /// In order of their names.
     updates: Vec<StagedUpdate>,
     weights: Vec<Weight>,
     base: Payload,
-    call: Call,
+    call: CallToken,
 }
 
-impl Combining {
-    /// No updates yet, of the layout of `payloads`. Threads' buffers are taken when they are first needed, and kept:
-    /// for each thread [`fl_engine::aggregate::Scratch::most`], and a chunk of each spilled update.
+impl BufferedAggregation {
+    /// No updates yet, of the layout of `payloads`. The memory of a thread is taken when the thread first needs it, and
+    /// kept: [`fl_engine::aggregate::Scratch::most`], and a chunk of each spilled update.
     #[must_use]
-    pub fn new(pool: Pool, payloads: PayloadPool, rule: WholeRule, exact: ExactRange) -> Self {
-        let ground = Arc::new(Ground::new(Arc::clone(payloads.layout())));
-        Self { pool, payloads, rule, exact, ground, kept: Vec::new(), complete: true }
+    pub fn new(rule: BufferedRule, pool: Pool, payloads: PayloadPool, exact: ExactRange) -> Self {
+        let layout = Arc::clone(payloads.layout());
+        let elements = Measure::new(&layout, Scope::Model, 0).shards().to_vec();
+        let model =
+            Arc::new(SharedModel { shards: Shards::new(layout, elements), scratch: ScratchStack::default() });
+        Self { pool, payloads, rule, exact, model, kept: Vec::new(), complete: true }
     }
 
-    /// Updates kept so far.
-    #[must_use]
-    pub fn updates(&self) -> usize {
-        self.kept.len()
-    }
-
-    /// Elements of the f32 segment in each shard.
-    #[must_use]
-    pub fn shards(&self) -> &[std::ops::Range<usize>] {
-        self.ground.shards()
-    }
-
-    /// Keeps checked updates until the round closes. No two are of one collaborator.
+    /// Keeps checked updates until the round closes. No two are from one collaborator.
     ///
     /// # Errors
-    /// [`CombineError::Length`], [`CombineError::Incomplete`]; the updates given are freed then, those before are kept.
-    pub fn keep(&mut self, updates: Vec<StagedUpdate>) -> Result<(), CombineError> {
+    /// [`AggregationError::Length`], [`AggregationError::Incomplete`]. Then the updates given are freed, and those
+    /// kept before stay.
+    pub fn absorb(&mut self, updates: Vec<StagedUpdate>) -> Result<(), AggregationError> {
         if !self.complete {
-            return Err(CombineError::Incomplete);
+            return Err(AggregationError::Incomplete);
         }
-        let expected = self.ground.layout().byte_len() as u64;
+        let expected = self.model.shards.layout().byte_len() as u64;
         if updates.iter().any(|update| update.slot.payload_len() != expected) {
-            return Err(CombineError::Length);
+            return Err(AggregationError::Length);
         }
         self.kept.extend(updates);
         Ok(())
     }
 
-    /// Makes the round's model of everything kept: held-out tensors as in `base`, integers by their declared rule over
-    /// the updates that had a part in it, then `step` where there is one. The slots are free when it returns, whatever
-    /// it returns. Waits first for a buffer, see [`PayloadPool::take`].
+    /// Keeps the last updates and makes the round's model of all of them: held-out tensors as in `base`, integers by
+    /// their declared rule over the updates that the rule used, then the step of `server`. Also returns the names of the
+    /// collaborators whose updates the rule left out. The slots are free when the call returns, also with an error. The
+    /// call first waits for a buffer, see [`PayloadPool::take`].
     ///
     /// # Errors
-    /// [`CombineError`].
+    /// [`AggregationError`]. The state of `server` is as before.
     ///
     /// # Cancel safety
-    /// Nothing happens while it waits for a buffer. Afterwards the updates are lost; slots and buffers come back as soon
-    /// as the jobs under way have noticed, within a run's work each.
-    pub async fn combine(&mut self, base: &Payload, step: Option<&Step>) -> Result<Combined, CombineError> {
-        if !self.complete {
-            return Err(CombineError::Incomplete);
-        }
-        if base.len() != self.ground.layout().byte_len() {
-            return Err(CombineError::Length);
+    /// Cancel-safe while the call waits for a buffer: the updates are kept. Later the updates are lost; slots and
+    /// buffers come back as soon as the running jobs have noticed, within the work on one run each.
+    pub async fn finish(
+        &mut self,
+        last: Vec<StagedUpdate>,
+        base: &Payload,
+        server: Option<&mut ServerOptimiser>,
+    ) -> Result<(Payload, Vec<Name>), AggregationError> {
+        self.absorb(last)?;
+        if base.len() != self.model.shards.layout().byte_len() {
+            return Err(AggregationError::Length);
         }
         if self.kept.is_empty() {
-            return Err(CombineError::Empty);
+            return Err(AggregationError::Empty);
         }
         let draft = self.payloads.take().await;
+        let step = match &server {
+            Some(server) => Some(server.begin(self.model.shards.elements()).await),
+            None => None,
+        };
         self.complete = false;
         let mut updates = std::mem::take(&mut self.kept);
         updates.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let weights = updates.iter().map(|update| update.weight).collect();
-        let call = Call::default();
-        let _cancel = CancelOnDrop(call.clone());
-        let round = Arc::new(Round { updates, weights, base: base.clone(), call });
-        let combined = self.passes(&round, draft, step).await;
-        self.free(round).await?;
-        let combined = combined?;
+        let call = PoolCall::new(&self.pool);
+        let round = Arc::new(Round { updates, weights, base: base.clone(), call: call.token() });
+        let made = self.passes(&call, &round, draft, step.as_ref()).await;
+        // Every job has dropped its share of the round before it answered.
+        let Some(Round { updates, .. }) = Arc::into_inner(round) else {
+            return Err(AggregationError::Incomplete);
+        };
+        free(&self.pool, updates).await?;
+        let made = made?;
+        if let (Some(server), Some(step)) = (server, step) {
+            server.finish(step);
+        }
         self.complete = true;
-        Ok(combined)
+        Ok(made)
     }
 
-    /// Frees every update kept, whatever happened before.
+    /// Frees every kept update, whatever happened before.
     ///
     /// # Errors
-    /// [`CombineError::Pool`] when the pool is gone.
+    /// [`AggregationError::Pool`] when the pool is gone.
     ///
     /// # Cancel safety
-    /// The slots come back in any case.
-    pub async fn clear(&mut self) -> Result<(), CombineError> {
+    /// The slots are freed also when the call is dropped.
+    pub async fn clear(&mut self) -> Result<(), AggregationError> {
         self.complete = true;
         let kept = std::mem::take(&mut self.kept);
-        self.free(kept).await
+        Ok(free(&self.pool, kept).await?)
     }
 
     async fn passes(
         &self,
+        call: &PoolCall,
         round: &Arc<Round>,
         draft: Draft,
-        step: Option<&Step>,
-    ) -> Result<Combined, CombineError> {
-        let layout = self.ground.layout();
+        step: Option<&RoundStep>,
+    ) -> Result<(Payload, Vec<Name>), AggregationError> {
+        let shards = &self.model.shards;
         let combiner = match &self.rule {
-            WholeRule::Columns(rule) => {
-                Combiner::columns(Arc::clone(layout), self.exact, rule, &round.weights)?
+            BufferedRule::Columns(rule) => {
+                Combiner::columns(Arc::clone(shards.layout()), self.exact, rule, &round.weights)?
             }
-            WholeRule::Scored(rule) => self.choose(round, rule).await?,
+            BufferedRule::Scored(rule) => self.choose(call, round, rule).await?,
         };
         let mut chosen = vec![false; round.updates.len()];
         combiner.inputs().iter().for_each(|index| chosen[*index] = true);
         let left_out = round.updates.iter().zip(chosen).filter(|(_, chosen)| !chosen);
         let left_out = left_out.map(|(update, _)| update.name.clone()).collect();
 
-        let parts = draft.split(self.ground.runs().iter().map(std::ops::Range::len));
-        let second = Arc::new(Second { round: Arc::clone(round), combiner, parts, step: step.cloned() });
+        let (round, parts, step) = (Arc::clone(round), shards.split(draft), step.cloned());
+        let pass = Arc::new(CombinePass { round, combiner, parts, step });
         let work = |index: usize| {
-            let (ground, second) = (Arc::clone(&self.ground), Arc::clone(&second));
-            move || ground.combine(&second, index)
+            let (model, pass) = (Arc::clone(&self.model), Arc::clone(&pass));
+            move || model.combine(&pass, index)
         };
-        let leaves: Vec<Vec<Digest>> = self.all(round, work).await?;
-        // Every job has let go of it before it answered.
-        let Some(Second { parts, .. }) = Arc::into_inner(second) else {
-            return Err(CombineError::Incomplete);
-        };
-        let root = root_over(layout.hash(), leaves.into_iter().flatten(), layout.byte_len() as u64);
-        // Nobody has taken a part away.
-        let draft = parts.join().ok_or(CombineError::Incomplete)?;
-        Ok(Combined { model: draft.finish_with(root), left_out })
+        let leaves = call.each_shard(shards.count(), work).await?;
+        // Every job has dropped its share of the pass before it answered, and with it the part that it filled.
+        let model = Arc::into_inner(pass).and_then(|pass| shards.join(pass.parts, leaves));
+        Ok((model.ok_or(AggregationError::Incomplete)?, left_out))
     }
 
-    /// The first pass and the choice, which may take its time too.
-    async fn choose(&self, round: &Arc<Round>, rule: &Arc<dyn ScoreRule>) -> Result<Combiner, CombineError> {
-        let layout = Arc::clone(self.ground.layout());
-        let measure = Arc::new(self.ground.measure(rule.scope(), round.updates.len()));
+    /// The pass that measures products, and the rule's choice. The choice runs on the pool, because it can take long.
+    async fn choose(
+        &self,
+        call: &PoolCall,
+        round: &Arc<Round>,
+        rule: &Arc<dyn ScoreRule>,
+    ) -> Result<Combiner, AggregationError> {
+        let layout = Arc::clone(self.model.shards.layout());
+        let measure = Arc::new(Measure::new(&layout, rule.scope(), round.updates.len()));
         let work = |index: usize| {
-            let (ground, round, measure) =
-                (Arc::clone(&self.ground), Arc::clone(round), Arc::clone(&measure));
-            move || ground.measure_shard(&round, &measure, index)
+            let (model, round, measure) = (Arc::clone(&self.model), Arc::clone(round), Arc::clone(&measure));
+            move || model.measure(&round, &measure, index)
         };
-        let partials = self.all(round, work).await?;
+        let partials = call.each_shard(measure.shards().len(), work).await?;
         let (rule, round, exact) = (Arc::clone(rule), Arc::clone(round), self.exact);
         let choosing = self.pool.run(move || {
-            let products = measure.merge(partials.into_iter().flatten());
+            let products = measure.merge(partials);
             Combiner::scored(layout, exact, rule.as_ref(), &products, &round.weights)
         });
         Ok(choosing.await??)
-    }
-
-    /// One job a shard; their answers in order of the shards, see [`Call::answers`].
-    async fn all<T, W>(&self, round: &Round, work: impl Fn(usize) -> W) -> Result<Vec<T>, CombineError>
-    where
-        T: Send + 'static,
-        W: FnOnce() -> Result<T, CombineError> + Send + 'static,
-    {
-        let jobs: Vec<_> = (0..self.ground.shards().len()).map(|index| self.pool.run(work(index))).collect();
-        round.call.answers(jobs, |error| matches!(error, CombineError::Incomplete)).await
-    }
-
-    /// Drops on the pool: deleting spill files takes its time, which is not the caller's thread's.
-    async fn free<T: Send + 'static>(&self, updates: T) -> Result<(), CombineError> {
-        Ok(self.pool.run(move || drop(updates)).await?)
     }
 }
 

@@ -1,43 +1,64 @@
-//! A call that is worked on by several jobs of the CPU pool.
+//! A call that jobs of the CPU pool work on, one job for each shard of the model.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::pool::{PoolError, Running};
+use super::AggregationError;
+use crate::pool::Pool;
 
-/// Whether a call is still waited for. Jobs look under the lock of what they change, which orders them against later
-/// calls: one that comes late, after its call was given up, finds it cancelled and changes nothing.
+/// A call that somebody awaits. Dropping the value cancels the call's jobs.
+#[derive(Debug)]
+pub(super) struct PoolCall {
+    pool: Pool,
+    token: CallToken,
+}
+
+/// Tells a job whether its call goes on.
+///
+/// A job checks it while it holds the lock of what it changes, which orders the job against later calls: a job that
+/// gets the lock after its call was given up changes nothing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Call(Arc<AtomicBool>);
+pub(super) struct CallToken {
+    cancelled: Arc<AtomicBool>,
+}
 
-impl Call {
-    pub(crate) fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+impl PoolCall {
+    pub(super) fn new(pool: &Pool) -> Self {
+        Self { pool: pool.clone(), token: CallToken::default() }
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn token(&self) -> CallToken {
+        self.token.clone()
     }
 
-    /// The jobs' answers, in their order; every job has ended by then. The first failure that is not the echo of
-    /// another's is the call's, and stops the others.
+    /// Runs `job(index)` for each of `shards` on the pool. Returns the answers in order of the shards, when every job
+    /// has ended.
+    ///
+    /// # Errors
+    /// The first job's that failed by itself; that failure cancels the call, which makes other jobs fail with
+    /// [`AggregationError::Incomplete`].
     ///
     /// # Cancel safety
-    /// Cancel-safe; the jobs run on until they see that the call is cancelled, see [`CancelOnDrop`].
-    pub(crate) async fn answers<T, E: From<PoolError>>(
+    /// Cancel-safe; the jobs run on until they see that the call is cancelled.
+    pub(super) async fn each_shard<T, J>(
         &self,
-        jobs: Vec<Running<Result<T, E>>>,
-        is_echo: fn(&E) -> bool,
-    ) -> Result<Vec<T>, E> {
-        let (mut answers, mut failed) = (Vec::with_capacity(jobs.len()), None);
+        shards: usize,
+        job: impl Fn(usize) -> J,
+    ) -> Result<Vec<T>, AggregationError>
+    where
+        T: Send + 'static,
+        J: FnOnce() -> Result<T, AggregationError> + Send + 'static,
+    {
+        let jobs: Vec<_> = (0..shards).map(|index| self.pool.run(job(index))).collect();
+        let (mut answers, mut failed) = (Vec::with_capacity(shards), None);
         for job in jobs {
-            match job.await.map_err(E::from).flatten() {
+            match job.await.map_err(AggregationError::from).flatten() {
                 Ok(answer) => answers.push(answer),
                 Err(error) => {
-                    self.cancel();
-                    if failed.as_ref().is_none_or(is_echo) {
+                    self.token.cancel();
+                    if matches!(failed, None | Some(AggregationError::Incomplete)) {
                         failed = Some(error);
                     }
                 }
@@ -47,11 +68,40 @@ impl Call {
     }
 }
 
-/// Held by the call's future.
-pub(crate) struct CancelOnDrop(pub(crate) Call);
-
-impl Drop for CancelOnDrop {
+impl Drop for PoolCall {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.token.cancel();
     }
+}
+
+impl CallToken {
+    /// # Errors
+    /// [`AggregationError::Incomplete`] when the call was dropped or has failed elsewhere.
+    pub(super) fn go_on(&self) -> Result<(), AggregationError> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(AggregationError::Incomplete) } else { Ok(()) }
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Memory that jobs work in. A job takes one piece and puts it back, so there is at most one piece for each thread of
+/// the pool. Each piece is kept for later calls.
+#[derive(Debug, Default)]
+pub(super) struct ScratchStack<T>(Mutex<Vec<T>>);
+
+impl<T: Default> ScratchStack<T> {
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        let mut scratch = lock(&self.0).pop().unwrap_or_default();
+        let done = work(&mut scratch);
+        lock(&self.0).push(scratch);
+        done
+    }
+}
+
+/// Locks what jobs share. A job that panicked leaves a failed call behind, and only `clear` follows a failed call: so a
+/// poisoned lock says nothing new.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
-//! The server's step over a round's answer, and the state that it remembers from round to round.
+//! The server's step over a round's mean or rule answer, and the state that the step keeps from round to round.
 //!
-//! A [`Stepping`] lives as long as the run. For each round it lends a [`Step`], which the pool's jobs share: as soon as
-//! one has an answer for a run of the model, it takes the step for that run, reads the state before the round and writes
-//! the state after it. Two states live at once, as two models do: the newest, which the store writes too, and the one
-//! that is built. A round that fails leaves the state as it was.
+//! A [`ServerOptimiser`] lives as long as the run. For each round it makes a [`RoundStep`], which the pool's jobs share.
+//! When a job has the answer for a run of the model, it takes the step for that run: it reads the state before the round
+//! and writes the state after it. So two states live at once, as two models do: the newest, which the store writes too,
+//! and the next. A round that fails leaves the state as it was.
 
 use std::{ops::Range, sync::Arc};
 
@@ -14,78 +14,80 @@ use fl_engine::{
     tensor::{Layout, LayoutError},
 };
 
-use crate::payload::{Draft, Parts, PayloadPool};
+use crate::payload::{Parts, PayloadPool};
 
-/// Why a step cannot begin.
+/// Why a server's step cannot begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SteppingError {
-    /// The state's tensors are no layout.
-    #[error("the server's state is no layout")]
+pub enum ServerStepError {
+    /// The tensors of the state make no valid layout.
+    #[error("the server optimiser's state has no valid layout")]
     Layout(#[from] LayoutError),
-    /// The state to go on from is another layout's.
-    #[error("the server's state has {given} bytes where the plan's step has {expected}")]
+    /// The stored state has another length than the plan's step needs.
+    #[error(
+        "the stored state of the server optimiser has {given} bytes, but the plan's step needs {expected}"
+    )]
     Length {
-        /// Bytes given.
+        /// Bytes of the stored state.
         given: usize,
-        /// The layout's.
+        /// Bytes that the plan's step needs.
         expected: usize,
     },
 }
 
-/// A plan's step, and its newest state.
+/// A plan's step, with its newest state.
 #[derive(Debug)]
-pub struct Stepping {
+pub struct ServerOptimiser {
     step: Arc<ServerStep>,
-    memory: Option<Memory>,
+    state: Option<OptimiserState>,
 }
 
-/// What a step with state remembers.
 #[derive(Debug)]
-struct Memory {
-    states: PayloadPool,
+struct OptimiserState {
+    buffers: PayloadPool,
     newest: Bytes,
 }
 
-/// One round's step, to be taken shard by shard. Clones share it; dropping the last leaves the state as it was.
+/// The step of one round, taken shard by shard. Clones share it. Dropping the last clone leaves the state as it was.
 #[derive(Clone, Debug)]
-pub struct Step(Arc<Inner>);
+pub(super) struct RoundStep(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     step: Arc<ServerStep>,
     /// Elements of each shard.
     shards: Vec<Range<usize>>,
-    state: Option<State>,
+    change: Option<StateChange>,
 }
 
-/// State before and after. Each kind is cut by shards: the first kind's parts, then the second's.
+/// The state before the round and after it. A step has two kinds of state. Each kind is cut by shards; the parts of the
+/// first kind come before those of the second.
 #[derive(Debug)]
-struct State {
+struct StateChange {
     old: Bytes,
     new: Parts,
 }
 
-impl Stepping {
-    /// The step of a plan over models of `layout`. `resumed` is the state of the newest round; without it, the step
-    /// begins at its initial state.
+impl ServerOptimiser {
+    /// The step of a plan over models of `layout`. `resumed` is the state after the newest stored round; without it, the
+    /// step begins with its initial state.
     ///
     /// # Errors
-    /// [`SteppingError`].
+    /// [`ServerStepError`].
     pub async fn new(
         server: Server,
         layout: Arc<Layout>,
         exact: ExactRange,
         resumed: Option<&[u8]>,
-    ) -> Result<Self, SteppingError> {
+    ) -> Result<Self, ServerStepError> {
         let step = Arc::new(ServerStep::new(server, layout, exact)?);
         let expected = step.state_layout().map_or(0, |layout| layout.byte_len());
         if let Some(given) = resumed.map(<[u8]>::len).filter(|given| *given != expected) {
-            return Err(SteppingError::Length { given, expected });
+            return Err(ServerStepError::Length { given, expected });
         }
-        let Some(layout) = step.state_layout() else { return Ok(Self { step, memory: None }) };
-        let states = PayloadPool::new(Arc::clone(layout));
-        let mut draft = states.take().await;
+        let Some(layout) = step.state_layout() else { return Ok(Self { step, state: None }) };
+        let buffers = PayloadPool::new(Arc::clone(layout));
+        let mut draft = buffers.take().await;
         let out = draft.as_mut_slice();
         match resumed {
             Some(state) => out.copy_from_slice(state),
@@ -96,59 +98,60 @@ impl Stepping {
             }
         }
         let newest = draft.into_bytes();
-        Ok(Self { step, memory: Some(Memory { states, newest }) })
+        Ok(Self { step, state: Some(OptimiserState { buffers, newest }) })
     }
 
-    /// The newest state, where the step has one; a cheap clone, which keeps its buffer taken.
+    /// The newest state, where the step has one. The clone is cheap and keeps its buffer taken.
     #[must_use]
     pub fn state(&self) -> Option<Bytes> {
-        self.memory.as_ref().map(|memory| memory.newest.clone())
+        self.state.as_ref().map(|state| state.newest.clone())
     }
 
-    /// The next round's step over these shards of the f32 segment, in order and without gaps. Waits first until fewer
-    /// than two states live.
+    /// The next round's step over these shards of the f32 segment, which are in order and without gaps. The call first
+    /// waits until fewer than two states live.
     ///
     /// # Cancel safety
     /// Cancel-safe.
-    pub async fn begin(&self, shards: &[Range<usize>]) -> Step {
-        let state = match &self.memory {
+    pub(super) async fn begin(&self, shards: &[Range<usize>]) -> RoundStep {
+        let change = match &self.state {
             None => None,
-            Some(Memory { states, newest }) => {
-                let draft = states.take().await;
+            Some(OptimiserState { buffers, newest }) => {
+                let draft = buffers.take().await;
                 let runs: Vec<StateRuns> =
                     shards.iter().map(|shard| self.step.state_runs(shard.clone())).collect();
                 let (first, second) = (runs.iter().map(|r| &r.first), runs.iter().map(|r| &r.second));
                 let lengths: Vec<usize> = first.chain(second).map(|run| run.len() * 4).collect();
-                Some(State { old: newest.clone(), new: draft.split(lengths.into_iter()) })
+                Some(StateChange { old: newest.clone(), new: draft.split(lengths.into_iter()) })
             }
         };
-        Step(Arc::new(Inner { step: Arc::clone(&self.step), shards: shards.to_vec(), state }))
+        RoundStep(Arc::new(Inner { step: Arc::clone(&self.step), shards: shards.to_vec(), change }))
     }
 
-    /// Makes the state after `step` the newest. Every shard's step was taken, and no clone of it is left.
-    pub fn finish(&mut self, step: Step) {
-        let built = Arc::into_inner(step.0).and_then(|inner| inner.state?.new.join());
-        if let (Some(memory), Some(draft)) = (&mut self.memory, built) {
-            memory.newest = Draft::into_bytes(draft);
+    /// Makes the state after `step` the newest. The step was taken in every shard, and `step` is its last clone.
+    pub(super) fn finish(&mut self, step: RoundStep) {
+        let built = Arc::into_inner(step.0).and_then(|inner| inner.change?.new.join());
+        if let (Some(state), Some(draft)) = (&mut self.state, built) {
+            state.newest = draft.into_bytes();
         }
     }
 }
 
-impl Step {
-    /// Takes the step for the f32 elements from `from` on, which lie in shard `index`: `answer` holds the rule's answer
-    /// there and becomes the next model's, `base` is the base's. One thread works on a shard.
+impl RoundStep {
+    /// Takes the step for the f32 elements from `from` on, which lie in shard `index`. `answer` holds the mean or the
+    /// rule's answer for these elements, and becomes the next model; `base` holds the base model. One thread works on a
+    /// shard at a time.
     ///
     /// # Errors
     /// [`RuleError`] when the step leads out of the plan's range.
-    pub(crate) fn take(
+    pub(super) fn take(
         &self,
         index: usize,
         from: usize,
         base: &[u8],
         answer: &mut [u8],
     ) -> Result<(), RuleError> {
-        let Inner { step, shards, state } = &*self.0;
-        let Some(State { old, new }) = state else {
+        let Inner { step, shards, change } = &*self.0;
+        let Some(StateChange { old, new }) = change else {
             return step.run(from, base, answer, [&[], &[]], [&mut [], &mut []]);
         };
         let whole = step.state_runs(shards[index].clone());

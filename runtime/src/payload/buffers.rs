@@ -1,78 +1,119 @@
-//! A free list of buffers from dropped payloads, at a collaborator.
+//! Buffers for payloads of one layout, in turn.
+//!
+//! Fresh memory of a model's size costs more than the arithmetic on it, because the system clears and maps each page. So
+//! a buffer goes back to its [`Buffers`] when the last clone of its payload is dropped. `Buffers` alone never makes
+//! anybody wait: a collaborator's model, update and next model may live at once. The aggregator bounds how many live with
+//! a [`PayloadPool`](super::PayloadPool).
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::BytesMut;
+use fl_engine::tensor::Layout;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::lock;
+use super::Draft;
 
-/// What payloads that are gone have left, for those to come: a collaborator's models and updates take turns. Nobody waits:
-/// where nothing is left, memory is fresh. Clones share it.
-#[derive(Clone, Debug, Default)]
+/// A free list of buffers from dropped payloads. Clones share the list.
+#[derive(Clone, Debug)]
 pub(crate) struct Buffers {
-    idle: Arc<Mutex<Vec<Vec<u8>>>>,
+    home: Arc<Home>,
+}
+
+#[derive(Debug)]
+struct Home {
+    layout: Arc<Layout>,
+    most_idle: usize,
+    /// Buffers that nobody holds, each of the layout's length; at most `most_idle`.
+    idle: Mutex<Vec<BytesMut>>,
 }
 
 impl Buffers {
-    /// `len` bytes of any value.
-    pub(crate) fn take(&self, len: usize) -> Vec<u8> {
-        let left = lock(&self.idle).pop().filter(|buffer| buffer.len() == len);
-        left.unwrap_or_else(|| vec![0; len])
+    /// A collaborator's list, which keeps one buffer for later: a model is replaced by the next while no update lives.
+    pub(crate) fn new(layout: Arc<Layout>) -> Self {
+        Self::keeping(layout, 1)
     }
 
-    /// Shared bytes, whose memory comes back with the last clone.
-    pub(crate) fn lend(&self, buffer: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Returning { buffer, home: Arc::clone(&self.idle) })
+    /// A list that keeps at most `most_idle` buffers for later.
+    pub(super) fn keeping(layout: Arc<Layout>, most_idle: usize) -> Self {
+        Self { home: Arc::new(Home { layout, most_idle, idle: Mutex::default() }) }
+    }
+
+    /// A buffer from the list, or fresh memory when the list is empty. It holds what an older payload left in it.
+    pub(crate) fn take(&self) -> Draft {
+        self.lend(None)
+    }
+
+    /// The same, with a permit that is given back after the buffer.
+    pub(super) fn lend(&self, permit: Option<OwnedSemaphorePermit>) -> Draft {
+        let reused = self.home.idle().pop();
+        let buffer = reused.unwrap_or_else(|| BytesMut::zeroed(self.home.layout.byte_len()));
+        Draft { lent: Lent { buffer, home: Arc::clone(&self.home), permit } }
+    }
+
+    pub(super) fn layout(&self) -> &Arc<Layout> {
+        &self.home.layout
     }
 }
 
-/// A buffer that goes home when it is dropped.
+impl Home {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<BytesMut>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A buffer that goes back to its list when it is dropped, and after it the permit.
 #[derive(Debug)]
-struct Returning {
-    buffer: Vec<u8>,
-    home: Arc<Mutex<Vec<Vec<u8>>>>,
+pub(super) struct Lent {
+    pub(super) buffer: BytesMut,
+    home: Arc<Home>,
+    #[expect(dead_code, reason = "held for its drop")]
+    permit: Option<OwnedSemaphorePermit>,
 }
 
-impl AsRef<[u8]> for Returning {
+impl Lent {
+    pub(super) fn layout(&self) -> &Arc<Layout> {
+        &self.home.layout
+    }
+}
+
+impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
         &self.buffer
     }
 }
 
-impl Drop for Returning {
+impl Drop for Lent {
     fn drop(&mut self) {
-        let mut idle = lock(&self.home);
-        if idle.len() < IDLE {
-            idle.push(std::mem::take(&mut self.buffer));
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut idle = self.home.idle();
+        // A buffer that lost a part is too short for another payload.
+        if buffer.len() == self.home.layout.byte_len() && idle.len() < self.home.most_idle {
+            idle.push(buffer);
         }
     }
 }
 
-/// Most buffers that are kept for later: a model is replaced by the next while no update lives.
-const IDLE: usize = 1;
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::payload::{Payload, tests::state};
+    use crate::payload::{
+        Buffers, Payload,
+        tests::{layout, state},
+    };
 
     #[test]
     fn buffer_comes_back_with_the_last_clone_and_one_is_kept() {
-        let buffers = Buffers::default();
-        let model = Payload::from_state_in(&buffers, &state(1.0)).unwrap();
+        let buffers = Buffers::new(layout());
+        let encode = |first| buffers.take().encode(&state(first)).unwrap();
+        let model = encode(1.0);
         assert_eq!(model, Payload::from_state(&state(1.0)));
         let (place, sending) = (model.as_slice().as_ptr(), model.bytes());
         drop(model);
-        let update = Payload::from_state_in(&buffers, &state(2.0)).unwrap();
+        let update = encode(2.0);
         assert_ne!(update.as_slice().as_ptr(), place, "the model is still sent");
         drop(sending);
-        let next = Payload::from_state_in(&buffers, &state(3.0)).unwrap();
+        let next = encode(3.0);
         assert_eq!((next.as_slice().as_ptr(), &next), (place, &Payload::from_state(&state(3.0))));
         drop((update, next));
-        assert_eq!(lock(&buffers.idle).len(), IDLE);
-        assert_eq!(buffers.take(3), [0; 3]);
-        let mut cut = state(1.0);
-        cut.f32.pop();
-        assert!(Payload::from_state_in(&buffers, &cut).is_err());
+        assert_eq!(buffers.home.idle().len(), 1);
     }
 }

@@ -113,7 +113,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let endpoint = Endpoint::client(tls, bind, socket_kind(site.socket), limits)
         .map_err(|e| Failure::of(Exit::Network, &e))?;
 
-    let buffers = Buffers::default();
+    let buffers = Buffers::new(Arc::clone(&layout));
     let Running { mailbox, held, outcome } =
         collaborator::start(runner, Arc::clone(&layout), buffers.clone(), pool);
     let (save, federation) = (workspace.path("save"), plan.federation.as_str());

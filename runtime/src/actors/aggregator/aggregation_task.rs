@@ -7,13 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use fl_engine::RoundNo;
+use fl_engine::{RoundNo, aggregate::MOST_AT_ONCE};
 use tokio::sync::mpsc;
 
 use super::messages::{AggregatedRound, AggregationJob, AggregatorMessage};
 use crate::{
     actors::mailbox::Mailbox,
-    aggregation::{AggregateError, Aggregation, Made, streaming::AT_ONCE, update::StagedUpdate},
+    aggregation::{Aggregation, AggregationError, RoundModel, StagedUpdate},
     exit::{Exit, Failure},
     memory::SlotStore,
     payload::Payload,
@@ -57,7 +57,7 @@ async fn run(
                 absorb += started.elapsed();
                 continue;
             }
-            Ok(Some((round, Made { model, state, left_out }))) => {
+            Ok(Some((round, RoundModel { model, state, left_out }))) => {
                 let absorb = std::mem::take(&mut absorb);
                 let finalise = started.elapsed();
                 let round = AggregatedRound { round, model, state, left_out, absorb, finalise };
@@ -96,7 +96,7 @@ impl Gathered {
         let mut next = Some(first);
         while let Some(job) = next.take() {
             gathered.take(job);
-            if gathered.last.is_some() || gathered.updates.len() == AT_ONCE {
+            if gathered.last.is_some() || gathered.updates.len() == MOST_AT_ONCE {
                 break;
             }
             next = jobs.try_recv().ok();
@@ -125,7 +125,10 @@ impl Gathered {
         }
     }
 
-    async fn work(self, aggregation: &mut Aggregation) -> Result<Option<(RoundNo, Made)>, AggregateError> {
+    async fn work(
+        self,
+        aggregation: &mut Aggregation,
+    ) -> Result<Option<(RoundNo, RoundModel)>, AggregationError> {
         let Self { clear, updates, base, last, hurries: _ } = self;
         if clear {
             aggregation.clear().await?;
@@ -141,7 +144,7 @@ impl Gathered {
     }
 }
 
-fn broken(error: &AggregateError) -> AggregatorMessage {
+fn broken(error: &AggregationError) -> AggregatorMessage {
     AggregatorMessage::PartFailed(format!(
         "the updates could not be combined: {}",
         Failure::of(Exit::Failed, error).error

@@ -40,7 +40,7 @@ use crate::{
         greeting::{AdmittedPeer, RunStatus},
         mailbox::{Actor, Alarm, Context},
     },
-    aggregation::update::StagedUpdate,
+    aggregation::StagedUpdate,
     exit::{Exit, Failure},
     memory::StagedSlot,
     observe::Traffic,

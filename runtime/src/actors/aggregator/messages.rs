@@ -10,7 +10,7 @@ use fl_engine::{
 };
 
 use crate::{
-    actors::greeting::AdmittedPeer, aggregation::update::StagedUpdate, exit::Failure, memory::StagedSlot,
+    actors::greeting::AdmittedPeer, aggregation::StagedUpdate, exit::Failure, memory::StagedSlot,
     payload::Payload,
 };
 

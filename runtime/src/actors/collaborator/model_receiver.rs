@@ -93,7 +93,8 @@ async fn receive(
         Ok(_) => return Err(NotReceived::Wrong("the stream's header names no model".to_owned())),
         Err(error) => return Err(NotReceived::Wrong(error.to_string())),
     };
-    let mut bytes = buffers.take(layout.byte_len());
+    let mut draft = buffers.take();
+    let bytes = draft.as_mut_slice();
     let mut held = 0;
     let received = transfer::receive(&mut stream, layout, |piece| {
         // `receive` gives no more bytes than the layout has.
@@ -111,5 +112,5 @@ async fn receive(
             stamp.base
         )));
     }
-    Ok((stamp, Payload::with_root(buffers.lend(bytes), root)))
+    Ok((stamp, draft.finish_with(root)))
 }

@@ -83,7 +83,7 @@ impl TaskRunner {
             let TaskOutput { update, samples, metrics } = output;
             let update = match update {
                 Some((state, weight)) => {
-                    let payload = Payload::from_state_in(&buffers, &state).map_err(|_| TaskError::Layout)?;
+                    let payload = buffers.take().encode(&state).map_err(|_| TaskError::Layout)?;
                     workplace.spare = Some(state);
                     Some((payload, weight))
                 }

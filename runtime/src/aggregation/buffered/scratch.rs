@@ -1,32 +1,32 @@
-//! What one thread reads and combines in.
+//! The memory that one thread reads and combines updates in.
 
 use std::ops::Range;
 
 use fl_engine::aggregate::Scratch;
 
-use super::{CombineError, StagedUpdate};
+use crate::aggregation::{AggregationError, StagedUpdate};
 
-/// Memory of one thread: made when a thread first has none, grown in its first round, kept.
+/// Memory of one thread. It grows in the thread's first round and is kept.
 #[derive(Debug, Default)]
-pub(super) struct Bench {
+pub(super) struct WorkerScratch {
     scratch: Scratch,
-    /// Decrypted runs, one a spilled update.
+    /// Decrypted runs, one for each spilled update.
     buffers: Vec<Vec<u8>>,
-    /// Empty between two runs; kept for its memory.
+    /// Empty between two runs. Only its memory is kept.
     inputs: Vec<&'static [u8]>,
 }
 
-impl Bench {
-    /// Gives bytes `range` of the payloads of these updates to `work`.
+impl WorkerScratch {
+    /// Calls `work` with bytes `range` of the payloads of these updates.
     ///
     /// # Errors
-    /// [`CombineError::Update`]; `work` was not called then.
+    /// [`AggregationError::Update`]. Then `work` was not called.
     pub(super) fn with_run<'a, T>(
         &mut self,
         updates: impl Iterator<Item = &'a StagedUpdate> + Clone,
         range: &Range<usize>,
         work: impl FnOnce(&[&[u8]], &mut Scratch) -> T,
-    ) -> Result<T, CombineError> {
+    ) -> Result<T, AggregationError> {
         let spilled = updates.clone().filter(|update| update.slot.in_memory().is_none()).count();
         if self.buffers.len() < spilled {
             self.buffers.resize_with(spilled, Vec::new);
@@ -39,20 +39,20 @@ impl Bench {
         done
     }
 
-    /// Appends bytes `range` of an update's payload to `out`: for what is read once a round.
+    /// Appends bytes `range` of an update's payload to `out`, for bytes that are read once in a round.
     ///
     /// # Errors
-    /// [`CombineError::Update`].
+    /// [`AggregationError::Update`].
     pub(super) fn append(
         &mut self,
         update: &StagedUpdate,
         range: &Range<usize>,
         out: &mut Vec<u8>,
-    ) -> Result<(), CombineError> {
+    ) -> Result<(), AggregationError> {
         if self.buffers.is_empty() {
             self.buffers.push(Vec::new());
         }
-        out.extend_from_slice(read(update, range, &mut self.buffers[0])?);
+        out.extend_from_slice(update.read(range, &mut self.buffers[0])?);
         Ok(())
     }
 }
@@ -62,30 +62,21 @@ fn read_all<'a: 'b, 'b>(
     range: &Range<usize>,
     buffers: &mut std::slice::IterMut<'b, Vec<u8>>,
     inputs: &mut Vec<&'b [u8]>,
-) -> Result<(), CombineError> {
+) -> Result<(), AggregationError> {
     for update in updates {
         inputs.push(match update.slot.in_memory() {
             Some(bytes) => &bytes[range.clone()],
-            // There is a buffer for each of them.
+            // The caller made a buffer for each spilled update.
             None => match buffers.next() {
-                Some(buffer) => read(update, range, buffer)?,
-                None => return Err(CombineError::Incomplete),
+                Some(buffer) => update.read(range, buffer)?,
+                None => return Err(AggregationError::Incomplete),
             },
         });
     }
     Ok(())
 }
 
-fn read<'a>(
-    update: &'a StagedUpdate,
-    range: &Range<usize>,
-    buffer: &'a mut Vec<u8>,
-) -> Result<&'a [u8], CombineError> {
-    let read = update.slot.read(range.start as u64..range.end as u64, buffer);
-    read.map_err(|source| CombineError::Update { name: update.name.clone(), source })
-}
-
-/// The same memory for slices of another life.
+/// The same memory, for slices of another lifetime.
 fn emptied<'b>(mut inputs: Vec<&[u8]>) -> Vec<&'b [u8]> {
     inputs.clear();
     inputs.into_iter().map(|_| [].as_slice()).collect()

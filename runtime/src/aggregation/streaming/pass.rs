@@ -1,103 +1,104 @@
-//! What the jobs of one pass do: read a run of every update, add it, and in the last pass take the mean, the server's
-//! step and the leaves' digests.
+//! What the jobs of one pass do: read a run of every update and add it. In the last pass they also take the mean and the
+//! server's step, and hash the leaves.
 
-use std::{
-    ops::Range,
-    sync::{Arc, Mutex},
-};
+use std::{ops::Range, sync::Mutex};
 
 use fl_engine::{
     Digest, Weight,
-    aggregate::{ELEMENTS_A_PASS, ExactMean, Measure, Partial, Shard, keep_base, terms_of},
-    tensor::{Dtype, Layout},
+    aggregate::{
+        ELEMENTS_A_PASS, ExactMean, MOST_AT_ONCE, Measure, Partial, Scratch, Shard, keep_base, terms_of,
+    },
+    tensor::Dtype,
 };
 
-use super::{AT_ONCE, LEAF, SumError, go_on, lock};
+use super::LEAF;
 use crate::{
-    aggregation::{pool_call::Call, server_step::Step},
-    memory::StagedSlot,
+    aggregation::{
+        AggregationError,
+        pool_call::{CallToken, ScratchStack, lock},
+        server_step::RoundStep,
+        shards::Shards,
+        update::StagedUpdate,
+    },
     payload::{Parts, Payload, leaves::Leaves},
 };
 
-/// What the jobs share.
+/// What the jobs of every pass share.
 #[derive(Debug)]
-pub(super) struct Sum {
-    pub(super) layout: Arc<Layout>,
-    /// Weights and integers; its shards are below.
-    pub(super) book: Mutex<ExactMean>,
-    pub(super) shards: Vec<Mutex<Shard>>,
-    /// Bytes of the payload that belong to each shard; the integers belong to the last.
-    pub(super) runs: Vec<Range<usize>>,
-    /// Buffers for spilled leaves, at most one set a pool thread.
-    pub(super) scratch: Mutex<Vec<Scratch>>,
-    /// How distances from the base are measured, where updates are clipped.
+pub(super) struct SharedSum {
+    pub(super) shards: Shards,
+    /// The sum of the f32 elements in each shard.
+    pub(super) sums: Vec<Mutex<Shard>>,
+    /// The sum of the weights, and the integers. Its shards are `sums`.
+    pub(super) totals: Mutex<ExactMean>,
+    pub(super) scratch: ScratchStack<LeafScratch>,
+    /// How distances from the base model are measured, where updates are clipped.
     pub(super) measure: Option<Measure>,
 }
 
+/// Memory of one job.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// Decrypted leaves.
-    pub(super) leaves: [Vec<u8>; AT_ONCE],
-    /// Deltas from the base.
-    pub(super) deltas: fl_engine::aggregate::Scratch,
+pub(super) struct LeafScratch {
+    /// Decrypted leaves of spilled updates.
+    leaves: [Vec<u8>; MOST_AT_ONCE],
+    /// Differences from the base model.
+    deltas: Scratch,
 }
 
-/// Updates of one pass.
+/// Updates of one pass, at most [`MOST_AT_ONCE`].
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// Place of the first in what the caller gave.
-    pub(super) first: usize,
-    pub(super) updates: Vec<Summand>,
+    pub(super) updates: Vec<WeightedUpdate>,
 }
 
 /// An update of a pass.
 #[derive(Debug)]
-pub(super) struct Summand {
-    pub(super) slot: StagedSlot,
-    /// The collaborator's.
-    pub(super) weight: Weight,
-    /// What it adds to the divisor.
+pub(super) struct WeightedUpdate {
+    pub(super) update: StagedUpdate,
+    /// What the update adds to the divisor.
     pub(super) full: Weight,
-    /// What its values are multiplied by.
+    /// The factor of the update's values: `full`, or less for a clipped update.
     pub(super) share: u32,
 }
 
-/// A look at the distances of a batch, shared by its jobs.
+/// A pass that measures how far each update is from the base model.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct DistancePass {
     pub(super) batch: Batch,
     pub(super) base: Payload,
-    pub(super) call: Call,
+    pub(super) call: CallToken,
 }
 
-/// One pass, shared by its jobs; dropped with the last of them, which frees the slots.
+/// A pass that adds updates, and makes the model when it is the round's last. Dropping it frees the updates' slots.
 #[derive(Debug)]
 pub(super) struct Pass {
     pub(super) batch: Batch,
-    pub(super) finish: Option<Finish>,
-    pub(super) call: Call,
+    pub(super) last: Option<LastPass>,
+    pub(super) call: CallToken,
 }
 
-/// What the mean is written to.
+/// What the round's last pass needs to make the model.
 #[derive(Debug)]
-pub(super) struct Finish {
+pub(super) struct LastPass {
     pub(super) base: Payload,
-    pub(super) step: Option<Step>,
+    pub(super) step: Option<RoundStep>,
+    /// The model is written here.
     pub(super) parts: Parts,
+    /// The divisor.
     pub(super) total: u64,
-    /// What the base counts with.
+    /// The weight of the base model.
     pub(super) residual: u64,
 }
 
 /// The same run of every update of a pass.
 #[derive(Clone, Copy)]
 struct Runs<'a> {
-    all: [(&'a [u8], u32); AT_ONCE],
+    all: [(&'a [u8], u32); MOST_AT_ONCE],
     updates: usize,
 }
 
 impl<'a> Runs<'a> {
-    /// Bytes with the weight that they count with, update by update.
+    /// Bytes and factor, update by update.
     fn as_slice(&self) -> &[(&'a [u8], u32)] {
         &self.all[..self.updates]
     }
@@ -110,123 +111,127 @@ impl<'a> Runs<'a> {
 }
 
 impl Batch {
-    /// Bytes `range` of every update, in memory or decrypted into `scratch`.
-    fn read<'a>(&'a self, range: &Range<usize>, scratch: &'a mut [Vec<u8>]) -> Result<Runs<'a>, SumError> {
-        let mut all = [([].as_slice(), 0); AT_ONCE];
-        for (index, ((summand, run), scratch)) in self.updates.iter().zip(&mut all).zip(scratch).enumerate() {
-            let read = summand.slot.read(range.start as u64..range.end as u64, scratch);
-            let bytes = read.map_err(|source| SumError::Update { index: self.first + index, source })?;
-            *run = (bytes, summand.share);
+    /// Bytes `range` of every update, from memory or decrypted into `scratch`.
+    fn read<'a>(
+        &'a self,
+        range: &Range<usize>,
+        scratch: &'a mut [Vec<u8>],
+    ) -> Result<Runs<'a>, AggregationError> {
+        let mut all = [([].as_slice(), 0); MOST_AT_ONCE];
+        for ((weighted, run), scratch) in self.updates.iter().zip(&mut all).zip(scratch) {
+            *run = (weighted.update.read(range, scratch)?, weighted.share);
         }
         Ok(Runs { all, updates: self.updates.len() })
     }
+
+    pub(super) fn into_updates(self) -> Vec<StagedUpdate> {
+        self.updates.into_iter().map(|weighted| weighted.update).collect()
+    }
 }
 
-impl Sum {
-    /// One shard's part of a pass; answers its leaves when there is a mean to take. The last shard has the integers
-    /// too.
-    pub(super) fn work(&self, pass: &Pass, index: usize) -> Result<Vec<Digest>, SumError> {
-        let mut shard = lock(&self.shards[index]);
-        let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
-        let done = self.work_on(&mut shard, pass, index, &mut scratch);
-        lock(&self.scratch).push(scratch);
-        done
+impl SharedSum {
+    /// One shard's part of a pass. The last pass returns the digests of the shard's leaves.
+    pub(super) fn work(&self, pass: &Pass, index: usize) -> Result<Vec<Digest>, AggregationError> {
+        let mut sum = lock(&self.sums[index]);
+        self.scratch.with(|scratch| self.work_on(&mut sum, pass, index, scratch))
     }
 
     fn work_on(
         &self,
-        shard: &mut Shard,
+        sum: &mut Shard,
         pass: &Pass,
         index: usize,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Digest>, SumError> {
-        let (range, bytes) = (shard.range(), self.runs[index].clone());
-        let mut out = pass.finish.as_ref().map(|finish| (finish, finish.parts.part(index)));
+        scratch: &mut LeafScratch,
+    ) -> Result<Vec<Digest>, AggregationError> {
+        let (range, bytes) = (sum.range(), self.shards.bytes(index));
+        let mut out = pass.last.as_ref().map(|last| (last, last.parts.part(index)));
         let mut leaves = Leaves::new(out.as_ref().map_or(0, |_| bytes.len()));
-        let residual = pass.finish.as_ref().map_or(0, |finish| finish.residual);
-        go_on(&pass.call)?;
-        shard.reserve(pass.batch.updates.len() as u32 + terms_of(residual) as u32);
+        let residual = pass.last.as_ref().map_or(0, |last| last.residual);
+        pass.call.go_on()?;
+        sum.reserve(pass.batch.updates.len() as u32 + terms_of(residual) as u32);
         for from in range.clone().step_by(LEAF) {
-            go_on(&pass.call)?;
+            pass.call.go_on()?;
             let leaf = from..(from + LEAF).min(range.end);
             let updates = pass.batch.read(&(leaf.start * 4..leaf.end * 4), &mut scratch.leaves)?;
-            let Some((finish, part)) = &mut out else {
-                each_run(&leaf, |from, within| shard.absorb_all(from, updates.within(&within).as_slice()));
+            let Some((last, part)) = &mut out else {
+                each_run(&leaf, |from, within| sum.absorb_all(from, updates.within(&within).as_slice()));
                 continue;
             };
-            let base = &finish.base.as_slice()[leaf.start * 4..leaf.end * 4];
+            let base = &last.base.as_slice()[leaf.start * 4..leaf.end * 4];
             let out = &mut part[leaf.start * 4 - bytes.start..leaf.end * 4 - bytes.start];
             each_run(&leaf, |from, within| {
                 let (updates, out) = (updates.within(&within), &mut out[within.clone()]);
                 if residual == 0 {
-                    return shard.take_mean(from, updates.as_slice(), finish.total, out);
+                    return sum.take_mean(from, updates.as_slice(), last.total, out);
                 }
-                shard.absorb_all(from, updates.as_slice());
-                shard.absorb_heavy(from, &base[within], residual);
-                shard.take_mean(from, &[], finish.total, out);
+                sum.absorb_all(from, updates.as_slice());
+                sum.absorb_heavy(from, &base[within], residual);
+                sum.take_mean(from, &[], last.total, out);
             });
-            keep_base(&self.layout, Dtype::F32, leaf.clone(), base, out);
-            if let Some(step) = &finish.step {
+            keep_base(self.shards.layout(), Dtype::F32, leaf.clone(), base, out);
+            if let Some(step) = &last.step {
                 step.take(index, leaf.start, base, out)?;
             }
             leaves.follow(&part[..leaf.end * 4 - bytes.start]);
         }
-        let last = index + 1 == self.shards.len();
-        if last {
-            self.admit(pass, scratch)?;
+        if self.shards.is_last(index) {
+            self.add_integers(pass, scratch)?;
         }
-        if let Some((finish, mut part)) = out {
-            shard.emptied();
-            if last {
-                let integers = self.layout.f32_len() * 4..self.layout.byte_len();
-                let base = &finish.base.as_slice()[integers.clone()];
-                let out = &mut part[integers.start - bytes.start..];
-                lock(&self.book).finalise_integers(base, out);
-            }
-            return Ok(leaves.finish(&part));
+        let Some((last, mut part)) = out else { return Ok(Vec::new()) };
+        sum.emptied();
+        if self.shards.is_last(index) {
+            let integers = self.shards.integers();
+            let base = &last.base.as_slice()[integers.clone()];
+            lock(&self.totals).finalise_integers(base, &mut part[integers.start - bytes.start..]);
         }
-        Ok(Vec::new())
+        Ok(leaves.finish(&part))
     }
 
-    /// One of [`Measure`]'s shards of a look: what each update's distance from the base grows by.
-    pub(super) fn look(&self, look: &Look, index: usize) -> Result<Vec<Partial>, SumError> {
-        let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
-        let done = self.look_at(look, index, &mut scratch);
-        lock(&self.scratch).push(scratch);
-        done
+    /// Adds the weights and integers of a pass to the totals.
+    fn add_integers(&self, pass: &Pass, scratch: &mut LeafScratch) -> Result<(), AggregationError> {
+        let updates = pass.batch.read(&self.shards.integers(), &mut scratch.leaves)?;
+        let mut totals = lock(&self.totals);
+        for (weighted, (integers, _)) in pass.batch.updates.iter().zip(updates.as_slice()) {
+            let integers = integers.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+            totals.admit(integers, weighted.full)?;
+        }
+        Ok(())
     }
 
-    fn look_at(&self, look: &Look, index: usize, scratch: &mut Scratch) -> Result<Vec<Partial>, SumError> {
-        // Only a sum of clipped updates looks.
-        let measure = self.measure.as_ref().ok_or(SumError::Incomplete)?;
-        let mut partials: Vec<_> = look.batch.updates.iter().map(|_| measure.partial(index)).collect();
+    /// What shard `index` of [`Measure`] adds to each update's distance from the base model.
+    pub(super) fn measure(
+        &self,
+        pass: &DistancePass,
+        index: usize,
+    ) -> Result<Vec<Partial>, AggregationError> {
+        self.scratch.with(|scratch| self.measure_on(pass, index, scratch))
+    }
+
+    fn measure_on(
+        &self,
+        pass: &DistancePass,
+        index: usize,
+        scratch: &mut LeafScratch,
+    ) -> Result<Vec<Partial>, AggregationError> {
+        // A sum has a measure when its updates are clipped, and only then are distances measured.
+        let measure = self.measure.as_ref().ok_or(AggregationError::Incomplete)?;
+        let mut partials: Vec<_> = pass.batch.updates.iter().map(|_| measure.partial(index)).collect();
         let range = measure.shards()[index].clone();
         for from in range.clone().step_by(LEAF) {
-            go_on(&look.call)?;
+            pass.call.go_on()?;
             let bytes = from * 4..(from + LEAF).min(range.end) * 4;
-            let updates = look.batch.read(&bytes, &mut scratch.leaves)?;
-            let base = &look.base.as_slice()[bytes];
+            let updates = pass.batch.read(&bytes, &mut scratch.leaves)?;
+            let base = &pass.base.as_slice()[bytes];
             for (partial, (values, _)) in partials.iter_mut().zip(updates.as_slice()) {
                 partial.accumulate(from, &[values], base, &mut scratch.deltas);
             }
         }
         Ok(partials)
     }
-
-    /// Books weights and integers.
-    fn admit(&self, pass: &Pass, scratch: &mut Scratch) -> Result<(), SumError> {
-        let integers = self.layout.f32_len() * 4..self.layout.byte_len();
-        let updates = pass.batch.read(&integers, &mut scratch.leaves)?;
-        let mut book = lock(&self.book);
-        for (summand, (integers, _)) in pass.batch.updates.iter().zip(updates.as_slice()) {
-            let integers = integers.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
-            book.admit(integers, summand.full)?;
-        }
-        Ok(())
-    }
 }
 
-/// Goes through a leaf in runs of [`ELEMENTS_A_PASS`] elements: the first of each, and its bytes within the leaf.
+/// Goes through a leaf in runs of [`ELEMENTS_A_PASS`] elements. `work` gets the first element of a run, and the run's bytes within
+/// the leaf.
 fn each_run(leaf: &Range<usize>, mut work: impl FnMut(usize, Range<usize>)) {
     for from in leaf.clone().step_by(ELEMENTS_A_PASS) {
         let to = (from + ELEMENTS_A_PASS).min(leaf.end);

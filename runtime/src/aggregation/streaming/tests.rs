@@ -1,45 +1,35 @@
-//! The sum against the engine's own and against arbitrary precision, whatever the batches, threads and places; what
-//! fails, panics or is dropped.
+//! The sum against the engine's own and against arbitrary precision, for any batches, threads and places. Calls that fail,
+//! panic or are dropped.
 
 use std::{
-    fs,
     future::Future,
     path::PathBuf,
     pin::pin,
-    sync::{
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fl_engine::{
     ByteCount,
     aggregate::{Method, combine_payloads},
-    tensor::{Combine, Dtype, Layout, TensorSpec, root_of},
+    tensor::{Combine, Dtype, Layout, ModelState, TensorSpec, root_of},
 };
 use num_bigint::{BigInt, Sign};
 
 use super::*;
 use crate::{
-    aggregation::fixture::{Random, layout},
-    memory::SlotStore,
-    payload::VERSIONS,
+    aggregation::fixture::{self, EXACT, Given, Random, layout, site, staged},
+    memory::{MemoryError, SlotStore},
+    pool::PoolError,
 };
 
 const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
 
-/// What a plan leaves free for clipping.
-const NARROW: ExactRange = ExactRange { value_bits: 16, weight_bits: 19 };
-
-struct Update {
-    payload: Vec<u8>,
-    weight: Weight,
-}
+type Rig = fixture::Rig<StreamingAggregation>;
 
 /// Updates in threes: values over 26 binades, small ones, and the first again with the other sign and all but cancelling.
-fn updates(count: usize, seed: u64) -> Vec<Update> {
+fn updates(count: usize, seed: u64) -> Vec<Given> {
     let mut random = Random(seed);
     let layout = layout();
     let (mut wide, mut heavy) = (vec![0.0f32; layout.f32_len()], 1);
@@ -56,7 +46,11 @@ fn updates(count: usize, seed: u64) -> Vec<Update> {
         };
         let mut payload: Vec<u8> = wide.iter_mut().map(value).flat_map(f32::to_le_bytes).collect();
         (0..layout.i64_len()).for_each(|_| payload.extend(random.next().to_le_bytes()));
-        Update { payload, weight: Weight::new(if n % 3 == 2 { heavy } else { weight }).unwrap() }
+        Given {
+            name: site(n),
+            payload,
+            weight: Weight::new(if n % 3 == 2 { heavy } else { weight }).unwrap(),
+        }
     };
     (0..count).map(update).collect()
 }
@@ -67,7 +61,7 @@ fn base() -> Payload {
 }
 
 /// The engine's sum on one thread, in order.
-fn engine(updates: &[Update]) -> Vec<u8> {
+fn engine(updates: &[Given]) -> Vec<u8> {
     let mut mean = ExactMean::new(layout(), RANGE, 1);
     updates.iter().for_each(|u| mean.absorb(&u.payload, u.weight).unwrap());
     let mut out = Vec::new();
@@ -75,62 +69,35 @@ fn engine(updates: &[Update]) -> Vec<u8> {
     out
 }
 
-static FOLDERS: AtomicU32 = AtomicU32::new(0);
-
-/// A sum and its slots, of which `memory` are in memory.
-struct Rig {
-    summing: Summing,
-    store: SlotStore,
-    slots: (usize, usize),
-    folder: PathBuf,
+/// A weighted mean.
+fn rig(threads: usize, memory: usize, disk: usize) -> Rig {
+    Rig::new(threads, (memory, disk), |pool, payloads| {
+        StreamingAggregation::new(Stream::WeightedMean, pool, payloads, RANGE)
+    })
 }
 
-impl Rig {
-    fn new(threads: usize, memory: usize, disk: usize) -> Self {
-        let name = format!("fl-sum-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        let len = layout().byte_len() as u64;
-        let (in_memory, on_disk) = (ByteCount(memory as u64 * len), ByteCount(disk as u64 * (len + 4096)));
-        let store = SlotStore::new(in_memory, on_disk, folder.clone(), len).unwrap();
-        assert_eq!(store.free(), (memory, disk));
-        let summing = Summing::new(Pool::new(threads).unwrap(), PayloadPool::new(layout()), RANGE);
-        Self { summing, store, slots: (memory, disk), folder }
-    }
-
-    /// For another rule than the weighted mean.
-    fn of(stream: Stream, threads: usize, memory: usize, disk: usize) -> Self {
-        let mut rig = Self::new(threads, memory, disk);
-        let payloads = PayloadPool::new(layout());
-        rig.summing = Summing::of(stream, Pool::new(threads).unwrap(), payloads, NARROW);
-        rig
-    }
-
-    fn stage(&self, updates: &[Update]) -> Vec<(StagedSlot, Weight)> {
-        let stage = |update: &Update| {
-            let mut writer = self.store.try_reserve().unwrap().unwrap();
-            writer.write(&update.payload).unwrap();
-            (writer.finish().unwrap(), update.weight)
-        };
-        updates.iter().map(stage).collect()
-    }
-
-    fn everything_came_back(&self) -> bool {
-        self.store.free() == self.slots && self.summing.payloads.free() == VERSIONS
-    }
-
-    async fn until_everything_came_back(&self) {
-        let start = Instant::now();
-        while !self.everything_came_back() {
-            assert!(start.elapsed() < Duration::from_secs(10), "a dropped call kept something");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
+/// Any rule that streams.
+fn rig_of(stream: Stream, threads: usize, memory: usize, disk: usize) -> Rig {
+    Rig::new(threads, (memory, disk), |pool, payloads| {
+        StreamingAggregation::new(stream, pool, payloads, EXACT)
+    })
 }
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+/// The model of a round that has all of its updates.
+async fn mean(rig: &mut Rig, base: &Payload) -> Result<Payload, AggregationError> {
+    rig.aggregation.finish(Vec::new(), base, None).await
+}
+
+/// Stages updates that come last, and finishes the round.
+async fn mean_with(rig: &mut Rig, last: &[Given], base: &Payload) -> Result<Payload, AggregationError> {
+    let staged = rig.stage(last);
+    rig.aggregation.finish(staged, base, None).await
+}
+
+/// Stages updates and absorbs them.
+async fn absorb(rig: &mut Rig, given: &[Given], base: &Payload) -> Result<(), AggregationError> {
+    let staged = rig.stage(given);
+    rig.aggregation.absorb(staged, base).await
 }
 
 #[tokio::test]
@@ -140,7 +107,7 @@ async fn batches_order_threads_and_places_change_no_bit() {
     let mut random = Random(2);
     for case in 0..12 {
         let memory = random.below(8);
-        let mut rig = Rig::new(1 + case % 5, memory, 7 - memory);
+        let mut rig = rig(1 + case % 5, memory, 7 - memory);
         for i in (1..updates.len()).rev() {
             updates.swap(i, random.below(i + 1));
         }
@@ -149,17 +116,15 @@ async fn batches_order_threads_and_places_change_no_bit() {
         let mut rest = apart;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(1 + random.below(rest.len()));
-            let staged = rig.stage(now);
-            rig.summing.absorb(staged).await.unwrap();
+            absorb(&mut rig, now, &base()).await.unwrap();
             assert!(rig.everything_came_back());
             rest = later;
         }
-        let staged = rig.stage(last);
-        let mean = rig.summing.absorb_and_finalise(staged, &base()).await.unwrap();
+        let mean = mean_with(&mut rig, last, &base()).await.unwrap();
         assert!(mean.as_slice() == expected, "case {case}: {memory} in memory, {fused} fused");
         assert_eq!(mean.root(), root_of(layout().hash(), mean.as_slice()));
         drop(mean);
-        assert!(rig.everything_came_back() && rig.summing.total() == 0);
+        assert!(rig.everything_came_back() && rig.aggregation.total() == 0);
     }
 }
 
@@ -172,7 +137,7 @@ fn sound_base() -> Payload {
 }
 
 /// Updates at distances of about 40 to 640 from [`sound_base`].
-fn near(count: usize, seed: u64) -> Vec<Update> {
+fn near(count: usize, seed: u64) -> Vec<Given> {
     let mut random = Random(seed);
     let base = sound_base();
     let update = |n: usize| {
@@ -181,7 +146,7 @@ fn near(count: usize, seed: u64) -> Vec<Update> {
         let value = |e: usize| f32_of(base.as_slice(), e) + scale * random.unit();
         let mut payload: Vec<u8> = floats.map(value).flat_map(f32::to_le_bytes).collect();
         (0..layout().i64_len()).for_each(|_| payload.extend(random.next().to_le_bytes()));
-        Update { payload, weight: Weight::new(1 + random.next() % 1000).unwrap() }
+        Given { name: site(n), payload, weight: Weight::new(1 + random.next() % 1000).unwrap() }
     };
     (0..count).map(update).collect()
 }
@@ -189,16 +154,16 @@ fn near(count: usize, seed: u64) -> Vec<Update> {
 #[tokio::test]
 async fn every_streaming_rule_gives_the_bits_of_the_engine_s_own_whatever_the_batches_and_places() {
     let mut updates = near(7, 21);
-    let clip = |norm| Stream::Clipped(Clip::new(norm, NARROW));
+    let clip = |norm| Stream::Clipped(Clip::new(norm, EXACT));
     let mut random = Random(22);
     for stream in [Stream::WeightedMean, Stream::Mean, clip(1e-3), clip(150.0), clip(1e9)] {
         let all: Vec<_> = updates.iter().map(|u| (u.payload.as_slice(), u.weight)).collect();
         let base = sound_base();
         let method = Method::Stream(stream);
-        let expected = combine_payloads(&method, &layout(), NARROW, &all, base.as_slice()).unwrap();
+        let expected = combine_payloads(&method, &layout(), EXACT, &all, base.as_slice()).unwrap();
         for threads in [1, 3] {
             let memory = random.below(8);
-            let mut rig = Rig::of(stream, threads, memory, 7 - memory);
+            let mut rig = rig_of(stream, threads, memory, 7 - memory);
             for _ in 0..2 {
                 for i in (1..updates.len()).rev() {
                     updates.swap(i, random.below(i + 1));
@@ -207,17 +172,15 @@ async fn every_streaming_rule_gives_the_bits_of_the_engine_s_own_whatever_the_ba
                 let mut rest = apart;
                 while !rest.is_empty() {
                     let (now, later) = rest.split_at(1 + random.below(rest.len()));
-                    let staged = rig.stage(now);
-                    rig.summing.absorb_around(staged, &base).await.unwrap();
+                    absorb(&mut rig, now, &base).await.unwrap();
                     assert!(rig.everything_came_back());
                     rest = later;
                 }
-                let staged = rig.stage(last);
-                let mean = rig.summing.absorb_and_finalise(staged, &base).await.unwrap();
+                let mean = mean_with(&mut rig, last, &base).await.unwrap();
                 assert!(mean.as_slice() == expected, "{stream:?}, {threads} threads, {memory} in memory");
                 assert_eq!(mean.root(), root_of(layout().hash(), mean.as_slice()));
                 drop(mean);
-                assert!(rig.everything_came_back() && rig.summing.total() == 0);
+                assert!(rig.everything_came_back() && rig.aggregation.total() == 0);
             }
         }
     }
@@ -225,17 +188,16 @@ async fn every_streaming_rule_gives_the_bits_of_the_engine_s_own_whatever_the_ba
 
 #[tokio::test]
 async fn the_clipped_mean_is_the_correctly_rounded_exact_mean_of_the_clipped_weights() {
-    let (updates, base, clip) = (near(6, 23), sound_base(), Clip::new(150.0, NARROW));
-    let mut rig = Rig::of(Stream::Clipped(clip), 2, 3, 3);
-    let staged = rig.stage(&updates);
-    let mean = rig.summing.absorb_and_finalise(staged, &base).await.unwrap();
+    let (updates, base, clip) = (near(6, 23), sound_base(), Clip::new(150.0, EXACT));
+    let mut rig = rig_of(Stream::Clipped(clip), 2, 3, 3);
+    let mean = mean_with(&mut rig, &updates, &base).await.unwrap();
     // Distances in another order of additions: none is near a step of its weight's floor.
     let held = layout().place(2);
     let combined = || (0..layout().f32_len()).filter(|element| !held.contains(element));
     let delta =
         |payload: &[u8], e: usize| f64::from(f32_of(payload, e)) - f64::from(f32_of(base.as_slice(), e));
-    let distance = |u: &Update| combined().map(|e| delta(&u.payload, e).powi(2)).sum::<f64>();
-    let full = |u: &Update| u64::from(u.weight.value()) << 10;
+    let distance = |u: &Given| combined().map(|e| delta(&u.payload, e).powi(2)).sum::<f64>();
+    let full = |u: &Given| u64::from(u.weight.value()) << 10;
     let shares: Vec<u32> =
         updates.iter().map(|u| clip.weight(u.weight, distance(u)).unwrap().value()).collect();
     let clipped = updates.iter().zip(&shares).filter(|(u, share)| full(u) > u64::from(**share)).count();
@@ -254,56 +216,46 @@ async fn the_clipped_mean_is_the_correctly_rounded_exact_mean_of_the_clipped_wei
 #[tokio::test]
 async fn updates_are_clipped_around_one_sound_base_alone() {
     let updates = near(4, 24);
-    let stream = Stream::Clipped(Clip::new(150.0, NARROW));
-    let mut rig = Rig::of(stream, 2, 4, 0);
-    let staged = rig.stage(&updates);
-    assert!(matches!(rig.summing.absorb(staged).await, Err(SumError::Base)));
-    let staged = rig.stage(&updates);
-    // Bytes at random: values of any size.
-    assert!(matches!(rig.summing.absorb_around(staged, &base()).await, Err(SumError::Unfit(_))));
-    let staged = rig.stage(&updates[..2]);
-    rig.summing.absorb_around(staged, &sound_base()).await.unwrap();
+    let stream = Stream::Clipped(Clip::new(150.0, EXACT));
+    let mut rig = rig_of(stream, 2, 4, 0);
+    // ByteCount at random: values of any size.
+    assert!(matches!(absorb(&mut rig, &updates, &base()).await, Err(AggregationError::UnfitBase(_))));
+    absorb(&mut rig, &updates[..2], &sound_base()).await.unwrap();
     let other = Payload::new(&layout(), updates[3].payload.clone().into()).unwrap();
-    let staged = rig.stage(&updates[2..]);
-    assert!(matches!(rig.summing.absorb_around(staged, &other).await, Err(SumError::Base)));
-    assert!(matches!(rig.summing.finalise(&other).await, Err(SumError::Base)));
+    assert!(matches!(absorb(&mut rig, &updates[2..], &other).await, Err(AggregationError::Base)));
+    assert!(matches!(mean(&mut rig, &other).await, Err(AggregationError::Base)));
     assert!(rig.everything_came_back());
-    let staged = rig.stage(&updates[2..]);
-    let mean = rig.summing.absorb_and_finalise(staged, &sound_base()).await.unwrap();
+    let mean = mean_with(&mut rig, &updates[2..], &sound_base()).await.unwrap();
     let all: Vec<_> = updates.iter().map(|u| (u.payload.as_slice(), u.weight)).collect();
     let base = sound_base();
-    let expected = combine_payloads(&Method::Stream(stream), &layout(), NARROW, &all, base.as_slice());
+    let expected = combine_payloads(&Method::Stream(stream), &layout(), EXACT, &all, base.as_slice());
     assert!(mean.as_slice() == expected.unwrap());
 }
 
 #[tokio::test]
 async fn changed_spill_file_is_named_while_distances_are_measured() {
     let updates = near(6, 25);
-    let stream = Stream::Clipped(Clip::new(150.0, NARROW));
-    let mut rig = Rig::of(stream, 2, 1, 5);
+    let stream = Stream::Clipped(Clip::new(150.0, EXACT));
+    let mut rig = rig_of(stream, 2, 1, 5);
     let staged = rig.stage(&updates);
-    let file = rig.folder.join("slot-4.spill");
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[300_000] ^= 1;
-    fs::write(&file, bytes).unwrap();
-    let failed = rig.summing.absorb_around(staged, &sound_base()).await;
-    assert!(matches!(failed, Err(SumError::Update { index: 5, .. })), "{failed:?}");
+    rig.damage("slot-4.spill", 300_000);
+    let failed = rig.aggregation.absorb(staged, &sound_base()).await;
+    let named = matches!(&failed, Err(AggregationError::Update { name, .. }) if *name == site(5));
+    assert!(named, "{failed:?}");
     assert!(rig.everything_came_back());
-    assert!(matches!(rig.summing.finalise(&sound_base()).await, Err(SumError::Incomplete)));
-    rig.summing.clear().await.unwrap();
-    let staged = rig.stage(&updates);
-    rig.summing.absorb_and_finalise(staged, &sound_base()).await.unwrap();
+    assert!(matches!(mean(&mut rig, &sound_base()).await, Err(AggregationError::Incomplete)));
+    rig.aggregation.clear().await.unwrap();
+    mean_with(&mut rig, &updates, &sound_base()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_sum_is_empty_and_complete_after_its_mean() {
-    let mut rig = Rig::new(2, 4, 0);
-    assert!(matches!(rig.summing.finalise(&base()).await, Err(SumError::Empty)));
+    let mut rig = rig(2, 4, 0);
+    assert!(matches!(mean(&mut rig, &base()).await, Err(AggregationError::Empty)));
     for seed in 3..6 {
         let updates = updates(4, seed);
-        let staged = rig.stage(&updates);
-        rig.summing.absorb(staged).await.unwrap();
-        let mean = rig.summing.finalise(&base()).await.unwrap();
+        absorb(&mut rig, &updates, &base()).await.unwrap();
+        let mean = mean(&mut rig, &base()).await.unwrap();
         assert!(mean.as_slice() == engine(&updates));
     }
 }
@@ -311,9 +263,8 @@ async fn a_sum_is_empty_and_complete_after_its_mean() {
 #[tokio::test]
 async fn the_mean_is_the_correctly_rounded_exact_mean_and_a_plain_f64_sum_is_not() {
     let updates = updates(6, 7);
-    let mut rig = Rig::new(2, 3, 3);
-    let staged = rig.stage(&updates);
-    let mean = rig.summing.absorb_and_finalise(staged, &base()).await.unwrap();
+    let mut rig = rig(2, 3, 3);
+    let mean = mean_with(&mut rig, &updates, &base()).await.unwrap();
     let held = layout().place(2);
     let (mut checked, mut plain_is_wrong) = (0, 0);
     for element in (0..layout().f32_len()).step_by(61).filter(|element| !held.contains(element)) {
@@ -330,71 +281,60 @@ async fn the_mean_is_the_correctly_rounded_exact_mean_and_a_plain_f64_sum_is_not
 #[tokio::test]
 async fn what_cannot_be_added_is_refused_and_changes_nothing() {
     let updates = updates(2, 8);
-    let mut rig = Rig::new(2, 4, 0);
-    let staged = rig.stage(&updates);
-    rig.summing.absorb(staged).await.unwrap();
+    let mut rig = rig(2, 4, 0);
+    absorb(&mut rig, &updates, &base()).await.unwrap();
     let other = Layout::new(vec![TensorSpec::f32("a", [4])]).unwrap();
-    let wrong = Payload::from_state(&fl_engine::tensor::ModelState::zeros(other));
-    let refused = rig.summing.finalise(&wrong).await;
-    assert!(matches!(refused, Err(SumError::Refused(AbsorbError::Length))));
+    let wrong = Payload::from_state(&ModelState::zeros(other));
+    let refused = mean(&mut rig, &wrong).await;
+    assert!(matches!(refused, Err(AggregationError::Length)));
     let short = SlotStore::new(ByteCount(4), ByteCount(0), PathBuf::new(), 4).unwrap();
-    let mut writer = short.try_reserve().unwrap().unwrap();
-    writer.write(&[0; 4]).unwrap();
-    let refused = rig.summing.absorb(vec![(writer.finish().unwrap(), updates[0].weight)]).await;
-    assert!(matches!(refused, Err(SumError::Refused(AbsorbError::Length))));
+    let update = staged(&short, &site(0), &[0; 4], updates[0].weight);
+    let refused = rig.aggregation.absorb(vec![update], &base()).await;
+    assert!(matches!(refused, Err(AggregationError::Length)));
     assert_eq!(short.free(), (1, 0));
-    rig.summing.most_total = rig.summing.total() + 1;
-    let staged = rig.stage(&updates);
-    let refused = rig.summing.absorb(staged).await;
-    assert!(matches!(refused, Err(SumError::Refused(AbsorbError::TotalWeight(_)))));
+    rig.aggregation.most_total = rig.aggregation.total() + 1;
+    let refused = absorb(&mut rig, &updates, &base()).await;
+    assert!(matches!(refused, Err(AggregationError::Absorb(AbsorbError::TotalWeight(_)))));
     assert!(rig.everything_came_back());
-    assert!(rig.summing.finalise(&base()).await.unwrap().as_slice() == engine(&updates));
+    assert!(mean(&mut rig, &base()).await.unwrap().as_slice() == engine(&updates));
 }
 
 #[tokio::test]
 async fn changed_spill_file_is_named_and_the_sum_refuses_to_go_on() {
     let updates = updates(6, 9);
-    let mut rig = Rig::new(2, 1, 5);
+    let mut rig = rig(2, 1, 5);
     let staged = rig.stage(&updates);
-    let file = rig.folder.join("slot-4.spill");
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[300_000] ^= 1;
-    fs::write(&file, bytes).unwrap();
-    let failed = rig.summing.absorb_and_finalise(staged, &base()).await;
-    let named = matches!(
-        failed,
-        Err(SumError::Update { index: 5, source: MemoryError::Tampered { slot: 4, chunk: 4 } })
-    );
+    rig.damage("slot-4.spill", 300_000);
+    let failed = rig.aggregation.finish(staged, &base(), None).await;
+    let damaged = MemoryError::Tampered { slot: 4, chunk: 4 };
+    let named = matches!(&failed, Err(AggregationError::Update { name, source })
+        if *name == site(5) && source.to_string() == damaged.to_string());
     assert!(named, "{failed:?}");
     assert!(rig.everything_came_back());
-    let staged = rig.stage(&updates);
-    assert!(matches!(rig.summing.absorb(staged).await, Err(SumError::Incomplete)));
-    assert!(matches!(rig.summing.finalise(&base()).await, Err(SumError::Incomplete)));
+    assert!(matches!(absorb(&mut rig, &updates, &base()).await, Err(AggregationError::Incomplete)));
+    assert!(matches!(mean(&mut rig, &base()).await, Err(AggregationError::Incomplete)));
     assert!(rig.everything_came_back());
-    rig.summing.clear().await.unwrap();
-    let staged = rig.stage(&updates);
-    let mean = rig.summing.absorb_and_finalise(staged, &base()).await.unwrap();
+    rig.aggregation.clear().await.unwrap();
+    let mean = mean_with(&mut rig, &updates, &base()).await.unwrap();
     assert!(mean.as_slice() == engine(&updates));
 }
 
 #[tokio::test]
 async fn panicking_job_is_an_error_and_the_sum_refuses_to_go_on() {
     let updates = updates(3, 10);
-    let mut rig = Rig::new(2, 3, 0);
-    let staged = rig.stage(&updates);
-    rig.summing.absorb(staged).await.unwrap();
+    let mut rig = rig(2, 3, 0);
+    absorb(&mut rig, &updates, &base()).await.unwrap();
     // A shard of elements that no payload of this layout has.
     let wide = Layout::new(vec![TensorSpec::f32("a", [4_000_000])]).unwrap();
     let alien = ExactMean::new(wide, RANGE, 2).take_shards().pop().unwrap();
-    let shard = std::mem::replace(&mut *lock(&rig.summing.sum.shards[1]), alien);
-    let failed = rig.summing.finalise(&base()).await;
-    assert!(matches!(failed, Err(SumError::Pool(PoolError::Panicked(_)))), "{failed:?}");
+    let shard = std::mem::replace(&mut *lock(&rig.aggregation.sum.sums[1]), alien);
+    let failed = mean(&mut rig, &base()).await;
+    assert!(matches!(failed, Err(AggregationError::Pool(PoolError::Panicked(_)))), "{failed:?}");
     assert!(rig.everything_came_back());
-    assert!(matches!(rig.summing.finalise(&base()).await, Err(SumError::Incomplete)));
-    *lock(&rig.summing.sum.shards[1]) = shard;
-    rig.summing.clear().await.unwrap();
-    let staged = rig.stage(&updates);
-    let mean = rig.summing.absorb_and_finalise(staged, &base()).await.unwrap();
+    assert!(matches!(mean(&mut rig, &base()).await, Err(AggregationError::Incomplete)));
+    *lock(&rig.aggregation.sum.sums[1]) = shard;
+    rig.aggregation.clear().await.unwrap();
+    let mean = mean_with(&mut rig, &updates, &base()).await.unwrap();
     assert!(mean.as_slice() == engine(&updates));
 }
 
@@ -402,14 +342,14 @@ async fn panicking_job_is_an_error_and_the_sum_refuses_to_go_on() {
 async fn call_dropped_at_any_await_gives_everything_back_and_counts_nothing() {
     let updates = updates(4, 11);
     let expected = engine(&updates);
-    let mut rig = Rig::new(2, 2, 2);
+    let mut rig = rig(2, 2, 2);
     let model = base();
-    for index in 0..rig.summing.sum.shards.len() {
-        let sum = Arc::clone(&rig.summing.sum);
+    for index in 0..rig.aggregation.sum.shards.count() {
+        let sum = Arc::clone(&rig.aggregation.sum);
         let staged = rig.stage(&updates);
-        let mut call = Box::pin(rig.summing.absorb_and_finalise(staged, &model));
+        let mut call = Box::pin(rig.aggregation.finish(staged, &model, None));
         // The call gets as far as the await of this shard's job, which waits for the lock.
-        let held = lock(&sum.shards[index]);
+        let held = lock(&sum.sums[index]);
         for _ in 0..20 {
             assert!(pin!(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
             std::thread::sleep(Duration::from_millis(1));
@@ -417,66 +357,75 @@ async fn call_dropped_at_any_await_gives_everything_back_and_counts_nothing() {
         drop(call);
         drop(held);
         rig.until_everything_came_back().await;
-        assert!(matches!(rig.summing.finalise(&model).await, Err(SumError::Incomplete)));
-        rig.summing.clear().await.unwrap();
+        assert!(matches!(mean(&mut rig, &model).await, Err(AggregationError::Incomplete)));
+        rig.aggregation.clear().await.unwrap();
     }
-    let staged = rig.stage(&updates);
-    let mean = rig.summing.absorb_and_finalise(staged, &model).await.unwrap();
+    let mean = mean_with(&mut rig, &updates, &model).await.unwrap();
     assert!(mean.as_slice() == expected);
 }
 
 #[tokio::test]
 async fn call_dropped_while_its_jobs_are_queued_frees_its_slots_and_counts_nothing() {
     let updates = updates(4, 12);
-    let mut rig = Rig::new(1, 4, 0);
+    let mut rig = rig(1, 4, 0);
     // The only thread is held, so every job of the call is still queued when it is dropped.
     let (go, wait) = mpsc::channel::<()>();
-    let held = rig.summing.pool.run(move || wait.recv());
+    let held = rig.aggregation.pool.run(move || wait.recv());
     let staged = rig.stage(&updates);
-    let mut call = Box::pin(rig.summing.absorb(staged));
+    let model = base();
+    let mut call = Box::pin(rig.aggregation.absorb(staged, &model));
     assert!(poll_times(&mut call, 3).await.is_none());
     drop(call);
     assert_eq!(rig.store.free(), (0, 0));
     go.send(()).unwrap();
     held.await.unwrap().unwrap();
-    rig.summing.clear().await.unwrap();
+    rig.aggregation.clear().await.unwrap();
     rig.until_everything_came_back().await;
-    let staged = rig.stage(&updates[..2]);
-    let mean = rig.summing.absorb_and_finalise(staged, &base()).await.unwrap();
+    let mean = mean_with(&mut rig, &updates[..2], &base()).await.unwrap();
     assert!(mean.as_slice() == engine(&updates[..2]));
 }
 
 #[tokio::test]
 async fn job_that_comes_to_its_shard_after_a_clear_adds_nothing() {
     let updates = updates(2, 14);
-    let mut rig = Rig::new(1, 4, 0);
-    let call = Call::default();
+    let mut rig = rig(1, 4, 0);
+    let call = PoolCall::new(&rig.aggregation.pool);
     let staged = rig.stage(&updates);
-    let batch = rig.summing.share(0, staged, None).await.unwrap();
-    let late = Pass { batch, finish: None, call: call.clone() };
-    // What dropping the call's future does.
-    drop(CancelOnDrop(call));
-    rig.summing.clear().await.unwrap();
-    for index in 0..rig.summing.sum.shards.len() {
-        assert!(matches!(rig.summing.sum.work(&late, index), Err(SumError::Incomplete)));
+    let batch = rig.aggregation.weigh(staged, &base()).await.unwrap();
+    let late = Pass { batch, last: None, call: call.token() };
+    // Dropping the future of a call drops its `PoolCall`.
+    drop(call);
+    rig.aggregation.clear().await.unwrap();
+    for index in 0..rig.aggregation.sum.shards.count() {
+        assert!(matches!(rig.aggregation.sum.work(&late, index), Err(AggregationError::Incomplete)));
     }
-    let staged = rig.stage(&updates);
-    let mean = rig.summing.absorb_and_finalise(staged, &base()).await.unwrap();
+    let mean = mean_with(&mut rig, &updates, &base()).await.unwrap();
     assert!(mean.as_slice() == engine(&updates));
 }
 
 #[tokio::test]
 async fn waiting_for_a_buffer_can_be_dropped_without_harm() {
     let updates = updates(2, 13);
-    let mut rig = Rig::new(2, 2, 0);
-    let payloads = rig.summing.payloads.clone();
+    let mut rig = rig(2, 2, 0);
+    let payloads = rig.payloads.clone();
     let held = [payloads.take().await, payloads.take().await];
-    let staged = rig.stage(&updates);
-    rig.summing.absorb(staged).await.unwrap();
-    let waited = tokio::time::timeout(Duration::from_millis(20), rig.summing.finalise(&base())).await;
-    assert!(waited.is_err());
+    absorb(&mut rig, &updates, &base()).await.unwrap();
+    assert!(gives_up(mean(&mut rig, &base())).await);
     drop(held);
-    assert!(rig.summing.finalise(&base()).await.unwrap().as_slice() == engine(&updates));
+    assert!(mean(&mut rig, &base()).await.unwrap().as_slice() == engine(&updates));
+}
+
+#[tokio::test]
+async fn updates_that_are_lost_while_a_call_waits_for_a_buffer_make_the_sum_incomplete() {
+    let updates = updates(2, 15);
+    let mut rig = rig(2, 2, 0);
+    let payloads = rig.payloads.clone();
+    let held = [payloads.take().await, payloads.take().await];
+    absorb(&mut rig, &updates[..1], &base()).await.unwrap();
+    assert!(gives_up(mean_with(&mut rig, &updates[1..], &base())).await);
+    drop(held);
+    assert!(rig.everything_came_back());
+    assert!(matches!(mean(&mut rig, &base()).await, Err(AggregationError::Incomplete)));
 }
 
 #[tokio::test]
@@ -487,16 +436,20 @@ async fn a_model_of_one_small_tensor_or_of_integers_alone_is_summed() {
         let len = layout.byte_len() as u64;
         let store = SlotStore::new(ByteCount(len), ByteCount(0), PathBuf::new(), len).unwrap();
         let payloads = PayloadPool::new(Arc::clone(&layout));
-        let mut summing = Summing::new(Pool::new(3).unwrap(), payloads, RANGE);
-        let mut state = fl_engine::tensor::ModelState::zeros(Arc::clone(&layout));
+        let pool = Pool::new(3).unwrap();
+        let mut streaming = StreamingAggregation::new(Stream::WeightedMean, pool, payloads, RANGE);
+        let mut state = ModelState::zeros(Arc::clone(&layout));
         state.f32.fill(1.5);
         state.i64.fill(-2);
         let update = Payload::from_state(&state);
-        let mut writer = store.try_reserve().unwrap().unwrap();
-        writer.write(update.as_slice()).unwrap();
-        let staged = vec![(writer.finish().unwrap(), Weight::new(9).unwrap())];
-        assert_eq!(summing.absorb_and_finalise(staged, &update).await.unwrap(), update);
+        let last = staged(&store, &site(0), update.as_slice(), Weight::new(9).unwrap());
+        assert_eq!(streaming.finish(vec![last], &update, None).await.unwrap(), update);
     }
+}
+
+/// Drops a call after 20 ms, and says whether it was still waiting then.
+async fn gives_up(call: impl Future) -> bool {
+    tokio::time::timeout(Duration::from_millis(20), call).await.is_err()
 }
 
 /// Polls `call` at most `polls` times, letting the pool go on in between.
@@ -527,9 +480,9 @@ fn integer(value: f32) -> BigInt {
 }
 
 /// Bits of the f32 nearest to the exact rational mean.
-fn reference(updates: &[Update], element: usize) -> u32 {
+fn reference(updates: &[Given], element: usize) -> u32 {
     let total: u64 = updates.iter().map(|u| u64::from(u.weight.value())).sum();
-    let term = |u: &Update| integer(f32_of(&u.payload, element)) * u.weight.value();
+    let term = |u: &Given| integer(f32_of(&u.payload, element)) * u.weight.value();
     nearest(&updates.iter().map(term).sum(), total)
 }
 
@@ -552,8 +505,8 @@ fn nearest(sum: &BigInt, total: u64) -> u32 {
 }
 
 /// What a sum in doubles would give.
-fn plain_f64(updates: &[Update], element: usize) -> f32 {
+fn plain_f64(updates: &[Given], element: usize) -> f32 {
     let total: f64 = updates.iter().map(|u| f64::from(u.weight.value())).sum();
-    let term = |u: &Update| f64::from(f32_of(&u.payload, element)) * f64::from(u.weight.value());
+    let term = |u: &Given| f64::from(f32_of(&u.payload, element)) * f64::from(u.weight.value());
     (updates.iter().map(term).sum::<f64>() / total) as f32
 }

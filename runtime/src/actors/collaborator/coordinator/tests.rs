@@ -72,7 +72,8 @@ impl Rig {
         let custom = registry.tasks(&plan, &name).unwrap();
         let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, custom).unwrap();
         let pool = Pool::new(1).unwrap();
-        let running = collaborator::start(runner, Arc::clone(&layout), Buffers::default(), pool);
+        let running =
+            collaborator::start(runner, Arc::clone(&layout), Buffers::new(Arc::clone(&layout)), pool);
         let (collaborator, ended) = (running.mailbox, running.outcome);
         Self { collaborator, ended, runs, layout, base }
     }

@@ -1,0 +1,47 @@
+//! Why a round's updates make no model.
+
+use fl_engine::{
+    Name,
+    aggregate::{AbsorbError, Fault, RuleError},
+};
+
+use crate::{memory::MemoryError, pool::PoolError};
+
+/// Why updates were not taken, or made no model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AggregationError {
+    /// An update or the base model has another length than the plan's model. Nothing has changed.
+    #[error("an update or the base model has another length than the plan's model")]
+    Length,
+    /// A round without updates was to be finished. Nothing has changed.
+    #[error("this round has no updates to make a model of")]
+    Empty,
+    /// The sum of the weights would exceed its bound. Nothing has changed.
+    #[error(transparent)]
+    Absorb(#[from] AbsorbError),
+    /// Updates are clipped, and the base model is not the one that the first update of the round was clipped around.
+    /// Nothing has changed.
+    #[error("updates of one round must be clipped around the same base model")]
+    Base,
+    /// Updates are clipped, and the base model holds a value that cannot be summed. Nothing has changed.
+    #[error("updates cannot be clipped around the base model")]
+    UnfitBase(#[source] Fault),
+    /// The rule or the server's step has no answer.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// An update could not be read back: its spill file was changed, or the disk failed.
+    #[error("the update of {name} cannot be read back")]
+    Update {
+        /// The collaborator that sent the update.
+        name: Name,
+        /// Which slot and chunk.
+        source: MemoryError,
+    },
+    /// A job panicked, or the pool is gone.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// An earlier call failed or was dropped before its end. Only `clear` is possible now.
+    #[error("this round's updates are incomplete; clear them and absorb every update again")]
+    Incomplete,
+}
