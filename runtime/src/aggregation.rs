@@ -1,9 +1,9 @@
 //! Makes a round's model of the round's updates, on the threads of the CPU pool.
 //!
-//! The arithmetic is the engine's ([`fl_engine::aggregate`]); this module runs it. [`Aggregation`] serves every rule of
-//! a plan in one of two ways: [`streaming`] adds each update to a sum when the update arrives, and [`buffered`] keeps
-//! all updates until the round closes. Either way the server's step ([`server_step`]) follows in the last pass. The
-//! aggregation task of the aggregator is the only caller.
+//! The arithmetic is the engine's ([`fl_engine::aggregate`]); this module runs it. [`Aggregation`] serves
+//! every rule of a plan in one of two ways: [`streaming`] adds each update to a sum when the update arrives,
+//! and [`buffered`] keeps all updates until the round closes. Either way the server's step ([`server_step`])
+//! follows in the last pass. The aggregation task of the aggregator is the only caller.
 
 pub mod buffered;
 mod error;
@@ -15,8 +15,6 @@ mod shards;
 pub mod streaming;
 mod update;
 
-pub use self::{error::AggregationError, update::StagedUpdate};
-
 use bytes::Bytes;
 use fl_engine::{Name, aggregate::Method, plan::ExactRange};
 
@@ -25,6 +23,7 @@ use self::{
     server_step::ServerOptimiser,
     streaming::StreamingAggregation,
 };
+pub use self::{error::AggregationError, update::StagedUpdate};
 use crate::{
     payload::{Payload, PayloadPool},
     pool::Pool,
@@ -43,8 +42,8 @@ pub struct RoundModel {
 
 /// A plan's rule and server step, with the updates of one round.
 ///
-/// After a call that failed or was dropped with updates in it, later calls fail until [`Self::clear`]. So no model is
-/// made of a part of a round's updates.
+/// After a call that failed or was dropped with updates in it, later calls fail until [`Self::clear`]. So no
+/// model is made of a part of a round's updates.
 #[derive(Debug)]
 pub struct Aggregation {
     way: Way,
@@ -79,8 +78,8 @@ impl Aggregation {
         Self { way, server }
     }
 
-    /// Takes checked updates of the round that began at `base`. A streaming rule adds them now and frees their slots; a
-    /// buffered rule keeps them.
+    /// Takes checked updates of the round that began at `base`. A streaming rule adds them now and frees
+    /// their slots; a buffered rule keeps them.
     ///
     /// # Errors
     /// [`AggregationError`]. The slots are free then.
@@ -98,8 +97,9 @@ impl Aggregation {
         }
     }
 
-    /// Takes the last updates and makes the round's model, with the server's step taken. Every slot is free when the
-    /// call returns, also with an error. The call first waits for the buffer of a model, and of a state.
+    /// Takes the last updates and makes the round's model, with the server's step taken. Every slot is free
+    /// when the call returns, also with an error. The call first waits for the buffer of a model, and of a
+    /// state.
     ///
     /// # Errors
     /// [`AggregationError`]. The state of the server's step is as before.
@@ -119,8 +119,8 @@ impl Aggregation {
         Ok(RoundModel { model, state: self.state(), left_out })
     }
 
-    /// Forgets every update of the round, whatever happened before. The state of the server's step stays that of the
-    /// newest model.
+    /// Forgets every update of the round, whatever happened before. The state of the server's step stays that
+    /// of the newest model.
     ///
     /// # Errors
     /// [`AggregationError::Pool`] when the pool is gone.

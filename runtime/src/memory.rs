@@ -1,22 +1,24 @@
 //! Slots for whole updates: in memory, then in encrypted spill files.
 //!
-//! An upload task takes a slot *before* it reads a payload from the network. When no slot is free, the payload stays in
-//! the network and the link slows down. Dropping a writer or a staged slot frees the slot. This module does not know
-//! what the bytes mean.
+//! An upload task takes a slot *before* it reads a payload from the network. When no slot is free, the
+//! payload stays in the network and the link slows down. Dropping a writer or a staged slot frees the slot.
+//! This module does not know what the bytes mean.
 
-pub mod slots;
+mod slots;
 mod spill;
 
 use fl_engine::ByteCount;
 
-pub use slots::{SlotStore, SlotWriter, StagedSlot};
+pub use self::slots::{SlotStore, SlotWriter, StagedSlot};
 
-/// Why bytes could not be held or read back.
+/// Why an update could not be held or read back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
-    /// Neither the memory nor the spill budget can hold even one payload.
-    #[error("no room for a payload of {payload}: memory {memory}, spill {spill}")]
+    /// Neither the memory budget nor the spill budget can hold one payload.
+    #[error(
+        "a payload of {payload} fits neither the memory budget of {memory} nor the spill budget of {spill}"
+    )]
     NoSlot {
         /// Length of one payload.
         payload: ByteCount,
@@ -25,37 +27,37 @@ pub enum MemoryError {
         /// The spill budget.
         spill: ByteCount,
     },
-    /// More bytes than the slot's payload length.
-    #[error("payload is longer than its slot of {0}")]
+    /// More bytes were written than one payload has.
+    #[error("the payload is longer than its slot of {0}")]
     Overflow(ByteCount),
     /// The slot was finished before it was full.
-    #[error("payload has {got} of {expected} bytes")]
+    #[error("the payload has {got} of {expected} bytes")]
     Short {
-        /// Bytes written.
+        /// ByteCount written.
         got: u64,
-        /// Bytes expected.
+        /// ByteCount expected.
         expected: u64,
     },
-    /// A range outside the payload.
+    /// A range outside the payload was to be read.
     #[error("bytes {start}..{end} are outside the payload")]
     OutOfRange {
-        /// First byte asked for.
+        /// The first byte.
         start: u64,
-        /// One past the last byte asked for.
+        /// The byte after the last.
         end: u64,
     },
     /// The spill file or its folder cannot be used.
-    #[error("spill file failed")]
+    #[error("a spill file cannot be written or read")]
     Spill(#[from] std::io::Error),
-    /// A spill file does not hold what was written to it.
-    #[error("spill file was changed: slot {slot}, chunk {chunk}")]
+    /// A spill file does not hold what this process wrote.
+    #[error("the spill file of slot {slot} was changed or damaged, at chunk {chunk}")]
     Tampered {
-        /// Number of the slot.
+        /// The number in the name of the file.
         slot: u64,
-        /// Index of the chunk.
+        /// The first chunk that cannot be decrypted.
         chunk: u32,
     },
-    /// No randomness or no cipher.
-    #[error("cryptography failed")]
+    /// The system gave no random numbers, or encryption failed.
+    #[error("the system gave no random numbers, or encryption failed")]
     Crypto,
 }

@@ -1,16 +1,13 @@
-//! An encoded model or update, shared without copies. The same bytes go to every peer and to the store, and are the base
-//! of the next round.
+//! An encoded model or update, shared without copies. The same bytes go to every peer and to the store, and
+//! are the base of the next round.
 //!
-//! A [`Draft`] becomes a [`Payload`]. Its buffer comes from [`Buffers`], which reuse the memory of dropped payloads; a
-//! [`PayloadPool`] also bounds how many payloads live.
+//! A [`Draft`] becomes a [`Payload`]. Its buffer comes from [`Buffers`], which reuse the memory of dropped
+//! payloads; a [`PayloadPool`] also bounds how many payloads live.
 
 mod buffers;
 mod draft;
 pub(crate) mod leaves;
 mod pool;
-
-pub(crate) use self::{buffers::Buffers, draft::Parts};
-pub use self::{draft::Draft, pool::PayloadPool};
 
 use std::sync::Arc;
 
@@ -21,8 +18,11 @@ use fl_engine::{
 };
 
 use self::leaves::root_of;
+pub(crate) use self::{buffers::Buffers, draft::Parts};
+pub use self::{draft::Draft, pool::PayloadPool};
 
-/// A model or update in its payload form: f32 segment, then i64 segment, little-endian. Clones share the bytes.
+/// A model or update in its payload form: f32 segment, then i64 segment, little-endian. Clones share the
+/// bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
     bytes: Bytes,

@@ -1,7 +1,8 @@
-//! A fixed number of threads for CPU work: aggregation, hashing, compression, training.
+//! A fixed number of threads for CPU work: aggregation, hashing, training.
 //!
-//! Data-plane tasks and actors hand closures to it and await the answer; neither the network's threads nor the
-//! actors' thread ever compute. A panicking closure costs its caller an error, never a thread.
+//! Tasks of the data plane and actors give closures to the pool and await the answers. So the network's
+//! threads and the actors' thread never compute. A closure that panics gives its caller an error and costs no
+//! thread.
 
 use std::{
     any::Any,
@@ -16,21 +17,21 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// Why a job has no answer.
+/// Why a job gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// The closure panicked.
-    #[error("cpu job panicked: {0}")]
+    /// The closure panicked, with these words.
+    #[error("a job of the CPU pool panicked: {0}")]
     Panicked(String),
-    /// The pool is gone.
-    #[error("cpu pool is gone")]
+    /// The pool has no threads any more.
+    #[error("the CPU pool has ended")]
     Gone,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads. Clones share them; they end when the last clone is dropped and the queue is empty.
+/// The threads. Clones share them. The threads end when the last clone is dropped and the queue is empty.
 #[derive(Clone, Debug)]
 pub struct Pool {
     queue: mpsc::Sender<Job>,
@@ -38,11 +39,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads` threads, at least one. The number comes from the plan, because an enclave's threads are fixed
-    /// in its manifest.
+    /// Starts `threads` threads, at least one. The number comes from the plan, because the manifest of an
+    /// enclave fixes its threads.
     ///
     /// # Errors
-    /// When the system refuses a thread.
+    /// When the system cannot start a thread.
     pub fn new(threads: usize) -> io::Result<Self> {
         let threads = threads.max(1);
         let (queue, jobs) = mpsc::channel::<Job>();
@@ -54,15 +55,15 @@ impl Pool {
         Ok(Self { queue, threads })
     }
 
-    /// How many threads there are.
+    /// Number of threads.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Queues `job` at once; the future answers when it has run. Dropping the future does not stop the job. The queue
-    /// has no bound of its own, because its callers bound it: an aggregation queues one job a shard and waits for
-    /// them all, and a collaborator runs one task at a time.
+    /// Queues `job` at once. The future answers when the job has run. Dropping the future does not stop the
+    /// job. The queue has no bound of its own, because its callers bound it: an aggregation queues one job a
+    /// shard and waits for them all, and a collaborator runs one task at a time.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Running<T> {
         let (answer, running) = oneshot::channel();
         let job = move || {
@@ -71,16 +72,16 @@ impl Pool {
             // The caller may have stopped waiting.
             let _ = answer.send(done);
         };
-        // Without threads the job is dropped, and the future answers `Gone`.
+        // Without threads the job is dropped here, and the future answers `Gone`.
         let _ = self.queue.send(Box::new(job));
         Running { answer: running }
     }
 }
 
-/// A job's answer to come.
+/// The answer of a job, as a future.
 ///
 /// # Cancel safety
-/// Cancel-safe; the job runs on.
+/// Cancel-safe. The job runs on.
 #[derive(Debug)]
 pub struct Running<T> {
     answer: oneshot::Receiver<Result<T, PoolError>>,
@@ -98,14 +99,14 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        // `run` catches the closure's own panics; this one is for a panic in dropping its answer.
+        // `run` catches a panic of the closure. This catches a panic of the answer's destructor.
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
-            tracing::error!("cpu job panicked outside its closure");
+            tracing::error!("the answer of a CPU job panicked while it was dropped");
         }
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(words), _) => (*words).to_owned(),

@@ -1,12 +1,13 @@
 //! Buffered aggregation: rules that need every update of a round at once.
 //!
-//! A [`BufferedAggregation`] keeps the round's staged updates until the round closes. Then the updates are put in order
-//! of their collaborators' names, and the threads of the pool share the model by shards. A job goes through its shard in
-//! runs of 64 KiB. It reads the same run of every update, from memory or from a spill file, and gives the runs to the
-//! engine. A rule that measures distances reads all updates twice: once for their products, by which the rule chooses,
-//! and once to combine the chosen updates. The shards follow from the layout alone, and the jobs' results are put
-//! together in order of the shards. So arrival order, thread count and the place of an update (memory or disk) change
-//! no bit of the result. Nothing is allocated for a run.
+//! A [`BufferedAggregation`] keeps the round's staged updates until the round closes. Then the updates are
+//! put in order of their collaborators' names, and the threads of the pool share the model by shards. A job
+//! goes through its shard in runs of 64 KiB. It reads the same run of every update, from memory or from a
+//! spill file, and gives the runs to the engine. A rule that measures distances reads all updates twice: once
+//! for their products, by which the rule chooses, and once to combine the chosen updates. The shards follow
+//! from the layout alone, and the jobs' results are put together in order of the shards. So arrival order,
+//! thread count and the place of an update (memory or disk) change no bit of the result. Nothing is allocated
+//! for a run.
 //!
 //! ```text
 //!  BufferedAggregation ──▶ Round (updates, base) ──▶ one job a shard ──▶ products ──▶ choice
@@ -50,8 +51,9 @@ pub enum BufferedRule {
 
 /// The updates of a round, and the rule that makes a model of them.
 ///
-/// A [`Self::finish`] that fails or is dropped after it began frees every slot, and updates absorbed afterwards would
-/// not be all of the round's. So every later call but [`Self::clear`] fails with [`AggregationError::Incomplete`].
+/// A [`Self::finish`] that fails or is dropped after it began frees every slot, and updates absorbed
+/// afterwards would not be all of the round's. So every later call but [`Self::clear`] fails with
+/// [`AggregationError::Incomplete`].
 #[derive(Debug)]
 pub struct BufferedAggregation {
     pool: Pool,
@@ -74,8 +76,8 @@ struct Round {
 }
 
 impl BufferedAggregation {
-    /// No updates yet, of the layout of `payloads`. The memory of a thread is taken when the thread first needs it, and
-    /// kept: [`fl_engine::aggregate::Scratch::most`], and a chunk of each spilled update.
+    /// No updates yet, of the layout of `payloads`. The memory of a thread is taken when the thread first
+    /// needs it, and kept: [`fl_engine::aggregate::Scratch::most`], and a chunk of each spilled update.
     #[must_use]
     pub fn new(rule: BufferedRule, pool: Pool, payloads: PayloadPool, exact: ExactRange) -> Self {
         let layout = Arc::clone(payloads.layout());
@@ -88,8 +90,8 @@ impl BufferedAggregation {
     /// Keeps checked updates until the round closes. No two are from one collaborator.
     ///
     /// # Errors
-    /// [`AggregationError::Length`], [`AggregationError::Incomplete`]. Then the updates given are freed, and those
-    /// kept before stay.
+    /// [`AggregationError::Length`], [`AggregationError::Incomplete`]. Then the updates given are freed, and
+    /// those kept before stay.
     pub fn absorb(&mut self, updates: Vec<StagedUpdate>) -> Result<(), AggregationError> {
         if !self.complete {
             return Err(AggregationError::Incomplete);
@@ -102,17 +104,17 @@ impl BufferedAggregation {
         Ok(())
     }
 
-    /// Keeps the last updates and makes the round's model of all of them: held-out tensors as in `base`, integers by
-    /// their declared rule over the updates that the rule used, then the step of `server`. Also returns the names of the
-    /// collaborators whose updates the rule left out. The slots are free when the call returns, also with an error. The
-    /// call first waits for a buffer, see [`PayloadPool::take`].
+    /// Keeps the last updates and makes the round's model of all of them: held-out tensors as in `base`,
+    /// integers by their declared rule over the updates that the rule used, then the step of `server`. Also
+    /// returns the names of the collaborators whose updates the rule left out. The slots are free when the
+    /// call returns, also with an error. The call first waits for a buffer, see [`PayloadPool::take`].
     ///
     /// # Errors
     /// [`AggregationError`]. The state of `server` is as before.
     ///
     /// # Cancel safety
-    /// Cancel-safe while the call waits for a buffer: the updates are kept. Later the updates are lost; slots and
-    /// buffers come back as soon as the running jobs have noticed, within the work on one run each.
+    /// Cancel-safe while the call waits for a buffer: the updates are kept. Later the updates are lost; slots
+    /// and buffers come back as soon as the running jobs have noticed, within the work on one run each.
     pub async fn finish(
         &mut self,
         last: Vec<StagedUpdate>,
@@ -190,12 +192,14 @@ impl BufferedAggregation {
             move || model.combine(&pass, index)
         };
         let leaves = call.each_shard(shards.count(), work).await?;
-        // Every job has dropped its share of the pass before it answered, and with it the part that it filled.
+        // Every job has dropped its share of the pass before it answered, and with it the part that it
+        // filled.
         let model = Arc::into_inner(pass).and_then(|pass| shards.join(pass.parts, leaves));
         Ok((model.ok_or(AggregationError::Incomplete)?, left_out))
     }
 
-    /// The pass that measures products, and the rule's choice. The choice runs on the pool, because it can take long.
+    /// The pass that measures products, and the rule's choice. The choice runs on the pool, because it can
+    /// take long.
     async fn choose(
         &self,
         call: &PoolCall,

@@ -20,8 +20,8 @@ pub enum AggregationError {
     /// The sum of the weights would exceed its bound. Nothing has changed.
     #[error(transparent)]
     Absorb(#[from] AbsorbError),
-    /// Updates are clipped, and the base model is not the one that the first update of the round was clipped around.
-    /// Nothing has changed.
+    /// Updates are clipped, and the base model is not the one that the first update of the round was clipped
+    /// around. Nothing has changed.
     #[error("updates of one round must be clipped around the same base model")]
     Base,
     /// Updates are clipped, and the base model holds a value that cannot be summed. Nothing has changed.

@@ -24,8 +24,8 @@ use crate::{
     pool::Pool,
 };
 
-/// Four leaves and a bit of f32, with a tensor held out across a leaf's end, then integers of three kinds. The integers
-/// of an update lie in a chunk of their own.
+/// Four leaves and a bit of f32, with a tensor held out across a leaf's end, then integers of three kinds.
+/// The integers of an update lie in a chunk of their own.
 pub(crate) fn layout() -> Arc<Layout> {
     let held = TensorSpec { combine: Combine::Keep, ..TensorSpec::f32("held", [9_000]) };
     let integers = |name: &str, combine| TensorSpec {

@@ -17,8 +17,8 @@ pub(super) struct PoolCall {
 
 /// Tells a job whether its call goes on.
 ///
-/// A job checks it while it holds the lock of what it changes, which orders the job against later calls: a job that
-/// gets the lock after its call was given up changes nothing.
+/// A job checks it while it holds the lock of what it changes, which orders the job against later calls: a
+/// job that gets the lock after its call was given up changes nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallToken {
     cancelled: Arc<AtomicBool>,
@@ -33,8 +33,8 @@ impl PoolCall {
         self.token.clone()
     }
 
-    /// Runs `job(index)` for each of `shards` on the pool. Returns the answers in order of the shards, when every job
-    /// has ended.
+    /// Runs `job(index)` for each of `shards` on the pool. Returns the answers in order of the shards, when
+    /// every job has ended.
     ///
     /// # Errors
     /// The first job's that failed by itself; that failure cancels the call, which makes other jobs fail with
@@ -86,8 +86,8 @@ impl CallToken {
     }
 }
 
-/// Memory that jobs work in. A job takes one piece and puts it back, so there is at most one piece for each thread of
-/// the pool. Each piece is kept for later calls.
+/// Memory that jobs work in. A job takes one piece and puts it back, so there is at most one piece for each
+/// thread of the pool. Each piece is kept for later calls.
 #[derive(Debug, Default)]
 pub(super) struct ScratchStack<T>(Mutex<Vec<T>>);
 
@@ -100,8 +100,8 @@ impl<T: Default> ScratchStack<T> {
     }
 }
 
-/// Locks what jobs share. A job that panicked leaves a failed call behind, and only `clear` follows a failed call: so a
-/// poisoned lock says nothing new.
+/// Locks what jobs share. A job that panicked leaves a failed call behind, and only `clear` follows a failed
+/// call: so a poisoned lock says nothing new.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

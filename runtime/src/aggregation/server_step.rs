@@ -1,9 +1,10 @@
-//! The server's step over a round's mean or rule answer, and the state that the step keeps from round to round.
+//! The server's step over a round's mean or rule answer, and the state that the step keeps from round to
+//! round.
 //!
-//! A [`ServerOptimiser`] lives as long as the run. For each round it makes a [`RoundStep`], which the pool's jobs share.
-//! When a job has the answer for a run of the model, it takes the step for that run: it reads the state before the round
-//! and writes the state after it. So two states live at once, as two models do: the newest, which the store writes too,
-//! and the next. A round that fails leaves the state as it was.
+//! A [`ServerOptimiser`] lives as long as the run. For each round it makes a [`RoundStep`], which the pool's
+//! jobs share. When a job has the answer for a run of the model, it takes the step for that run: it reads the
+//! state before the round and writes the state after it. So two states live at once, as two models do: the
+//! newest, which the store writes too, and the next. A round that fails leaves the state as it was.
 
 use std::{ops::Range, sync::Arc};
 
@@ -48,7 +49,8 @@ struct OptimiserState {
     newest: Bytes,
 }
 
-/// The step of one round, taken shard by shard. Clones share it. Dropping the last clone leaves the state as it was.
+/// The step of one round, taken shard by shard. Clones share it. Dropping the last clone leaves the state as
+/// it was.
 #[derive(Clone, Debug)]
 pub(super) struct RoundStep(Arc<Inner>);
 
@@ -60,8 +62,8 @@ struct Inner {
     change: Option<StateChange>,
 }
 
-/// The state before the round and after it. A step has two kinds of state. Each kind is cut by shards; the parts of the
-/// first kind come before those of the second.
+/// The state before the round and after it. A step has two kinds of state. Each kind is cut by shards; the
+/// parts of the first kind come before those of the second.
 #[derive(Debug)]
 struct StateChange {
     old: Bytes,
@@ -69,8 +71,8 @@ struct StateChange {
 }
 
 impl ServerOptimiser {
-    /// The step of a plan over models of `layout`. `resumed` is the state after the newest stored round; without it, the
-    /// step begins with its initial state.
+    /// The step of a plan over models of `layout`. `resumed` is the state after the newest stored round;
+    /// without it, the step begins with its initial state.
     ///
     /// # Errors
     /// [`ServerStepError`].
@@ -107,8 +109,8 @@ impl ServerOptimiser {
         self.state.as_ref().map(|state| state.newest.clone())
     }
 
-    /// The next round's step over these shards of the f32 segment, which are in order and without gaps. The call first
-    /// waits until fewer than two states live.
+    /// The next round's step over these shards of the f32 segment, which are in order and without gaps. The
+    /// call first waits until fewer than two states live.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -127,7 +129,8 @@ impl ServerOptimiser {
         RoundStep(Arc::new(Inner { step: Arc::clone(&self.step), shards: shards.to_vec(), change }))
     }
 
-    /// Makes the state after `step` the newest. The step was taken in every shard, and `step` is its last clone.
+    /// Makes the state after `step` the newest. The step was taken in every shard, and `step` is its last
+    /// clone.
     pub(super) fn finish(&mut self, step: RoundStep) {
         let built = Arc::into_inner(step.0).and_then(|inner| inner.change?.new.join());
         if let (Some(state), Some(draft)) = (&mut self.state, built) {
@@ -137,9 +140,9 @@ impl ServerOptimiser {
 }
 
 impl RoundStep {
-    /// Takes the step for the f32 elements from `from` on, which lie in shard `index`. `answer` holds the mean or the
-    /// rule's answer for these elements, and becomes the next model; `base` holds the base model. One thread works on a
-    /// shard at a time.
+    /// Takes the step for the f32 elements from `from` on, which lie in shard `index`. `answer` holds the
+    /// mean or the rule's answer for these elements, and becomes the next model; `base` holds the base model.
+    /// One thread works on a shard at a time.
     ///
     /// # Errors
     /// [`RuleError`] when the step leads out of the plan's range.

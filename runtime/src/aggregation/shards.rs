@@ -9,7 +9,8 @@ use fl_engine::{
 
 use crate::payload::{Draft, Parts, Payload};
 
-/// Shards of one layout, at least one. The f32 elements are cut between them; the i64 segment belongs to the last.
+/// Shards of one layout, at least one. The f32 elements are cut between them; the i64 segment belongs to the
+/// last.
 #[derive(Debug)]
 pub(super) struct Shards {
     layout: Arc<Layout>,
@@ -18,7 +19,8 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    /// Shards of these elements of the f32 segment, in order and without gaps. Without any, one shard that is empty.
+    /// Shards of these elements of the f32 segment, in order and without gaps. Without any, one shard that is
+    /// empty.
     pub(super) fn new(layout: Arc<Layout>, mut elements: Vec<Range<usize>>) -> Self {
         if elements.is_empty() {
             elements.push(0..0);
@@ -63,8 +65,8 @@ impl Shards {
         draft.split(self.bytes.iter().map(Range::len))
     }
 
-    /// The payload whose parts every shard has filled. `leaves` are the digests of the leaves in each shard, in order.
-    /// `None` when a thread still holds a part.
+    /// The payload whose parts every shard has filled. `leaves` are the digests of the leaves in each shard,
+    /// in order. `None` when a thread still holds a part.
     pub(super) fn join(&self, parts: Parts, leaves: Vec<Vec<Digest>>) -> Option<Payload> {
         let layout = &self.layout;
         let root = root_over(layout.hash(), leaves.into_iter().flatten(), layout.byte_len() as u64);

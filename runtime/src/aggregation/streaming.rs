@@ -1,23 +1,24 @@
 //! Streaming aggregation: a running sum of a round's updates, and its mean when the round closes.
 //!
-//! [`Aggregation`](super::Aggregation) owns one [`StreamingAggregation`] for the whole run. It absorbs staged updates as
-//! they arrive, up to [`MOST_AT_ONCE`] in one pass, and takes the mean at the end. The sum is cut into shards, which
-//! the threads of the pool share. A job goes through its shard leaf by leaf (256 KiB), so that what the job reads, sums,
-//! rounds and hashes stays in the cache. Nothing is allocated for a leaf. Arrival order, batches, thread count and the
-//! place of an update (memory or disk) change no bit of the result.
+//! [`Aggregation`](super::Aggregation) owns one [`StreamingAggregation`] for the whole run. It absorbs staged
+//! updates as they arrive, up to [`MOST_AT_ONCE`] in one pass, and takes the mean at the end. The sum is cut
+//! into shards, which the threads of the pool share. A job goes through its shard leaf by leaf (256 KiB), so
+//! that what the job reads, sums, rounds and hashes stays in the cache. Nothing is allocated for a leaf.
+//! Arrival order, batches, thread count and the place of an update (memory or disk) change no bit of the
+//! result.
 //!
 //! ```text
 //!  StreamingAggregation ──▶ Pass (updates, base, draft) ──▶ one job a shard ──▶ leaves ──▶ root, Payload
 //!                           slots are free after the last job   locks its shard
 //! ```
 //!
-//! Every collaborator waits for the last pass. That pass reads the sum once, adds the last updates and divides in
-//! registers, writes nothing but the model, and hashes each leaf right after it. The first pass of the next round
-//! writes over the sum instead of adding to zeros.
+//! Every collaborator waits for the last pass. That pass reads the sum once, adds the last updates and
+//! divides in registers, writes nothing but the model, and hashes each leaf right after it. The first pass of
+//! the next round writes over the sum instead of adding to zeros.
 //!
 //! Clipped updates are read twice. First their distances from the base model are measured, over the shards of
-//! [`Measure`], which follow from the layout alone. Then the updates are added like others, with the integer weights
-//! that [`Clip`] makes of the distances.
+//! [`Measure`], which follow from the layout alone. Then the updates are added like others, with the integer
+//! weights that [`Clip`] makes of the distances.
 
 mod pass;
 
@@ -45,8 +46,9 @@ use crate::{
 
 /// An exact sum on the CPU pool, for one of the engine's [`Stream`] rules.
 ///
-/// A call that fails after it took updates, or whose future is dropped then, leaves the sum *incomplete*: every later
-/// call but [`Self::clear`] fails with [`AggregationError::Incomplete`]. So an update that was half added never counts.
+/// A call that fails after it took updates, or whose future is dropped then, leaves the sum *incomplete*:
+/// every later call but [`Self::clear`] fails with [`AggregationError::Incomplete`]. So an update that was
+/// half added never counts.
 #[derive(Debug)]
 pub struct StreamingAggregation {
     pool: Pool,
@@ -64,8 +66,8 @@ pub struct StreamingAggregation {
 }
 
 impl StreamingAggregation {
-    /// An empty sum over the layout of `payloads`, in the plan's range `exact`. It takes 16 bytes of memory for each f32
-    /// element and 8 for each i64 element.
+    /// An empty sum over the layout of `payloads`, in the plan's range `exact`. It takes 16 bytes of memory
+    /// for each f32 element and 8 for each i64 element.
     #[must_use]
     pub fn new(stream: Stream, pool: Pool, payloads: PayloadPool, exact: ExactRange) -> Self {
         let (range, clipped) = match stream {
@@ -73,8 +75,8 @@ impl StreamingAggregation {
             Stream::WeightedMean | Stream::Mean => (exact, false),
         };
         let layout = Arc::clone(payloads.layout());
-        // Some shards more than threads, so that a late thread delays the call little. A shard has whole leaves, and no
-        // more than are hashed at once.
+        // Some shards more than threads, so that a late thread delays the call little. A shard has whole
+        // leaves, and no more than are hashed at once.
         let leaves = layout.f32_len() / LEAF;
         let shards = (pool.threads() * SHARDS_A_THREAD).min(leaves).max(leaves.div_ceil(MOST_LEAVES)).max(1);
         let mut totals = ExactMean::new(Arc::clone(&layout), range, shards);
@@ -100,15 +102,15 @@ impl StreamingAggregation {
         }
     }
 
-    /// Adds checked updates of the round that began at `base`, [`MOST_AT_ONCE`] in one pass. Their slots are free when
-    /// the call returns, also with an error.
+    /// Adds checked updates of the round that began at `base`, [`MOST_AT_ONCE`] in one pass. Their slots are
+    /// free when the call returns, also with an error.
     ///
     /// # Errors
     /// [`AggregationError`]. The sum is unchanged, or incomplete where the variant does not say so.
     ///
     /// # Cancel safety
-    /// Not cancel-safe: afterwards the sum is incomplete. The slots are free as soon as the running jobs have noticed,
-    /// within the work on one leaf each.
+    /// Not cancel-safe: afterwards the sum is incomplete. The slots are free as soon as the running jobs have
+    /// noticed, within the work on one leaf each.
     pub async fn absorb(
         &mut self,
         updates: Vec<StagedUpdate>,
@@ -122,16 +124,17 @@ impl StreamingAggregation {
         Ok(())
     }
 
-    /// Adds the last updates and makes the model: the mean of everything added, with held-out tensors as in `base`, and
-    /// with the step of `server` taken on the mean. The sum is empty afterwards and keeps its memory. The last pass does
-    /// all of that at once. The call first waits for a buffer, see [`PayloadPool::take`].
+    /// Adds the last updates and makes the model: the mean of everything added, with held-out tensors as in
+    /// `base`, and with the step of `server` taken on the mean. The sum is empty afterwards and keeps its
+    /// memory. The last pass does all of that at once. The call first waits for a buffer, see
+    /// [`PayloadPool::take`].
     ///
     /// # Errors
     /// As [`Self::absorb`], and [`AggregationError::Empty`]. The state of `server` is as before.
     ///
     /// # Cancel safety
-    /// As [`Self::absorb`]; the buffer comes back as slots do. Without updates, nothing happens while the call waits for
-    /// a buffer.
+    /// As [`Self::absorb`]; the buffer comes back as slots do. Without updates, nothing happens while the
+    /// call waits for a buffer.
     pub async fn finish(
         &mut self,
         updates: Vec<StagedUpdate>,
@@ -192,7 +195,8 @@ impl StreamingAggregation {
         (self.residual, self.around) = (0, None);
     }
 
-    /// Refuses what cannot be added, before anything has changed. Then the sum is incomplete until every update is in it.
+    /// Refuses what cannot be added, before anything has changed. Then the sum is incomplete until every
+    /// update is in it.
     fn begin(&mut self, updates: &[StagedUpdate], base: &Payload) -> Result<(), AggregationError> {
         if !self.complete {
             return Err(AggregationError::Incomplete);
@@ -238,7 +242,8 @@ impl StreamingAggregation {
         self.weigh(updates, base).await
     }
 
-    /// The factor of each update's values. It follows from the weight, and for clipped updates from the distance too.
+    /// The factor of each update's values. It follows from the weight, and for clipped updates from the
+    /// distance too.
     async fn weigh(&mut self, updates: Vec<StagedUpdate>, base: &Payload) -> Result<Batch, AggregationError> {
         let weighted = |update: StagedUpdate| {
             let full = self.full(update.weight);
@@ -295,7 +300,8 @@ impl StreamingAggregation {
         Ok(batch)
     }
 
-    /// Adds `batch` in one pass over every shard. With a base model and a draft, the same pass makes the model.
+    /// Adds `batch` in one pass over every shard. With a base model and a draft, the same pass makes the
+    /// model.
     async fn pass(
         &mut self,
         batch: Batch,

@@ -36,7 +36,8 @@ impl StagedUpdate {
     }
 }
 
-/// Frees the slots of `updates`. Spill files are deleted on the pool, because deleting a large file takes long.
+/// Frees the slots of `updates`. Spill files are deleted on the pool, because deleting a large file takes
+/// long.
 ///
 /// # Errors
 /// When the pool is gone; the slots are free then too.

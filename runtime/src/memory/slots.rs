@@ -1,7 +1,7 @@
-//! Places for whole payloads of one length: pooled buffers in memory, then encrypted spill files.
+//! Slots for whole payloads of one length: reused buffers in memory, then encrypted spill files.
 //!
-//! A data-plane task reserves a slot before it reads an upload, writes bytes as they arrive, and hands the staged slot
-//! to the round. Uploads that fail, stall or are refused simply drop theirs.
+//! An upload task reserves a slot before it reads a payload, writes the bytes as they arrive, and gives the
+//! staged slot to the round. An upload that fails, stalls or is refused drops its slot.
 
 use std::{
     ops::Range,
@@ -31,25 +31,26 @@ struct Inner {
     payload: u64,
     memory: Arc<Semaphore>,
     disk: Arc<Semaphore>,
-    /// Told by whoever found no slot in memory.
+    /// Notified when an upload finds no free slot in memory.
     wanted: Notify,
     dir: PathBuf,
     key: SpillKey,
     next: AtomicU64,
-    /// Payload buffers, at most one per memory slot.
+    /// Free payload buffers, at most one for each memory slot.
     buffers: Mutex<Vec<Vec<u8>>>,
-    /// Chunk buffers of spilling writers, at most one per disk slot.
+    /// Free chunk buffers of spilling writers, at most one for each disk slot.
     chunks: Mutex<Vec<Vec<u8>>>,
 }
 
 impl SlotStore {
-    /// As many slots of `payload_len` bytes as fit into `memory` and, as files in `spill_dir`, into `spill`. The folder
-    /// is made when needed and belongs to this store alone: leftovers in it are deleted. A writer that spills also
-    /// holds one buffer of 64 KiB outside the budget, or of the payload's length where that is less.
+    /// As many slots of `payload_len` bytes as fit into `memory` and, as files in `spill_dir`, into `spill`.
+    /// The folder is created when a slot on disk is possible. It belongs to this store alone: spill files
+    /// that an earlier process left there are deleted. A writer that spills also holds one buffer outside the
+    /// budgets, of 64 KiB or of the payload's length if that is less.
     ///
     /// # Errors
-    /// [`MemoryError::NoSlot`] when not even one payload fits, [`MemoryError::Spill`] when the folder cannot be used,
-    /// [`MemoryError::Crypto`] without randomness.
+    /// [`MemoryError::NoSlot`] when neither budget holds one payload, [`MemoryError::Spill`] when the folder
+    /// cannot be used, [`MemoryError::Crypto`] when the system gives no random numbers.
     pub fn new(
         memory: ByteCount,
         spill: ByteCount,
@@ -86,7 +87,7 @@ impl SlotStore {
     /// Waits for a free slot, in memory before on disk.
     ///
     /// # Errors
-    /// [`MemoryError::Spill`] when the spill file cannot be made.
+    /// [`MemoryError::Spill`] when the spill file cannot be created.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -118,8 +119,8 @@ impl SlotStore {
         permit.map(|permit| self.writer(permit, true)).transpose()
     }
 
-    /// Waits until a payload finds no free slot in memory, or has found none since this last returned: time to work on
-    /// staged ones.
+    /// Waits until an upload had to go without a memory slot (edge-triggered since the last call). The staged
+    /// updates should then be absorbed at once, so that their slots become free.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -127,13 +128,13 @@ impl SlotStore {
         self.inner.wanted.notified().await;
     }
 
-    /// Length of every payload, bytes.
+    /// Length of each payload, bytes.
     #[must_use]
     pub fn payload_len(&self) -> u64 {
         self.inner.payload
     }
 
-    /// Free slots: in memory, on disk.
+    /// Free slots in memory, and free slots on disk.
     #[must_use]
     pub fn free(&self) -> (usize, usize) {
         (self.inner.memory.available_permits(), self.inner.disk.available_permits())
@@ -147,7 +148,7 @@ impl SlotStore {
             let chunk = inner.payload.min(CHUNK as u64) as usize;
             Place::Disk { file, chunk: pooled(&inner.chunks, chunk + 64) }
         } else {
-            // Fits: the count of memory slots was computed from it.
+            // The length fits, because the number of memory slots was computed from it.
             let len = usize::try_from(inner.payload).unwrap_or(usize::MAX);
             Place::Memory(pooled(&inner.buffers, len))
         };
@@ -166,8 +167,8 @@ impl SlotWriter {
     /// Appends `bytes`. A spilling writer encrypts and writes up to 64 KiB at a time on the calling thread.
     ///
     /// # Errors
-    /// [`MemoryError::Overflow`] past the payload's length (nothing is taken then), [`MemoryError::Spill`] when the
-    /// disk fails; drop the writer after the latter.
+    /// [`MemoryError::Overflow`] when the payload would become too long; then nothing is appended.
+    /// [`MemoryError::Spill`] when the disk fails; then drop the writer.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), MemoryError> {
         let Slot { place, store, .. } = &mut self.slot;
         if bytes.len() as u64 > store.payload - self.written {
@@ -200,8 +201,8 @@ impl SlotWriter {
     /// Makes the full slot readable.
     ///
     /// # Errors
-    /// [`MemoryError::Short`] when bytes are missing, [`MemoryError::Spill`] when the disk fails; the slot is free
-    /// again in both cases.
+    /// [`MemoryError::Short`] when bytes are missing, [`MemoryError::Spill`] when the disk fails. Either way
+    /// the slot is free again.
     pub fn finish(mut self) -> Result<StagedSlot, MemoryError> {
         let expected = self.slot.store.payload;
         if self.written != expected {
@@ -217,16 +218,17 @@ impl SlotWriter {
     }
 }
 
-/// A complete payload. Dropping it frees the slot and deletes its file.
+/// A complete payload in its slot. Dropping it frees the slot and deletes its file.
 #[derive(Debug)]
 pub struct StagedSlot {
     slot: Slot,
 }
 
 impl StagedSlot {
-    /// Bytes `range` of the payload, borrowed from memory or decrypted into `scratch` (which grows once and should be
-    /// reused). Ranges that begin and end at multiples of 64 KiB ([`fl_engine::limits::SPILL_CHUNK_BYTES`]) cost no decryption
-    /// beyond their own bytes; a range within one chunk needs 64 KiB and a tag of scratch.
+    /// Bytes `range` of the payload, borrowed from memory or decrypted into `scratch`. The buffer grows once,
+    /// and the caller should use it again. A range that begins and ends at multiples of 64 KiB
+    /// ([`fl_engine::limits::SPILL_CHUNK_BYTES`]) decrypts no other bytes. A range within one chunk needs 64
+    /// KiB and a tag of scratch.
     ///
     /// # Errors
     /// [`MemoryError::OutOfRange`], [`MemoryError::Tampered`] when the host changed the spill file,
@@ -249,7 +251,7 @@ impl StagedSlot {
         self.slot.store.payload
     }
 
-    /// The whole payload when it lies in memory.
+    /// The whole payload, if the slot is in memory.
     #[must_use]
     pub fn in_memory(&self) -> Option<&[u8]> {
         match &self.slot.place {
@@ -259,10 +261,10 @@ impl StagedSlot {
     }
 }
 
-/// A taken slot: what it holds, and the permit that is given back last.
+/// A slot in use. Its permit is given back last.
 #[derive(Debug)]
 struct Slot {
-    // Fields drop in this order: the file is gone before its disk bytes are free again.
+    // Fields drop in this order: the file is deleted before its bytes on disk count as free.
     place: Place,
     store: Arc<Inner>,
     #[expect(dead_code, reason = "held for its drop")]

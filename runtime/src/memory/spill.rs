@@ -1,7 +1,8 @@
 //! A payload in an encrypted file, for slots beyond the memory budget.
 //!
-//! The folder belongs to the host, which may read, change, swap or cut files at will: every chunk is sealed with
-//! AES-256-GCM under a key that never leaves the process, bound to its slot and index, and no nonce is used twice.
+//! The folder belongs to the host, which may read, change, swap or cut files at will. So every chunk is
+//! sealed with AES-256-GCM under a key that never leaves the process. A chunk is bound to its slot and index,
+//! and no nonce is used twice.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,24 +11,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fl_engine::limits;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     rand::{SecureRandom, SystemRandom},
 };
 
-use fl_engine::limits;
-
 use super::MemoryError;
 
-/// Plain bytes of one chunk: a quarter of a chunk tree's leaf, because a rule that needs all updates of a round reads one chunk
-/// of each at a time. Smaller ones would cost more calls of the system than decryption.
-pub(super) const CHUNK: usize = limits::SPILL_CHUNK_BYTES;
-/// Bytes that sealing adds to a chunk.
-const TAG: usize = 16;
-/// Suffix of every spill file; leftovers of a crash are found by it.
-const SUFFIX: &str = "spill";
-
-/// The key of one process. A slot's number is never given out twice under it.
+/// The key of one process. No number of a slot is used twice under one key.
 #[derive(Debug)]
 pub(super) struct SpillKey(LessSafeKey);
 
@@ -40,13 +32,13 @@ impl SpillKey {
     }
 }
 
-/// Bytes on disk for a payload of `len`; `None` when its chunks cannot be numbered.
+/// Bytes on disk for a payload of `len` bytes. `None` when the payload has too many chunks to be numbered.
 pub(super) fn stored_len(len: u64) -> Option<u64> {
     let chunks = u32::try_from(len.div_ceil(CHUNK as u64)).ok()?;
     len.checked_add(u64::from(chunks) * TAG as u64)
 }
 
-/// Removes what a crashed process left in `dir`.
+/// Deletes the spill files that a crashed process left in `dir`.
 pub(super) fn sweep(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -57,14 +49,14 @@ pub(super) fn sweep(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// One payload's file; it is deleted on drop.
+/// The file of one payload. Dropping it deletes the file.
 #[derive(Debug)]
 pub(super) struct SpillFile {
     file: File,
     path: PathBuf,
     slot: u64,
     len: u64,
-    /// Chunks sealed so far: each index is sealed once, so its nonce is used once.
+    /// Chunks sealed so far. Each index is sealed once, so each nonce is used once.
     sealed: u32,
 }
 
@@ -75,7 +67,7 @@ impl SpillFile {
         Ok(Self { file, path, slot, len, sealed: 0 })
     }
 
-    /// Seals `chunk` as the next one; it is overwritten and left empty, its memory stays.
+    /// Seals `chunk` as the next chunk of the file. Then `chunk` is empty and keeps its memory.
     pub(super) fn append(&mut self, key: &SpillKey, chunk: &mut Vec<u8>) -> Result<(), MemoryError> {
         let index = self.sealed;
         self.sealed += 1;
@@ -87,7 +79,8 @@ impl SpillFile {
         Ok(wrote?)
     }
 
-    /// Opens chunk `index` into `out`, which must hold the chunk and its tag; returns its plain length.
+    /// Opens chunk `index` into `out`, which has the length of the chunk and its tag. Returns the plain
+    /// length.
     fn open(&self, key: &SpillKey, index: u32, out: &mut [u8]) -> Result<usize, MemoryError> {
         let tampered = || MemoryError::Tampered { slot: self.slot, chunk: index };
         self.file.read_exact_at(out, offset(index)).map_err(|error| match error.kind() {
@@ -119,7 +112,7 @@ impl SpillFile {
         let mut filled = 0;
         for index in first..=last {
             let plain = (self.len - u64::from(index) * CHUNK as u64).min(CHUNK as u64) as usize;
-            // The tag lands behind the plain bytes and is overwritten by the next chunk.
+            // The tag comes after the plain bytes, and the next chunk overwrites the tag.
             filled += self.open(key, index, &mut scratch[filled..filled + plain + TAG])?;
         }
         let skip = (start - u64::from(first) * CHUNK as u64) as usize;
@@ -140,7 +133,7 @@ impl SpillFile {
 impl Drop for SpillFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, "spill file was not removed");
+            tracing::warn!(%error, "cannot delete a spill file");
         }
     }
 }
@@ -148,3 +141,11 @@ impl Drop for SpillFile {
 fn offset(chunk: u32) -> u64 {
     u64::from(chunk) * (CHUNK + TAG) as u64
 }
+
+/// Plain bytes of one chunk: a quarter of a leaf of the chunk tree, because a buffered rule reads one chunk
+/// of each update at a time. With smaller chunks, system calls would cost more than decryption.
+pub(super) const CHUNK: usize = limits::SPILL_CHUNK_BYTES;
+/// Bytes that sealing adds to a chunk.
+const TAG: usize = 16;
+/// Suffix of every spill file, by which the files of a crashed process are found.
+const SUFFIX: &str = "spill";

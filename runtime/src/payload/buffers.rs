@@ -1,9 +1,9 @@
 //! Buffers for payloads of one layout, in turn.
 //!
-//! Fresh memory of a model's size costs more than the arithmetic on it, because the system clears and maps each page. So
-//! a buffer goes back to its [`Buffers`] when the last clone of its payload is dropped. `Buffers` alone never makes
-//! anybody wait: a collaborator's model, update and next model may live at once. The aggregator bounds how many live with
-//! a [`PayloadPool`](super::PayloadPool).
+//! Fresh memory of a model's size costs more than the arithmetic on it, because the system clears and maps
+//! each page. So a buffer goes back to its [`Buffers`] when the last clone of its payload is dropped.
+//! `Buffers` alone never makes anybody wait: a collaborator's model, update and next model may live at once.
+//! The aggregator bounds how many live with a [`PayloadPool`](super::PayloadPool).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +28,8 @@ struct Home {
 }
 
 impl Buffers {
-    /// A collaborator's list, which keeps one buffer for later: a model is replaced by the next while no update lives.
+    /// A collaborator's list, which keeps one buffer for later: a model is replaced by the next while no
+    /// update lives.
     pub(crate) fn new(layout: Arc<Layout>) -> Self {
         Self::keeping(layout, 1)
     }
@@ -38,7 +39,8 @@ impl Buffers {
         Self { home: Arc::new(Home { layout, most_idle, idle: Mutex::default() }) }
     }
 
-    /// A buffer from the list, or fresh memory when the list is empty. It holds what an older payload left in it.
+    /// A buffer from the list, or fresh memory when the list is empty. It holds what an older payload left in
+    /// it.
     pub(crate) fn take(&self) -> Draft {
         self.lend(None)
     }

@@ -1,4 +1,5 @@
-//! Digests of a payload's leaves, as many at once as the processor does well: sixteen with AVX-512, two on the SHA unit.
+//! Digests of the leaves of a payload's chunk tree. As many leaves are hashed at once as the processor does
+//! well: sixteen with AVX-512, two with SHA instructions.
 
 use fl_engine::{
     Digest, limits,
@@ -6,7 +7,7 @@ use fl_engine::{
 };
 use fl_sys::sha256::{pair, sixteen};
 
-/// Leaves of a payload, or of a run of it that begins at one, which is hashed behind whoever fills it.
+/// The leaves of a payload, or of a run that begins at a leaf. They are hashed while the payload is filled.
 #[derive(Debug)]
 pub(crate) struct Leaves {
     digests: Vec<Digest>,
@@ -14,15 +15,15 @@ pub(crate) struct Leaves {
 }
 
 impl Leaves {
-    /// For a run of this many bytes.
+    /// Leaves of a run of this many bytes.
     pub(crate) fn new(run: usize) -> Self {
         let leaves = run.div_ceil(LEAF);
         let at_once = if leaves >= WORTH_SIXTEEN && sixteen::is_there() { sixteen::LANES } else { 2 };
         Self { digests: Vec::with_capacity(leaves), at_once }
     }
 
-    /// Hashes the whole leaves of `done`, the run's beginning, that are new, when they are enough to be hashed at once:
-    /// they are still in the cache.
+    /// Hashes the new whole leaves of `done`, the beginning of the run, once they are enough to be hashed at
+    /// once. They are still in the cache then.
     pub(crate) fn follow(&mut self, done: &[u8]) {
         let new = self.new_of(done);
         if new.len() >= self.at_once {
@@ -30,10 +31,10 @@ impl Leaves {
         }
     }
 
-    /// Hashes what is left of the whole run.
+    /// Hashes the rest of the whole run, and returns the digests of all leaves in order.
     pub(crate) fn finish(mut self, run: &[u8]) -> Vec<Digest> {
         self.hash(self.new_of(run));
-        // A leaf that is shorter.
+        // The last leaf, if it is shorter.
         self.digests.extend(leaves_of(&run[self.digests.len() * LEAF..]));
         self.digests
     }
@@ -45,7 +46,7 @@ impl Leaves {
     fn hash(&mut self, mut leaves: &[[u8; LEAF]]) {
         while leaves.len() >= WORTH_SIXTEEN {
             let now = leaves.len().min(sixteen::LANES);
-            // Lanes that are left over repeat the last.
+            // Lanes that are left over hash the last leaf again.
             let lanes = std::array::from_fn(|lane| leaves[lane.min(now - 1)].as_slice());
             let Some(all) = sixteen::digests(&lanes) else { break };
             self.digests.extend(all[..now].iter().copied().map(Digest));
@@ -61,13 +62,14 @@ impl Leaves {
     }
 }
 
-/// [`root_of`](fl_engine::tensor::root_of), many leaves at a time.
+/// Root of a payload, as [`fl_engine::tensor::root_of`], with several leaves hashed at once.
 pub(crate) fn root_of(layout: Digest, payload: &[u8]) -> Digest {
     root_over(layout, Leaves::new(payload.len()).finish(payload), payload.len() as u64)
 }
 
 const LEAF: usize = limits::LEAF_BYTES;
-/// Sixteen lanes take the time of eight and a half leaves in pairs, however many of them are used.
+/// Fewest leaves for which the sixteen lanes are faster. The lanes take as long as eight and a half leaves in
+/// pairs, however many lanes are used.
 const WORTH_SIXTEEN: usize = 9;
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use tokio::sync::Semaphore;
 
 use super::{Buffers, Draft};
 
-/// Buffers for the models that the aggregator builds, and for the states of its server's step. Clones share them.
+/// Buffers for the models that the aggregator builds, and for the states of its server's step. Clones share
+/// them.
 ///
-/// At most [`Self::MOST_LIVE`] payloads live: one that is sent and stored, and one that is built. A task that keeps a
-/// clone of an old model for ever stops the run. So a task that sends a model to a slow peer drops its clone when it is
-/// cancelled.
+/// At most [`Self::MOST_LIVE`] payloads live: one that is sent and stored, and one that is built. A task that
+/// keeps a clone of an old model for ever stops the run. So a task that sends a model to a slow peer drops
+/// its clone when it is cancelled.
 #[derive(Clone, Debug)]
 pub struct PayloadPool {
     buffers: Buffers,
@@ -29,8 +30,9 @@ impl PayloadPool {
         Self { buffers: Buffers::keeping(layout, Self::MOST_LIVE), free }
     }
 
-    /// Waits until fewer than [`Self::MOST_LIVE`] payloads live, that is until the last clone of an old payload and of
-    /// its bytes is dropped, and takes a buffer. The buffer holds what an older payload left in it.
+    /// Waits until fewer than [`Self::MOST_LIVE`] payloads live, that is until the last clone of an old
+    /// payload and of its bytes is dropped, and takes a buffer. The buffer holds what an older payload left
+    /// in it.
     ///
     /// # Cancel safety
     /// Cancel-safe. A cancelled wait loses its place in the queue.

@@ -1,4 +1,5 @@
-//! The model against the engine's, for any arrival order, threads and places. Calls that fail, panic or are dropped.
+//! The model against the engine's, for any arrival order, threads and places. Calls that fail, panic or are
+//! dropped.
 
 use std::{
     future::Future,

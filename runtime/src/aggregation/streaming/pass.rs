@@ -1,5 +1,5 @@
-//! What the jobs of one pass do: read a run of every update and add it. In the last pass they also take the mean and the
-//! server's step, and hash the leaves.
+//! What the jobs of one pass do: read a run of every update and add it. In the last pass they also take the
+//! mean and the server's step, and hash the leaves.
 
 use std::{ops::Range, sync::Mutex};
 
@@ -69,7 +69,8 @@ pub(super) struct DistancePass {
     pub(super) call: CallToken,
 }
 
-/// A pass that adds updates, and makes the model when it is the round's last. Dropping it frees the updates' slots.
+/// A pass that adds updates, and makes the model when it is the round's last. Dropping it frees the updates'
+/// slots.
 #[derive(Debug)]
 pub(super) struct Pass {
     pub(super) batch: Batch,
@@ -230,8 +231,8 @@ impl SharedSum {
     }
 }
 
-/// Goes through a leaf in runs of [`ELEMENTS_A_PASS`] elements. `work` gets the first element of a run, and the run's bytes within
-/// the leaf.
+/// Goes through a leaf in runs of [`ELEMENTS_A_PASS`] elements. `work` gets the first element of a run, and
+/// the run's bytes within the leaf.
 fn each_run(leaf: &Range<usize>, mut work: impl FnMut(usize, Range<usize>)) {
     for from in leaf.clone().step_by(ELEMENTS_A_PASS) {
         let to = (from + ELEMENTS_A_PASS).min(leaf.end);

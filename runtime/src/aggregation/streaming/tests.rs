@@ -1,5 +1,5 @@
-//! The sum against the engine's own and against arbitrary precision, for any batches, threads and places. Calls that fail,
-//! panic or are dropped.
+//! The sum against the engine's own and against arbitrary precision, for any batches, threads and places.
+//! Calls that fail, panic or are dropped.
 
 use std::{
     future::Future,
@@ -28,7 +28,8 @@ const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
 
 type Rig = fixture::Rig<StreamingAggregation>;
 
-/// Updates in threes: values over 26 binades, small ones, and the first again with the other sign and all but cancelling.
+/// Updates in threes: values over 26 binades, small ones, and the first again with the other sign and all but
+/// cancelling.
 fn updates(count: usize, seed: u64) -> Vec<Given> {
     let mut random = Random(seed);
     let layout = layout();
@@ -486,7 +487,8 @@ fn reference(updates: &[Given], element: usize) -> u32 {
     nearest(&updates.iter().map(term).sum(), total)
 }
 
-/// Bits of the f32 nearest to `sum · 2^-149 / total`, ties to even, found by bisection over all f32 bit patterns.
+/// Bits of the f32 nearest to `sum · 2^-149 / total`, ties to even, found by bisection over all f32 bit
+/// patterns.
 fn nearest(sum: &BigInt, total: u64) -> u32 {
     let (sign, magnitude) = (sum.sign(), BigInt::from(sum.magnitude().clone()));
     let scaled = |bits: u32| integer(f32::from_bits(bits)) * total;
