@@ -1,7 +1,7 @@
 //! An encoded model or update, shared without copies. The same bytes go to every peer and to the store, and
 //! are the base of the next round.
 //!
-//! A [`Draft`] becomes a [`Payload`]. Its buffer comes from [`Buffers`], which reuse the memory of dropped
+//! A [`Draft`] becomes a [`Payload`]. Its buffer comes from `Buffers`, which reuse the memory of dropped
 //! payloads; a [`PayloadPool`] also bounds how many payloads live.
 
 mod buffers;

@@ -1,7 +1,7 @@
 //! The server's step over a round's mean or rule answer, and the state that the step keeps from round to
 //! round.
 //!
-//! A [`ServerOptimiser`] lives as long as the run. For each round it makes a [`RoundStep`], which the pool's
+//! A [`ServerOptimiser`] lives as long as the run. For each round it makes a `RoundStep`, which the pool's
 //! jobs share. When a job has the answer for a run of the model, it takes the step for that run: it reads the
 //! state before the round and writes the state after it. So two states live at once, as two models do: the
 //! newest, which the store writes too, and the next. A round that fails leaves the state as it was.

@@ -179,7 +179,7 @@ impl ColumnRule for Told {
     }
 
     fn combine(&self, block: &mut Block<'_>, out: &mut [f32]) {
-        // Whoever tells is gone when everybody may go on.
+        // The test drops its sender when every job may go on.
         let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).recv();
         assert!(!self.1, "told to panic");
         out.copy_from_slice(block.row(0));

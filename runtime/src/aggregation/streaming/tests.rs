@@ -153,7 +153,7 @@ fn near(count: usize, seed: u64) -> Vec<Given> {
 }
 
 #[tokio::test]
-async fn every_streaming_rule_gives_the_bits_of_the_engine_s_own_whatever_the_batches_and_places() {
+async fn every_streaming_rule_gives_the_bits_of_the_engine_whatever_the_batches_and_places() {
     let mut updates = near(7, 21);
     let clip = |norm| Stream::Clipped(Clip::new(norm, EXACT));
     let mut random = Random(22);
