@@ -39,7 +39,13 @@ impl Front {
         let exact = rules::range(rule);
         let method = method(&plan::Aggregation { rule, server: None, threshold: None }, exact, |_| None)?;
         let payloads = PayloadPool::new(Arc::clone(updates.layout()));
-        let aggregation = Aggregation::new(Pool::new(threads)?, payloads, exact, method, None);
+        let aggregation = Aggregation::new(
+            Pool::new(&fl_runtime::internal::system::System::real().threads, threads)?,
+            payloads,
+            exact,
+            method,
+            None,
+        );
         let runtime = Builder::new_current_thread().build()?;
         Ok(Self { runtime, aggregation, base: updates.base() })
     }
@@ -130,8 +136,13 @@ impl Round {
     /// Those of the product.
     pub fn measure(&self, updates: &Updates, budget: Duration) -> Result<Samples, Failure> {
         let len = updates.layout().byte_len() as u64;
-        let store =
-            SlotStore::new(ByteCount(len * self.slots() as u64), ByteCount(0), std::env::temp_dir(), len)?;
+        let store = SlotStore::new(
+            &fl_runtime::internal::system::System::real(),
+            ByteCount(len * self.slots() as u64),
+            ByteCount(0),
+            std::env::temp_dir(),
+            len,
+        )?;
         let mut front = Front::new(updates, &self.rule, self.threads)?;
         let stage = |n: usize| updates.stage(&store, n);
         let last = self.collaborators.saturating_sub(1);

@@ -135,11 +135,11 @@ pub fn run(args: &[&str], registry: &Registry, system: &System) -> ExitCode {
     };
     let level = if runtime.verbose { Level::DEBUG } else { Level::INFO };
     let (workspace, log) = runtime.role.log();
-    let (file, unopened) = match observe::log::LogFile::open(workspace, &log) {
+    let (file, unopened) = match observe::log::LogFile::open(&system.files, workspace, &log) {
         Ok(file) => (file.map(Arc::new), None),
         Err(error) => (None, Some(error)),
     };
-    if observe::log::init(runtime.json, level, file.clone()).is_err() {
+    if observe::log::init(runtime.json, level, file.clone(), system.clock.clone()).is_err() {
         // An embedding program has already installed a subscriber.
     }
     if let Some(error) = unopened {

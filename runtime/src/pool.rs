@@ -12,10 +12,11 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, mpsc},
     task::{Context, Poll},
-    thread,
 };
 
 use tokio::sync::oneshot;
+
+use crate::system::Threads;
 
 /// Why a job gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,13 +45,13 @@ impl Pool {
     ///
     /// # Errors
     /// When the system cannot start a thread.
-    pub fn new(threads: usize) -> io::Result<Self> {
+    pub fn new(starter: &Threads, threads: usize) -> io::Result<Self> {
         let threads = threads.max(1);
         let (queue, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
         for n in 0..threads {
             let jobs = Arc::clone(&jobs);
-            thread::Builder::new().name(format!("cpu-{n}")).spawn(move || work(&jobs))?;
+            starter.start(format!("cpu-{n}"), move || work(&jobs))?;
         }
         Ok(Self { queue, threads })
     }
@@ -122,12 +123,12 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_run_side_by_side_on_pool_threads() {
-        let pool = Pool::new(2).unwrap();
+        let pool = Pool::new(&crate::system::System::real().threads, 2).unwrap();
         let meet = Arc::new(Barrier::new(2));
         let job = |meet: Arc<Barrier>| {
             move || {
                 meet.wait();
-                thread::current().name().unwrap_or_default().to_owned()
+                std::thread::current().name().unwrap_or_default().to_owned()
             }
         };
         let (a, b) = tokio::join!(pool.run(job(Arc::clone(&meet))), pool.run(job(meet)));
@@ -138,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn panicking_job_is_an_error_and_costs_no_thread() {
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(&crate::system::System::real().threads, 1).unwrap();
         for n in 0..3 {
             let failed = pool.run(move || assert!(n > 9, "job {n} failed")).await;
             assert_eq!(failed, Err(PoolError::Panicked(format!("job {n} failed"))));
@@ -154,7 +155,7 @@ mod tests {
                 panic!("dropped");
             }
         }
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(&crate::system::System::real().threads, 1).unwrap();
         let (go, wait) = mpsc::channel::<()>();
         drop(pool.run(move || {
             let _ = wait.recv();
@@ -166,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn queued_jobs_outlive_the_pool() {
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(&crate::system::System::real().threads, 1).unwrap();
         let running = pool.run(|| 5);
         drop(pool);
         assert_eq!(running.await, Ok(5));

@@ -72,7 +72,14 @@ fn footprint_counts_what_the_runtime_takes() {
     (plan.memory_budget, plan.spill_budget) = (ByteCount(40_000_000), ByteCount(10 * 400_116 - 1));
     let sum = footprint(&plan, &layout, 3);
     let folder = env::temp_dir().join(format!("fl-footprint-{}", std::process::id()));
-    let store = SlotStore::new(sum.slot_memory(), plan.spill_budget, folder.clone(), sum.payload.0).unwrap();
+    let store = SlotStore::new(
+        &fl_runtime::internal::system::System::real(),
+        sum.slot_memory(),
+        plan.spill_budget,
+        folder.clone(),
+        sum.payload.0,
+    )
+    .unwrap();
     assert_eq!(store.free(), (sum.slots as usize, sum.spilled as usize));
     assert!(sum.slots > 2 && sum.spilled == 9);
     let _ = fs::remove_dir_all(folder);
@@ -122,13 +129,20 @@ async fn sum(collaborators: u32, in_memory: u64) {
     let layout = Layout::new(vec![TensorSpec::f32("a", [PARAMETERS as u32])]).unwrap();
     let folder = env::temp_dir().join(format!("fl-memory-{}", std::process::id()));
     let disk = ByteCount(ON_DISK * (MODEL + 16_384));
-    let store = SlotStore::new(ByteCount(in_memory * MODEL), disk, folder.clone(), MODEL).unwrap();
+    let store = SlotStore::new(
+        &fl_runtime::internal::system::System::real(),
+        ByteCount(in_memory * MODEL),
+        disk,
+        folder.clone(),
+        MODEL,
+    )
+    .unwrap();
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let first = ModelState::zeros(Arc::clone(&layout));
     let mut base = payloads.take().await.encode(&first).unwrap();
     drop(first);
     let range = ExactRange { value_bits: 16, weight_bits: 29 };
-    let pool = Pool::new(2).unwrap();
+    let pool = Pool::new(&fl_runtime::internal::system::System::real().threads, 2).unwrap();
     let mut aggregation = StreamingAggregation::new(Stream::WeightedMean, pool, payloads, range);
     for _ in 0..ROUNDS {
         let (staged, mut updates) = mpsc::channel(64);

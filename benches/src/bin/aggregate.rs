@@ -70,7 +70,10 @@ struct Bench {
 
 fn aggregation(layout: &Arc<Layout>, threads: usize) -> StreamingAggregation {
     let range = ExactRange { value_bits: 16, weight_bits: 29 };
-    let (pool, payloads) = (Pool::new(threads).unwrap(), PayloadPool::new(Arc::clone(layout)));
+    let (pool, payloads) = (
+        Pool::new(&fl_runtime::internal::system::System::real().threads, threads).unwrap(),
+        PayloadPool::new(Arc::clone(layout)),
+    );
     StreamingAggregation::new(Stream::WeightedMean, pool, payloads, range)
 }
 
@@ -185,7 +188,7 @@ impl Bench {
         let len = self.update.len() as u64;
         let all = ByteCount(updates as u64 * (len + len / 1024 + 4096));
         let (memory, disk) = if in_memory { (all, ByteCount(0)) } else { (ByteCount(0), all) };
-        SlotStore::new(memory, disk, folder(), len).unwrap()
+        SlotStore::new(&fl_runtime::internal::system::System::real(), memory, disk, folder(), len).unwrap()
     }
 
     fn stage(&self, store: &SlotStore, count: usize) -> Vec<StagedUpdate> {

@@ -143,7 +143,13 @@ fn check(report: &Report, layout: &Arc<Layout>, update: &[u8], repetitions: usiz
 fn spill(report: &Report, update: &[u8], repetitions: usize) -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("fl-bench-codec-{}", std::process::id()));
     let len = update.len() as u64;
-    let store = SlotStore::new(ByteCount(0), ByteCount(len + len / 1024 + 4096), folder.clone(), len)?;
+    let store = SlotStore::new(
+        &fl_runtime::internal::system::System::real(),
+        ByteCount(0),
+        ByteCount(len + len / 1024 + 4096),
+        folder.clone(),
+        len,
+    )?;
     let seal = || -> Result<StagedSlot, Failure> {
         let mut writer = store.try_reserve()?.ok_or("a slot that is still taken")?;
         update.chunks(PIECE).try_for_each(|piece| writer.write(piece))?;

@@ -41,6 +41,7 @@ use crate::{
     payload::PayloadPool,
     pool::Pool,
     store::{Resume, Store},
+    system::System,
     trust::Admission,
 };
 
@@ -50,6 +51,8 @@ pub(crate) use self::{
 
 /// What a run of the aggregator is made from. Everything was checked.
 pub(crate) struct Parts {
+    /// Clock and threads.
+    pub(crate) system: System,
     pub(crate) plan: Arc<Plan>,
     pub(crate) plan_hash: Digest,
     pub(crate) layout: Arc<Layout>,
@@ -91,7 +94,7 @@ pub(crate) struct Running {
 /// # Panics
 /// Outside an actix system.
 pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
-    let Parts { plan, plan_hash, layout, method, pool, slots, store, resume, .. } = parts;
+    let Parts { system, plan, plan_hash, layout, method, pool, slots, store, resume, .. } = parts;
     let Resume { round, payload, root, state, best, .. } = resume;
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let mut draft = payloads.take().await;
@@ -132,6 +135,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         refused: AtomicU64::new(0),
     });
     let coordinator = Coordinator::new(CoordinatorParts {
+        clock: system.clock.clone(),
         engine,
         base,
         intake: Arc::new(Intake::new(slots.clone(), layout, plan.exact)),
@@ -143,9 +147,9 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         outcome: ended,
     });
     let mailbox = mailbox::open(coordinator, MAILBOX);
-    let store =
-        store_thread::start(store, store_jobs, mailbox.clone()).map_err(|e| Failure::of(Exit::Failed, &e))?;
-    aggregation_task::start(aggregation, aggregation_jobs, slots, mailbox.clone());
+    let store = store_thread::start(&system, store, store_jobs, mailbox.clone())
+        .map_err(|e| Failure::of(Exit::Failed, &e))?;
+    aggregation_task::start(system.clock, aggregation, aggregation_jobs, slots, mailbox.clone());
     // The mailbox is empty.
     let _ = mailbox.tell(AggregatorMessage::Tick);
     Ok(Running { mailbox, greeter, outcome, store })

@@ -92,10 +92,14 @@ impl<A> Rig<A> {
         let folder = std::env::temp_dir().join(format!("fl-aggregation-{}-{number}", std::process::id()));
         let len = layout().byte_len() as u64;
         let (in_memory, on_disk) = (ByteCount(memory as u64 * len), ByteCount(disk as u64 * (len + 4096)));
-        let store = SlotStore::new(in_memory, on_disk, folder.clone(), len).unwrap();
+        let store =
+            SlotStore::new(&crate::system::System::real(), in_memory, on_disk, folder.clone(), len).unwrap();
         assert_eq!(store.free(), (memory, disk));
         let payloads = PayloadPool::new(layout());
-        let aggregation = aggregation(Pool::new(threads).unwrap(), payloads.clone());
+        let aggregation = aggregation(
+            Pool::new(&crate::system::System::real().threads, threads).unwrap(),
+            payloads.clone(),
+        );
         Self { aggregation, payloads, store, folder, slots: (memory, disk) }
     }
 

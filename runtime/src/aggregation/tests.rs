@@ -55,7 +55,7 @@ async fn step_and_its_state_are_the_engines_for_sums_and_for_rules_over_all() {
                 let payloads = PayloadPool::new(layout());
                 let optimiser =
                     ServerOptimiser::new(server, layout(), EXACT, resumed.as_deref()).await.unwrap();
-                let pool = Pool::new(threads).unwrap();
+                let pool = Pool::new(&crate::system::System::real().threads, threads).unwrap();
                 let mut aggregation =
                     Aggregation::new(pool, payloads, EXACT, method.clone(), Some(optimiser));
                 let given = given(7, 20 + round as u64);
@@ -91,7 +91,8 @@ async fn failed_round_leaves_the_steps_state_as_it_was() {
     for rule in [Rule::WeightedMean, Rule::Median] {
         let optimiser = ServerOptimiser::new(server, layout(), EXACT, None).await.unwrap();
         let before = optimiser.state().unwrap().to_vec();
-        let (pool, payloads) = (Pool::new(2).unwrap(), PayloadPool::new(layout()));
+        let (pool, payloads) =
+            (Pool::new(&crate::system::System::real().threads, 2).unwrap(), PayloadPool::new(layout()));
         let mut aggregation =
             Aggregation::new(pool, payloads.clone(), EXACT, method_of(&rule), Some(optimiser));
         let failed = aggregation.finish(rig.stage(&given(3, 30)), &base()).await.unwrap_err();

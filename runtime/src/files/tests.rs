@@ -151,7 +151,7 @@ fn killed_process_leaves_old_or_new_content_whole() {
 #[ignore = "child of folder_that_cannot_be_synced_is_logged_once_and_its_files_are_replaced"]
 fn replacements_where_no_folder_opens() {
     let Some(folder) = folder() else { return };
-    observe::log::init(false, Level::INFO, None).unwrap();
+    observe::log::init(false, Level::INFO, None, System::real().clock).unwrap();
     // One more file may be opened: the new one. Its folder cannot be.
     let mut open: Vec<fs::File> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
     open.pop();

@@ -19,6 +19,7 @@ use super::{
     MemoryError,
     spill::{self, CHUNK, SpillFile, SpillKey},
 };
+use crate::{files::Files, system::System};
 
 /// Slots for payloads of one length. Clones share them.
 #[derive(Clone, Debug)]
@@ -33,6 +34,7 @@ struct Inner {
     disk: Arc<Semaphore>,
     /// Notified when an upload finds no free slot in memory.
     wanted: Notify,
+    files: Files,
     dir: PathBuf,
     key: SpillKey,
     next: AtomicU64,
@@ -52,6 +54,7 @@ impl SlotStore {
     /// [`MemoryError::NoSlot`] when neither budget holds one payload, [`MemoryError::Spill`] when the folder
     /// cannot be used, [`MemoryError::Crypto`] when the system gives no random numbers.
     pub fn new(
+        system: &System,
         memory: ByteCount,
         spill: ByteCount,
         spill_dir: PathBuf,
@@ -67,16 +70,17 @@ impl SlotStore {
             return Err(MemoryError::NoSlot { payload: ByteCount(payload_len), memory, spill });
         }
         if on_disk > 0 {
-            std::fs::create_dir_all(&spill_dir)?;
-            spill::sweep(&spill_dir)?;
+            system.files.create_folder(&spill_dir)?;
+            spill::sweep(&system.files, &spill_dir)?;
         }
         let inner = Inner {
             payload: payload_len,
             memory: Arc::new(Semaphore::new(in_memory)),
             disk: Arc::new(Semaphore::new(on_disk)),
             wanted: Notify::new(),
+            files: system.files.clone(),
             dir: spill_dir,
-            key: SpillKey::random()?,
+            key: SpillKey::random(&system.random)?,
             next: AtomicU64::new(0),
             buffers: Mutex::default(),
             chunks: Mutex::default(),
@@ -144,7 +148,7 @@ impl SlotStore {
         let inner = Arc::clone(&self.inner);
         let place = if spills {
             let slot = inner.next.fetch_add(1, Ordering::Relaxed);
-            let file = SpillFile::create(&inner.dir, slot, inner.payload)?;
+            let file = SpillFile::create(&inner.files, &inner.dir, slot, inner.payload)?;
             let chunk = inner.payload.min(CHUNK as u64) as usize;
             Place::Disk { file, chunk: pooled(&inner.chunks, chunk + 64) }
         } else {

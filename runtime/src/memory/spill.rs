@@ -5,28 +5,26 @@
 //! and no nonce is used twice.
 
 use std::{
-    fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use fl_engine::limits;
-use ring::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    rand::{SecureRandom, SystemRandom},
-};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::MemoryError;
+use crate::{
+    files::{File, Files, OWNER_ONLY},
+    system::Random,
+};
 
 /// The key of one process. No number of a slot is used twice under one key.
 #[derive(Debug)]
 pub(super) struct SpillKey(LessSafeKey);
 
 impl SpillKey {
-    pub(super) fn random() -> Result<Self, MemoryError> {
-        let mut bytes = [0; 32];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| MemoryError::Crypto)?;
+    pub(super) fn random(random: &Random) -> Result<Self, MemoryError> {
+        let bytes: [u8; 32] = random.bytes().map_err(|_| MemoryError::Crypto)?;
         let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| MemoryError::Crypto)?;
         Ok(Self(LessSafeKey::new(key)))
     }
@@ -39,11 +37,10 @@ pub(super) fn stored_len(len: u64) -> Option<u64> {
 }
 
 /// Deletes the spill files that a crashed process left in `dir`.
-pub(super) fn sweep(dir: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
+pub(super) fn sweep(files: &Files, dir: &Path) -> io::Result<()> {
+    for path in files.list(dir)? {
         if path.extension().is_some_and(|suffix| suffix == SUFFIX) {
-            std::fs::remove_file(path)?;
+            files.remove(&path)?;
         }
     }
     Ok(())
@@ -52,6 +49,7 @@ pub(super) fn sweep(dir: &Path) -> io::Result<()> {
 /// The file of one payload. Dropping it deletes the file.
 #[derive(Debug)]
 pub(super) struct SpillFile {
+    files: Files,
     file: File,
     path: PathBuf,
     slot: u64,
@@ -61,10 +59,10 @@ pub(super) struct SpillFile {
 }
 
 impl SpillFile {
-    pub(super) fn create(dir: &Path, slot: u64, len: u64) -> io::Result<Self> {
+    pub(super) fn create(files: &Files, dir: &Path, slot: u64, len: u64) -> io::Result<Self> {
         let path = dir.join(format!("slot-{slot}.{SUFFIX}"));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path, slot, len, sealed: 0 })
+        let file = files.create_new(&path, OWNER_ONLY)?;
+        Ok(Self { files: files.clone(), file, path, slot, len, sealed: 0 })
     }
 
     /// Seals `chunk` as the next chunk of the file. Then `chunk` is empty and keeps its memory.
@@ -132,7 +130,7 @@ impl SpillFile {
 
 impl Drop for SpillFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
+        if let Err(error) = self.files.remove(&self.path) {
             tracing::warn!(%error, "cannot delete a spill file");
         }
     }

@@ -20,15 +20,13 @@ use tracing::{
 use tracing_subscriber::{
     Layer as _,
     filter::Targets,
-    fmt::{
-        FmtContext, FormatEvent, FormatFields,
-        format::Writer,
-        time::{FormatTime, SystemTime},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     layer::SubscriberExt as _,
     registry::LookupSpan,
     util::{SubscriberInitExt as _, TryInitError},
 };
+
+use crate::system::Clock;
 
 pub use file::LogFile;
 
@@ -37,20 +35,21 @@ pub use file::LogFile;
 ///
 /// # Errors
 /// When a log was set up already.
-pub fn init(json: bool, level: Level, file: Option<Arc<LogFile>>) -> Result<(), TryInitError> {
+pub fn init(json: bool, level: Level, file: Option<Arc<LogFile>>, clock: Clock) -> Result<(), TryInitError> {
     let targets = OURS.iter().fold(Targets::new().with_default(Level::WARN.min(level)), |targets, name| {
         targets.with_target(*name, level)
     });
     // A line that cannot be written is lost. Reporting that on standard error could end the process.
     let lines = tracing_subscriber::fmt::layer()
-        .event_format(Lines { json })
+        .event_format(Lines { json, clock: clock.clone() })
         .log_internal_errors(false)
-        .with_writer(Arc::new(Both { json, file }));
+        .with_writer(Arc::new(Both { json, file, clock }));
     tracing_subscriber::registry().with(lines.with_filter(targets)).try_init()
 }
 
 /// Standard error and the file. A failure of the file is reported on standard error alone.
 struct Both {
+    clock: Clock,
     json: bool,
     file: Option<Arc<LogFile>>,
 }
@@ -64,7 +63,8 @@ impl Write for &Both {
                 "cannot write to {}: {error}; the log goes on without this copy",
                 file.path().display()
             );
-            let line = Fields { message, ..Fields::default() }.line(self.json, &now(), &Level::WARN);
+            let line =
+                Fields { message, ..Fields::default() }.line(self.json, &time(&self.clock), &Level::WARN);
             super::complain(format_args!("{line}\n"));
         }
         io::stderr().write_all(lines).map(|()| lines.len())
@@ -77,6 +77,7 @@ impl Write for &Both {
 
 /// `2026-11-24T20:31:14Z info  round 3 …`; no colour, whether stderr is a terminal or not.
 struct Lines {
+    clock: Clock,
     json: bool,
 }
 
@@ -91,7 +92,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let line = line(self.json, &now(), event.metadata().level(), |visit| event.record(visit));
+        let line = line(self.json, &time(&self.clock), event.metadata().level(), |visit| event.record(visit));
         writeln!(writer, "{line}")
     }
 }
@@ -103,14 +104,9 @@ fn line(json: bool, time: &str, level: &Level, record: impl FnOnce(&mut dyn Visi
     fields.line(json, time, level)
 }
 
-/// The host's clock in UTC, to the second.
-fn now() -> String {
-    let mut text = String::new();
-    let told = SystemTime.format_time(&mut Writer::new(&mut text));
-    match text.get(..19) {
-        Some(seconds) if told.is_ok() => format!("{seconds}Z"),
-        _ => "-".to_owned(),
-    }
+/// UTC, to the second: the host's clock, for people.
+fn time(clock: &Clock) -> String {
+    clock.wall().to_string()
 }
 
 #[derive(Default)]

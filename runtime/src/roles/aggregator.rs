@@ -112,7 +112,12 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
     setup.announce(&endpoint, round);
 
     let status = greeter.status.clone();
-    let accepting = tokio::spawn(aggregator::accept(endpoint.clone(), Arc::clone(&greeter), mailbox.clone()));
+    let accepting = tokio::spawn(aggregator::accept(
+        setup.system.clock.clone(),
+        endpoint.clone(),
+        Arc::clone(&greeter),
+        mailbox.clone(),
+    ));
     let watching = tokio::spawn(watch_roster(Arc::clone(&setup.rosters), mailbox.clone()));
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
     let outcome =
@@ -159,13 +164,20 @@ impl AggregatorSetup {
     fn parts(&self, store: Store, resume: Resume) -> Result<Parts, Failure> {
         let (plan, layout) = (Arc::clone(&self.plan), Arc::clone(&self.layout));
         let spill = self.workspace.path("save/spill");
-        let slots =
-            SlotStore::new(self.need.slot_memory(), plan.spill_budget, spill, layout.byte_len() as u64);
+        let slots = SlotStore::new(
+            &self.system,
+            self.need.slot_memory(),
+            plan.spill_budget,
+            spill,
+            layout.byte_len() as u64,
+        );
         let slots = slots.map_err(|e| {
             Failure::of(Exit::Plan, &e).hint("raise limits.memory or limits.spill in plan/plan.yaml")
         })?;
         Ok(Parts {
-            pool: Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?,
+            system: self.system.clone(),
+            pool: Pool::new(&self.system.threads, plan.threads.cpu as usize)
+                .map_err(|e| Failure::of(Exit::Failed, &e))?,
             plan,
             plan_hash: self.hash,
             layout,

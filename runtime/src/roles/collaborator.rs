@@ -105,7 +105,8 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let signals = StopSignals::watch();
     let CollaboratorSetup { system, workspace, options, plan, site, hash, layout, tls, serials, runner } =
         setup;
-    let pool = Pool::new(plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
+    let pool =
+        Pool::new(&system.threads, plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let any = if site.address.parse::<std::net::Ipv6Addr>().is_ok() { "[::]:0" } else { "0.0.0.0:0" };
     // A constant that parses.
     let bind = any.parse().map_err(|_| Failure::new(Exit::Network, "no address to send from"))?;
@@ -121,6 +122,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         MemberCopies::new(&system.files, &save, federation, &options.name, hash, plan.release, &layout)
             .map(Arc::new);
     let dialler = Dialler {
+        clock: system.clock.clone(),
         endpoint: endpoint.clone(),
         host: site.address.clone(),
         port: site.port,

@@ -5,7 +5,7 @@
 //! update therefore waits for a second one, until its slot is needed or the round closes. It does not wait
 //! for the round's last update: everybody waits for the last pass, which should be as short as possible.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fl_engine::{RoundNo, aggregate::MOST_AT_ONCE};
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use crate::{
     exit::{Exit, Failure},
     memory::SlotStore,
     payload::Payload,
+    system::Clock,
 };
 
 /// Starts the task. It ends when the sender of its jobs is dropped.
@@ -26,12 +27,13 @@ use crate::{
 /// # Panics
 /// Outside a tokio runtime.
 pub(super) fn start(
+    clock: Clock,
     aggregation: Aggregation,
     jobs: mpsc::UnboundedReceiver<AggregationJob>,
     slots: SlotStore,
     aggregator: Mailbox<AggregatorMessage>,
 ) {
-    let task = tokio::spawn(run(aggregation, jobs, slots, aggregator.clone()));
+    let task = tokio::spawn(run(clock, aggregation, jobs, slots, aggregator.clone()));
     tokio::spawn(async move {
         // A task that has panicked answers nobody: without this message the run would wait for ever.
         if let Err(error) = task.await {
@@ -43,6 +45,7 @@ pub(super) fn start(
 }
 
 async fn run(
+    clock: Clock,
     mut aggregation: Aggregation,
     mut jobs: mpsc::UnboundedReceiver<AggregationJob>,
     slots: SlotStore,
@@ -51,15 +54,15 @@ async fn run(
     let mut absorb = Duration::ZERO;
     while let Some(first) = jobs.recv().await {
         let gathered = Gathered::from(first, &mut jobs, &slots).await;
-        let started = Instant::now();
+        let started = clock.now();
         let message = match gathered.work(&mut aggregation).await {
             Ok(None) => {
-                absorb += started.elapsed();
+                absorb += clock.since(started);
                 continue;
             }
             Ok(Some((round, RoundModel { model, state, left_out }))) => {
                 let absorb = std::mem::take(&mut absorb);
-                let finalise = started.elapsed();
+                let finalise = clock.since(started);
                 let round = AggregatedRound { round, model, state, left_out, absorb, finalise };
                 AggregatorMessage::Aggregated(round)
             }

@@ -45,6 +45,7 @@ use crate::{
     memory::StagedSlot,
     observe::Traffic,
     payload::Payload,
+    system::Clock,
     trust::Admission,
 };
 
@@ -67,6 +68,7 @@ pub(super) struct Coordinator {
     engine: RoundEngine,
     /// What the engine's milliseconds count from.
     origin: Instant,
+    clock: Clock,
     base: Payload,
     /// State of the server's step after the round that made `base`, until the store takes it.
     state: Option<Bytes>,
@@ -104,6 +106,7 @@ struct Cause {
 
 /// What a [`Coordinator`] is made from.
 pub(super) struct CoordinatorParts {
+    pub(super) clock: Clock,
     pub(super) plan: Arc<Plan>,
     pub(super) engine: RoundEngine,
     pub(super) base: Payload,
@@ -117,13 +120,14 @@ pub(super) struct CoordinatorParts {
 
 impl Coordinator {
     pub(super) fn new(parts: CoordinatorParts) -> Self {
-        let CoordinatorParts { plan, engine, base, intake, workers, admission, status, json, outcome } =
+        let CoordinatorParts { clock, plan, engine, base, intake, workers, admission, status, json, outcome } =
             parts;
         let reports = RoundReports::new(Arc::clone(&plan), json);
         Self {
             plan,
             engine,
-            origin: Instant::now(),
+            origin: clock.now(),
+            clock,
             base,
             state: None,
             intake,
@@ -151,7 +155,7 @@ impl Actor for Coordinator {
             M::Admitted(admitted) => self.admitted(admitted, context),
             M::LinkEnded { peer, session, why } => {
                 if self.peers.is_current(&peer, session) {
-                    if self.peers.may_log(&peer) {
+                    if self.peers.may_log(&peer, self.clock.now()) {
                         tracing::info!(collaborator = %peer, "{peer} disconnected: {why}");
                     }
                     self.peers.remove(&peer);
@@ -228,9 +232,9 @@ impl Coordinator {
         self.sessions += 1;
         let session = SessionNo(self.sessions);
         let proof = admitted.proof().clone();
-        let mailbox = session::open(admitted, session, &context.mailbox(), &self.intake);
+        let mailbox = session::open(&self.clock, admitted, session, &context.mailbox(), &self.intake);
         self.peers.insert(Peer { proof, session, mailbox, handle, assigned: None });
-        if self.peers.may_log(&peer) {
+        if self.peers.may_log(&peer, self.clock.now()) {
             tracing::info!(collaborator = %peer, "{peer} connected; {} collaborators are connected now", self.peers.len());
         }
         self.event(Event::Joined { peer }, context);
@@ -244,7 +248,7 @@ impl Coordinator {
             }
             Message::Report(report) => self.event(Event::Reported { peer, report }, context),
             Message::Failed(failed) => {
-                if self.peers.may_log(&peer) {
+                if self.peers.may_log(&peer, self.clock.now()) {
                     tracing::warn!(collaborator = %peer, "{peer} could not finish task {}: {}", failed.task, failed.why);
                 }
                 self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, context);
@@ -330,7 +334,7 @@ impl Coordinator {
                 }
             }
             Effect::Refuse { peer, task, refusal } => {
-                if self.peers.may_log(&peer) {
+                if self.peers.may_log(&peer, self.clock.now()) {
                     tracing::warn!(collaborator = %peer, "refused an update from {peer}: {refusal}");
                 }
                 self.traffic.updates_refused += 1;
@@ -396,7 +400,7 @@ impl Coordinator {
             self.store(StoreJob::Final { metrics, model });
         }
         // The engine has given out the next round's tasks before this effect.
-        self.reports.closed(summary, took.map(|took| (self.base.root(), took)));
+        self.reports.closed(&self.clock, summary, took.map(|took| (self.base.root(), took)));
     }
 
     fn finished(&mut self, reason: Reason) {
@@ -470,6 +474,6 @@ impl Coordinator {
     }
 
     fn now(&self) -> Millis {
-        Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Millis(u64::try_from(self.clock.since(self.origin).as_millis()).unwrap_or(u64::MAX))
     }
 }

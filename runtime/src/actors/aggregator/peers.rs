@@ -106,9 +106,9 @@ impl Peers {
 
     /// Whether one more line about this collaborator may be written. The first line after a flood is preceded
     /// by one that says how many were left out.
-    pub(super) fn may_log(&mut self, name: &Name) -> bool {
+    pub(super) fn may_log(&mut self, name: &Name, now: Instant) -> bool {
         let ration = self.rations.entry(name.clone()).or_default();
-        let spoken = ration.take(Instant::now());
+        let spoken = ration.take(now);
         if let Some(unsaid @ 1..) = spoken {
             tracing::warn!(collaborator = %name, "{unsaid} lines about {name} were not logged: there were too many");
         }

@@ -11,7 +11,10 @@ use fl_engine::{
     round::{RoundSummary, Stamp},
 };
 
-use crate::observe::{self, RoundLine, Timeline};
+use crate::{
+    observe::{self, RoundLine, Timeline},
+    system::Clock,
+};
 
 /// What is measured of the open round, and the closed rounds that are not printed yet.
 pub(super) struct RoundReports {
@@ -55,12 +58,17 @@ impl RoundReports {
     }
 
     /// The open round has closed. `made`: root of its model, and the time to absorb and to finalise.
-    pub(super) fn closed(&mut self, summary: RoundSummary, made: Option<(Digest, (Duration, Duration))>) {
+    pub(super) fn closed(
+        &mut self,
+        clock: &Clock,
+        summary: RoundSummary,
+        made: Option<(Digest, (Duration, Duration))>,
+    ) {
         self.closed.iter_mut().for_each(RoundReport::give_up_delivery);
         let mut report = RoundReport::new(summary, &self.plan, std::mem::take(&mut self.best));
-        let arrivals = std::mem::replace(&mut self.arrivals, Arrivals::opened());
+        let arrivals = std::mem::replace(&mut self.arrivals, Arrivals::opened(clock.now()));
         if let Some((root, took)) = made {
-            report.made(root, std::mem::take(&mut self.receivers), took, &arrivals);
+            report.made(clock, root, std::mem::take(&mut self.receivers), took, &arrivals);
         }
         self.closed.push(report);
         self.print_complete();
@@ -105,8 +113,8 @@ struct Arrivals {
 
 impl Arrivals {
     /// For a round that opens now.
-    fn opened() -> Self {
-        Self { opened: Some(Instant::now()), ..Self::default() }
+    fn opened(now: Instant) -> Self {
+        Self { opened: Some(now), ..Self::default() }
     }
 
     /// An update began at `began` and was staged at `staged`.
@@ -141,6 +149,7 @@ impl RoundReport {
     /// The round made the model `root`, which is being sent to `receivers` collaborators.
     fn made(
         &mut self,
+        clock: &Clock,
         root: Digest,
         receivers: usize,
         (absorb, finalise): (Duration, Duration),
@@ -149,8 +158,8 @@ impl RoundReport {
         self.times.absorb = Some(absorb);
         self.times.finalise = Some(finalise);
         self.times.receive = arrivals.receive();
-        self.times.whole = arrivals.opened.map(|at| at.elapsed());
-        self.times.turnaround = arrivals.last_staged.map(|at| at.elapsed());
+        self.times.whole = arrivals.opened.map(|at| clock.since(at));
+        self.times.turnaround = arrivals.last_staged.map(|at| clock.since(at));
         self.delivery = Some((root, receivers)).filter(|_| receivers > 0);
         self.stored = false;
     }

@@ -14,7 +14,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fl_engine::{
@@ -41,10 +41,12 @@ use crate::{
     },
     net::{ControlReceiver, ControlSender, LinkHandle, RecvStream},
     payload::Payload,
+    system::Clock,
 };
 
 /// One link's state.
 pub(crate) struct Session {
+    clock: Clock,
     handle: LinkHandle,
     outbox: mpsc::Sender<Outgoing>,
     notifier: Notifier,
@@ -73,6 +75,7 @@ struct CutOff;
 /// Opens a session for an admitted collaborator. The session ends when its mailbox is dropped; close the link
 /// first.
 pub(crate) fn open(
+    clock: &Clock,
     admitted: AdmittedPeer,
     session: SessionNo,
     aggregator: &Mailbox<AggregatorMessage>,
@@ -89,6 +92,7 @@ pub(crate) fn open(
     let why = Arc::new(OnceLock::new());
     let reader = tokio::spawn(read(receiver, handle.clone(), Arc::clone(&why), notifier.clone()));
     let streams = Streams {
+        clock: clock.clone(),
         handle: handle.clone(),
         grants: grants.clone(),
         intake: Arc::clone(intake),
@@ -97,7 +101,9 @@ pub(crate) fn open(
     };
     let streams = tokio::spawn(streams.run(cut_offs));
     let tasks = [writer.abort_handle(), reader.abort_handle(), streams.abort_handle()].to_vec();
-    let session = Session { handle, outbox, notifier, grants, uploads, why, holds, sending: None, tasks };
+    let clock = clock.clone();
+    let session =
+        Session { clock, handle, outbox, notifier, grants, uploads, why, holds, sending: None, tasks };
     mailbox::open(session, MAILBOX)
 }
 
@@ -170,14 +176,15 @@ impl Session {
             older.abort();
         }
         self.holds = Some(stamp.base);
-        let (handle, notifier, started) = (self.handle.clone(), self.notifier.clone(), Instant::now());
+        let (handle, notifier, clock) = (self.handle.clone(), self.notifier.clone(), self.clock.clone());
+        let started = clock.now();
         // Boxed, so that the handle of a task that has ended holds little memory.
         self.sending = Some(tokio::spawn(Box::pin(async move {
             let sent = transfer::send(&handle, &PayloadHeader::Model(stamp), &model).await;
             drop(model);
             match sent {
                 Ok(()) => {
-                    let took = started.elapsed();
+                    let took = clock.since(started);
                     notifier.tell(AggregatorMessage::ModelDelivered { stamp, took }).await;
                 }
                 // The collaborator has tasks but no model for them. A new link begins with both. Closing a
@@ -278,6 +285,7 @@ async fn read(
 /// Accepts a collaborator's streams.
 #[derive(Clone)]
 struct Streams {
+    clock: Clock,
     handle: LinkHandle,
     grants: Grants,
     intake: Arc<Intake>,
@@ -312,11 +320,11 @@ impl Streams {
 
     async fn upload(self, stream: RecvStream) {
         let peer = self.notifier.peer.clone();
-        let began = Instant::now();
+        let began = self.clock.now();
         let received = upload::receive(stream, &self.handle, &self.grants, &self.intake).await;
         let message = match received {
             UploadOutcome::Staged { offer, slot } => {
-                AggregatorMessage::Staged { peer, offer, slot, began, staged: Instant::now() }
+                AggregatorMessage::Staged { peer, offer, slot, began, staged: self.clock.now() }
             }
             UploadOutcome::Refused { offer, refusal } => {
                 AggregatorMessage::UpdateRefused { peer, offer, refusal }

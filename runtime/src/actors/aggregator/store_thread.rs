@@ -3,8 +3,6 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    thread,
-    time::Instant,
 };
 
 use tokio::{
@@ -19,6 +17,7 @@ use crate::{
     payload::Payload,
     pool::words,
     store::Store,
+    system::{Clock, System},
 };
 
 /// The thread. It ends when the senders of its jobs are dropped and everything is written.
@@ -37,18 +36,20 @@ pub(crate) struct StoreThread {
 /// # Panics
 /// Outside a tokio runtime.
 pub(super) fn start(
+    system: &System,
     store: Store,
     jobs: mpsc::UnboundedReceiver<StoreJob>,
     aggregator: Mailbox<AggregatorMessage>,
 ) -> std::io::Result<StoreThread> {
     let (end, ended) = oneshot::channel();
     let here = Handle::current();
-    thread::Builder::new().name("store".to_owned()).spawn(move || {
+    let clock = system.clock.clone();
+    system.threads.start("store".to_owned(), move || {
         // The aggregator is gone only when the process ends.
         let tell = |message| {
             let _ = here.block_on(aggregator.deliver(message));
         };
-        let worked = catch_unwind(AssertUnwindSafe(|| work(store, jobs, &tell)));
+        let worked = catch_unwind(AssertUnwindSafe(|| work(&clock, store, jobs, &tell)));
         let worked = worked.unwrap_or_else(|panic| {
             let failure = Failure::new(
                 Exit::Failed,
@@ -79,13 +80,14 @@ impl StoreThread {
 }
 
 fn work(
+    clock: &Clock,
     mut store: Store,
     mut jobs: mpsc::UnboundedReceiver<StoreJob>,
     tell: &dyn Fn(AggregatorMessage),
 ) -> Result<Option<PathBuf>, Failure> {
     let (mut kept, mut released) = (Ok(()), None);
     while let Some(job) = jobs.blocking_recv() {
-        let started = Instant::now();
+        let started = clock.now();
         let done = match &job {
             StoreJob::ReadBest => store.best_model().map(|best| {
                 let payload =
@@ -108,7 +110,7 @@ fn work(
         let done = done.and_then(|()| {
             let StoreJob::Round { facts, model, .. } = &job else { return Ok(()) };
             // Nobody waits for the release.
-            tell(AggregatorMessage::Stored { round: facts.round, took: started.elapsed() });
+            tell(AggregatorMessage::Stored { round: facts.round, took: clock.since(started) });
             store.release_round(facts.round, facts.root, Some(&facts.metrics), model.as_slice())
         });
         if let Err(error) = done {

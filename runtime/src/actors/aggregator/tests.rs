@@ -129,10 +129,12 @@ impl Rig {
         let spill = workspace.dir.join("spill");
         let everybody = Arc::new(Everybody::default());
         let parts = Parts {
+            system: System::real(),
             plan_hash: plan.hash(),
             method: registry.method(&plan).unwrap(),
-            pool: Pool::new(1).unwrap(),
-            slots: SlotStore::new(ByteCount(4 * length), ByteCount(0), spill, length).unwrap(),
+            pool: Pool::new(&System::real().threads, 1).unwrap(),
+            slots: SlotStore::new(&System::real(), ByteCount(4 * length), ByteCount(0), spill, length)
+                .unwrap(),
             plan,
             layout,
             store,
@@ -550,7 +552,8 @@ fn store_ends_although_the_aggregators_mailbox_is_full() {
         let workspace = Workspace::new(plan(3));
         let aggregator = mailbox::open(Busy, 1);
         let (jobs, todo) = mpsc::unbounded_channel();
-        let store = store_thread::start(workspace.store().0, todo, aggregator.clone()).unwrap();
+        let store =
+            store_thread::start(&System::real(), workspace.store().0, todo, aggregator.clone()).unwrap();
         while aggregator.tell(AggregatorMessage::Tick).is_ok() {}
         let (round, root) = (RoundNo(0), Digest([0; 32]));
         let model = crate::payload::Payload::with_root(bytes::Bytes::new(), root);

@@ -32,11 +32,13 @@ use crate::{
     net::{ControlReceiver, ControlSender, Endpoint, Link, LinkError, LinkHandle, backoff::Backoff},
     payload::Buffers,
     store::MemberCopies,
+    system::Clock,
     trust::{SERVER_NAME, Serials},
 };
 
 /// What every attempt to connect needs.
 pub(crate) struct Dialler {
+    pub(crate) clock: Clock,
     pub(crate) endpoint: Endpoint,
     /// Host name or IP address.
     pub(crate) host: String,
@@ -79,7 +81,7 @@ impl Dialler {
             let (why, line) = match attempt {
                 Attempt::WasUp(why) => (why, None),
                 Attempt::Failed(why) => {
-                    let line = attempt_log.is_due().then(|| {
+                    let line = attempt_log.is_due(self.clock.now()).then(|| {
                         let (host, port, wait) = (&self.host, self.port, wait.as_secs_f64());
                         format!("no aggregator at {host}:{port} yet ({why}); next attempt in {wait:.1} s")
                     });
@@ -260,10 +262,10 @@ struct AttemptLog {
 }
 
 impl AttemptLog {
-    fn is_due(&mut self) -> bool {
-        let is_due = self.last.is_none_or(|at| at.elapsed() >= BETWEEN_LINES);
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.last.is_none_or(|at| now.duration_since(at) >= BETWEEN_LINES);
         if is_due {
-            self.last = Some(Instant::now());
+            self.last = Some(now);
         }
         is_due
     }

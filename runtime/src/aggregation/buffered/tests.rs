@@ -126,7 +126,8 @@ async fn what_cannot_be_kept_is_refused_and_changes_nothing() {
     let other = Layout::new(vec![TensorSpec::f32("a", [4])]).unwrap();
     let wrong = Payload::from_state(&ModelState::zeros(other));
     assert!(matches!(model(&mut rig, &wrong).await, Err(AggregationError::Length)));
-    let short = SlotStore::new(ByteCount(4), ByteCount(0), PathBuf::new(), 4).unwrap();
+    let short = SlotStore::new(&crate::system::System::real(), ByteCount(4), ByteCount(0), PathBuf::new(), 4)
+        .unwrap();
     let refused = rig.aggregation.absorb(vec![staged(&short, &site(0), &[0; 4], given[0].weight)]);
     assert!(matches!(refused, Err(AggregationError::Length)));
     assert_eq!(short.free(), (1, 0));
@@ -251,9 +252,11 @@ async fn a_model_of_one_small_tensor_or_of_integers_alone_is_combined() {
     ] {
         let layout = Layout::new(tensors).unwrap();
         let len = layout.byte_len() as u64;
-        let store = SlotStore::new(ByteCount(len), ByteCount(0), PathBuf::new(), len).unwrap();
+        let store =
+            SlotStore::new(&crate::system::System::real(), ByteCount(len), ByteCount(0), PathBuf::new(), len)
+                .unwrap();
         let payloads = PayloadPool::new(Arc::clone(&layout));
-        let pool = Pool::new(3).unwrap();
+        let pool = Pool::new(&crate::system::System::real().threads, 3).unwrap();
         let mut aggregation = BufferedAggregation::new(buffered(&rule), pool, payloads, EXACT);
         let mut state = ModelState::zeros(Arc::clone(&layout));
         state.f32.fill(1.5);

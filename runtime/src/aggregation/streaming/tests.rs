@@ -288,7 +288,8 @@ async fn what_cannot_be_added_is_refused_and_changes_nothing() {
     let wrong = Payload::from_state(&ModelState::zeros(other));
     let refused = mean(&mut rig, &wrong).await;
     assert!(matches!(refused, Err(AggregationError::Length)));
-    let short = SlotStore::new(ByteCount(4), ByteCount(0), PathBuf::new(), 4).unwrap();
+    let short = SlotStore::new(&crate::system::System::real(), ByteCount(4), ByteCount(0), PathBuf::new(), 4)
+        .unwrap();
     let update = staged(&short, &site(0), &[0; 4], updates[0].weight);
     let refused = rig.aggregation.absorb(vec![update], &base()).await;
     assert!(matches!(refused, Err(AggregationError::Length)));
@@ -435,9 +436,11 @@ async fn a_model_of_one_small_tensor_or_of_integers_alone_is_summed() {
     for tensors in [vec![TensorSpec::f32("a", [3])], vec![steps]] {
         let layout = Layout::new(tensors).unwrap();
         let len = layout.byte_len() as u64;
-        let store = SlotStore::new(ByteCount(len), ByteCount(0), PathBuf::new(), len).unwrap();
+        let store =
+            SlotStore::new(&crate::system::System::real(), ByteCount(len), ByteCount(0), PathBuf::new(), len)
+                .unwrap();
         let payloads = PayloadPool::new(Arc::clone(&layout));
-        let pool = Pool::new(3).unwrap();
+        let pool = Pool::new(&crate::system::System::real().threads, 3).unwrap();
         let mut streaming = StreamingAggregation::new(Stream::WeightedMean, pool, payloads, RANGE);
         let mut state = ModelState::zeros(Arc::clone(&layout));
         state.f32.fill(1.5);

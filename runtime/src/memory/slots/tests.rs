@@ -33,7 +33,14 @@ impl Drop for Folder {
 /// A store with `memory` and `disk` slots.
 fn store(folder: &Folder, memory: u64, disk: u64) -> SlotStore {
     let stored = spill::stored_len(LEN).unwrap();
-    SlotStore::new(ByteCount(memory * LEN), ByteCount(disk * stored), folder.0.clone(), LEN).unwrap()
+    SlotStore::new(
+        &crate::system::System::real(),
+        ByteCount(memory * LEN),
+        ByteCount(disk * stored),
+        folder.0.clone(),
+        LEN,
+    )
+    .unwrap()
 }
 
 fn payload(seed: u64) -> Vec<u8> {
@@ -188,6 +195,12 @@ fn leftovers_of_a_crash_are_removed_and_other_files_are_not() {
 #[test]
 fn store_without_room_for_one_payload_is_refused() {
     let folder = Folder::new("none");
-    let refused = SlotStore::new(ByteCount(LEN - 1), ByteCount(LEN), folder.0.clone(), LEN);
+    let refused = SlotStore::new(
+        &crate::system::System::real(),
+        ByteCount(LEN - 1),
+        ByteCount(LEN),
+        folder.0.clone(),
+        LEN,
+    );
     assert!(matches!(refused, Err(MemoryError::NoSlot { .. })));
 }

@@ -5,15 +5,17 @@
 //! run.
 
 use std::{
-    fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
+use crate::files::{File, Files};
+
 /// The file, until it fails.
 #[derive(Debug)]
 pub struct LogFile {
+    files: Files,
     path: PathBuf,
     most: u64,
     open: Mutex<Option<Open>>,
@@ -30,17 +32,17 @@ impl LogFile {
     ///
     /// # Errors
     /// When the file cannot be opened for writing.
-    pub fn open(workspace: &Path, name: &str) -> io::Result<Option<Self>> {
+    pub fn open(files: &Files, workspace: &Path, name: &str) -> io::Result<Option<Self>> {
         let folder = workspace.join("logs");
-        if !folder.is_dir() {
+        if !files.is_folder(&folder) {
             return Ok(None);
         }
-        Self::of(folder.join(format!("{name}.log")), FILE_BYTES).map(Some)
+        Self::of(files, folder.join(format!("{name}.log")), FILE_BYTES).map(Some)
     }
 
-    fn of(path: PathBuf, most: u64) -> io::Result<Self> {
-        let open = Mutex::new(Some(Open::at(&path)?));
-        Ok(Self { path, most, open })
+    fn of(files: &Files, path: PathBuf, most: u64) -> io::Result<Self> {
+        let open = Mutex::new(Some(Open::at(files, &path)?));
+        Ok(Self { files: files.clone(), path, most, open })
     }
 
     /// Appends whole lines.
@@ -53,8 +55,8 @@ impl LogFile {
         let length = lines.len() as u64;
         let mut put = || -> io::Result<()> {
             if open.length > 0 && open.length + length > self.most {
-                fs::rename(&self.path, before(&self.path))?;
-                *open = Open::at(&self.path)?;
+                self.files.rename(&self.path, &before(&self.path))?;
+                *open = Open::at(&self.files, &self.path)?;
             }
             open.file.write_all(lines)?;
             open.length += length;
@@ -71,9 +73,9 @@ impl LogFile {
 }
 
 impl Open {
-    fn at(path: &Path) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
-        let length = file.metadata()?.len();
+    fn at(files: &Files, path: &Path) -> io::Result<Self> {
+        let file = files.append(path)?;
+        let length = file.length()?;
         Ok(Self { file, length })
     }
 }
@@ -90,7 +92,10 @@ const FILE_BYTES: u64 = 10 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::system::System;
 
     fn scratch(name: &str) -> PathBuf {
         let root = std::env::temp_dir().join(format!("fl-log-copy-{}-{name}", std::process::id()));
@@ -104,8 +109,12 @@ mod tests {
         let root = scratch("bound");
         let path = root.join("logs/aggregator.log");
         let read = |path: &Path| fs::read_to_string(path).unwrap();
-        LogFile::open(&root, "aggregator").unwrap().unwrap().append(b"first\n").unwrap();
-        let copy = LogFile::of(path.clone(), 12).unwrap();
+        LogFile::open(&System::real().files, &root, "aggregator")
+            .unwrap()
+            .unwrap()
+            .append(b"first\n")
+            .unwrap();
+        let copy = LogFile::of(&System::real().files, path.clone(), 12).unwrap();
         copy.append(b"again\n").unwrap();
         assert_eq!(read(&path), "first\nagain\n");
         copy.append(b"third\n").unwrap();
@@ -115,7 +124,7 @@ mod tests {
         copy.append(b"x\n").unwrap();
         assert_eq!((read(&path), fs::read_dir(root.join("logs")).unwrap().count()), ("x\n".into(), 2));
         fs::remove_dir_all(root.join("logs")).unwrap();
-        assert!(LogFile::open(&root, "aggregator").unwrap().is_none());
+        assert!(LogFile::open(&System::real().files, &root, "aggregator").unwrap().is_none());
         fs::remove_dir_all(&root).unwrap();
     }
 
@@ -123,8 +132,8 @@ mod tests {
     fn failure_is_told_once() {
         let root = scratch("failure");
         fs::create_dir(root.join("logs/one.log")).unwrap();
-        LogFile::open(&root, "one").unwrap_err();
-        let copy = LogFile::of(root.join("logs/two.log"), 4).unwrap();
+        LogFile::open(&System::real().files, &root, "one").unwrap_err();
+        let copy = LogFile::of(&System::real().files, root.join("logs/two.log"), 4).unwrap();
         copy.append(b"two\n").unwrap();
         fs::remove_dir_all(&root).unwrap();
         copy.append(b"two\n").unwrap_err();

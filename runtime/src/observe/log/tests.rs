@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::system::System;
 
 const NOW: &str = "2026-11-24T20:31:14Z";
 
@@ -38,19 +39,19 @@ fn line_is_time_level_words_and_fields() {
 
 #[test]
 fn time_is_utc_to_the_second() {
-    let now = now();
+    let now = time(&System::real().clock);
     assert!(now.len() == 20 && now.starts_with("20") && now.ends_with('Z') && &now[10..11] == "T", "{now}");
 }
 
 #[test]
 #[ignore = "child of environment_has_no_say"]
 fn says_a_few_things() {
-    init(false, Level::INFO, None).unwrap();
+    init(false, Level::INFO, None, System::real().clock).unwrap();
     tracing::info!("round 3");
     tracing::debug!("detail");
     tracing::info!(target: "quinn", "library");
     tracing::warn!(target: "quinn", "library warns");
-    init(true, Level::TRACE, None).unwrap_err();
+    init(true, Level::TRACE, None, System::real().clock).unwrap_err();
 }
 
 #[test]

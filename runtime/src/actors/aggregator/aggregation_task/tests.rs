@@ -17,7 +17,14 @@ impl Rig {
         let layout = layout();
         let len = layout.byte_len();
         let folder = std::env::temp_dir().join(format!("fl-aggregation-{}", std::process::id()));
-        let slots = SlotStore::new(ByteCount(slots * len as u64), ByteCount(0), folder, len as u64).unwrap();
+        let slots = SlotStore::new(
+            &crate::system::System::real(),
+            ByteCount(slots * len as u64),
+            ByteCount(0),
+            folder,
+            len as u64,
+        )
+        .unwrap();
         let base = Payload::new(&layout, vec![0; len].into()).unwrap();
         Self { layout, slots, base }
     }

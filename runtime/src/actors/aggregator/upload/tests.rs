@@ -20,7 +20,11 @@ fn intake(name: &str, memory: bool) -> Intake {
     let dir = std::env::temp_dir().join(format!("fl-upload-{}-{name}", std::process::id()));
     let (memory, spill) =
         if memory { (ByteCount(2 * length), ByteCount(0)) } else { (ByteCount(0), ByteCount(3 * length)) };
-    Intake::new(SlotStore::new(memory, spill, dir, length).unwrap(), layout, RANGE)
+    Intake::new(
+        SlotStore::new(&crate::system::System::real(), memory, spill, dir, length).unwrap(),
+        layout,
+        RANGE,
+    )
 }
 
 fn body(value: f32) -> Vec<u8> {

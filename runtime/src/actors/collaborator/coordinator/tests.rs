@@ -71,7 +71,7 @@ impl Rig {
         let name = "one".parse().unwrap();
         let custom = registry.tasks(&plan, &name).unwrap();
         let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, custom).unwrap();
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(&crate::system::System::real().threads, 1).unwrap();
         let running =
             collaborator::start(runner, Arc::clone(&layout), Buffers::new(Arc::clone(&layout)), pool);
         let (collaborator, ended) = (running.mailbox, running.outcome);
