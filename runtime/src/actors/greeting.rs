@@ -22,9 +22,6 @@ use crate::{
     trust::{Admission, PeerAdmitted},
 };
 
-/// Longest wait for the first bytes of a peer: its first envelope, or the header of a stream.
-pub(super) const FIRST_BYTES_WAIT: Duration = Duration::from_secs(10);
-
 /// Where the run stands, for peers that connect and for the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunStatus {
@@ -189,6 +186,9 @@ pub(super) async fn send_last(mut sender: ControlSender, handle: &LinkHandle, en
     let _ = timeout(LAST_ENVELOPE_WAIT, saying).await;
     handle.close(code, "");
 }
+
+/// Longest wait for the first bytes of a peer: its first envelope, or the header of a stream.
+pub(super) const FIRST_BYTES_WAIT: Duration = Duration::from_secs(10);
 
 /// Longest wait until a peer has read a last envelope.
 const LAST_ENVELOPE_WAIT: Duration = Duration::from_secs(3);

@@ -5,9 +5,6 @@ use std::net::SocketAddr;
 
 use crate::trust::handshake::{refused_here, refused_there};
 
-/// Longest close reason that is kept from a peer, bytes.
-const REASON_BYTES: usize = 200;
-
 /// Failure of a link, of one stream, or of opening either.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -112,6 +109,9 @@ impl From<quinn::WriteError> for LinkError {
         }
     }
 }
+
+/// Longest close reason that is kept from a peer, bytes.
+const REASON_BYTES: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -9,9 +9,6 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-/// The name that [`Authority::server`]'s certificate carries.
-pub(crate) const SERVER_NAME: &str = "aggregator.fl";
-
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -62,3 +59,6 @@ impl Authority {
         (config, certificate)
     }
 }
+
+/// The name that [`Authority::server`]'s certificate carries.
+pub(crate) const SERVER_NAME: &str = "aggregator.fl";

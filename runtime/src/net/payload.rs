@@ -10,12 +10,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{LinkError, RecvStream, SendStream, link};
 
-/// Longest header in front of a payload, bytes.
-pub const HEADER_BYTES: usize = 1024;
-
-/// Pieces that are read at once. With full datagrams, 45 KiB.
-const PIECES: usize = 32;
-
 /// Why a payload was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -164,6 +158,11 @@ async fn recv_exactly(stream: &mut RecvStream, len: usize, deadline: Instant) ->
     }
     Ok(held.freeze())
 }
+
+/// Longest header in front of a payload, bytes.
+pub const HEADER_BYTES: usize = 1024;
+/// Pieces that are read at once. With full datagrams, 45 KiB.
+const PIECES: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -8,14 +8,6 @@ use std::{
     process::{self, Command},
 };
 
-/// Modules whose tests open QUIC endpoints. A module elsewhere that does adds its path.
-const QUIC_TESTS: [&str; 3] = ["net::", "trust::tls::", "actors::aggregator::tests::"];
-const THIS: &str = "net::refusing::every_quic_test_passes_where_socket_options_are_refused";
-/// Set in the child.
-const MARK: &str = "FL_SOCKET_SHIM";
-/// Where the shim writes what it saw.
-const LOG: &str = "FL_SOCKET_SHIM_LOG";
-
 /// Whether this process runs under the shim.
 pub(crate) fn is_here() -> bool {
     env::var_os(MARK).is_some()
@@ -66,3 +58,11 @@ fn built(folder: &Path) -> PathBuf {
     assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
     library
 }
+
+/// Modules whose tests open QUIC endpoints. A module elsewhere that does adds its path.
+const QUIC_TESTS: [&str; 3] = ["net::", "trust::tls::", "actors::aggregator::tests::"];
+const THIS: &str = "net::refusing::every_quic_test_passes_where_socket_options_are_refused";
+/// Set in the child.
+const MARK: &str = "FL_SOCKET_SHIM";
+/// Where the shim writes what it saw.
+const LOG: &str = "FL_SOCKET_SHIM_LOG";

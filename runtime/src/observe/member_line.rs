@@ -13,7 +13,7 @@ pub fn task_line(round: RoundNo, task: &Name, rows: u64, metrics: &[(Metric, f64
     line.trim_end().to_owned()
 }
 
-/// A closed round, as the aggregator describes it to members: `round 4  done by 2 sites  check accuracy 0.500`.
+/// A closed round, as the aggregator describes it to members: `round 4 done by 2 sites check accuracy 0.500`.
 #[must_use]
 pub fn done_line(done: &RoundDone) -> String {
     let mut line = format!("round {}  done by {} sites", done.round, done.contributors);

@@ -44,9 +44,6 @@ use crate::{
     trust::{PeerAdmitted, Refused},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const PROGRESS: Progress = Progress { window: PATIENCE, bytes: 1 };
-
 fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
@@ -577,3 +574,6 @@ fn stopped_run_lets_its_collaborators_go() {
         rig.nobody_is_left().await;
     });
 }
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const PROGRESS: Progress = Progress { window: PATIENCE, bytes: 1 };

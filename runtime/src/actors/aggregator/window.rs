@@ -11,9 +11,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Room for all windows together, bytes. A part of [`fl_engine::aggregate::OVERHEAD_BYTES`].
-pub(crate) const ROOM: u64 = 8 << 20;
-
 /// The room that is left. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
@@ -58,6 +55,9 @@ impl Drop for Window {
         self.of.left.fetch_add(self.bytes, Relaxed);
     }
 }
+
+/// Room for all windows together, bytes. A part of [`fl_engine::aggregate::OVERHEAD_BYTES`].
+pub(crate) const ROOM: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use quinn::{
     AsyncUdpSocket, EndpointConfig, Runtime, TokioRuntime, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
@@ -17,12 +18,6 @@ use crate::net::{
     ALPN, LinkError, RecvStream, SendStream,
     link::{Link, LinkHandle, MARK},
 };
-use bytes::Bytes;
-
-/// Kernel buffer of the UDP socket in each direction, bytes. With less, datagrams are lost at gigabit speeds.
-const SOCKET_BUFFER: usize = 4 << 20;
-/// Largest datagram that is ever received, bytes.
-const MOST_DATAGRAM: u16 = 65_527;
 
 /// Which UDP socket carries the endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -333,6 +328,11 @@ fn bound(bind: SocketAddr) -> io::Result<std::net::UdpSocket> {
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
+
+/// Kernel buffer of the UDP socket in each direction, bytes. With less, datagrams are lost at gigabit speeds.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// Largest datagram that is ever received, bytes.
+const MOST_DATAGRAM: u16 = 65_527;
 
 #[cfg(test)]
 mod tests;

@@ -39,9 +39,6 @@ use quinn::{
 };
 use tokio::{io::Interest, net::UdpSocket, runtime};
 
-/// Most segments of one transmit: quinn never gives more.
-const SEGMENTS: usize = 10;
-
 /// [`send_batch`], or what a test puts in its place.
 type SendCall = fn(BorrowedFd<'_>, SocketAddr, &[u8], usize) -> io::Result<usize>;
 
@@ -353,6 +350,9 @@ impl fmt::Debug for Writable {
         f.debug_struct("Writable").finish_non_exhaustive()
     }
 }
+
+/// Most segments of one transmit: quinn never gives more.
+const SEGMENTS: usize = 10;
 
 #[cfg(test)]
 mod tests;

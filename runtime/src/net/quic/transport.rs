@@ -8,26 +8,6 @@ use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::parting::PartingConfig;
 
-/// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of
-/// envelopes and the header of an upload. [`fl_engine::aggregate::PEER_BYTES`] without [`LINK_STATE`].
-pub const IDLE_WINDOW: u64 = PEER_BYTES.0 - LINK_STATE;
-/// Memory of a link itself, bytes: quinn's connection 15 KB, its send buffer 15 KB, rustls and keys 7 KB, the
-/// session 7 KB, and what the allocator loses. The bench `scale` measures it.
-pub const LINK_STATE: u64 = 64 * 1024;
-/// Default upper bound of a granted window.
-const GRANTED_WINDOW: u64 = 8 << 20;
-/// A link without a packet for this long is dead, milliseconds. A round waits so long for a peer that was
-/// killed.
-const IDLE_TIMEOUT: VarInt = VarInt::from_u32(15_000);
-/// Interval of keep-alive packets, well inside [`IDLE_TIMEOUT`].
-const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// Size of the first datagrams, bytes: Ethernet carries so many under IPv6 and one or two tunnels.
-const INITIAL_MTU: u16 = 1452;
-/// Every QUIC path carries datagrams of this size, bytes.
-const LEAST_MTU: u16 = 1200;
-/// Bytes of a handshake that may arrive out of order, for each connection.
-const CRYPTO_BYTES: usize = 16 * 1024;
-
 /// Bounds of one endpoint.
 #[derive(Clone, Debug)]
 pub struct NetLimits {
@@ -109,3 +89,23 @@ impl NetLimits {
         Arc::new(config)
     }
 }
+
+/// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of
+/// envelopes and the header of an upload. [`fl_engine::aggregate::PEER_BYTES`] without [`LINK_STATE`].
+pub const IDLE_WINDOW: u64 = PEER_BYTES.0 - LINK_STATE;
+/// Memory of a link itself, bytes: quinn's connection 15 KB, its send buffer 15 KB, rustls and keys 7 KB, the
+/// session 7 KB, and what the allocator loses. The bench `scale` measures it.
+pub const LINK_STATE: u64 = 64 * 1024;
+/// Default upper bound of a granted window.
+const GRANTED_WINDOW: u64 = 8 << 20;
+/// A link without a packet for this long is dead, milliseconds. A round waits so long for a peer that was
+/// killed.
+const IDLE_TIMEOUT: VarInt = VarInt::from_u32(15_000);
+/// Interval of keep-alive packets, well inside [`IDLE_TIMEOUT`].
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// Size of the first datagrams, bytes: Ethernet carries so many under IPv6 and one or two tunnels.
+const INITIAL_MTU: u16 = 1452;
+/// Every QUIC path carries datagrams of this size, bytes.
+const LEAST_MTU: u16 = 1200;
+/// Bytes of a handshake that may arrive out of order, for each connection.
+const CRYPTO_BYTES: usize = 16 * 1024;

@@ -5,8 +5,6 @@ use std::process::Command;
 use super::*;
 use crate::system::System;
 
-const NOW: &str = "2026-11-24T20:31:14Z";
-
 /// The line of one event, through a subscriber of its own.
 fn caught(json: bool, emit: impl FnOnce()) -> String {
     use std::sync::{Arc, Mutex};
@@ -68,3 +66,5 @@ fn environment_has_no_say() {
     assert_eq!(words, ["info  round 3", "warn  library warns"], "{stderr}");
     assert!(output.status.success());
 }
+
+const NOW: &str = "2026-11-24T20:31:14Z";

@@ -10,10 +10,6 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::net::Link;
 
-/// 300,000 bytes: more than one read, so that an upload has a middle.
-const ELEMENTS: u32 = 75_000;
-const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 20 };
-
 fn intake(name: &str, memory: bool) -> Intake {
     let layout = Layout::new(vec![TensorSpec::f32("w", [ELEMENTS])]).unwrap();
     let length = layout.byte_len() as u64;
@@ -256,3 +252,7 @@ async fn stream_that_is_given_up_before_its_header_costs_its_sender_nothing() {
     let upload = receive(stream, here.handle(), &Grants::default(), &intake).await;
     assert!(matches!(upload, UploadOutcome::Abandoned));
 }
+
+/// 300,000 bytes: more than one read, so that an upload has a middle.
+const ELEMENTS: u32 = 75_000;
+const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 20 };

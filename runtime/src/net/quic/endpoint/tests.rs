@@ -15,8 +15,6 @@ use crate::net::{
     refusing,
 };
 
-const PROGRESS: Progress = Progress { window: Duration::from_secs(20), bytes: 1 };
-
 /// What a test runs over.
 #[derive(Clone, Copy)]
 struct Over {
@@ -377,3 +375,5 @@ async fn delivery_that_is_given_up_takes_the_rest_back(over: Over) {
     }
     panic!("nothing was taken back");
 }
+
+const PROGRESS: Progress = Progress { window: Duration::from_secs(20), bytes: 1 };

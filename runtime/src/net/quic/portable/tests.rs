@@ -12,8 +12,6 @@ use tokio::time::timeout;
 
 use super::*;
 
-const SEGMENT: usize = 100;
-
 fn bound() -> StdSocket {
     let socket = StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -183,6 +181,8 @@ async fn datagram_longer_than_its_buffer_reaches_quinn_as_nothing() {
     }
     assert_eq!(receive(&socket, 4, 5).await, [&b""[..], b"short"]);
 }
+
+const SEGMENT: usize = 100;
 
 /// Linux's numbers.
 mod errno {
