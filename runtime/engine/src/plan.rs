@@ -75,7 +75,7 @@ mod task;
 mod threshold;
 mod trial;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use aggregation::Aggregation;
 pub use best::BestModel;
@@ -102,7 +102,7 @@ pub use crate::settings::{Absent, KeyReference, PlanError, WordReference};
 use crate::{ByteCount, Digest, Name, model::ModelSpec};
 
 /// The experiment, resolved and checked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Plan {
     /// The federation; part of every identity.

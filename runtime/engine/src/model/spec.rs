@@ -1,11 +1,11 @@
 //! What a declarative model is: the shape of a sample and the layers, in order.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::settings::{Absent, Range, Takes, Text, words};
 
 /// A declarative model: input shape and layers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelSpec {
     /// Shape of one sample: `[features]` or `[channels, height, width]`.
     pub input: Vec<u32>,
@@ -15,7 +15,7 @@ pub struct ModelSpec {
 
 words! {
     /// One layer. Layers with parameters have a field name, which prefixes their tensors (`fc1.weight`).
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize)]
     #[non_exhaustive]
     pub enum Layer {
         /// A linear layer: `y = x Wᵀ + b`, with the tensors `weight [out, in]` and `bias [out]`. The layer before gives

@@ -1,6 +1,6 @@
 //! `best`: what makes a model the best so far.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Direction, Metric, Plan, TaskSpec, task};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What makes a model the best so far.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BestModel {
     /// The task that reports it.
     pub task: Name,

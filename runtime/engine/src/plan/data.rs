@@ -1,6 +1,6 @@
 //! `data`: how a collaborator reads its data folder.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Plan;
 use crate::settings::{
@@ -8,7 +8,7 @@ use crate::settings::{
 };
 
 /// How a collaborator reads its data folder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataSpec {
     /// File format and its settings.
     pub loader: Loader,
@@ -21,7 +21,7 @@ pub struct DataSpec {
 }
 
 /// A file format.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum Loader {
     /// One row a sample.
@@ -55,7 +55,7 @@ pub enum Loader {
 }
 
 /// A CSV column.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Column {
     /// By header name.
     Name(String),
@@ -64,7 +64,7 @@ pub enum Column {
 }
 
 /// Declared statistics: `(x − mean) / std`, feature by feature.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standardise {
     /// One value a feature, or a single one for all.
     pub mean: Vec<f32>,
@@ -73,7 +73,7 @@ pub struct Standardise {
 }
 
 /// Shares of a site's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Split {
     /// Rows trained on.
     pub train: f64,

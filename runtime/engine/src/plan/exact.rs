@@ -1,6 +1,6 @@
 //! `exact`: the range of the exact accumulator.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Rule;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Range of the exact accumulator: `|x| < 2^value_bits`, `weight < 2^weight_bits`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ExactRange {
     /// 1 to 40; 16 by default.
     pub value_bits: u32,

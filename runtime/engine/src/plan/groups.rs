@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Plan, TaskSpec, task};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Tasks for some collaborators.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskGroup {
     /// Shown in logs.
     pub name: Name,

@@ -1,13 +1,13 @@
 //! `loss`: what it needs of data and model, and which metrics it defines.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Metric;
 use crate::settings::words;
 
 words! {
     /// A loss.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     pub enum Loss {
         /// Softmax cross-entropy over the plan's classes: the model has one output a class.
         CrossEntropy = "cross_entropy",

@@ -21,7 +21,7 @@ words! {
 
 words! {
     /// Which way a metric improves.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     pub enum Direction {
         /// Larger is better.
         Max = "max",
@@ -32,7 +32,7 @@ words! {
 
 words! {
     /// Who may read metrics.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     pub enum MetricsTo {
         /// The host of the aggregator: its log shows them.
         Host = "host",

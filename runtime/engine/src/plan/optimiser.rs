@@ -1,12 +1,12 @@
 //! `optimiser`: how a collaborator trains, and what becomes of its state between rounds.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::settings::{Absent, Range, Takes, words};
 
 words! {
     /// A local optimiser.
-    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
     #[non_exhaustive]
     pub enum Optimiser {
         /// Stochastic gradient descent.
@@ -35,7 +35,7 @@ words! {
 
 words! {
     /// What becomes of the state of a local optimiser at the start of a round.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     pub enum OptimiserState {
         /// Each round starts with fresh state.
         Reset = "reset",

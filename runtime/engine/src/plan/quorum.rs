@@ -1,6 +1,6 @@
 //! `quorum` and `sample`: when a round may close, and how many collaborators it asks.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Plan;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Four numbers that decide when a round closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Quorum {
     /// Fewest contributors of a valid round.
     pub count_min: u32,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Plan;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What leaves, and to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Release {
     /// Which models.
     pub what: Released,
@@ -22,7 +22,7 @@ pub struct Release {
 
 words! {
     /// Which models leave.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     #[non_exhaustive]
     pub enum Released {
         /// The model of the last round, when all rounds are run.
@@ -35,7 +35,7 @@ words! {
 }
 
 /// Who can read what leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum ReleaseTo {
     /// Every collaborator: each keeps what it was sent.
@@ -47,7 +47,7 @@ pub enum ReleaseTo {
 }
 
 /// An X25519 public key (RFC 7748); shown as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PublicKey(pub [u8; 32]);
 
 /// A text that is not 64 hex digits.

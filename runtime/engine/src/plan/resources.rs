@@ -1,6 +1,6 @@
 //! `limits` and `threads`: what a role may take of its machine.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     ByteCount,
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Fixed thread counts, never derived from the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Threads {
     /// Link threads.
     pub link: u32,

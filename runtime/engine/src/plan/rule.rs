@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     limits,
@@ -11,7 +11,7 @@ use crate::{
 
 words! {
     /// How the updates of a round become one model.
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize)]
     #[non_exhaustive]
     pub enum Rule {
         /// Mean weighted by samples (McMahan et al., arXiv:1602.05629).
@@ -78,7 +78,7 @@ words! {
 
 words! {
     /// What a rule that measures distances looks at.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     pub enum Scope {
         /// The whole model.
         Model = "model",

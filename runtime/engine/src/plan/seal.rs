@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::settings::{Absent, Field, Key, PlanError, Setting, Takes, words};
 
 words! {
     /// What an enclave's saved state and private key are sealed to: the identity that the processor derives their key from.
     /// Outside enclaves it means nothing.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     #[non_exhaustive]
     pub enum Seal {
         /// The same image alone can read its save/ and keys. A new image cannot, and needs new certificates.

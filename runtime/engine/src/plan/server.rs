@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::settings::{Absent, Range, Takes, words};
 
@@ -10,7 +10,7 @@ use crate::settings::{Absent, Range, Takes, words};
 words! {
     /// What the aggregator does with the rule's answer: a step from the base, of which the answer's distance from the base
     /// is the gradient (Reddi et al., arXiv:2003.00295; no bias correction).
-    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
     #[non_exhaustive]
     pub enum Server {
         /// Momentum (Hsu et al., arXiv:1909.06335): `v ← momentum·v + Δ`, `x ← x + learning_rate·v`.

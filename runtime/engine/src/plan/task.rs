@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Loss, Metric, Optimiser, Plan, Rule, Server, Threshold, threshold};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// One task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskSpec {
     /// `train`, `aggregated_model_validation`, `locally_tuned_model_validation`, or the user's own.
     pub name: Name,
@@ -30,7 +30,7 @@ pub struct TaskSpec {
 }
 
 /// What a task does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum TaskKind {
     /// Trains from the round's base model and sends an update.
@@ -55,7 +55,7 @@ pub enum TaskKind {
 
 words! {
     /// The model that a validation measures.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     pub enum ModelUnderTest {
         /// The base model of the round, as received.
         Aggregated = "aggregated",
@@ -65,7 +65,7 @@ words! {
 }
 
 /// Settings of a training task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainSpec {
     /// How long.
     pub length: TrainLength,
@@ -82,7 +82,7 @@ pub struct TrainSpec {
 }
 
 /// Epochs or steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum TrainLength {
     /// Passes over the training rows.
     Epochs(u32),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Direction, Metric};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Updates count only from collaborators whose reported metric is good enough; when no one's is, all count.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Threshold {
     /// The task that reports the metric, of the same group.
     pub task: Name,
