@@ -27,16 +27,13 @@ pub(super) const TAGGED: &Tagged = &Tagged {
         example: "mlp",
     },
     common: &[INPUT],
-    untagged: Some(&[
-        INPUT,
-        Key {
-            name: "layers",
-            takes: Takes::List { kind: "a list of layers", of: &Takes::Variant(Layer::TABLE) },
-            absent: Absent::Refused,
-            meaning: "The layers, in order.",
-            example: "[{linear: {name: fc1, out: 16}}, relu, {linear: {name: fc2, out: 2}}]",
-        },
-    ]),
+    untagged: Some(&[Key {
+        name: "layers",
+        takes: Takes::List { kind: "a list of layers", of: &Takes::Variant(Layer::TABLE) },
+        absent: Absent::Refused,
+        meaning: "The layers, in order.",
+        example: "[{linear: {name: fc1, out: 16}}, relu, {linear: {name: fc2, out: 2}}]",
+    }]),
 };
 
 const INPUT: Key = Key {

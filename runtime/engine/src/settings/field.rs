@@ -139,7 +139,7 @@ impl<'a> Field<'a> {
             return Err(self.error(message));
         };
         let hint = || Some(format!("other keys go with the key {name}, which takes {takes}"));
-        let section = self.with_keys(keys.to_vec());
+        let section = self.with_keys(common.iter().chain(*keys).copied().collect());
         Ok((None, section.map_err(|e| if e.hint.is_none() { e.with_hint(hint()) } else { e })?))
     }
 

@@ -76,7 +76,7 @@ pub(crate) struct Tagged {
     pub(crate) tag: Key,
     /// Keys beside any word.
     pub(crate) common: &'static [Key],
-    /// Keys of a map without `tag`, where there may be one.
+    /// Keys of a map without `tag`, beside the common ones, where there may be such a map.
     pub(crate) untagged: Option<&'static [Key]>,
 }
 
@@ -182,8 +182,9 @@ impl fmt::Display for Takes {
             Self::Tagged(Tagged { tag, untagged: None, .. }) => {
                 write!(f, "a map with the key {}, which is {}", tag.name, tag.takes)
             }
-            Self::Tagged(Tagged { tag, untagged: Some(keys), .. }) => {
-                write!(f, "a map with the keys {}, or with the key {}: {}", names(*keys), tag.name, tag.takes)
+            Self::Tagged(Tagged { tag, common, untagged: Some(keys) }) => {
+                let keys = common.iter().chain(*keys);
+                write!(f, "a map with the keys {}, or with the key {}: {}", names(keys), tag.name, tag.takes)
             }
             Self::Names { kind, .. } | Self::List { kind, .. } | Self::Other { kind, .. } => {
                 f.write_str(kind)

@@ -58,7 +58,8 @@ fn takes(path: String, takes_: &'static Takes, inside: Plans<'_>, all: &mut Vec<
                 section(path.clone(), keys.leak(), &tagged, all);
             }
             if let Some(keys) = untagged {
-                section(path, keys, inside, all);
+                let keys: Vec<Key> = common.iter().chain(*keys).copied().collect();
+                section(path, keys.leak(), inside, all);
             }
         }
         Takes::Names { of, .. } => {
@@ -178,5 +179,7 @@ fn reference_tells_what_a_key_takes() {
     assert_eq!(metrics.words.iter().map(|word| word.word).collect::<Vec<_>>(), ["host", "members", "none"]);
     let [rule, ..] = of("tasks.*.rule")[..] else { panic!("{:?}", of("tasks.*.rule")) };
     assert_eq!(rule.words[6].example, "{krum: {byzantine: 1}}");
+    let [input] = of("model.input")[..] else { panic!("{:?}", of("model.input")) };
+    assert!(input.only_with.is_empty());
     assert!(all.iter().all(|key| !key.meaning.is_empty() && !key.example.is_empty()));
 }
