@@ -2,17 +2,21 @@
 //!
 //! An update is checked while it arrives ([`PayloadChecker`]). A plan's rule is one of three [`Method`]s:
 //!
-//! - [`Stream`]: absorbed whole into an [`ExactMean`] and finalised once. The sum does not depend on arrival order,
-//!   batching or the number of threads.
-//! - [`ColumnRule`]: each element is a function of that element of all updates. A [`Combiner`] reads them once.
-//! - [`ScoreRule`]: a choice by the distances between all updates, then an exact mean or a column rule over the chosen. A
-//!   [`Measure`] reads the updates for their dot products, a [`Combiner`] reads the chosen again.
+//! - [`Stream`]: absorbed whole into an [`ExactMean`] and finalised once. The sum does not depend on arrival
+//!   order, batching or the number of threads.
+//! - [`ColumnRule`]: each element is a function of that element of all updates. A [`Combiner`] reads them
+//!   once.
+//! - [`ScoreRule`]: a choice by the distances between all updates, then an exact mean or a column rule over
+//!   the chosen. A [`Measure`] reads the updates for their dot products, a [`Combiner`] reads the chosen
+//!   again.
 //!
-//! The last two take updates in roster order, so they too depend on no arrival order. A [`ServerStep`] may follow any of
-//! them. Whatever the rule and the machine, the same updates give the same bits: nothing here is contracted to a
-//! fused multiplication, and what is summed in floating point is summed in an order that the layout alone decides.
+//! The last two take updates in roster order, so they too depend on no arrival order. A [`ServerStep`] may
+//! follow any of them. Whatever the rule and the machine, the same updates give the same bits: nothing here
+//! is contracted to a fused multiplication, and what is summed in floating point is summed in an order that
+//! the layout alone decides.
 //!
-//! Users' crates add rules by implementing [`ColumnRule`] or [`ScoreRule`]; [`combine`] runs any method in a test.
+//! Users' crates add rules by implementing [`ColumnRule`] or [`ScoreRule`]; [`combine`] runs any method in a
+//! test.
 
 mod block;
 mod check;

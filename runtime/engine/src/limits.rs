@@ -14,8 +14,8 @@ pub const TENSOR_NAME_BYTES: usize = 256;
 pub const ELEMENTS: u64 = 1 << 32;
 /// Bytes under one leaf of a chunk tree.
 pub const LEAF_BYTES: usize = 256 * 1024;
-/// Bytes that a spilled update is sealed in at a time. A rule that needs all updates of a round reads one chunk of each at a
-/// time in every thread: with 64 updates and two threads, 8 MiB.
+/// Bytes that a spilled update is sealed in at a time. A rule that needs all updates of a round reads one
+/// chunk of each at a time in every thread: with 64 updates and two threads, 8 MiB.
 pub const SPILL_CHUNK_BYTES: usize = 64 * 1024;
 /// Largest plan, site, roster or data-map file, bytes.
 pub const PLAN_FILE_BYTES: usize = 1 << 20;
@@ -37,13 +37,14 @@ pub const METRICS: usize = 64;
 pub const LAYERS: usize = 4096;
 /// Largest header of a model file, bytes: about 500 for each of [`TENSORS`].
 pub const MODEL_HEADER_BYTES: usize = 32 << 20;
-/// How long the first round of a run waits for the rest of the roster once `count.min` members are there. Processes
-/// that are started together connect within a second; a quorum's `time.min` may ask for more.
+/// How long the first round of a run waits for the rest of the roster once `count.min` members are there.
+/// Processes that are started together connect within a second; a quorum's `time.min` may ask for more.
 pub const OPENING_GRACE: Millis = Millis(5_000);
 /// Longest closing round, where the plan's `time.max` is not shorter: the model is final and stored, only its
 /// measurement is missing.
 pub const CLOSING_TIME: Millis = Millis(120_000);
-/// Rounds whose facts may be on their way to the disk; the next sum is not finished before the oldest is there.
+/// Rounds whose facts may be on their way to the disk; the next sum is not finished before the oldest is
+/// there.
 pub const STORES_UNDER_WAY: usize = 2;
 /// Refusals of one collaborator that one round's facts name. Later ones are answered, not remembered.
 pub const REFUSALS_NOTED: u32 = 8;

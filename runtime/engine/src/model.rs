@@ -1,8 +1,8 @@
 //! A declarative model: from its layers to its tensors to its first values, without a training library.
 //!
-//! The aggregator, `fl-host` and the collaborator's training code all come here for the layout and the initial
-//! state, so a federation agrees on both without sending either. Tensors have PyTorch's names and shapes
-//! (`fc1.weight [out, in]`). Nothing here computes with a model; that is the shell's `train`.
+//! The aggregator, `fl-host` and the collaborator's training code all come here for the layout and the
+//! initial state, so a federation agrees on both without sending either. Tensors have PyTorch's names and
+//! shapes (`fc1.weight [out, in]`). Nothing here computes with a model; that is the shell's `train`.
 
 mod error;
 mod init;
@@ -26,8 +26,8 @@ use crate::tensor::{Layout, TensorSpec};
 
 /// The tensors of a model, in the order of its layers.
 ///
-/// Every tensor is f32 and combined by the task's rule, running statistics of a batch normalisation too: they are
-/// averaged like the others, as in McMahan et al. (arXiv:1602.05629).
+/// Every tensor is f32 and combined by the task's rule, running statistics of a batch normalisation too: they
+/// are averaged like the others, as in McMahan et al. (arXiv:1602.05629).
 ///
 /// # Errors
 /// [`ModelError`] names the first layer that does not fit the one before it.

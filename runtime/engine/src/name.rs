@@ -1,7 +1,6 @@
 //! Names of federations, collaborators and tasks.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,8 @@
 //! The plan: the experiment that every party agrees on, and the three files around it.
 //!
 //! A [`Plan`] is *resolved*: defaults are filled in, names are checked, ranges hold. Its canonical bytes are
-//! what the plan hash covers, so comments and key order in `plan.yaml` change nothing; the order of tasks is theirs.
+//! what the plan hash covers, so comments and key order in `plan.yaml` change nothing; the order of tasks is
+//! theirs.
 //!
 //! What `plan.yaml` may say beside what the templates show:
 //!
@@ -32,7 +33,8 @@
 //! enclave: {seal: mrenclave} # or mrsigner: later images of the same signer can read what was saved
 //! ```
 //!
-//! How updates become the next model; all tasks that send one say the same. Without settings, the word alone will do.
+//! How updates become the next model; all tasks that send one say the same. Without settings, the word alone
+//! will do.
 //!
 //! ```yaml
 //! rule: weighted_mean # mean, median, weighted_median
@@ -141,8 +143,8 @@ pub struct Plan {
     pub threads: Threads,
     /// Who may read other collaborators' metrics.
     pub metrics: MetricsTo,
-    /// Which models leave the enclave, and to whom. `None` releases nothing: models stay in each role's `save/`, which is
-    /// encrypted in an enclave and plain outside.
+    /// Which models leave the enclave, and to whom. `None` releases nothing: models stay in each role's
+    /// `save/`, which is encrypted in an enclave and plain outside.
     pub release: Option<Release>,
     /// Which enclaves can read what one of them saved.
     pub seal: Seal,

@@ -1,8 +1,8 @@
 //! The round engine: what happened goes in, what to do comes out.
 //!
-//! The aggregator actor feeds it [`Event`]s with the time and carries out the [`Effect`]s in their order; tests
-//! do the same with virtual time. It decides when a round opens and closes, whom it asks, what counts, what
-//! is refused and why, and when training is over. It never sees a payload, only slots.
+//! The aggregator actor feeds it [`Event`]s with the time and carries out the [`Effect`]s in their order;
+//! tests do the same with virtual time. It decides when a round opens and closes, whom it asks, what counts,
+//! what is refused and why, and when training is over. It never sees a payload, only slots.
 //!
 //! ```text
 //!              enough members               answered, enough, deadline         Finalised

@@ -1,7 +1,7 @@
 //! What travels on a link: envelopes on the control stream, headers in front of payloads.
 //!
-//! Sessions on both sides encode and decode with it. Every bound of what a peer says is checked here; what a message
-//! means is decided elsewhere.
+//! Sessions on both sides encode and decode with it. Every bound of what a peer says is checked here; what a
+//! message means is decided elsewhere.
 
 mod envelope;
 mod error;

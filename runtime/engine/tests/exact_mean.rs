@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use fl_engine::Weight;
-use fl_engine::aggregate::{ELEMENTS_A_PASS, ExactMean, terms_of};
-use fl_engine::plan::ExactRange;
-use fl_engine::tensor::{Combine, Layout, TensorSpec};
+use fl_engine::{
+    Weight,
+    aggregate::{ELEMENTS_A_PASS, ExactMean, terms_of},
+    plan::ExactRange,
+    tensor::{Combine, Layout, TensorSpec},
+};
 use num_bigint::{BigInt, Sign};
 
 const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
@@ -253,7 +254,8 @@ fn as_many_terms_as_fit_between_two_carries_do_not_overflow_the_lower_bin() {
     }
 }
 
-/// Divisors on both sides of what is divided without a guard band, and sums on and next to halfway between floats.
+/// Divisors on both sides of what is divided without a guard band, and sums on and next to halfway between
+/// floats.
 #[test]
 fn means_at_and_next_to_ties_are_rounded_exactly_whatever_the_total() {
     let mut random = Random(11);
@@ -287,7 +289,8 @@ fn means_at_and_next_to_ties_are_rounded_exactly_whatever_the_total() {
     assert!(ties > 1000, "{ties} ties");
 }
 
-/// Sums that were written over what an older one left, in whole and in part, and last updates added with the mean.
+/// Sums that were written over what an older one left, in whole and in part, and last updates added with the
+/// mean.
 #[test]
 fn batches_of_one_to_four_over_an_old_sum_change_no_bit() {
     let mut mean = ExactMean::new(layout(), RANGE, 3);

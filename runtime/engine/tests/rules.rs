@@ -1,5 +1,5 @@
-//! Aggregation rules against answers that NumPy computed from the papers' formulas (`rules/reference.py`), and what holds
-//! for every rule whatever the values.
+//! Aggregation rules against answers that NumPy computed from the papers' formulas (`rules/reference.py`),
+//! and what holds for every rule whatever the values.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -12,10 +12,12 @@ mod values;
 
 use std::sync::Arc;
 
-use fl_engine::Weight;
-use fl_engine::aggregate::{Method, combine_payloads, method};
-use fl_engine::plan::{Aggregation, ExactRange, Rule, Scope};
-use fl_engine::tensor::{Combine, Layout, TensorSpec};
+use fl_engine::{
+    Weight,
+    aggregate::{Method, combine_payloads, method},
+    plan::{Aggregation, ExactRange, Rule, Scope},
+    tensor::{Combine, Layout, TensorSpec},
+};
 
 const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 19 };
 

@@ -1,14 +1,14 @@
 //! A rule over columns: what users implement, and what it is given.
 
-use std::fmt;
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use crate::Weight;
 
 /// A rule that makes each element of the next model from that element of every update.
 ///
-/// It is called on pool threads, for a few hundred elements at a time, in no promised order. Its answer for an element
-/// may depend on that element's column, the weights and the base alone, so that every thread count gives the same bits.
+/// It is called on pool threads, for a few hundred elements at a time, in no promised order. Its answer for
+/// an element may depend on that element's column, the weights and the base alone, so that every thread count
+/// gives the same bits.
 ///
 /// The mean of the middle half of each column, weights not counted:
 ///
@@ -40,15 +40,16 @@ use crate::Weight;
 /// assert_eq!(next, [2.0, 6.5]);
 /// ```
 pub trait ColumnRule: fmt::Debug + Send + Sync {
-    /// How the columns are to be ordered before [`Self::combine`] sees them, in a round of this many updates. Asked
-    /// once a round.
+    /// How the columns are to be ordered before [`Self::combine`] sees them, in a round of this many updates.
+    /// Asked once a round.
     fn order(&self, updates: usize) -> Order {
         let _ = updates;
         Order::Roster
     }
 
-    /// Writes the answer for each column of `block` to `out`, which has [`Block::len`] elements of unspecified content.
-    /// An answer of -0 becomes +0; one that is not finite or outside the plan's range ends the round with an error.
+    /// Writes the answer for each column of `block` to `out`, which has [`Block::len`] elements of
+    /// unspecified content. An answer of -0 becomes +0; one that is not finite or outside the plan's range
+    /// ends the round with an error.
     fn combine(&self, block: &mut Block<'_>, out: &mut [f32]);
 }
 
@@ -57,18 +58,18 @@ pub trait ColumnRule: fmt::Debug + Send + Sync {
 pub enum Order {
     /// Row `i` is the `i`-th update's, in roster order, that of [`Block::weights`].
     Roster,
-    /// Row `k` holds each column's `k`-th smallest value, for these `k`; other rows are unspecified. Fewer ranks cost
-    /// less.
+    /// Row `k` holds each column's `k`-th smallest value, for these `k`; other rows are unspecified. Fewer
+    /// ranks cost less.
     Ranks(Range<usize>),
-    /// [`Block::pairs`] has each column's `k`-th smallest value with the weight of the update that sent it, for every `k`;
-    /// [`Block::row`] is unspecified.
+    /// [`Block::pairs`] has each column's `k`-th smallest value with the weight of the update that sent it,
+    /// for every `k`; [`Block::row`] is unspecified.
     Weighted,
 }
 
 /// A value and the weight of the update that it comes from.
 ///
-/// An f32 in f64 leaves the low 29 bits of the mantissa free, and a weight is below `2^29`: it lies there. So pairs are
-/// sorted as f64, and the weight decides between equal values alone.
+/// An f32 in f64 leaves the low 29 bits of the mantissa free, and a weight is below `2^29`: it lies there. So
+/// pairs are sorted as f64, and the weight decides between equal values alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Pair(f64);
 
@@ -93,11 +94,6 @@ impl Pair {
         f64::from_bits(self.0.to_bits() & LOW | TWO_52.to_bits()) - TWO_52
     }
 }
-
-/// The bits of an f64 that an f32 leaves zero.
-const LOW: u64 = (1 << Weight::BITS) - 1;
-/// `2^52`: an integer in its low bits is added to it.
-const TWO_52: f64 = 4_503_599_627_370_496.0;
 
 /// The same few hundred elements of every update: a row an update, a column an element.
 #[derive(Debug)]
@@ -167,13 +163,19 @@ impl Block<'_> {
     }
 }
 
-/// Columns of a block: its rows stay in the first-level cache, or are long enough for a vector where they cannot.
+/// Columns of a block: its rows stay in the first-level cache, or are long enough for a vector where they
+/// cannot.
 pub(super) fn block_width(updates: usize) -> usize {
     (WIDE / updates.max(1)).clamp(NARROW, WIDEST) / NARROW * NARROW
 }
 
-/// Elements of a block: 32 KiB. Half as many would leave room in the first-level cache, and read memory in shorter
-/// pieces, which costs more.
+/// The bits of an f64 that an f32 leaves zero.
+const LOW: u64 = (1 << Weight::BITS) - 1;
+/// `2^52`: an integer in its low bits is added to it.
+const TWO_52: f64 = 4_503_599_627_370_496.0;
+
+/// Elements of a block: 32 KiB. Half as many would leave room in the first-level cache, and read memory in
+/// shorter pieces, which costs more.
 const WIDE: usize = 8192;
 /// Fewest columns.
 const NARROW: usize = 64;

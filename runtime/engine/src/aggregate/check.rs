@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::plan::ExactRange;
-use crate::tensor::{Dtype, Layout};
+use crate::{
+    plan::ExactRange,
+    tensor::{Dtype, Layout},
+};
 
 /// A value that may not enter the sum.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,9 +117,6 @@ pub(super) fn limit_bits(range: ExactRange) -> u32 {
     (127 + range.value_bits) << 23
 }
 
-/// Elements between two branches.
-pub(super) const BLOCK: usize = 512;
-
 fn in_range(bytes: &[u8; 4], limit: u32) -> bool {
     u32::from_le_bytes(*bytes) & 0x7fff_ffff < limit
 }
@@ -130,6 +129,9 @@ pub(super) fn all_in_range(elements: &[[u8; 4]], limit: u32) -> bool {
         .fold(0u32, |signs, e| signs | last.wrapping_sub(u32::from_le_bytes(*e) & 0x7fff_ffff));
     signs >> 31 == 0
 }
+
+/// Elements between two branches.
+pub(super) const BLOCK: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,13 @@
 //! Norm clipping as integer weights (Sun et al., arXiv:1911.07963).
 //!
-//! An update `x` at a distance `d` from the base counts as `base + c (x - base)` with `c = min(1, norm / d)`. The mean
-//! of these is `[Σ uᵢ xᵢ + (W - Σ uᵢ) base] / W` with `W = Σ wᵢ 2^F` and `uᵢ = floor(wᵢ 2^F cᵢ)`: the base counts with
-//! what the clipped updates lose. All that multiplies is an integer, so the sum is the exact one of [`super::Bins`] and
-//! depends on no order; `c` itself is cut to a multiple of `2^-F / wᵢ`, downwards, so nothing ever counts
-//! with a larger norm than the plan's.
+//! An update `x` at a distance `d` from the base counts as `base + c (x - base)` with `c = min(1, norm / d)`.
+//! The mean of these is `[Σ uᵢ xᵢ + (W - Σ uᵢ) base] / W` with `W = Σ wᵢ 2^F` and `uᵢ = floor(wᵢ 2^F cᵢ)`:
+//! the base counts with what the clipped updates lose. All that multiplies is an integer, so the sum is the
+//! exact one of [`super::Bins`] and depends on no order; `c` itself is cut to a multiple of `2^-F / wᵢ`,
+//! downwards, so nothing ever counts with a larger norm than the plan's.
 
 use super::share_bits;
-use crate::Weight;
-use crate::plan::ExactRange;
+use crate::{Weight, plan::ExactRange};
 
 /// Cuts updates to a largest distance from the base.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,16 +2,15 @@
 
 use multiversion::multiversion;
 
-use super::block::Pair;
-use super::{Block, ColumnRule, Order};
+use super::{Block, ColumnRule, Order, block::Pair};
 
-/// Median of each element (Yin et al., arXiv:1803.01498); of an even number, the mean of the two in the middle, rounded
-/// once. Weights do not count.
+/// Median of each element (Yin et al., arXiv:1803.01498); of an even number, the mean of the two in the
+/// middle, rounded once. Weights do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Median;
 
-/// Weighted median of each element: the smallest value up to which the weights sum to more than half; where they sum
-/// to half exactly, the mean of that value and the next, rounded once.
+/// Weighted median of each element: the smallest value up to which the weights sum to more than half; where
+/// they sum to half exactly, the mean of that value and the next, rounded once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightedMedian;
 
@@ -23,8 +22,9 @@ pub struct TrimmedMean {
     pub trim: f64,
 }
 
-/// Mean of the `keep` values nearest to the median of each element: the second half of Bulyan (El Mhamdi et al.,
-/// arXiv:1802.07927). Of two that are equally near, the smaller is kept. A sum in ascending order in f64, rounded once.
+/// Mean of the `keep` values nearest to the median of each element: the second half of Bulyan (El Mhamdi et
+/// al., arXiv:1802.07927). Of two that are equally near, the smaller is kept. A sum in ascending order in
+/// f64, rounded once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NearMedian {
     /// Values that are kept; at least 1, at most all.
@@ -115,9 +115,6 @@ fn means_near_medians(rows: &[f32], keep: usize, out: &mut [f32]) {
     means_near_medians_portable(rows, keep, out);
 }
 
-/// Columns that are worked on together: so many that a loop over them is compiled to vectors, not unrolled to scalars.
-const WIDE: usize = 64;
-
 #[inline(always)]
 fn weighted_medians_portable(rows: &[Pair], half: f64, out: &mut [f32]) {
     let len = out.len();
@@ -152,7 +149,8 @@ fn weighted_median<const W: usize>(rows: &[Pair], len: usize, at: usize, half: f
     for row in rows.chunks_exact(len) {
         let row = columns::<W, _>(row, at);
         for i in 0..W {
-            // The last value before which there is less than half, and the last before which there is no more.
+            // The last value before which there is less than half, and the last before which there is no
+            // more.
             below[i] = if sum[i] < half { row[i] } else { below[i] };
             above[i] = if sum[i] <= half { row[i] } else { above[i] };
             sum[i] += row[i].weight();
@@ -178,8 +176,9 @@ fn mean_near_median<const W: usize>(rows: &[f32], len: usize, at: usize, keep: u
     let row = |rank: usize| columns::<W, _>(&rows[rank * len..(rank + 1) * len], at).map(f64::from);
     let (below, above) = (row((updates - 1) / 2), row(updates / 2));
     let median: [f64; W] = std::array::from_fn(|i| (below[i] + above[i]) / 2.0);
-    // The nearest are neighbours in rank: their window moves up while its first is farther than the one behind it. The
-    // distances from the median rise to both sides, so that these moves come before all others.
+    // The nearest are neighbours in rank: their window moves up while its first is farther than the one
+    // behind it. The distances from the median rise to both sides, so that these moves come before all
+    // others.
     let mut start = [0.0; W];
     for first in 0..updates - keep {
         let (first, behind) = (row(first), row(first + keep));
@@ -208,6 +207,10 @@ fn columns<const W: usize, T: Copy>(row: &[T], at: usize) -> [T; W] {
 fn midpoint(a: f32, b: f32) -> f32 {
     ((f64::from(a) + f64::from(b)) / 2.0) as f32
 }
+
+/// Columns that are worked on together: so many that a loop over them is compiled to vectors, not unrolled to
+/// scalars.
+const WIDE: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use super::block::block_width;
-use super::check::{BLOCK, all_in_range, limit_bits};
-use super::network::Network;
-use super::spans::Spans;
 use super::{
-    Bins, Block, Chosen, ColumnRule, MOST_AT_ONCE, Order, Pair, Products, RuleError, ScoreRule, Scratch, Then,
+    Bins, Block, Chosen, ColumnRule, MOST_AT_ONCE, Order, Pair, Products, RuleError, ScoreRule, Scratch,
+    Then,
+    block::block_width,
+    check::{BLOCK, all_in_range, limit_bits},
+    keep_base, most_total,
+    network::Network,
+    share_bits,
+    spans::Spans,
 };
-use super::{keep_base, most_total, share_bits};
-use crate::Weight;
-use crate::plan::{ExactRange, Scope};
-use crate::tensor::{Combine, Dtype, Layout};
+use crate::{
+    Weight,
+    plan::{ExactRange, Scope},
+    tensor::{Combine, Dtype, Layout},
+};
 
-/// What one round's updates are combined with: made once all of them are known, used by any number of threads.
+/// What one round's updates are combined with: made once all of them are known, used by any number of
+/// threads.
 #[derive(Clone, Debug)]
 pub struct Combiner {
     layout: Arc<Layout>,
@@ -110,12 +115,12 @@ impl Combiner {
     }
 
     /// Writes the answer for the f32 elements from `from` on. `inputs` are that run of the payloads of
-    /// [`Self::inputs`], in their order, `base` that run of the base's payload. Tensors held out are the base's. The
-    /// bits do not depend on how a model is cut into runs.
+    /// [`Self::inputs`], in their order, `base` that run of the base's payload. Tensors held out are the
+    /// base's. The bits do not depend on how a model is cut into runs.
     ///
     /// # Errors
-    /// [`RuleError::NotFinite`] and [`RuleError::OutOfRange`], of which a built-in rule gives none for inputs that were
-    /// checked.
+    /// [`RuleError::NotFinite`] and [`RuleError::OutOfRange`], of which a built-in rule gives none for inputs
+    /// that were checked.
     ///
     /// # Panics
     /// When the payloads' number or lengths are wrong.
@@ -151,8 +156,8 @@ impl Combiner {
         Ok(())
     }
 
-    /// Writes the i64 part of the answer: each tensor by its declared rule, over the updates of [`Self::inputs`].
-    /// `inputs` and `base` are the i64 parts of the payloads.
+    /// Writes the i64 part of the answer: each tensor by its declared rule, over the updates of
+    /// [`Self::inputs`]. `inputs` and `base` are the i64 parts of the payloads.
     ///
     /// # Panics
     /// When the payloads' number or lengths are wrong.

@@ -1,27 +1,16 @@
 //! The arithmetic of [`super::Measure`]: deltas of one step in f64, and their dot products.
 //!
-//! A sum has eight lanes, element `e` of a step going to lane `e mod 8`, which are added up by halves at the step's end. No
-//! product is fused with its sum, so every instruction set gives the same bits.
+//! A sum has eight lanes, element `e` of a step going to lane `e mod 8`, which are added up by halves at the
+//! step's end. No product is fused with its sum, so every instruction set gives the same bits.
 //!
-//! Measured (Zen 4, 32 rows): 7.7 µs a step with AVX2; with the eight lanes of four by one sums 8.3, of four by two 11.3 for
-//! want of registers, and 7.6 where AVX-512 has those. Compiled for AVX-512 the halves take 11.5.
+//! Measured (Zen 4, 32 rows): 7.7 µs a step with AVX2; with the eight lanes of four by one sums 8.3, of four
+//! by two 11.3 for want of registers, and 7.6 where AVX-512 has those. Compiled for AVX-512 the halves take
+//! 11.5.
 
 use multiversion::multiversion;
 
-/// Elements of a step: a run of the first pass begins at a multiple of it, or at its shard's start.
-pub const ELEMENTS_A_STEP: usize = 256;
-/// Lanes of a sum.
-pub(super) const LANES: usize = 8;
-
 /// Deltas of one update.
 pub(super) type Row = [[f64; LANES]; ELEMENTS_A_STEP / LANES];
-/// Lanes of a sum that are worked on in one go.
-const HALF: usize = LANES / 2;
-/// Rows that are multiplied with others in one go: four with two, whose sums and operands, half of their lanes at a time,
-/// fit into sixteen AVX2 registers.
-const TILE: usize = 4;
-/// The others.
-const PAIR: usize = 2;
 
 /// Writes `values - base` in f64, and zeros behind.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
@@ -72,7 +61,8 @@ fn products_of_tile(tile: [&Row; TILE], others: &[Row; PAIR]) -> [[f64; PAIR]; T
 /// Half of the lanes of a tile's sums, from lane `FROM` on.
 type Halves = [[[f64; HALF]; PAIR]; TILE];
 
-/// Eight sums by name, and added up elsewhere: else some builds compile them to scalars, at four times the cost.
+/// Eight sums by name, and added up elsewhere: else some builds compile them to scalars, at four times the
+/// cost.
 #[inline(always)]
 fn half_of_tile<const FROM: usize>([a, b, c, d]: [&Row; TILE], [one, two]: &[Row; PAIR]) -> Halves {
     let (mut p, mut q, mut r, mut s) = ([0.0; HALF], [0.0; HALF], [0.0; HALF], [0.0; HALF]);
@@ -125,6 +115,18 @@ fn add_up(lanes: [f64; LANES]) -> f64 {
 pub(super) fn place(i: usize, j: usize) -> usize {
     i * (i + 1) / 2 + j
 }
+
+/// Elements of a step: a run of the first pass begins at a multiple of it, or at its shard's start.
+pub const ELEMENTS_A_STEP: usize = 256;
+/// Lanes of a sum.
+pub(super) const LANES: usize = 8;
+/// Lanes of a sum that are worked on in one go.
+const HALF: usize = LANES / 2;
+/// Rows that are multiplied with others in one go: four with two, whose sums and operands, half of their
+/// lanes at a time, fit into sixteen AVX2 registers.
+const TILE: usize = 4;
+/// The others.
+const PAIR: usize = 2;
 
 #[cfg(test)]
 mod tests {

@@ -14,13 +14,12 @@
 use std::ops::Range;
 
 use super::kernel::{self, Divisor, Scaled, pow2};
-use crate::Weight;
-use crate::plan::ExactRange;
+use crate::{Weight, plan::ExactRange};
 
 /// Sums of a run of elements, each in two i64 bins (16 bytes an element).
 ///
-/// Passes over the elements go from the first to the last. What the first pass finds after a start, a [`Self::clear`]
-/// or a mean taken is written over and never read, so no time is spent on zeros.
+/// Passes over the elements go from the first to the last. What the first pass finds after a start, a
+/// [`Self::clear`] or a mean taken is written over and never read, so no time is spent on zeros.
 #[derive(Clone, Debug)]
 pub struct Bins {
     hi: Vec<i64>,
@@ -35,15 +34,9 @@ pub struct Bins {
     fraction: u32,
 }
 
-/// Updates that one pass adds.
-pub const MOST_AT_ONCE: usize = 4;
-
-/// A run of elements of one update, little-endian f32 that were checked, and its weight, below `2^weight_bits`; a
-/// weight of 0 adds nothing.
+/// A run of elements of one update, little-endian f32 that were checked, and its weight, below
+/// `2^weight_bits`; a weight of 0 adds nothing.
 pub type Weighted<'a> = (&'a [[u8; 4]], u32);
-
-/// Terms that `lo` holds for certain, with the half unit that a carry adds before it cuts: 4095 · 2^51 < 2^63.
-pub(crate) const MOST_TERMS: u32 = 4094;
 
 impl Bins {
     /// Zero sums of `len` elements.
@@ -86,7 +79,8 @@ impl Bins {
     /// Adds `weight × value` of up to [`MOST_AT_ONCE`] updates for the elements from `start` on, in one pass.
     ///
     /// # Panics
-    /// When the values reach past the last element, an update is shorter than the first, or there are more updates.
+    /// When the values reach past the last element, an update is shorter than the first, or there are more
+    /// updates.
     pub fn add(&mut self, start: usize, updates: &[Weighted<'_>]) {
         let run = start..start + updates.first().map_or(0, |(values, _)| values.len());
         let empty = run.start >= self.filled && !updates.is_empty();
@@ -131,13 +125,13 @@ impl Bins {
         self.terms = self.terms.min(1);
     }
 
-    /// Writes the correctly rounded means of the elements from `start` on, little-endian f32: the sums and the terms
-    /// of up to [`MOST_AT_ONCE`] further updates over `total`, which has those in it. Of these elements the sums are
-    /// spent: [`Self::emptied`] follows the last run.
+    /// Writes the correctly rounded means of the elements from `start` on, little-endian f32: the sums and
+    /// the terms of up to [`MOST_AT_ONCE`] further updates over `total`, which has those in it. Of these
+    /// elements the sums are spent: [`Self::emptied`] follows the last run.
     ///
     /// # Panics
-    /// When `out` reaches past the last element, an update is shorter than `out`, there are more updates, or `total`
-    /// is zero.
+    /// When `out` reaches past the last element, an update is shorter than `out`, there are more updates, or
+    /// `total` is zero.
     pub fn take_mean(&mut self, start: usize, updates: &[Weighted<'_>], total: u64, out: &mut [[u8; 4]]) {
         assert!(total > 0, "a mean needs a weight");
         let run = start..start + out.len();
@@ -175,8 +169,8 @@ impl Bins {
         self.clear();
     }
 
-    /// Writes the correctly rounded means of the elements from `start` on, little-endian f32: sum over `total`. The
-    /// sums stay.
+    /// Writes the correctly rounded means of the elements from `start` on, little-endian f32: sum over
+    /// `total`. The sums stay.
     ///
     /// # Panics
     /// When `out` reaches past the last element or `total` is zero.
@@ -194,8 +188,8 @@ impl Bins {
         }
     }
 
-    /// The mean of normalised bins for any total: in f64 with a guard band, and by integers where the band holds a
-    /// boundary between two floats.
+    /// The mean of normalised bins for any total: in f64 with a guard band, and by integers where the band
+    /// holds a boundary between two floats.
     fn divide(&self, run: Range<usize>, total: u64, out: &mut [[u8; 4]]) {
         let divisor = total as f64;
         let unit = pow2(-(self.fraction as i32) - 52);
@@ -223,15 +217,12 @@ impl Bins {
     }
 }
 
-/// Bits of an integer weight that is no collaborator's claim but a rule's own: as many as the bins leave beside the
-/// plan's values, at most 29.
+/// Bits of an integer weight that is no collaborator's claim but a rule's own: as many as the bins leave
+/// beside the plan's values, at most 29.
 #[must_use]
 pub fn share_bits(exact: ExactRange) -> u32 {
     Weight::BITS.min(51 - exact.value_bits)
 }
-
-/// Elements between two branches of the general division.
-const GUARD_BLOCK: usize = 64;
 
 /// Updates with their weights on the bins' scale, in `all`.
 fn scaled<'a, 'b>(
@@ -285,3 +276,11 @@ fn decide(below: f32, above: f32, hi: i64, lo: i64, total: u64, fraction: u32) -
     };
     if sum < 0 { -chosen } else { chosen }
 }
+
+/// Updates that one pass adds.
+pub const MOST_AT_ONCE: usize = 4;
+/// Terms that `lo` holds for certain, with the half unit that a carry adds before it cuts: 4095 · 2^51 <
+/// 2^63.
+pub(crate) const MOST_TERMS: u32 = 4094;
+/// Elements between two branches of the general division.
+const GUARD_BLOCK: usize = 64;

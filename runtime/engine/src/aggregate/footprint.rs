@@ -1,9 +1,9 @@
 //! The aggregator's memory, added up before it is taken.
 //!
 //! `fl-host plan check` shows it and the aggregator refuses to start on a plan that does not fit. The plan's
-//! `memory_budget` bounds *all* memory of the aggregator's process: two models, what the rule needs, what peers may have on
-//! the wire, a fixed overhead; whole updates in memory get what is left, and further ones are spilled to disk up to
-//! `spill_budget`.
+//! `memory_budget` bounds *all* memory of the aggregator's process: two models, what the rule needs, what
+//! peers may have on the wire, a fixed overhead; whole updates in memory get what is left, and further ones
+//! are spilled to disk up to `spill_budget`.
 //!
 //! | rule | beside the rest | whole updates |
 //! |---|---|---|
@@ -12,8 +12,8 @@
 //! | Krum, Bulyan, geometric median | the same, and dot products of all pairs of updates | the same |
 //! | any, with a threshold | | the same: each waits for its collaborator's report |
 //!
-//! So a mean's sum depends on the model and hardly on the number of collaborators, and that of the others on the number
-//! of collaborators and hardly on the model, as long as the disk has room.
+//! So a mean's sum depends on the model and hardly on the number of collaborators, and that of the others on
+//! the number of collaborators and hardly on the model, as long as the disk has room.
 
 use std::fmt;
 
@@ -23,28 +23,6 @@ use crate::{
     plan::{Plan, Rule, Scope, Server},
     tensor::{Combine, Dtype, Layout},
 };
-
-/// Models alive at once: the one that is sent and stored, the one that is built.
-pub const LIVE_MODELS: u64 = 2;
-/// What each connected peer may cause: the idle window of its link (192 KiB of unread bytes), and the link itself: TLS and
-/// QUIC state, tasks, mailboxes (64 KiB; about 40 are measured, 60 after rounds).
-pub const PEER_BYTES: ByteCount = ByteCount(256 * 1024);
-/// The fixed rest: program and libraries (8 MB), thread stacks and the allocator's slack, decryption buffers of the CPU
-/// threads (1 MiB each), and what granted uploads have under way beyond the idle window.
-pub const OVERHEAD_BYTES: ByteCount = ByteCount(30_000_000);
-/// Bytes under way to all peers together, unacknowledged, unless that is less than [`LEAST_SENT`] each.
-const SENDING: u64 = 64 << 20;
-/// Least bound of what is under way to one peer, bytes: 10 Mbit/s over a path of 100 ms.
-const LEAST_SENT: u64 = 128 * 1024;
-/// The largest, bytes: 670 Mbit/s there.
-const MOST_SENT: u64 = 8 << 20;
-/// Of each byte under way QUIC remembers a sixth: a datagram of 1,200 takes a hundred in a tree that is half full. The bytes
-/// themselves are the model's.
-const REMEMBERED: u64 = 6;
-/// What sealing adds to each chunk on disk.
-const SPILL_TAG: u64 = 16;
-/// A spilled update's place among a thread's buffers, beside the chunk.
-const SPILL_SLACK: u64 = 64;
 
 /// Bytes that an aggregator may have under way to each of this many peers, unacknowledged.
 #[must_use]
@@ -68,8 +46,8 @@ pub struct Footprint {
     pub slots: u64,
     /// Whole updates that fit onto the disk.
     pub spilled: u64,
-    /// Whole updates that must have a place at once: one, or those of a round where the rule needs them all or a threshold
-    /// may hold them all.
+    /// Whole updates that must have a place at once: one, or those of a round where the rule needs them all
+    /// or a threshold may hold them all.
     pub needed: u64,
     sums: Sums,
     /// What needs all updates of a round.
@@ -228,7 +206,8 @@ fn products(layout: &Layout, scope: Scope, updates: u64) -> u64 {
         }
     };
     let shards = Measure::new(layout, scope, 1).shards().len() as u64;
-    // Every part is in one shard, or in one more for each border between two; all of them merged; scores are a square.
+    // Every part is in one shard, or in one more for each border between two; all of them merged; scores are
+    // a square.
     let triangles = (parts + shards - 1) + parts + 2;
     triangles * (updates * (updates + 1) / 2) * 8
 }
@@ -263,7 +242,8 @@ impl Sums {
         self.needed.saturating_sub(self.spilled)
     }
 
-    /// The least total: with as few slots as may be, or, where reading from the disk takes more memory, with all.
+    /// The least total: with as few slots as may be, or, where reading from the disk takes more memory, with
+    /// all.
     fn least(&self) -> u64 {
         let least = self.least_slots();
         self.total(least).min(self.total(self.givers.max(least)))
@@ -279,7 +259,8 @@ impl Sums {
 }
 
 impl Footprint {
-    /// Whether a memory budget holds the terms and, in memory or on disk, the updates that must have a place at once.
+    /// Whether a memory budget holds the terms and, in memory or on disk, the updates that must have a place
+    /// at once.
     #[must_use]
     pub fn fits(&self, memory_budget: ByteCount) -> bool {
         memory_budget >= self.least()
@@ -303,8 +284,8 @@ impl Footprint {
         ByteCount(sum(&self.terms) + self.slot_memory().0)
     }
 
-    /// The memory that would be enough if the disk had room for every update that must have a place, and that disk;
-    /// `None` when it has.
+    /// The memory that would be enough if the disk had room for every update that must have a place, and that
+    /// disk; `None` when it has.
     fn with_more_disk(&self) -> Option<(ByteCount, ByteCount)> {
         let each = on_disk(self.payload.0);
         let disk = raised(ByteCount(self.needed.saturating_mul(each)));
@@ -353,6 +334,28 @@ fn raised(bytes: ByteCount) -> ByteCount {
 fn sum(terms: &[Term]) -> u64 {
     terms.iter().map(|term| term.bytes.0).sum()
 }
+
+/// Models alive at once: the one that is sent and stored, the one that is built.
+pub const LIVE_MODELS: u64 = 2;
+/// What each connected peer may cause: the idle window of its link (192 KiB of unread bytes), and the link
+/// itself: TLS and QUIC state, tasks, mailboxes (64 KiB; about 40 are measured, 60 after rounds).
+pub const PEER_BYTES: ByteCount = ByteCount(256 * 1024);
+/// The fixed rest: program and libraries (8 MB), thread stacks and the allocator's slack, decryption buffers
+/// of the CPU threads (1 MiB each), and what granted uploads have under way beyond the idle window.
+pub const OVERHEAD_BYTES: ByteCount = ByteCount(30_000_000);
+/// Bytes under way to all peers together, unacknowledged, unless that is less than [`LEAST_SENT`] each.
+const SENDING: u64 = 64 << 20;
+/// Least bound of what is under way to one peer, bytes: 10 Mbit/s over a path of 100 ms.
+const LEAST_SENT: u64 = 128 * 1024;
+/// The largest, bytes: 670 Mbit/s there.
+const MOST_SENT: u64 = 8 << 20;
+/// Of each byte under way QUIC remembers a sixth: a datagram of 1,200 takes a hundred in a tree that is half
+/// full. The bytes themselves are the model's.
+const REMEMBERED: u64 = 6;
+/// What sealing adds to each chunk on disk.
+const SPILL_TAG: u64 = 16;
+/// A spilled update's place among a thread's buffers, beside the chunk.
+const SPILL_SLACK: u64 = 64;
 
 #[cfg(test)]
 mod tests;

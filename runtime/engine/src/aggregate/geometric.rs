@@ -1,11 +1,13 @@
 //! The geometric median by smoothed Weiszfeld iterations (RFA: Pillutla et al., arXiv:1912.13445).
 //!
-//! Every iterate is a mean of the updates, so it is kept as its weights, and its distances to the updates follow from
-//! the dot products of the first pass: no iteration reads an update again.
+//! Every iterate is a mean of the updates, so it is kept as its weights, and its distances to the updates
+//! follow from the dot products of the first pass: no iteration reads an update again.
 
 use super::{Chosen, Products, RuleError, ScoreRule, Then, share_bits};
-use crate::Weight;
-use crate::plan::{ExactRange, Scope};
+use crate::{
+    Weight,
+    plan::{ExactRange, Scope},
+};
 
 /// The point with the least weighted sum of distances to the updates.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,9 +20,9 @@ pub struct GeometricMedian {
 }
 
 impl GeometricMedian {
-    /// At most `iterations` (with none, the weighted mean); `smoothing` is the smallest distance that an update counts
-    /// with, above 0; `scope` says whether the model's updates have one median, or each tensor its own; `exact` is the
-    /// plan's.
+    /// At most `iterations` (with none, the weighted mean); `smoothing` is the smallest distance that an
+    /// update counts with, above 0; `scope` says whether the model's updates have one median, or each tensor
+    /// its own; `exact` is the plan's.
     #[must_use]
     pub fn new(iterations: u32, smoothing: f64, scope: Scope, exact: ExactRange) -> Self {
         Self { iterations, smoothing, scope, bits: share_bits(exact) }
@@ -58,9 +60,6 @@ impl ScoreRule for GeometricMedian {
     }
 }
 
-/// Relative change of the objective at which the iterations stop, as in the authors' code.
-const STILL: f64 = 1e-6;
-
 fn normalised(weights: &[f64]) -> Vec<f64> {
     let sum: f64 = weights.iter().sum();
     weights.iter().map(|w| w / sum).collect()
@@ -78,3 +77,6 @@ fn distances(products: &Products, shares: &[f64]) -> Vec<f64> {
 fn objective(weights: &[f64], distances: &[f64]) -> f64 {
     weights.iter().zip(distances).map(|(w, d)| w * d).sum()
 }
+
+/// Relative change of the objective at which the iterations stop, as in the authors' code.
+const STILL: f64 = 1e-6;

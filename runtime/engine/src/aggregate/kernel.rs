@@ -1,16 +1,18 @@
 //! The loops over elements of [`super::exact::Bins`].
 //!
-//! Each is compiled for AVX-512, for AVX2 and for every x86-64, and the best that the processor has is chosen when it
-//! first runs. All give the same bits: IEEE additions and multiplications, integer additions and shifts by constants,
-//! and no fused multiply-add, which Rust never makes by itself.
+//! Each is compiled for AVX-512, for AVX2 and for every x86-64, and the best that the processor has is chosen
+//! when it first runs. All give the same bits: IEEE additions and multiplications, integer additions and
+//! shifts by constants, and no fused multiply-add, which Rust never makes by itself.
 //!
-//! Measured (Zen 4, 10 M elements, processor time; a memcpy of the model is 4.9 ms, a f32 axpy 3.6): one more update
-//! 10.1 ms with AVX-512, 9.9 with AVX2, 11.0 without, bound by memory at 36 bytes an element; the first of a sum 9.8;
-//! two, three and four in one pass 11.3, 13.6 and 15.2; one update and the mean 12.1, 14.1 and 24.1.
+//! Measured (Zen 4, 10 M elements, processor time; a memcpy of the model is 4.9 ms, a f32 axpy 3.6): one more
+//! update 10.1 ms with AVX-512, 9.9 with AVX2, 11.0 without, bound by memory at 36 bytes an element; the
+//! first of a sum 9.8; two, three and four in one pass 11.3, 13.6 and 15.2; one update and the mean 12.1,
+//! 14.1 and 24.1.
 //!
 //! Tried and dropped:
-//! - a guard band around the quotient, with a second loop over a block that holds a boundary: 15.5 ms in place of 12.1,
-//!   and more where ties are common, as they are among equal weights. [`round`] takes the same time for all data;
+//! - a guard band around the quotient, with a second loop over a block that holds a boundary: 15.5 ms in
+//!   place of 12.1, and more where ties are common, as they are among equal weights. [`round`] takes the same
+//!   time for all data;
 //! - runs of 1024 to 16384 elements in place of [`super::ELEMENTS_A_PASS`]: no difference;
 //! - huge pages for the bins: a third less for everything, memcpy too, but an enclave has none.
 
@@ -70,8 +72,8 @@ pub(super) struct Divisor {
 }
 
 impl Divisor {
-    /// For a sum of weights `total` below `2^weight_bits`, so that an upper bin stays within 2^51; `None` when it is
-    /// larger, or odd with 2^27 and more behind its factors of two: [`round`] is not exact then.
+    /// For a sum of weights `total` below `2^weight_bits`, so that an upper bin stays within 2^51; `None`
+    /// when it is larger, or odd with 2^27 and more behind its factors of two: [`round`] is not exact then.
     pub(super) fn new(total: u64, weight_bits: u32, fraction: u32) -> Option<Self> {
         let exact = total > 0 && total >> weight_bits == 0 && total >> total.trailing_zeros() < 1 << 27;
         exact.then(|| {
@@ -80,14 +82,6 @@ impl Divisor {
         })
     }
 }
-
-/// Bit patterns of the constants that a bin's contents are distances from.
-pub(super) const HI_MAGIC: f64 = 1.5 * pow2(52);
-const LO_MAGIC: f64 = 1.5;
-const UP_MAGIC: f64 = 1.5 * pow2(104);
-const HI_ZERO: i64 = HI_MAGIC.to_bits() as i64;
-const LO_ZERO: i64 = LO_MAGIC.to_bits() as i64;
-const UP_ZERO: i64 = UP_MAGIC.to_bits() as i64;
 
 /// `2^exponent`, for exponents of normal numbers.
 pub(super) const fn pow2(exponent: i32) -> f64 {
@@ -167,11 +161,11 @@ fn carried(hi: i64, lo: i64) -> (i64, i64) {
 
 /// The mean, correctly rounded, ties to even, without a branch; a sum of zero gives +0.
 ///
-/// `hi · 2^52 + lo` over the total is computed in f64 with a relative error under 2^-51 and rounded to `middle`, the
-/// nearest number of 25 significant bits: either a f32, which is the answer then, or halfway between two. `middle`
-/// times the total is exact (25 + 27 bits), so is its difference from `hi · 2^52` (equal up to a factor of two, or one
-/// of them zero), and the sign of the last sum is right. The answer is `middle`, moved by less than half a unit to the
-/// side of that sign, rounded once.
+/// `hi · 2^52 + lo` over the total is computed in f64 with a relative error under 2^-51 and rounded to
+/// `middle`, the nearest number of 25 significant bits: either a f32, which is the answer then, or halfway
+/// between two. `middle` times the total is exact (25 + 27 bits), so is its difference from `hi · 2^52`
+/// (equal up to a factor of two, or one of them zero), and the sign of the last sum is right. The answer is
+/// `middle`, moved by less than half a unit to the side of that sign, rounded once.
 #[inline(always)]
 fn round(hi: i64, lo: i64, divisor: Divisor) -> f32 {
     // Exact for |hi| and |lo| up to 2^51.
@@ -186,6 +180,14 @@ fn round(hi: i64, lo: i64, divisor: Divisor) -> f32 {
     let side = if side > -most { side } else { -most };
     (middle + side) as f32
 }
+
+/// Bit patterns of the constants that a bin's contents are distances from.
+pub(super) const HI_MAGIC: f64 = 1.5 * pow2(52);
+const LO_MAGIC: f64 = 1.5;
+const UP_MAGIC: f64 = 1.5 * pow2(104);
+const HI_ZERO: i64 = HI_MAGIC.to_bits() as i64;
+const LO_ZERO: i64 = LO_MAGIC.to_bits() as i64;
+const UP_ZERO: i64 = UP_MAGIC.to_bits() as i64;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
-//! Krum, Multi-Krum (Blanchard et al., "Machine Learning with Adversaries", NeurIPS 2017) and Bulyan (El Mhamdi et al.,
-//! arXiv:1802.07927).
+//! Krum, Multi-Krum (Blanchard et al., "Machine Learning with Adversaries", NeurIPS 2017) and Bulyan (El
+//! Mhamdi et al., arXiv:1802.07927).
 //!
-//! An update's score is the sum of the squared distances to its nearest neighbours. Among equal scores, the update that
-//! is first in the roster wins. Weights do not count.
+//! An update's score is the sum of the squared distances to its nearest neighbours. Among equal scores, the
+//! update that is first in the roster wins. Weights do not count.
 
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ pub struct MultiKrum {
     pub keep: Option<u32>,
 }
 
-/// Krum again and again, each time without those chosen before, until `n - 2 byzantine` are chosen; then of each element
-/// the mean of the `n - 4 byzantine` values nearest to the median. Where a late choice leaves no neighbour to count
-/// (`byzantine` is 0 or 1), the nearest one counts.
+/// Krum again and again, each time without those chosen before, until `n - 2 byzantine` are chosen; then of
+/// each element the mean of the `n - 4 byzantine` values nearest to the median. Where a late choice leaves no
+/// neighbour to count (`byzantine` is 0 or 1), the nearest one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bulyan {
     /// Most updates that may be hostile; a round needs `4 byzantine + 3` updates.

@@ -1,12 +1,13 @@
 //! The weighted mean of a round's updates (McMahan et al., arXiv:1602.05629), exact.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::exact::{Bins, MOST_AT_ONCE, Weighted};
-use crate::plan::ExactRange;
-use crate::tensor::{Combine, Dtype, Layout};
-use crate::{Weight, limits};
+use crate::{
+    Weight, limits,
+    plan::ExactRange,
+    tensor::{Combine, Dtype, Layout},
+};
 
 /// The accumulator of one round: f32 tensors in exact bins, i64 tensors by their declared rule.
 ///
@@ -63,18 +64,19 @@ impl Shard {
         self.absorb_all(from, &[(bytes, weight.value())]);
     }
 
-    /// Adds the same elements of up to [`MOST_AT_ONCE`] updates in one pass. Each one's bytes begin at element `from` of
-    /// the f32 segment; its weight is an integer below `2^weight_bits`, and 0 adds nothing.
+    /// Adds the same elements of up to [`MOST_AT_ONCE`] updates in one pass. Each one's bytes begin at
+    /// element `from` of the f32 segment; its weight is an integer below `2^weight_bits`, and 0 adds nothing.
     ///
     /// # Panics
-    /// When the elements are not all within [`Self::range`], an update is shorter than the first, or there are more.
+    /// When the elements are not all within [`Self::range`], an update is shorter than the first, or there
+    /// are more.
     pub fn absorb_all(&mut self, from: usize, updates: &[(&[u8], u32)]) {
         let mut runs = [([].as_slice(), 0); MOST_AT_ONCE];
         self.bins.add(from - self.range.start, elements(updates, &mut runs));
     }
 
-    /// Adds elements `weight` times for a weight of any size, as terms of less than 2^29 each; [`terms_of`] of them
-    /// have to be reserved.
+    /// Adds elements `weight` times for a weight of any size, as terms of less than 2^29 each; [`terms_of`]
+    /// of them have to be reserved.
     ///
     /// # Panics
     /// When the elements are not all within [`Self::range`].
@@ -89,8 +91,8 @@ impl Shard {
         }
     }
 
-    /// Appends the mean's payload over this shard's elements to `out`, for a sum of weights `total`; `base` holds the
-    /// same elements of the base's payload. The sum stays as it is.
+    /// Appends the mean's payload over this shard's elements to `out`, for a sum of weights `total`; `base`
+    /// holds the same elements of the base's payload. The sum stays as it is.
     ///
     /// # Panics
     /// When `total` is zero or `base` has another length.
@@ -103,13 +105,13 @@ impl Shard {
     }
 
     /// Writes the mean's payload over the elements from `from` on to `out`: what was absorbed and up to
-    /// [`MOST_AT_ONCE`] further updates, as for [`Self::absorb_all`], over `total`, which has their weights in it. Of these
-    /// elements the sums are spent. [`keep_base`] restores the tensors held out, [`Self::emptied`] follows the last
-    /// run.
+    /// [`MOST_AT_ONCE`] further updates, as for [`Self::absorb_all`], over `total`, which has their weights
+    /// in it. Of these elements the sums are spent. [`keep_base`] restores the tensors held out,
+    /// [`Self::emptied`] follows the last run.
     ///
     /// # Panics
-    /// When the elements are not all within [`Self::range`], an update is shorter than `out`, there are more, or
-    /// `total` is zero.
+    /// When the elements are not all within [`Self::range`], an update is shorter than `out`, there are more,
+    /// or `total` is zero.
     pub fn take_mean(&mut self, from: usize, updates: &[(&[u8], u32)], total: u64, out: &mut [u8]) {
         let mut runs = [([].as_slice(), 0); MOST_AT_ONCE];
         let updates = elements(updates, &mut runs);
@@ -128,8 +130,8 @@ impl Shard {
 }
 
 impl ExactMean {
-    /// An empty sum in `shards` runs of about equal length (at least one). Runs longer than a leaf of the chunk tree
-    /// begin at leaves, so that each can be hashed apart.
+    /// An empty sum in `shards` runs of about equal length (at least one). Runs longer than a leaf of the
+    /// chunk tree begin at leaves, so that each can be hashed apart.
     #[must_use]
     pub fn new(layout: Arc<Layout>, range: ExactRange, shards: usize) -> Self {
         let len = layout.f32_len();
@@ -162,7 +164,8 @@ impl ExactMean {
         &mut self.shards
     }
 
-    /// Takes the shards out, for threads that work on them apart; nothing can be absorbed or finalised here then.
+    /// Takes the shards out, for threads that work on them apart; nothing can be absorbed or finalised here
+    /// then.
     #[must_use]
     pub fn take_shards(&mut self) -> Vec<Shard> {
         std::mem::take(&mut self.shards)
@@ -254,8 +257,8 @@ pub fn most_total(range: ExactRange) -> u64 {
     1 << (range.weight_bits + 11).min(50)
 }
 
-/// Copies the tensors of `dtype` that aggregation leaves alone from `base` to `out`; both hold the elements `range`
-/// of their segment.
+/// Copies the tensors of `dtype` that aggregation leaves alone from `base` to `out`; both hold the elements
+/// `range` of their segment.
 ///
 /// # Panics
 /// When one of them has another length.

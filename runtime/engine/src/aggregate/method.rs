@@ -15,8 +15,8 @@ pub enum Method {
     Stream(Stream),
     /// A function of one element of all updates at a time. Needs all of them, in one pass.
     Columns(Arc<dyn ColumnRule>),
-    /// A choice by the distances between whole updates, then a combination of the chosen. Needs all of them, in two
-    /// passes.
+    /// A choice by the distances between whole updates, then a combination of the chosen. Needs all of them,
+    /// in two passes.
     Scored(Arc<dyn ScoreRule>),
 }
 

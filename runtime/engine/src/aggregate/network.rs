@@ -1,10 +1,11 @@
 //! Sorting networks over rows (Batcher's merge exchange, Knuth, TAOCP vol. 3, 5.2.2, algorithm M).
 //!
-//! A network is a fixed list of comparators, so whole rows are compared and exchanged element by element, without a
-//! branch on data. Comparators that cannot reach a wanted rank are left out: a median of 32 costs less than a sort.
+//! A network is a fixed list of comparators, so whole rows are compared and exchanged element by element,
+//! without a branch on data. Comparators that cannot reach a wanted rank are left out: a median of 32 costs
+//! less than a sort.
 //!
-//! Measured, 10 M columns of 32 rows in the first-level cache, processor time: a sort of f32 133 ms, their median 102 ms,
-//! a sort of f64 269 ms; half as much again where the rows do not begin at cache lines.
+//! Measured, 10 M columns of 32 rows in the first-level cache, processor time: a sort of f32 133 ms, their
+//! median 102 ms, a sort of f64 269 ms; half as much again where the rows do not begin at cache lines.
 
 use std::ops::Range;
 
@@ -56,7 +57,8 @@ fn sort_portable<T: Copy + PartialOrd>(comparators: &[Comparator], rows: usize, 
     for comparator in comparators {
         let (before, behind) = values.split_at_mut(comparator.high as usize * len);
         let low = &mut before[comparator.low as usize * len..][..len];
-        // Both are written even where one is read later: a choice would become a masked store, which is slower.
+        // Both are written even where one is read later: a choice would become a masked store, which is
+        // slower.
         for (low, high) in low.iter_mut().zip(&mut behind[..len]) {
             let (a, b) = (*low, *high);
             (*low, *high) = if a < b { (a, b) } else { (b, a) };

@@ -1,22 +1,17 @@
 //! The first pass of a rule that measures distances: dot products of all updates' deltas.
 //!
-//! The shards of a model are summed apart, on any thread, and merged in their order; within a shard, sums grow in the
-//! order of the elements. So the bits depend on the layout alone, not on threads, and not on what was read from disk.
+//! The shards of a model are summed apart, on any thread, and merged in their order; within a shard, sums
+//! grow in the order of the elements. So the bits depend on the layout alone, not on threads, and not on what
+//! was read from disk.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use super::Scratch;
-use super::deltas::{ELEMENTS_A_STEP, LANES, add_products, place, subtract};
-use super::spans::Spans;
-use crate::limits;
-use crate::plan::Scope;
-use crate::tensor::Layout;
-
-/// Most shards of a model.
-const SHARDS: usize = 8;
-/// Elements under one leaf of the chunk tree.
-const LEAF: usize = limits::LEAF_BYTES / 4;
+use super::{
+    Scratch,
+    deltas::{ELEMENTS_A_STEP, LANES, add_products, place, subtract},
+    spans::Spans,
+};
+use crate::{limits, plan::Scope, tensor::Layout};
 
 /// Dot products of every pair of deltas `xᵢ - base`, of the whole model or of one tensor; f64.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,8 +155,9 @@ impl Partial {
         self.sums.len() * 8
     }
 
-    /// Adds the elements from `from` on: the same run of every update's payload and of the base's. Runs follow one
-    /// another without a gap, and each but the shard's last is a multiple of [`ELEMENTS_A_STEP`] elements.
+    /// Adds the elements from `from` on: the same run of every update's payload and of the base's. Runs
+    /// follow one another without a gap, and each but the shard's last is a multiple of [`ELEMENTS_A_STEP`]
+    /// elements.
     ///
     /// # Panics
     /// When the run is not the next of the shard, or the payloads' lengths or number are wrong.
@@ -193,3 +189,8 @@ impl Partial {
 fn triangle(updates: usize) -> usize {
     updates * (updates + 1) / 2
 }
+
+/// Most shards of a model.
+const SHARDS: usize = 8;
+/// Elements under one leaf of the chunk tree.
+const LEAF: usize = limits::LEAF_BYTES / 4;

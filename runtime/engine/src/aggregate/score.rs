@@ -1,13 +1,12 @@
 //! A rule that chooses among updates by their distances: what users implement.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{ColumnRule, Products, RuleError};
-use crate::Weight;
-use crate::plan::Scope;
+use crate::{Weight, plan::Scope};
 
-/// A rule that sees the dot products of all updates' distances from the base, and says with what weight each counts.
+/// A rule that sees the dot products of all updates' distances from the base, and says with what weight each
+/// counts.
 ///
 /// ```
 /// use fl_engine::Weight;
@@ -34,7 +33,8 @@ pub trait ScoreRule: fmt::Debug + Send + Sync {
     /// Chooses. Updates are in roster order; `weights` are what their collaborators claim.
     ///
     /// # Errors
-    /// [`RuleError::TooFew`] or [`RuleError::Failed`] when there is no choice: the round ends with that error.
+    /// [`RuleError::TooFew`] or [`RuleError::Failed`] when there is no choice: the round ends with that
+    /// error.
     fn choose(&self, products: &Products, weights: &[Weight]) -> Result<Chosen, RuleError>;
 
     /// Whether it chooses once for the model, or for each tensor by itself.
@@ -46,8 +46,8 @@ pub trait ScoreRule: fmt::Debug + Send + Sync {
 /// A choice among a round's updates.
 #[derive(Clone, Debug)]
 pub struct Chosen {
-    /// What each update counts with, in roster order; 0 leaves it out, and it is not read again. Below `2^29`, and
-    /// `2^40` in sum, of which a plan with `exact.value_bits` above 22 leaves as many bits less.
+    /// What each update counts with, in roster order; 0 leaves it out, and it is not read again. Below
+    /// `2^29`, and `2^40` in sum, of which a plan with `exact.value_bits` above 22 leaves as many bits less.
     pub weights: Vec<u32>,
     /// What becomes of the chosen.
     pub then: Then,

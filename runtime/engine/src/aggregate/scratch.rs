@@ -1,11 +1,7 @@
 //! Memory that a thread combines in.
 
-use super::block::block_width;
-use super::deltas::ELEMENTS_A_STEP;
-use super::mean::ELEMENTS_A_PASS;
-use super::{Bins, Pair};
-use crate::ByteCount;
-use crate::plan::ExactRange;
+use super::{Bins, Pair, block::block_width, deltas::ELEMENTS_A_STEP, mean::ELEMENTS_A_PASS};
+use crate::{ByteCount, plan::ExactRange};
 
 /// What one thread works in: made once, grown by its first run of a round, kept for the next.
 #[derive(Clone, Debug, Default)]

@@ -1,17 +1,22 @@
-//! The server's step: what becomes of a rule's answer (Hsu et al., arXiv:1909.06335; Reddi et al., arXiv:2003.00295).
+//! The server's step: what becomes of a rule's answer (Hsu et al., arXiv:1909.06335; Reddi et al.,
+//! arXiv:2003.00295).
 //!
-//! The answer's distance from the base, `Δ = answer - base`, is taken for a gradient. Each element is computed in f64 and
-//! rounded to f32 once, the state too. Optimiser state that travels with the model (`optimiser.*`) and running statistics
-//! are no parameters: they take the rule's answer itself, and have no state here.
+//! The answer's distance from the base, `Δ = answer - base`, is taken for a gradient. Each element is
+//! computed in f64 and rounded to f32 once, the state too. Optimiser state that travels with the model
+//! (`optimiser.*`) and running statistics are no parameters: they take the rule's answer itself, and have no
+//! state here.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use super::RuleError;
-use super::combiner::{check, name};
-use crate::model::{is_optimiser_tensor, is_statistic};
-use crate::plan::{ExactRange, Server};
-use crate::tensor::{Combine, Dtype, Layout, LayoutError, ModelState, TensorSpec};
+use super::{
+    RuleError,
+    combiner::{check, name},
+};
+use crate::{
+    model::{is_optimiser_tensor, is_statistic},
+    plan::{ExactRange, Server},
+    tensor::{Combine, Dtype, Layout, LayoutError, ModelState, TensorSpec},
+};
 
 /// One plan's step over one layout.
 #[derive(Clone, Debug)]
@@ -26,8 +31,8 @@ pub struct ServerStep {
     len: usize,
 }
 
-/// Where the state of a run of the model lies in the f32 segment of the state's layout, as elements. Kinds of state that
-/// the step does not have are empty.
+/// Where the state of a run of the model lies in the f32 segment of the state's layout, as elements. Kinds of
+/// state that the step does not have are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateRuns {
     /// Momentum: tensors `server.m.NAME`.
@@ -36,11 +41,12 @@ pub struct StateRuns {
     pub second: Range<usize>,
 }
 
-/// The layout of a step's state: `server.m.NAME` for every tensor that is stepped, then `server.v.NAME` where the step
-/// has second moments. `None` for a step without state, or a model without a tensor that is stepped.
+/// The layout of a step's state: `server.m.NAME` for every tensor that is stepped, then `server.v.NAME` where
+/// the step has second moments. `None` for a step without state, or a model without a tensor that is stepped.
 ///
 /// # Errors
-/// [`LayoutError`] when a tensor's name is within nine bytes of its bound, or the elements are more than a layout has.
+/// [`LayoutError`] when a tensor's name is within nine bytes of its bound, or the elements are more than a
+/// layout has.
 pub fn state_layout(server: Server, layout: &Layout) -> Result<Option<Arc<Layout>>, LayoutError> {
     let stepped = || layout.tensors().iter().filter(|tensor| is_stepped(tensor));
     let part = |part: &'static str| {
@@ -101,13 +107,14 @@ impl ServerStep {
         StateRuns { first: of(0), second: of(1) }
     }
 
-    /// Takes the step for the f32 elements from `from` on: `answer` holds the rule's and becomes the next model's. `base`
-    /// is that run of the base's payload; `old` and `new` are the runs of [`Self::state_runs`] of the state's payloads
-    /// before and after. The bits do not depend on how a model is cut into runs.
+    /// Takes the step for the f32 elements from `from` on: `answer` holds the rule's and becomes the next
+    /// model's. `base` is that run of the base's payload; `old` and `new` are the runs of
+    /// [`Self::state_runs`] of the state's payloads before and after. The bits do not depend on how a model
+    /// is cut into runs.
     ///
     /// # Errors
-    /// [`RuleError::NotFinite`] and [`RuleError::OutOfRange`] when the step leads out of the plan's range: its learning
-    /// rate is too large.
+    /// [`RuleError::NotFinite`] and [`RuleError::OutOfRange`] when the step leads out of the plan's range:
+    /// its learning rate is too large.
     ///
     /// # Panics
     /// When a length is wrong.

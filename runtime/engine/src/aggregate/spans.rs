@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use crate::plan::Scope;
-use crate::tensor::{Combine, Dtype, Layout};
+use crate::{
+    plan::Scope,
+    tensor::{Combine, Dtype, Layout},
+};
 
 /// The f32 segment cut where the part changes.
 #[derive(Clone, Debug, PartialEq, Eq)]

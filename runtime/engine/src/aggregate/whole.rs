@@ -1,14 +1,17 @@
-//! A whole round's updates at once, in one thread: for tests of a rule, and what the shell's passes must agree with.
+//! A whole round's updates at once, in one thread: for tests of a rule, and what the shell's passes must
+//! agree with.
 
 use std::sync::Arc;
 
 use super::{Clip, Combiner, ExactMean, Measure, Method, RuleError, Scratch, Stream};
-use crate::Weight;
-use crate::plan::{ExactRange, Scope};
-use crate::tensor::{Layout, TensorSpec};
+use crate::{
+    Weight,
+    plan::{ExactRange, Scope},
+    tensor::{Layout, TensorSpec},
+};
 
-/// The next model of one f32 tensor: `updates` and `base` are its elements, `weights` the updates' (1 to 2^29 - 1).
-/// Values are finite and below 2^16, as the default plan has it.
+/// The next model of one f32 tensor: `updates` and `base` are its elements, `weights` the updates' (1 to
+/// 2^29 - 1). Values are finite and below 2^16, as the default plan has it.
 ///
 /// # Errors
 /// [`RuleError`]; [`RuleError::Choice`] without an update.

@@ -1,22 +1,24 @@
 //! First values of a model: the same bits from the same seed, in every binary and on every machine.
 //!
 //! A value depends on the seed, its tensor's name and its index there, and on nothing else. A tensor's key is
-//! SHA-256 over seed and name; its draws are SplitMix64's (Steele, Lea, Flood, OOPSLA 2014) from that key, of which
-//! 24 bits give an odd multiple of 2⁻²⁴ in −1 .. 1, exact in f32. Only IEEE division, square root and
+//! SHA-256 over seed and name; its draws are SplitMix64's (Steele, Lea, Flood, OOPSLA 2014) from that key, of
+//! which 24 bits give an odd multiple of 2⁻²⁴ in −1 .. 1, exact in f32. Only IEEE division, square root and
 //! multiplication follow, which round in one way everywhere; nothing of libm is called.
 
 use std::sync::Arc;
 
 use super::{Layer, ModelError, ModelSpec, Placed, layout, place, tensors};
-use crate::tensor::{Dtype, Layout, ModelState};
-use crate::{Digest, Draws};
+use crate::{
+    Digest, Draws,
+    tensor::{Dtype, Layout, ModelState},
+};
 
 /// Initial state of `spec`.
 ///
-/// Weights are uniform in `−b .. b`: where ReLU or GELU comes next, `b = √(6 / fan_in)` (He et al., arXiv:1502.01852,
-/// equation 10); elsewhere `b = 1 / √fan_in` (Glorot and Bengio, AISTATS 2010, equation 1). `fan_in` is the number of
-/// terms in one output; for a transposed convolution, on average. Biases are 0; a batch normalisation starts as
-/// the identity.
+/// Weights are uniform in `−b .. b`: where ReLU or GELU comes next, `b = √(6 / fan_in)` (He et al.,
+/// arXiv:1502.01852, equation 10); elsewhere `b = 1 / √fan_in` (Glorot and Bengio, AISTATS 2010, equation 1).
+/// `fan_in` is the number of terms in one output; for a transposed convolution, on average. Biases are 0; a
+/// batch normalisation starts as the identity.
 ///
 /// # Errors
 /// As [`layout`].

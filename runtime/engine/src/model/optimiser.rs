@@ -9,31 +9,31 @@
 //! | SGD with momentum | `optimiser.TASK.momentum.fc1.weight` | |
 //! | Adam, AdamW | `optimiser.TASK.first.fc1.weight`, `optimiser.TASK.second.fc1.weight` | `optimiser.TASK.steps` |
 //!
-//! They are f32 and combined by the task's rule, so moments are weighted means like the weights that they belong to;
-//! `steps` is i64 and the largest wins. The state of a tensor that the plan holds out is held out with it: a site's
-//! own normalisation goes on with its own moments. Running statistics have no state. Where two groups train by two
-//! tasks, an update carries the base's values of the other task's state, as it does for all that it did not train.
+//! They are f32 and combined by the task's rule, so moments are weighted means like the weights that they
+//! belong to; `steps` is i64 and the largest wins. The state of a tensor that the plan holds out is held out
+//! with it: a site's own normalisation goes on with its own moments. Running statistics have no state. Where
+//! two groups train by two tasks, an update carries the base's values of the other task's state, as it does
+//! for all that it did not train.
 //!
 //! # What the exact sum does to small moments
 //!
-//! Adam's second moments are squares of gradients, and many lie below the 2⁻³⁵ from which a mean is correctly rounded
-//! (with the default `exact`; see [`crate::aggregate`]). There each term is rounded to a grid first, which moves the
-//! mean by at most 2⁻⁵⁹ / w̄ for a mean weight w̄: 1.7·10⁻¹⁸ for updates of one row each, 1.7·10⁻²⁰ for a hundred rows. Adam
-//! divides by `√v / √(1 − β₂ᵗ) + 10⁻⁸`, and `√(v + δ) − √v ≤ √δ`: with a hundred rows a member and from step 100
-//! on (`√(1 − β₂ᵗ) ≥ 0.308`), the divisor moves by at most 1.3·10⁻¹⁰ / 0.308 = 4.3·10⁻¹⁰, a twentieth of the 10⁻⁸ that is added
-//! to it. The worst is one row a member and one step, where 1.3·10⁻⁹ / 0.0316 = 4.2·10⁻⁸ is four times as much, for
-//! gradients of the order of 10⁻⁹ alone. Moments of `2^value_bits` and more are refused like any such value:
-//! by default, second moments of gradients that stay above 256.
+//! Adam's second moments are squares of gradients, and many lie below the 2⁻³⁵ from which a mean is correctly
+//! rounded (with the default `exact`; see [`crate::aggregate`]). There each term is rounded to a grid first,
+//! which moves the mean by at most 2⁻⁵⁹ / w̄ for a mean weight w̄: 1.7·10⁻¹⁸ for updates of one row each,
+//! 1.7·10⁻²⁰ for a hundred rows. Adam divides by `√v / √(1 − β₂ᵗ) + 10⁻⁸`, and `√(v + δ) − √v ≤ √δ`: with a
+//! hundred rows a member and from step 100 on (`√(1 − β₂ᵗ) ≥ 0.308`), the divisor moves by at most 1.3·10⁻¹⁰
+//! / 0.308 = 4.3·10⁻¹⁰, a twentieth of the 10⁻⁸ that is added to it. The worst is one row a member and one
+//! step, where 1.3·10⁻⁹ / 0.0316 = 4.2·10⁻⁸ is four times as much, for gradients of the order of 10⁻⁹ alone.
+//! Moments of `2^value_bits` and more are refused like any such value: by default, second moments of
+//! gradients that stay above 256.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use super::is_statistic;
-use crate::Name;
-use crate::tensor::{Combine, Dtype, Layout, TensorSpec};
-
-/// First part of the names of all tensors that hold optimiser state; no layer may be called so.
-pub(super) const OPTIMISER: &str = "optimiser";
+use crate::{
+    Name,
+    tensor::{Combine, Dtype, Layout, TensorSpec},
+};
 
 /// What a local optimiser remembers of each trained tensor from step to step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ pub(crate) enum Remembers {
     Moments,
 }
 
-/// Where one training task's state lies in a state over the plan's layout; empty for a task without any there.
+/// Where one training task's state lies in a state over the plan's layout; empty for a task without any
+/// there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OptimiserPlaces {
     /// Momentum, or the first moment.
@@ -117,6 +118,9 @@ fn state_name(task: &Name, part: &str, tensor: &str) -> String {
 fn steps_name(task: &Name) -> String {
     format!("{OPTIMISER}.{task}.steps")
 }
+
+/// First part of the names of all tensors that hold optimiser state; no layer may be called so.
+pub(super) const OPTIMISER: &str = "optimiser";
 
 const MOMENTUM: &str = "momentum";
 const FIRST: &str = "first";

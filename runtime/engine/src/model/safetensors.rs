@@ -1,21 +1,28 @@
 //! Model files in the safetensors form, which PyTorch and others read without us.
 //!
-//! A file is a header's length (u64, little-endian), the header (JSON: name → dtype, shape, offsets, and a map of
-//! texts under `__metadata__`), and the tensors' bytes. We write i64 tensors before f32 ones, so that every tensor is
-//! aligned, and the same state and metadata always give the same bytes. Reading takes any order, and refuses a file
-//! before it allocates for it: names, shapes and dtypes are the layout's, every value is finite.
+//! A file is a header's length (u64, little-endian), the header (JSON: name → dtype, shape, offsets, and a
+//! map of texts under `__metadata__`), and the tensors' bytes. We write i64 tensors before f32 ones, so that
+//! every tensor is aligned, and the same state and metadata always give the same bytes. Reading takes any
+//! order, and refuses a file before it allocates for it: names, shapes and dtypes are the layout's, every
+//! value is finite.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+};
 
-use ::safetensors::SafeTensors;
-use ::safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{
+    SafeTensors,
+    tensor::{Metadata, TensorInfo},
+};
 
 use super::is_optimiser_tensor;
-use crate::limits;
-use crate::name::nearest;
-use crate::tensor::{Combine, Dtype, Layout, ModelState, TensorSpec};
+use crate::{
+    limits,
+    name::nearest,
+    tensor::{Combine, Dtype, Layout, ModelState, TensorSpec},
+};
 
 /// Texts that travel in a file beside its tensors.
 pub type Texts = BTreeMap<String, String>;
@@ -151,7 +158,8 @@ pub fn write_pieces<E>(
     Ok(())
 }
 
-/// The file of a state in its payload form, whose two segments are written as they lie: no second copy of the model.
+/// The file of a state in its payload form, whose two segments are written as they lie: no second copy of the
+/// model.
 ///
 /// # Errors
 /// The first of `put`'s.
@@ -228,8 +236,8 @@ pub fn inspect(file: &[u8]) -> Result<(Vec<FileTensor>, Texts), ModelFileError> 
     Ok((metadata.offset_keys().into_iter().filter_map(tensor).collect(), texts(&metadata)))
 }
 
-/// The layout that a file's tensors have when nothing else is known: in the order of their bytes, f32 combined by the
-/// rule, i64 by the largest.
+/// The layout that a file's tensors have when nothing else is known: in the order of their bytes, f32
+/// combined by the rule, i64 by the largest.
 ///
 /// # Errors
 /// [`ModelFileError`] for a file that is not safetensors, or has other element types.
@@ -251,8 +259,8 @@ pub fn layout_of(file: &[u8]) -> Result<Arc<Layout>, ModelFileError> {
     Layout::new(tensors).map_err(|e| ModelFileError::Header(e.to_string()))
 }
 
-/// Header and tensors' bytes, the header checked: offsets follow one another without a gap from 0 to the file's end,
-/// and each is as long as shape and dtype say.
+/// Header and tensors' bytes, the header checked: offsets follow one another without a gap from 0 to the
+/// file's end, and each is as long as shape and dtype say.
 fn open(file: &[u8]) -> Result<(Metadata, &[u8]), ModelFileError> {
     let (length, rest) = file.split_first_chunk::<8>().ok_or(ModelFileError::TooShort(file.len()))?;
     let claimed = u64::from_le_bytes(*length);

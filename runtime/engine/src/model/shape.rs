@@ -18,8 +18,8 @@ pub struct Placed<'a> {
 
 /// Checks every layer against what arrives at it.
 ///
-/// Convolutions and pools round their output down, as PyTorch's defaults do: rows and columns that fill no whole
-/// window are dropped.
+/// Convolutions and pools round their output down, as PyTorch's defaults do: rows and columns that fill no
+/// whole window are dropped.
 ///
 /// # Errors
 /// [`ModelError`] names the first layer at fault, the shape that arrives and what it needs.

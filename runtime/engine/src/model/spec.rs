@@ -18,8 +18,8 @@ words! {
     #[derive(Clone, Debug, PartialEq, Serialize)]
     #[non_exhaustive]
     pub enum Layer {
-        /// A linear layer: `y = x Wᵀ + b`, with the tensors `weight [out, in]` and `bias [out]`. The layer before gives
-        /// `in`.
+        /// A linear layer: `y = x Wᵀ + b`, with the tensors `weight [out, in]` and `bias [out]`. The layer
+        /// before gives `in`.
         Linear = "linear" {
             /// Field name: first part of the names of the layer's tensors.
             name: String = FIELD_NAME, Absent::Refused, "fc1";
@@ -43,7 +43,8 @@ words! {
             /// Whether there is a `bias`.
             bias: bool = Takes::Flag, Absent::Default("true"), "false";
         },
-        /// A transposed 2-D convolution, with the tensors `weight [in, out, kernel, kernel]` and `bias [out]`.
+        /// A transposed 2-D convolution, with the tensors `weight [in, out, kernel, kernel]` and
+        /// `bias [out]`.
         ConvTranspose2d = "conv_transpose2d" {
             /// Field name: first part of the names of the layer's tensors.
             name: String = FIELD_NAME, Absent::Refused, "up1";
@@ -58,8 +59,8 @@ words! {
             /// Whether there is a `bias`.
             bias: bool = Takes::Flag, Absent::Default("true"), "false";
         },
-        /// Batch normalisation over channels, with the tensors `weight`, `bias`, `running_mean` and `running_var`, all
-        /// `[channels]`.
+        /// Batch normalisation over channels, with the tensors `weight`, `bias`, `running_mean` and
+        /// `running_var`, all `[channels]`.
         BatchNorm = "batch_norm" {
             /// Field name: first part of the names of the layer's tensors.
             name: String = FIELD_NAME, Absent::Refused, "norm1";

@@ -1,5 +1,5 @@
-//! How updates become the next model: the rule, the server's step and the threshold, which all tasks that send updates
-//! share.
+//! How updates become the next model: the rule, the server's step and the threshold, which all tasks that
+//! send updates share.
 
 use std::fmt;
 
@@ -9,7 +9,8 @@ use crate::{
     settings::{Checked, Fault, Setting, Takes, check},
 };
 
-/// How a round's updates become the next model: the rule, what the server makes of its answer, which updates count.
+/// How a round's updates become the next model: the rule, what the server makes of its answer, which updates
+/// count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Aggregation<'a> {
     /// How updates become one model.

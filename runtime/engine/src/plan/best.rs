@@ -19,6 +19,40 @@ pub struct BestModel {
     pub direction: Direction,
 }
 
+impl Setting for BestModel {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let best = field.section()?;
+        let metric: Metric = best.get("metric")?;
+        let direction: Option<Direction> = best.get("direction")?;
+        Ok(Self { task: best.get("task")?, metric, direction: direction.unwrap_or(metric.better()) })
+    }
+}
+
+impl BestModel {
+    /// The first metric of the first task that reports one. A plan that measures nothing has no best model;
+    /// the loss of its last task, which nobody reports, stands for that.
+    pub(super) fn of(tasks: &[TaskSpec]) -> Option<Self> {
+        let first = tasks.iter().find_map(|task| Some((task, *task.metrics.first()?)));
+        let (task, metric) = first.or_else(|| Some((tasks.last()?, Metric::Loss)))?;
+        Some(Self { task: task.name.clone(), metric, direction: metric.better() })
+    }
+}
+
+/// Checks that the task exists and reports the metric.
+pub(super) fn check_in(plan: &Plan) -> Checked {
+    let best = &plan.best;
+    task::exists(plan, best.task.as_str(), &|| "best/task".to_owned())?;
+    let reports = |task: &TaskSpec| task.name == best.task && task.metrics.contains(&best.metric);
+    // A plan that measures nothing keeps no best model.
+    if plan.tasks.iter().any(reports) || plan.tasks.iter().all(|task| task.metrics.is_empty()) {
+        return Ok(());
+    }
+    let metric = best.metric.word();
+    let message = format!("best.metric is {metric}, which the task {} does not report", best.task);
+    let hint = format!("add {metric} to the metrics of the task {}", best.task);
+    Err(Fault::new("best/metric", message).hint(Some(hint)))
+}
+
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "task",
@@ -42,37 +76,3 @@ pub(super) const KEYS: &[Key] = &[
         example: "max",
     },
 ];
-
-impl Setting for BestModel {
-    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let best = field.section()?;
-        let metric: Metric = best.get("metric")?;
-        let direction: Option<Direction> = best.get("direction")?;
-        Ok(Self { task: best.get("task")?, metric, direction: direction.unwrap_or(metric.better()) })
-    }
-}
-
-impl BestModel {
-    /// The first metric of the first task that reports one. A plan that measures nothing has no best model; the loss of
-    /// its last task, which nobody reports, stands for that.
-    pub(super) fn of(tasks: &[TaskSpec]) -> Option<Self> {
-        let first = tasks.iter().find_map(|task| Some((task, *task.metrics.first()?)));
-        let (task, metric) = first.or_else(|| Some((tasks.last()?, Metric::Loss)))?;
-        Some(Self { task: task.name.clone(), metric, direction: metric.better() })
-    }
-}
-
-/// Checks that the task exists and reports the metric.
-pub(super) fn check_in(plan: &Plan) -> Checked {
-    let best = &plan.best;
-    task::exists(plan, best.task.as_str(), &|| "best/task".to_owned())?;
-    let reports = |task: &TaskSpec| task.name == best.task && task.metrics.contains(&best.metric);
-    // A plan that measures nothing keeps no best model.
-    if plan.tasks.iter().any(reports) || plan.tasks.iter().all(|task| task.metrics.is_empty()) {
-        return Ok(());
-    }
-    let metric = best.metric.word();
-    let message = format!("best.metric is {metric}, which the task {} does not report", best.task);
-    let hint = format!("add {metric} to the metrics of the task {}", best.task);
-    Err(Fault::new("best/metric", message).hint(Some(hint)))
-}

@@ -1,7 +1,7 @@
 //! Whether a plan makes sense: ranges, names that have to exist, parts that have to fit together.
 //!
-//! Works on the resolved [`Plan`], so the YAML and the canonical bytes meet the same rules. The checks of each key stand
-//! with the key's type; here is their order.
+//! Works on the resolved [`Plan`], so the YAML and the canonical bytes meet the same rules. The checks of
+//! each key stand with the key's type; here is their order.
 
 use super::{Plan, aggregation, best, data, exact, groups, keys::KEYS, quorum, release, resources, task};
 use crate::{

@@ -100,160 +100,6 @@ words! {
     }
 }
 
-/// `data` itself.
-pub(super) const TAGGED: &Tagged = &Tagged {
-    tag: Key {
-        name: "loader",
-        takes: Takes::Word(Format::TABLE),
-        absent: Absent::Refused,
-        meaning: "The format of the files in the data folder.",
-        example: "csv",
-    },
-    common: &[
-        Key {
-            name: "classes",
-            takes: Takes::Whole { least: 2, most: 1_000_000, unit: "classes" },
-            absent: Absent::Means("the labels are numbers: a regression"),
-            meaning: "Number of classes. A label is the index of its class, from 0.",
-            example: "2",
-        },
-        Key {
-            name: "standardise",
-            takes: Takes::Section(STANDARDISE),
-            absent: Absent::Means("features are used as they are"),
-            meaning: "Statistics by which each feature is scaled: (x - mean) / std. Every collaborator uses the same.",
-            example: "{mean: 0.1307, std: 0.3081}",
-        },
-        Key {
-            name: "split",
-            takes: Takes::Section(SPLIT),
-            absent: Absent::Default("{train: 0.8, validation: 0.2, test: 0}"),
-            meaning: "Shares of a collaborator's rows. They sum to 1.",
-            example: "{train: 0.7, validation: 0.2, test: 0.1}",
-        },
-    ],
-    untagged: None,
-};
-
-const FILE: Takes = Takes::Text(Text::Any("name of a file in the data folder"));
-
-const CSV: &[Key] = &[
-    Key { name: "file", takes: FILE, absent: Absent::Refused, meaning: "The CSV file.", example: "data.csv" },
-    Key {
-        name: "header",
-        takes: Takes::Flag,
-        absent: Absent::Default("true"),
-        meaning: "Whether the first line names the columns.",
-        example: "false",
-    },
-    Key {
-        name: "label",
-        takes: Takes::Other {
-            kind: "a column's name, or its index from 0 (negative: from the end)",
-            words: &[],
-        },
-        absent: Absent::Refused,
-        meaning: "The column of the label. All other columns are features.",
-        example: "diagnosis",
-    },
-];
-
-const TWO_FILES: &[Key] = &[
-    Key {
-        name: "features",
-        takes: FILE,
-        absent: Absent::Refused,
-        meaning: "The file of the samples: one entry of its first axis a sample.",
-        example: "images",
-    },
-    Key {
-        name: "labels",
-        takes: FILE,
-        absent: Absent::Refused,
-        meaning: "The file of the labels, in the order of the samples.",
-        example: "labels",
-    },
-];
-
-const NPZ: &[Key] = &[
-    Key {
-        name: "file",
-        takes: FILE,
-        absent: Absent::Refused,
-        meaning: "The NumPy archive.",
-        example: "digits.npz",
-    },
-    Key {
-        name: "features",
-        takes: Takes::Text(Text::Any("name of an array in the archive")),
-        absent: Absent::Refused,
-        meaning: "The array of the samples: one entry of its first axis a sample.",
-        example: "x",
-    },
-    Key {
-        name: "labels",
-        takes: Takes::Text(Text::Any("name of an array in the archive")),
-        absent: Absent::Refused,
-        meaning: "The array of the labels, in the order of the samples.",
-        example: "y",
-    },
-];
-
-const CUSTOM: &[Key] = &[Key {
-    name: "name",
-    takes: Takes::Text(Text::Registered("registered name")),
-    absent: Absent::Refused,
-    meaning: "The name under which the loader is registered.",
-    example: "scans",
-}];
-
-const STANDARDISE: &[Key] = &[
-    Key {
-        name: "mean",
-        takes: Takes::List {
-            kind: "a number, or a list with one a feature",
-            of: &Takes::Number(Range::Finite),
-        },
-        absent: Absent::Refused,
-        meaning: "The mean of each feature, or one mean for all.",
-        example: "[14.1, 19.3]",
-    },
-    Key {
-        name: "std",
-        takes: Takes::List {
-            kind: "a number, or a list with one a feature",
-            of: &Takes::Number(Range::AboveZero),
-        },
-        absent: Absent::Refused,
-        meaning: "The standard deviation of each feature, or one for all.",
-        example: "[3.5, 4.3]",
-    },
-];
-
-const SPLIT: &[Key] = &[
-    Key {
-        name: "train",
-        takes: Takes::Number(Range::FromZeroToOne),
-        absent: Absent::Default("0"),
-        meaning: "Share of the rows that training reads.",
-        example: "0.7",
-    },
-    Key {
-        name: "validation",
-        takes: Takes::Number(Range::FromZeroToOne),
-        absent: Absent::Default("0"),
-        meaning: "Share of the rows that validation tasks read.",
-        example: "0.2",
-    },
-    Key {
-        name: "test",
-        takes: Takes::Number(Range::FromZeroToOne),
-        absent: Absent::Default("0"),
-        meaning: "Share of the rows that no task of a run reads.",
-        example: "0.1",
-    },
-];
-
 impl Setting for DataSpec {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
         let (format, data) = field.tagged()?;
@@ -363,3 +209,155 @@ fn is_file(key: &str, name: &str) -> Checked {
     }
     Ok(())
 }
+
+/// `data` itself.
+pub(super) const TAGGED: &Tagged = &Tagged {
+    tag: Key {
+        name: "loader",
+        takes: Takes::Word(Format::TABLE),
+        absent: Absent::Refused,
+        meaning: "The format of the files in the data folder.",
+        example: "csv",
+    },
+    common: &[
+        Key {
+            name: "classes",
+            takes: Takes::Whole { least: 2, most: 1_000_000, unit: "classes" },
+            absent: Absent::Means("the labels are numbers: a regression"),
+            meaning: "Number of classes. A label is the index of its class, from 0.",
+            example: "2",
+        },
+        Key {
+            name: "standardise",
+            takes: Takes::Section(STANDARDISE),
+            absent: Absent::Means("features are used as they are"),
+            meaning: "Statistics by which each feature is scaled: (x - mean) / std. Every collaborator uses the same.",
+            example: "{mean: 0.1307, std: 0.3081}",
+        },
+        Key {
+            name: "split",
+            takes: Takes::Section(SPLIT),
+            absent: Absent::Default("{train: 0.8, validation: 0.2, test: 0}"),
+            meaning: "Shares of a collaborator's rows. They sum to 1.",
+            example: "{train: 0.7, validation: 0.2, test: 0.1}",
+        },
+    ],
+    untagged: None,
+};
+
+const FILE: Takes = Takes::Text(Text::Any("name of a file in the data folder"));
+const CSV: &[Key] = &[
+    Key { name: "file", takes: FILE, absent: Absent::Refused, meaning: "The CSV file.", example: "data.csv" },
+    Key {
+        name: "header",
+        takes: Takes::Flag,
+        absent: Absent::Default("true"),
+        meaning: "Whether the first line names the columns.",
+        example: "false",
+    },
+    Key {
+        name: "label",
+        takes: Takes::Other {
+            kind: "a column's name, or its index from 0 (negative: from the end)",
+            words: &[],
+        },
+        absent: Absent::Refused,
+        meaning: "The column of the label. All other columns are features.",
+        example: "diagnosis",
+    },
+];
+
+const TWO_FILES: &[Key] = &[
+    Key {
+        name: "features",
+        takes: FILE,
+        absent: Absent::Refused,
+        meaning: "The file of the samples: one entry of its first axis a sample.",
+        example: "images",
+    },
+    Key {
+        name: "labels",
+        takes: FILE,
+        absent: Absent::Refused,
+        meaning: "The file of the labels, in the order of the samples.",
+        example: "labels",
+    },
+];
+
+const NPZ: &[Key] = &[
+    Key {
+        name: "file",
+        takes: FILE,
+        absent: Absent::Refused,
+        meaning: "The NumPy archive.",
+        example: "digits.npz",
+    },
+    Key {
+        name: "features",
+        takes: Takes::Text(Text::Any("name of an array in the archive")),
+        absent: Absent::Refused,
+        meaning: "The array of the samples: one entry of its first axis a sample.",
+        example: "x",
+    },
+    Key {
+        name: "labels",
+        takes: Takes::Text(Text::Any("name of an array in the archive")),
+        absent: Absent::Refused,
+        meaning: "The array of the labels, in the order of the samples.",
+        example: "y",
+    },
+];
+
+const CUSTOM: &[Key] = &[Key {
+    name: "name",
+    takes: Takes::Text(Text::Registered("registered name")),
+    absent: Absent::Refused,
+    meaning: "The name under which the loader is registered.",
+    example: "scans",
+}];
+const STANDARDISE: &[Key] = &[
+    Key {
+        name: "mean",
+        takes: Takes::List {
+            kind: "a number, or a list with one a feature",
+            of: &Takes::Number(Range::Finite),
+        },
+        absent: Absent::Refused,
+        meaning: "The mean of each feature, or one mean for all.",
+        example: "[14.1, 19.3]",
+    },
+    Key {
+        name: "std",
+        takes: Takes::List {
+            kind: "a number, or a list with one a feature",
+            of: &Takes::Number(Range::AboveZero),
+        },
+        absent: Absent::Refused,
+        meaning: "The standard deviation of each feature, or one for all.",
+        example: "[3.5, 4.3]",
+    },
+];
+
+const SPLIT: &[Key] = &[
+    Key {
+        name: "train",
+        takes: Takes::Number(Range::FromZeroToOne),
+        absent: Absent::Default("0"),
+        meaning: "Share of the rows that training reads.",
+        example: "0.7",
+    },
+    Key {
+        name: "validation",
+        takes: Takes::Number(Range::FromZeroToOne),
+        absent: Absent::Default("0"),
+        meaning: "Share of the rows that validation tasks read.",
+        example: "0.2",
+    },
+    Key {
+        name: "test",
+        takes: Takes::Number(Range::FromZeroToOne),
+        absent: Absent::Default("0"),
+        meaning: "Share of the rows that no task of a run reads.",
+        example: "0.1",
+    },
+];

@@ -12,7 +12,8 @@ use crate::{
 pub struct DataMap(BTreeMap<Name, String>);
 
 impl DataMap {
-    /// Reads and checks a `data.yaml`. Without a line it maps nobody. Whether a folder exists is not looked at.
+    /// Reads and checks a `data.yaml`. Without a line it maps nobody. Whether a folder exists is not looked
+    /// at.
     ///
     /// # Errors
     /// [`PlanError`], as for a plan.

@@ -17,23 +17,6 @@ pub struct ExactRange {
     pub weight_bits: u32,
 }
 
-pub(super) const KEYS: &[Key] = &[
-    Key {
-        name: "value_bits",
-        takes: Takes::Whole { least: 1, most: 40, unit: "bits" },
-        absent: Absent::Default("16"),
-        meaning: "Every value of an update is below 2^value_bits in magnitude. An update with a larger value is refused.",
-        example: "20",
-    },
-    Key {
-        name: "weight_bits",
-        takes: Takes::Whole { least: 1, most: Weight::BITS as u64, unit: "bits" },
-        absent: Absent::Means("29; 19 with the rule clipped_mean"),
-        meaning: "Every weight of an update is below 2^weight_bits. value_bits and weight_bits sum to at most 51.",
-        example: "27",
-    },
-];
-
 /// The key as a plan has it: the default of `weight_bits` depends on the rule.
 pub(super) struct Spelt {
     value_bits: u32,
@@ -87,6 +70,23 @@ pub(super) fn check_clipping(range: ExactRange) -> Checked {
         "the other bits hold how much of each update is kept; without the key it is 19, half a million rows";
     Err(Fault::new("exact/weight_bits", message).hint(Some(hint.to_owned())))
 }
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "value_bits",
+        takes: Takes::Whole { least: 1, most: 40, unit: "bits" },
+        absent: Absent::Default("16"),
+        meaning: "Every value of an update is below 2^value_bits in magnitude. An update with a larger value is refused.",
+        example: "20",
+    },
+    Key {
+        name: "weight_bits",
+        takes: Takes::Whole { least: 1, most: Weight::BITS as u64, unit: "bits" },
+        absent: Absent::Means("29; 19 with the rule clipped_mean"),
+        meaning: "Every weight of an update is below 2^weight_bits. value_bits and weight_bits sum to at most 51.",
+        example: "27",
+    },
+];
 
 /// Of a clipped mean: the bits up to 29 hold how much of each update is kept.
 const CLIPPED_WEIGHT_BITS: u32 = 19;

@@ -21,30 +21,6 @@ pub struct TaskGroup {
     pub tasks: Vec<Name>,
 }
 
-pub(super) const KEYS: &[Key] = &[
-    Key {
-        name: "collaborators",
-        takes: Takes::List {
-            kind: "a list of collaborators' names",
-            of: &Takes::Text(Text::Name("name of a collaborator")),
-        },
-        absent: Absent::Means("everybody that no other group names"),
-        meaning: "The collaborators of the group. A collaborator is in one group at most.",
-        example: "[one, two]",
-    },
-    Key {
-        name: "tasks",
-        takes: Takes::List {
-            kind: "a list of names of tasks",
-            of: &Takes::Text(Text::Name("name of a task")),
-        },
-        absent: Absent::Means("every task"),
-        meaning: "The tasks of the group. They run in the order in which `tasks` lists them. A group has at most one task \
-                  that sends an update.",
-        example: "[aggregated_model_validation, train]",
-    },
-];
-
 impl TaskGroup {
     /// The groups of a file; every group without tasks has all `tasks`.
     pub(super) fn read_all(field: &Field<'_>, tasks: &[TaskSpec]) -> Result<Vec<Self>, PlanError> {
@@ -133,3 +109,27 @@ fn tasks_of<'a>(plan: &'a Plan, group: &TaskGroup) -> Result<Vec<&'a TaskSpec>, 
     }
     Ok(plan.tasks.iter().filter(|task| seen.contains_key(&task.name)).collect())
 }
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "collaborators",
+        takes: Takes::List {
+            kind: "a list of collaborators' names",
+            of: &Takes::Text(Text::Name("name of a collaborator")),
+        },
+        absent: Absent::Means("everybody that no other group names"),
+        meaning: "The collaborators of the group. A collaborator is in one group at most.",
+        example: "[one, two]",
+    },
+    Key {
+        name: "tasks",
+        takes: Takes::List {
+            kind: "a list of names of tasks",
+            of: &Takes::Text(Text::Name("name of a task")),
+        },
+        absent: Absent::Means("every task"),
+        meaning: "The tasks of the group. They run in the order in which `tasks` lists them. A group has at most one task \
+                  that sends an update.",
+        example: "[aggregated_model_validation, train]",
+    },
+];

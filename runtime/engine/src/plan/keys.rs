@@ -11,6 +11,12 @@ pub fn reference() -> Vec<KeyReference> {
     settings::reference(KEYS)
 }
 
+/// Refuses a file of another schema, before anything else of it is read.
+pub(super) fn check_schema(file: &Section<'_>) -> Result<(), PlanError> {
+    let hint = || Some("this program reads schema 1 only".to_owned());
+    file.get::<u32>("schema").map(drop).map_err(|e| e.with_hint(hint()))
+}
+
 /// The whole file.
 pub(super) const KEYS: &[Key] = &[
     SCHEMA,
@@ -161,7 +167,6 @@ pub(super) const KEYS: &[Key] = &[
         example: "{seal: mrsigner}",
     },
 ];
-
 /// The schema's number, in this file and in `site.yaml`.
 pub(super) const SCHEMA: Key = Key {
     name: "schema",
@@ -170,9 +175,3 @@ pub(super) const SCHEMA: Key = Key {
     meaning: "Version of the file's form.",
     example: "1",
 };
-
-/// Refuses a file of another schema, before anything else of it is read.
-pub(super) fn check_schema(file: &Section<'_>) -> Result<(), PlanError> {
-    let hint = || Some("this program reads schema 1 only".to_owned());
-    file.get::<u32>("schema").map(drop).map_err(|e| e.with_hint(hint()))
-}

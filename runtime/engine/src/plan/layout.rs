@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::{Optimiser, OptimiserState, Plan, TaskKind};
-use crate::model::{self, ModelError, Remembers};
-use crate::name::nearest;
-use crate::tensor::{Combine, Layout, ModelState, TensorSpec};
+use crate::{
+    model::{self, ModelError, Remembers},
+    name::nearest,
+    tensor::{Combine, Layout, ModelState, TensorSpec},
+};
 
 impl Plan {
-    /// The layout of the plan's model ([`model::layout`]), with the tensors that the plan holds out of aggregation marked
-    /// [`Combine::Keep`], and with the optimiser's state behind it where the plan has it travel
-    /// (`optimiser_state: continue_global`): `optimiser.TASK.momentum.fc1.weight` of SGD, `first`, `second` and one
-    /// `optimiser.TASK.steps` of Adam. The state of a tensor that is held out is held out too; `hold_out` names the
-    /// model's tensors alone.
+    /// The layout of the plan's model ([`model::layout`]), with the tensors that the plan holds out of
+    /// aggregation marked [`Combine::Keep`], and with the optimiser's state behind it where the plan has it
+    /// travel (`optimiser_state: continue_global`): `optimiser.TASK.momentum.fc1.weight` of SGD, `first`,
+    /// `second` and one `optimiser.TASK.steps` of Adam. The state of a tensor that is held out is held out
+    /// too; `hold_out` names the model's tensors alone.
     ///
     /// # Errors
     /// As [`model::layout`]; [`ModelError::HoldOut`] for an entry of `hold_out` that matches no tensor.
@@ -45,7 +47,8 @@ impl Plan {
         Ok(Layout::new(tensors)?)
     }
 
-    /// First values of the plan's model from the plan's seed, over [`Self::layout`]; optimiser state starts at 0.
+    /// First values of the plan's model from the plan's seed, over [`Self::layout`]; optimiser state starts
+    /// at 0.
     ///
     /// # Errors
     /// As [`Self::layout`].
@@ -53,8 +56,8 @@ impl Plan {
         model::fill(self.layout()?, &self.model, self.seed)
     }
 
-    /// A state over [`Self::layout`] with the values of `model`, a state of the plan's model alone; optimiser state
-    /// starts at 0.
+    /// A state over [`Self::layout`] with the values of `model`, a state of the plan's model alone; optimiser
+    /// state starts at 0.
     ///
     /// # Errors
     /// As [`Self::layout`]; [`ModelError::OtherModel`] when `model` has other tensors than the plan's.

@@ -19,8 +19,8 @@ words! {
 }
 
 impl Loss {
-    /// What the loss takes, when that is not a model with this output (the batch left out) on a plan with these
-    /// classes.
+    /// What the loss takes, when that is not a model with this output (the batch left out) on a plan with
+    /// these classes.
     #[must_use]
     pub fn needs(self, classes: Option<u32>, output: &[u32]) -> Option<String> {
         match (self, classes) {

@@ -11,71 +11,11 @@ words! {
     enum Network {
         /// Linear layers with ReLU between them: `fc1`, `fc2`, and so on.
         Mlp = "mlp" => MLP,
-        /// Convolutions of 3 by 3 that keep the sides, each with ReLU and a pool that halves the sides: `conv1`, `conv2`, and
-        /// so on. Linear layers follow, as in `mlp`.
+        /// Convolutions of 3 by 3 that keep the sides, each with ReLU and a pool that halves the sides:
+        /// `conv1`, `conv2`, and so on. Linear layers follow, as in `mlp`.
         Cnn = "cnn" => CNN,
     }
 }
-
-/// `model` itself.
-pub(super) const TAGGED: &Tagged = &Tagged {
-    tag: Key {
-        name: "network",
-        takes: Takes::Word(Network::TABLE),
-        absent: Absent::Means("the model has `layers`"),
-        meaning: "A named network, in place of `layers`.",
-        example: "mlp",
-    },
-    common: &[INPUT],
-    untagged: Some(&[Key {
-        name: "layers",
-        takes: Takes::List { kind: "a list of layers", of: &Takes::Variant(Layer::TABLE) },
-        absent: Absent::Refused,
-        meaning: "The layers, in order.",
-        example: "[{linear: {name: fc1, out: 16}}, relu, {linear: {name: fc2, out: 2}}]",
-    }]),
-};
-
-const INPUT: Key = Key {
-    name: "input",
-    takes: NUMBERS,
-    absent: Absent::Refused,
-    meaning: "The shape of one sample: [features], or [channels, height, width].",
-    example: "[1, 28, 28]",
-};
-
-const MLP: &[Key] = &[HIDDEN, OUTPUTS];
-
-const CNN: &[Key] = &[
-    Key {
-        name: "channels",
-        takes: NUMBERS,
-        absent: Absent::Refused,
-        meaning: "Output channels of each convolution, in order.",
-        example: "[8, 16]",
-    },
-    HIDDEN,
-    OUTPUTS,
-];
-
-const HIDDEN: Key = Key {
-    name: "hidden",
-    takes: NUMBERS,
-    absent: Absent::Default("[]"),
-    meaning: "Outputs of each hidden linear layer, in order.",
-    example: "[64, 32]",
-};
-
-const OUTPUTS: Key = Key {
-    name: "outputs",
-    takes: NUMBER,
-    absent: Absent::Refused,
-    meaning: "Outputs of the last linear layer: one a class, or 1 for a regression.",
-    example: "10",
-};
-
-const NUMBERS: Takes = Takes::List { kind: "a list of whole numbers", of: &NUMBER };
-const NUMBER: Takes = Takes::Whole { least: 1, most: u32::MAX as u64, unit: "" };
 
 /// `{input: […], layers: […]}` or `{network: …, input: […], …}`.
 impl Setting for ModelSpec {
@@ -118,3 +58,62 @@ fn dense(model: &Section<'_>, layers: &mut Vec<Layer>) -> Result<(), PlanError> 
     }
     Ok(())
 }
+
+/// `model` itself.
+pub(super) const TAGGED: &Tagged = &Tagged {
+    tag: Key {
+        name: "network",
+        takes: Takes::Word(Network::TABLE),
+        absent: Absent::Means("the model has `layers`"),
+        meaning: "A named network, in place of `layers`.",
+        example: "mlp",
+    },
+    common: &[INPUT],
+    untagged: Some(&[Key {
+        name: "layers",
+        takes: Takes::List { kind: "a list of layers", of: &Takes::Variant(Layer::TABLE) },
+        absent: Absent::Refused,
+        meaning: "The layers, in order.",
+        example: "[{linear: {name: fc1, out: 16}}, relu, {linear: {name: fc2, out: 2}}]",
+    }]),
+};
+
+const INPUT: Key = Key {
+    name: "input",
+    takes: NUMBERS,
+    absent: Absent::Refused,
+    meaning: "The shape of one sample: [features], or [channels, height, width].",
+    example: "[1, 28, 28]",
+};
+
+const MLP: &[Key] = &[HIDDEN, OUTPUTS];
+const CNN: &[Key] = &[
+    Key {
+        name: "channels",
+        takes: NUMBERS,
+        absent: Absent::Refused,
+        meaning: "Output channels of each convolution, in order.",
+        example: "[8, 16]",
+    },
+    HIDDEN,
+    OUTPUTS,
+];
+
+const HIDDEN: Key = Key {
+    name: "hidden",
+    takes: NUMBERS,
+    absent: Absent::Default("[]"),
+    meaning: "Outputs of each hidden linear layer, in order.",
+    example: "[64, 32]",
+};
+
+const OUTPUTS: Key = Key {
+    name: "outputs",
+    takes: NUMBER,
+    absent: Absent::Refused,
+    meaning: "Outputs of the last linear layer: one a class, or 1 for a regression.",
+    example: "10",
+};
+
+const NUMBERS: Takes = Takes::List { kind: "a list of whole numbers", of: &NUMBER };
+const NUMBER: Takes = Takes::Whole { least: 1, most: u32::MAX as u64, unit: "" };

@@ -21,6 +21,49 @@ pub struct Quorum {
     pub time_max: Millis,
 }
 
+impl Setting for Quorum {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let section = field.section()?;
+        let (Bounds(count_min, count_max), Bounds(time_min, time_max)) =
+            (section.get("count")?, section.get("time")?);
+        Ok(Self { count_min, count_max, time_min, time_max })
+    }
+}
+
+/// A section with the keys `min` and `max`.
+struct Bounds<A, B>(A, B);
+
+impl<A: Setting, B: Setting> Setting for Bounds<A, B> {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let section = field.section()?;
+        Ok(Self(section.get("min")?, section.get("max")?))
+    }
+}
+
+/// Checks both keys.
+pub(super) fn check_in(plan: &Plan) -> Checked {
+    let Quorum { count_min, count_max, time_min, time_max } = plan.quorum;
+    check(COUNT, "quorum/count/min", &count_min)?;
+    check(COUNT, "quorum/count/max", &count_max)?;
+    if let Some(max) = count_max.filter(|max| *max < count_min) {
+        let message = format!("quorum.count.max is {max}, below count.min, which is {count_min}");
+        return Err(Fault::new("quorum/count/max", message));
+    }
+    check(TIME, "quorum/time/min", &time_min)?;
+    check(TIME, "quorum/time/max", &time_max)?;
+    if time_max < time_min {
+        let message = format!("quorum.time.max is {time_max}, below time.min, which is {time_min}");
+        return Err(Fault::new("quorum/time/max", message));
+    }
+    plan.sample.check(&MEMBERS, "sample")?;
+    if let Some(sample) = plan.sample.filter(|sample| *sample < count_min) {
+        let message =
+            format!("sample draws {sample} collaborators a round; quorum.count.min asks for {count_min}");
+        return Err(Fault::new("sample", message));
+    }
+    Ok(())
+}
+
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "count",
@@ -71,53 +114,9 @@ const TIME: &[Key] = &[
         example: "5m",
     },
 ];
-
 /// What `sample` and the counts take.
 pub(super) const MEMBERS: Takes =
     Takes::Whole { least: 1, most: limits::COLLABORATORS as u64, unit: "collaborators" };
-
-impl Setting for Quorum {
-    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let section = field.section()?;
-        let (Bounds(count_min, count_max), Bounds(time_min, time_max)) =
-            (section.get("count")?, section.get("time")?);
-        Ok(Self { count_min, count_max, time_min, time_max })
-    }
-}
-
-/// A section with the keys `min` and `max`.
-struct Bounds<A, B>(A, B);
-
-impl<A: Setting, B: Setting> Setting for Bounds<A, B> {
-    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let section = field.section()?;
-        Ok(Self(section.get("min")?, section.get("max")?))
-    }
-}
-
-/// Checks both keys.
-pub(super) fn check_in(plan: &Plan) -> Checked {
-    let Quorum { count_min, count_max, time_min, time_max } = plan.quorum;
-    check(COUNT, "quorum/count/min", &count_min)?;
-    check(COUNT, "quorum/count/max", &count_max)?;
-    if let Some(max) = count_max.filter(|max| *max < count_min) {
-        let message = format!("quorum.count.max is {max}, below count.min, which is {count_min}");
-        return Err(Fault::new("quorum/count/max", message));
-    }
-    check(TIME, "quorum/time/min", &time_min)?;
-    check(TIME, "quorum/time/max", &time_max)?;
-    if time_max < time_min {
-        let message = format!("quorum.time.max is {time_max}, below time.min, which is {time_min}");
-        return Err(Fault::new("quorum/time/max", message));
-    }
-    plan.sample.check(&MEMBERS, "sample")?;
-    if let Some(sample) = plan.sample.filter(|sample| *sample < count_min) {
-        let message =
-            format!("sample draws {sample} collaborators a round; quorum.count.min asks for {count_min}");
-        return Err(Fault::new("sample", message));
-    }
-    Ok(())
-}
 
 /// 30 days.
 const LONGEST_ROUND: Millis = Millis(720 * 3_600_000);

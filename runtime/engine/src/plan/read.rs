@@ -11,15 +11,12 @@ use crate::{
     settings::{self, Field, Setting, Takes, Value},
 };
 
-/// The label of refusals.
-const FILE: &str = "plan/plan.yaml";
-
 impl Plan {
     /// Reads, resolves and checks a `plan.yaml`.
     ///
     /// # Errors
-    /// [`PlanError`] for the first thing that is wrong, with its line and column, what is allowed, and the nearest
-    /// known name.
+    /// [`PlanError`] for the first thing that is wrong, with its line and column, what is allowed, and the
+    /// nearest known name.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let tree = settings::parse(FILE, text)?;
         let plan = read(&Field::root(FILE, &tree, Takes::Section(KEYS)))?;
@@ -101,6 +98,9 @@ impl Setting for Authority {
         Some(Self(None))
     }
 }
+
+/// The label of refusals.
+const FILE: &str = "plan/plan.yaml";
 
 #[cfg(test)]
 mod tests;

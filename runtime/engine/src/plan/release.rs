@@ -1,7 +1,6 @@
 //! `release`: which models leave the enclave, and for whom.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
@@ -56,7 +55,8 @@ pub struct PublicKey(pub [u8; 32]);
 pub struct PublicKeyError;
 
 impl Release {
-    /// Whether members are sent the best model when all rounds are run: it is not the one that they hold then.
+    /// Whether members are sent the best model when all rounds are run: it is not the one that they hold
+    /// then.
     #[must_use]
     pub fn is_best_to_members(&self) -> bool {
         (self.what, self.to) == (Released::Best, ReleaseTo::Members)
@@ -100,36 +100,6 @@ impl FromStr for PublicKey {
         text.parse().map(|Digest(bytes)| Self(bytes)).map_err(|_| PublicKeyError)
     }
 }
-
-pub(super) const KEYS: &[Key] = &[
-    Key {
-        name: "what",
-        takes: Takes::Word(Released::TABLE),
-        absent: Absent::Default("last"),
-        meaning: "Which models leave the aggregator.",
-        example: "best",
-    },
-    Key {
-        name: "to",
-        takes: Takes::Other { kind: "one of members, host, key:PUBLIC_KEY", words: RECEIVERS },
-        absent: Absent::Refused,
-        meaning: "Who can read the models that leave.",
-        example: "members",
-    },
-];
-
-const RECEIVERS: &[Word] = &[
-    Word::plain(MEMBERS, "Every collaborator. Each keeps the models that it was sent."),
-    Word::plain(HOST, "The host of the aggregator."),
-    Word::plain(
-        "key:PUBLIC_KEY",
-        "The owner of the private key that belongs to a public key (64 hex digits). `fl-host model key` makes both.",
-    ),
-];
-
-const MEMBERS: &str = "members";
-const HOST: &str = "host";
-const KEY: &str = "key:";
 
 impl Setting for Release {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
@@ -182,3 +152,33 @@ pub(super) fn check_in(plan: &Plan) -> Checked {
     };
     Err(Fault::new("release/what", message).hint(Some(hint.to_owned())))
 }
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "what",
+        takes: Takes::Word(Released::TABLE),
+        absent: Absent::Default("last"),
+        meaning: "Which models leave the aggregator.",
+        example: "best",
+    },
+    Key {
+        name: "to",
+        takes: Takes::Other { kind: "one of members, host, key:PUBLIC_KEY", words: RECEIVERS },
+        absent: Absent::Refused,
+        meaning: "Who can read the models that leave.",
+        example: "members",
+    },
+];
+
+const RECEIVERS: &[Word] = &[
+    Word::plain(MEMBERS, "Every collaborator. Each keeps the models that it was sent."),
+    Word::plain(HOST, "The host of the aggregator."),
+    Word::plain(
+        "key:PUBLIC_KEY",
+        "The owner of the private key that belongs to a public key (64 hex digits). `fl-host model key` makes both.",
+    ),
+];
+
+const MEMBERS: &str = "members";
+const HOST: &str = "host";
+const KEY: &str = "key:";

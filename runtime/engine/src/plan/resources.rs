@@ -22,6 +22,26 @@ pub(super) struct Budgets {
     pub(super) spill: ByteCount,
 }
 
+impl Setting for Budgets {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let limits = field.section()?;
+        Ok(Self { memory: limits.get("memory")?, spill: limits.get("spill")? })
+    }
+}
+
+impl Setting for Threads {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let threads = field.section()?;
+        Ok(Self { link: threads.get("link")?, cpu: threads.get("cpu")? })
+    }
+}
+
+/// Checks both numbers.
+pub(super) fn check_threads(threads: Threads) -> Checked {
+    check(THREADS, "threads/link", &threads.link)?;
+    check(THREADS, "threads/cpu", &threads.cpu)
+}
+
 pub(super) const LIMITS: &[Key] = &[
     Key {
         name: "memory",
@@ -55,23 +75,3 @@ pub(super) const THREADS: &[Key] = &[
         example: "4",
     },
 ];
-
-impl Setting for Budgets {
-    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let limits = field.section()?;
-        Ok(Self { memory: limits.get("memory")?, spill: limits.get("spill")? })
-    }
-}
-
-impl Setting for Threads {
-    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let threads = field.section()?;
-        Ok(Self { link: threads.get("link")?, cpu: threads.get("cpu")? })
-    }
-}
-
-/// Checks both numbers.
-pub(super) fn check_threads(threads: Threads) -> Checked {
-    check(THREADS, "threads/link", &threads.link)?;
-    check(THREADS, "threads/cpu", &threads.cpu)
-}

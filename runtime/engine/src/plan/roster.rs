@@ -1,8 +1,9 @@
 //! The roster, `plan/cols.yaml`: who takes part, signed by the federation CA.
 //!
-//! It is YAML that people read and `fl-host pki` alone writes. The last line is the signature, over every byte before
-//! it: comments and sections of later versions included. So whatever is read was signed as it stands, nothing is parsed
-//! before its signature holds, and a file that was caught in the middle of being rewritten fails like a forged one.
+//! It is YAML that people read and `fl-host pki` alone writes. The last line is the signature, over every
+//! byte before it: comments and sections of later versions included. So whatever is read was signed as it
+//! stands, nothing is parsed before its signature holds, and a file that was caught in the middle of being
+//! rewritten fails like a forged one.
 //!
 //! ```text
 //! # The roster of federation "w": who takes part. Serial 3, good until 2027-11-24T20:31:14Z.
@@ -34,32 +35,19 @@
 //!
 //! `measurements` is there once the owner has given an image's.
 //!
-//! Top-level sections that this version does not know are skipped by readers and kept by [`RosterDraft`], so that more
-//! can be added later. The signature itself is made and checked by the callers: this module
-//! holds no cryptography and no clock.
+//! Top-level sections that this version does not know are skipped by readers and kept by [`RosterDraft`], so
+//! that more can be added later. The signature itself is made and checked by the callers: this module holds
+//! no cryptography and no clock.
 
 mod measurements;
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::Deserialize;
 
-pub use measurements::{Measurement, Measurements};
-
 use crate::{Digest, Name, limits};
 
-/// Put before the signed text, so that no signature by the CA means two things.
-const DOMAIN: &[u8] = b"fl roster 1\n";
-/// The schema that this version writes and reads.
-const SCHEMA: u32 = 1;
-/// Top-level keys of this version, the signature's left out.
-const KEYS: [&str; 7] =
-    ["schema", "federation", "serial", "not_after", "ca", "collaborators", "measurements"];
-/// Beginning and end of the last line; 128 hex digits are between them.
-const SIGNATURE: (&str, &str) = ("signature: \"", "\"\n");
-/// Longest reason of a revocation, bytes.
-const REASON_BYTES: usize = 200;
+pub use measurements::{Measurement, Measurements};
 
 /// An instant, seconds after 1970-01-01T00:00:00Z; shown as RFC 3339 has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -77,8 +65,8 @@ pub struct Member {
     pub revoked: Option<String>,
 }
 
-/// What a roster says, before it is signed: the owner's side. At most one key a name is not revoked, and no key stands
-/// twice.
+/// What a roster says, before it is signed: the owner's side. At most one key a name is not revoked, and no
+/// key stands twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterDraft {
     /// The federation.
@@ -153,8 +141,8 @@ impl RosterError {
 }
 
 impl Roster {
-    /// Reads a roster. `verify` is given the signed bytes and the signature (Ed25519, RFC 8032) and says whether
-    /// the federation CA made it.
+    /// Reads a roster. `verify` is given the signed bytes and the signature (Ed25519, RFC 8032) and says
+    /// whether the federation CA made it.
     ///
     /// # Errors
     /// [`RosterError`]. Nothing of the text is parsed unless `verify` said yes.
@@ -252,7 +240,8 @@ impl RosterDraft {
     pub fn seal(&self, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Result<String, RosterError> {
         self.check()?;
         let body = self.render();
-        // What cannot be read back is not signed: a section of a later version may hold what this one cannot keep.
+        // What cannot be read back is not signed: a section of a later version may hold what this one cannot
+        // keep.
         if parse(&body)? != *self {
             return Err(RosterError::Malformed("it would not read back as it was written".into()));
         }
@@ -332,8 +321,8 @@ fn split(text: &str) -> Option<(&str, [u8; 64])> {
 }
 
 fn parse(body: &str) -> Result<RosterDraft, RosterError> {
-    // Unknown sections are a later version's; unknown keys of a member are refused, because this version would lose
-    // them when it writes the roster anew.
+    // Unknown sections are a later version's; unknown keys of a member are refused, because this version
+    // would lose them when it writes the roster anew.
     #[derive(Deserialize)]
     struct File {
         schema: u32,
@@ -414,6 +403,18 @@ impl fmt::Display for UnixSeconds {
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
+
+/// Put before the signed text, so that no signature by the CA means two things.
+const DOMAIN: &[u8] = b"fl roster 1\n";
+/// The schema that this version writes and reads.
+const SCHEMA: u32 = 1;
+/// Top-level keys of this version, the signature's left out.
+const KEYS: [&str; 7] =
+    ["schema", "federation", "serial", "not_after", "ca", "collaborators", "measurements"];
+/// Beginning and end of the last line; 128 hex digits are between them.
+const SIGNATURE: (&str, &str) = ("signature: \"", "\"\n");
+/// Longest reason of a revocation, bytes.
+const REASON_BYTES: usize = 200;
 
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,8 @@ words! {
         WeightedMean = "weighted_mean",
         /// Mean in which every update counts the same.
         Mean = "mean",
-        /// Mean weighted by samples, after each update is cut to a largest distance from the base (norm clipping: Sun et
-        /// al., arXiv:1911.07963).
+        /// Mean weighted by samples, after each update is cut to a largest distance from the base (norm
+        /// clipping: Sun et al., arXiv:1911.07963).
         ClippedMean = "clipped_mean" {
             /// Largest Euclidean distance of an update from the base.
             norm: f64 = Takes::Number(Range::AboveZero), Absent::Refused, "1.0";
@@ -28,20 +28,20 @@ words! {
         Median = "median",
         /// Weighted median of each element.
         WeightedMedian = "weighted_median",
-        /// Mean of each element without its largest and smallest values (Yin et al., arXiv:1803.01498). Weights do not
-        /// count.
+        /// Mean of each element without its largest and smallest values (Yin et al., arXiv:1803.01498).
+        /// Weights do not count.
         TrimmedMean = "trimmed_mean" {
             /// Share of the updates that is cut at each end.
             trim: f64 = Takes::Number(Range::FromZeroBelowHalf), Absent::Refused, "0.2";
         },
-        /// The update nearest to its neighbours (Blanchard et al., NeurIPS 2017). Weights do not count. A round needs at
-        /// least 2 byzantine + 3 updates.
+        /// The update nearest to its neighbours (Blanchard et al., NeurIPS 2017). Weights do not count. A
+        /// round needs at least 2 byzantine + 3 updates.
         Krum = "krum" {
             /// Most updates that may be hostile.
             byzantine: u32 = BYZANTINE, Absent::Refused, "1";
         },
-        /// Mean of the updates nearest to their neighbours (Blanchard et al., NeurIPS 2017). Weights do not count. A round
-        /// needs at least 2 byzantine + 3 updates.
+        /// Mean of the updates nearest to their neighbours (Blanchard et al., NeurIPS 2017). Weights do not
+        /// count. A round needs at least 2 byzantine + 3 updates.
         MultiKrum = "multi_krum" {
             /// Most updates that may be hostile.
             byzantine: u32 = BYZANTINE, Absent::Refused, "1";

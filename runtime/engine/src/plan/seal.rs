@@ -7,26 +7,18 @@ use serde::Serialize;
 use crate::settings::{Absent, Field, Key, PlanError, Setting, Takes, words};
 
 words! {
-    /// What an enclave's saved state and private key are sealed to: the identity that the processor derives their key from.
-    /// Outside enclaves it means nothing.
+    /// What an enclave's saved state and private key are sealed to: the identity that the processor derives
+    /// their key from. Outside enclaves it means nothing.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     #[non_exhaustive]
     pub enum Seal {
         /// The same image alone can read its save/ and keys. A new image cannot, and needs new certificates.
         Enclave = "mrenclave",
-        /// Later images signed by the same key can read save/ and keys. So can anything else that the key signs.
+        /// Later images signed by the same key can read save/ and keys. So can anything else that the key
+        /// signs.
         Signer = "mrsigner",
     }
 }
-
-pub(super) const KEYS: &[Key] = &[Key {
-    name: "seal",
-    takes: Takes::Word(Seal::TABLE),
-    absent: Absent::Default("mrenclave"),
-    meaning: "What saved state and private keys are sealed to: which enclaves can read what one of them saved. Outside \
-              enclaves it means nothing.",
-    example: "mrsigner",
-}];
 
 /// The section `enclave`.
 pub(super) struct Enclave {
@@ -53,3 +45,12 @@ impl fmt::Display for Seal {
         write!(f, "{}: {meaning}", self.word())
     }
 }
+
+pub(super) const KEYS: &[Key] = &[Key {
+    name: "seal",
+    takes: Takes::Word(Seal::TABLE),
+    absent: Absent::Default("mrenclave"),
+    meaning: "What saved state and private keys are sealed to: which enclaves can read what one of them saved. Outside \
+              enclaves it means nothing.",
+    example: "mrsigner",
+}];

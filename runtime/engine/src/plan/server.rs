@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use crate::settings::{Absent, Range, Takes, words};
 
-// The defaults are the choices of Reddi et al., except for the learning rate, which they search for each problem.
+// The defaults are the choices of Reddi et al., except for the learning rate, which they search for each
+// problem.
 words! {
-    /// What the aggregator does with the rule's answer: a step from the base, of which the answer's distance from the base
-    /// is the gradient (Reddi et al., arXiv:2003.00295; no bias correction).
+    /// What the aggregator does with the rule's answer: a step from the base, of which the answer's distance
+    /// from the base is the gradient (Reddi et al., arXiv:2003.00295; no bias correction).
     #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
     #[non_exhaustive]
     pub enum Server {

@@ -1,4 +1,5 @@
-//! The site file: where the aggregator is and how its socket is made. Bounded, not measured, no part of any hash.
+//! The site file: where the aggregator is and how its socket is made. Bounded, not measured, no part of any
+//! hash.
 
 // core's: addresses are values, and std::net is where sockets are.
 use core::net::IpAddr;
@@ -35,47 +36,6 @@ words! {
         Native = "native",
     }
 }
-
-/// The whole file.
-const KEYS: &[Key] = &[
-    keys::SCHEMA,
-    Key {
-        name: "address",
-        takes: Takes::Other { kind: "a host name or an IP address", words: &[] },
-        absent: Absent::Refused,
-        meaning: "Where collaborators find the aggregator.",
-        example: "fl.example.org",
-    },
-    Key {
-        name: "port",
-        takes: Takes::Whole { least: 1, most: u16::MAX as u64, unit: "" },
-        absent: Absent::Default("7464"),
-        meaning: "UDP port of the aggregator.",
-        example: "7464",
-    },
-    Key {
-        name: "bind",
-        takes: Takes::Other { kind: "an IP address; 0.0.0.0 listens on every interface", words: &[] },
-        absent: Absent::Default("0.0.0.0"),
-        meaning: "Where the aggregator listens.",
-        example: "192.0.2.7",
-    },
-    Key {
-        name: "mtu",
-        // QUIC's least (RFC 9000, section 14) to the most that UDP's length field allows (section 18.2).
-        takes: Takes::Whole { least: 1200, most: 65527, unit: "bytes" },
-        absent: Absent::Default("1200"),
-        meaning: "Largest UDP payload.",
-        example: "1452",
-    },
-    Key {
-        name: "socket",
-        takes: Takes::Word(SocketKind::TABLE),
-        absent: Absent::Default("auto"),
-        meaning: "Which UDP socket is used.",
-        example: "portable",
-    },
-];
 
 impl Site {
     /// Reads and checks a `site.yaml`.
@@ -127,6 +87,47 @@ pub fn is_host(text: &str) -> bool {
                 && !label.ends_with('-')
         })
 }
+
+/// The whole file.
+const KEYS: &[Key] = &[
+    keys::SCHEMA,
+    Key {
+        name: "address",
+        takes: Takes::Other { kind: "a host name or an IP address", words: &[] },
+        absent: Absent::Refused,
+        meaning: "Where collaborators find the aggregator.",
+        example: "fl.example.org",
+    },
+    Key {
+        name: "port",
+        takes: Takes::Whole { least: 1, most: u16::MAX as u64, unit: "" },
+        absent: Absent::Default("7464"),
+        meaning: "UDP port of the aggregator.",
+        example: "7464",
+    },
+    Key {
+        name: "bind",
+        takes: Takes::Other { kind: "an IP address; 0.0.0.0 listens on every interface", words: &[] },
+        absent: Absent::Default("0.0.0.0"),
+        meaning: "Where the aggregator listens.",
+        example: "192.0.2.7",
+    },
+    Key {
+        name: "mtu",
+        // QUIC's least (RFC 9000, section 14) to the most that UDP's length field allows (section 18.2).
+        takes: Takes::Whole { least: 1200, most: 65527, unit: "bytes" },
+        absent: Absent::Default("1200"),
+        meaning: "Largest UDP payload.",
+        example: "1452",
+    },
+    Key {
+        name: "socket",
+        takes: Takes::Word(SocketKind::TABLE),
+        absent: Absent::Default("auto"),
+        meaning: "Which UDP socket is used.",
+        example: "portable",
+    },
+];
 
 const FILE: &str = "plan/site.yaml";
 

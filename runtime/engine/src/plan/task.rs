@@ -105,146 +105,6 @@ words! {
     }
 }
 
-/// One task's keys.
-pub(super) const TAGGED: &Tagged = &Tagged {
-    tag: Key {
-        name: "kind",
-        takes: Takes::Word(Kind::TABLE),
-        absent: Absent::Refused,
-        meaning: "What the task does.",
-        example: "train",
-    },
-    common: &[],
-    untagged: None,
-};
-
-const TRAIN: &[Key] = &[
-    Key {
-        name: "epochs",
-        takes: LENGTH,
-        absent: Absent::Means("the task has `steps`"),
-        meaning: "Passes over the training rows in one round. A task has either epochs or steps.",
-        example: "1",
-    },
-    Key {
-        name: "steps",
-        takes: LENGTH,
-        absent: Absent::Means("the task has `epochs`"),
-        meaning: "Batches of one round. A task has either epochs or steps.",
-        example: "100",
-    },
-    Key {
-        name: "batch",
-        takes: Takes::Whole { least: 1, most: 1_000_000, unit: "rows" },
-        absent: Absent::Refused,
-        meaning: "Rows of one step.",
-        example: "32",
-    },
-    Key {
-        name: "optimiser",
-        takes: Takes::Variant(Optimiser::TABLE),
-        absent: Absent::Refused,
-        meaning: "The local optimiser.",
-        example: "{sgd: {learning_rate: 0.1, momentum: 0.9}}",
-    },
-    Key {
-        name: "loss",
-        takes: Takes::Word(Loss::TABLE),
-        absent: Absent::Refused,
-        meaning: "The loss that training makes small.",
-        example: "cross_entropy",
-    },
-    Key {
-        name: "fedprox_mu",
-        takes: Takes::Number(Range::FromZero),
-        absent: Absent::Default("0"),
-        meaning: "The weight μ of FedProx's term, which holds the model near the base (Li et al., arXiv:1812.06127). \
-                  0 leaves the term out.",
-        example: "0.01",
-    },
-    METRICS,
-    Key { absent: Absent::Default("weighted_mean"), ..RULE },
-    SERVER,
-    THRESHOLD,
-];
-
-const VALIDATE: &[Key] = &[
-    Key {
-        name: "model",
-        takes: Takes::Word(ModelUnderTest::TABLE),
-        absent: Absent::Refused,
-        meaning: "The model that the task measures.",
-        example: "aggregated",
-    },
-    METRICS,
-];
-
-const SYNTHETIC: &[Key] = &[
-    Key {
-        name: "weight",
-        takes: Takes::Whole { least: 1, most: (1 << Weight::BITS) - 1, unit: "" },
-        absent: Absent::Default("1"),
-        meaning: "Weight that each collaborator claims for its update. It is below 2^weight_bits of `exact`.",
-        example: "100",
-    },
-    Key { absent: Absent::Means("weighted_mean"), ..RULE },
-    SERVER,
-    THRESHOLD,
-];
-
-const CUSTOM: &[Key] = &[
-    Key {
-        name: "name",
-        takes: Takes::Text(Text::Registered("registered name")),
-        absent: Absent::Refused,
-        meaning: "The name under which the task is registered.",
-        example: "my_task",
-    },
-    METRICS,
-    Key { absent: Absent::Means("the task sends no update"), ..RULE },
-    SERVER,
-    THRESHOLD,
-];
-
-const LENGTH: Takes = Takes::Whole { least: 1, most: 100_000_000, unit: "" };
-
-const METRICS: Key = Key {
-    name: "metrics",
-    takes: Takes::List {
-        kind: "a list of metrics: accuracy, loss, auc, rmse",
-        of: &Takes::Word(Metric::TABLE),
-    },
-    absent: Absent::Default("[]"),
-    meaning: "Metrics that the task reports.",
-    example: "[accuracy, loss]",
-};
-
-const RULE: Key = Key {
-    name: "rule",
-    takes: Takes::Variant(Rule::TABLE),
-    absent: Absent::Refused,
-    meaning: "How the updates of a round become one model. All tasks that send updates have the same rule.",
-    example: "{trimmed_mean: {trim: 0.2}}",
-};
-
-const SERVER: Key = Key {
-    name: "server",
-    takes: Takes::Variant(Server::TABLE),
-    absent: Absent::Means("the rule's answer is the next model"),
-    meaning: "The step that the aggregator makes from the base towards the rule's answer. In the formulas, x is the base \
-              and Δ the answer less the base. All tasks that send updates have the same step.",
-    example: "{fedadam: {learning_rate: 0.1}}",
-};
-
-const THRESHOLD: Key = Key {
-    name: "threshold",
-    takes: Takes::Section(threshold::KEYS),
-    absent: Absent::Means("every update counts"),
-    meaning: "Leaves out the updates of collaborators that report a worse metric than a bound. When no collaborator's \
-              metric is good enough, all updates count. All tasks that send updates have the same threshold.",
-    example: "{task: aggregated_model_validation, metric: accuracy, min: 0.7}",
-};
-
 impl TaskKind {
     /// Whether it ends in an update.
     #[must_use]
@@ -417,7 +277,8 @@ fn metrics(plan: &Plan, task: &TaskSpec, loss: Option<Loss>) -> Checked {
     Ok(())
 }
 
-/// Checks that a validation of the locally tuned model has a training before it. `tasks` are a group's, in their order.
+/// Checks that a validation of the locally tuned model has a training before it. `tasks` are a group's, in
+/// their order.
 pub(super) fn check_order(group: &Name, tasks: &[&TaskSpec]) -> Checked {
     let tuned = |task: &&TaskSpec| matches!(task.kind, TaskKind::Validate(ModelUnderTest::LocallyTuned));
     let Some(at) = tasks.iter().position(tuned) else { return Ok(()) };
@@ -442,3 +303,142 @@ pub(super) fn exists(plan: &Plan, name: &str, path: &dyn Fn() -> String) -> Chec
         format!("no task is named {name:?}; tasks here: {}", known().collect::<Vec<_>>().join(", "));
     Err(Fault::new(path(), message).hint(did_you_mean(name, known())))
 }
+
+/// One task's keys.
+pub(super) const TAGGED: &Tagged = &Tagged {
+    tag: Key {
+        name: "kind",
+        takes: Takes::Word(Kind::TABLE),
+        absent: Absent::Refused,
+        meaning: "What the task does.",
+        example: "train",
+    },
+    common: &[],
+    untagged: None,
+};
+
+const TRAIN: &[Key] = &[
+    Key {
+        name: "epochs",
+        takes: LENGTH,
+        absent: Absent::Means("the task has `steps`"),
+        meaning: "Passes over the training rows in one round. A task has either epochs or steps.",
+        example: "1",
+    },
+    Key {
+        name: "steps",
+        takes: LENGTH,
+        absent: Absent::Means("the task has `epochs`"),
+        meaning: "Batches of one round. A task has either epochs or steps.",
+        example: "100",
+    },
+    Key {
+        name: "batch",
+        takes: Takes::Whole { least: 1, most: 1_000_000, unit: "rows" },
+        absent: Absent::Refused,
+        meaning: "Rows of one step.",
+        example: "32",
+    },
+    Key {
+        name: "optimiser",
+        takes: Takes::Variant(Optimiser::TABLE),
+        absent: Absent::Refused,
+        meaning: "The local optimiser.",
+        example: "{sgd: {learning_rate: 0.1, momentum: 0.9}}",
+    },
+    Key {
+        name: "loss",
+        takes: Takes::Word(Loss::TABLE),
+        absent: Absent::Refused,
+        meaning: "The loss that training makes small.",
+        example: "cross_entropy",
+    },
+    Key {
+        name: "fedprox_mu",
+        takes: Takes::Number(Range::FromZero),
+        absent: Absent::Default("0"),
+        meaning: "The weight μ of FedProx's term, which holds the model near the base (Li et al., arXiv:1812.06127). \
+                  0 leaves the term out.",
+        example: "0.01",
+    },
+    METRICS,
+    Key { absent: Absent::Default("weighted_mean"), ..RULE },
+    SERVER,
+    THRESHOLD,
+];
+
+const VALIDATE: &[Key] = &[
+    Key {
+        name: "model",
+        takes: Takes::Word(ModelUnderTest::TABLE),
+        absent: Absent::Refused,
+        meaning: "The model that the task measures.",
+        example: "aggregated",
+    },
+    METRICS,
+];
+
+const SYNTHETIC: &[Key] = &[
+    Key {
+        name: "weight",
+        takes: Takes::Whole { least: 1, most: (1 << Weight::BITS) - 1, unit: "" },
+        absent: Absent::Default("1"),
+        meaning: "Weight that each collaborator claims for its update. It is below 2^weight_bits of `exact`.",
+        example: "100",
+    },
+    Key { absent: Absent::Means("weighted_mean"), ..RULE },
+    SERVER,
+    THRESHOLD,
+];
+
+const CUSTOM: &[Key] = &[
+    Key {
+        name: "name",
+        takes: Takes::Text(Text::Registered("registered name")),
+        absent: Absent::Refused,
+        meaning: "The name under which the task is registered.",
+        example: "my_task",
+    },
+    METRICS,
+    Key { absent: Absent::Means("the task sends no update"), ..RULE },
+    SERVER,
+    THRESHOLD,
+];
+
+const LENGTH: Takes = Takes::Whole { least: 1, most: 100_000_000, unit: "" };
+const METRICS: Key = Key {
+    name: "metrics",
+    takes: Takes::List {
+        kind: "a list of metrics: accuracy, loss, auc, rmse",
+        of: &Takes::Word(Metric::TABLE),
+    },
+    absent: Absent::Default("[]"),
+    meaning: "Metrics that the task reports.",
+    example: "[accuracy, loss]",
+};
+
+const RULE: Key = Key {
+    name: "rule",
+    takes: Takes::Variant(Rule::TABLE),
+    absent: Absent::Refused,
+    meaning: "How the updates of a round become one model. All tasks that send updates have the same rule.",
+    example: "{trimmed_mean: {trim: 0.2}}",
+};
+
+const SERVER: Key = Key {
+    name: "server",
+    takes: Takes::Variant(Server::TABLE),
+    absent: Absent::Means("the rule's answer is the next model"),
+    meaning: "The step that the aggregator makes from the base towards the rule's answer. In the formulas, x is the base \
+              and Δ the answer less the base. All tasks that send updates have the same step.",
+    example: "{fedadam: {learning_rate: 0.1}}",
+};
+
+const THRESHOLD: Key = Key {
+    name: "threshold",
+    takes: Takes::Section(threshold::KEYS),
+    absent: Absent::Means("every update counts"),
+    meaning: "Leaves out the updates of collaborators that report a worse metric than a bound. When no collaborator's \
+              metric is good enough, all updates count. All tasks that send updates have the same threshold.",
+    example: "{task: aggregated_model_validation, metric: accuracy, min: 0.7}",
+};

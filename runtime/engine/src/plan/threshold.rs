@@ -23,37 +23,6 @@ pub struct Threshold {
     pub direction: Direction,
 }
 
-pub(super) const KEYS: &[Key] = &[
-    Key {
-        name: "task",
-        takes: Takes::Text(Text::Name("name of a task")),
-        absent: Absent::Refused,
-        meaning: "The task that reports the metric. Every group that sends updates runs the task.",
-        example: "aggregated_model_validation",
-    },
-    Key {
-        name: "metric",
-        takes: Takes::Word(Metric::TABLE),
-        absent: Absent::Refused,
-        meaning: "The metric. The task reports it.",
-        example: "accuracy",
-    },
-    Key {
-        name: MIN,
-        takes: Takes::Number(Range::FromZeroToOne),
-        absent: Absent::Means("the threshold has `max`"),
-        meaning: "Least value that is good enough: for accuracy and auc, of which more is better.",
-        example: "0.7",
-    },
-    Key {
-        name: MAX,
-        takes: Takes::Number(Range::FromZero),
-        absent: Absent::Means("the threshold has `min`"),
-        meaning: "Largest value that is good enough: for loss and rmse, of which less is better.",
-        example: "0.5",
-    },
-];
-
 impl Setting for Threshold {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
         let section = field.section()?;
@@ -86,6 +55,37 @@ impl fmt::Display for Threshold {
         write!(f, "{} of {task} at {side} {bound}", metric.word())
     }
 }
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "task",
+        takes: Takes::Text(Text::Name("name of a task")),
+        absent: Absent::Refused,
+        meaning: "The task that reports the metric. Every group that sends updates runs the task.",
+        example: "aggregated_model_validation",
+    },
+    Key {
+        name: "metric",
+        takes: Takes::Word(Metric::TABLE),
+        absent: Absent::Refused,
+        meaning: "The metric. The task reports it.",
+        example: "accuracy",
+    },
+    Key {
+        name: MIN,
+        takes: Takes::Number(Range::FromZeroToOne),
+        absent: Absent::Means("the threshold has `max`"),
+        meaning: "Least value that is good enough: for accuracy and auc, of which more is better.",
+        example: "0.7",
+    },
+    Key {
+        name: MAX,
+        takes: Takes::Number(Range::FromZero),
+        absent: Absent::Means("the threshold has `min`"),
+        meaning: "Largest value that is good enough: for loss and rmse, of which less is better.",
+        example: "0.5",
+    },
+];
 
 pub(super) const MIN: &str = "min";
 pub(super) const MAX: &str = "max";

@@ -4,9 +4,9 @@ use super::{DataSpec, Plan, PlanError};
 use crate::model::ModelSpec;
 
 impl Plan {
-    /// Ten rounds of one epoch each for everybody, with the usual three tasks, a quorum of one and a deadline of a
-    /// minute; everything else has the default of a `plan.yaml`. The caller may change every field. The plan is not
-    /// checked: [`Self::from_canonical`] of its [`Self::canonical`] bytes is.
+    /// Ten rounds of one epoch each for everybody, with the usual three tasks, a quorum of one and a deadline
+    /// of a minute; everything else has the default of a `plan.yaml`. The caller may change every field. The
+    /// plan is not checked: [`Self::from_canonical`] of its [`Self::canonical`] bytes is.
     ///
     /// # Errors
     /// [`PlanError`] when `federation` is not a name.

@@ -1,16 +1,14 @@
 //! One collaborator in the open round: what it still owes, and where its update stands.
 
-use super::threshold::Standing;
-use super::{Contribution, Offer, Refusal, Report, SlotId};
-use crate::plan::Threshold;
-use crate::{Digest, Name, Weight, limits};
+use super::{Contribution, Offer, Refusal, Report, SlotId, threshold::Standing};
+use crate::{Digest, Name, Weight, limits, plan::Threshold};
 
 /// What one collaborator was asked and has answered.
 ///
-/// It has answered when each of its tasks was reported or has failed and its update, if it owes one, was staged,
-/// finally refused, or has failed. The report of the update's own task is waited for too, so that no metric is lost
-/// to a race between the two streams, unless the link that would have brought it is gone. The report that the plan's
-/// threshold looks at is not given up with the link: a new one may bring it.
+/// It has answered when each of its tasks was reported or has failed and its update, if it owes one, was
+/// staged, finally refused, or has failed. The report of the update's own task is waited for too, so that no
+/// metric is lost to a race between the two streams, unless the link that would have brought it is gone. The
+/// report that the plan's threshold looks at is not given up with the link: a new one may bring it.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     answers: Vec<(Name, Heard)>,
@@ -40,8 +38,8 @@ struct OwedUpdate {
 #[derive(Clone, Debug)]
 struct Coming {
     offer: Offer,
-    /// Whether it comes over the collaborator's present link. Bytes that an earlier link delivered in full may
-    /// still be on their way through the checks.
+    /// Whether it comes over the collaborator's present link. Bytes that an earlier link delivered in full
+    /// may still be on their way through the checks.
     live: bool,
 }
 
@@ -120,7 +118,8 @@ impl Asked {
         }
     }
 
-    /// It left the roster: what is under way will not count, nor what is held, whose place and task this returns.
+    /// It left the roster: what is under way will not count, nor what is held, whose place and task this
+    /// returns.
     pub(super) fn forget_coming(&mut self) -> Option<(SlotId, Name)> {
         let update = self.update.as_mut()?;
         update.coming.clear();

@@ -1,8 +1,6 @@
 //! A round that takes nothing in any more, and what it says of itself.
 
-use super::open::OpenRound;
-use super::refusal_notes::Notes;
-use super::{AggregatedMetric, RoundFacts, RoundSummary, WhyClosed};
+use super::{AggregatedMetric, RoundFacts, RoundSummary, WhyClosed, open::OpenRound, refusal_notes::Notes};
 use crate::{Digest, Millis};
 
 /// From its close until its sum is finished.

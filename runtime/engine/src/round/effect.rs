@@ -54,8 +54,8 @@ pub enum Effect {
         /// How much it counts.
         weight: Weight,
     },
-    /// Empty the sum of this round, and free what lies in it: the first update that passes the plan's threshold comes,
-    /// and none of those before it did.
+    /// Empty the sum of this round, and free what lies in it: the first update that passes the plan's
+    /// threshold comes, and none of those before it did.
     Clear {
         /// The round.
         round: RoundNo,

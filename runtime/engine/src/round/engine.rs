@@ -1,29 +1,30 @@
 //! The state machine itself: phases, quorum, deadline, stores.
 //!
-//! What it keeps is bounded by the roster: one entry a member, one a collaborator asked, a few refusals each, and
-//! the contributors of at most [`limits::STORES_UNDER_WAY`] rounds that are not on disk yet.
+//! What it keeps is bounded by the roster: one entry a member, one a collaborator asked, a few refusals each,
+//! and the contributors of at most [`limits::STORES_UNDER_WAY`] rounds that are not on disk yet.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::closed_round::Closed;
-use super::members::Members;
-use super::metrics::improvement;
-use super::open::{Bounds, OpenRound};
-use super::refusal_notes::Notes;
-use super::threshold::Decision;
-use super::work::Work;
-use super::{Effect, Event, Offer, Reason, Refusal, Report, SlotId, Stamp, WhyClosed, sample};
-use crate::plan::Plan;
-use crate::{ByteCount, Digest, Millis, Name, RoundNo, limits};
+use super::{
+    Effect, Event, Offer, Reason, Refusal, Report, SlotId, Stamp, WhyClosed,
+    closed_round::Closed,
+    members::Members,
+    metrics::improvement,
+    open::{Bounds, OpenRound},
+    refusal_notes::Notes,
+    sample,
+    threshold::Decision,
+    work::Work,
+};
+use crate::{ByteCount, Digest, Millis, Name, RoundNo, limits, plan::Plan};
 
 /// Where a run begins.
 #[derive(Clone)]
 pub struct Start {
     /// Drawn for this run.
     pub incarnation: u64,
-    /// The first round to run: 0, or after a restart the one after the last durable. The plan's number of rounds
-    /// leads straight to the closing round.
+    /// The first round to run: 0, or after a restart the one after the last durable. The plan's number of
+    /// rounds leads straight to the closing round.
     pub round: RoundNo,
     /// Root of the model that it starts from.
     pub base: Digest,
@@ -452,7 +453,8 @@ impl RoundEngine {
             out.push(Effect::Assign { peer: peer.clone(), stamp, tasks: tasks.clone() });
         }
         self.phase = Phase::Open(round);
-        // Members of a run that begins with its closing round are still on their way: `why_close` waits for them.
+        // Members of a run that begins with its closing round are still on their way: `why_close` waits for
+        // them.
         self.first &= closing;
     }
 

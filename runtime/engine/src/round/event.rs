@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Metric;
-use crate::{ByteCount, Digest, Name, RoundNo, Weight};
-
 use super::Refusal;
+use crate::{ByteCount, Digest, Name, RoundNo, Weight, plan::Metric};
 
 /// Which work a message belongs to. Whatever carries another stamp than the open round's is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,8 +57,8 @@ pub enum Event {
         /// Who.
         peer: Name,
     },
-    /// Its link is gone. When a new link replaces an old one, this comes before the new link's `Joined` or not
-    /// at all.
+    /// Its link is gone. When a new link replaces an old one, this comes before the new link's `Joined` or
+    /// not at all.
     Left {
         /// Who.
         peer: Name,

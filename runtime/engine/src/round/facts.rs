@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Metric;
-use crate::{Digest, Name, RoundNo, Weight};
+use crate::{Digest, Name, RoundNo, Weight, plan::Metric};
 
 /// One round, as the history keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,12 @@
 //! The roster as the round engine sees it: who is on it, who is here, what each is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::work::Work;
-use crate::Name;
-use crate::plan::Plan;
+use crate::{Name, plan::Plan};
 
 /// Everybody on the roster.
 pub(super) struct Members {

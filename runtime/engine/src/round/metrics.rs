@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{AggregatedMetric, Report};
-use crate::plan::{BestModel, Direction, Metric};
-use crate::{Name, limits};
+use crate::{
+    Name, limits,
+    plan::{BestModel, Direction, Metric},
+};
 
 /// What collaborators measured in one round, in an order that does not depend on who reported first.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +21,8 @@ struct Measured {
 }
 
 impl Metrics {
-    /// Takes a report in. A value that is not finite and one over no rows say nothing and are left out; a metric
-    /// named twice counts once.
+    /// Takes a report in. A value that is not finite and one over no rows say nothing and are left out; a
+    /// metric named twice counts once.
     pub(super) fn add(&mut self, peer: &Name, report: &Report) {
         if report.samples == 0 {
             return;

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::asked::{Accepted, Asked};
-use super::metrics::Metrics;
-use super::threshold::{Decision, Standing};
-use super::{AggregatedMetric, Contribution, Offer, Refusal, Report, SlotId, Stamp};
-use crate::plan::{ExactRange, Threshold};
-use crate::{ByteCount, Millis, Name, Weight, aggregate};
+use super::{
+    AggregatedMetric, Contribution, Offer, Refusal, Report, SlotId, Stamp,
+    asked::{Accepted, Asked},
+    metrics::Metrics,
+    threshold::{Decision, Standing},
+};
+use crate::{
+    ByteCount, Millis, Name, Weight, aggregate,
+    plan::{ExactRange, Threshold},
+};
 
 /// A round from its first `Assign` to its end.
 #[derive(Clone, Debug)]
@@ -69,8 +73,8 @@ impl OpenRound {
         self.await_unanswered(peer);
     }
 
-    /// Asks a collaborator again that has a new link; returns the tasks that it has not answered. `None` when it was
-    /// not asked before.
+    /// Asks a collaborator again that has a new link; returns the tasks that it has not answered. `None` when
+    /// it was not asked before.
     pub(super) fn ask_again(&mut self, peer: &Name) -> Option<Vec<Name>> {
         let missing = self.asked.get(peer)?.missing().cloned().collect();
         self.await_unanswered(peer);
@@ -83,9 +87,9 @@ impl OpenRound {
         self.awaited.remove(peer);
     }
 
-    /// Off the roster. An update that is in the sum stays there: it was made and checked while its maker was on
-    /// the roster, and the sum does not keep what it would take to subtract it. One that is held does not count: its place
-    /// and its task are returned.
+    /// Off the roster. An update that is in the sum stays there: it was made and checked while its maker was
+    /// on the roster, and the sum does not keep what it would take to subtract it. One that is held does not
+    /// count: its place and its task are returned.
     pub(super) fn unlisted(&mut self, peer: &Name) -> Option<(SlotId, Name)> {
         self.link_lost(peer);
         let held = self.change(peer, Asked::forget_coming).flatten();
@@ -119,7 +123,8 @@ impl OpenRound {
         .unwrap_or(Err(Refusal::NotAssigned(task)))
     }
 
-    /// An update whose stamp is this round's has arrived in full. It is held until [`Self::decide`] says more.
+    /// An update whose stamp is this round's has arrived in full. It is held until [`Self::decide`] says
+    /// more.
     ///
     /// # Errors
     /// Why it does not count.
@@ -137,7 +142,8 @@ impl OpenRound {
         Ok(accepted)
     }
 
-    /// What becomes of a collaborator's held update; `None` when none is held, or while its metric may still come.
+    /// What becomes of a collaborator's held update; `None` when none is held, or while its metric may still
+    /// come.
     pub(super) fn decide(&mut self, peer: &Name) -> Option<Decision> {
         match self.asked.get(peer)?.held()? {
             Standing::Open => None,
@@ -147,8 +153,8 @@ impl OpenRound {
         }
     }
 
-    /// What becomes of the updates that are held still, by name, as the round closes. `enough`: nothing goes into the sum
-    /// any more.
+    /// What becomes of the updates that are held still, by name, as the round closes. `enough`: nothing goes
+    /// into the sum any more.
     pub(super) fn decide_rest(&mut self, enough: bool) -> Vec<(Name, Decision)> {
         let held = self.asked.iter().filter(|(_, asked)| asked.held().is_some());
         let held: Vec<Name> = held.map(|(peer, _)| peer.clone()).collect();

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::Fault;
-use crate::{ByteCount, Name, RoundNo};
+use crate::{ByteCount, Name, RoundNo, aggregate::Fault};
 
 /// Why an update does not count. Variants are only ever added at the end: they travel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -79,14 +78,15 @@ pub enum Refusal {
     /// The aggregator could not keep it (disk, memory); not the sender's fault.
     #[error("the aggregator could not keep the update: {0}")]
     Internal(String),
-    /// The collaborator's metric does not pass the plan's threshold, and another one's does. Says no value: refusals are
-    /// logged at the aggregator, whose host the plan may not let read metrics.
+    /// The collaborator's metric does not pass the plan's threshold, and another one's does. Says no value:
+    /// refusals are logged at the aggregator, whose host the plan may not let read metrics.
     #[error("left out: its collaborator's metric does not pass the plan's threshold")]
     BelowThreshold,
 }
 
 impl Refusal {
-    /// Whether the same collaborator may try again in the same round: nothing was wrong with the update itself.
+    /// Whether the same collaborator may try again in the same round: nothing was wrong with the update
+    /// itself.
     #[must_use]
     pub fn may_retry(&self) -> bool {
         matches!(self, Self::Dropped { .. } | Self::TooSlow { .. } | Self::Internal(_))

@@ -1,8 +1,8 @@
 //! Drawing a round's collaborators.
 //!
-//! Each candidate gets the digest of a secret round key and its name; the smallest digests are drawn. Without the
-//! secret nobody can tell in advance whom a round asks, with it anybody can check the draw, and neither the order
-//! in which collaborators connected nor anything they say has a part in it.
+//! Each candidate gets the digest of a secret round key and its name; the smallest digests are drawn. Without
+//! the secret nobody can tell in advance whom a round asks, with it anybody can check the draw, and neither
+//! the order in which collaborators connected nor anything they say has a part in it.
 
 use std::collections::BTreeSet;
 

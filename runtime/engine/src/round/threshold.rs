@@ -1,8 +1,8 @@
 //! The plan's threshold: whose update counts, by a metric of its collaborator.
 //!
-//! An update waits, staged, until its collaborator's report of the threshold's task is there. While nobody has passed,
-//! those that fail are summed, because all count when nobody passes. The first that passes empties the sum, and from
-//! then on only those that pass go in. So the order of arrival decides nothing:
+//! An update waits, staged, until its collaborator's report of the threshold's task is there. While nobody
+//! has passed, those that fail are summed, because all count when nobody passes. The first that passes
+//! empties the sum, and from then on only those that pass go in. So the order of arrival decides nothing:
 //!
 //! ```text
 //!              its report is there, or its task failed, or the round closes
@@ -12,12 +12,14 @@
 //! ```
 
 use super::{Refusal, Report, SlotId};
-use crate::plan::{Direction, Threshold};
-use crate::{Name, Weight, limits};
+use crate::{
+    Name, Weight, limits,
+    plan::{Direction, Threshold},
+};
 
 impl Threshold {
-    /// Whether a report of the threshold's task is good enough. One without the metric, with a value that is not finite,
-    /// or over no rows says nothing, as in the round's means.
+    /// Whether a report of the threshold's task is good enough. One without the metric, with a value that is
+    /// not finite, or over no rows says nothing, as in the round's means.
     pub(super) fn passes(&self, report: &Report) -> bool {
         let value = report
             .metrics

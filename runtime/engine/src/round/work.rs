@@ -1,7 +1,9 @@
 //! What a task group asks of its members, resolved once from the plan.
 
-use crate::Name;
-use crate::plan::{ModelUnderTest, Plan, TaskGroup, TaskKind};
+use crate::{
+    Name,
+    plan::{ModelUnderTest, Plan, TaskGroup, TaskKind},
+};
 
 /// One group's tasks, in the plan's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! Closed choices: an enum whose words, settings and meanings are one table.
 
-use super::error::{At, PlanError};
-use super::field::{Field, Section};
-use super::key::{Absent, Takes, Word, names};
-use super::tree::{Value, did_you_mean, quoted};
+use super::{
+    error::{At, PlanError},
+    field::{Field, Section},
+    key::{Absent, Takes, Word, names},
+    tree::{Value, did_you_mean, quoted},
+};
 
 /// A word of a file with its settings, if it has any: `median`, `{trimmed_mean: {trim: 0.2}}`.
 #[derive(Debug)]
@@ -69,9 +71,10 @@ impl<'f, 'a> Chosen<'f, 'a> {
     }
 }
 
-/// Defines an enum as a table: each variant with its word and its meaning, each setting with what it takes, what its
-/// absence means, an example and its meaning. The comments are the meanings. Where the settings are read apart, `=> KEYS`
-/// names their table. All arms are written out: a variant that is not wired somewhere does not compile.
+/// Defines an enum as a table: each variant with its word and its meaning, each setting with what it takes,
+/// what its absence means, an example and its meaning. The comments are the meanings. Where the settings are
+/// read apart, `=> KEYS` names their table. All arms are written out: a variant that is not wired somewhere
+/// does not compile.
 ///
 /// ```text
 /// words! {

@@ -1,5 +1,5 @@
-//! What is wrong with a resolved plan. A fault names its place as a path of keys, which a reader of a file turns into a
-//! line and a column.
+//! What is wrong with a resolved plan. A fault names its place as a path of keys, which a reader of a file
+//! turns into a line and a column.
 
 /// A number that is out of bounds, a name that nothing has, or two parts that do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

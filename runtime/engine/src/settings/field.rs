@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 
-use super::error::{At, PlanError};
-use super::fault::{Checked, Fault};
-use super::key::{Absent, Key, Tagged, Takes, Text, names};
-use super::tree::{self, Node, Value, did_you_mean, duplicate, quoted};
-use super::units;
+use super::{
+    error::{At, PlanError},
+    fault::{Checked, Fault},
+    key::{Absent, Key, Tagged, Takes, Text, names},
+    tree::{self, Node, Value, did_you_mean, duplicate, quoted},
+    units,
+};
 use crate::{ByteCount, Millis, Name, limits, name::NameError};
 
 /// A type that a key's value is read as.
@@ -19,8 +21,8 @@ pub(crate) trait Setting: Sized {
         None
     }
 
-    /// Refuses a value that the key does not take. A value that was read is one that it takes: this is for plans that
-    /// come as canonical bytes.
+    /// Refuses a value that the key does not take. A value that was read is one that it takes: this is for
+    /// plans that come as canonical bytes.
     fn check(&self, _takes: &Takes, _path: &str) -> Checked {
         Ok(())
     }
@@ -122,7 +124,8 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A map of which the key `tag` says which other keys it has: the tag's word, if it is there, and the map.
+    /// A map of which the key `tag` says which other keys it has: the tag's word, if it is there, and the
+    /// map.
     pub(crate) fn tagged<T: Choice>(&self) -> Result<(Option<T>, Section<'a>), PlanError> {
         let Takes::Tagged(Tagged { tag, common, untagged }) = self.takes else {
             return Err(self.error("no table of words is known here"));

@@ -1,14 +1,16 @@
 //! The tables of keys as a list, for the manual and `fl-host plan reference`.
 
-use super::key::{Absent, Key, Tagged, Takes, Text, Word};
-use super::units;
+use super::{
+    key::{Absent, Key, Tagged, Takes, Text, Word},
+    units,
+};
 
 /// What is known of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyReference {
-    /// The keys from the file's top to this one: `tasks.*.rule.trimmed_mean.trim`. `*` stands for a name that the author
-    /// chooses, `[]` for each entry of a list.
+    /// The keys from the file's top to this one: `tasks.*.rule.trimmed_mean.trim`. `*` stands for a name that
+    /// the author chooses, `[]` for each entry of a list.
     pub path: String,
     /// The settings beside which the key is allowed, any of these: `kind: train`. Empty: always.
     pub only_with: Vec<String>,

@@ -1,11 +1,10 @@
 //! YAML as a tree in which every value knows its line and column.
 //!
-//! The plan, the site file and the data map are read through here, so all three refuse in the same words. Anchors,
-//! aliases, merge keys, a second document and whatever passes the limits are refused by the parser before a value is
-//! built. What a key means is for the callers.
+//! The plan, the site file and the data map are read through here, so all three refuse in the same words.
+//! Anchors, aliases, merge keys, a second document and whatever passes the limits are refused by the parser
+//! before a value is built. What a key means is for the callers.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
@@ -93,11 +92,6 @@ fn refused(file: &'static str, error: &serde_saphyr::Error) -> PlanError {
     PlanError::new(file, at, text)
 }
 
-/// Levels of nesting: a plan has six.
-const DEPTH: usize = 24;
-/// Values of a whole file: a statistic a feature for a hundred thousand features fits.
-const NODES: usize = 300_000;
-
 impl At {
     fn from(place: &Location) -> Self {
         Self { line: place.line().max(1), column: place.column().max(1) }
@@ -105,8 +99,8 @@ impl At {
 }
 
 impl Node {
-    /// The deepest value that `path` (`tasks/train/epochs`) reaches, and its place: a scalar's own, a list's or map's
-    /// key's.
+    /// The deepest value that `path` (`tasks/train/epochs`) reaches, and its place: a scalar's own, a list's
+    /// or map's key's.
     pub(crate) fn locate(&self, path: &str) -> At {
         let mut node = self;
         let mut at = self.at;
@@ -132,7 +126,8 @@ impl Node {
 }
 
 impl Value {
-    /// What a reader sees, for a refusal: `the text "ten"`, `a list`. Never long, never with a line break in it.
+    /// What a reader sees, for a refusal: `the text "ten"`, `a list`. Never long, never with a line break in
+    /// it.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Null => "empty".to_owned(),
@@ -241,3 +236,8 @@ impl<'de> Visitor<'de> for Build {
         Ok(Value::Map(entries))
     }
 }
+
+/// Levels of nesting: a plan has six.
+const DEPTH: usize = 24;
+/// Values of a whole file: a statistic a feature for a hundred thousand features fits.
+const NODES: usize = 300_000;

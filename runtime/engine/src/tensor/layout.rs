@@ -3,9 +3,7 @@
 //! A layout is agreed before any payload moves: both ends hold the same one, so a payload is bytes without
 //! headers, and its length is known before the first of them is read.
 
-use std::collections::HashSet;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 

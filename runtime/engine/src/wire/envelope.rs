@@ -2,13 +2,17 @@
 //!
 //! Odd kinds are optional: a peer that does not know one skips it. An unknown even kind ends the link.
 
-use super::error::WireError;
-use super::message::{
-    Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
-    Rejection, RoundDone, Verdict, Welcome,
+use super::{
+    error::WireError,
+    message::{
+        Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
+        Rejection, RoundDone, Verdict, Welcome,
+    },
 };
-use crate::limits;
-use crate::round::{Offer, Report};
+use crate::{
+    limits,
+    round::{Offer, Report},
+};
 
 /// A message's number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::WireError;
-use crate::round::{AggregatedMetric, Offer, Refusal, Report, Stamp};
-use crate::{Digest, Name, RoundNo, limits};
+use crate::{
+    Digest, Name, RoundNo, limits,
+    round::{AggregatedMetric, Offer, Refusal, Report, Stamp},
+};
 
 /// Everything that an envelope can hold. Who sends which is the session's matter.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::WireError;
-use super::envelope::{Kind, whole};
+use super::{
+    WireError,
+    envelope::{Kind, whole},
+};
 use crate::round::{Offer, Stamp};
 
 /// What the payload behind it is.

@@ -1,8 +1,10 @@
 //! When a round closes, and what it says of itself.
 
-use fl_engine::plan::Metric;
-use fl_engine::round::{Event, Refusal, Report, Start};
-use fl_engine::{Millis, RoundNo};
+use fl_engine::{
+    Millis, RoundNo,
+    plan::Metric,
+    round::{Event, Refusal, Report, Start},
+};
 
 use crate::rig::{ABC, NOTHING, Rig, name, names, only_train, opened, plan, quorum, root, start};
 

@@ -1,7 +1,9 @@
 //! Sums, stores, acknowledgements, and the end.
 
-use fl_engine::round::{Event, Start};
-use fl_engine::{Millis, RoundNo, limits};
+use fl_engine::{
+    Millis, RoundNo, limits,
+    round::{Event, Start},
+};
 
 use crate::rig::{ABC, NOTHING, Rig, group, only_train, opened, plan, start};
 

@@ -1,11 +1,13 @@
-//! Whose update counts, by the plan's threshold. Every script runs with the metric of the task `tuned`, which is reported
-//! after the update; 0.7 is good enough.
+//! Whose update counts, by the plan's threshold. Every script runs with the metric of the task `tuned`, which
+//! is reported after the update; 0.7 is good enough.
 
 use std::collections::BTreeSet;
 
-use fl_engine::limits;
-use fl_engine::plan::{Direction, Metric, Plan, Threshold};
-use fl_engine::round::{Event, Report};
+use fl_engine::{
+    limits,
+    plan::{Direction, Metric, Plan, Threshold},
+    round::{Event, Report},
+};
 
 use crate::rig::{ABC, NOTHING, Rig, name, names, opened, quorum};
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use fl_engine::aggregate::{Combiner, ELEMENTS_A_STEP, Measure, Method, Products, Scratch, combine_payloads};
-use fl_engine::plan::Rule;
-use fl_engine::tensor::{Combine, Dtype, Layout, TensorSpec};
+use fl_engine::{
+    aggregate::{Combiner, ELEMENTS_A_STEP, Measure, Method, Products, Scratch, combine_payloads},
+    plan::Rule,
+    tensor::{Combine, Dtype, Layout, TensorSpec},
+};
 
 use super::{EXACT, Random, answer, bytes, every_rule, layout, method_of, weight};
 
@@ -32,8 +34,8 @@ fn the_order_of_the_updates_changes_nothing() {
             updates.swap(i, (random.next() % (i as u64 + 1)) as usize);
         }
         for (rule, before) in every_rule().iter().zip(before) {
-            // One sums over updates in f64, in roster order. The other ends on pairs of nearest neighbours, which are
-            // equally good, and takes the first of the roster.
+            // One sums over updates in f64, in roster order. The other ends on pairs of nearest neighbours,
+            // which are equally good, and takes the first of the roster.
             if !matches!(rule, Rule::GeometricMedian { .. } | Rule::Bulyan { .. }) {
                 assert_eq!(bits(&answer(rule, &updates, &base)), before, "{rule:?}");
             }
@@ -41,7 +43,8 @@ fn the_order_of_the_updates_changes_nothing() {
     }
 }
 
-/// Three tensors over several steps, blocks and leaves; the second is held out, and the last begins inside a step.
+/// Three tensors over several steps, blocks and leaves; the second is held out, and the last begins inside a
+/// step.
 fn long() -> Arc<Layout> {
     let keep = TensorSpec { combine: Combine::Keep, ..TensorSpec::f32("keep", [100]) };
     let last = TensorSpec::f32("b", [70_000]);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use fl_engine::Weight;
-use fl_engine::aggregate::{
-    Block, Chosen, ColumnRule, Method, Products, RuleError, ScoreRule, ServerStep, Then, combine,
+use fl_engine::{
+    Weight,
+    aggregate::{
+        Block, Chosen, ColumnRule, Method, Products, RuleError, ScoreRule, ServerStep, Then, combine,
+    },
+    plan::{Rule, Server},
+    tensor::{Layout, TensorSpec},
 };
-use fl_engine::plan::{Rule, Server};
-use fl_engine::tensor::{Layout, TensorSpec};
 
 use super::{EXACT, bytes, method_of};
 

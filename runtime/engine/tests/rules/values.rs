@@ -1,8 +1,10 @@
 //! Every rule and every server step against `values.txt`.
 
-use fl_engine::aggregate::{ServerStep, StateRuns};
-use fl_engine::plan::{Rule, Scope, Server};
-use fl_engine::tensor::{Combine, Layout, TensorSpec};
+use fl_engine::{
+    aggregate::{ServerStep, StateRuns},
+    plan::{Rule, Scope, Server},
+    tensor::{Combine, Layout, TensorSpec},
+};
 
 use super::{EXACT, answer, bytes, layout, numbers};
 

@@ -24,8 +24,6 @@ fn layout() -> std::sync::Arc<Layout> {
     Layout::new(vec![TensorSpec::f32("a", [10_000_000]), steps]).unwrap()
 }
 
-const REST: u64 = 2 * 40_000_008 + 160_000_008 + 3 * (262_144 + 1_398_101) + 30_000_000;
-
 #[test]
 fn updates_in_memory_get_what_is_left() {
     let of = |memory| footprint(&plan(memory, 0), &layout(), 3);
@@ -243,3 +241,5 @@ fn server_state_is_there_twice() {
     assert_eq!(with(Server::FedAvgM { learning_rate, momentum: 0.9 }), 2 * 40_000_000);
     assert_eq!(with(Server::FedAdam { learning_rate, beta1, beta2, tau }), 2 * 80_000_000);
 }
+
+const REST: u64 = 2 * 40_000_008 + 160_000_008 + 3 * (262_144 + 1_398_101) + 30_000_000;

@@ -6,9 +6,6 @@ use ::safetensors::tensor::{TensorView, serialize};
 
 use super::*;
 
-/// Written by the reference implementation (Python): `a` [2, 2] F32, `steps` [] I64, metadata `made_by`.
-const GOLDEN: &[u8] = include_bytes!("golden.safetensors");
-
 fn layout() -> Arc<Layout> {
     let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Max, ..TensorSpec::f32("steps", []) };
     Layout::new(vec![TensorSpec::f32("a", [2, 2]), steps, TensorSpec::f32("b.weight", [3])]).unwrap()
@@ -35,11 +32,6 @@ fn refusal(file: &[u8]) -> String {
     let hint = error.hint().unwrap_or_default();
     format!("{error} | {hint}")
 }
-
-/// Entries of a header that fits [`layout`], to be changed.
-const A: &str = r#""a":{"dtype":"F32","shape":[2,2],"data_offsets":[8,24]}"#;
-const STEPS: &str = r#""steps":{"dtype":"I64","shape":[],"data_offsets":[0,8]}"#;
-const B: &str = r#""b.weight":{"dtype":"F32","shape":[3],"data_offsets":[24,36]}"#;
 
 fn with(a: &str, steps: &str, b: &str) -> Vec<u8> {
     file(&format!("{{{a},{steps},{b}}}"), 36)
@@ -239,3 +231,10 @@ fn layout_is_read_off_a_file_of_any_model() {
     let refused = layout_of(&with(&A.replace("F32", "I32"), STEPS, B)).unwrap_err();
     assert_eq!(refused.to_string(), "tensor \"a\" has I32 elements; the model needs F32");
 }
+
+/// Written by the reference implementation (Python): `a` [2, 2] F32, `steps` [] I64, metadata `made_by`.
+const GOLDEN: &[u8] = include_bytes!("golden.safetensors");
+/// Entries of a header that fits [`layout`], to be changed.
+const A: &str = r#""a":{"dtype":"F32","shape":[2,2],"data_offsets":[8,24]}"#;
+const STEPS: &str = r#""steps":{"dtype":"I64","shape":[],"data_offsets":[0,8]}"#;
+const B: &str = r#""b.weight":{"dtype":"F32","shape":[3],"data_offsets":[24,36]}"#;

@@ -12,9 +12,6 @@ use crate::{
     },
 };
 
-const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
-const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
-
 fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
@@ -68,8 +65,6 @@ fn rules_servers_and_thresholds_keep_their_hashes() {
     hashes.dedup();
     assert_eq!(hashes.len(), all, "two plans share a hash");
 }
-
-const AGGREGATIONS: &str = include_str!("aggregations.txt");
 
 #[test]
 fn canonical_bytes_begin_as_documented() {
@@ -350,3 +345,7 @@ fn later_field_with_its_default_leaves_the_bytes_alone() {
     // A program that does not know the field refuses it; it cannot have agreed to it.
     assert_eq!(Old::read(&new), Err(Cut));
 }
+
+const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
+const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
+const AGGREGATIONS: &str = include_str!("aggregations.txt");

@@ -1,7 +1,6 @@
 //! The encoding of single values and lists, and the macros that make records and choices of them.
 
-use crate::plan::PublicKey;
-use crate::{ByteCount, Digest, Millis, Name};
+use crate::{ByteCount, Digest, Millis, Name, plan::PublicKey};
 
 /// Bytes that are not the encoding of the type asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

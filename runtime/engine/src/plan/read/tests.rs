@@ -11,26 +11,6 @@ use crate::{
     },
 };
 
-const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
-const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
-
-const QUORUM: Quorum =
-    Quorum { count_min: 1, count_max: None, time_min: Millis(0), time_max: Millis(600_000) };
-const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
-const THREADS: Threads = Threads { link: 2, cpu: 2 };
-const SPLIT: Split = Split { train: 0.8, validation: 0.2, test: 0.0 };
-
-/// The least that a plan says.
-const SMALL: &str = "\
-schema: 1
-federation: small
-rounds: 3
-model: {network: mlp, input: [4], hidden: [8], outputs: 2}
-data: {loader: csv, file: a.csv, label: y, classes: 2}
-tasks:
-  train: {kind: train, epochs: 1, batch: 4, optimiser: {sgd: {learning_rate: 0.1}}, loss: cross_entropy, metrics: [loss]}
-";
-
 fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
@@ -442,3 +422,21 @@ fn no_text_makes_the_parser_panic() {
         assert!(Plan::parse(text).is_err(), "{text:?}");
     }
 }
+
+const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
+const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
+const QUORUM: Quorum =
+    Quorum { count_min: 1, count_max: None, time_min: Millis(0), time_max: Millis(600_000) };
+const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
+const THREADS: Threads = Threads { link: 2, cpu: 2 };
+const SPLIT: Split = Split { train: 0.8, validation: 0.2, test: 0.0 };
+/// The least that a plan says.
+const SMALL: &str = "\
+schema: 1
+federation: small
+rounds: 3
+model: {network: mlp, input: [4], hidden: [8], outputs: 2}
+data: {loader: csv, file: a.csv, label: y, classes: 2}
+tasks:
+  train: {kind: train, epochs: 1, batch: 4, optimiser: {sgd: {learning_rate: 0.1}}, loss: cross_entropy, metrics: [loss]}
+";

@@ -1,4 +1,5 @@
-//! Reference measurements: what each role's enclave has to say of itself. A plan cannot hold them, for they cover it.
+//! Reference measurements: what each role's enclave has to say of itself. A plan cannot hold them, for they
+//! cover it.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! Rosters written, read, torn and changed. The "signature" is a digest twice: this module holds no cryptography.
+//! Rosters written, read, torn and changed. The "signature" is a digest twice: this module holds no
+//! cryptography.
 
 use super::*;
 

@@ -1,8 +1,10 @@
-//! The tables of keys against the reader: every example is read, every default is what an absent key means, and the
-//! reference has every key that the reader knows.
+//! The tables of keys against the reader: every example is read, every default is what an absent key means,
+//! and the reference has every key that the reader knows.
 
-use crate::plan::{keys::KEYS, read::*, reference};
-use crate::settings::{Absent, Key, Tagged, Word};
+use crate::{
+    plan::{keys::KEYS, read::*, reference},
+    settings::{Absent, Key, Tagged, Word},
+};
 
 /// One key in a plan that has beside it what it needs.
 struct Place<'a> {
@@ -69,9 +71,6 @@ fn takes(path: String, takes_: &'static Takes, inside: Plans<'_>, all: &mut Vec<
         _ => {}
     }
 }
-
-/// Stands for a key and its value, which may be nothing.
-const HOLE: &str = "HOLE";
 
 fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -183,3 +182,6 @@ fn reference_tells_what_a_key_takes() {
     assert!(input.only_with.is_empty());
     assert!(all.iter().all(|key| !key.meaning.is_empty() && !key.example.is_empty()));
 }
+
+/// Stands for a key and its value, which may be nothing.
+const HOLE: &str = "HOLE";
