@@ -341,7 +341,7 @@ fn roles_tell_what_the_roster_says_of_enclaves() {
     fs::write(&published, people.roster().replacen("svn: 0", "svn: 1", 1)).unwrap();
     let one = Process::collaborator(&people.federation, "one");
     one.says(
-        "ignoring the local roster: plan/cols.yaml is refused: roster's signature does not hold",
+        "ignoring the local roster: plan/cols.yaml is refused: the roster's signature does not hold",
         1,
         SOON,
     );

@@ -411,7 +411,7 @@ fn measurements_of_an_image_are_signed_into_the_roster_and_held_against_it() {
         (|v| v["mrsigner"] = serde_json::Value::Null, "has no mrsigner of 64 hex digits"),
         (|v| v["roles"]["collaborator"]["mrenclave"] = "ab".into(), "has no mrenclave of the collaborator"),
         (|v| v["roles"]["aggregator"]["isv_svn"] = 65_536.into(), "has no isv_svn of the aggregator from 0"),
-        (|v| v["roles"]["aggregator"]["mrenclave"] = "c".repeat(64).into(), "could not be told apart"),
+        (|v| v["roles"]["aggregator"]["mrenclave"] = "c".repeat(64).into(), "have the same MRENCLAVE"),
         (|v| *v = "text".into(), "is of federation none"),
     ];
     for (change, words) in changes {

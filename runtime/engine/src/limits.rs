@@ -1,4 +1,4 @@
-//! Every bound that a peer, a file or a plan can run into, in one table.
+//! Every bound on what a peer, a file or a plan may contain, in one table.
 
 use crate::{ByteCount, Millis};
 
@@ -14,8 +14,8 @@ pub const TENSOR_NAME_BYTES: usize = 256;
 pub const ELEMENTS: u64 = 1 << 32;
 /// Bytes under one leaf of a chunk tree.
 pub const LEAF_BYTES: usize = 256 * 1024;
-/// Bytes that a spilled update is sealed in at a time. A rule that needs all updates of a round reads one
-/// chunk of each at a time in every thread: with 64 updates and two threads, 8 MiB.
+/// Bytes of one sealed chunk of a spilled update. A rule that needs all updates of a round reads one chunk
+/// of each update at a time, in every thread: with 64 updates and two threads, 8 MiB.
 pub const SPILL_CHUNK_BYTES: usize = 64 * 1024;
 /// Largest plan, site, roster or data-map file, bytes.
 pub const PLAN_FILE_BYTES: usize = 1 << 20;
@@ -27,9 +27,10 @@ pub const ENVELOPE_BYTES: usize = 64 * 1024;
 pub const COLLABORATORS: usize = 65_536;
 /// Most tasks in a plan.
 pub const TASKS: usize = 64;
-/// Most task groups in a plan. Each lists up to all tasks, so they multiply.
+/// Most task groups in a plan. Each group may list all tasks.
 pub const GROUPS: usize = 256;
-/// Most entries of a plan's `hold_out`. Each is compared with every tensor; a prefix takes many at once.
+/// Most entries of a plan's `hold_out`. Each entry is compared with every tensor; a prefix matches many
+/// tensors at once.
 pub const HOLD_OUT: usize = 1024;
 /// Most metrics that one report carries.
 pub const METRICS: usize = 64;
@@ -43,14 +44,15 @@ pub const OPENING_GRACE: Millis = Millis(5_000);
 /// Longest closing round, where the plan's `time.max` is not shorter: the model is final and stored, only its
 /// measurement is missing.
 pub const CLOSING_TIME: Millis = Millis(120_000);
-/// Rounds whose facts may be on their way to the disk; the next sum is not finished before the oldest is
-/// there.
+/// Rounds whose facts may be on their way to the disk. The next sum is not finished before the facts of the
+/// oldest round are on the disk.
 pub const STORES_UNDER_WAY: usize = 2;
-/// Refusals of one collaborator that one round's facts name. Later ones are answered, not remembered.
+/// Refusals of one collaborator that the facts of one round name. Later refusals are sent to the
+/// collaborator and not kept.
 pub const REFUSALS_NOTED: u32 = 8;
 /// Granted updates of one collaborator that may be under way from links that broke.
 pub const GRANTS_REMEMBERED: usize = 4;
-/// Whoever sends a payload and moves fewer than [`PROGRESS_BYTES`] in this time is cut off.
+/// A peer that sends a payload and moves fewer than [`PROGRESS_BYTES`] in this time is cut off.
 pub const PROGRESS_WINDOW: Millis = Millis(15_000);
 /// See [`PROGRESS_WINDOW`]: 4 KiB a second, far below any line that could carry a model within a deadline.
 pub const PROGRESS_BYTES: ByteCount = ByteCount(60 << 10);

@@ -1,15 +1,15 @@
 //! The plan: the experiment that every party agrees on, and the three files around it.
 //!
 //! A [`Plan`] is *resolved*: defaults are filled in, names are checked, ranges hold. Its canonical bytes are
-//! what the plan hash covers, so comments and key order in `plan.yaml` change nothing; the order of tasks is
-//! theirs.
+//! what the plan hash covers: comments and the order of keys in `plan.yaml` change nothing, except for the
+//! order of tasks, in which collaborators run them.
 //!
-//! What `plan.yaml` may say beside what the templates show:
+//! [`reference()`] lists every key of `plan.yaml`. An example with most of them:
 //!
 //! ```yaml
 //! model:
 //!   input: [1, 28, 28]
-//!   layers: # activations, flatten: the word alone; stride 1, padding 0, bias true unless said
+//!   layers: # a word alone has no settings; stride 1, padding 0 and bias true are the defaults
 //!     - conv2d: {name: conv1, out: 8, kernel: 3, stride: 1, padding: 1, bias: false}
 //!     - batch_norm: {name: norm1}
 //!     - relu # gelu, sigmoid, tanh
@@ -20,11 +20,11 @@
 //!     - linear: {name: fc1, out: 10}
 //! data: {loader: npz, file: d.npz, features: x, labels: y, classes: 10} # npy, idx; custom: name
 //! tasks:
-//!   train: {kind: train, steps: 100, batch: 32, optimiser: {adamw: {learning_rate: 0.001, weight_decay: 0.01}},
-//!           loss: cross_entropy, fedprox_mu: 0.01, metrics: [loss, accuracy]}
+//!   train: {kind: train, steps: 100, batch: 32, loss: cross_entropy, fedprox_mu: 0.01,
+//!           optimiser: {adamw: {learning_rate: 0.001, weight_decay: 0.01}}, metrics: [loss, accuracy]}
 //!   probe: {kind: synthetic, weight: 1}
 //!   own: {kind: custom, name: registered, rule: weighted_mean, metrics: []}
-//! groups: # without it, every task is everyone's
+//! groups: # a plan without groups gives every task to every collaborator
 //!   some: {collaborators: [one, two], tasks: [train]}
 //!   rest: {tasks: [probe]}
 //! sample: 2
@@ -33,8 +33,7 @@
 //! enclave: {seal: mrenclave} # or mrsigner: later images of the same signer can read what was saved
 //! ```
 //!
-//! How updates become the next model; all tasks that send one say the same. Without settings, the word alone
-//! will do.
+//! How updates become the next model. All tasks that send updates have the same rule, server and threshold.
 //!
 //! ```yaml
 //! rule: weighted_mean # mean, median, weighted_median
@@ -45,9 +44,10 @@
 //! rule: {geometric_median: {iterations: 4, smoothing: 1e-5, scope: model}} # or tensor
 //! rule: {custom: {name: registered}}
 //! server: {fedavgm: {learning_rate: 1.0, momentum: 0.9}}
-//! server: {fedadam: {learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 0.001}} # fedyogi; fedadagrad without beta2
+//! # fedyogi has the same settings, fedadagrad has no beta2
+//! server: {fedadam: {learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 0.001}}
 //! server: {smoothing: {keep: 0.1}}
-//! threshold: {task: aggregated_model_validation, metric: accuracy, min: 0.7} # max of a loss
+//! threshold: {task: aggregated_model_validation, metric: accuracy, min: 0.7} # max for a loss
 //! ```
 
 mod aggregation;

@@ -103,7 +103,7 @@ impl Combiner {
         let exact = ExactRange { weight_bits: share_bits(exact), ..exact };
         let parts =
             chosen.iter().map(|chosen| Part::new(chosen, &inputs, exact)).collect::<Result<Vec<_>, _>>()?;
-        // A model of held-out tensors alone has no part, and columns give one all the same.
+        // A model of held-out tensors alone has no part; a rule over columns still gives one choice.
         assert!(parts.len() >= spans.parts(), "a choice for every part");
         Ok(Self { layout, spans, parts, inputs, exact })
     }

@@ -17,8 +17,7 @@ pub enum RuleError {
     /// A plan's custom rule that nobody registered.
     #[error("no aggregation rule {0:?} is registered")]
     Unknown(String),
-    /// A choice that is none: no update, another number of weights than updates, or weights too large to be
-    /// summed.
+    /// An invalid choice: no update, a wrong number of weights, or weights whose sum overflows.
     #[error("the rule chose {0}")]
     Choice(String),
     /// An answer that is NaN or infinite.

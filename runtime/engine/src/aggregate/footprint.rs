@@ -30,7 +30,7 @@ pub fn send_window(peers: u64) -> ByteCount {
     ByteCount((SENDING / peers.max(1)).clamp(LEAST_SENT, MOST_SENT))
 }
 
-/// What peers cause, unread of theirs and unacknowledged of ours.
+/// Memory of all links: bytes from peers that are not read yet, and bytes to peers that are not acknowledged.
 fn windows(peers: u64) -> u64 {
     peers * (PEER_BYTES.0 + send_window(peers).0 / REMEMBERED)
 }

@@ -38,7 +38,7 @@ pub(super) fn add<const N: usize, const FIRST: bool>(
 /// The sums are only read.
 ///
 /// # Panics
-/// When a slice is shorter than `out`, but for the sums with `FIRST`.
+/// When a slice is shorter than `out`. With `FIRST` the sums may be shorter.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2"))]
 pub(super) fn mean<const N: usize, const FIRST: bool>(
     hi: &[i64],

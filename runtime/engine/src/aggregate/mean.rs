@@ -11,7 +11,8 @@ use crate::{
 
 /// The accumulator of one round: f32 tensors in exact bins, i64 tensors by their declared rule.
 ///
-/// Updates are checked before ([`super::PayloadChecker`]); absorbing cannot fail but for the weights' sum.
+/// Updates are checked before ([`super::PayloadChecker`]). Absorbing fails only where the sum of the weights
+/// would overflow.
 #[derive(Clone, Debug)]
 pub struct ExactMean {
     layout: Arc<Layout>,

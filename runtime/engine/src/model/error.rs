@@ -24,7 +24,7 @@ pub enum ModelError {
     #[error("input shape {0:?} is not [features] or [channels, height, width] with sides above 0")]
     Input(Vec<u32>),
     /// None, or more than [`crate::limits::LAYERS`].
-    #[error("{0} layers; a model has 1 to {max}", max = crate::limits::LAYERS)]
+    #[error("the model has {0} layers; it takes 1 to {max}", max = crate::limits::LAYERS)]
     Layers(usize),
     /// Nothing to train or to aggregate.
     #[error("the model has no layer with parameters")]
@@ -51,7 +51,7 @@ pub enum ModelError {
     #[error("{0}: a field name is letters, digits and _, in parts with . between them")]
     FieldName(LayerAt),
     /// A field name whose tensors would be taken for optimiser state.
-    #[error("{0}: tensors under {name}. hold optimiser state", name = super::optimiser::OPTIMISER)]
+    #[error("{0}: names that begin with {name} are reserved for optimiser state", name = super::optimiser::OPTIMISER)]
     Reserved(LayerAt),
     /// Two layers share a field name, and would share tensors.
     #[error("{second} has the field name of layers[{first}]")]
@@ -92,13 +92,16 @@ impl ModelError {
                 Some("put a flatten before it".to_owned())
             }
             Self::HoldOut { nearest: Some(name), .. } => {
-                Some(format!("{name:?} is near; a final * takes a prefix"))
+                Some(format!("did you mean {name:?}? A final * stands for any ending"))
             }
             Self::HoldOut { .. } => {
-                Some("`fl-host model show` lists the tensors; a final * takes a prefix".to_owned())
+                Some("`fl-host model show` lists the tensors; a final * stands for any ending".to_owned())
             }
             Self::Reserved(_) => Some("give the layer another field name".to_owned()),
-            Self::Duplicate { .. } => Some("field names prefix tensors: give each layer its own".to_owned()),
+            Self::Duplicate { .. } => Some(
+                "names of tensors begin with the field name: give each layer a field name of its own"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -26,7 +26,7 @@ pub fn init(spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
     fill(layout(spec)?, spec, seed)
 }
 
-/// As [`init`], over a layout whose first tensors are the model's; what lies behind them starts at 0.
+/// As [`init`], over a layout whose first tensors are the model's. All further tensors start at 0.
 pub(crate) fn fill(layout: Arc<Layout>, spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
     let mut state = ModelState::zeros(Arc::clone(&layout));
     let placed = place(spec)?;

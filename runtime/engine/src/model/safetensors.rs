@@ -32,10 +32,10 @@ pub type Texts = BTreeMap<String, String>;
 #[non_exhaustive]
 pub enum ModelFileError {
     /// Fewer bytes than the header's length takes.
-    #[error("{0} bytes are no model file")]
+    #[error("the file has {0} bytes, too few for a model file")]
     TooShort(usize),
     /// The header's length is past the file's end or the bound.
-    #[error("the header claims {claimed} bytes; the file has room for {room} and a header has at most {max}", max = limits::MODEL_HEADER_BYTES)]
+    #[error("the header claims {claimed} bytes; the file has {room} bytes left, and a header has at most {max}", max = limits::MODEL_HEADER_BYTES)]
     HeaderLength {
         /// As the file says.
         claimed: u64,
@@ -95,14 +95,14 @@ impl ModelFileError {
             Self::Names { extra, .. } if extra.iter().any(|name| is_optimiser_tensor(name)) => {
                 Some("`fl-host model export` writes a file without its optimiser state".to_owned())
             }
-            Self::Names { nearest: Some((file, model)), .. } => {
-                Some(format!("the file's {file:?} may be the model's {model:?}: rename it before saving"))
-            }
+            Self::Names { nearest: Some((file, model)), .. } => Some(format!(
+                "the tensor {file:?} of the file may be {model:?} of the model: rename it before saving"
+            )),
             Self::Dtype { expected: Dtype::F32, .. } => {
-                Some("convert it before saving, in PyTorch with tensor.float()".to_owned())
+                Some("convert the tensor before saving; in PyTorch: tensor.float()".to_owned())
             }
             Self::Shape { .. } | Self::Names { .. } => {
-                Some("the file belongs to another model than plan/plan.yaml describes".to_owned())
+                Some("the file holds another model than the one that plan/plan.yaml describes".to_owned())
             }
             Self::TooShort(_) | Self::HeaderLength { .. } | Self::Header(_) => {
                 Some("the file is not a safetensors file, or was cut short".to_owned())

@@ -64,10 +64,17 @@ pub(super) fn check_needs(plan: &Plan) -> Checked {
 
 fn why_so_many(rule: &Rule) -> String {
     match rule {
-        Rule::Krum { .. } => "2 byzantine + 3".to_owned(),
-        Rule::MultiKrum { .. } => "2 byzantine + 3, and byzantine + keep".to_owned(),
-        Rule::Bulyan { .. } => "4 byzantine + 3".to_owned(),
-        _ => "with fewer, less than one value is cut off at each end".to_owned(),
+        Rule::Krum { .. } => {
+            "raise quorum.count.min or lower byzantine: krum needs 2 byzantine + 3 updates".to_owned()
+        }
+        Rule::MultiKrum { .. } => {
+            "raise quorum.count.min: multi_krum needs 2 byzantine + 3 updates, and byzantine + keep"
+                .to_owned()
+        }
+        Rule::Bulyan { .. } => {
+            "raise quorum.count.min or lower byzantine: bulyan needs 4 byzantine + 3 updates".to_owned()
+        }
+        _ => "raise quorum.count.min or trim: with fewer updates, no value is cut off".to_owned(),
     }
 }
 
@@ -93,9 +100,14 @@ fn same<T: PartialEq + fmt::Display>(
         return Ok(());
     }
     let told = |value: Option<T>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
-    let message =
-        format!("the {key} of {} is {}; that of {} is {}", task.name, told(here), other.name, told(there));
-    let hint = "the updates of a round become one model: every task that sends one has the same rule, server and threshold";
+    let message = format!(
+        "the {key} of {} is {}; the {key} of {} is {}",
+        task.name,
+        told(here),
+        other.name,
+        told(there)
+    );
+    let hint = "give every task that sends an update the same rule, server and threshold";
     Err(Fault::new(task.path(key), message).hint(Some(hint.to_owned())))
 }
 

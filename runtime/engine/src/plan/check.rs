@@ -33,7 +33,7 @@ pub(super) fn check(plan: &Plan) -> Checked {
 
 /// Bytes of one model.
 fn model(plan: &Plan) -> Result<ByteCount, Fault> {
-    let prefix = || Some("a final * takes a prefix".to_owned());
+    let prefix = || Some("a final * stands for any ending: one entry may hold out many tensors".to_owned());
     number_of("hold_out", plan.hold_out.len(), limits::HOLD_OUT).map_err(|fault| fault.hint(prefix()))?;
     let layout = plan.layout().map_err(|error| {
         let path = match &error {

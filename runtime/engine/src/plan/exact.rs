@@ -50,7 +50,7 @@ pub(super) fn check_range(range: ExactRange) -> Checked {
             "exact.value_bits {value_bits} and exact.weight_bits {weight_bits} sum to {}; they sum to at most 51",
             value_bits + weight_bits
         );
-        let hint = "16 value bits hold |value| below 65536, 29 weight bits half a billion rows";
+        let hint = "16 value bits allow values up to 65536; 29 weight bits allow half a billion rows";
         return Err(Fault::new("exact", message).hint(Some(hint.to_owned())));
     }
     Ok(())
@@ -66,8 +66,7 @@ pub(super) fn check_clipping(range: ExactRange) -> Checked {
         "exact.weight_bits is {}; clipped_mean takes at most {most} beside {} value bits",
         range.weight_bits, range.value_bits
     );
-    let hint =
-        "the other bits hold how much of each update is kept; without the key it is 19, half a million rows";
+    let hint = "leave exact.weight_bits out to get 19, enough for half a million rows; the other bits say how much of each update is kept";
     Err(Fault::new("exact/weight_bits", message).hint(Some(hint.to_owned())))
 }
 

@@ -107,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "hold_out",
         takes: Takes::List {
-            kind: "a list of tensor names; a final * takes a prefix",
+            kind: "a list of tensor names; a final * stands for any ending",
             of: &Takes::Text(Text::Any("name of a tensor")),
         },
         absent: Absent::Default("[]"),

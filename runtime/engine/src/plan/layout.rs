@@ -208,8 +208,9 @@ mod tests {
             plan.model.layers[9] = Layer::Linear { name: name.to_owned(), out: 4, bias: true };
             plan.optimiser_state = OptimiserState::Reset;
             let refusal = plan.layout().unwrap_err();
-            let expected =
-                format!("layers[9] (linear {name:?}): tensors under optimiser. hold optimiser state");
+            let expected = format!(
+                "layers[9] (linear {name:?}): names that begin with optimiser are reserved for optimiser state"
+            );
             assert_eq!(refusal.to_string(), expected);
             assert_eq!(refusal.hint().unwrap(), "give the layer another field name");
         }
@@ -233,6 +234,6 @@ mod tests {
         plan.hold_out = vec!["fc1.bais".to_owned()];
         let refusal = plan.layout().unwrap_err();
         assert_eq!(refusal.to_string(), "hold_out \"fc1.bais\" matches no tensor of the model");
-        assert_eq!(refusal.hint().unwrap(), "\"fc1.bias\" is near; a final * takes a prefix");
+        assert_eq!(refusal.hint().unwrap(), "did you mean \"fc1.bias\"? A final * stands for any ending");
     }
 }

@@ -142,11 +142,12 @@ pub(super) fn check_in(plan: &Plan) -> Checked {
     let (message, hint) = match (measured, is_run) {
         (true, true) => return Ok(()),
         (true, false) => {
-            let why = format!("release.what is best, by the task {}, which is in no group", best.task);
+            let why =
+                format!("release.what is best, but no group runs the task {}, which measures it", best.task);
             (why, "give the task to a group, or release last")
         }
         (false, _) => {
-            let why = "release.what is best; this plan measures nothing, so no model is the best";
+            let why = "release.what is best, but this plan measures nothing, so no model is the best";
             (why.to_owned(), "give a task metrics, or release last")
         }
     };

@@ -1,9 +1,8 @@
 //! The roster, `plan/cols.yaml`: who takes part, signed by the federation CA.
 //!
-//! It is YAML that people read and `fl-host pki` alone writes. The last line is the signature, over every
-//! byte before it: comments and sections of later versions included. So whatever is read was signed as it
-//! stands, nothing is parsed before its signature holds, and a file that was caught in the middle of being
-//! rewritten fails like a forged one.
+//! The roster is YAML. People read it; only `fl-host pki` writes it. The last line is the signature over
+//! every byte before it, comments and sections of later versions included. Nothing is parsed before the
+//! signature is verified. A file that is being rewritten while it is read is refused like a forged one.
 //!
 //! ```text
 //! # The roster of federation "w": who takes part. Serial 3, good until 2027-11-24T20:31:14Z.
@@ -33,11 +32,11 @@
 //! signature: "5e6f…"
 //! ```
 //!
-//! `measurements` is there once the owner has given an image's.
+//! `measurements` is there if the owner has given the measurements of an image.
 //!
-//! Top-level sections that this version does not know are skipped by readers and kept by [`RosterDraft`], so
-//! that more can be added later. The signature itself is made and checked by the callers: this module holds
-//! no cryptography and no clock.
+//! Readers skip top-level sections that this version does not know, and [`RosterDraft`] keeps them, so that
+//! later versions can add sections. Callers make and verify the signature: this module has no cryptography
+//! and no clock.
 
 mod measurements;
 
@@ -61,67 +60,69 @@ pub struct Member {
     pub name: Name,
     /// SHA-256 of the public key (the certificate's SubjectPublicKeyInfo, DER).
     pub key: Digest,
-    /// Why it may no longer take part; `None` while it may.
+    /// Why the key may no longer take part; `None` while it may.
     pub revoked: Option<String>,
 }
 
-/// What a roster says, before it is signed: the owner's side. At most one key a name is not revoked, and no
-/// key stands twice.
+/// The contents of a roster before they are signed: the owner's side. At most one key of each name is not
+/// revoked, and no key is listed twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterDraft {
     /// The federation.
     pub federation: Name,
     /// Grows with every change; a reader refuses a lower one than it has seen.
     pub serial: u64,
-    /// From when on it is void.
+    /// The roster is not valid from this instant on.
     pub not_after: UnixSeconds,
     /// SHA-256 of the CA certificate's DER.
     pub ca: Digest,
     /// Collaborators, revoked ones included.
     pub members: Vec<Member>,
-    /// What enclaves have to say of themselves; `None` while the owner has given nothing.
+    /// Measurements that enclaves have to prove; `None` while the owner has given none.
     pub measurements: Option<Measurements>,
-    /// Sections of later versions, as they stood.
+    /// Sections of later versions, unchanged.
     other: String,
 }
 
-/// A roster whose signature was found good: [`Roster::open`] is the only way to one.
+/// A roster whose signature was verified. Only [`Roster::open`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roster(RosterDraft);
 
-/// Why a text is no roster.
+/// Why a text is not a valid roster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RosterError {
     /// Longer than [`limits::PLAN_FILE_BYTES`].
-    #[error("roster has {0} bytes; at most {max} are read", max = limits::PLAN_FILE_BYTES)]
+    #[error("the roster has {0} bytes; at most {max} are read", max = limits::PLAN_FILE_BYTES)]
     TooLong(usize),
     /// The last line is not a signature.
-    #[error("roster does not end in a signature: it is torn, cut short, or was never signed")]
+    #[error("the roster does not end with a signature: the file is incomplete, or nobody signed it")]
     Unsigned,
     /// The signature is not this CA's over these bytes.
-    #[error("roster's signature does not hold: a byte was changed, it is torn, or another CA signed it")]
+    #[error(
+        "the roster's signature does not hold: the file was changed, is incomplete, or another CA signed it"
+    )]
     Signature,
-    /// Signed, but not understood.
-    #[error("roster cannot be read: {0}")]
+    /// The signature holds, but the text cannot be read.
+    #[error("the roster cannot be read: {0}")]
     Malformed(String),
     /// A schema of another version.
-    #[error("roster has schema {0}; this version reads {SCHEMA}")]
+    #[error("the roster has schema {0}; this version reads schema {SCHEMA}")]
     Schema(u32),
     /// More members than [`limits::COLLABORATORS`].
-    #[error("roster has {0} lines; at most {max} are allowed", max = limits::COLLABORATORS)]
+    #[error("the roster has {0} lines; at most {max} are allowed", max = limits::COLLABORATORS)]
     TooMany(usize),
-    /// Two lines with one key.
-    #[error("key {0} stands on the roster twice")]
+    /// Two lines have the same key.
+    #[error("the roster lists the key {0} twice")]
     SameKey(Digest),
-    /// Two lines of one name, none revoked.
-    #[error("{0} has two keys on the roster, and neither is revoked")]
+    /// Two lines have the same name, and neither is revoked.
+    #[error("the roster lists two keys of {0}, and neither is revoked")]
     SameName(Name),
-    /// Measurements that no two enclaves have.
-    #[error("the measurements cannot be: {0}")]
+    /// Measurements that two enclaves cannot have.
+    #[error("the roster's measurements are not valid: {0}")]
     Measurements(&'static str),
     /// An empty, long or unprintable reason.
-    #[error("the reason for revoking {0} has to be 1 to {REASON_BYTES} printable bytes")]
+    #[error("the reason for revoking {0} is empty, not printable, or longer than {REASON_BYTES} bytes")]
     Reason(Name),
 }
 
@@ -131,21 +132,23 @@ impl RosterError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unsigned | Self::Signature => {
-                "read it again: it may be in the middle of being rewritten; if that does not help, copy plan/cols.yaml \
-                 and cert/ca.crt anew from the federation's owner"
+                "try again, because the file may be incomplete for a moment; if that does not help, copy \
+                 plan/cols.yaml and cert/ca.crt from the federation's owner"
             }
-            Self::Schema(_) => "use a version of this program that is as new as the owner's",
-            _ => "the owner makes it anew with `fl-host pki`; it is not edited by hand",
+            Self::Schema(_) => "use the version of this program that the federation's owner uses",
+            _ => {
+                "ask the federation's owner for a new roster, which `fl-host pki` makes; nobody edits it by hand"
+            }
         }
     }
 }
 
 impl Roster {
-    /// Reads a roster. `verify` is given the signed bytes and the signature (Ed25519, RFC 8032) and says
-    /// whether the federation CA made it.
+    /// Reads a roster. `verify` gets the signed bytes and the signature (Ed25519, RFC 8032) and returns
+    /// whether the federation CA made the signature.
     ///
     /// # Errors
-    /// [`RosterError`]. Nothing of the text is parsed unless `verify` said yes.
+    /// [`RosterError`]. Nothing of the text is parsed unless `verify` returned true.
     pub fn open(text: &str, verify: impl FnOnce(&[u8], &[u8; 64]) -> bool) -> Result<Self, RosterError> {
         if text.len() > limits::PLAN_FILE_BYTES {
             return Err(RosterError::TooLong(text.len()));
@@ -171,7 +174,7 @@ impl Roster {
         self.0.serial
     }
 
-    /// From when on it is void.
+    /// The roster is not valid from this instant on.
     #[must_use]
     pub fn not_after(&self) -> UnixSeconds {
         self.0.not_after
@@ -189,7 +192,7 @@ impl Roster {
         &self.0.members
     }
 
-    /// What enclaves have to say of themselves; `None` while the owner has given nothing.
+    /// Measurements that enclaves have to prove; `None` while the owner has given none.
     #[must_use]
     pub fn measurements(&self) -> Option<&Measurements> {
         self.0.measurements.as_ref()
@@ -212,7 +215,7 @@ impl Roster {
         self.0.active(name)
     }
 
-    /// The same, to be changed and signed anew.
+    /// A copy that can be changed and signed again.
     #[must_use]
     pub fn draft(&self) -> RosterDraft {
         self.0.clone()
@@ -233,17 +236,17 @@ impl RosterDraft {
         self.members.iter().find(|m| m.revoked.is_none() && m.name == *name)
     }
 
-    /// The file's text. `sign` is given the bytes and answers with the CA's Ed25519 signature.
+    /// The file's text. `sign` gets the bytes and returns the CA's Ed25519 signature.
     ///
     /// # Errors
     /// [`RosterError`] when a reader would refuse it.
     pub fn seal(&self, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Result<String, RosterError> {
         self.check()?;
         let body = self.render();
-        // What cannot be read back is not signed: a section of a later version may hold what this one cannot
-        // keep.
+        // The text is signed only if reading gives the same draft: this version may be unable to keep a
+        // section of a later version.
         if parse(&body)? != *self {
-            return Err(RosterError::Malformed("it would not read back as it was written".into()));
+            return Err(RosterError::Malformed("the text would be read as another roster".into()));
         }
         let mut text = body;
         let signature = sign(&signed_bytes(&text));

@@ -217,7 +217,7 @@ pub(super) fn check_in(plan: &Plan) -> Checked {
                 check(SYNTHETIC, &at("weight"), weight)?;
                 if *weight >> plan.exact.weight_bits > 0 {
                     let message = format!("weight {weight} is not below 2^{}", plan.exact.weight_bits);
-                    let hint = "exact.weight_bits bounds every weight".to_owned();
+                    let hint = "lower the weight or raise exact.weight_bits".to_owned();
                     return Err(Fault::new(at("weight"), message).hint(Some(hint)));
                 }
                 None

@@ -5,10 +5,10 @@ use crate::{Digest, Name, Weight, limits, plan::Threshold};
 
 /// What one collaborator was asked and has answered.
 ///
-/// It has answered when each of its tasks was reported or has failed and its update, if it owes one, was
-/// staged, finally refused, or has failed. The report of the update's own task is waited for too, so that no
-/// metric is lost to a race between the two streams, unless the link that would have brought it is gone. The
-/// report that the plan's threshold looks at is not given up with the link: a new one may bring it.
+/// A collaborator has answered when each of its tasks was reported or has failed, and when its update, if it
+/// owes one, was staged, was refused for good, or has failed. The round also waits for the report of the
+/// update's own task, because update and report come over different streams; it stops waiting when the link
+/// is gone. The round always waits for the report that the plan's threshold needs: a new link may bring it.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     answers: Vec<(Name, Heard)>,
@@ -18,11 +18,11 @@ pub(super) struct Asked {
     judged_by: Option<Name>,
 }
 
-/// What was heard of one task.
+/// The report of one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Nothing,
-    /// Nothing, and nothing is waited for: the task is done and the link that would have told is gone.
+    /// No report, and the round does not wait for one: the task is done, and the link is gone.
     Waived,
     Reported,
 }
@@ -38,15 +38,15 @@ struct OwedUpdate {
 #[derive(Clone, Debug)]
 struct Coming {
     offer: Offer,
-    /// Whether it comes over the collaborator's present link. Bytes that an earlier link delivered in full
-    /// may still be on their way through the checks.
+    /// Whether the update comes over the collaborator's present link. The bytes of an earlier link may have
+    /// arrived in full and still be in the checks.
     live: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Fate {
     Awaited,
-    /// Staged; whether it counts is open.
+    /// Staged. Whether the update counts is not decided yet.
     Held {
         weight: Weight,
         root: Digest,
@@ -58,16 +58,16 @@ enum Fate {
         root: Digest,
         passed: bool,
     },
-    /// Not under way, and may not be offered again.
+    /// Not under way. The collaborator may not offer the update again.
     Refused(Refusal),
-    /// The task failed at the collaborator. What was granted before may still arrive and counts then.
+    /// The task failed at the collaborator. An update that was granted before may still arrive, and counts.
     Failed,
 }
 
 /// A staged update was granted and is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
-    /// The collaborator has joined again since and may be working on the same task for nothing.
+    /// The collaborator has joined again since the grant, and may be repeating a task that is done.
     pub(super) redone: bool,
 }
 
@@ -96,7 +96,7 @@ impl Asked {
         self.missing().next().is_none()
     }
 
-    /// Tasks that it would have to run (again) to answer.
+    /// Tasks that the collaborator still has to run, or to run again.
     pub(super) fn missing(&self) -> impl Iterator<Item = &Name> {
         let unheard = |(task, heard): &&(Name, Heard)| *heard == Heard::Nothing || self.owes_update(task);
         self.answers.iter().filter(unheard).map(|(task, _)| task)
@@ -109,7 +109,7 @@ impl Asked {
         !self.has_answered() && !self.update.as_ref().is_some_and(decided)
     }
 
-    /// Its link is gone: what was granted comes over it no more, or has come already.
+    /// The collaborator's link is gone: no granted update comes over it any longer.
     pub(super) fn link_lost(&mut self) {
         let Some(update) = &mut self.update else { return };
         update.coming.iter_mut().for_each(|c| c.live = false);
@@ -118,8 +118,8 @@ impl Asked {
         }
     }
 
-    /// It left the roster: what is under way will not count, nor what is held, whose place and task this
-    /// returns.
+    /// The collaborator left the roster: its update does not count, whether under way or held. Returns slot
+    /// and task of a held update.
     pub(super) fn forget_coming(&mut self) -> Option<(SlotId, Name)> {
         let update = self.update.as_mut()?;
         update.coming.clear();
@@ -128,7 +128,7 @@ impl Asked {
         Some((slot, update.task.clone()))
     }
 
-    /// Whether a report is news; from now on it is not.
+    /// Takes a report; returns whether it is the first of its task.
     pub(super) fn report(&mut self, report: &Report, threshold: Option<&Threshold>) -> bool {
         let passes = threshold.is_some_and(|threshold| threshold.passes(report));
         self.hear(&report.task, passes)
@@ -152,7 +152,7 @@ impl Asked {
         }
     }
 
-    /// Nothing more will come for this task.
+    /// The task failed: no update or report will come for it.
     pub(super) fn fail(&mut self, task: &Name) {
         self.hear(task, false);
         if let Some(update) = self.update.as_mut().filter(|u| u.task == *task)
@@ -162,7 +162,7 @@ impl Asked {
         }
     }
 
-    /// Why an update for `task` would not be granted, whatever is in it.
+    /// Why no update for `task` would be granted, independent of its contents.
     pub(super) fn why_not(&self, task: &Name) -> Option<Refusal> {
         let Some(update) = self.update.as_ref().filter(|u| u.task == *task) else {
             return Some(Refusal::NotAssigned(task.clone()));
@@ -176,7 +176,7 @@ impl Asked {
         }
     }
 
-    /// Books a granted offer.
+    /// Remembers a granted offer.
     pub(super) fn grant(&mut self, offer: Offer) {
         if let Some(update) = &mut self.update {
             if update.coming.len() >= limits::GRANTS_REMEMBERED {
@@ -186,7 +186,7 @@ impl Asked {
         }
     }
 
-    /// An offer was turned down for what is in it.
+    /// An offer was refused because of its contents.
     pub(super) fn turn_down(&mut self, refusal: &Refusal) {
         if let Some(update) = &mut self.update
             && matches!(update.fate, Fate::Awaited)
@@ -232,7 +232,7 @@ impl Asked {
         self.held_slot().map(|_| self.standing)
     }
 
-    /// Where its held update lies.
+    /// The slot of its held update.
     pub(super) fn held_slot(&self) -> Option<SlotId> {
         match self.update.as_ref()?.fate {
             Fate::Held { slot, .. } => Some(slot),
@@ -256,7 +256,7 @@ impl Asked {
         Some((slot, update.task.clone()))
     }
 
-    /// What the sum is emptied of, if its update is in it without having passed.
+    /// Takes its update out of the sum, if the update is there without having passed; returns the task.
     pub(super) fn take_back(&mut self) -> Option<Name> {
         let update = self.update.as_mut()?;
         let Fate::Counted { passed: false, .. } = update.fate else { return None };
@@ -284,7 +284,7 @@ impl Asked {
         self.update.as_ref().is_some_and(|u| u.task == *task && matches!(u.fate, Fate::Awaited))
     }
 
-    /// The oldest grant of this very offer.
+    /// The oldest grant of this offer.
     fn take_coming(&mut self, offer: &Offer) -> Option<Coming> {
         let coming = &mut self.update.as_mut()?.coming;
         let at = coming.iter().position(|c| c.offer == *offer)?;

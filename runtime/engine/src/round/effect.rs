@@ -10,100 +10,100 @@ use super::{AggregatedMetric, Refusal, RoundFacts, SlotId, Stamp};
 pub enum Effect {
     /// Give a collaborator its tasks; it is sent the base model first if it does not hold it.
     Assign {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// The work.
+        /// The round and its base.
         stamp: Stamp,
         /// Names of tasks, in the order in which they run. Empty in the closing round of a plan without
         /// validation: the collaborator only receives the final model.
         tasks: Vec<Name>,
     },
-    /// Let the update come.
+    /// Let the collaborator send its update.
     Grant {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// Its task.
+        /// The task of the update.
         task: Name,
-        /// The work.
+        /// The round and its base.
         stamp: Stamp,
     },
     /// Tell a collaborator that its update does not count, and why.
     Refuse {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// Its task.
+        /// The task of the update.
         task: Name,
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
     /// Tell a collaborator that its update was received. It counts unless the plan's threshold leaves it out.
     Received {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// Its task.
+        /// The task of the update.
         task: Name,
-        /// The work.
+        /// The round and its base.
         stamp: Stamp,
     },
     /// Add this update to the sum.
     Absorb {
-        /// Whose.
+        /// The collaborator that sent the update.
         peer: Name,
-        /// Where it lies; the shell frees it afterwards.
+        /// The slot that holds it; the shell frees the slot afterwards.
         slot: SlotId,
-        /// How much it counts.
+        /// The weight of the update.
         weight: Weight,
     },
-    /// Empty the sum of this round, and free what lies in it: the first update that passes the plan's
-    /// threshold comes, and none of those before it did.
+    /// Empty the sum of this round, and free the updates in it. The first update that passes the plan's
+    /// threshold comes next; no update before it passed.
     Clear {
         /// The round.
         round: RoundNo,
     },
     /// Free this update; it does not count.
     Discard {
-        /// Where it lies.
+        /// The slot that holds the update.
         slot: SlotId,
     },
     /// The round's work of this collaborator is no longer wanted.
     Cancel {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// The work.
+        /// The round and its base.
         stamp: Stamp,
     },
-    /// Finish the sum once everything absorbed is in it, then say `Finalised`. The model becomes the next
-    /// round's base.
+    /// Finish the sum when all absorbed updates are in it, then report `Finalised`. The model becomes the
+    /// base of the next round.
     Finalise {
         /// The round.
         round: RoundNo,
     },
-    /// The base model of this round is the best so far. Comes before the base is replaced.
+    /// The base model of this round is the best so far. This effect comes before the base is replaced.
     Best {
         /// The round that measured it.
         round: RoundNo,
-        /// Its root.
+        /// The model's root.
         root: Digest,
         /// The plan's best-model metric.
         value: f64,
         /// Everything that the round has measured.
         metrics: Vec<AggregatedMetric>,
     },
-    /// A round is over; for logs and members.
+    /// A round is over: tell logs and members.
     RoundClosed(Box<RoundSummary>),
-    /// Write the newest model and the round's facts, then say `Durable`.
+    /// Write the newest model and the facts of the round, then report `Durable`.
     Store {
         /// What happened, with the model's root.
         facts: Box<RoundFacts>,
     },
-    /// Tell a contributor that the round it counted in is on disk.
+    /// Tell a contributor that the round in which its update counted is on disk.
     Counted {
-        /// Who.
+        /// The collaborator.
         peer: Name,
         /// The round.
         round: RoundNo,
     },
-    /// Training is over; nothing comes after this.
+    /// Training is over. This is the last effect.
     Finished(Reason),
 }
 
@@ -130,7 +130,7 @@ pub enum Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhyClosed {
-    /// Everybody asked has answered, or will not any more.
+    /// Every collaborator that was asked has answered, or will no longer answer.
     Everybody,
     /// `count.max` updates have come.
     Enough,
@@ -138,7 +138,7 @@ pub enum WhyClosed {
     Deadline,
 }
 
-/// A closed round as logs tell it.
+/// A closed round, for logs and members.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoundSummary {
     /// The work: round and the base's root.
@@ -149,9 +149,9 @@ pub struct RoundSummary {
     pub contributors: Vec<(Name, Weight)>,
     /// Refused updates.
     pub refused: Vec<(Name, Refusal)>,
-    /// Asked, and neither answered nor refused.
+    /// Collaborators that were asked, and have neither answered nor had an update refused.
     pub missing: Vec<Name>,
-    /// Means by sample count.
+    /// Means of the metrics, weighted by samples.
     pub metrics: Vec<AggregatedMetric>,
     /// Why it closed.
     pub why: WhyClosed,

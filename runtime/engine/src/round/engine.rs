@@ -1,7 +1,7 @@
 //! The state machine itself: phases, quorum, deadline, stores.
 //!
-//! What it keeps is bounded by the roster: one entry a member, one a collaborator asked, a few refusals each,
-//! and the contributors of at most [`limits::STORES_UNDER_WAY`] rounds that are not on disk yet.
+//! The roster bounds its memory: one entry for each member, one for each collaborator asked, a few refusals
+//! for each, and the contributors of at most [`limits::STORES_UNDER_WAY`] rounds that are not on disk yet.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,19 +18,19 @@ use super::{
 };
 use crate::{ByteCount, Digest, Millis, Name, RoundNo, limits, plan::Plan};
 
-/// Where a run begins.
+/// The state in which a run begins.
 #[derive(Clone)]
 pub struct Start {
-    /// Drawn for this run.
+    /// The number of this run, drawn at random.
     pub incarnation: u64,
-    /// The first round to run: 0, or after a restart the one after the last durable. The plan's number of
-    /// rounds leads straight to the closing round.
+    /// The first round to run: 0, or after a restart the round after the last durable one. If it is the
+    /// plan's number of rounds, the run begins with the closing round.
     pub round: RoundNo,
-    /// Root of the model that it starts from.
+    /// Root of the model that the run starts from.
     pub base: Digest,
     /// Everybody on the roster.
     pub members: Vec<Name>,
-    /// Keys the sampling; no collaborator may know it.
+    /// The key of the sampling. No collaborator may know it.
     pub secret: [u8; 32],
     /// The best metric of earlier runs.
     pub best: Option<f64>,
@@ -40,7 +40,7 @@ pub struct Start {
     pub plan_hash: Digest,
 }
 
-/// Decides over a run's rounds. See the [module](super) for who calls it.
+/// Decides on the rounds of a run. The [module](super) says who calls it.
 pub struct RoundEngine {
     plan: Arc<Plan>,
     incarnation: u64,
@@ -56,23 +56,23 @@ pub struct RoundEngine {
     /// Whether no round has opened in this run yet: members are still on their way.
     first: bool,
     stopping: bool,
-    /// The round that was open last; its updates come too late.
+    /// The round that was open last. Its updates come too late.
     last: Option<Stamp>,
-    /// Refusals since the last facts.
+    /// Refusals that no facts name yet.
     notes: Notes,
-    /// Stored and not yet durable.
+    /// Rounds that are being stored and are not durable yet.
     unstored: Vec<Unstored>,
     now: Millis,
 }
 
 enum Phase {
-    /// Waits for members; `since` there are enough of them.
+    /// Waits for members. There are enough of them `since` then.
     Gathering {
         since: Option<Millis>,
     },
     /// At most one round is open.
     Open(Box<OpenRound>),
-    /// The sum is being finished, or (`asked` is false) waits for the disk first.
+    /// The sum is being finished. While `asked` is false, it waits for the disk first.
     Summing {
         closed: Box<Closed>,
         asked: bool,
@@ -111,7 +111,7 @@ impl RoundEngine {
         }
     }
 
-    /// Of this run.
+    /// The number of this run.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
         self.incarnation
@@ -156,11 +156,11 @@ impl RoundEngine {
         out
     }
 
-    /// When a `Tick` is due; `None` when only events matter. It may lie in the past: then at once.
+    /// When a `Tick` is due; `None` when only events matter. A time in the past means at once.
     #[must_use]
     pub fn wake(&self) -> Option<Millis> {
         match &self.phase {
-            // The closing round of a run that has nothing else left: it opens with the first event.
+            // A run that has only its closing round left opens it with the first event.
             Phase::Gathering { .. } if self.is_closing() => Some(self.now),
             Phase::Gathering { since } => since.filter(|_| self.has_enough_members()).map(|s| self.grace(s)),
             Phase::Open(round) if self.has_enough(round) => Some(self.floor(round).min(self.deadline(round))),
@@ -181,7 +181,7 @@ impl RoundEngine {
         self.round
     }
 
-    /// Whether it is on the roster.
+    /// Whether the collaborator is on the roster.
     #[must_use]
     pub fn lists(&self, peer: &Name) -> bool {
         self.members.is_listed(peer)
@@ -194,7 +194,7 @@ impl RoundEngine {
         // A new link may replace one whose end was not seen.
         round.link_lost(peer);
         if round.closing {
-            // Even with nothing left to measure it is sent the final model.
+            // A collaborator without a task to measure is sent the final model too.
             let again = round.ask_again(peer);
             let tasks = again.unwrap_or_else(|| {
                 round.ask(peer, &work.closing, None);
@@ -246,7 +246,7 @@ impl RoundEngine {
             _ if !self.members.is_listed(&peer) => Err(Refusal::NotOnRoster),
             Phase::Open(round) if round.stamp == stamp => match self.members.is_here(&peer) {
                 true => round.offer(&peer, offer, bounds),
-                // Its link went while the offer was on its way here.
+                // The link was lost while the offer was on its way here.
                 false => Err(Refusal::Dropped { got: ByteCount(0), expected }),
             },
             Phase::Open(_) => Err(Refusal::Stale { open: self.round }),
@@ -284,7 +284,7 @@ impl RoundEngine {
         match &mut self.phase {
             _ if !self.members.is_listed(&peer) => return,
             Phase::Open(round) if round.stamp == offer.stamp => round.dropped(&peer, offer, &refusal),
-            // Cut off because its round had closed: nothing to blame the sender for.
+            // The upload was cut off because its round had closed: the sender did nothing wrong.
             _ if refusal.may_retry() => return,
             _ => {}
         }
@@ -343,7 +343,7 @@ impl RoundEngine {
         let notes = std::mem::take(&mut self.notes);
         self.base = root;
         self.round = number.next();
-        // The next tasks first: whoever waits for them waits for nothing else.
+        // The next tasks first: collaborators wait for nothing else.
         if self.stopping {
             self.phase = Phase::Draining(Reason::Stopped);
         } else {
@@ -373,7 +373,7 @@ impl RoundEngine {
                 self.phase = Phase::Draining(Reason::Stopped);
             }
             Phase::Gathering { .. } => self.phase = Phase::Draining(Reason::Stopped),
-            // The round's updates are all in: its model is worth the wait.
+            // All updates of the round are in the sum: the run waits for its model.
             Phase::Summing { .. } => self.stopping = true,
             Phase::Draining(_) | Phase::Finished => {}
         }
@@ -388,7 +388,7 @@ impl RoundEngine {
         }
     }
 
-    /// Does what the present state asks for, until it asks for nothing.
+    /// Carries out what the present state asks for, until nothing is left to do.
     fn settle(&mut self, out: &mut Vec<Effect>) {
         loop {
             match &mut self.phase {
@@ -445,7 +445,7 @@ impl RoundEngine {
             let (tasks, update) = match work {
                 Work { closing: tasks, .. } if closing => (tasks, None),
                 Work { tasks, .. } if tasks.is_empty() => continue,
-                // Whoever only measures is no part of the draw.
+                // A collaborator that only measures takes no part in the draw.
                 Work { tasks, update, .. } if update.is_none() || is_drawn(peer) => (tasks, update.as_ref()),
                 _ => continue,
             };
@@ -541,7 +541,7 @@ impl RoundEngine {
         self.round.0 >= self.plan.rounds
     }
 
-    /// A mean needs an update, whatever the plan says.
+    /// A mean needs at least one update.
     fn count_min(&self) -> u32 {
         self.plan.quorum.count_min.max(1)
     }

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::Refusal;
 use crate::{ByteCount, Digest, Name, RoundNo, Weight, plan::Metric};
 
-/// Which work a message belongs to. Whatever carries another stamp than the open round's is stale.
+/// The round and base that a message belongs to. A message with another stamp than the open round's is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
-    /// The aggregator's run: drawn at its start, so that work from before a crash is told apart.
+    /// The aggregator's run: drawn at its start, so that messages from before a crash can be recognised.
     pub incarnation: u64,
     /// The round.
     pub round: RoundNo,
@@ -16,18 +16,18 @@ pub struct Stamp {
     pub base: Digest,
 }
 
-/// A staged update in the shell's keeping.
+/// The slot in which the shell keeps a staged update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub u64);
 
-/// What a collaborator says of an update before it sends it.
+/// What a collaborator tells about an update before it sends the update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// The work it answers.
+    /// The round and base that it answers.
     pub stamp: Stamp,
     /// The task that made it.
     pub task: Name,
-    /// How much it counts.
+    /// The weight of the update.
     pub weight: Weight,
     /// Length of its payload.
     pub bytes: ByteCount,
@@ -38,7 +38,7 @@ pub struct Offer {
 /// A collaborator's metrics of one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The work it answers.
+    /// The round and base that it answers.
     pub stamp: Stamp,
     /// The task.
     pub task: Name,
@@ -54,75 +54,75 @@ pub struct Report {
 pub enum Event {
     /// A collaborator on the roster is connected and was welcomed.
     Joined {
-        /// Who.
+        /// The collaborator.
         peer: Name,
     },
-    /// Its link is gone. When a new link replaces an old one, this comes before the new link's `Joined` or
-    /// not at all.
+    /// The collaborator's link is gone. When a new link replaces an old one, this event comes before the
+    /// `Joined` of the new link, or not at all.
     Left {
-        /// Who.
+        /// The collaborator.
         peer: Name,
     },
     /// The roster was replaced. Members that are no longer on it are treated as gone, and their updates that
-    /// are under way as refused; one that is in the sum stays there.
+    /// are under way as refused. An update that is in the sum already stays there.
     RosterChanged {
-        /// Everybody on it.
+        /// Every collaborator on the new roster.
         members: Vec<Name>,
     },
     /// A collaborator wants to send an update.
     Offered {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// What.
+        /// The offer or report.
         offer: Offer,
     },
     /// An offered update has arrived in full and passed every check.
     Staged {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// What.
+        /// The offer or report.
         offer: Offer,
-        /// Where it lies.
+        /// The slot that holds it.
         slot: SlotId,
     },
     /// The data plane turned an offered update down, or its sender dropped it.
     Refused {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// What it was.
+        /// The offer.
         offer: Offer,
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
-    /// A task of the round failed at the collaborator: nothing more will come for it.
+    /// A task of the round failed at the collaborator: no update or report will come for this task.
     Failed {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// The work.
+        /// The round and its base.
         stamp: Stamp,
         /// The task.
         task: Name,
     },
     /// Metrics of one task.
     Reported {
-        /// Who.
+        /// The collaborator.
         peer: Name,
-        /// What.
+        /// The offer or report.
         report: Report,
     },
     /// The model that [`super::Effect::Finalise`] asked for exists.
     Finalised {
-        /// Its round.
+        /// The round.
         round: RoundNo,
-        /// Its root.
+        /// The model's root.
         root: Digest,
     },
     /// What [`super::Effect::Store`] asked for is on disk.
     Durable {
-        /// Its round.
+        /// The round.
         round: RoundNo,
     },
-    /// Time passed; due at the engine's `wake`.
+    /// Time has passed. The event is due at the engine's `wake`.
     Tick,
     /// The operator wants to stop.
     Stop,

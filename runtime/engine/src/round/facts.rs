@@ -11,28 +11,28 @@ pub struct RoundFacts {
     pub round: RoundNo,
     /// The aggregator's run.
     pub incarnation: u64,
-    /// The plan.
+    /// The hash of the plan.
     pub plan: Digest,
     /// Root of the model it started from.
     pub base: Digest,
     /// Root of the model it made.
     pub root: Digest,
-    /// What was counted, by name.
+    /// The updates that counted, by collaborator.
     pub contributions: Vec<Contribution>,
-    /// What was not, in order of arrival.
+    /// The updates that were refused, in order of arrival.
     pub refused: Vec<RefusalFact>,
-    /// Measured on the base model, or by training, in this round; by task, then metric.
+    /// Metrics of the base model and of training in this round, by task, then metric.
     pub metrics: Vec<AggregatedMetric>,
 }
 
 /// One counted update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contribution {
-    /// Whose.
+    /// The collaborator that sent the update.
     pub collaborator: Name,
     /// The task that made it.
     pub task: Name,
-    /// How much it counted.
+    /// The weight of the update.
     pub weight: Weight,
     /// Root of the update.
     pub root: Digest,
@@ -41,11 +41,11 @@ pub struct Contribution {
 /// One refused update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalFact {
-    /// Whose.
+    /// The collaborator that sent the update.
     pub collaborator: Name,
-    /// The task that it named.
+    /// The task that the update named.
     pub task: Name,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
 }
 
@@ -58,8 +58,8 @@ pub struct AggregatedMetric {
     pub metric: Metric,
     /// Its mean.
     pub value: f64,
-    /// Rows in all.
+    /// Rows of all collaborators together.
     pub samples: u64,
-    /// Collaborators in all.
+    /// Number of collaborators.
     pub collaborators: u32,
 }

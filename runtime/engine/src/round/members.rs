@@ -39,7 +39,8 @@ impl Members {
         members
     }
 
-    /// Takes another roster and returns who is no longer on it. Whoever stays keeps the link.
+    /// Takes another roster and returns the collaborators that are no longer on it. The others keep their
+    /// links.
     pub(super) fn replace(&mut self, names: Vec<Name>) -> Vec<Name> {
         let names: BTreeSet<Name> = names.into_iter().collect();
         let removed: Vec<Name> = self.all.keys().filter(|n| !names.contains(*n)).cloned().collect();

@@ -1,4 +1,4 @@
-//! The open round: whom it asked, what came, what it is waiting for.
+//! The open round: which collaborators it asked, which updates came, what it waits for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,23 +22,23 @@ pub(super) struct OpenRound {
     pub(super) opened: Millis,
     pub(super) first_staged: Option<Millis>,
     asked: BTreeMap<Name, Asked>,
-    /// Asked, here, and not done.
+    /// Collaborators that were asked, are connected, and have not answered.
     awaited: BTreeSet<Name>,
     /// Collaborators that were asked for an update.
     contributors: usize,
     threshold: Option<Threshold>,
     /// Updates in the sum.
     updates: u32,
-    /// Whether those in the sum pass the threshold.
+    /// Whether the updates in the sum pass the threshold.
     passed: bool,
-    /// Staged updates of which it is open whether they count.
+    /// Staged updates for which it is not decided yet whether they count.
     held: u32,
-    /// Weights in the sum and under way: what a grant promises fits.
+    /// Weights in the sum and under way. A granted update always fits.
     claimed: u64,
     metrics: Metrics,
 }
 
-/// What an offer is held against.
+/// The bounds that an offer has to keep.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) range: ExactRange,
@@ -81,15 +81,15 @@ impl OpenRound {
         Some(missing)
     }
 
-    /// A link is gone: not waited for until it comes back.
+    /// A link is gone: the round does not wait for the collaborator until it joins again.
     pub(super) fn link_lost(&mut self, peer: &Name) {
         self.change(peer, Asked::link_lost);
         self.awaited.remove(peer);
     }
 
-    /// Off the roster. An update that is in the sum stays there: it was made and checked while its maker was
-    /// on the roster, and the sum does not keep what it would take to subtract it. One that is held does not
-    /// count: its place and its task are returned.
+    /// The collaborator left the roster. An update that is in the sum stays there: it was made and checked
+    /// while the collaborator was on the roster, and the sum cannot subtract it. A held update does not
+    /// count: its slot and its task are returned.
     pub(super) fn unlisted(&mut self, peer: &Name) -> Option<(SlotId, Name)> {
         self.link_lost(peer);
         let held = self.change(peer, Asked::forget_coming).flatten();
@@ -97,7 +97,7 @@ impl OpenRound {
         held
     }
 
-    /// Books an offer whose stamp is this round's.
+    /// Takes an offer with the stamp of this round.
     ///
     /// # Errors
     /// Why the update may not come.
@@ -123,8 +123,7 @@ impl OpenRound {
         .unwrap_or(Err(Refusal::NotAssigned(task)))
     }
 
-    /// An update whose stamp is this round's has arrived in full. It is held until [`Self::decide`] says
-    /// more.
+    /// An update with the stamp of this round has arrived in full. It is held until [`Self::decide`] decides.
     ///
     /// # Errors
     /// Why it does not count.
@@ -142,7 +141,7 @@ impl OpenRound {
         Ok(accepted)
     }
 
-    /// What becomes of a collaborator's held update; `None` when none is held, or while its metric may still
+    /// Decides on a collaborator's held update. `None` when no update is held, or while its metric may still
     /// come.
     pub(super) fn decide(&mut self, peer: &Name) -> Option<Decision> {
         match self.asked.get(peer)?.held()? {
@@ -153,8 +152,8 @@ impl OpenRound {
         }
     }
 
-    /// What becomes of the updates that are held still, by name, as the round closes. `enough`: nothing goes
-    /// into the sum any more.
+    /// Decides on all updates that are still held, by name, when the round closes. With `enough`, no further
+    /// update goes into the sum.
     pub(super) fn decide_rest(&mut self, enough: bool) -> Vec<(Name, Decision)> {
         let held = self.asked.iter().filter(|(_, asked)| asked.held().is_some());
         let held: Vec<Name> = held.map(|(peer, _)| peer.clone()).collect();
@@ -183,7 +182,7 @@ impl OpenRound {
         Some(Decision::LeaveOut { slot, task, refusal })
     }
 
-    /// The first that passes: nothing of what was summed before counts.
+    /// The first update passes the threshold: the updates that were summed before do not count.
     fn start_over(&mut self) -> Vec<(Name, Name)> {
         self.passed = true;
         self.updates = 0;
@@ -203,7 +202,7 @@ impl OpenRound {
         self.updates + if self.passed { 0 } else { self.held }
     }
 
-    /// Places of the updates that are held.
+    /// Slots of the updates that are held.
     pub(super) fn held(&self) -> impl Iterator<Item = SlotId> {
         self.asked.values().filter_map(Asked::held_slot)
     }
@@ -255,12 +254,12 @@ impl OpenRound {
         self.asked.keys()
     }
 
-    /// Who has neither answered nor had an update counted or refused, by name.
+    /// Collaborators that have neither answered nor had an update counted or refused, by name.
     pub(super) fn missing(&self) -> Vec<Name> {
         self.asked.iter().filter(|(_, a)| a.is_missing()).map(|(n, _)| n.clone()).collect()
     }
 
-    /// What is in the sum, by name.
+    /// The updates in the sum, by collaborator.
     pub(super) fn contributions(&self) -> Vec<Contribution> {
         self.asked.iter().filter_map(|(name, asked)| asked.contribution(name)).collect()
     }

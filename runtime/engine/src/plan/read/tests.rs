@@ -239,7 +239,7 @@ fn clipped_mean_leaves_bits_to_the_factors() {
         refusal.message,
         "exact.weight_bits is 22; clipped_mean takes at most 21 beside 16 value bits"
     );
-    assert!(refusal.hint().unwrap().contains("without the key it is 19"));
+    assert!(refusal.hint().unwrap().contains("leave exact.weight_bits out to get 19"));
     // Large values leave fewer bits to the weights.
     assert!(with("{value_bits: 26}").unwrap_err().message.contains("at most 17"));
     assert_eq!(with("{value_bits: 26, weight_bits: 17}").unwrap(), 17);
@@ -313,7 +313,7 @@ fn every_release_has_a_spelling_and_is_told_in_words() {
 }
 
 #[test]
-fn saved_state_is_the_image_s_own_unless_the_plan_says_the_signer_s() {
+fn saved_state_belongs_to_one_image_unless_the_plan_gives_it_to_the_signer() {
     let seal = |line: &str| Plan::parse(&format!("{SMALL}{line}\n")).unwrap().seal;
     for line in ["", "enclave: {}", "enclave: {seal: mrenclave}"] {
         assert_eq!(seal(line), Seal::Enclave, "{line}");

@@ -51,10 +51,12 @@ impl Measurements {
         let Self { aggregator, collaborator } = self;
         let digests = [aggregator.enclave, aggregator.signer, collaborator.enclave, collaborator.signer];
         if digests.contains(&Digest([0; 32])) {
-            return Err(RosterError::Measurements("one is all zeros, which no enclave has"));
+            return Err(RosterError::Measurements("a measurement is all zeros, which no enclave has"));
         }
         if aggregator.enclave == collaborator.enclave || aggregator.product == collaborator.product {
-            return Err(RosterError::Measurements("the two roles' enclaves could not be told apart"));
+            return Err(RosterError::Measurements(
+                "the enclaves of the two roles have the same MRENCLAVE or the same product number",
+            ));
         }
         Ok(())
     }
