@@ -25,10 +25,6 @@ pub enum Sharding {
     },
 }
 
-/// Fewest rows of a shard, if there are enough rows. With fewer, the fifth for validation would measure
-/// nothing.
-pub const LEAST_ROWS: usize = 10;
-
 /// The row indices of `n` shards. Every row is in one shard. Each shard has at least [`LEAST_ROWS`] rows, or
 /// an equal part of all rows if there are too few. The same arguments give the same shards.
 ///
@@ -128,6 +124,10 @@ fn gamma(draws: &mut Draws, alpha: f64) -> f64 {
         }
     }
 }
+
+/// Fewest rows of a shard, if there are enough rows. With fewer, the fifth for validation would measure
+/// nothing.
+pub const LEAST_ROWS: usize = 10;
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,6 @@ use crate::{
 
 mod custom;
 
-const VALIDATE: &str = "aggregated_model_validation";
-const TUNED: &str = "locally_tuned_model_validation";
-
 fn data() -> SplitData {
     SplitData { train: rows(200, 1), validation: rows(50, 2), test: rows(0, 3) }
 }
@@ -405,3 +402,6 @@ mod with_training {
         assert_eq!(with(Some(data)).to_string(), expected);
     }
 }
+
+const VALIDATE: &str = "aggregated_model_validation";
+const TUNED: &str = "locally_tuned_model_validation";

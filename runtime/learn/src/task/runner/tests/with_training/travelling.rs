@@ -8,9 +8,6 @@ use fl_engine::{
 
 use super::*;
 
-const MOMENTUM: Optimiser = Optimiser::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 };
-const ADAM: Optimiser = Optimiser::Adam { learning_rate: 0.01 };
-
 fn with(optimiser: Optimiser, state: OptimiserState) -> Plan {
     let mut plan = plan();
     plan.optimiser_state = state;
@@ -157,3 +154,6 @@ fn member_without_training_measures_a_model_with_state() {
     );
     assert!(matches!(other, Err(TaskError::Layout)));
 }
+
+const MOMENTUM: Optimiser = Optimiser::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 };
+const ADAM: Optimiser = Optimiser::Adam { learning_rate: 0.01 };
