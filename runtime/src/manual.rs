@@ -70,6 +70,8 @@ chapters! {
     /// [writing_your_own]: writing_your_own
     aggregation;
 
+    /// [aggregation]: aggregation
+    /// [plan_reference]: plan_reference
     writing_your_own;
 
     enclaves;
