@@ -1,6 +1,6 @@
-//! The command line: argh's structs, and one line of dispatch for each command.
+//! The command line: argh's structs, and one line of dispatch for each area of commands.
 //!
-//! [`run`] takes arguments and returns text, so that transcripts are tests.
+//! [`run`] takes arguments and returns text, so that tests can pin what each command prints.
 
 mod image;
 mod manual;
@@ -22,7 +22,7 @@ use crate::{
     workspace::Trial,
 };
 
-/// What a command said, and how it ended.
+/// What a command prints, and how it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// For standard output.
@@ -33,7 +33,7 @@ pub struct Outcome {
     pub exit: Exit,
 }
 
-/// Workspaces, plans, models, keys, images and enclaves of a federation.
+/// Tools for the owner and the sites of a federation: workspaces, plans, models, keys, images and enclaves.
 #[derive(FromArgs)]
 #[argh(
     error_code(0, "done"),
@@ -51,13 +51,13 @@ pub struct Outcome {
     error_code(12, "the aggregator rejected this collaborator"),
     error_code(13, "a round's deadline passed with too few updates"),
     error_code(14, "stopped on request before the last round; finished rounds are saved"),
-    note = "Both programs share the exit codes; 9, 10, 12 and 13 are fl-runtime's alone."
+    note = "fl-host and fl-runtime share these exit codes. Only fl-runtime ends with 9, 10, 12 or 13."
 )]
 struct Host {
-    /// results and failures as one JSON object
+    /// print the result or the failure as one JSON object
     #[argh(switch)]
     json: bool,
-    /// version, commit and toolchain of the build; nothing else is done
+    /// print version, commit and toolchain of this build, then exit
     #[argh(switch)]
     #[expect(dead_code, reason = "answered before argh asks for a command; here for --help")]
     version: bool,
@@ -82,19 +82,19 @@ enum Area {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "demo")]
 struct DemoArea {
-    /// a name that `workspace templates` lists; breast_cancer by default
+    /// a template that `fl-host workspace templates` lists; breast_cancer by default
     #[argh(option, default = "DEMO_TEMPLATE.to_owned()")]
     template: String,
-    /// how many collaborators; 3 by default
+    /// number of collaborators; 3 by default
     #[argh(option, default = "Trial::default().collaborators")]
     collaborators: usize,
-    /// rounds; the template's by default
+    /// number of rounds; the template's number by default
     #[argh(option)]
     rounds: Option<u32>,
-    /// the new folder; the first free of fl-demo, fl-demo-2, … by default
+    /// the new folder; by default the first of fl-demo, fl-demo-2, … that does not exist yet
     #[argh(option)]
     dir: Option<PathBuf>,
-    /// one object a round and a last one for all, on standard output
+    /// print one JSON object for each round, and a last one for the whole run
     #[argh(switch)]
     json: bool,
 }
@@ -163,7 +163,8 @@ fn demonstrate(area: DemoArea, json: bool) -> Result<Answer, Failure> {
 }
 
 fn misused(early: &EarlyExit) -> Failure {
-    Failure::of_usage(&early.output).hint("`fl-host --help` lists commands; each has its own --help")
+    Failure::of_usage(&early.output)
+        .hint("`fl-host --help` lists the commands; `fl-host COMMAND --help` explains one of them")
 }
 
 /// From the build script.

@@ -1,8 +1,8 @@
 //! `fl-host demo`: a whole federation on one machine, from an empty folder to a trained model.
 //!
-//! [`prepare`] does every step that a federation's people would do, by the same commands; then the real processes run,
-//! and their rounds are shown as they go by; at the end the model is measured on rows that no training saw. The folder
-//! stays, to be looked at.
+//! [`prepare`] runs the commands that a federation's owner and sites would run. Then the real processes
+//! train, and each round is shown. At the end the model is evaluated on rows that were held out of training.
+//! The folder stays.
 
 mod evaluation;
 mod prepare;
@@ -28,34 +28,34 @@ use evaluation::Evaluation;
 use processes::Processes;
 use stop::Stop;
 
-/// What `fl-host demo` was asked for.
+/// The options of `fl-host demo`.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A template's name.
     pub template: String,
     /// How many collaborators.
     pub collaborators: usize,
-    /// Rounds, if not the template's.
+    /// Number of rounds; `None` for the template's.
     pub rounds: Option<u32>,
-    /// The folder, if not the first free `fl-demo`.
+    /// The folder; `None` for the first free `fl-demo`.
     pub dir: Option<PathBuf>,
-    /// Whether standard output is for a program.
+    /// Whether a program reads standard output.
     pub json: bool,
 }
 
-/// A demonstration that has ended well.
+/// The result of a demonstration.
 pub struct Shown {
-    /// For people: a table, the result, where things are, what to try next.
+    /// For people: a table of the rounds, the evaluation, the files, what to try next.
     pub text: String,
     /// `rounds`, `metrics`, `baseline`, `pids`, `model`, `wall_s`, `exit`.
     pub json: Value,
 }
 
-/// Runs the demonstration; `command` runs each step. Progress goes to standard error; with `json`, one object a round
-/// goes to standard output.
+/// Runs the demonstration; `command` runs each step. Progress goes to standard error; with `json`, one object
+/// a round goes to standard output.
 ///
 /// # Errors
-/// A step's failure, or the aggregator's. That collaborators fail is no failure while the aggregator goes on.
+/// The failure of a step or of the aggregator. A collaborator may fail while the aggregator goes on.
 pub fn run(options: &Options, command: &Command) -> Result<Shown, Failure> {
     let started = Instant::now();
     let template = workspace::template(&options.template)?;
@@ -78,7 +78,7 @@ pub fn run(options: &Options, command: &Command) -> Result<Shown, Failure> {
             return failure;
         }
         Failure::new(Exit::Stopped, "the demonstration was stopped")
-            .hint(format!("what was finished is in {}", federation.dir.display()))
+            .hint(format!("the finished rounds are in {}", federation.dir.display()))
     })?;
     let ended = processes.wait();
     let exit = ended.aggregator_exit;
@@ -113,26 +113,29 @@ fn told(
     let mut text = table::of(rounds, federation.plan.best.task.as_str());
     text.push('\n');
     for who in lost {
-        text.push_str(&format!("{who}; the others went on\n"));
+        text.push_str(&format!("{who}; the others went on without it\n"));
     }
     text.push_str(&format!(
-        "{} on {} rows that no training saw; always naming the most frequent class reaches {:.3}\n",
+        "result   {} on {} rows that were held out of training\n         (always guessing the most frequent class has accuracy {:.3})\n",
         evaluation.summary(),
         evaluation.rows,
         evaluation.baseline
     ));
-    text.push_str(&format!("wall time    {wall:.1} s, {} processes over QUIC\n", federation.names.len() + 1));
-    text.push_str(&format!("model        {}\n", federation.last_model().display()));
-    text.push_str(&format!("folder       {}: one folder a machine\n", federation.dir.display()));
+    let collaborators = federation.names.len();
     text.push_str(&format!(
-        "next         change {} and run the demo's steps yourself: they are in {}\n",
-        federation.owner.join("plan/plan.yaml").display(),
-        federation.dir.join("steps.txt").display()
+        "time     {wall:.1} s: an aggregator and {collaborators} collaborators, connected by QUIC\n"
+    ));
+    text.push_str(&format!("model    {}\n", federation.last_model().display()));
+    text.push_str(&format!("folders  {}: one for each machine\n", federation.dir.display()));
+    text.push_str(&format!(
+        "next     {} lists all steps of this demonstration: change {}, and repeat the steps by hand\n",
+        federation.dir.join("steps.txt").display(),
+        federation.owner.join("plan/plan.yaml").display()
     ));
     text
 }
 
-/// The folder to use; a name that was asked for must be free.
+/// The folder to use. A folder that was asked for must be missing or empty.
 fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(path) = asked {
         return files::refuse_occupied(path, "--dir").map(|()| path.to_owned());

@@ -1,4 +1,5 @@
-//! Files on the machine of the person who runs `fl-host`: read up to a limit, replaced whole, each error with the path.
+//! Files on the machine of the person who runs `fl-host`: read up to a limit, replaced whole, each error with
+//! the path.
 //!
 //! Every area of the program comes here. Nothing here knows a workspace.
 
@@ -41,10 +42,10 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     of_process().read_at_most(path, limit).map_err(|error| match (error.kind(), of_process().length(path)) {
         (io::ErrorKind::FileTooLarge, Ok(length)) => Failure::new(
             Exit::File,
-            format!("{} has {length} bytes; at most {limit} are read", path.display()),
+            format!("{} has {length} bytes; this file may have at most {limit}", path.display()),
         ),
         _ => Failure::new(Exit::File, format!("cannot read {}: {error}", path.display())).hint(
-            "check the path: relative ones begin at the current folder, or at --workspace for its own files",
+            "check the path: a relative path starts at the current folder, or in the folder that --workspace names",
         ),
     })
 }
@@ -71,7 +72,7 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[must_use]
 pub fn unwritten(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Exit::File, format!("cannot write {}: {error}", path.display()))
-        .hint("its folder has to be there, and this user allowed to write to it")
+        .hint("make its folder if it is missing, and let this user write to it")
 }
 
 /// Makes a folder and those above it.
@@ -80,7 +81,7 @@ pub fn unwritten(path: &Path, error: &io::Error) -> Failure {
 /// [`Exit::File`].
 pub fn make_folder(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path)
-        .map_err(|e| Failure::new(Exit::File, format!("cannot make {}: {e}", path.display())))
+        .map_err(|e| Failure::new(Exit::File, format!("cannot make the folder {}: {e}", path.display())))
 }
 
 /// Makes the folder that a file is in.
@@ -106,7 +107,7 @@ pub fn refuse_occupied(path: &Path, option: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let error = format!("{} already exists and is not an empty folder", path.display());
-    Err(Failure::new(Exit::Workspace, error).hint(format!("choose another {option}")))
+    Err(Failure::new(Exit::Workspace, error).hint(format!("name another folder with {option}")))
 }
 
 /// Paths inside the current folder are shown without `./`.
@@ -137,6 +138,6 @@ pub(crate) mod tests {
         replace(&path, b"new").unwrap();
         assert_eq!(read_text(&path, 3).unwrap(), "new");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
-        assert!(read(&path, 2).unwrap_err().error.contains("has 3 bytes; at most 2 are read"));
+        assert!(read(&path, 2).unwrap_err().error.contains("has 3 bytes; this file may have at most 2"));
     }
 }

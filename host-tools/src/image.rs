@@ -1,4 +1,5 @@
-//! A container image from a workspace, without a container engine: `fl-host workspace dockerize`, `fl-host image inspect`.
+//! A container image from a workspace, without a container engine: `fl-host workspace dockerize`, `fl-host
+//! image inspect`.
 //!
 //! ```text
 //! workspace, programs, Gramine's folder, signing key
@@ -33,10 +34,10 @@ use layers::Layers;
 /// Makes the image of the workspace.
 ///
 /// # Errors
-/// [`Exit::Usage`](crate::exit::Exit::Usage) for an enclave without a key, [`Exit::Plan`](crate::exit::Exit::Plan),
-/// [`Exit::Trust`](crate::exit::Exit::Trust) for a CA certificate that is invalid or not the plan's,
-/// [`Exit::Model`](crate::exit::Exit::Model) for an initial model of another plan,
-/// [`Exit::File`](crate::exit::Exit::File) for what cannot be found, read or written.
+/// [`Exit::Usage`](crate::exit::Exit::Usage) for an enclave without a key,
+/// [`Exit::Plan`](crate::exit::Exit::Plan), [`Exit::Trust`](crate::exit::Exit::Trust) for a CA certificate
+/// that is invalid or not the plan's, [`Exit::Model`](crate::exit::Exit::Model) for an initial model of
+/// another plan, [`Exit::File`](crate::exit::Exit::File) for what cannot be found, read or written.
 pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Archive, Failure> {
     let inputs = Inputs::read(workspace, request)?;
     let layers = Layers::of(&inputs)?;
@@ -44,7 +45,8 @@ pub fn dockerize(workspace: &Workspace, request: &Request) -> Result<Archive, Fa
     Archive::write(&inputs, enclaves)
 }
 
-/// The date in the signatures unless another is asked for: 2026-01-01. With today's, tomorrow's archive would differ.
+/// The date in the signatures unless another is asked for: 2026-01-01. With today's, tomorrow's archive would
+/// differ.
 #[must_use]
 pub fn default_date() -> Date {
     Date::of_unix(1_767_225_600)

@@ -1,11 +1,14 @@
-//! Model files of a workspace: made from a plan, shown, written plainly for other programs.
+//! Model files of a workspace: made from a plan, shown, copied for other programs.
 //!
-//! `fl-host model` and `plan initialize` come here. Which tensors there are is the engine's word; nothing here trains.
+//! `fl-host model` and `plan initialize` come here. The engine decides which tensors there are. Nothing here
+//! trains.
 
 pub mod sealed;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use fl_engine::{
     Digest, limits,
@@ -39,9 +42,9 @@ pub struct Shown {
     pub tensors: Vec<safetensors::FileTensor>,
     /// Elements of all tensors.
     pub elements: u64,
-    /// What the file says beside its tensors.
+    /// The file's metadata.
     pub texts: safetensors::Texts,
-    /// Worked out from the tensors; `None` for element types that no root is defined over.
+    /// Computed from the tensors; `None` for element types that have no root.
     pub root: Option<Digest>,
 }
 
@@ -80,8 +83,8 @@ pub fn init(
     write_init(&workspace.init_model_file(&plan.federation), &state, hash, Some(plan.seed))
 }
 
-/// Writes the first round's model from any safetensors file with the plan's tensors, or with those of its model alone:
-/// optimiser state that the plan has travel then starts at 0.
+/// Writes the first round's model from any safetensors file with the plan's tensors, or with those of its
+/// model alone: optimiser state that the plan has travel then starts at 0.
 ///
 /// # Errors
 /// [`Exit::Plan`] when the plan's model is refused, [`Exit::Model`] when the file is, [`Exit::File`].
@@ -107,7 +110,8 @@ pub fn init_from(
 /// Tensors, texts and root of a model file. With the plan's `layout`, the file must have its tensors.
 ///
 /// # Errors
-/// [`Exit::Model`] when the file is refused, or when its tensors do not have the root that it states; [`Exit::File`].
+/// [`Exit::Model`] when the file is refused, or when its tensors do not have the root that it states;
+/// [`Exit::File`].
 pub fn show(file: &Path, layout: Option<&Arc<Layout>>) -> Result<Shown, Failure> {
     let bytes = read(file)?;
     let refused = |e: ModelFileError| refused_file(file, &e);
@@ -122,17 +126,19 @@ pub fn show(file: &Path, layout: Option<&Arc<Layout>>) -> Result<Shown, Failure>
     if let (Some(_), Some(found), Some(stated)) = (layout, root, texts.get(text::ROOT))
         && *stated != found.to_string()
     {
-        let error = format!("{} states root {stated}; its tensors have {found}", file.display());
-        return Err(Failure::new(Exit::Model, error).hint("the file was changed after it was written"));
+        let error =
+            format!("{} states the root {stated}, but its tensors have the root {found}", file.display());
+        return Err(Failure::new(Exit::Model, error)
+            .hint("the file was changed after it was written: copy it again from where it was made"));
     }
     let elements = tensors.iter().map(|t| t.shape.iter().map(|&side| side as u64).product::<u64>()).sum();
     Ok(Shown { tensors, elements, texts, root })
 }
 
-/// Writes a model file's tensors alone, as PyTorch's tools expect them. Optimiser state is left out, unless `all`.
+/// Copies a model file's tensors as PyTorch's tools expect them. Optimiser state is left out, unless `all`.
 ///
 /// # Errors
-/// [`Exit::Model`] when the file is refused or holds nothing else, [`Exit::File`].
+/// [`Exit::Model`] when the file is refused or contains only optimiser state, [`Exit::File`].
 pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
     let bytes = read(file)?;
     let refused = |e: ModelFileError| refused_file(file, &e);
@@ -140,11 +146,11 @@ pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
     let (mut state, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
     if !all {
         state = without_optimiser(&state).map_err(|_| {
-            Failure::new(Exit::Model, format!("{} holds nothing but optimiser state", file.display()))
-                .hint("--all keeps it")
+            Failure::new(Exit::Model, format!("{} contains only optimiser state", file.display()))
+                .hint("add --all to copy optimiser state, too")
         })?;
     }
-    // What transformers asks a file for before it reads it.
+    // The Python library transformers refuses a file without this entry.
     let texts = safetensors::Texts::from([("format".to_owned(), "pt".to_owned())]);
     files::replace(output, &safetensors::write(&state, &texts))?;
     show(output, None)
@@ -210,12 +216,12 @@ fn root(state: &ModelState) -> Digest {
     root_of(state.layout().hash(), &bytes)
 }
 
-/// Most bytes of a model's file.
-pub const FILE_BYTES: usize = 8 + limits::MODEL_HEADER_BYTES + limits::ELEMENTS as usize * 8;
-
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     files::read(file, FILE_BYTES)
 }
+
+/// Most bytes of a model file.
+pub const FILE_BYTES: usize = 8 + limits::MODEL_HEADER_BYTES + limits::ELEMENTS as usize * 8;
 
 #[cfg(test)]
 mod tests {
@@ -311,7 +317,10 @@ mod tests {
         let state = Layout::new(vec![TensorSpec::f32("optimiser.train.momentum.a", [1])]).unwrap();
         fs::write(&whole, safetensors::write(&ModelState::zeros(state), &safetensors::Texts::new())).unwrap();
         let failure = export(&whole, &plain, false).unwrap_err();
-        assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Model, Some("--all keeps it")));
+        assert_eq!(
+            (failure.exit, failure.hint.as_deref()),
+            (Exit::Model, Some("add --all to copy optimiser state, too"))
+        );
     }
 
     #[test]
@@ -325,7 +334,7 @@ mod tests {
         fs::write(&made.path, &bytes).unwrap();
         let failure = show(&made.path, Some(&layout)).unwrap_err();
         assert_eq!(failure.exit, Exit::Model);
-        assert!(failure.error.contains("states root"), "{}", failure.error);
+        assert!(failure.error.contains("states the root"), "{}", failure.error);
         let mut other = plan.clone();
         other.model.layers.pop();
         let failure = init_from(&workspace, &other, None, &made.path).unwrap_err();

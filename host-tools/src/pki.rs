@@ -1,13 +1,13 @@
-//! The federation's keys and certificates: what its owner and its sites do with `fl-host pki`.
+//! The federation's keys and certificates: the work of its owner and its sites with `fl-host pki`.
 //!
 //! | file | whose | what |
 //! |---|---|---|
-//! | `cert/ca/ca.key` | owner, secret | the CA's key, under a passphrase if wished ([`vault`]) |
-//! | `cert/issued/*.crt` | owner | every certificate issued last for a name |
+//! | `cert/ca/ca.key` | owner, secret | the CA's key, encrypted if the owner gives a passphrase ([`vault`]) |
+//! | `cert/issued/*.crt` | owner | the last certificate of each member |
 //! | `cert/issued/cols.yaml` | owner | the roster's master copy |
 //! | `cert/ca.crt` | everybody | the CA's certificate; the plan carries its hash |
-//! | `plan/cols.yaml` | everybody | the roster: published by the owner, rewritten in place at a site |
-//! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | its key, request and certificate ([`fl_runtime::internal::trust::credentials`]) |
+//! | `plan/cols.yaml` | everybody | the roster: the owner publishes it, a site rewrites it in place |
+//! | `cert/aggregator.*`, `cert/col_NAME.*` | a site | its key, its request and its certificate |
 //!
 //! ```text
 //! owner                                   site
@@ -16,11 +16,11 @@
 //!         <───────────── col_one.csr ──────────────
 //! approve cert/issued/col_one.crt, roster line, the same fingerprint
 //!         ───── col_one.crt, ca.crt, cols.yaml ───>
-//!                                         import    checks that all of it fits
+//!                                         import    checks that all of these fit
 //! ```
 //!
-//! Whom a certificate names is the approver's word; of a request only the key is taken. The CA's key is not needed where
-//! the aggregator runs, and should not be there: [`list()`] warns when it is.
+//! The owner decides which role and name a certificate has; only the key is taken from a request. The
+//! aggregator's machine does not need the CA's key and should not have it: [`list()`] warns about that.
 
 mod approve;
 mod list;
@@ -45,9 +45,6 @@ use crate::{
     files,
 };
 
-/// Longest key, request or certificate that is read, bytes.
-const PEM_BYTES: usize = 64 << 10;
-
 /// `cert/ca.crt` of the workspace `root`.
 fn ca_file(root: &Path) -> PathBuf {
     files::shown(root).join("cert/ca.crt")
@@ -63,7 +60,7 @@ fn issued_folder(root: &Path) -> PathBuf {
     files::shown(root).join("cert/issued")
 }
 
-/// The owner's copy of a certificate; named as the site's.
+/// The owner's copy of a certificate, with the same file name as at the site.
 fn issued_file(root: &Path, role: Role, name: &Name) -> PathBuf {
     issued_folder(root).join(match role {
         Role::Aggregator => "aggregator.crt".to_owned(),
@@ -76,13 +73,13 @@ fn roster_file(root: &Path) -> PathBuf {
     files::shown(root).join("plan/cols.yaml")
 }
 
-/// The owner's roster, replaced whole.
+/// The owner's roster. Each change replaces the whole file.
 fn master_roster_file(root: &Path) -> PathBuf {
     issued_folder(root).join("cols.yaml")
 }
 
-/// Rewrites a published roster in place: it may be a bind mount of one file, which a rename would break. Readers tell a
-/// torn one by its signature.
+/// Rewrites a published roster in place: the file may be a bind mount, which a rename would break. A reader
+/// notices a half-written roster by its signature.
 fn publish(path: &Path, text: &str) -> Result<(), Failure> {
     files::make_folder_of(path)?;
     std::fs::write(path, text).map_err(|e| files::unwritten(path, &e))
@@ -92,7 +89,7 @@ fn read_roster(path: &Path) -> Result<String, Failure> {
     files::read_text(path, limits::PLAN_FILE_BYTES)
 }
 
-/// A failure out of a role's own files.
+/// A failure with the key, request or certificate of a role.
 fn of_credentials(error: &CredentialsError) -> Failure {
     let exit = match error {
         CredentialsError::Read(..) | CredentialsError::Write(..) => Exit::File,
@@ -101,6 +98,9 @@ fn of_credentials(error: &CredentialsError) -> Failure {
     };
     Failure::of(exit, error).hint(error.hint())
 }
+
+/// Longest key, request or certificate that is read, bytes.
+const PEM_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! A workspace's plan: initialised, shown, checked, accepted, converted from OpenFL's.
 //!
-//! What a plan means is the engine's word. What `plan initialize` writes into the plan and the site file are edits of one
-//! line, so that the comments a data scientist wrote stay.
+//! The engine decides what a plan means. `plan initialize` changes single lines of the plan and the site
+//! file, so that all comments in them stay.
 
 pub mod import;
 mod load;
@@ -24,11 +24,11 @@ use crate::{
 /// [`Exit::Trust`] when the text is not exactly one certificate.
 pub fn ca_digest(pem: &str) -> Result<Digest, Failure> {
     let refused = |what: String| Failure::new(Exit::Trust, format!("cert/ca.crt {what}"));
-    let blocks = pem::parse_many(pem).map_err(|e| refused(format!("is not PEM: {e}")))?;
+    let blocks = pem::parse_many(pem).map_err(|e| refused(format!("is not a PEM file: {e}")))?;
     match blocks.as_slice() {
         [one] if one.tag() == "CERTIFICATE" => Ok(Digest::of(one.contents())),
-        [one] => Err(refused(format!("holds a {}, not a certificate", one.tag()))),
-        many => Err(refused(format!("holds {} certificates; one is needed", many.len()))),
+        [one] => Err(refused(format!("contains a {}, not a certificate", one.tag()))),
+        many => Err(refused(format!("contains {} certificates; exactly one is needed", many.len()))),
     }
 }
 
@@ -46,7 +46,7 @@ pub fn with_ca(plan: &str, ca: &Digest) -> String {
 pub fn with_address(site: &str, address: &str) -> Result<String, Failure> {
     if !is_host(address) && address.parse::<std::net::IpAddr>().is_err() {
         return Err(Failure::new(Exit::Usage, format!("{address:?} is not a host name or IP address"))
-            .hint("give the name alone; the port is in plan/site.yaml"));
+            .hint("give the name or address without a port; set the port in plan/site.yaml"));
     }
     Ok(set_key(site, "address", &format!("\"{address}\""), "schema"))
 }
@@ -61,10 +61,13 @@ mod tests {
     fn ca_is_the_digest_of_one_certificate() {
         assert_eq!(ca_digest(CERTIFICATE).unwrap(), Digest::of(&[0, 1, 2]));
         let refusal = |text: &str| ca_digest(text).unwrap_err().error;
-        assert_eq!(refusal(""), "cert/ca.crt holds 0 certificates; one is needed");
-        assert_eq!(refusal(&CERTIFICATE.repeat(2)), "cert/ca.crt holds 2 certificates; one is needed");
+        assert_eq!(refusal(""), "cert/ca.crt contains 0 certificates; exactly one is needed");
+        assert_eq!(
+            refusal(&CERTIFICATE.repeat(2)),
+            "cert/ca.crt contains 2 certificates; exactly one is needed"
+        );
         let key = CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY");
-        assert_eq!(refusal(&key), "cert/ca.crt holds a PRIVATE KEY, not a certificate");
+        assert_eq!(refusal(&key), "cert/ca.crt contains a PRIVATE KEY, not a certificate");
     }
 
     #[test]

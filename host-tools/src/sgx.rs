@@ -1,14 +1,15 @@
 //! Enclaves, from a manifest's template to a signature, without SGX, Gramine's tools or Python.
 //!
 //! ```text
-//! X.manifest.template ── template ── manifest ──> X.manifest.sgx ──┬── measure ──> MRENCLAVE
-//!        │ plan, role (roles)           │ trusted_files            │                  │
-//!        └ size: threads, memory        └ trusted files' hashes    └ libpal.so (elf)  ├── sigstruct ──> X.sig
-//!                                                                              key ───┘
+//! X.manifest.template ── template ── manifest ──> X.manifest.sgx ─┬─ measure ──> MRENCLAVE
+//!        │ plan, role (roles)           │ trusted_files           │               │
+//!        └ size: threads, memory        └ trusted files' hashes   └ libpal.so     ├─ sigstruct ──> X.sig
+//!                                                           (elf)     key ────┘
 //! ```
 //!
-//! [`roles`] renders the templates of this project's two roles, [`record`] keeps what a measurement was made of, and
-//! [`explain`] says why two differ. What changes from one version of Gramine to the next is in [`gramine_version`].
+//! [`roles`] renders the templates of this project's two roles. [`record`] keeps the inputs of a measurement,
+//! and [`explain`] shows why two measurements differ. The numbers that change from one version of Gramine to
+//! the next are in [`gramine_version`].
 
 pub mod elf;
 pub mod explain;
@@ -46,7 +47,7 @@ use crate::{
 use elf::Image;
 use gramine_version::Gramine;
 
-/// What an enclave is made of, and its measurement.
+/// An enclave's measurement, and the inputs that are not in its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeasuredEnclave {
     /// MRENCLAVE.
@@ -57,8 +58,8 @@ pub struct MeasuredEnclave {
     pub libpal: Digest,
 }
 
-/// Measures the enclave of a manifest's exact text and the bytes of Gramine's `libpal.so`. `what` names the manifest in
-/// errors.
+/// Measures the enclave of a manifest's exact text and the bytes of Gramine's `libpal.so`. `what` names the
+/// manifest in errors.
 ///
 /// # Errors
 /// [`Exit::Failed`] with place and reason.
@@ -73,14 +74,14 @@ pub fn measure_bytes(
         failure
     })?;
     let pal = Image::parse(libpal).map_err(|e| {
-        Failure::new(Exit::Failed, format!("libpal.so is refused: {e}"))
-            .hint("it is sgx/libpal.so in the folder of a Gramine installation")
+        Failure::new(Exit::Failed, format!("cannot use this libpal.so: {e}"))
+            .hint("name sgx/libpal.so in the folder of the Gramine installation")
     })?;
     let measurement = measure(manifest, &attributes, &pal, gramine)?;
     Ok(MeasuredEnclave { measurement, attributes, libpal: Digest::of(libpal) })
 }
 
-/// Measures the enclave of two files; answers with the manifest's text too.
+/// Measures the enclave of two files. Returns the manifest's text, too.
 ///
 /// # Errors
 /// [`Exit::File`], and as [`measure_bytes`].
@@ -100,13 +101,14 @@ pub fn measure_files(
 /// # Errors
 /// [`Exit::File`]; [`Exit::Trust`] with place and reason.
 pub fn load_sigstruct(path: &Path) -> Result<Sigstruct, Failure> {
-    // A longer file is refused by its length, not read to its end.
+    // A longer file is refused by its length, and not read.
     let bytes = files::read(path, 64 << 10)?;
     Sigstruct::parse(&bytes)
-        .map_err(|e| Failure::new(Exit::Trust, format!("{} is refused: {e}", path.display())))
+        .map_err(|e| Failure::new(Exit::Trust, format!("{} is not a valid signature: {e}", path.display())))
 }
 
-/// Renders a template and hashes what it trusts: the text of `X.manifest.sgx`. `what` names the template in errors.
+/// Renders a template and hashes its trusted files: the text of `X.manifest.sgx`. `what` names the template
+/// in errors.
 ///
 /// # Errors
 /// [`Exit::Failed`] with place and reason; [`Exit::File`] for a trusted file that is not there.
@@ -118,10 +120,10 @@ pub fn make_manifest(
     gramine: &Gramine,
 ) -> Result<Manifest, Failure> {
     let rendered = template::render(template, what, variables)?;
-    let mut manifest = Manifest::parse(&rendered, &format!("{what}, rendered"), gramine)?;
+    let mut manifest = Manifest::parse(&rendered, &format!("{what}, after filling it in"), gramine)?;
     schema::check(manifest.table(), what)?;
     manifest.hash_files(files, variables.libos().as_deref())?;
-    // What cannot be measured is refused here, and not on the machine that signs.
+    // A manifest that cannot be measured is refused here, and not later on the machine that signs.
     manifest.attributes().map_err(|mut failure| {
         failure.error = format!("{what}: {}", failure.error);
         failure

@@ -1,6 +1,7 @@
 //! The workspaces that `fl-host` can make: a plan, its data with their attribution, a README; all embedded.
 //!
-//! [`materialise_shards`] cuts a template's data into collaborators' folders, for a trial or a demonstration.
+//! [`materialise_shards`] divides a template's data among collaborators' folders, for a trial or a
+//! demonstration.
 
 use std::{
     fs,
@@ -17,7 +18,7 @@ use ndarray::ArrayD;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Template {
-    /// As `--template` takes it.
+    /// The value of `--template`.
     pub name: &'static str,
     /// One line for `workspace templates`.
     pub about: &'static str,
@@ -30,29 +31,6 @@ pub struct Template {
     /// Dirichlet α of a trial's shards.
     pub alpha: f64,
 }
-
-/// Every template, in the order in which they are listed.
-pub const TEMPLATES: &[Template] = &[
-    Template {
-        name: "breast_cancer",
-        about: "30 measurements of cell nuclei, benign or malignant; multilayer perceptron",
-        plan: include_str!("templates/breast_cancer/plan.yaml"),
-        readme: include_str!("templates/breast_cancer/README.md"),
-        data: include_str!("templates/breast_cancer/data.csv"),
-        alpha: 1.0,
-    },
-    Template {
-        name: "digits",
-        about: "handwritten digits of 8 x 8 pixels; convolutional network",
-        plan: include_str!("templates/digits/plan.yaml"),
-        readme: include_str!("templates/digits/README.md"),
-        data: include_str!("templates/digits/data.csv"),
-        alpha: 1.0,
-    },
-];
-
-/// Share of each label's rows that no collaborator sees.
-const HELD_OUT: f64 = 0.2;
 
 /// The template of this name.
 #[must_use]
@@ -88,10 +66,11 @@ pub enum ShardError {
     },
 }
 
-/// Writes `data.csv` into each of `dirs` (one a collaborator; made when missing) and `test.csv` into `test_dir`.
+/// Writes `data.csv` into each of `dirs` (one a collaborator; made when missing) and `test.csv` into
+/// `test_dir`.
 ///
-/// A fifth of the rows, stratified by label, goes to `test.csv`; the rest is dealt as `how` says. The same seed gives
-/// the same files.
+/// A fifth of the rows, stratified by label, goes to `test.csv`. The others are divided as `how` says. The
+/// same seed gives the same files.
 ///
 /// # Errors
 /// [`ShardError`]; files already written stay.
@@ -136,6 +115,28 @@ pub fn materialise_shards(
     let test = write(test_dir, "test.csv", &mut held_out.into_iter())?;
     Ok(Shards { rows: shards.iter().map(Vec::len).collect(), test, test_rows })
 }
+
+/// Every template, in the order in which they are listed.
+pub const TEMPLATES: &[Template] = &[
+    Template {
+        name: "breast_cancer",
+        about: "30 measurements of cell nuclei, benign or malignant; multilayer perceptron",
+        plan: include_str!("templates/breast_cancer/plan.yaml"),
+        readme: include_str!("templates/breast_cancer/README.md"),
+        data: include_str!("templates/breast_cancer/data.csv"),
+        alpha: 1.0,
+    },
+    Template {
+        name: "digits",
+        about: "handwritten digits of 8 x 8 pixels; convolutional network",
+        plan: include_str!("templates/digits/plan.yaml"),
+        readme: include_str!("templates/digits/README.md"),
+        data: include_str!("templates/digits/data.csv"),
+        alpha: 1.0,
+    },
+];
+/// Share of each label's rows that no collaborator sees.
+const HELD_OUT: f64 = 0.2;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,5 @@
-//! A workspace: the folder `plan/ src/ data/ cert/ save/ logs/` that the owner edits and an image is made from.
+//! A workspace: the folder `plan/ src/ data/ cert/ save/ logs/` that the owner edits and an image is made
+//! from.
 
 mod create;
 mod edit;
@@ -16,9 +17,6 @@ use crate::{
     exit::{Exit, Failure},
     files,
 };
-
-/// The folders of a workspace.
-pub const FOLDERS: [&str; 7] = ["plan", "src", "data", "cert", "save", "save/released", "logs"];
 
 /// A folder that holds a `plan/plan.yaml`.
 #[derive(Clone, Debug)]
@@ -38,7 +36,7 @@ impl Workspace {
         }
         let error = format!("{} is not a workspace: it has no plan/plan.yaml", root.display());
         Err(Failure::new(Exit::Workspace, error)
-            .hint("change to the workspace's folder, name it with --workspace, or make one with `fl-host workspace create`"))
+            .hint("change to the workspace's folder, or name it with --workspace, or make one with `fl-host workspace create`"))
     }
 
     /// The folder itself.
@@ -65,8 +63,8 @@ impl Workspace {
         self.root.join("cert/ca.crt")
     }
 
-    /// `save/W_init.safetensors`: the model that the first round starts from. `W` is the federation: its files have the
-    /// same names on every machine, whatever the folder is called there.
+    /// `save/W_init.safetensors`: the model that the first round starts from. `W` is the federation's name,
+    /// so that the file has the same name on every machine, whatever the folder's name is.
     #[must_use]
     pub fn init_model_file(&self, federation: &Name) -> PathBuf {
         store::initial_model_file(&self.root.join("save"), federation.as_str())
@@ -78,3 +76,6 @@ impl Workspace {
         self.root.join("save/accepted-plan")
     }
 }
+
+/// The folders of a workspace.
+pub const FOLDERS: [&str; 7] = ["plan", "src", "data", "cert", "save", "save/released", "logs"];

@@ -11,7 +11,7 @@ use crate::{
     image::inspect::{self, Inspected},
 };
 
-/// Look at container images.
+/// Inspect container images.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "image")]
 pub(super) struct ImageArea {
@@ -25,11 +25,11 @@ enum ImageCommand {
     Inspect(ImageInspect),
 }
 
-/// Show an archive's labels, and work out again from its contents what they say.
+/// Show the labels of an image's archive, and check each label against the archive's contents.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "inspect")]
 struct ImageInspect {
-    /// the archive, W.tar.gz
+    /// the archive, for example heart.tar.gz
     #[argh(positional)]
     archive: PathBuf,
 }
@@ -40,14 +40,13 @@ pub(super) fn run(area: &ImageArea) -> Result<Answer, Failure> {
     let broken: Vec<&str> =
         found.checks.iter().filter(|check| !check.holds()).map(|check| check.label.as_str()).collect();
     if !broken.is_empty() {
-        let mut error = format!("{} is not what its labels say", command.archive.display());
+        let mut error = format!("{} does not match its labels", command.archive.display());
         for check in found.checks.iter().filter(|check| !check.holds()) {
-            let stated = check.stated.as_deref().unwrap_or("nothing");
-            error += &format!("; {} is {stated}, the contents give {}", check.label, check.found);
+            let stated = check.stated.as_deref().unwrap_or("not stated");
+            error += &format!("; {} is {stated}, but the contents give {}", check.label, check.found);
         }
-        return Err(
-            Failure::new(Exit::Trust, error).hint("do not run it; ask the owner for the archive again")
-        );
+        return Err(Failure::new(Exit::Trust, error)
+            .hint("do not run this image; ask the federation's owner for the archive again"));
     }
     Ok(Answer { text: text(&found), json: json(&found) })
 }
@@ -63,7 +62,7 @@ fn text(found: &Inspected) -> String {
     );
     for (key, value) in &found.labels {
         let checked = found.checks.iter().any(|check| check.label == *key && check.holds());
-        text += &format!("{} {key} {value}\n", if checked { "holds   " } else { "label   " });
+        text += &format!("{} {key} {value}\n", if checked { "checked " } else { "label   " });
     }
     text
 }

@@ -13,7 +13,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Make, look at and convert model files.
+/// Make, show, convert and decrypt model files.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "model")]
 pub(super) struct ModelArea {
@@ -31,22 +31,23 @@ enum ModelCommand {
     Open(ModelOpen),
 }
 
-/// Make the first round's model, save/W_init.safetensors, from the plan.
+/// Make the model that the first round starts from: save/W_init.safetensors, where W is the federation's
+/// name.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "init")]
 struct ModelInit {
-    /// seed of the initial values; the plan's by default
+    /// seed of the random initial values; the plan's seed by default
     #[argh(option)]
     seed: Option<u64>,
-    /// take the values from this .safetensors file
+    /// take the initial values from this .safetensors file
     #[argh(option)]
     from: Option<PathBuf>,
-    /// the workspace's folder; the current one by default
+    /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
 }
 
-/// List a model file's tensors, what it says beside them, and its root.
+/// Show a model file: its tensors, its metadata, and its root, which is a hash of all values.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "show")]
 struct ModelShow {
@@ -55,44 +56,41 @@ struct ModelShow {
     file: PathBuf,
 }
 
-/// Write a model file's tensors alone, for PyTorch and others; optimiser
-/// state is left out.
+/// Copy a model file for PyTorch and other programs: the tensors, without optimiser state and metadata.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "export")]
 struct ModelExport {
-    /// a .safetensors file, for example of save/
+    /// a .safetensors file, for example one in save/
     #[argh(positional)]
     file: PathBuf,
-    /// the new file
+    /// the file to write
     #[argh(option)]
     output: PathBuf,
-    /// keep optimiser state
+    /// copy the optimiser state, too
     #[argh(switch)]
     all: bool,
 }
 
-/// Make the key pair that a plan may release models to. The public key is
-/// printed, for the plan.
+/// Make a key pair that a plan can release models to, and print the public key for the plan.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "key")]
 struct ModelKey {
-    /// the new file of the private key; only this user can read it
+    /// the file to write the private key to; only this user can read it
     #[argh(option)]
     output: PathBuf,
 }
 
-/// Open a model that was released to a key, check its root, and write it as
-/// .safetensors.
+/// Decrypt a model that was released to a key, check its root, and write it as .safetensors.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "open")]
 struct ModelOpen {
-    /// a .sealed file of the aggregator's save/released
+    /// a .sealed file from save/released on the aggregator's machine
     #[argh(positional)]
     file: PathBuf,
-    /// the private key's file, of `fl-host model key`
+    /// the private key that `fl-host model key` wrote
     #[argh(option)]
     key: PathBuf,
-    /// the new .safetensors file
+    /// the .safetensors file to write
     #[argh(option)]
     output: PathBuf,
 }
@@ -104,8 +102,9 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
             let plan = plan::load(&workspace)?;
             let made = match &command.from {
                 Some(_) if command.seed.is_some() => {
-                    let error = "--seed has no effect on values that come --from a file";
-                    return Err(Failure::new(Exit::Usage, error).hint("give one of the two"));
+                    let error =
+                        "--seed and --from cannot be given together: --from takes the values from a file";
+                    return Err(Failure::new(Exit::Usage, error).hint("leave one of the two options out"));
                 }
                 Some(file) => model::init_from(&workspace, &plan.plan, Some(plan.hash), file)?,
                 None => model::init(&workspace, &plan.plan, Some(plan.hash), command.seed)?,
@@ -138,7 +137,7 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
         ModelCommand::Key(command) => {
             let public = sealed::new_key(&command.output)?;
             let text = format!(
-                "{}: the private key; whoever loses it cannot open what was sealed to it\n\
+                "private key: {}: back it up; without it nobody can open the models that are released to it\n\
                  public key: {public}\nin the plan: release: {{what: last, to: key:{public}}}\n",
                 command.output.display()
             );
@@ -183,7 +182,7 @@ fn shown(model: &Shown) -> Answer {
         model.tensors.iter().map(|t| json!({"name": t.name, "dtype": t.dtype, "shape": t.shape})).collect();
     let root = model.root.map(|root| root.to_string());
     if let Some(root) = root.as_ref().filter(|root| model.texts.get(model::text::ROOT) != Some(*root)) {
-        text += &format!("root, nothing held out: {root}\n");
+        text += &format!("root, if no tensor is held out: {root}\n");
     }
     let json = json!({"tensors": tensors, "elements": model.elements, "metadata": model.texts, "root": root});
     Answer { text, json }

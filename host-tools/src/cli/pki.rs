@@ -22,10 +22,7 @@ use crate::{
     pki::{self, Approval, Init, Issued, Listed, Owner, vault::Passphrase},
 };
 
-/// Where a passphrase file may be named instead of on the command line.
-const PASSPHRASE_VARIABLE: &str = "FL_PASSPHRASE_FILE";
-
-/// Keys, certificates and the roster of a federation.
+/// Keys, certificates and the roster of a federation: some commands are the owner's, some a site's.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "pki")]
 pub(super) struct PkiArea {
@@ -46,20 +43,20 @@ enum PkiCommand {
     Sign(PkiSign),
 }
 
-/// Owner: make the federation's CA and an empty roster.
+/// Owner: make the federation's certificate authority (CA) and an empty roster.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "init")]
 struct PkiInit {
-    /// the federation's name; the plan's by default
+    /// the federation's name; the name in plan/plan.yaml by default
     #[argh(option)]
     federation: Option<Name>,
-    /// years until the CA's certificate ends; 10 by default
+    /// years until the CA's certificate expires; 10 by default
     #[argh(option, default = "Init::default().years")]
     years: u32,
-    /// put the CA's key under a passphrase that is asked for on the terminal
+    /// ask for a passphrase on the terminal, and encrypt the CA's key with it
     #[argh(switch)]
     ask_passphrase: bool,
-    /// put the CA's key under the passphrase in this file
+    /// encrypt the CA's key with the passphrase in this file
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -67,7 +64,7 @@ struct PkiInit {
     workspace: PathBuf,
 }
 
-/// Site: make a key, and a request for its certificate.
+/// Site: make a key, and a certificate request to send to the owner.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "request")]
 struct PkiRequest {
@@ -82,32 +79,32 @@ struct PkiRequest {
     workspace: PathBuf,
 }
 
-/// Owner: issue the certificate that a request asks for; role and name are yours to say.
+/// Owner: issue a certificate for a site's request; you decide role and name.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "approve")]
 struct PkiApprove {
-    /// the request, a .csr file
+    /// the site's request, a .csr file
     #[argh(positional)]
     request: PathBuf,
     /// aggregator or collaborator
     #[argh(option)]
     role: Role,
-    /// the member's name; an aggregator's is "aggregator" by default
+    /// the member's name; for an aggregator "aggregator" by default
     #[argh(option, short = 'n')]
     name: Option<Name>,
-    /// refuse any key but this one, as the site read it to you
+    /// the fingerprint that the site read to you; a request for another key is refused
     #[argh(option)]
     fingerprint: Option<String>,
-    /// take the name from the key that holds it, which is revoked
+    /// reassign the name: the key that has it is revoked
     #[argh(switch)]
     replace: bool,
-    /// days until the certificate ends; 365 by default
+    /// days until the certificate expires; 365 by default
     #[argh(option, default = "365")]
     days: u32,
-    /// the image's .measurement.json: what enclaves have to say of themselves
+    /// the image's .measurement.json, if members run enclaves: the roster then lists its measurements
     #[argh(option)]
     measurement: Option<PathBuf>,
-    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
+    /// the file with the CA key's passphrase; the variable FL_PASSPHRASE_FILE can name it instead
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -115,17 +112,17 @@ struct PkiApprove {
     workspace: PathBuf,
 }
 
-/// Site: put a certificate that the owner sent beside its key.
+/// Site: install the certificate that the owner sent.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "import")]
 struct PkiImport {
     /// the certificate, a .crt file
     #[argh(positional)]
     certificate: PathBuf,
-    /// the federation's ca.crt, with the first certificate
+    /// the federation's ca.crt; needed with the first certificate
     #[argh(option)]
     ca: Option<PathBuf>,
-    /// the roster, cols.yaml
+    /// the roster that the owner sent, cols.yaml
     #[argh(option)]
     roster: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -133,20 +130,20 @@ struct PkiImport {
     workspace: PathBuf,
 }
 
-/// Owner: issue a new certificate for the key that a member has; nothing else changes.
+/// Owner: issue a new certificate for a member's present key; nothing else changes.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "renew")]
 struct PkiRenew {
-    /// the member's name; an aggregator's is "aggregator" by default
+    /// the member's name; for an aggregator "aggregator" by default
     #[argh(option, short = 'n')]
     name: Option<Name>,
-    /// collaborator by default
+    /// the member's role; collaborator by default
     #[argh(option, default = "Role::Collaborator")]
     role: Role,
-    /// days until the certificate ends; 365 by default
+    /// days until the certificate expires; 365 by default
     #[argh(option, default = "365")]
     days: u32,
-    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
+    /// the file with the CA key's passphrase; the variable FL_PASSPHRASE_FILE can name it instead
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -154,7 +151,7 @@ struct PkiRenew {
     workspace: PathBuf,
 }
 
-/// List members, keys and when their certificates end.
+/// Owner or site: list the members, their keys, and when their certificates expire.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "list")]
 struct PkiList {
@@ -163,17 +160,17 @@ struct PkiList {
     workspace: PathBuf,
 }
 
-/// Owner: take a collaborator off the federation.
+/// Owner: remove a collaborator from the federation.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "revoke")]
 struct PkiRevoke {
     /// the collaborator's name
     #[argh(option, short = 'n')]
     name: Name,
-    /// why, for those who read the roster
+    /// the reason; every member can read it on the roster
     #[argh(option, default = "String::from(\"by the owner\")")]
     reason: String,
-    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
+    /// the file with the CA key's passphrase; the variable FL_PASSPHRASE_FILE can name it instead
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -181,14 +178,14 @@ struct PkiRevoke {
     workspace: PathBuf,
 }
 
-/// Owner: sign the roster anew, so that it lasts another year.
+/// Owner: sign the roster again, so that it stays valid for another year.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "sign")]
 struct PkiSign {
-    /// a new image's .measurement.json: what enclaves have to say of themselves from now on
+    /// a new image's .measurement.json: its measurements replace those on the roster
     #[argh(option)]
     measurement: Option<PathBuf>,
-    /// the file with the CA key's passphrase; FL_PASSPHRASE_FILE names it too
+    /// the file with the CA key's passphrase; the variable FL_PASSPHRASE_FILE can name it instead
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -229,18 +226,19 @@ fn init(command: &PkiInit) -> Result<Answer, Failure> {
     let federation = match &command.federation {
         Some(name) => name.clone(),
         None => pki::federation_of(root)?.ok_or_else(|| {
-            let error = format!("{} has no plan that names a federation", root.display());
+            let error = format!("{} has no plan/plan.yaml that names the federation", root.display());
             Failure::new(Exit::Workspace, error).hint(
-                "run this in a workspace, name it with --workspace, or name the federation with --federation",
+                "run this in the owner's workspace, or name that folder with --workspace, or give the name with --federation",
             )
         })?,
     };
     let passphrase = match passphrase_file(command.passphrase_file.as_deref()) {
         Some(file) => Some(Passphrase::read(&file)?),
         None if command.ask_passphrase => {
-            let (first, again) = (ask("Passphrase for the CA's key: ")?, ask("The same again: ")?);
+            let (first, again) = (ask("Passphrase for the CA's key: ")?, ask("Repeat the passphrase: ")?);
             if first != again {
-                return Err(Failure::new(Exit::Usage, "the two passphrases differ"));
+                return Err(Failure::new(Exit::Usage, "the two passphrases differ")
+                    .hint("run the command again, and type the same passphrase twice"));
             }
             Some(Passphrase::new(first.as_bytes())?)
         }
@@ -250,10 +248,10 @@ fn init(command: &PkiInit) -> Result<Answer, Failure> {
     let settings = Init { years: command.years, passphrase };
     let made = pki::init(root, &federation, &settings, &clock())?;
     let (ca, until) = (made.authority.digest().to_string(), made.authority.validity().not_after.to_string());
-    let key = if locked { "under a passphrase" } else { "not under a passphrase" };
+    let key = if locked { "encrypted" } else { "not encrypted" };
     let text = format!(
         "federation   {federation}\nCA           {ca}\ngood until   {until}\nkey          {}, {key}: back it up, and \
-         keep it off the aggregator's host\n",
+         never copy it to the aggregator's machine\n",
         made.key_file.display()
     );
     let json = json!({
@@ -268,7 +266,7 @@ fn request(command: &PkiRequest) -> Result<Answer, Failure> {
     }
     let made = pki::request(&command.workspace, command.role, command.name.as_ref())?;
     let text = format!(
-        "request      {}\n{}send the request to the federation's owner and read the fingerprint to them\n",
+        "request      {}\n{}next         send the request to the federation's owner, and read the fingerprint to the owner, for example by phone\n",
         made.path.display(),
         fingerprint(made.fingerprint)
     );
@@ -305,7 +303,7 @@ fn measured(owner: &Owner, file: Option<&Path>) -> Result<Option<Measurements>, 
     file.map(|file| pki::measurements(file, owner.federation(), owner.authority().digest())).transpose()
 }
 
-/// One line a role, of a roster that says what enclaves have to say of themselves.
+/// One line for each role, if the roster lists measurements of enclaves.
 fn measurement_lines(of: Option<&Measurements>) -> String {
     let Some(Measurements { aggregator, collaborator }) = of else { return String::new() };
     format!("aggregator   {aggregator}\ncollaborator {collaborator}\n")
@@ -350,7 +348,7 @@ fn issued(made: &Issued) -> Answer {
     let until = made.not_after.to_string();
     let mut text = format!("identity     {}\n{}", made.identity, fingerprint(made.fingerprint));
     if let Some(asked) = &made.asked_as {
-        text += &format!("asked as     {asked}\n");
+        text += &format!("requested as {asked}\n");
     }
     text += &format!("good until   {until}\ncertificate  {}: send it to the site\n", made.file.display());
     let json = json!({
@@ -380,7 +378,7 @@ fn listed(found: &Listed) -> Answer {
             (Some(why), _) => format!("revoked: {why}"),
             (None, Some(days)) if days < 0 => "expired".to_owned(),
             (None, Some(days)) => format!("{days} days left"),
-            (None, None) => "not here".to_owned(),
+            (None, None) => "no certificate in this folder".to_owned(),
         };
         text += &format!("{:width$}  {:12}  {}  {state}\n", row.name, row.role, row.fingerprint.grouped());
     }
@@ -403,11 +401,11 @@ fn listed(found: &Listed) -> Answer {
 }
 
 fn fingerprint(key: Fingerprint) -> String {
-    format!("fingerprint  {key}\n             in short {}\n", key.grouped())
+    format!("fingerprint  {key}\n             short form {}\n", key.grouped())
 }
 
 fn publish_hint(serial: u64) -> String {
-    format!("roster       serial {serial}: copy plan/cols.yaml to the aggregator\n")
+    format!("roster       serial {serial}: copy plan/cols.yaml to the aggregator's machine\n")
 }
 
 fn name_in(role: Role, name: Option<&Name>) -> Result<Name, Failure> {
@@ -415,7 +413,7 @@ fn name_in(role: Role, name: Option<&Name>) -> Result<Name, Failure> {
         (Some(name), _) => Ok(name.clone()),
         (None, Role::Aggregator) => role.as_str().parse().map_err(|e| Failure::of(Exit::Failed, &e)),
         (None, Role::Collaborator) => {
-            Err(Failure::new(Exit::Usage, "a collaborator needs a name").hint("name it with -n"))
+            Err(Failure::new(Exit::Usage, "a collaborator needs a name").hint("give the name with -n NAME"))
         }
     }
 }
@@ -445,9 +443,12 @@ fn ask(prompt: &str) -> Result<String, Failure> {
     let asked = terminal.write_str(prompt).and_then(|()| terminal.read_secure_line());
     asked.map_err(|e| {
         Failure::new(Exit::Usage, format!("cannot ask for a passphrase: {e}"))
-            .hint("name a file that holds it with --passphrase-file")
+            .hint("write the passphrase to a file and name the file with --passphrase-file")
     })
 }
+
+/// Where a passphrase file may be named instead of on the command line.
+const PASSPHRASE_VARIABLE: &str = "FL_PASSPHRASE_FILE";
 
 #[cfg(test)]
 mod tests;

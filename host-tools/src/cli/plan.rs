@@ -18,7 +18,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Initialise, show, check and accept a workspace's plan.
+/// Initialise, show, check, accept and import plans.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "plan")]
 pub(super) struct PlanArea {
@@ -36,65 +36,65 @@ enum PlanCommand {
     Import(PlanImport),
 }
 
-/// Set the CA and the aggregator's address, and make the initial model. Needs no data.
+/// Owner: write the CA and the aggregator's address into plan/, and make the initial model. Needs no data.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "initialize")]
 struct PlanInitialize {
     /// host name or IP address of the aggregator
     #[argh(option, short = 'a')]
     address: String,
-    /// start from this .safetensors file, not from the plan's seed
+    /// take the initial values from this .safetensors file, not from a seed
     #[argh(option)]
     init_model: Option<PathBuf>,
-    /// seed of the initial values; the plan's by default
+    /// seed of the random initial values; the plan's seed by default
     #[argh(option)]
     seed: Option<u64>,
-    /// the workspace's folder; the current one by default
+    /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
 }
 
-/// Show the plan with its defaults filled in, its hash and its model's tensors.
+/// Show the plan with all defaults filled in, its hash, and the tensors of its model.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "show")]
 struct PlanShow {
-    /// the workspace's folder; the current one by default
+    /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
 }
 
-/// Check the plan, the site file and the data map.
+/// Check plan/plan.yaml, plan/site.yaml and plan/data.yaml, and show the memory that the roles need.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "check")]
 struct PlanCheck {
-    /// the folder of the Gramine installation that enclaves are sized for; where the distribution puts it by default
+    /// the folder of the Gramine installation to compute enclave sizes for; by default the installed one
     #[argh(option)]
     gramine: Option<PathBuf>,
-    /// the workspace's folder; the current one by default
+    /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
 }
 
-/// Pin the plan: this site's runtime refuses any other.
+/// Site: accept the plan; fl-runtime then refuses any other plan at this site.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "accept")]
 struct PlanAccept {
-    /// only show what is accepted
+    /// only show which plan is accepted
     #[argh(switch)]
     show: bool,
-    /// the workspace's folder; the current one by default
+    /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
 }
 
-/// Convert an OpenFL plan, with a line for each key that is kept, converted or dropped.
+/// Convert an OpenFL plan, and report for each of its keys whether it is kept, converted or dropped.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "import")]
 struct PlanImport {
     /// an OpenFL plan.yaml
     #[argh(positional)]
     file: PathBuf,
-    /// the new file; plan/plan.yaml by default
+    /// the file to write; plan/plan.yaml by default
     #[argh(option, default = "PathBuf::from(\"plan/plan.yaml\")")]
     output: PathBuf,
 }
@@ -119,15 +119,15 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
             let numbers = known.unwrap_or(Gramine::NEWEST);
             let version = match (&installed, known) {
                 (Some(said), Some(_)) => said.clone(),
-                (Some(said), None) => format!("{said}; enclaves are added up as for {}", numbers.version),
-                (None, _) => format!("none here; enclaves are added up as for {}", numbers.version),
+                (Some(said), None) => format!("{said}; enclave sizes are for {}", numbers.version),
+                (None, _) => format!("not installed; enclave sizes are for {}", numbers.version),
             };
             let enclaves = [Role::Aggregator, Role::Collaborator]
                 .map(|role| (role, enclave_size(role, &loaded.plan, &memory, &numbers)));
             let told_of = |(role, size): &(Role, Result<EnclaveSize, Failure>)| match size {
                 Ok(size) => format!("enclave of the {role}: {}\n", size.line()),
                 // No fault of a plan that runs outside of one.
-                Err(failure) => format!("enclave of the {role}: none; {}\n", failure.error),
+                Err(failure) => format!("enclave of the {role}: not possible: {}\n", failure.error),
             };
             let sizes: String = enclaves.iter().map(told_of).collect();
             let last = [
@@ -166,7 +166,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
             let done = import::file(&command.file, &command.output)?;
             let mut text: String = done.notes.iter().map(|note| format!("{note}\n")).collect();
             text += &format!(
-                "{}: fill in {}, then `fl-host plan check`\n",
+                "next      replace each `fill_in` in {} ({}), then run `fl-host plan check`\n",
                 command.output.display(),
                 done.fill_in.join(", ")
             );
@@ -185,12 +185,13 @@ fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
     let workspace = Workspace::open(&command.workspace)?;
     let done = plan::initialise(&workspace, &command.address, command.init_model.as_deref(), command.seed)?;
     let (ca, next) = match done.ca {
-        Some(ca) => {
-            (ca.to_string(), "publish the plan hash; each site compares it and runs `fl-host plan accept`")
-        }
+        Some(ca) => (
+            ca.to_string(),
+            "tell each site the plan's hash over a second channel; the site compares it and runs `fl-host plan accept`",
+        ),
         None => (
-            "none yet: there is no cert/ca.crt".to_owned(),
-            "make the federation's CA, then run this again: the CA's hash is part of the plan",
+            "none: there is no cert/ca.crt yet".to_owned(),
+            "make the CA with `fl-host pki init`, then run this command again: the plan contains the CA's hash",
         ),
     };
     let model = &done.model;
@@ -220,7 +221,9 @@ fn accept(command: &PlanAccept) -> Result<Answer, Failure> {
     if command.show {
         let found = plan::accepted(&workspace)?;
         let text = match found.accepted {
-            Some(accepted) if accepted == found.plan => format!("accepted  {accepted}: the plan here\n"),
+            Some(accepted) if accepted == found.plan => {
+                format!("accepted  {accepted}: the plan of this workspace\n")
+            }
             Some(accepted) => format!("accepted  {accepted}\nplan      {}: not accepted\n", found.plan),
             None => format!("accepted  none\nplan      {}: not accepted\n", found.plan),
         };

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Keys, manifests, measurements and signatures of enclaves. Needs no SGX.
+/// Make, measure, sign and compare enclaves. Needs no SGX hardware.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "sgx")]
 pub(super) struct SgxArea {
@@ -42,56 +42,56 @@ enum SgxCommand {
     Explain(SgxExplain),
 }
 
-/// Make the key that signs enclaves: RSA-3072, e = 3, PEM.
+/// Make a key that signs enclaves: RSA with 3072 bits and exponent 3, in PEM.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "key")]
 struct SgxKey {
-    /// the new file; one that is there is never overwritten
+    /// the file to write; an existing file is never overwritten
     #[argh(option)]
     output: PathBuf,
 }
 
-/// Render a manifest's template, fill in defaults, hash what it trusts.
+/// Make a manifest from its template: fill in values and defaults, and hash the trusted files.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "manifest")]
 struct SgxManifest {
     /// the template, X.manifest.template
     #[argh(option)]
     template: PathBuf,
-    /// the manifest, X.manifest.sgx
+    /// the manifest to write, X.manifest.sgx
     #[argh(option)]
     output: PathBuf,
-    /// a name in the template and its text, NAME=VALUE; may be given again
+    /// the value of a name in the template, NAME=VALUE; can be repeated
     #[argh(option, short = 'D')]
     define: Vec<String>,
-    /// the folder with libsysdb.so: names in the template that begin with gramine.
+    /// the folder of Gramine, with libsysdb.so: gives names in the template that begin with `gramine.` their values
     #[argh(option)]
     gramine: Option<PathBuf>,
-    /// where relative paths begin; the template's folder by default
+    /// the folder that relative paths start from; the template's folder by default
     #[argh(option)]
     folder: Option<PathBuf>,
-    /// where absolute paths begin, for files of an image; / by default
+    /// the folder that absolute paths start from, for files of an image; / by default
     #[argh(option, default = "PathBuf::from(\"/\")")]
     chroot: PathBuf,
-    /// the Gramine that will run it: 1.9
+    /// the version of Gramine that will run the enclave; 1.9 by default
     #[argh(option, default = "&KNOWN[0]", from_str_fn(gramine_version))]
     gramine_version: &'static Gramine,
 }
 
-/// Compute MRENCLAVE and print it.
+/// Compute and print the measurement of an enclave, MRENCLAVE.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "measure")]
 struct SgxMeasure {
     /// the manifest, X.manifest.sgx
     #[argh(option)]
     manifest: PathBuf,
-    /// sgx/libpal.so of Gramine's folder
+    /// sgx/libpal.so in Gramine's folder
     #[argh(option)]
     libpal: PathBuf,
-    /// with --json: a plan.yaml whose lines `sgx explain` may name later
+    /// with --json: the plan.yaml, so that `fl-host sgx explain` can name its keys later
     #[argh(option)]
     plan: Option<PathBuf>,
-    /// the Gramine that will run it: 1.9
+    /// the version of Gramine that will run the enclave; 1.9 by default
     #[argh(option, default = "&KNOWN[0]", from_str_fn(gramine_version))]
     gramine_version: &'static Gramine,
 }
@@ -100,27 +100,27 @@ struct SgxMeasure {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "sign")]
 struct SgxSign {
-    /// the key, PEM: of `sgx key`, or of `openssl genrsa -3 3072`
+    /// the signing key in PEM, from `fl-host sgx key` or `openssl genrsa -3 3072`
     #[argh(option)]
     key: PathBuf,
     /// the manifest, X.manifest.sgx
     #[argh(option)]
     manifest: PathBuf,
-    /// sgx/libpal.so of Gramine's folder
+    /// sgx/libpal.so in Gramine's folder
     #[argh(option)]
     libpal: PathBuf,
-    /// the day in the signature, YYYY-MM-DD; today by default
+    /// the date in the signature, YYYY-MM-DD; today by default
     #[argh(option)]
     date: Option<Date>,
-    /// the signature, X.sig
+    /// the signature to write, X.sig
     #[argh(option)]
     output: PathBuf,
-    /// the Gramine that will run it: 1.9
+    /// the version of Gramine that will run the enclave; 1.9 by default
     #[argh(option, default = "&KNOWN[0]", from_str_fn(gramine_version))]
     gramine_version: &'static Gramine,
 }
 
-/// Say in words what a signature signs.
+/// Show what a signature states about its enclave.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "view")]
 struct SgxView {
@@ -129,38 +129,38 @@ struct SgxView {
     signature: PathBuf,
 }
 
-/// Check a signature, and that it is of this enclave and this signer.
+/// Check a signature, and that it belongs to this enclave and this signer.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "verify")]
 struct SgxVerify {
     /// the signature, X.sig
     #[argh(positional)]
     signature: PathBuf,
-    /// the manifest that it should be of; with --libpal
+    /// the enclave's manifest; needs --libpal
     #[argh(option)]
     manifest: Option<PathBuf>,
-    /// sgx/libpal.so of Gramine's folder
+    /// sgx/libpal.so in Gramine's folder
     #[argh(option)]
     libpal: Option<PathBuf>,
-    /// the MRSIGNER that it should have
+    /// the MRSIGNER that the signature must have
     #[argh(option)]
     signer: Option<String>,
-    /// the MRENCLAVE that it should have
+    /// the MRENCLAVE that the signature must have
     #[argh(option)]
     measurement: Option<String>,
-    /// the Gramine that will run it: 1.9
+    /// the version of Gramine that will run the enclave; 1.9 by default
     #[argh(option, default = "&KNOWN[0]", from_str_fn(gramine_version))]
     gramine_version: &'static Gramine,
 }
 
-/// Say why two measurements differ: file, line of the plan, threads, Gramine.
+/// Show why two measurements differ: trusted files, keys of the plan, size, settings, Gramine.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "explain")]
 struct SgxExplain {
-    /// what `sgx measure --json` printed, an image's .measurement.json, or a .manifest.sgx
+    /// the output of `fl-host sgx measure --json`, an image's .measurement.json, or a .manifest.sgx
     #[argh(positional)]
     before: PathBuf,
-    /// the other
+    /// the second one, in any of these forms
     #[argh(positional)]
     after: PathBuf,
 }
@@ -200,7 +200,10 @@ fn manifest(command: &SgxManifest) -> Result<Answer, Failure> {
     }
     if let Some(folder) = &command.gramine {
         let folder = folder.to_str().ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("{} is no UTF-8: a manifest cannot name it", folder.display()))
+            Failure::new(
+                Exit::Usage,
+                format!("a manifest cannot name {}: the path is not UTF-8", folder.display()),
+            )
         })?;
         variables = variables.with_gramine(folder);
     }
@@ -215,8 +218,9 @@ fn manifest(command: &SgxManifest) -> Result<Answer, Failure> {
         trusted.iter().map(|t| format!("trusted    {}  {}\n", t.sha256.short(), t.uri)).collect();
     let mut answer = format!("manifest   {}: {} bytes\n{listed}", command.output.display(), text.len());
     for (file, folder) in made.unchecked()? {
-        answer +=
-            &format!("warning: {file} is not checked: {folder} is allowed, which goes before its hash\n");
+        answer += &format!(
+            "warning: Gramine will not check {file}: it is inside {folder}, whose files are all allowed\n"
+        );
     }
     let files: Vec<Value> =
         trusted.iter().map(|t| json!({"uri": t.uri, "sha256": t.sha256.to_string()})).collect();
@@ -258,11 +262,11 @@ fn viewed(signed: &Sigstruct) -> Answer {
         (signed.measurement().to_string(), signed.signer().to_string(), signed.date().to_string());
     let ((flags, flags_mask), (features, features_mask)) = (signed.flags(), signed.features());
     let debug = if signed.debug() { "yes: the host can read the enclave's memory" } else { "no" };
-    let faults = if signed.exinfo() { "told to the enclave" } else { "end the enclave" };
+    let faults = if signed.exinfo() { "reported to the enclave" } else { "end the enclave" };
     let text = format!(
         "MRENCLAVE    {measurement}\nMRSIGNER     {signer}\nproduct      {}\nsvn          {}\ndate         {date}\n\
-         debug        {debug}\nfaults       {faults}\nattributes   {flags:#x}, of {flags_mask:#x}\nfeatures     \
-         {features:#x}, of {features_mask:#x}\n",
+         debug        {debug}\nfaults       {faults}\nattributes   {flags:#x}, mask {flags_mask:#x}\nfeatures     \
+         {features:#x}, mask {features_mask:#x}\n",
         signed.product(),
         signed.svn(),
     );
@@ -284,22 +288,24 @@ fn verify(command: &SgxVerify) -> Result<Answer, Failure> {
     };
     let digest = |word: &Option<String>| {
         let read = |text: &String| {
-            text.parse::<Digest>()
-                .map_err(|_| Failure::new(Exit::Usage, format!("{text:?} is not 64 digits of base 16")))
+            text.parse::<Digest>().map_err(|_| {
+                Failure::new(Exit::Usage, format!("{text:?} is not a SHA-256 hash of 64 hexadecimal digits"))
+            })
         };
         word.as_ref().map(read).transpose()
     };
     if let Some(wanted) = digest(&command.signer)? {
         if signed.signer() != wanted {
-            return Err(differs("MRSIGNER", signed.signer(), wanted)
-                .hint("it was signed with another key than you expect"));
+            return Err(differs("MRSIGNER", signed.signer(), wanted).hint(
+                "another key made this signature: do not run the enclave before you know whose key it is",
+            ));
         }
         checked.push("MRSIGNER");
     }
     if let Some(wanted) = digest(&command.measurement)? {
         if signed.measurement() != wanted {
             return Err(differs("MRENCLAVE", signed.measurement(), wanted)
-                .hint("`fl-host sgx explain` says why two measurements differ"));
+                .hint("`fl-host sgx explain BEFORE AFTER` shows why two measurements differ"));
         }
         checked.push("MRENCLAVE");
     }
@@ -308,28 +314,28 @@ fn verify(command: &SgxVerify) -> Result<Answer, Failure> {
             let (_, measured) = sgx::measure_files(manifest, libpal, command.gramine_version)?;
             if signed.measurement() != measured.measurement {
                 return Err(differs("MRENCLAVE", signed.measurement(), measured.measurement).hint(format!(
-                    "{} or {} is not what was signed",
+                    "{} or {} differs from the file that was signed",
                     manifest.display(),
                     libpal.display()
                 )));
             }
             if !signed.fits(&measured.attributes) {
-                let error = format!("{path} has other attributes than {} asks for", manifest.display());
-                return Err(
-                    Failure::new(Exit::Trust, error).hint("`fl-host sgx view` shows them; sign it again")
-                );
+                let error =
+                    format!("{path} was signed with other attributes than those of {}", manifest.display());
+                return Err(Failure::new(Exit::Trust, error)
+                    .hint("`fl-host sgx view` shows them; `fl-host sgx sign` signs again"));
             }
             checked.push("the manifest and libpal.so");
         }
         (None, None) => {}
         _ => {
-            return Err(Failure::new(Exit::Usage, "--manifest and --libpal are given together")
-                .hint("an enclave is measured from both"));
+            return Err(Failure::new(Exit::Usage, "--manifest and --libpal must be given together")
+                .hint("an enclave is measured from both files"));
         }
     }
     let mut answer = viewed(&signed);
     if signed.debug() {
-        answer.text += "warning: a debug enclave keeps nothing from its host\n";
+        answer.text += "warning: this is a debug enclave: its host can read its memory\n";
     }
     answer.text += &format!("checked      {}\n", checked.join(", "));
     answer.json["checked"] = json!(checked);
@@ -383,7 +389,7 @@ fn explained(command: &SgxExplain) -> Result<Answer, Failure> {
 fn gramine_version(word: &str) -> Result<&'static Gramine, String> {
     KNOWN.iter().find(|known| known.version == word).ok_or_else(|| {
         let known = KNOWN.each_ref().map(|known| known.version).join(", ");
-        format!("{word:?} is no version of Gramine that is known here: {known}")
+        format!("{word:?} is not a known version of Gramine; known: {known}")
     })
 }
 

@@ -17,7 +17,7 @@ use crate::{
     workspace::{self, Trial, Workspace, transfer},
 };
 
-/// Make workspaces, images of them, and archives to hand on.
+/// Make workspaces, container images of them, and archives for other machines.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "workspace")]
 pub(super) struct WorkspaceArea {
@@ -42,16 +42,17 @@ struct WorkspaceCreate {
     /// the new folder
     #[argh(option)]
     prefix: PathBuf,
-    /// a name that `workspace templates` lists
+    /// a template that `fl-host workspace templates` lists
     #[argh(option)]
     template: String,
-    /// the federation's name; the folder's by default
+    /// the federation's name; the folder's name by default
     #[argh(option)]
     federation: Option<String>,
-    /// collaborators to cut trial data for; 3 by default
+    /// number of collaborators that get trial data; 3 by default
     #[argh(option, default = "Trial::default().collaborators")]
     collaborators: usize,
-    /// how their rows are dealt: iid, label:ALPHA (Dirichlet), size:N,N,…; by label, with the template's alpha, by default
+    /// how the rows are divided: iid, label:ALPHA (Dirichlet) or size:N,N,…; by label with the template's
+    /// alpha by default
     #[argh(option, from_str_fn(workspace::sharding))]
     shards: Option<Sharding>,
 }
@@ -61,64 +62,66 @@ struct WorkspaceCreate {
 #[argh(subcommand, name = "templates")]
 struct WorkspaceTemplates {}
 
-/// Make a container image of the workspace, W.tar.gz, for `docker load` or `podman load`. No key goes in.
+/// Make a container image of the workspace, for `docker load` or `podman load`. The image contains no key.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "dockerize")]
 struct WorkspaceDockerize {
-    /// the enclave's signing key (`fl-host sgx key`, or openssl's); for --sgx-target
+    /// the key that signs enclaves, from `fl-host sgx key` or openssl; needed for --sgx-target
     #[argh(option, short = 's')]
     signer_key: Option<PathBuf>,
-    /// run in an enclave, under gramine-sgx
+    /// the image runs in enclaves, under gramine-sgx
     #[argh(switch)]
     sgx_target: bool,
-    /// run under gramine-direct: the same without an enclave
+    /// the image runs under gramine-direct, which is Gramine without an enclave
     #[argh(switch)]
     no_sgx_target: bool,
-    /// run the binary itself
+    /// the image runs the binary itself, without Gramine
     #[argh(switch)]
     native_target: bool,
-    /// the static fl-runtime; the one that ci/build-static left beside this program by default
+    /// the static fl-runtime; by default the one that ci/build-static made
     #[argh(option)]
     binary: Option<PathBuf>,
-    /// the folder of a Gramine installation, with libsysdb.so; where the distribution puts it by default
+    /// the folder of the Gramine installation, with libsysdb.so; by default the installed one
     #[argh(option)]
     gramine: Option<PathBuf>,
     /// the enclaves' security version; 0 by default
     #[argh(option, default = "0")]
     svn: u16,
-    /// memory on demand: for SGX2 and Linux 6.0 or later
+    /// allocate enclave memory on demand; needs SGX2 and Linux 6.0 or later
     #[argh(switch)]
     edmm: bool,
-    /// the date in the signatures, YYYY-MM-DD; 2026-01-01 by default, so that the same workspace gives the same archive
+    /// the date in the signatures, YYYY-MM-DD; always 2026-01-01 by default, so that the archive does not
+    /// change by the day
     #[argh(option, default = "image::default_date()")]
     date: Date,
     /// the federation CA's certificate; cert/ca.crt by default
     #[argh(option)]
     ca: Option<PathBuf>,
-    /// the archive; W.tar.gz in the workspace by default
+    /// the archive to write; FEDERATION.tar.gz in the workspace by default
     #[argh(option)]
     output: Option<PathBuf>,
-    /// write an OCI layout into this new folder, too
+    /// also write an OCI layout, into this new folder
     #[argh(option)]
     oci: Option<PathBuf>,
-    /// the workspace's folder; the current one by default
+    /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
 }
 
-/// Write the workspace's plan, sources and initial model into one archive. Keys, certificates and data stay.
+/// Owner: write plan, sources and initial model into one archive for the sites. Keys, certificates and data
+/// are left out.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "export")]
 struct WorkspaceExport {
-    /// the archive; W.workspace.tar.gz in the workspace by default
+    /// the archive to write; FEDERATION.workspace.tar.gz in the workspace by default
     #[argh(option)]
     output: Option<PathBuf>,
-    /// the workspace's folder; the current one by default
+    /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
 }
 
-/// Make a workspace of an archive that `workspace export` wrote.
+/// Site: make a workspace from an archive that `fl-host workspace export` wrote.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "import")]
 struct WorkspaceImport {
@@ -128,7 +131,7 @@ struct WorkspaceImport {
     /// the new folder
     #[argh(option)]
     prefix: PathBuf,
-    /// refuse any archive but the one with this SHA-256, as the owner read it to you
+    /// the SHA-256 that the owner read to you; an archive with another one is refused
     #[argh(option)]
     digest: Option<Digest>,
 }
@@ -155,7 +158,7 @@ fn create(command: &WorkspaceCreate) -> Result<Answer, Failure> {
     let made = workspace::create(&command.prefix, template, command.federation.as_deref(), &trial)?;
     let shards: Vec<String> = made.shards.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
     let text = format!(
-        "workspace   {}\nfederation  {}\ntrial data  rows: {}; held out: {}\n",
+        "workspace   {}\nfederation  {}\ntrial data  rows: {}; held out for testing: {}\n",
         made.root.display(),
         made.federation,
         shards.join(", "),
@@ -176,9 +179,9 @@ fn dockerize(command: &WorkspaceDockerize) -> Result<Answer, Failure> {
         (false, true, false) => Target::Direct,
         (false, false, true) => Target::Native,
         _ => {
-            let error = "one of --sgx-target, --no-sgx-target and --native-target is needed";
+            let error = "give exactly one of --sgx-target, --no-sgx-target and --native-target";
             return Err(Failure::new(Exit::Usage, error)
-                .hint("an enclave, gramine-direct without one, or the binary itself"));
+                .hint("--sgx-target runs enclaves, --no-sgx-target runs gramine-direct, --native-target runs the binary itself"));
         }
     };
     let request = image::Request {
@@ -200,7 +203,7 @@ fn dockerize(command: &WorkspaceDockerize) -> Result<Answer, Failure> {
 fn summary(done: &Archive) -> String {
     let record = &done.record;
     let mut text = format!(
-        "image        {}:latest, {} target, {:.1} MB in {:.1} MB of archive\narchive      {}\nsha256       {}\nplan         {}\nbinary       {}",
+        "image        {}:latest for the target {}: {:.1} MB, as an archive {:.1} MB\narchive      {}\nsha256       {}\nplan         {}\nbinary       {}",
         done.name,
         record.target.word(),
         done.layer_bytes as f64 / 1e6,
@@ -239,7 +242,7 @@ fn summary(done: &Archive) -> String {
         text += &format!("note         {note}\n");
     }
     text += &format!(
-        "next         hand the archive on; there: docker load < {}, or podman load\n",
+        "next         copy the archive to each machine, and run `docker load < {}` there (or podman)\n",
         file_name(done)
     );
     text
@@ -268,8 +271,8 @@ fn export(command: &WorkspaceExport) -> Result<Answer, Failure> {
     let mut text =
         format!("archive  {}\nsha256   {}\nplan     {}\n", done.file.display(), done.digest, done.plan);
     text.extend(done.files.iter().map(|file| format!("inside   {file}\n")));
-    text.extend(done.left_out.iter().map(|file| format!("not in   {file}\n")));
-    text += "next     hand it on and read the sha256 to them: `fl-host workspace import` shows the same\n";
+    text.extend(done.left_out.iter().map(|file| format!("left out {file}\n")));
+    text += "next     send the archive to each site, and read the sha256 to the site: `fl-host workspace import` shows it there\n";
     let json = json!({
         "archive": done.file, "sha256": done.digest.to_string(), "plan": done.plan.to_string(),
         "files": done.files, "left_out": done.left_out,
@@ -282,7 +285,7 @@ fn import(command: &WorkspaceImport) -> Result<Answer, Failure> {
     let mut text =
         format!("workspace  {}\nsha256     {}\nplan       {}\n", done.root.display(), done.digest, done.plan);
     text.extend(done.files.iter().map(|file| format!("inside     {file}\n")));
-    text += "next       compare the sha256 with the owner's, by another way than the archive came\n";
+    text += "next       compare the sha256 with the one that the owner reads to you, for example by phone\n";
     let json = json!({
         "workspace": done.root, "sha256": done.digest.to_string(), "plan": done.plan.to_string(), "files": done.files,
     });

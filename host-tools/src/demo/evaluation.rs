@@ -1,4 +1,4 @@
-//! How good the model is on rows that no training saw.
+//! How good the final model is on rows that were held out of training.
 
 use fl_engine::{
     model::safetensors,

@@ -1,5 +1,5 @@
-//! Everything before the processes start, as the federation's people would do it: the same commands, in the same order,
-//! each person in a folder of its own as if on a machine of its own.
+//! Everything before the processes start: the commands that the federation's owner and sites would run, in
+//! the same order. Each of them has a folder, which stands for a machine.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     exit::{Exit, Failure},
-    plan,
+    files, plan,
     templates::Template,
     workspace::{self, Workspace},
 };
@@ -25,23 +25,23 @@ pub struct Request<'a> {
     pub template: &'a Template,
     /// How many collaborators; at least one.
     pub collaborators: usize,
-    /// Rounds, if not the template's.
+    /// Number of rounds; `None` for the template's.
     pub rounds: Option<u32>,
-    /// What the owner does to the plan's text before it is initialised.
+    /// A change of the plan's text before the plan is initialised.
     pub edit: Option<&'a dyn Fn(&str) -> String>,
 }
 
-/// A federation that is ready to run: one folder a machine.
+/// A federation that is ready to run: one folder for each machine.
 pub struct Federation {
     /// The folder of all.
     pub dir: PathBuf,
-    /// The owner's workspace, with the rows that no training sees.
+    /// The owner's workspace, with the rows that are held out of training.
     pub owner: PathBuf,
     /// The aggregator's workspace.
     pub aggregator: PathBuf,
     /// The collaborators; each has the workspace `dir/NAME`.
     pub names: Vec<String>,
-    /// What all have agreed on.
+    /// The plan that all have accepted.
     pub plan: Plan,
     /// The aggregator's UDP port on 127.0.0.1.
     pub port: u16,
@@ -55,10 +55,12 @@ impl Federation {
     }
 }
 
-/// Runs one command of `fl-host`, given its arguments, and returns its result as JSON: [`crate::cli::result`].
+/// Runs one command of `fl-host`, given its arguments, and returns its result as JSON:
+/// [`crate::cli::result`].
 pub type Command = dyn Fn(&[&str]) -> Result<Value, Failure>;
 
-/// Prepares a federation by running `command` for each step. `progress` is called with each step's command line.
+/// Prepares a federation by running `command` for each step. `progress` is called with each step's command
+/// line.
 ///
 /// # Errors
 /// The failure of the step that failed.
@@ -70,7 +72,7 @@ pub fn prepare(
     let dir = &request.dir;
     let names = names(request.collaborators)?;
     if request.rounds == Some(0) {
-        return Err(Failure::new(Exit::Usage, "0 rounds; a demonstration has one at least"));
+        return Err(Failure::new(Exit::Usage, "--rounds is 0; a demonstration has at least one round"));
     }
     let mut people = People { dir, steps: String::new(), command, progress };
     let (owner, aggregator) = (dir.join("owner"), dir.join("aggregator"));
@@ -89,25 +91,19 @@ pub fn prepare(
     ])?;
     people.run(&["pki", "init", "--workspace", &text(&owner)])?;
     let port = free_port()?;
-    edit(&owner.join("plan/plan.yaml"), &|plan| {
-        let count = request.collaborators;
-        let plan = match request.rounds {
-            Some(rounds) => workspace::set_key(plan, "rounds", &rounds.to_string(), "schema"),
-            None => plan.to_owned(),
-        };
-        // One may be lost on the way.
-        let quorum =
-            format!("{{count: {{min: {}}}, time: {{min: 0s, max: 10m}}}}", count.saturating_sub(1).max(1));
-        let plan = workspace::set_key(&plan, "quorum", &quorum, "tasks");
-        match request.edit {
-            Some(edit) => edit(&plan),
-            None => plan,
-        }
-    })?;
-    edit(&owner.join("plan/site.yaml"), &|site| {
-        let site = workspace::set_key(site, "port", &port.to_string(), "address");
-        workspace::set_key(&site, "bind", "\"127.0.0.1\"", "port")
-    })?;
+    let (plan, site) = (owner.join("plan/plan.yaml"), owner.join("plan/site.yaml"));
+    if let Some(rounds) = request.rounds {
+        people.set(&plan, "rounds", &rounds.to_string(), "schema")?;
+    }
+    // The run may lose one collaborator.
+    let least = request.collaborators.saturating_sub(1).max(1);
+    let quorum = format!("{{count: {{min: {least}}}, time: {{min: 0s, max: 10m}}}}");
+    people.set(&plan, "quorum", &quorum, "tasks")?;
+    if let Some(change) = request.edit {
+        edit(&plan, change)?;
+    }
+    people.set(&site, "port", &port.to_string(), "address")?;
+    people.set(&site, "bind", "\"127.0.0.1\"", "port")?;
     people.run(&["plan", "initialize", "--workspace", &text(&owner), "-a", "127.0.0.1"])?;
 
     people.machine(&owner, &aggregator, true)?;
@@ -116,18 +112,25 @@ pub fn prepare(
         let site = dir.join(name);
         people.machine(&owner, &site, false)?;
         people.copy(&owner.join("data").join(name), &site.join("data").join(name))?;
-        write(&site.join("plan/data.yaml"), &format!("{name}: data/{name}\n"))?;
+        let data_map = site.join("plan/data.yaml");
+        people.step(&["echo", &format!("\"{name}: data/{name}\""), ">", &text(&data_map)]);
+        write(&data_map, &format!("{name}: data/{name}\n"))?;
         people.certificate(&owner, &site, "collaborator", Some(name))?;
         people.run(&["plan", "accept", "--workspace", &text(&site)])?;
     }
     people.copy(&owner.join("plan/cols.yaml"), &aggregator.join("plan/cols.yaml"))?;
+    // The processes start later; a person would start them like this.
+    people.steps += "(cd aggregator && fl-runtime aggregator start) &\n";
+    names.iter().for_each(|name| {
+        people.steps += &format!("(cd {name} && fl-runtime collaborator start -n {name}) &\n");
+    });
     write(&dir.join("steps.txt"), &people.steps)?;
 
     let plan = plan::load(&Workspace::open(&owner)?)?.plan;
     Ok(Federation { dir: dir.clone(), owner, aggregator, names, plan, port })
 }
 
-/// Does the steps and remembers them.
+/// Runs the steps, and records each of them for `steps.txt`.
 struct People<'a> {
     dir: &'a Path,
     steps: String,
@@ -144,6 +147,12 @@ impl People<'_> {
         self.steps.push('\n');
     }
 
+    /// Sets a key of a YAML file, after the line of the key `after`.
+    fn set(&mut self, file: &Path, key: &str, value: &str, after: &str) -> Result<(), Failure> {
+        self.step(&["#", "in", &text(file), "set", &format!("{key}: {value}")]);
+        edit(file, &|yaml| workspace::set_key(yaml, key, value, after))
+    }
+
     fn run(&mut self, args: &[&str]) -> Result<Value, Failure> {
         self.step(&[&["fl-host"], args].concat());
         (self.command)(args)
@@ -151,9 +160,11 @@ impl People<'_> {
 
     /// A new machine's workspace: what the owner publishes, and the initial model for the aggregator.
     fn machine(&mut self, owner: &Path, site: &Path, aggregator: bool) -> Result<(), Failure> {
-        for folder in workspace::FOLDERS {
-            make(&site.join(folder))?;
-        }
+        let folders = workspace::FOLDERS.map(|folder| site.join(folder));
+        let shown: Vec<String> = folders.iter().map(|folder| text(folder)).collect();
+        let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+        self.step(&[&["mkdir", "-p"], &shown[..]].concat());
+        folders.iter().try_for_each(|folder| files::make_folder(folder))?;
         for file in ["plan/plan.yaml", "plan/site.yaml", "cert/ca.crt"] {
             self.copy(&owner.join(file), &site.join(file))?;
         }
@@ -192,7 +203,7 @@ impl People<'_> {
     fn copy(&mut self, from: &Path, to: &Path) -> Result<(), Failure> {
         self.step(&["cp", "-r", &text(from), &text(to)]);
         if from.is_dir() {
-            make(to)?;
+            files::make_folder(to)?;
             let entries = fs::read_dir(from).map_err(|e| failed("read", from, &e))?;
             for entry in entries {
                 let entry = entry.map_err(|e| failed("read", from, &e))?;
@@ -210,16 +221,16 @@ fn names(count: usize) -> Result<Vec<String>, Failure> {
     if !(1..=MOST).contains(&count) {
         return Err(Failure::new(
             Exit::Usage,
-            format!("{count} collaborators; a demonstration has 1 to {MOST}"),
+            format!("--collaborators is {count}; a demonstration has 1 to {MOST}"),
         ));
     }
     Ok(workspace::trial_names(count))
 }
 
-/// A UDP port that nobody uses now.
+/// A UDP port that is free now.
 fn free_port() -> Result<u16, Failure> {
     let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map(|a| a.port());
-    port.map_err(|e| Failure::new(Exit::Network, format!("no free udp port on 127.0.0.1: {e}")))
+    port.map_err(|e| Failure::new(Exit::Network, format!("cannot find a free UDP port on 127.0.0.1: {e}")))
 }
 
 fn edit(path: &Path, change: &dyn Fn(&str) -> String) -> Result<(), Failure> {
@@ -231,10 +242,6 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|e| failed("write", path, &e))
 }
 
-fn make(path: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(path).map_err(|e| failed("make", path, &e))
-}
-
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::File, format!("cannot {what} {}: {error}", path.display()))
 }
@@ -244,5 +251,5 @@ fn text(path: &Path) -> String {
 }
 
 const FEDERATION: &str = "demo";
-/// Every one is a process with threads of its own.
+/// Each collaborator is a process with its own threads.
 const MOST: usize = 64;

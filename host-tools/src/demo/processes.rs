@@ -26,7 +26,7 @@ pub(super) struct Processes {
 /// How they ended.
 pub(super) struct Ended {
     pub(super) aggregator_exit: i32,
-    /// Collaborators that did not end well, in words.
+    /// A sentence for each collaborator that failed.
     pub(super) lost: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl Processes {
         };
         let mut aggregator = spawn(AGGREGATOR, &federation.aggregator, &["--json", "aggregator", "start"])?;
         let Some(output) = aggregator.stdout.take() else {
-            return Err(Failure::new(Exit::Failed, "the aggregator has no standard output"));
+            return Err(Failure::new(Exit::Failed, "cannot read the aggregator's standard output"));
         };
         let lines = BufReader::new(output).lines();
         let mut processes = Self { aggregator, collaborators: Vec::new(), lines, logs: logs.clone() };
@@ -90,19 +90,21 @@ impl Processes {
             match child.wait() {
                 Ok(status) if status.success() => {}
                 Ok(status) => lost.push(format!("collaborator {name} ended early ({status})")),
-                Err(error) => lost.push(format!("collaborator {name} cannot be waited for: {error}")),
+                Err(error) => lost.push(format!("collaborator {name}: cannot tell how it ended: {error}")),
             }
         }
         Ended { aggregator_exit, lost }
     }
 
-    /// Why fewer rounds were run than planned: the aggregator's own last words.
+    /// Why fewer rounds were run than planned: the last error of the aggregator's log.
     pub(super) fn failure(&mut self, rounds: usize, planned: u32) -> Failure {
         let status = self.aggregator.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
         let log = std::fs::read_to_string(self.logs.join("aggregator.log")).unwrap_or_default();
-        let last = log.lines().rev().find(|line| line.contains("error")).unwrap_or("it said nothing").trim();
+        let last =
+            log.lines().rev().find(|line| line.contains("error")).unwrap_or("its log has no error").trim();
         let error = format!("the aggregator ended after {rounds} of {planned} rounds ({status}): {last}");
-        Failure::new(Exit::Failed, error).hint(format!("each process's log is in {}", self.logs.display()))
+        Failure::new(Exit::Failed, error)
+            .hint(format!("read the log of each process in {}", self.logs.display()))
     }
 }
 
@@ -122,12 +124,13 @@ impl Drop for Processes {
 
 /// `fl-runtime`, beside this program.
 fn program() -> Result<PathBuf, Failure> {
-    let own = std::env::current_exe().map_err(|e| Failure::new(Exit::Failed, format!("who am I: {e}")))?;
+    let own = std::env::current_exe()
+        .map_err(|e| Failure::new(Exit::Failed, format!("cannot find this program's own path: {e}")))?;
     // A test's program lies one folder deeper.
     let near = own.ancestors().skip(1).take(2).map(|folder| folder.join("fl-runtime"));
     near.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        Failure::new(Exit::File, format!("there is no fl-runtime beside {}", own.display()))
-            .hint("build both: `cargo build --release`")
+        Failure::new(Exit::File, format!("there is no fl-runtime in the folder of {}", own.display()))
+            .hint("build both programs with `cargo build --release`")
     })
 }
 

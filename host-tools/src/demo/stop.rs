@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM during a demonstration: its processes are told too, so that none is left behind.
+//! Ctrl-C and SIGTERM during a demonstration end its processes too, so that none of them is left behind.
 
 use std::{
     process::Command,
@@ -13,14 +13,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
 
-/// Whether somebody has asked for the end.
+/// Whether a signal asked for the end.
 #[derive(Clone)]
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// From now on a signal ends the processes `pids`; they must not have been waited for.
+    /// From now on a signal ends the processes `pids`. Nobody may have waited for them yet: a number can be
+    /// reused.
     pub(super) fn watch(pids: Vec<u32>) -> Result<Self, Failure> {
-        let failed = |e| Failure::new(Exit::Failed, format!("signals cannot be watched: {e}"));
+        let failed = |e| Failure::new(Exit::Failed, format!("cannot watch for Ctrl-C: {e}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
         let (mut interrupt, mut terminate) = {
             let _inside = runtime.enter();
@@ -40,7 +41,7 @@ impl Stop {
             // The shell's own `kill`: a small system may lack the program.
             let script = "kill -TERM \"$@\" 2>/dev/null";
             let pids = pids.iter().map(u32::to_string);
-            // A process that has ended already is no failure; whoever is left is killed when the demonstration ends.
+            // A process may have ended already. A process that is left is killed when the demonstration ends.
             let _ = Command::new("sh").args(["-c", script, "sh"]).args(pids).status();
         });
         Ok(stop)

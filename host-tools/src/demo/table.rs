@@ -1,18 +1,28 @@
-//! A table of the rounds: what each reached, and where its time went.
+//! A table of the rounds: what each round reached, and how long its parts took.
 
 use super::watch::Round;
 
-/// One line a round; `task` is the one whose metrics tell how good a round's base model is.
+/// One line for each round. `task` is the validation whose metrics show how good the round's base model is.
 pub(super) fn of(rounds: &[Round], task: &str) -> String {
     let mut rows = vec![
-        ["round", "updates", "rows", "accuracy", "loss", "train ms", "sum ms", "store ms", "next task ms"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "round",
+            "updates",
+            "rows",
+            "accuracy",
+            "loss",
+            "train ms",
+            "aggregate ms",
+            "store ms",
+            "next task ms",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for round in rounds {
         let metric = |name| round.metric(task, name).map_or("-".to_owned(), |v| format!("{v:.3}"));
         let millis = |span| round.millis(span).map_or("-".to_owned(), |ms| format!("{ms:.1}"));
-        let sum = match (round.millis("absorb"), round.millis("finalise")) {
+        let aggregate = match (round.millis("absorb"), round.millis("finalise")) {
             (Some(absorb), Some(finalise)) => format!("{:.1}", absorb + finalise),
             _ => "-".to_owned(),
         };
@@ -23,7 +33,7 @@ pub(super) fn of(rounds: &[Round], task: &str) -> String {
             metric("accuracy"),
             metric("loss"),
             millis("wait"),
-            sum,
+            aggregate,
             millis("store"),
             millis("turnaround"),
         ]);
@@ -61,9 +71,9 @@ mod tests {
         let table = of(&rounds.map(Round), "measure");
         assert_eq!(
             table,
-            "round  updates  rows  accuracy   loss  train ms  sum ms  store ms  next task ms\n\
-             \x20   0        3   366     0.500      -      12.3     0.3         -             -\n\
-             \x20  10        2   300     0.900  0.100         -       -         -           1.5\n"
+            "round  updates  rows  accuracy   loss  train ms  aggregate ms  store ms  next task ms\n\
+             \x20   0        3   366     0.500      -      12.3           0.3         -             -\n\
+             \x20  10        2   300     0.900  0.100         -             -         -           1.5\n"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The rounds as they go by: the aggregator's JSON lines become progress for people, or lines for programs.
+//! Shows each round: the aggregator's JSON lines become a progress bar for people, or lines for programs.
 
 use std::{io::Write as _, time::Duration};
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::{Federation, processes::Processes};
 use crate::exit::Failure;
 
-/// One round as the aggregator told it.
+/// One round, as the aggregator reported it.
 #[derive(Clone, Debug)]
 pub(super) struct Round(pub(super) Value);
 
 impl Round {
-    /// What a task measured.
+    /// A metric that a task reported.
     pub(super) fn metric(&self, task: &str, metric: &str) -> Option<f64> {
         let metrics = self.0["metrics"].as_array()?;
         metrics.iter().find(|m| m["task"] == task && m["metric"] == metric)?["value"].as_f64()

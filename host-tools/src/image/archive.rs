@@ -91,16 +91,16 @@ impl Archive {
 fn notes(inputs: &Inputs<'_>, gramine: Option<&Installation>) -> Vec<String> {
     let mut notes = Vec::new();
     if inputs.programs.sbom.is_none() {
-        notes.push("the binary has no list of its parts beside it: the image carries none".to_owned());
+        notes.push("the image contains no list of the binary's parts: there is no fl-runtime.cdx.json beside the binary".to_owned());
     }
     if let Some(gramine) = gramine {
         notes.extend(gramine.unlicensed.iter().map(|library| {
-            format!("/{library}: no text of its licence was found here; hand it on with the image")
+            format!("/{library}: its licence text is not on this machine; send it along with the image")
         }));
         notes.extend(about_version(&gramine.version, inputs.request.target));
     }
     if inputs.request.target == Target::Sgx {
-        notes.push(format!("what an enclave saves is sealed to {}", inputs.loaded.plan.seal));
+        notes.push(format!("enclaves seal their files to {}", inputs.loaded.plan.seal));
         notes.extend(plan::warning(&inputs.loaded).map(str::to_owned));
     }
     notes
@@ -111,11 +111,12 @@ fn about_version(version: &str, target: Target) -> Option<String> {
     let numbers = Gramine::NEWEST.version;
     if target == Target::Sgx && Gramine::said(version) != Some(Gramine::NEWEST) {
         return Some(format!(
-            "this Gramine is {version}, but measured with the numbers of {numbers}: compare MRENCLAVE with what its own gramine-sgx-sign prints"
+            "this Gramine is {version}, but the enclaves were measured as for {numbers}: compare each MRENCLAVE with the output of its gramine-sgx-sign"
         ));
     }
-    (version == gramine_files::UNKNOWN)
-        .then(|| "the Gramine installation does not say its version".to_owned())
+    (version == gramine_files::UNKNOWN).then(|| {
+        "the version of this Gramine is unknown: no program of the installation states it".to_owned()
+    })
 }
 
 /// The federation's name as container engines take it: letters and digits, single separators between them.

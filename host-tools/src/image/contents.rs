@@ -1,7 +1,7 @@
-//! What lies in an image: a tree of files with modes, held in memory, and a layer as its tar.
+//! The contents of an image: a tree of files with modes, held in memory, and its form as a tar, the layer.
 //!
-//! Nothing but paths, modes and bytes goes into a layer: no owner, no time, no order but that of the paths. The same
-//! contents are the same bytes.
+//! A layer has paths, modes and bytes, but no owner and no time, and is in the order of the paths. The same
+//! contents give the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -23,13 +23,6 @@ pub enum Entry {
     /// A file with its mode.
     File(u32, Vec<u8>),
 }
-
-/// Everybody may read.
-pub const PLAIN: u32 = 0o644;
-/// Everybody may read and execute.
-pub const PROGRAM: u32 = 0o755;
-/// Everybody may write, and remove only their own: a container may run as any user.
-pub const SHARED: u32 = 0o1777;
 
 impl Contents {
     /// Adds a file, and the folders above it.
@@ -100,7 +93,7 @@ pub(crate) fn in_workspace(inside: &str) -> String {
     format!("{WORKSPACE}/{inside}")
 }
 
-/// Appends one entry that says nothing of the machine or the moment.
+/// Appends one entry, without owner and time, so that it is the same on every machine.
 pub(crate) fn append(
     builder: &mut Builder<Vec<u8>>,
     name: &str,
@@ -119,8 +112,15 @@ pub(crate) fn append(
 }
 
 fn unwritable(what: &str, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("{what} does not fit into a tar: {error}"))
+    Failure::new(Exit::Failed, format!("cannot put {what} into a tar archive: {error}"))
 }
+
+/// Everybody may read.
+pub const PLAIN: u32 = 0o644;
+/// Everybody may read and execute.
+pub const PROGRAM: u32 = 0o755;
+/// Every user may write, and remove only their own files: a container may run as any user.
+pub const SHARED: u32 = 0o1777;
 
 #[cfg(test)]
 mod tests {

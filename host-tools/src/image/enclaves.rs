@@ -1,5 +1,6 @@
-//! The third stage: the manifests of the image's roles, rendered for the image's own files, and for enclaves measured and
-//! signed. An image for the native target has no manifest: its record only lists the files that the image fixes.
+//! The third stage: the manifests of the image's roles, rendered for the image's own files, and for enclaves
+//! measured and signed. An image for the native target has no manifest: its record only lists the files that
+//! the image fixes.
 
 use std::collections::BTreeMap;
 

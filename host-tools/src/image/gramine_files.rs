@@ -1,13 +1,14 @@
 //! The files of a Gramine installation that an image needs, and no others.
 //!
-//! Without an enclave: `libsysdb.so` and `direct/libpal.so`, which need no library. With one: `libsysdb.so`,
-//! `sgx/libpal.so` and `sgx/loader`, a program of the distribution, with the libraries that it asks for. None of the
-//! loader's side is trusted: an enclave measures `sgx/libpal.so` and the hash of `libsysdb.so`.
+//! Without an enclave these are `libsysdb.so` and `direct/libpal.so`, which need no library. With an enclave
+//! they are `libsysdb.so`, `sgx/libpal.so`, and `sgx/loader`, a program of the distribution, with the
+//! libraries that it needs. Nothing trusts the loader and its libraries: an enclave measures `sgx/libpal.so`
+//! and the hash of `libsysdb.so`.
 //!
-//! Those libraries' licences go in too, where the distribution's packages say them.
+//! The licences of those libraries go in too, if the distribution's packages state them.
 //!
-//! Gramine's programs carry its version, its library OS the commit that it was built from. Where both are of one piece, the
-//! version is known.
+//! Gramine's programs state its version and the commit that it was built from; its library OS contains the
+//! commit. If the two commits are the same, the version is known.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,34 +34,22 @@ use crate::{
     files,
 };
 
-/// Where distributions and Gramine's own build put everything.
-const PREFIXES: [&str; 2] = ["/usr", "/usr/local"];
-/// Where its folder is then.
-const FOLDERS: [&str; 3] = ["lib/x86_64-linux-gnu/gramine", "lib64/gramine", "lib/gramine"];
-/// The programs that start others, and say its version.
-const PROGRAMS: [&str; 2] = ["gramine-direct", "gramine-sgx"];
-/// Where the dynamic linker of every distribution looks by itself.
-const LIBRARIES: [&str; 6] =
-    ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
-
-/// The installation's folder: `named`, or the one of the `gramine-direct` or `gramine-sgx` that a command line would start, or
-/// where distributions put it.
+/// else where distributions put it.
 ///
 /// # Errors
-/// [`Exit::File`] when there is none.
+/// [`Exit::File`] when there is no installation.
 pub fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     let is_one = |folder: &Path| folder.join("libsysdb.so").is_file();
     match named {
         Some(folder) if is_one(folder) => Ok(folder.to_owned()),
         Some(folder) => {
-            let error = format!("{} is no Gramine installation: it has no libsysdb.so", folder.display());
+            let error = format!("{} is not a Gramine installation: it has no libsysdb.so", folder.display());
             Err(Failure::new(Exit::File, error)
-                .hint("--gramine names the folder with libsysdb.so, often /usr/lib/x86_64-linux-gnu/gramine"))
+                .hint("name the folder that holds libsysdb.so with --gramine, often /usr/lib/x86_64-linux-gnu/gramine"))
         }
         None => found(&env::var_os("PATH").unwrap_or_default(), &is_one).ok_or_else(|| {
             Failure::new(Exit::File, "no Gramine installation was found").hint(
-                "install the package gramine, as Gramine's documentation says for this distribution; or name its folder with \
-                 --gramine; --native-target needs none",
+                "install the package gramine, or name its folder with --gramine; an image for --native-target needs no Gramine",
             )
         }),
     }
@@ -76,10 +65,11 @@ fn found(path: &OsStr, is_one: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     folders.find(|folder| is_one(folder))
 }
 
-/// What the installation that [`find`] finds says of its version, or [`UNKNOWN`]; `None` when none is named and there is none.
+/// The version that the installation of [`find`] states, or [`UNKNOWN`]; `None` when no folder is named and
+/// no installation is found.
 ///
 /// # Errors
-/// [`Exit::File`] when the named one is none.
+/// [`Exit::File`] when the named folder is not an installation.
 pub fn installed(named: Option<&Path>) -> Result<Option<String>, Failure> {
     let folder = match find(named) {
         Err(_) if named.is_none() => return Ok(None),
@@ -95,10 +85,10 @@ pub fn installed(named: Option<&Path>) -> Result<Option<String>, Failure> {
 pub struct Installation {
     /// Its `libpal.so` for the target.
     pub libpal: Vec<u8>,
-    /// Version and commit as its programs state them, `1.9 (COMMIT)`. [`UNKNOWN`] without such programs, and when they
-    /// belong to another build than its `libsysdb.so`.
+    /// Version and commit as its programs state them, `1.9 (COMMIT)`. [`UNKNOWN`] without such programs, and
+    /// when they belong to another build than its `libsysdb.so`.
     pub version: String,
-    /// Libraries whose licence's text was not found on this machine, by their paths in the image.
+    /// Libraries whose licence text is not on this machine, by their paths in the image.
     pub unlicensed: Vec<String>,
 }
 
@@ -118,7 +108,7 @@ fn version(folder: &Path, libos: &[u8]) -> Option<String> {
     programs.filter_map(|program| said(&program)).find(|said| is_of(said, libos))
 }
 
-/// What a program answers to `--version`, read and not run: it is a script.
+/// What a program would print for `--version`. The program is a script: its text is read, and it is not run.
 fn said(program: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(program).ok()?;
     let said =
@@ -140,14 +130,15 @@ pub(super) fn is_of(version: &str, libos: &[u8]) -> bool {
 pub fn put(contents: &mut Contents, folder: &Path, target: Target) -> Result<Installation, Failure> {
     let part = target.word();
     let read_part = |inside: &str| {
-        files::read(&folder.join(inside), FILE_BYTES)
-            .map_err(|failure| failure.hint("the Gramine installation is not whole: install it again"))
+        files::read(&folder.join(inside), FILE_BYTES).map_err(|failure| {
+            failure.hint("the Gramine installation is incomplete: install the package gramine again")
+        })
     };
     let libos = read_part("libsysdb.so")?;
     let version = version(folder, &libos);
     contents.file(&format!("{GRAMINE}/libsysdb.so"), PLAIN, libos);
     let libpal = read_part(&format!("{part}/libpal.so"))?;
-    // Without an enclave it is its own loader.
+    // Without an enclave the library is its own loader.
     contents.file(&format!("{GRAMINE}/{part}/libpal.so"), PROGRAM, libpal.clone());
     let mut libraries = Vec::new();
     if target == Target::Sgx {
@@ -173,7 +164,7 @@ fn put_libraries(contents: &mut Contents, program: &[u8], folder: &Path) -> Resu
     let needs = needs(program).map_err(|why| {
         Failure::new(Exit::File, format!("{} cannot be read: {why}", folder.join("sgx/loader").display()))
     })?;
-    // By their paths in the image: where they were found.
+    // The path in the image, and the path on this machine.
     let mut put = BTreeMap::new();
     if let Some(interpreter) = &needs.interpreter {
         let bytes = files::read(Path::new(interpreter), FILE_BYTES)?;
@@ -190,13 +181,14 @@ fn put_libraries(contents: &mut Contents, program: &[u8], folder: &Path) -> Resu
         let own = [folder.join("sgx"), folder.to_owned()];
         let found = own.into_iter().chain(LIBRARIES.iter().map(PathBuf::from)).map(|at| at.join(&name));
         let Some(path) = found.into_iter().find(|path| path.is_file()) else {
-            let error = format!("Gramine's loader needs {name}, which is not on this machine");
-            return Err(Failure::new(Exit::File, error).hint("install the package that brings it"));
+            let error = format!("Gramine's loader needs the library {name}, which is not on this machine");
+            return Err(Failure::new(Exit::File, error)
+                .hint("install the distribution's package that contains this library"));
         };
         let bytes = fs::read(&path)
             .map_err(|e| Failure::new(Exit::File, format!("cannot read {}: {e}", path.display())))?;
         waiting.extend(self::needs(&bytes).map(|needs| needs.libraries).unwrap_or_default());
-        // Where the linker looks by itself, wherever it lay here.
+        // A folder that the linker searches, even if the library is elsewhere on this machine.
         let place = match path.parent().and_then(Path::to_str) {
             Some(at) if LIBRARIES.contains(&at) => at,
             _ => LIBRARIES[0],
@@ -239,7 +231,7 @@ fn needs(file: &[u8]) -> Result<Needs, object::Error> {
 }
 
 fn notice(version: Option<&str>, libraries: &[Library]) -> String {
-    let of = version.unwrap_or("a version that the installation does not say");
+    let of = version.unwrap_or("a version that the installation does not state");
     let at = version.map_or(
         "at the tag or commit of that version",
         |_| "at the commit in parentheses or the version's tag",
@@ -266,13 +258,24 @@ fn notice(version: Option<&str>, libraries: &[Library]) -> String {
     text
 }
 
+/// Where distributions and Gramine's own build put everything.
+const PREFIXES: [&str; 2] = ["/usr", "/usr/local"];
+/// The folder of Gramine below those.
+const FOLDERS: [&str; 3] = ["lib/x86_64-linux-gnu/gramine", "lib64/gramine", "lib/gramine"];
+/// Gramine's programs that start other programs, and state its version.
+const PROGRAMS: [&str; 2] = ["gramine-direct", "gramine-sgx"];
+/// The folders that every distribution's dynamic linker searches.
+const LIBRARIES: [&str; 6] =
+    ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+
+/// The installation's folder: `named`; else the one of the `gramine-direct` or `gramine-sgx` on the PATH;
 /// What Gramine's licence asks for.
 pub const NOTICE: &str = "gramine/NOTICE";
 const LGPL: &str = "gramine/LGPL-3.0.txt";
 const GPL: &str = "gramine/GPL-3.0.txt";
-/// A statement for each package, and below `common` the texts that they refer to.
+/// The licence statement of each package, and below `common` the texts that the statements refer to.
 const LIBRARY_LICENCES: &str = "gramine/licences";
-/// What labels say of a version that nobody states.
+/// The label of a version that no program states.
 pub const UNKNOWN: &str = "unknown";
 const FILE_BYTES: usize = 256 << 20;
 /// Gramine's own programs are scripts of 2.5 kB.
@@ -284,8 +287,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::files::tests::scratch;
 
-    /// A folder that looks like an installation: `libpal.so` is `pal`, the loader this machine's own shell, which needs
-    /// the C library as the true one does.
+    /// A folder that looks like an installation: `libpal.so` is `pal`, the loader this machine's own shell,
+    /// which needs the C library as the true one does.
     pub(crate) fn installation(name: &str, pal: &[u8]) -> PathBuf {
         let folder = scratch(name);
         for part in ["direct", "sgx"] {
@@ -308,7 +311,7 @@ pub(crate) mod tests {
         let licence = String::from_utf8_lossy(direct.get(LGPL).unwrap());
         assert!(licence.trim_start().starts_with("GNU LESSER GENERAL PUBLIC LICENSE"));
         let notice = String::from_utf8_lossy(direct.get(NOTICE).unwrap()).into_owned();
-        assert!(notice.contains("a version that the installation does not say"), "{notice}");
+        assert!(notice.contains("a version that the installation does not state"), "{notice}");
         let mut sgx = Contents::default();
         let sgx_put = put(&mut sgx, &folder, Target::Sgx).unwrap();
         let has = |ending: &str| sgx.files().any(|(path, _)| path.ends_with(ending));
@@ -320,7 +323,7 @@ pub(crate) mod tests {
         );
         let notice = String::from_utf8(sgx.get(NOTICE).unwrap().to_vec()).unwrap();
         assert!(notice.contains("LGPL-3.0") && notice.contains("/libc.so.6"), "{notice}");
-        // Whose licence is here depends on this machine; none is passed over in silence.
+        // Which licences are found depends on this machine. The notice names each library without one.
         for (path, _) in sgx.files().filter(|(path, _)| path.contains(".so") && !path.starts_with(GRAMINE)) {
             let line = notice.lines().find(|line| line.starts_with(&format!("  /{path}  "))).unwrap();
             let named = line
@@ -332,7 +335,7 @@ pub(crate) mod tests {
         }
         fs::remove_file(folder.join("sgx/libpal.so")).unwrap();
         let failure = put(&mut Contents::default(), &folder, Target::Sgx).unwrap_err();
-        assert!(failure.hint.unwrap().contains("install it again"));
+        assert!(failure.hint.unwrap().contains("install the package gramine again"));
     }
 
     /// The same with its programs beside it, as a prefix has them: its folder.
@@ -403,7 +406,7 @@ pub(crate) mod tests {
     #[test]
     fn missing_installation_is_told_with_what_to_install() {
         let failure = find(Some(&scratch("gramine-none"))).unwrap_err();
-        assert!(failure.error.ends_with("is no Gramine installation: it has no libsysdb.so"));
+        assert!(failure.error.ends_with("is not a Gramine installation: it has no libsysdb.so"));
         if let Err(failure) = find(None) {
             assert!(failure.hint.unwrap().starts_with("install the package gramine"));
         }

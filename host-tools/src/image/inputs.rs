@@ -66,8 +66,9 @@ impl<'a> Inputs<'a> {
     /// Reads and checks everything.
     ///
     /// # Errors
-    /// [`Exit::Usage`] for an enclave without a key, [`Exit::Plan`], [`Exit::Trust`] for a CA certificate that is invalid
-    /// or not the plan's, [`Exit::Model`] for an initial model of another plan, [`Exit::File`].
+    /// [`Exit::Usage`] for an enclave without a key, [`Exit::Plan`], [`Exit::Trust`] for a CA certificate
+    /// that is invalid or not the plan's, [`Exit::Model`] for an initial model of another plan,
+    /// [`Exit::File`].
     pub(super) fn read(workspace: &'a Workspace, request: &'a Request) -> Result<Self, Failure> {
         let key = signing_key(request)?;
         let loaded = plan::check(workspace)?;
@@ -87,8 +88,8 @@ impl<'a> Inputs<'a> {
 fn signing_key(request: &Request) -> Result<Option<SigningKey>, Failure> {
     match (request.target, &request.signer_key) {
         (Target::Sgx, Some(path)) => sgx::key::load(path).map(Some),
-        (Target::Sgx, None) => Err(Failure::new(Exit::Usage, "an enclave needs a signing key: -s KEY")
-            .hint("make one with `fl-host sgx key`, or with `openssl genrsa -3 -out KEY 3072`")),
+        (Target::Sgx, None) => Err(Failure::new(Exit::Usage, "an enclave needs a signing key")
+            .hint("name the key with -s KEY; `fl-host sgx key --output KEY` makes one")),
         _ => Ok(None),
     }
 }
@@ -96,11 +97,13 @@ fn signing_key(request: &Request) -> Result<Option<SigningKey>, Failure> {
 /// The CA's certificate and its digest.
 fn certificate(file: &Path, loaded: &Loaded) -> Result<(Vec<u8>, Digest), Failure> {
     let pem = files::read(file, CA_BYTES).map_err(|failure| {
-        failure.hint("make the federation's CA with `fl-host pki init`, or name its certificate with --ca")
+        failure
+            .hint("make the federation's CA with `fl-host pki init`, or name the CA's certificate with --ca")
     })?;
     let authority = Authority::from_pem(&pem).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
     authority.check_plan(loaded.plan.ca).map_err(|e| {
-        Failure::of(Exit::Trust, &e).hint("`fl-host plan initialize` puts the CA's hash into the plan")
+        Failure::of(Exit::Trust, &e)
+            .hint("run `fl-host plan initialize -a ADDRESS`, which writes the CA's hash into the plan")
     })?;
     Ok((pem, authority.digest()))
 }
@@ -114,7 +117,8 @@ fn imported_model(workspace: &Workspace, loaded: &Loaded) -> Result<Option<Vec<u
     let shown = model::show(&path, Some(&loaded.layout))?;
     if shown.texts.get(model::text::PLAN).is_some_and(|theirs| *theirs != loaded.hash.to_string()) {
         let error = format!("{} was made for another plan", path.display());
-        return Err(Failure::new(Exit::Model, error).hint("run `fl-host plan initialize` again"));
+        return Err(Failure::new(Exit::Model, error)
+            .hint("run `fl-host plan initialize -a ADDRESS` again, which makes the model for this plan"));
     }
     let seeded = loaded.plan.initial_state().map_err(|e| model::refused_model(&e))?;
     let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
-//! `fl-host image inspect`: an archive's labels, held against its contents.
+//! `fl-host image inspect`: checks an archive's labels against its contents.
 //!
-//! The archive may come from anywhere: nothing in it is believed before it is worked out again, nothing is written, and
-//! no more is unpacked than an image may have.
+//! The archive may come from anywhere: each label is computed again from the contents, nothing is written,
+//! and the unpacked size is bounded.
 
 use std::{
     collections::BTreeMap,
@@ -41,25 +41,25 @@ pub struct Inspected {
     pub files: usize,
     /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// Each label that can be worked out, and what it then is.
+    /// Each label that can be computed from the contents, with the result.
     pub checks: Vec<Check>,
     /// Everything in it.
     pub contents: Contents,
 }
 
-/// A label beside what the contents give.
+/// A label, and its value computed from the contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// The label's key.
     pub label: String,
-    /// What it says.
+    /// The value that the label states.
     pub stated: Option<String>,
-    /// What the contents give.
+    /// The value that the contents give.
     pub found: String,
 }
 
 impl Check {
-    /// Whether they are the same.
+    /// Whether both values are the same.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.stated.as_deref() == Some(self.found.as_str())
@@ -69,12 +69,12 @@ impl Check {
 /// Reads a docker-archive, compressed or not.
 ///
 /// # Errors
-/// [`Exit::File`] for what cannot be read, or is no archive of an image.
+/// [`Exit::File`] for a file that cannot be read, or is not the archive of an image.
 pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
     let shown = path.display();
     let refused = |why: &str| {
-        Failure::new(Exit::File, format!("{shown} is not an image's archive: {why}"))
-            .hint("`fl-host workspace dockerize` makes one, and `docker save` writes one")
+        Failure::new(Exit::File, format!("{shown} is not the archive of an image: {why}"))
+            .hint("name an archive that `fl-host workspace dockerize` or `docker save` wrote")
     };
     let unread = |e: &io::Error| Failure::new(Exit::File, format!("cannot read {shown}: {e}"));
     let archive = sgx::trusted_files::hash(path).map_err(|e| unread(&e))?;
@@ -91,7 +91,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
     let manifest: Value = parts
         .get("manifest.json")
         .and_then(|bytes| serde_json::from_slice(bytes).ok())
-        .ok_or_else(|| refused("it has no manifest.json"))?;
+        .ok_or_else(|| refused("there is no manifest.json in it"))?;
     let image = manifest.get(0).ok_or_else(|| refused("its manifest.json names no image"))?;
     let part = |name: Option<&str>| name.and_then(|name| parts.get(name));
     let config = part(image["Config"].as_str()).ok_or_else(|| refused("its configuration is missing"))?;
@@ -106,7 +106,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
         contents.stack(layer_contents(layer).map_err(|why| refused(&why))?);
     }
     if settings["rootfs"]["diff_ids"] != serde_json::json!(layers) {
-        return Err(refused("its layers are not those that its configuration names"));
+        return Err(refused("its layers differ from those that its configuration names"));
     }
     let labels: BTreeMap<String, String> = settings["config"]["Labels"]
         .as_object()
@@ -161,7 +161,7 @@ fn checks(contents: &Contents, labels: &BTreeMap<String, String>) -> Result<Vec<
         let holds = stated == gramine_files::UNKNOWN || gramine_files::is_of(stated, libos);
         check(
             label::GRAMINE,
-            if holds { stated.to_owned() } else { "a libsysdb.so of another build".to_owned() },
+            if holds { stated.to_owned() } else { "a libsysdb.so of another version".to_owned() },
         );
     }
     for role in Role::ALL {
@@ -170,7 +170,7 @@ fn checks(contents: &Contents, labels: &BTreeMap<String, String>) -> Result<Vec<
     Ok(checks)
 }
 
-/// What a role's manifest trusts, and what it measures, held against the image's own files.
+/// The checks of a role's manifest: its trusted files and its measurement against the image's files.
 fn enclave_checks(role: Role, contents: &Contents, labels: &BTreeMap<String, String>) -> Vec<Check> {
     let file = |extension: &str| contents.get(&format!("{FOLDER}/{}.{extension}", role.word()));
     let (enclave, manifest) = match (file("manifest.sgx"), file("manifest")) {
@@ -185,7 +185,7 @@ fn enclave_checks(role: Role, contents: &Contents, labels: &BTreeMap<String, Str
     };
     let gramine = Gramine::NEWEST;
     let text = String::from_utf8_lossy(manifest);
-    let whole = "as the image has them".to_owned();
+    let whole = "the files of the image".to_owned();
     checks.push(Check {
         label: format!("trusted files of the {}", role.word()),
         stated: Some(whole.clone()),
@@ -204,9 +204,9 @@ fn enclave_checks(role: Role, contents: &Contents, labels: &BTreeMap<String, Str
             let signed = Sigstruct::parse(file("sig").unwrap_or_default());
             let signature = match &signed {
                 Ok(signed) if signed.measurement() != measured.measurement => {
-                    "of another measurement".to_owned()
+                    "for another measurement".to_owned()
                 }
-                Ok(signed) if !signed.fits(&measured.attributes) => "of other attributes".to_owned(),
+                Ok(signed) if !signed.fits(&measured.attributes) => "for other attributes".to_owned(),
                 Ok(_) => "good".to_owned(),
                 Err(error) => error.to_string(),
             };
@@ -222,7 +222,7 @@ fn enclave_checks(role: Role, contents: &Contents, labels: &BTreeMap<String, Str
     checks
 }
 
-/// The first file whose hash in the manifest is not that of the image's.
+/// The first trusted file that differs from the image's file.
 fn untrue(manifest: &str, contents: &Contents, gramine: &Gramine) -> Option<String> {
     let read = || -> Result<Option<String>, Failure> {
         let manifest = Manifest::parse(manifest, "the manifest", gramine)?;
@@ -234,7 +234,7 @@ fn untrue(manifest: &str, contents: &Contents, gramine: &Gramine) -> Option<Stri
         let differs = |(uri, hash): &(String, String)| {
             hashes.get(uri.trim_start_matches("file:")).map(Digest::to_string).as_ref() != Some(hash)
         };
-        Ok(files.into_iter().find(differs).map(|(uri, _)| format!("{uri} is another file, or missing")))
+        Ok(files.into_iter().find(differs).map(|(uri, _)| format!("{uri} is a different file, or missing")))
     };
     read().unwrap_or_else(|failure| Some(failure.error))
 }
@@ -252,7 +252,7 @@ fn unpack(reader: impl Read) -> Result<BTreeMap<String, Vec<u8>>, String> {
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
         if parts.len() >= MOST_FILES {
-            return Err(format!("it has more than {MOST_FILES} files"));
+            return Err(format!("it contains more than {MOST_FILES} files"));
         }
         parts.insert(name, bytes);
     }
@@ -283,9 +283,9 @@ fn name_of(entry: &tar::Entry<'_, impl Read>) -> Result<String, String> {
     let path = entry.path().map_err(|e| e.to_string())?;
     path.to_str()
         .map(|path| path.trim_start_matches("./").to_owned())
-        .ok_or_else(|| "a name is not UTF-8".to_owned())
+        .ok_or_else(|| "it contains a name that is not UTF-8".to_owned())
 }
 
-/// Unpacked; a model of the largest size is among it.
+/// Most bytes, unpacked: room for a model of the largest size.
 const MOST_BYTES: u64 = 4 << 30;
 const MOST_FILES: usize = 1000;

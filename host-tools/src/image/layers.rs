@@ -1,7 +1,7 @@
 //! The second stage: the files of an image, in its two layers.
 //!
-//! The lower layer holds the programs and Gramine's files, and is the same for every federation. The upper layer holds
-//! what belongs to this federation. No key goes into either.
+//! The lower layer holds the programs and Gramine's files, and is the same for every federation. The upper
+//! layer holds what belongs to this federation. No key goes into either.
 
 use fl_launcher::image::{LAUNCHER, RUNTIME};
 use fl_runtime::internal::image_layout;

@@ -1,7 +1,7 @@
-//! The licences of a distribution's libraries, as Debian's packages and those of its descendants bring them.
+//! The licences of a distribution's libraries, from the packages of Debian and its descendants.
 //!
-//! A package's list names its files, its `copyright` states the licence, and refers to texts that many share. Plain files
-//! are read and nothing is run. Where there are no such lists, nothing is found.
+//! A package's list names its files. Its `copyright` file states the licence, and refers to texts that many
+//! packages share. Plain files are read, and nothing is run. On a system without such lists nothing is found.
 
 use std::{
     collections::BTreeMap,
@@ -20,8 +20,8 @@ pub(super) struct Licence {
     pub(super) texts: BTreeMap<String, Vec<u8>>,
 }
 
-/// The licence of each file, in the file system under `root`; `None` where its package, its statement, or a text that this
-/// refers to is not there.
+/// The licence of each file, in the file system under `root`; `None` when its package, the package's
+/// statement, or a text that the statement refers to is missing.
 pub(super) fn find(root: &Path, files: &[PathBuf]) -> Vec<Option<Licence>> {
     let owners = owners(root, files);
     owners.into_iter().map(|package| of_package(root, package?)).collect()
@@ -48,7 +48,7 @@ fn owners(root: &Path, files: &[PathBuf]) -> Vec<Option<String>> {
     owners
 }
 
-/// As lists may have it: by its own name, and by that of the file that a link leads to.
+/// The names that a list may have for the file: its own, and that of the file that a link leads to.
 fn names(root: &Path, file: &Path) -> Vec<String> {
     let inside = file.strip_prefix("/").unwrap_or(file);
     let whole = fs::canonicalize(root.join(inside)).ok();

@@ -1,6 +1,6 @@
 //! Layers as files: the docker-archive that `docker load` and `podman load` take, and an OCI layout.
 //!
-//! Both are made of the same layers and the same configuration, so that the image has one identity: the SHA-256 of its
+//! Both have the same layers and the same configuration, so the image has one identity: the SHA-256 of its
 //! configuration.
 
 use std::{io::Write as _, path::Path};
@@ -66,8 +66,9 @@ impl OciImage {
         self.layers.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
-    /// The archive, compressed; `done` hears of bytes that went in. It is a docker-archive and an OCI archive at once, as
-    /// `docker save` writes them: some engines take only one of the two when it is compressed.
+    /// The compressed archive. `done` is called with the number of bytes that were compressed since its last
+    /// call. The archive is a docker-archive and an OCI archive at once, as `docker save` writes them,
+    /// because some engines read only one of the two when it is compressed.
     ///
     /// # Errors
     /// [`Exit::Failed`].
@@ -81,7 +82,8 @@ impl OciImage {
         let mut builder = Builder::new(Vec::new());
         let mut add =
             |file: &str, bytes: &[u8]| contents::append(&mut builder, file, EntryType::Regular, PLAIN, bytes);
-        // Whoever streams the archive knows what is in it before the layers come.
+        // These come before the layers, so that a program that reads the archive as a stream knows the
+        // layers' names.
         add("manifest.json", manifest.to_string().as_bytes())?;
         for (file, bytes) in &layout {
             add(file, bytes)?;
@@ -96,11 +98,11 @@ impl OciImage {
     /// Writes an OCI layout into `folder`, which is made.
     ///
     /// # Errors
-    /// [`Exit::File`] for a folder that holds something, or cannot be written to.
+    /// [`Exit::File`] for a folder that is not empty, or cannot be written to.
     pub fn oci_layout(&self, folder: &Path, name: &str, done: &mut dyn FnMut(u64)) -> Result<(), Failure> {
         if !files::is_free(folder) {
             let error = format!("{} is not an empty folder", folder.display());
-            return Err(Failure::new(Exit::File, error).hint("name a new folder with --oci"));
+            return Err(Failure::new(Exit::File, error).hint("name another folder with --oci"));
         }
         files::make_folder(&folder.join("blobs/sha256"))?;
         // Registries keep layers compressed.
@@ -118,7 +120,7 @@ impl OciImage {
         Ok(())
     }
 
-    /// The files of an OCI layout over these layers, but the layers.
+    /// The files of an OCI layout of these layers, without the layers.
     fn layout(&self, layers: &[Blob<'_>], name: &str) -> Vec<(String, Vec<u8>)> {
         let config = Blob::of(CONFIG, &self.config);
         let descriptors: Vec<Value> = layers.iter().map(Blob::descriptor).collect();
@@ -164,11 +166,6 @@ impl<'a> Blob<'a> {
     }
 }
 
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
 /// gzip without time, name or operating system.
 pub(crate) fn compressed(bytes: &[u8], done: &mut dyn FnMut(u64)) -> Result<Vec<u8>, Failure> {
     let failed = |e: std::io::Error| Failure::of(Exit::Failed, &e);
@@ -181,7 +178,11 @@ pub(crate) fn compressed(bytes: &[u8], done: &mut dyn FnMut(u64)) -> Result<Vec<
     encoder.finish().map_err(failed)
 }
 
-/// Images have no time: the same inputs are the same bytes.
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Images have no time, so that the same inputs give the same bytes.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 const HISTORY: [&str; 2] =
     ["fl-host workspace dockerize: programs", "fl-host workspace dockerize: federation"];

@@ -1,4 +1,4 @@
-//! The programs that go into an image: found, and found to need nothing that an empty file system lacks.
+//! Finds the programs that go into an image, and checks that they need no library.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
     files,
 };
 
-/// The programs, and what was stated about them when they were built.
+/// The programs, and what their build states about them.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// `fl-runtime`.
@@ -49,14 +49,14 @@ pub struct Build {
 /// Finds the programs: `binary`, or those beside this program or in the folder `static` beside its own.
 ///
 /// # Errors
-/// [`Exit::File`] when there are none, or when they are not static; when a list of parts is of another binary.
+/// [`Exit::File`] when a program is missing or not static, or when a list of parts belongs to another binary.
 pub fn find(binary: Option<&Path>) -> Result<Programs, Failure> {
     let folders =
         std::env::current_exe().ok().and_then(|exe| exe.parent().map(candidates)).unwrap_or_default();
     find_in(binary, &folders)
 }
 
-/// Where `ci/build-static` leaves programs, seen from this program's folder.
+/// The folders where `ci/build-static` puts programs, relative to this program's folder.
 fn candidates(exe: &Path) -> Vec<PathBuf> {
     vec![exe.join("static"), exe.join("../static"), exe.to_owned()]
 }
@@ -93,8 +93,10 @@ fn locate(name: &str, folders: &[PathBuf]) -> Result<PathBuf, Failure> {
         return Ok(path.clone());
     }
     let error = match found.first() {
-        Some(path) => format!("{} is not a static program: an image has no libraries for it", path.display()),
-        None => format!("no {name} was found beside this program"),
+        Some(path) => {
+            format!("{} is not a static program, and an image has no libraries for it", path.display())
+        }
+        None => format!("cannot find {name} in the folder of this program"),
     };
     Err(Failure::new(Exit::File, error).hint(HINT))
 }
@@ -102,13 +104,13 @@ fn locate(name: &str, folders: &[PathBuf]) -> Result<PathBuf, Failure> {
 fn read_static(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = files::read(path, PROGRAM_BYTES)?;
     is_static(&bytes).map_err(|why| {
-        let error = format!("{} {why}: an image has no libraries for it", path.display());
+        let error = format!("{} {why}", path.display());
         Failure::new(Exit::File, error).hint(HINT)
     })?;
     Ok(bytes)
 }
 
-/// Whether the program runs where there is nothing else: for x86-64, without an interpreter.
+/// Whether the program runs in an otherwise empty file system: it is for x86-64 and has no interpreter.
 fn is_static(file: &[u8]) -> Result<(), &'static str> {
     let read = || -> object::Result<(bool, bool)> {
         let header = FileHeader64::<LittleEndian>::parse(file)?;
@@ -121,12 +123,12 @@ fn is_static(file: &[u8]) -> Result<(), &'static str> {
     };
     match read() {
         Ok((true, false)) => Ok(()),
-        Ok((true, true)) => Err("is linked dynamically"),
+        Ok((true, true)) => Err("is not a static program, and an image has no libraries for it"),
         _ => Err("is not a program for x86-64 Linux"),
     }
 }
 
-/// What the list of parts says of the build, once it is found to be this binary's.
+/// What the list of parts states about the build, after a check that it belongs to this binary.
 fn build_of(sbom: &[u8], binary: &[u8], path: &Path) -> Result<Build, Failure> {
     let list: Value = serde_json::from_slice(sbom)
         .map_err(|e| Failure::new(Exit::File, format!("{}.cdx.json is not JSON: {e}", path.display())))?;
@@ -138,8 +140,8 @@ fn build_of(sbom: &[u8], binary: &[u8], path: &Path) -> Result<Build, Failure> {
     };
     let stated = component["hashes"][0]["content"].as_str();
     if stated != Some(&Digest::of(binary).to_string()) {
-        let error = format!("{}.cdx.json is the list of another binary", path.display());
-        return Err(Failure::new(Exit::File, error).hint("run ci/build-static again, or remove the list"));
+        let error = format!("{}.cdx.json lists the parts of another binary", path.display());
+        return Err(Failure::new(Exit::File, error).hint("run ci/build-static again, or remove this file"));
     }
     Ok(Build {
         version: component["version"].as_str().map(str::to_owned),
@@ -149,7 +151,7 @@ fn build_of(sbom: &[u8], binary: &[u8], path: &Path) -> Result<Build, Failure> {
     })
 }
 
-const HINT: &str = "build them with ci/build-static (target/static/), and name another runtime with --binary";
+const HINT: &str = "run ci/build-static, which makes the static programs in target/static/; or name the program with --binary";
 const PROGRAM_BYTES: usize = 256 << 20;
 const LIST_BYTES: usize = 16 << 20;
 
@@ -158,7 +160,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::files::tests::scratch;
 
-    /// The least that is taken for a static program.
+    /// The smallest file that counts as a static program.
     pub(crate) fn elf(interpreter: bool) -> Vec<u8> {
         let mut file = vec![0; 64 + 56 + 8];
         let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -220,6 +222,6 @@ pub(crate) mod tests {
         assert_eq!(found.build.toolchain, None);
         fs::write(dir.join("fl-runtime.cdx.json"), list("00")).unwrap();
         let failure = find_in(None, std::slice::from_ref(&dir)).unwrap_err();
-        assert!(failure.error.ends_with("is the list of another binary"));
+        assert!(failure.error.ends_with("lists the parts of another binary"));
     }
 }

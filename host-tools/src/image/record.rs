@@ -1,7 +1,7 @@
 //! What is known of an image before it runs: `W.measurement.json` and the image's labels.
 //!
-//! A role trusts a handful of files beside its target's own: binary, plan, CA, and the initial model where it was
-//! imported. For an enclave they are part of its measurement.
+//! Beside Gramine's own files, a role trusts the binary, the plan, the CA's certificate, and the initial
+//! model if it was imported. An enclave's measurement covers these files.
 
 use fl_engine::{Digest, Name};
 use fl_launcher::image::{Role, Target};
@@ -23,13 +23,13 @@ pub struct ImageRecord {
     pub target: Target,
     /// SHA-256 of the runtime's binary.
     pub binary: Digest,
-    /// What was stated about it when it was built.
+    /// What its build states about it.
     pub build: Build,
-    /// What each role trusts, and measures.
+    /// For each role, its trusted files and its enclave.
     pub roles: Vec<RoleRecord>,
     /// SHA-256 of the signer's public key, for an enclave.
     pub signer: Option<Digest>,
-    /// The version of Gramine, for its targets: as the installation says it, or that nobody knows it.
+    /// The version of Gramine that the installation states, or `unknown`; `None` for the native target.
     pub gramine: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct RoleRecord {
     pub enclave: Option<Enclave>,
 }
 
-/// What an enclave will say of itself.
+/// What an enclave's attestation will state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enclave {
     /// MRENCLAVE.
@@ -141,10 +141,10 @@ impl ImageRecord {
     }
 }
 
-/// The route whose binary's measurement is published. The other gives other bytes.
+/// The build route whose measurement is published. The binary of the other route has other bytes.
 pub const CANONICAL_ROUTE: &str = "rustup";
 
-/// Keys of the labels. An enclave's have the role behind a dot.
+/// Keys of the labels. Those of an enclave end with a dot and the role.
 pub mod label {
     /// For people.
     pub const TITLE: &str = "org.opencontainers.image.title";

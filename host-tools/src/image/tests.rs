@@ -157,7 +157,7 @@ fn archive_that_was_changed_is_found_out() {
     fs::write(&plain, &changed).unwrap();
     let refused = inspect(&plain).unwrap_err();
     assert!(
-        refused.error.contains("its layers are not those that its configuration names"),
+        refused.error.contains("its layers differ from those that its configuration names"),
         "{}",
         refused.error
     );
@@ -169,7 +169,7 @@ fn archive_that_was_changed_is_found_out() {
     fs::write(&plain, &changed).unwrap();
     let said = cli::run(&["image", "inspect", &plain.display().to_string()]);
     assert_eq!(said.exit, Exit::Trust, "{}{}", said.out, said.err);
-    assert!(said.err.contains("is not what its labels say; fl.plan is"), "{}", said.err);
+    assert!(said.err.contains("does not match its labels; fl.plan is"), "{}", said.err);
     for cut in [0, 100, 600, tar.len() / 2] {
         fs::write(&plain, &tar[..cut]).unwrap();
         assert_eq!(inspect(&plain).unwrap_err().exit, Exit::File);
@@ -237,10 +237,7 @@ fn enclaves_are_measured_signed_and_found_again_in_the_archive() {
     let other = dockerize(&workspace, &request).unwrap();
     assert_ne!(other.record.roles[0].enclave, done.record.roles[0].enclave);
     let keyless = dockerize(&workspace, &Request { signer_key: None, ..request }).unwrap_err();
-    assert_eq!(
-        (keyless.exit, keyless.error.as_str()),
-        (Exit::Usage, "an enclave needs a signing key: -s KEY")
-    );
+    assert_eq!((keyless.exit, keyless.error.as_str()), (Exit::Usage, "an enclave needs a signing key"));
 }
 
 #[test]
@@ -275,10 +272,10 @@ fn plan_says_who_reads_what_is_saved_and_what_is_released() {
     let (mounts, sealed, second, notes) = made(members, "enclave: {seal: mrsigner}\n");
     assert_eq!((mounts, sealed), ([0, 1], [(0, 2), (0, 2)]));
     assert!(first.iter().zip(&second).all(|(one, other)| one != other));
-    assert!(!notes.iter().any(|note| note.contains("no release")), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.contains("no key `release`")), "{notes:?}");
     let (mounts, _, _, notes) = made("", "");
     assert_eq!(mounts, [0, 0]);
-    assert!(notes.iter().any(|note| note.contains("the plan has no release")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.contains("the plan has no key `release`")), "{notes:?}");
     let tar = inspect(&workspace.root().join("heart_1.tar.gz")).unwrap().contents.tar().unwrap();
     let name = b"workspace/save/released/\0";
     assert!(tar.windows(name.len()).any(|window| window == name), "no folder is there to mount");
@@ -306,7 +303,10 @@ fn gramine_without_an_enclave_needs_no_key_and_an_imported_model_is_trusted() {
     let manifest = String::from_utf8_lossy(found.contents.get("fl/aggregator.manifest").unwrap());
     assert!(manifest.contains("/workspace/plan/init.safetensors"), "{manifest}");
     assert_eq!(found.labels["fl.gramine"], "unknown");
-    assert_eq!(done.notes.last().unwrap(), "the Gramine installation does not say its version");
+    assert_eq!(
+        done.notes.last().unwrap(),
+        "the version of this Gramine is unknown: no program of the installation states it"
+    );
 }
 
 #[test]
@@ -338,13 +338,17 @@ fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
     fs::write(&done.file, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
     let broken: Vec<_> =
         inspect(&done.file).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
-    assert_eq!((broken.len(), broken[0].found.as_str()), (1, "a libsysdb.so of another build"), "{broken:?}");
+    assert_eq!(
+        (broken.len(), broken[0].found.as_str()),
+        (1, "a libsysdb.so of another version"),
+        "{broken:?}"
+    );
 
     // Other numbers may be right for it; who signs has to look.
     let notes = with("2.0 (0123abcd)", "0123abcd").notes;
     let note = notes.iter().find(is_about_gramine).unwrap();
     assert!(
-        note.starts_with("this Gramine is 2.0 (0123abcd), but measured with the numbers of 1.9"),
+        note.starts_with("this Gramine is 2.0 (0123abcd), but the enclaves were measured as for 1.9"),
         "{note}"
     );
 
@@ -363,8 +367,7 @@ fn library_without_a_licence_is_named() {
     // In the place of the distribution's, and of no package.
     fs::write(request.gramine.as_ref().unwrap().join("sgx/libc.so.6"), "").unwrap();
     let notes = dockerize(&workspace, &request).unwrap().notes;
-    let note =
-        "/lib/x86_64-linux-gnu/libc.so.6: no text of its licence was found here; hand it on with the image";
+    let note = "/lib/x86_64-linux-gnu/libc.so.6: its licence text is not on this machine; send it along with the image";
     assert_eq!(notes.iter().filter(|found| *found == note).count(), 1, "{notes:?}");
 }
 
@@ -382,5 +385,5 @@ fn changed_trusted_file_is_named() {
         inspect(&done.file).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
     let labels: Vec<&str> = broken.iter().map(|check| check.label.as_str()).collect();
     assert_eq!(labels, ["trusted files of the aggregator", "trusted files of the collaborator"]);
-    assert!(broken[0].found.contains("/gramine/libsysdb.so is another file"), "{broken:?}");
+    assert!(broken[0].found.contains("/gramine/libsysdb.so is a different file"), "{broken:?}");
 }

@@ -1,7 +1,7 @@
-//! Models that a plan releases to a key: the key pair, and the opening of what was sealed to it.
+//! Models that a plan releases to a key: makes the key pair, and decrypts models that were sealed to it.
 //!
-//! The private key is PKCS #8 PEM of an X25519 key (RFC 8410), as `openssl genpkey -algorithm X25519` writes it. What is
-//! sealed, and how, is [`fl_runtime::internal::sealed`]'s.
+//! The private key is PKCS #8 PEM of an X25519 key (RFC 8410), as `openssl genpkey -algorithm X25519` writes
+//! it. What is sealed, and how, is in [`fl_runtime::internal::sealed`].
 
 use std::{
     io::{self, Read as _, Seek as _, Write as _},
@@ -29,7 +29,7 @@ use crate::{
 /// A sealed model that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// What the sealed file said of itself; all of it proved.
+    /// What the sealed file states; all of it was checked.
     pub label: Label,
     /// The model's texts.
     pub texts: safetensors::Texts,
@@ -42,26 +42,26 @@ pub struct Opened {
 /// Makes a key pair: the private key goes to a new file that only this user can read.
 ///
 /// # Errors
-/// [`Exit::File`] also when `output` is there already.
+/// [`Exit::File`], also when `output` exists already.
 pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
     let secret: [u8; 32] = System::real().random.bytes().map_err(|e| Failure::of(Exit::Failed, &e))?;
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let text = pem::encode_config(&pem::Pem::new(TAG, [PREFIX, &secret[..]].concat()), lines);
     files::write_secret(output, text.as_bytes()).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => {
-            files::unwritten(output, &e).hint("it may be a key that models are sealed to: name another file")
-        }
+        io::ErrorKind::AlreadyExists => files::unwritten(output, &e)
+            .hint("name another file with --output: models may be sealed to the key in this one"),
         _ => files::unwritten(output, &e),
     })?;
     Ok(public_key(&StaticSecret::from(secret)))
 }
 
-/// Opens a sealed model with the private key in the file `key`, checks that it has the root that it was sealed under,
-/// and writes it to `output` as safetensors. A file that was there is kept when anything is wrong.
+/// Decrypts a sealed model with the private key in the file `key`, checks that its tensors have the root that
+/// it was sealed with, and writes it to `output` as safetensors. When anything is wrong, an existing `output`
+/// is kept.
 ///
 /// # Errors
-/// [`Exit::Trust`] for a key file that is none, or another's key; [`Exit::Model`] for a file that is damaged or was
-/// changed; [`Exit::File`].
+/// [`Exit::Trust`] for a file without a private key, or with the key of another pair; [`Exit::Model`] for a
+/// file that is damaged or was changed; [`Exit::File`].
 pub fn open(sealed: &Path, key: &Path, output: &Path) -> Result<Opened, Failure> {
     let secret = private_key(key)?;
     let refused = |error| refused_sealed(sealed, error);
@@ -70,7 +70,7 @@ pub fn open(sealed: &Path, key: &Path, output: &Path) -> Result<Opened, Failure>
     let opener = Opener::new(file, length).map_err(refused)?;
     let mut refusal = None;
     let written = files::of_process().replace(output, BY_UMASK, |out| {
-        // What was not put is the output's fault, not the sealed file's.
+        // A failed write is a failure of the output, not of the sealed file.
         let mut unput = None;
         let opened = opener.open(
             &public_key(&secret),
@@ -98,7 +98,7 @@ pub fn open(sealed: &Path, key: &Path, output: &Path) -> Result<Opened, Failure>
 /// What was opened into the file `plain`: a model whose root is the label's.
 fn checked(sealed: &Path, plain: &mut File, label: Label) -> Result<Opened, Failure> {
     let no_layout = |why: String| {
-        let error = format!("{}: what it says of its tensors is refused: {why}", sealed.display());
+        let error = format!("{}: its description of its tensors is invalid: {why}", sealed.display());
         Failure::new(Exit::Model, error)
     };
     let tensors: Vec<TensorSpec> = serde_json::from_str(&label.note).map_err(|e| no_layout(e.to_string()))?;
@@ -109,10 +109,14 @@ fn checked(sealed: &Path, plain: &mut File, label: Label) -> Result<Opened, Fail
     let (state, texts) = safetensors::read(&bytes, &layout).map_err(|e| refused_file(sealed, &e))?;
     let found = root(&state);
     if found != label.root {
-        let error =
-            format!("{} was sealed under root {}; its tensors have {found}", sealed.display(), label.root);
-        return Err(Failure::new(Exit::Model, error)
-            .hint("whoever sealed it did not seal the run's model: ask the aggregator's operator"));
+        let error = format!(
+            "{} was sealed with the root {}, but its tensors have the root {found}",
+            sealed.display(),
+            label.root
+        );
+        return Err(Failure::new(Exit::Model, error).hint(
+            "the aggregator sealed another model than the one of the run: ask the aggregator's operator",
+        ));
     }
     let elements = (state.f32.len() + state.i64.len()) as u64;
     Ok(Opened { label, texts, tensors: layout.tensors().len(), elements })
@@ -121,15 +125,15 @@ fn checked(sealed: &Path, plain: &mut File, label: Label) -> Result<Opened, Fail
 fn private_key(path: &Path) -> Result<StaticSecret, Failure> {
     let refused = |why: &str| {
         Failure::new(Exit::Trust, format!("{} {why}", path.display()))
-            .hint("name the file that `fl-host model key` wrote")
+            .hint("name the private key that `fl-host model key` wrote with --key")
     };
     let text = files::read_text(path, KEY_FILE_BYTES)?;
-    let block = pem::parse(&text).map_err(|_| refused("is not PEM"))?;
+    let block = pem::parse(&text).map_err(|_| refused("is not a PEM file"))?;
     if block.tag() != TAG {
-        return Err(refused(&format!("holds a {}, not a {TAG}", block.tag())));
+        return Err(refused(&format!("contains a {}, not a {TAG}", block.tag())));
     }
     let secret = block.contents().strip_prefix(PREFIX).and_then(|rest| <[u8; 32]>::try_from(rest).ok());
-    secret.map(StaticSecret::from).ok_or_else(|| refused("holds no X25519 key"))
+    secret.map(StaticSecret::from).ok_or_else(|| refused("contains no X25519 key"))
 }
 
 fn public_key(secret: &StaticSecret) -> PublicKey {
@@ -138,14 +142,22 @@ fn public_key(secret: &StaticSecret) -> PublicKey {
 
 fn refused_sealed(path: &Path, error: OpenError) -> Failure {
     let (exit, hint) = match &error {
-        OpenError::Io(_) => (Exit::File, "check the path"),
+        OpenError::Io(_) => (Exit::File, "check the path, and that this user may read the file"),
         OpenError::OtherKey { .. } => {
-            (Exit::Trust, "open it with the private key that belongs to the key it was sealed to")
+            (Exit::Trust, "name the private key of the pair that the model was sealed to with --key")
         }
-        OpenError::Form => (Exit::Model, "name a .sealed file of save/released on the aggregator's machine"),
-        OpenError::Version(_) => (Exit::Model, "open it with the fl-host of the aggregator's version"),
-        OpenError::Length { .. } => (Exit::Model, "it was cut short or added to: copy it again"),
-        _ => (Exit::Model, "the file was changed after it was sealed: copy it again"),
+        OpenError::Form => {
+            (Exit::Model, "name a .sealed file from save/released on the aggregator's machine")
+        }
+        OpenError::Version(_) => (Exit::Model, "open the file with an fl-host of the aggregator's version"),
+        OpenError::Length { .. } => (
+            Exit::Model,
+            "the file was cut short or something was added: copy it again from the aggregator's machine",
+        ),
+        _ => (
+            Exit::Model,
+            "the file was changed after it was sealed: copy it again from the aggregator's machine",
+        ),
     };
     Failure::new(exit, format!("{}: {error}", path.display())).hint(hint)
 }

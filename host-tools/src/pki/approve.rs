@@ -1,4 +1,4 @@
-//! The owner says yes: a certificate for a requested key, and the collaborator's line on the roster.
+//! The owner approves a request: issues a certificate for its key, and puts the collaborator on the roster.
 
 use std::path::{Path, PathBuf};
 
@@ -21,58 +21,58 @@ use crate::{
     files,
 };
 
-/// What the approver decides.
+/// The owner's decisions.
 #[derive(Clone, Debug)]
 pub struct Approval {
-    /// The role, whatever the request says.
+    /// The role. What the request states does not count.
     pub role: Role,
-    /// The name, whatever the request says.
+    /// The name. What the request states does not count.
     pub name: Name,
-    /// The key's fingerprint as the site read it out, in full or grouped.
+    /// The key's fingerprint as the site read it to the owner, in full or in its short form.
     pub fingerprint: Option<String>,
-    /// Take the name from the key that holds it, which is revoked.
+    /// Reassign the name: the key that has it is revoked.
     pub replace: bool,
     /// Days until the certificate ends.
     pub days: u32,
-    /// What the image's enclaves have to say of themselves: put on a roster that has nothing of it, and held against one
-    /// that has.
+    /// The measurements of the image's enclaves. A roster without measurements gets these; a roster with
+    /// other measurements refuses them.
     pub measurements: Option<Measurements>,
 }
 
 /// A certificate that was issued.
 #[derive(Clone, Debug)]
 pub struct Issued {
-    /// Whom it names.
+    /// The member that it names.
     pub identity: Identity,
-    /// Of its key.
+    /// The fingerprint of its key.
     pub fingerprint: Fingerprint,
-    /// Its last second.
+    /// The last second of its validity.
     pub not_after: UnixSeconds,
     /// The owner's copy, to be sent to the site.
     pub file: PathBuf,
     /// The roster's serial.
     pub serial: u64,
-    /// What the request says of itself: a note, no more.
+    /// The name that the request states: a note without effect.
     pub asked_as: Option<String>,
 }
 
 /// Issues a certificate for the key in `request`, and puts a collaborator on the roster.
 ///
 /// # Errors
-/// [`Exit::Trust`] when the request is not one, its signature does not hold, the fingerprint is another, or name or key
-/// are taken, or the measurements are not the roster's; [`Exit::File`].
+/// [`Exit::Trust`] when the request or its signature is invalid, the fingerprint differs, the name or the key
+/// is taken, or the measurements differ from the roster's; [`Exit::File`].
 pub fn approve(owner: &mut Owner, request: &Path, approval: &Approval) -> Result<Issued, Failure> {
     let asked = read_request(request)?;
     let key = &asked.public_key;
     if PublicKeyData::algorithm(key) != &PKCS_ED25519 {
         return Err(Failure::new(Exit::Trust, "the request's key is not Ed25519")
-            .hint("the site makes a request with `fl-host pki request`, or by starting its role"));
+            .hint("ask the site for a request that `fl-host pki request` made, or that fl-runtime wrote at its first start"));
     }
     let fingerprint = Fingerprint::of_key(&key.subject_public_key_info());
     if let Some(told) = approval.fingerprint.as_ref().filter(|told| !fingerprint.is(told)) {
-        let error = format!("the request is for the key {fingerprint}, not {told}");
+        let error = format!("the request is for the key with fingerprint {fingerprint}, not {told}");
         return Err(Failure::new(Exit::Trust, error)
-            .hint("somebody may have exchanged the request on its way: ask the site to send it again"));
+            .hint("the request may have been replaced on the way: ask the site to send it again and to read the fingerprint again"));
     }
     let measured = match (approval.measurements, owner.roster().measurements()) {
         (Some(given), Some(held)) => measurements::same(held, &given).map(|()| None)?,
@@ -99,19 +99,19 @@ pub fn approve(owner: &mut Owner, request: &Path, approval: &Approval) -> Result
 /// Issues a new certificate for the key that `name` has now. No other file changes.
 ///
 /// # Errors
-/// [`Exit::Trust`] when the name has no certificate, or is not on the roster any more.
+/// [`Exit::Trust`] when no certificate was issued for the name, or it is not on the roster any more.
 pub fn renew(owner: &Owner, role: Role, name: &Name, days: u32) -> Result<Issued, Failure> {
     let file = issued_file(&owner.root, role, name);
     if !file.exists() {
-        return Err(Failure::new(Exit::Trust, format!("no certificate was issued to {role} {name}"))
-            .hint("`fl-host pki list` shows all; `fl-host pki approve` issues the first one"));
+        return Err(Failure::new(Exit::Trust, format!("no certificate was ever issued to {role} {name}"))
+            .hint("`fl-host pki list` shows all certificates; `fl-host pki approve` issues the first one of a member"));
     }
     let held = one_certificate(files::read_text(&file, PEM_BYTES)?.as_bytes())
         .map_err(|e| Failure::new(Exit::Trust, format!("{} {e}", file.display())))?;
     let identity = Identity::of(&held).map_err(|e| failed(&e))?;
     if identity.name != *name {
-        let error = format!("the {role}'s certificate is of {}, not {name}", identity.name);
-        return Err(Failure::new(Exit::Trust, error).hint("`fl-host pki list` shows all"));
+        let error = format!("the {role}'s certificate was issued to {}, not to {name}", identity.name);
+        return Err(Failure::new(Exit::Trust, error).hint("`fl-host pki list` shows all certificates"));
     }
     let fingerprint = Fingerprint::of(&held).map_err(|e| failed(&e))?;
     let listed = owner.roster().by_name(name).is_some_and(|line| line.key == fingerprint.0);
@@ -125,16 +125,16 @@ pub fn renew(owner: &Owner, role: Role, name: &Name, days: u32) -> Result<Issued
     Ok(Issued { identity, fingerprint, not_after, file, serial: owner.roster().serial(), asked_as: None })
 }
 
-/// Reads a request; that checks that who asks holds the key.
+/// Reads a request. This checks the request's signature, so the sender has the key.
 pub(super) fn read_request(request: &Path) -> Result<CertificateSigningRequestParams, Failure> {
     let text = files::read_text(request, PEM_BYTES)?;
     CertificateSigningRequestParams::from_pem(&text).map_err(|e| {
-        Failure::new(Exit::Trust, format!("{} is not a request for a certificate: {e}", request.display()))
-            .hint("the site makes one with `fl-host pki request`, or by starting its role")
+        Failure::new(Exit::Trust, format!("{} is not a certificate request: {e}", request.display()))
+            .hint("ask the site for the .csr file that `fl-host pki request` made, or that fl-runtime wrote at its first start")
     })
 }
 
-/// The roster's lines after the approval; `None` when they stay.
+/// The roster's members after the approval; `None` when they do not change.
 fn admitted(
     owner: &Owner,
     approval: &Approval,
@@ -142,10 +142,10 @@ fn admitted(
 ) -> Result<Option<Vec<Member>>, Failure> {
     let Approval { role, name, replace, .. } = approval;
     let refused = |error: String, hint: &str| Err(Failure::new(Exit::Trust, error).hint(hint));
-    let another = "ask the site to make a new key: it moves the old one away and starts again";
+    let another = "ask the site to make a new key: the site moves its old .key and .csr away, and runs `fl-host pki request` again";
     match owner.roster().by_key(&fingerprint.0) {
         Some(Member { name: holder, revoked: Some(why), .. }) => {
-            return refused(format!("this key was {holder}'s and is revoked: {why}"), another);
+            return refused(format!("this key belonged to {holder} and is revoked: {why}"), another);
         }
         Some(line) if *role == Role::Aggregator || line.name != *name => {
             return refused(format!("this key is on the roster as collaborator {}", line.name), another);
@@ -159,7 +159,7 @@ fn admitted(
         if !replace {
             return refused(
                 format!("{name} is on the roster with another key, {}", Fingerprint(line.key)),
-                "choose another name; if the site made a new key, approve it with --replace, which revokes the old one",
+                "choose another name with -n; or, if the site made a new key, add --replace, which revokes the old key",
             );
         }
         line.revoked = Some("replaced by another key".to_owned());
@@ -168,7 +168,7 @@ fn admitted(
     Ok(Some(members))
 }
 
-/// A certificate in PEM, whom it names, and its last second.
+/// A certificate in PEM, the member that it names, and the last second of its validity.
 fn certificate(
     owner: &Owner,
     role: Role,
@@ -177,7 +177,7 @@ fn certificate(
     key: &impl PublicKeyData,
 ) -> Result<(String, Identity, UnixSeconds), Failure> {
     if !(1..=3650).contains(&days) {
-        return Err(Failure::new(Exit::Usage, "a certificate lasts 1 to 3650 days"));
+        return Err(Failure::new(Exit::Usage, "--days must be 1 to 3650"));
     }
     let identity = Identity { federation: owner.federation().clone(), role, name: name.clone() };
     let ca = owner.authority.validity();
@@ -185,8 +185,11 @@ fn certificate(
     let not_before = UnixSeconds(now.0.saturating_sub(SKEW)).max(ca.not_before);
     let not_after = UnixSeconds(now.0 + u64::from(days) * DAY).min(ca.not_after);
     if not_after <= now {
-        return Err(Failure::new(Exit::Trust, format!("the CA's own certificate ended at {}", ca.not_after))
-            .hint("the federation needs a new CA: move cert/ away and run `fl-host pki init`"));
+        return Err(Failure::new(
+            Exit::Trust,
+            format!("the CA's own certificate expired on {}", ca.not_after),
+        )
+        .hint("the federation needs a new CA: move cert/ away and run `fl-host pki init`"));
     }
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -202,7 +205,7 @@ fn certificate(
     set_validity(&mut params, not_before, not_after)?;
     let made = params.signed_by(key, &owner.issuer()?).map_err(|e| failed(&e))?;
     debug_assert_eq!(validity(made.der()).map(|v| v.not_after), Ok(not_after));
-    // What a site would refuse is not issued.
+    // A certificate that a site would refuse is not issued.
     owner.authority.check(made.der(), role, now).map_err(|e| failed(&e))?;
     Ok((made.pem(), identity, not_after))
 }

@@ -1,4 +1,4 @@
-//! `fl-host pki list`: who has a certificate, until when, and what needs the owner's attention.
+//! `fl-host pki list`: the members, when their certificates expire, and what needs the owner's attention.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -20,10 +20,7 @@ use crate::{
     files,
 };
 
-/// Certificates and rosters that end sooner are warned of.
-const SOON_DAYS: i64 = 30;
-
-/// One certificate, or one line of the roster without one.
+/// A member with a certificate, or on the roster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The name.
@@ -32,7 +29,8 @@ pub struct Row {
     pub role: Role,
     /// The key.
     pub fingerprint: Fingerprint,
-    /// Days until the certificate ends; negative after its end; `None` when this folder holds none for the key.
+    /// Days until the certificate expires; negative after that; `None` when this folder has no certificate
+    /// for the key.
     pub days: Option<i64>,
     /// Why the key is revoked.
     pub revoked: Option<String>,
@@ -51,7 +49,7 @@ pub struct Listed {
     pub serial: u64,
     /// Days until the roster ends.
     pub roster_days: i64,
-    /// What the roster says of enclaves.
+    /// The measurements of enclaves on the roster.
     pub measurements: Option<Measurements>,
     /// Aggregators first, then the roster's order.
     pub rows: Vec<Row>,
@@ -65,10 +63,10 @@ pub struct Listed {
 /// [`Exit::File`], [`Exit::Trust`], [`Exit::Plan`].
 pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
     let pem = files::read_text(&ca_file(root), PEM_BYTES)
-        .map_err(|f| f.hint("the federation's owner makes it with `fl-host pki init`"))?;
+        .map_err(|f| f.hint("the owner makes ca.crt with `fl-host pki init`; a site installs it with `fl-host pki import --ca`"))?;
     let authority =
         Authority::from_pem(pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
-    // At the owner's the master copy counts; a site has only what was published.
+    // The owner has a master copy; a site has only the published roster.
     let published = read_roster(&roster_file(root));
     let master = master_roster_file(root);
     let text = if master.exists() { read_roster(&master)? } else { published.clone()? };
@@ -88,24 +86,28 @@ pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
     let mut warnings = Vec::new();
     if ca_key_file(root).exists() && root.join("cert/aggregator.key").exists() {
         warnings.push(
-            "the CA's key lies where an aggregator's key lies: who takes that machine can admit anybody; keep cert/ca/ \
-             on the owner's machine alone"
+            "the CA's key is on the same machine as an aggregator's key: an intruder there could admit anybody; keep \
+             cert/ca/ on the owner's machine only"
                 .to_owned(),
         );
     }
     if published.as_ref() != Ok(&text) {
         warnings.push(
-            "plan/cols.yaml is not the roster that was signed last: `fl-host pki sign` publishes it anew"
+            "plan/cols.yaml differs from the roster that was signed last: `fl-host pki sign` writes it again"
                 .to_owned(),
         );
     }
     let mut ends = |what: String, days: i64, remedy: &str| match days {
-        d if d < 0 => warnings.push(format!("{what} ended {} days ago: {remedy}", -d)),
-        d if d < SOON_DAYS => warnings.push(format!("{what} ends in {d} days: {remedy}")),
+        d if d < 0 => warnings.push(format!("{what} expired {} days ago: {remedy}", -d)),
+        d if d < SOON_DAYS => warnings.push(format!("{what} expires in {d} days: {remedy}")),
         _ => {}
     };
-    ends("the CA's certificate".into(), ca_days, "every site needs a new one; see `fl-host pki init --help`");
-    ends("the roster".into(), roster_days, "`fl-host pki sign` signs it anew");
+    ends(
+        "the CA's certificate".into(),
+        ca_days,
+        "the federation needs a new CA: move cert/ away, and run `fl-host pki init`",
+    );
+    ends("the roster".into(), roster_days, "`fl-host pki sign` extends it");
     for Row { name, role, days, .. } in rows.iter().filter(|row| row.revoked.is_none()) {
         if let Some(days) = days {
             let of = if *role == Role::Aggregator { "--role aggregator " } else { "" };
@@ -145,8 +147,11 @@ fn issued(root: &Path, now: UnixSeconds) -> Result<Vec<Row>, Failure> {
         .collect()
 }
 
-/// Days from `now` to `until`, a begun one counted as whole on either side: 0 is neither left nor past.
+/// Days from `now` to `until`, negative if `until` is past. A part of a day counts as a whole day.
 fn days(until: UnixSeconds, now: UnixSeconds) -> i64 {
     let whole = |seconds: u64| i64::try_from(seconds.div_ceil(DAY)).unwrap_or(i64::MAX);
     if until >= now { whole(until.0 - now.0) } else { -whole(now.0 - until.0) }
 }
+
+/// Certificates and rosters that expire sooner get a warning.
+const SOON_DAYS: i64 = 30;

@@ -1,4 +1,5 @@
-//! Reference measurements, from the `W.measurement.json` that `fl-host workspace dockerize` writes beside an image.
+//! Reference measurements, from the `W.measurement.json` that `fl-host workspace dockerize` writes beside an
+//! image.
 
 use std::path::Path;
 
@@ -17,28 +18,30 @@ use crate::{
 /// Reads both roles' measurements, of an image of this federation and CA.
 ///
 /// # Errors
-/// [`Exit::File`]; [`Exit::Trust`] for a file that is no such record, or of an image without enclaves, of another
-/// federation, of another CA.
+/// [`Exit::File`]; [`Exit::Trust`] for a file that is not such a record, or belongs to an image without
+/// enclaves, another federation or another CA.
 pub fn measurements(path: &Path, federation: &Name, ca: Digest) -> Result<Measurements, Failure> {
     let text = files::read_text(path, TEXT_BYTES)?;
     let refused = |what: String| Failure::new(Exit::Trust, format!("{} {what}", path.display()));
-    let anew = "give the .measurement.json that `fl-host workspace dockerize -s KEY --sgx-target` wrote for this federation";
+    let anew = "name the .measurement.json that `fl-host workspace dockerize -s KEY --sgx-target` wrote for this federation";
     let found: Value = serde_json::from_str(&text)
-        .map_err(|e| refused(format!("is no record of an image: {e}")).hint(anew))?;
+        .map_err(|e| refused(format!("is not the record of an image: {e}")).hint(anew))?;
     let stated = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or("none").to_owned();
     for (key, ours) in [("federation", federation.to_string()), ("ca", ca.to_string())] {
         let theirs = stated(key);
         if theirs != ours {
-            return Err(refused(format!("is of {key} {theirs}; this is {ours}")).hint(anew));
+            return Err(
+                refused(format!("belongs to the {key} {theirs}; this workspace has {ours}")).hint(anew)
+            );
         }
     }
     if stated("target") != "sgx" {
-        let error = format!("is of an image for {}, which has no enclave to measure", stated("target"));
+        let error = format!("describes an image for the target {}, which has no enclave", stated("target"));
         return Err(refused(error).hint(anew));
     }
     let digest = |value: Option<&Value>, what: &str| {
         let digest = value.and_then(Value::as_str).and_then(|hex| hex.parse::<Digest>().ok());
-        digest.ok_or_else(|| refused(format!("has no {what} of 64 hex digits")).hint(anew))
+        digest.ok_or_else(|| refused(format!("has no {what} of 64 hexadecimal digits")).hint(anew))
     };
     let signer = digest(found.get("mrsigner"), "mrsigner")?;
     let role = |name: &str| {
@@ -47,10 +50,10 @@ pub fn measurements(path: &Path, federation: &Name, ca: Digest) -> Result<Measur
             let number = of.and_then(|of| of.get(key)).and_then(Value::as_u64);
             number
                 .and_then(|number| u16::try_from(number).ok())
-                .ok_or_else(|| refused(format!("has no {key} of the {name} from 0 to 65535")).hint(anew))
+                .ok_or_else(|| refused(format!("has no {key} from 0 to 65535 for the {name}")).hint(anew))
         };
         Ok(Measurement {
-            enclave: digest(of.and_then(|of| of.get("mrenclave")), &format!("mrenclave of the {name}"))?,
+            enclave: digest(of.and_then(|of| of.get("mrenclave")), &format!("mrenclave for the {name}"))?,
             signer,
             product: number("isv_prod_id")?,
             svn: number("isv_svn")?,
@@ -61,7 +64,7 @@ pub fn measurements(path: &Path, federation: &Name, ca: Digest) -> Result<Measur
     Ok(measured)
 }
 
-/// The roster's measurements against those of an approval: where they differ, both are shown.
+/// Compares the roster's measurements with those of an approval. The error shows both where they differ.
 pub(super) fn same(held: &Measurements, given: &Measurements) -> Result<(), Failure> {
     let roles = [
         ("aggregator", held.aggregator, given.aggregator),
@@ -70,11 +73,11 @@ pub(super) fn same(held: &Measurements, given: &Measurements) -> Result<(), Fail
     let differ: Vec<String> = roles
         .into_iter()
         .filter(|(_, held, given)| held != given)
-        .map(|(role, held, given)| format!("the {role} on the roster has {held}; given is {given}"))
+        .map(|(role, held, given)| format!("for the {role} the roster has {held}, and the file has {given}"))
         .collect();
     if differ.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Trust, format!("the measurements disagree: {}", differ.join("; ")))
-        .hint("`fl-host sgx explain` tells what differs between two images; if the image was made anew on purpose, `fl-host pki sign --measurement FILE` puts its measurements in their place"))
+    Err(Failure::new(Exit::Trust, format!("the measurements differ: {}", differ.join("; ")))
+        .hint("`fl-host sgx explain OLD NEW` shows what differs. If the new image is right, `fl-host pki sign --measurement FILE` puts its measurements on the roster"))
 }

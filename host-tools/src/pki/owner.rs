@@ -1,4 +1,4 @@
-//! The federation's owner: makes the CA, keeps the roster, revokes.
+//! The owner's part: makes the CA, changes and signs the roster, revokes members.
 
 use std::{
     fs,
@@ -27,32 +27,25 @@ use crate::{
     files,
 };
 
-/// One day, seconds.
-pub(super) const DAY: u64 = 86_400;
-/// How far a site's clock may be behind the owner's.
-pub(super) const SKEW: u64 = 3_600;
-/// How long a roster is good after it was signed; every change signs it anew.
-const ROSTER_DAYS: u64 = 365;
-
-/// What [`init`] may be told.
+/// The settings of [`init`].
 #[derive(Clone, Debug)]
 pub struct Init {
     /// Years until the CA's own certificate ends.
     pub years: u32,
-    /// Put the CA's key under this.
+    /// Encrypts the CA's key with this.
     pub passphrase: Option<Passphrase>,
 }
 
 /// What [`init`] made.
 #[derive(Clone, Debug)]
 pub struct Initialised {
-    /// The CA as everybody else sees it.
+    /// The CA's public part.
     pub authority: Authority,
-    /// The secret.
+    /// The file of the CA's key.
     pub key_file: PathBuf,
 }
 
-/// The owner at work: the CA's key is open.
+/// The owner's keys and roster, with the CA's key decrypted.
 pub struct Owner {
     pub(super) root: PathBuf,
     pub(super) authority: Authority,
@@ -79,13 +72,13 @@ pub fn init(
     clock: &FlooredClock,
 ) -> Result<Initialised, Failure> {
     if !(1..=50).contains(&settings.years) {
-        return Err(Failure::new(Exit::Usage, "a CA lasts 1 to 50 years"));
+        return Err(Failure::new(Exit::Usage, "--years must be 1 to 50"));
     }
     for held in [ca_key_file(root), ca_file(root), master_roster_file(root)] {
         if held.exists() {
-            let error = format!("{} is there already", held.display());
+            let error = format!("{} already exists", held.display());
             return Err(Failure::new(Exit::Trust, error).hint(
-                "a federation has one CA; to begin anew, move cert/ away: every certificate of it becomes void",
+                "a federation has one CA. To start over, move cert/ away: all certificates of the old CA then become invalid",
             ));
         }
     }
@@ -113,22 +106,22 @@ pub fn init(
 /// The federation that `plan/plan.yaml` names; `None` when there is no such file or line.
 ///
 /// # Errors
-/// [`Exit::Plan`] for a name that is none.
+/// [`Exit::Plan`] for a text that is not a name.
 pub fn federation_of(root: &Path) -> Result<Option<Name>, Failure> {
     let Ok(plan) = read_roster(&root.join("plan/plan.yaml")) else { return Ok(None) };
-    // One plain scalar at the top level: the rest of the plan may still be wrong, and is not this command's business.
+    // Only this one line is read: the rest of the plan may still be wrong.
     let Some(value) = plan.lines().find_map(|line| line.strip_prefix("federation:")) else { return Ok(None) };
     let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
     value
         .parse()
         .map(Some)
-        .map_err(|e| Failure::of(Exit::Plan, &e).hint("see `federation` in plan/plan.yaml"))
+        .map_err(|e| Failure::of(Exit::Plan, &e).hint("correct the key `federation` in plan/plan.yaml"))
 }
 
-/// Revokes the collaborator `name`. Answers with the roster's new serial.
+/// Revokes the collaborator `name`. Returns the roster's new serial.
 ///
 /// # Errors
-/// [`Exit::Trust`] when nobody of that name is on the roster.
+/// [`Exit::Trust`] when the roster has no such collaborator.
 pub fn revoke(owner: &mut Owner, name: &Name, reason: &str) -> Result<u64, Failure> {
     let mut draft = owner.roster.draft();
     let line = draft.members.iter_mut().find(|m| m.name == *name && m.revoked.is_none());
@@ -136,8 +129,8 @@ pub fn revoke(owner: &mut Owner, name: &Name, reason: &str) -> Result<u64, Failu
     owner.change_roster(draft)
 }
 
-/// Signs the roster anew, so that it lasts; with `measurements`, these take the place of its own. Answers with its new
-/// serial.
+/// Signs the roster again, so that it stays valid. With `measurements`, these replace the roster's. Returns
+/// its new serial.
 ///
 /// # Errors
 /// [`Exit::File`].
@@ -148,7 +141,7 @@ pub fn sign(owner: &mut Owner, measurements: Option<Measurements>) -> Result<u64
 }
 
 impl Owner {
-    /// Opens the CA's key in the workspace `root`. `passphrase` is asked only if the key is under one.
+    /// Opens the CA's key in the workspace `root`. `passphrase` is called only if the key is encrypted.
     ///
     /// # Errors
     /// [`Exit::Trust`] when the key, certificate and roster do not belong together, [`Exit::File`].
@@ -160,14 +153,16 @@ impl Owner {
         let key_file = ca_key_file(root);
         if !key_file.exists() {
             let error =
-                format!("{} is not there: this is not the federation owner's workspace", key_file.display());
+                format!("{} is missing: this is not the federation owner's workspace", key_file.display());
             return Err(Failure::new(Exit::Trust, error)
-                .hint("run this where `fl-host pki init` was run, or name that folder with --workspace"));
+                .hint("run this command in the workspace where `fl-host pki init` was run, or name that folder with --workspace"));
         }
         let mode = fs::metadata(&key_file).map(|m| m.permissions().mode()).unwrap_or(0);
         if mode & 0o007 != 0 {
-            let error = format!("every user of this machine may read or change {}", key_file.display());
-            return Err(Failure::new(Exit::Trust, error).hint(format!("chmod 600 {}", key_file.display())));
+            let error = format!("every user of this machine can read or change {}", key_file.display());
+            return Err(
+                Failure::new(Exit::Trust, error).hint(format!("run `chmod 600 {}`", key_file.display()))
+            );
         }
         let text = files::read_text(&key_file, PEM_BYTES)?;
         let passphrase = if vault::is_locked(&text) { passphrase()? } else { None };
@@ -177,8 +172,8 @@ impl Owner {
         let authority = Authority::from_pem(ca_pem.as_bytes()).map_err(refused)?;
         let ours = Fingerprint::of_key(&key.subject_public_key_info());
         if Fingerprint::of(authority.certificate()) != Ok(ours) {
-            return Err(Failure::new(Exit::Trust, "cert/ca.crt is not the certificate of cert/ca/ca.key")
-                .hint("put back the cert/ca.crt that `fl-host pki init` made"));
+            return Err(Failure::new(Exit::Trust, "cert/ca.crt does not belong to the key cert/ca/ca.key")
+                .hint("restore the cert/ca.crt that `fl-host pki init` made from a backup"));
         }
         let roster = authority.open_roster(&read_roster(&master_roster_file(root))?).map_err(of_roster)?;
         Ok(Self { root: root.to_owned(), authority, ca_pem, key, roster, now: clock.now() })
@@ -190,13 +185,13 @@ impl Owner {
         self.roster.federation()
     }
 
-    /// The CA as everybody else sees it.
+    /// The CA's public part.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The roster as last signed.
+    /// The roster that was signed last.
     #[must_use]
     pub fn roster(&self) -> &Roster {
         &self.roster
@@ -221,8 +216,8 @@ impl Owner {
 
     pub(super) fn unknown(&self, name: &Name) -> Failure {
         let known: Vec<&str> = self.roster.names().map(Name::as_str).collect();
-        let error = format!("no collaborator named {name} is on the roster, or it is revoked");
-        Failure::new(Exit::Trust, error).hint(format!("on the roster: {}", known.join(", ")))
+        let error = format!("the roster has no collaborator named {name}, or the collaborator is revoked");
+        Failure::new(Exit::Trust, error).hint(format!("the roster has: {}", known.join(", ")))
     }
 }
 
@@ -262,13 +257,13 @@ pub(super) fn set_validity(
     // RFC 5280, 4.1.2.2: unique, positive, at most 20 bytes.
     let mut serial = [0; 16];
     let filled = SystemRandom::new().fill(&mut serial);
-    filled.map_err(|_| Failure::new(Exit::Failed, "the system has no random bytes"))?;
+    filled.map_err(|_| Failure::new(Exit::Failed, "the system gives no random bytes"))?;
     serial[0] = serial[0] & 0x7f | 0x40;
     params.serial_number = Some(SerialNumber::from(serial.to_vec()));
     Ok(())
 }
 
-/// Only the owner's user can read it, and its folder, from the first byte on.
+/// From the first byte on, only this user can read the file and its folder.
 fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     files::make_folder_of(path)?;
     let private = fs::Permissions::from_mode(0o700);
@@ -281,3 +276,10 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 pub(super) fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::of(Exit::Trust, error)
 }
+
+/// One day, seconds.
+pub(super) const DAY: u64 = 86_400;
+/// How far a site's clock may be behind the owner's.
+pub(super) const SKEW: u64 = 3_600;
+/// How long a signed roster is valid. Each change signs the roster again.
+const ROSTER_DAYS: u64 = 365;

@@ -1,4 +1,4 @@
-//! A site: asks for a certificate, and puts what the owner sent in its place.
+//! A site's part: makes a request, and installs the certificate, CA and roster that the owner sent.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::{
 /// What [`import`] put in place.
 #[derive(Debug)]
 pub struct Imported {
-    /// What was found of the certificate, as the runtime will find it.
+    /// The certificate's identity, key and validity, as the runtime will read them.
     pub fitting: Fitting,
     /// The certificate's file.
     pub file: PathBuf,
@@ -38,8 +38,9 @@ pub fn request(root: &Path, role: Role, name: Option<&Name>) -> Result<Certifica
         .map_err(|e| of_credentials(&e))
 }
 
-/// Puts the certificate in the file `certificate` beside its key, after checking that they, the CA and the roster fit;
-/// `ca` and `roster` are put in place too. Nothing is written unless all of it fits.
+/// Installs the certificate in the file `certificate` beside its key, after checking that certificate, key,
+/// CA and roster fit together. `ca` and `roster` are installed too. Nothing is written unless everything
+/// fits.
 ///
 /// # Errors
 /// [`Exit::Trust`] for what does not fit, [`Exit::Plan`] for a roster that is refused, [`Exit::File`].
@@ -53,16 +54,16 @@ pub fn import(
     let held = ca_file(root);
     let source = ca.unwrap_or(&held);
     let ca_pem = files::read_text(source, PEM_BYTES).map_err(|failure| {
-        failure.hint("the owner sends ca.crt with the first certificate: name it with --ca")
+        failure.hint("the owner sends ca.crt together with the first certificate: name it with --ca")
     })?;
     let authority =
         Authority::from_pem(ca_pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
     if held.exists() && ca.is_some() {
         let held_pem = files::read_text(&held, PEM_BYTES)?;
         if Authority::from_pem(held_pem.as_bytes()).as_ref() != Ok(&authority) {
-            let error = format!("{} is another CA than {}", source.display(), held.display());
+            let error = format!("{} is not the CA of {}", source.display(), held.display());
             return Err(Failure::new(Exit::Trust, error).hint(
-                "if the federation was made anew, ask its owner by another way, then remove the old ca.crt",
+                "ask the owner, for example by phone, whether the federation has a new CA; only then remove the old ca.crt",
             ));
         }
     }
@@ -71,22 +72,23 @@ pub fn import(
         .map_err(|e| Failure::new(Exit::Trust, format!("{} {e}", certificate.display())))?;
     let Identity { role, name, .. } = Identity::of(&read).map_err(|e| {
         Failure::of(Exit::Trust, &e)
-            .hint("import the certificate that the owner made with `fl-host pki approve`")
+            .hint("import the .crt file that the owner made with `fl-host pki approve`")
     })?;
     let cert = files::shown(root).join("cert");
     let at = KeyFiles::of(files::of_process(), &cert, role, Some(&name)).map_err(|e| of_credentials(&e))?;
     if !at.key.exists() {
         let error = format!(
-            "{} is the certificate of {role} {name}, and {} is not here",
+            "{} is the certificate of {role} {name}, but its key {} is missing here",
             certificate.display(),
             at.key.display()
         );
         return Err(Failure::new(Exit::Trust, error)
-            .hint("import it on the machine that asked for it; only there is the key"));
+            .hint("import the certificate on the machine that made the request: its key is only there"));
     }
     let ours = match trust::key_fingerprint(files::of_process(), &at.key).map_err(|e| of_credentials(&e))? {
         Some(fingerprint) => fingerprint,
-        // Its enclave alone reads the key, and checks the certificate once more; the request says which it is.
+        // Only the enclave can read its key, and it checks the certificate again. Here the request tells
+        // which key it is.
         None => Fingerprint::of_key(&read_request(&at.request)?.public_key.subject_public_key_info()),
     };
     let fitting = trust::check_certificate(
@@ -111,14 +113,16 @@ pub fn import(
     Ok(Imported { fitting, file: at.certificate, serial: roster.map(|(_, serial)| serial) })
 }
 
-/// A roster's text and serial, unless the site holds a newer one.
+/// A roster's text and serial; refused if the site has a newer roster.
 fn new_roster(root: &Path, authority: &Authority, file: &Path) -> Result<(String, u64), Failure> {
     let text = read_roster(file)?;
     let serial = authority.open_roster(&text).map_err(of_roster)?.serial();
     let held = read_roster(&roster_file(root)).ok().and_then(|text| authority.open_roster(&text).ok());
     if let Some(held) = held.map(|roster| roster.serial()).filter(|&held| held > serial) {
-        let error = format!("{} has serial {serial}; plan/cols.yaml has {held}", file.display());
-        return Err(Failure::new(Exit::Plan, error).hint("ask the owner for the newest roster"));
+        let error =
+            format!("{} has serial {serial}, but plan/cols.yaml has the newer serial {held}", file.display());
+        return Err(Failure::new(Exit::Plan, error)
+            .hint("ask the owner for the newest roster, or leave --roster out"));
     }
     Ok((text, serial))
 }

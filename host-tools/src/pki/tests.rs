@@ -10,10 +10,6 @@ use fl_runtime::internal::trust::{
 use super::{vault::Passphrase, *};
 use crate::files::tests::scratch;
 
-/// 2027-01-15T08:00:00Z.
-const NOW: u64 = 1_800_000_000;
-const DAY: u64 = 86_400;
-
 fn clock() -> FlooredClock {
     FlooredClock::new(|| UnixSeconds(NOW))
 }
@@ -143,9 +139,9 @@ fn passphrase_opens_the_ca_and_nothing_else_does() {
     };
     open(Some(b"correct horse\n")).unwrap();
     let wrong = open(Some(b"correct house")).unwrap_err();
-    assert_eq!((wrong.exit, &wrong.error[..]), (Exit::Trust, "the passphrase does not open the CA's key"));
+    assert_eq!((wrong.exit, &wrong.error[..]), (Exit::Trust, "the passphrase does not decrypt the CA's key"));
     let none = open(None).unwrap_err();
-    assert_eq!(none.error, "the CA's key is under a passphrase");
+    assert_eq!(none.error, "the CA's key is encrypted, and no passphrase was given");
     assert!(none.hint.unwrap().contains("--passphrase-file"));
     let key = fs::read_to_string(ca_key_file(&root)).unwrap();
     assert!(vault::is_locked(&key));
@@ -199,7 +195,7 @@ fn approver_decides_name_and_role_and_nothing_of_the_request_does() {
     fs::write(&request.path, pem::encode(&changed)).unwrap();
     let forged =
         approve(&mut rig.owner(), &request.path, &approval(Role::Collaborator, "north")).unwrap_err();
-    assert!(forged.error.contains("is not a request for a certificate"), "{}", forged.error);
+    assert!(forged.error.contains("is not a certificate request"), "{}", forged.error);
 }
 
 #[test]
@@ -256,7 +252,10 @@ fn import_puts_nothing_in_place_that_does_not_fit() {
         failure
     };
     assert_eq!(refused(&one.file, None, None).exit, Exit::File);
-    assert!(refused(&two.file, Some(&ca), None).error.contains("is not here"), "another site's certificate");
+    assert!(
+        refused(&two.file, Some(&ca), None).error.contains("is missing here"),
+        "another site's certificate"
+    );
     let torn = rig.dir.join("torn.yaml");
     let text = fs::read_to_string(&roster).unwrap();
     fs::write(&torn, &text[..text.len() - 9]).unwrap();
@@ -267,13 +266,13 @@ fn import_puts_nothing_in_place_that_does_not_fit() {
     rig.import("one", &one).unwrap();
     let before = bytes_under(&site);
     let refused = import(&site, &one.file, Some(&ca_file(&other.owner_root())), None, &clock()).unwrap_err();
-    assert!(refused.error.contains("is another CA than"), "{}", refused.error);
+    assert!(refused.error.contains("is not the CA of"), "{}", refused.error);
     let old = rig.dir.join("old.yaml");
     fs::write(&old, &text).unwrap();
     revoke(&mut rig.owner(), &name("two"), "left").unwrap();
     rig.import("one", &one).unwrap();
     let refused = import(&site, &one.file, None, Some(&old), &clock()).unwrap_err();
-    assert!(refused.error.contains("plan/cols.yaml has 4"), "{}", refused.error);
+    assert!(refused.error.contains("plan/cols.yaml has the newer serial 4"), "{}", refused.error);
     assert_eq!(before.len(), bytes_under(&site).len());
 }
 
@@ -292,17 +291,17 @@ fn list_warns_of_ends_that_are_near_and_of_a_ca_key_beside_an_aggregators() {
     );
     let late = list(&rig.owner_root(), &FlooredClock::new(|| UnixSeconds(NOW + 366 * DAY))).unwrap();
     assert_eq!(late.warnings.len(), 3, "{:?}", late.warnings);
-    assert!(late.warnings[0].starts_with("the roster ended 1 days ago"), "{:?}", late.warnings);
+    assert!(late.warnings[0].starts_with("the roster expired 1 days ago"), "{:?}", late.warnings);
 
     fs::write(roster_file(&rig.owner_root()), "an old one").unwrap();
     let found = list(&rig.owner_root(), &clock()).unwrap();
-    assert!(found.warnings[0].starts_with("plan/cols.yaml is not the roster that was signed last"));
+    assert!(found.warnings[0].starts_with("plan/cols.yaml differs from the roster that was signed last"));
     assert_eq!(found.rows.len(), 2);
     sign(&mut rig.owner(), None).unwrap();
 
     request(&rig.owner_root(), Role::Aggregator, None).unwrap();
     let found = list(&rig.owner_root(), &clock()).unwrap();
-    assert!(found.warnings[0].starts_with("the CA's key lies where an aggregator's key lies"));
+    assert!(found.warnings[0].starts_with("the CA's key is on the same machine as an aggregator's key"));
 }
 
 #[test]
@@ -316,7 +315,7 @@ fn certificates_do_not_outlive_their_ca() {
     assert_eq!(issued.not_after, owner.authority.validity().not_after);
     let late = FlooredClock::new(|| UnixSeconds(NOW + 366 * DAY));
     let mut owner = Owner::open(&root, || Ok(None), &late).unwrap();
-    assert!(approve(&mut owner, &asked.path, &long).unwrap_err().error.contains("ended at"));
+    assert!(approve(&mut owner, &asked.path, &long).unwrap_err().error.contains("expired on"));
     let pem = fs::read(&issued.file).unwrap();
     let certificate = fl_runtime::internal::trust::one_certificate(&pem).unwrap();
     let checked = owner.authority.check(&certificate, Role::Collaborator, UnixSeconds(NOW + 366 * DAY));
@@ -329,11 +328,11 @@ fn owner_needs_its_key_and_keeps_it_to_itself() {
     let key = ca_key_file(&rig.owner_root());
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let open = || Owner::open(&rig.owner_root(), || Ok(None), &clock()).map(drop).unwrap_err();
-    assert!(open().hint.unwrap().starts_with("chmod 600 "));
+    assert!(open().hint.unwrap().starts_with("run `chmod 600 "));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let other = Rig::new("keeps-other");
     fs::copy(ca_file(&other.owner_root()), ca_file(&rig.owner_root())).unwrap();
-    assert_eq!(open().error, "cert/ca.crt is not the certificate of cert/ca/ca.key");
+    assert_eq!(open().error, "cert/ca.crt does not belong to the key cert/ca/ca.key");
     fs::remove_file(&key).unwrap();
     assert!(open().error.ends_with("this is not the federation owner's workspace"));
 }
@@ -405,14 +404,17 @@ fn measurements_of_an_image_are_signed_into_the_roster_and_held_against_it() {
 
     type Change = fn(&mut serde_json::Value);
     let changes: [(Change, &str); 8] = [
-        (|v| v["federation"] = "other".into(), "is of federation other; this is w"),
-        (|v| v["ca"] = "0".repeat(64).into(), "is of ca 0000"),
-        (|v| v["target"] = "native".into(), "is of an image for native, which has no enclave"),
-        (|v| v["mrsigner"] = serde_json::Value::Null, "has no mrsigner of 64 hex digits"),
-        (|v| v["roles"]["collaborator"]["mrenclave"] = "ab".into(), "has no mrenclave of the collaborator"),
-        (|v| v["roles"]["aggregator"]["isv_svn"] = 65_536.into(), "has no isv_svn of the aggregator from 0"),
+        (|v| v["federation"] = "other".into(), "belongs to the federation other; this workspace has w"),
+        (|v| v["ca"] = "0".repeat(64).into(), "belongs to the ca 0000"),
+        (|v| v["target"] = "native".into(), "describes an image for the target native, which has no enclave"),
+        (|v| v["mrsigner"] = serde_json::Value::Null, "has no mrsigner of 64 hexadecimal digits"),
+        (|v| v["roles"]["collaborator"]["mrenclave"] = "ab".into(), "has no mrenclave for the collaborator"),
+        (
+            |v| v["roles"]["aggregator"]["isv_svn"] = 65_536.into(),
+            "has no isv_svn from 0 to 65535 for the aggregator",
+        ),
         (|v| v["roles"]["aggregator"]["mrenclave"] = "c".repeat(64).into(), "have the same MRENCLAVE"),
-        (|v| *v = "text".into(), "is of federation none"),
+        (|v| *v = "text".into(), "belongs to the federation none"),
     ];
     for (change, words) in changes {
         let mut value = good.clone();
@@ -421,3 +423,7 @@ fn measurements_of_an_image_are_signed_into_the_roster_and_held_against_it() {
         assert!(refused.exit == Exit::Trust && refused.error.contains(words), "{words}: {}", refused.error);
     }
 }
+
+/// 2027-01-15T08:00:00Z.
+const NOW: u64 = 1_800_000_000;
+const DAY: u64 = 86_400;

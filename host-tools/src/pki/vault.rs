@@ -1,16 +1,16 @@
-//! The CA's key at rest: PKCS #8 PEM, or the same under a passphrase.
+//! The file of the CA's key: PKCS #8 PEM, or the same encrypted with a passphrase.
 //!
-//! Under a passphrase the file is one PEM block `FL ENCRYPTED CA KEY` over
+//! With a passphrase the file is one PEM block `FL ENCRYPTED CA KEY` that contains
 //!
 //! ```text
-//! version 1 (1 byte) ‖ iterations (4, big-endian) ‖ salt (16) ‖ nonce (12) ‖ AES-256-GCM(PKCS #8 DER) with its tag (16)
+//! version 1 (1 byte) ‖ iterations (4, big-endian) ‖ salt (16) ‖ nonce (12) ‖ AES-256-GCM(PKCS #8 DER) ‖ tag (16)
 //! ```
 //!
-//! with the first 33 bytes as associated data. The key of the cipher is PBKDF2-HMAC-SHA256 (RFC 8018) of the passphrase;
-//! salt and nonce are drawn anew each time.
+//! with the first 33 bytes as associated data. The key of the cipher is PBKDF2-HMAC-SHA256 (RFC 8018) of the
+//! passphrase; salt and nonce are drawn anew each time.
 //!
-//! Hand-written: openssl opens PKCS #8 under a passphrase (PBES2) with AES-CBC alone, which ring does not have and which
-//! does not notice a changed byte. So `fl-host` alone opens this file.
+//! Hand-written: openssl opens PKCS #8 under a passphrase (PBES2) with AES-CBC alone, which ring does not
+//! have and which does not notice a changed byte. So `fl-host` alone opens this file.
 
 use std::{num::NonZeroU32, path::Path};
 
@@ -26,23 +26,12 @@ use crate::{
     files,
 };
 
-/// PBKDF2 rounds of a new key: about a third of a second a guess. OWASP asks for 600,000.
-const ITERATIONS: u32 = 1_000_000;
-/// Most rounds that a file may ask for: a few seconds.
-const MOST_ITERATIONS: u32 = 20_000_000;
-const VERSION: u8 = 1;
-const HEADER: usize = 1 + 4 + 16 + 12;
-const TAG: &str = "FL ENCRYPTED CA KEY";
-const PLAIN_TAG: &str = "PRIVATE KEY";
-/// Longest passphrase file, bytes.
-const PASSPHRASE_BYTES: usize = 4096;
-
 /// What unlocks the CA's key.
 #[derive(Clone)]
 pub struct Passphrase(Vec<u8>);
 
 impl Passphrase {
-    /// From a text; a final line break is not part of it.
+    /// From a text, without its final line break.
     ///
     /// # Errors
     /// [`Exit::Trust`] for an empty one.
@@ -50,7 +39,8 @@ impl Passphrase {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         if text.is_empty() {
-            return Err(Failure::new(Exit::Trust, "the passphrase is empty"));
+            return Err(Failure::new(Exit::Trust, "the passphrase is empty")
+                .hint("give a passphrase of at least one character"));
         }
         Ok(Self(text.to_vec()))
     }
@@ -91,8 +81,8 @@ fn lock_with(key: &KeyPair, passphrase: Option<&Passphrase>, iterations: u32) ->
     let mut file = vec![0; HEADER];
     file[0] = VERSION;
     file[1..5].copy_from_slice(&iterations.to_be_bytes());
-    SystemRandom::new().fill(&mut file[5..]).map_err(|_| broken("the system has no random bytes"))?;
-    let iterations = NonZeroU32::new(iterations).ok_or_else(|| broken("it has no iterations"))?;
+    SystemRandom::new().fill(&mut file[5..]).map_err(|_| broken("the system gives no random bytes"))?;
+    let iterations = NonZeroU32::new(iterations).ok_or_else(|| broken("its number of iterations is 0"))?;
     let cipher = passphrase.cipher(&file, iterations)?;
     let mut body = key.serialize_der();
     cipher
@@ -112,20 +102,20 @@ pub fn is_locked(text: &str) -> bool {
 /// The key in the file's text.
 ///
 /// # Errors
-/// [`Exit::Trust`]: a passphrase that is missing or wrong, or a file that is no CA key.
+/// [`Exit::Trust`] for a missing or wrong passphrase, or a file that is not a CA's key.
 pub fn unlock(text: &str, passphrase: Option<&Passphrase>) -> Result<KeyPair, Failure> {
     let block = pem::parse(text).map_err(|e| broken(&e.to_string()))?;
     let der = match block.tag() {
         PLAIN_TAG => block.into_contents(),
         TAG => {
             let passphrase = passphrase.ok_or_else(|| {
-                Failure::new(Exit::Trust, "the CA's key is under a passphrase").hint(
-                    "name a file that holds it with --passphrase-file or FL_PASSPHRASE_FILE, or run this on a terminal",
+                Failure::new(Exit::Trust, "the CA's key is encrypted, and no passphrase was given").hint(
+                    "name a file with the passphrase with --passphrase-file, or run this command on a terminal",
                 )
             })?;
             open(block.into_contents(), passphrase)?
         }
-        other => return Err(broken(&format!("it is a {other}"))),
+        other => return Err(broken(&format!("it contains a {other}"))),
     };
     let der = der.as_slice().into();
     KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519).map_err(|e| broken(&e.to_string()))
@@ -133,17 +123,18 @@ pub fn unlock(text: &str, passphrase: Option<&Passphrase>) -> Result<KeyPair, Fa
 
 fn open(mut file: Vec<u8>, passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {
     if file.len() < HEADER || file[0] != VERSION {
-        return Err(broken("it has a form that this version does not know"));
+        return Err(broken("this version of fl-host does not know its format"));
     }
     let mut body = file.split_off(HEADER);
     let iterations = u32::from_be_bytes([file[1], file[2], file[3], file[4]]);
     let iterations = NonZeroU32::new(iterations)
         .filter(|n| n.get() <= MOST_ITERATIONS)
-        .ok_or_else(|| broken("it asks for an absurd number of iterations"))?;
+        .ok_or_else(|| broken("it demands too many iterations"))?;
     let cipher = passphrase.cipher(&file, iterations)?;
     let opened = cipher.open_in_place(nonce(&file)?, Aad::from(&file[..]), &mut body).map_err(|_| {
-        Failure::new(Exit::Trust, "the passphrase does not open the CA's key")
-            .hint("check the passphrase; if it is right, the key file was changed: put back its backup")
+        Failure::new(Exit::Trust, "the passphrase does not decrypt the CA's key").hint(
+            "check the passphrase. If it is right, cert/ca/ca.key was changed: restore it from a backup",
+        )
     })?;
     Ok(opened.to_vec())
 }
@@ -154,8 +145,19 @@ fn nonce(header: &[u8]) -> Result<Nonce, Failure> {
 
 fn broken(what: &str) -> Failure {
     Failure::new(Exit::Trust, format!("the CA's key file cannot be used: {what}"))
-        .hint("put back the backup of cert/ca/ca.key")
+        .hint("restore cert/ca/ca.key from a backup")
 }
+
+/// PBKDF2 rounds for a new key: about a third of a second for each guess. OWASP recommends 600,000.
+const ITERATIONS: u32 = 1_000_000;
+/// Most rounds that a file may demand: a few seconds.
+const MOST_ITERATIONS: u32 = 20_000_000;
+const VERSION: u8 = 1;
+const HEADER: usize = 1 + 4 + 16 + 12;
+const TAG: &str = "FL ENCRYPTED CA KEY";
+const PLAIN_TAG: &str = "PRIVATE KEY";
+/// Longest passphrase file, bytes.
+const PASSPHRASE_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -171,9 +173,12 @@ mod tests {
         assert_eq!(unlock(&text, Some(&right)).unwrap().serialize_der(), key.serialize_der());
         assert_eq!(
             unlock(&text, Some(&wrong)).unwrap_err().error,
-            "the passphrase does not open the CA's key"
+            "the passphrase does not decrypt the CA's key"
         );
-        assert_eq!(unlock(&text, None).unwrap_err().error, "the CA's key is under a passphrase");
+        assert_eq!(
+            unlock(&text, None).unwrap_err().error,
+            "the CA's key is encrypted, and no passphrase was given"
+        );
         assert_ne!(lock_with(&key, Some(&right), 1000).unwrap(), text, "salt and nonce are new each time");
         let plain = lock(&key, None).unwrap();
         assert!(!is_locked(&plain));
@@ -193,7 +198,7 @@ mod tests {
         }
         let mut absurd = file;
         absurd[1] = 0xff;
-        assert!(open(absurd, &passphrase).unwrap_err().error.contains("absurd"));
+        assert!(open(absurd, &passphrase).unwrap_err().error.contains("too many"));
         assert!(Passphrase::new(b"\r\n").is_err());
         assert_eq!(format!("{passphrase:?}"), "Passphrase(..)");
     }

@@ -1,9 +1,9 @@
-//! An OpenFL plan becomes a plan of ours, as far as a file can say it.
+//! Converts an OpenFL plan, as far as a file can describe it.
 //!
-//! OpenFL names Python classes for model, data and optimiser; no file says what they do. Their places are marked
-//! `fill_in`, which `plan check` refuses until a person has written them. Every other key is kept, converted or dropped,
-//! with a line that says so. Keys of versions that ignored them (`epochs_per_round`) are warnings; no file makes this
-//! fail but one that is not YAML.
+//! OpenFL names Python classes for model, data and optimiser, and no file describes them. The new plan has
+//! `fill_in` in these places, and `plan check` refuses it until a person has replaced each of them. Every
+//! other key is kept, converted or dropped, and a note says which. A key that some versions ignored
+//! (`epochs_per_round`) gets a warning. Only a file that is not YAML is an error.
 
 mod aggregation;
 mod rules;
@@ -19,18 +19,18 @@ use crate::{
     files,
 };
 
-/// What became of one key.
+/// What happened to one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// `aggregator.settings.rounds_to_train`.
     pub key: String,
-    /// Its fate.
+    /// Whether it was kept, converted or dropped.
     pub verdict: Verdict,
-    /// What it became, or why it did not.
+    /// What it became, or why it was dropped.
     pub text: String,
 }
 
-/// A key's fate.
+/// Whether a key was kept, converted or dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -40,7 +40,7 @@ pub enum Verdict {
     Converted,
     /// Without a counterpart.
     Dropped,
-    /// Without a counterpart, and a reader may have relied on it.
+    /// Without a counterpart, although a federation may rely on it.
     Warning,
 }
 
@@ -49,7 +49,7 @@ pub enum Verdict {
 pub struct Imported {
     /// The new `plan.yaml`.
     pub text: String,
-    /// One a key, in the order of their names.
+    /// One for each key, in the order of the keys' names.
     pub notes: Vec<Note>,
     /// Keys of the new plan that only a person can write.
     pub fill_in: Vec<&'static str>,
@@ -77,13 +77,14 @@ impl fmt::Display for Note {
 /// Converts the OpenFL plan `from` into the new file `to`.
 ///
 /// # Errors
-/// [`Exit::File`] when `to` exists or a file cannot be read or written; [`Exit::Plan`] when `from` is not a YAML map.
+/// [`Exit::File`] when `to` exists or a file cannot be read or written; [`Exit::Plan`] when `from` is not a
+/// YAML map.
 pub fn file(from: &Path, to: &Path) -> Result<Imported, Failure> {
     let imported = text(&files::read_text(from, PLAN_FILE_BYTES)?)
         .map_err(|e| Failure::new(Exit::Plan, format!("{}: {}", from.display(), e.error)))?;
     if to.exists() {
-        return Err(Failure::new(Exit::File, format!("{} is there already", to.display()))
-            .hint("name another file with --output, or move this one away"));
+        return Err(Failure::new(Exit::File, format!("{} already exists", to.display()))
+            .hint("name another file with --output, or move the existing file away"));
     }
     files::replace(to, imported.text.as_bytes())?;
     Ok(imported)
@@ -101,9 +102,9 @@ pub fn text(openfl: &str) -> Result<Imported, Failure> {
         with_snippet: false,
     };
     let tree: Value = serde_saphyr::from_str_with_options(openfl, options)
-        .map_err(|e| Failure::new(Exit::Plan, format!("not YAML: {e}")))?;
+        .map_err(|e| Failure::new(Exit::Plan, format!("the file is not YAML: {e}")))?;
     if !tree.is_object() {
-        return Err(Failure::new(Exit::Plan, "not an OpenFL plan: a plan is a map of sections"));
+        return Err(Failure::new(Exit::Plan, "the file is not an OpenFL plan: a plan is a map of sections"));
     }
     let mut found = rules::Found::default();
     let mut notes = Vec::new();
@@ -121,7 +122,7 @@ pub fn text(openfl: &str) -> Result<Imported, Failure> {
     Ok(Imported { text: write::plan(&found), notes, fill_in })
 }
 
-/// Every key whose value is not a map, with its path. `tasks` is left to its own rule.
+/// Every key whose value is not a map, with its path. `tasks` is converted elsewhere.
 fn leaves(path: &str, value: &Value, each: &mut dyn FnMut(&str, &Value)) {
     match value {
         Value::Object(map) if !map.is_empty() => {

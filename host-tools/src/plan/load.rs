@@ -43,22 +43,23 @@ pub(crate) fn parsed(text: &str) -> Result<Loaded, Failure> {
     Ok(Loaded { hash: plan.hash(), plan, layout })
 }
 
-/// Reads a workspace's plan, and the site file and the data map where there are such files; adds up the aggregator's
+/// Reads a workspace's plan, and if they exist, the site file and the data map. Computes the aggregator's
 /// memory.
 ///
 /// # Errors
-/// As [`load`], for each of the three; [`Exit::Plan`] when the sum does not fit the plan's budget.
+/// As [`load`], for each of the three; [`Exit::Plan`] when the memory exceeds the plan's limit.
 pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     let loaded = load(workspace)?;
     let memory = memory(&loaded);
     if !memory.fits(loaded.plan.memory_budget) {
-        // To the next MiB, so that what is shown is enough.
+        // Rounded up to the next MiB, so that the shown value is enough.
         let least = ByteCount(memory.least().0.next_multiple_of(1 << 20));
         let error = format!(
             "plan/plan.yaml: limits.memory is {}; the aggregator needs {least}",
             loaded.plan.memory_budget
         );
-        return Err(Failure::new(Exit::Plan, error).hint(format!("the sum is\n{memory}")));
+        return Err(Failure::new(Exit::Plan, error)
+            .hint(format!("raise limits.memory; the aggregator's memory is\n{memory}")));
     }
     let read = |path: &Path| match path.exists() {
         true => files::read_text(path, PLAN_FILE_BYTES).map(Some),
@@ -73,8 +74,8 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// The aggregator's memory for as many collaborators as the quorum takes, or asks for at least, or the sample draws; the roster's number is
-/// known to the aggregator alone.
+/// The aggregator's memory for max(`quorum.count.max` or `.min`, `sample`) collaborators. Only the aggregator
+/// knows how many are on the roster.
 #[must_use]
 pub fn memory(loaded: &Loaded) -> Footprint {
     let (quorum, sample) = (loaded.plan.quorum, loaded.plan.sample.unwrap_or(0));
@@ -82,12 +83,12 @@ pub fn memory(loaded: &Loaded) -> Footprint {
     footprint(&loaded.plan, &loaded.layout, peers)
 }
 
-/// What a plan says that may not be what was meant, though nothing forbids it.
+/// A warning about a valid plan that is probably not meant like this.
 #[must_use]
 pub fn warning(loaded: &Loaded) -> Option<&'static str> {
     loaded.plan.release.is_none().then_some(
-        "the plan has no release: in an enclave, where save/ is encrypted, nobody will be able to read the model; \
-         release: {what: last, to: members}, or to host or key:PUBLIC_KEY",
+        "the plan has no key `release`: an enclave encrypts save/, so nobody could read the model. Add for example \
+         `release: {what: last, to: members}`",
     )
 }
 
@@ -102,12 +103,12 @@ pub struct Initialised {
     pub model: Made,
 }
 
-/// Sets the plan's CA and the site's address, and writes the initial model: the plan's, or `from` a file. Nothing is
-/// written before everything was checked.
+/// Sets the plan's CA and the site's address, and writes the initial model: the plan's, or `from` a file.
+/// Nothing is written before everything was checked.
 ///
 /// # Errors
-/// [`Exit::Plan`], [`Exit::Trust`] for a `cert/ca.crt` that is no certificate, [`Exit::Usage`] for an address that is
-/// none, [`Exit::Model`] for a model file that does not fit, [`Exit::File`].
+/// [`Exit::Plan`], [`Exit::Trust`] for a `cert/ca.crt` that is not a certificate, [`Exit::Usage`] for an
+/// invalid address, [`Exit::Model`] for a model file that does not fit, [`Exit::File`].
 pub fn initialise(
     workspace: &Workspace,
     address: &str,
@@ -115,8 +116,9 @@ pub fn initialise(
     seed: Option<u64>,
 ) -> Result<Initialised, Failure> {
     if from.is_some() && seed.is_some() {
-        let error = "--seed has no effect on values that come from --init-model";
-        return Err(Failure::new(Exit::Usage, error).hint("give one of the two"));
+        let error =
+            "--seed and --init-model cannot be given together: --init-model takes the values from a file";
+        return Err(Failure::new(Exit::Usage, error).hint("leave one of the two options out"));
     }
     let mut plan = files::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?;
     let ca = match workspace.ca_file().exists() {
@@ -139,7 +141,7 @@ pub fn initialise(
     Ok(Initialised { loaded, ca, model })
 }
 
-/// What this site has agreed to.
+/// The plan that this site has accepted, and its present plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The accepted plan's hash; `None` before the first.
@@ -151,7 +153,7 @@ pub struct Accepted {
 /// The accepted hash beside the plan's.
 ///
 /// # Errors
-/// As [`load`]; [`Exit::File`] for a `save/accepted-plan` that holds no hash.
+/// As [`load`]; [`Exit::File`] for a `save/accepted-plan` that contains no hash.
 pub fn accepted(workspace: &Workspace) -> Result<Accepted, Failure> {
     let plan = load(workspace)?.hash;
     let path = workspace.accepted_file();
@@ -161,18 +163,18 @@ pub fn accepted(workspace: &Workspace) -> Result<Accepted, Failure> {
     let text = files::read_text(&path, 256)?;
     let accepted = text.trim().parse().map_err(|e| {
         Failure::new(Exit::File, format!("{}: {e}", path.display()))
-            .hint("`fl-host plan accept` writes it anew")
+            .hint("run `fl-host plan accept`, which writes the file again")
     })?;
     Ok(Accepted { accepted: Some(accepted), plan })
 }
 
-/// Pins the workspace's plan: the runtime refuses any other. Returns its hash.
+/// Accepts the workspace's plan: the runtime refuses any other plan. Returns its hash.
 ///
 /// # Errors
 /// As [`load`]; [`Exit::File`].
 pub fn accept(workspace: &Workspace) -> Result<Digest, Failure> {
     let hash = load(workspace)?.hash;
-    // A site begins with what the owner sent: it may have no save/ yet.
+    // A site starts with the files that the owner sent, and may have no save/ yet.
     files::make_folder_of(&workspace.accepted_file())?;
     files::replace(&workspace.accepted_file(), format!("{hash}\n").as_bytes())?;
     Ok(hash)

@@ -1,8 +1,9 @@
-//! The little DER that RSA keys are made of: sequences, integers, octet strings, object identifiers.
+//! The types of DER that RSA keys use: sequences, integers, octet strings, object identifiers, null.
 //!
 //! ITU-T X.690; a value that is not in its one shortest form is refused.
 //!
-//! Hand-written: an RSA key needs five types, and the crate `der` would bring traits and derive macros for whole schemas.
+//! Hand-written: an RSA key needs five types, and the crate `der` would bring traits and derive macros for
+//! whole schemas.
 
 /// Reads values one after another.
 #[derive(Clone, Copy, Debug)]
@@ -12,19 +13,13 @@ pub(super) struct Reader<'a> {
     end: usize,
 }
 
-/// Where and why bytes are not what was asked for.
+/// Where and why bytes are not the expected value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("byte {at}: {what}")]
 pub struct DerError {
     at: usize,
     what: &'static str,
 }
-
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OCTETS: u8 = 0x04;
-pub(super) const NULL: u8 = 0x05;
-pub(super) const OBJECT: u8 = 0x06;
 
 impl<'a> Reader<'a> {
     pub(super) fn new(file: &'a [u8]) -> Self {
@@ -45,7 +40,7 @@ impl<'a> Reader<'a> {
             Ok::<u8, DerError>(byte)
         };
         if next()? != tag {
-            return Err(self.refused("it is not the part that an RSA key has here"));
+            return Err(self.refused("an RSA key has another type of value here"));
         }
         let length = match next()? {
             short @ 0..=0x7f => usize::from(short),
@@ -64,7 +59,7 @@ impl<'a> Reader<'a> {
                 }
                 length
             }
-            _ => return Err(self.refused("its length is absurd")),
+            _ => return Err(self.refused("its length is too large")),
         };
         if length > rest.len() {
             return Err(cut);
@@ -95,7 +90,7 @@ impl<'a> Reader<'a> {
 
     /// Whether nothing is left.
     pub(super) fn end(self) -> Result<(), DerError> {
-        if self.at == self.end { Ok(()) } else { Err(self.refused("more follows than belongs to it")) }
+        if self.at == self.end { Ok(()) } else { Err(self.refused("there are more bytes than it needs")) }
     }
 }
 
@@ -118,6 +113,12 @@ pub(super) fn put_unsigned(out: &mut Vec<u8>, big_endian: &[u8]) {
     let sign: &[u8] = if big_endian.first().is_none_or(|first| *first >= 0x80) { &[0] } else { &[] };
     put(out, INTEGER, &[sign, big_endian].concat());
 }
+
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const OCTETS: u8 = 0x04;
+pub(super) const NULL: u8 = 0x05;
+pub(super) const OBJECT: u8 = 0x06;
 
 #[cfg(test)]
 mod tests {

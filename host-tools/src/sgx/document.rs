@@ -1,21 +1,15 @@
-//! A manifest's text, read into tables that keep their order and written in the one form that Gramine's tool writes.
+//! A manifest's text, read into tables that keep their order and written in the one form that Gramine's tool
+//! writes.
 //!
-//! A measurement covers the text byte for byte, so the form is part of the enclave: plain values of a table first, then
-//! its tables under headings; arrays one value a line; an array of tables under `[[headings]]` unless each of them fits
-//! on one line of [`LINE`] characters.
+//! A measurement covers each byte of the text, so the form is part of the enclave: first the plain values of
+//! a table, then its tables under headings; an array with one value on each line; an array of tables under
+//! `[[headings]]`, unless each table fits on one line of [`LINE`] characters.
 
 use std::fmt::Write as _;
 
 use toml::{Table, Value};
 
 use crate::exit::{Exit, Failure};
-
-/// Longest text that is read, bytes: OpenFL's manifests have ten MB, ours have eight KB.
-pub const TEXT_BYTES: usize = 32 << 20;
-/// Widest line of a table that is written on one line, with its indentation and comma.
-const LINE: usize = 100;
-/// One step of indentation.
-const INDENT: &str = "    ";
 
 /// Reads a text. `what` names it in errors.
 ///
@@ -25,14 +19,15 @@ pub(super) fn parse(text: &str, what: &str) -> Result<Table, Failure> {
     text.parse::<Table>().map_err(|error| {
         let place = error.span().map(|span| place(text, span.start)).unwrap_or_default();
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        Failure::new(Exit::Failed, format!("{what}{place}: {message}")).hint("a manifest is TOML 1.0")
+        Failure::new(Exit::Failed, format!("{what}{place}: {message}"))
+            .hint("correct this place: a manifest is written in TOML 1.0")
     })
 }
 
 /// Writes the tables.
 ///
 /// # Errors
-/// [`Exit::Failed`] for a value of a kind that no manifest has: a floating-point number, a date.
+/// [`Exit::Failed`] for a floating-point number or a date, which no manifest has.
 pub(super) fn write(table: &Table) -> Result<String, Failure> {
     let mut out = String::new();
     write_table(&mut out, table, "", false)?;
@@ -136,14 +131,14 @@ fn write_value(out: &mut String, value: &Value, depth: usize) -> Result<(), Fail
             out.push(']');
         }
         Value::Float(_) | Value::Datetime(_) => {
-            let error = format!("a value is a {}: no key of a manifest has one", value.type_str());
-            return Err(Failure::new(Exit::Failed, error).hint("write it as a text in quotes"));
+            let error = format!("a value is a {}, which no key of a manifest takes", value.type_str());
+            return Err(Failure::new(Exit::Failed, error).hint("write the value as text in quotes"));
         }
     }
     Ok(())
 }
 
-/// An array inside begins at the left edge again, whatever it is inside of.
+/// An array inside starts at the left edge again.
 fn write_inline(out: &mut String, table: &Table) -> Result<(), Failure> {
     if table.is_empty() {
         out.push_str("{}");
@@ -191,14 +186,21 @@ fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
+/// Longest text that is read, bytes. OpenFL's manifests have 10 MB, ours have 8 kB.
+pub const TEXT_BYTES: usize = 32 << 20;
+/// Widest line of a table that is written on one line, with its indentation and comma.
+const LINE: usize = 100;
+/// One step of indentation.
+const INDENT: &str = "    ";
+
 #[cfg(test)]
 mod tests {
     use crate::sgx::tests::text;
 
-    /// `forms.expect` is what Gramine's tool writes for `forms.toml`: escapes, empty and nested values, quoted keys, a table
-    /// of exactly one line and one a character longer.
+    /// `forms.expect` is what Gramine's tool writes for `forms.toml`: escapes, empty and nested values,
+    /// quoted keys, a table of exactly one line and one a character longer.
     #[test]
-    fn every_form_is_written_as_gramine_s_tool_writes_it() {
+    fn every_form_is_written_as_the_tool_of_gramine_writes_it() {
         let table = super::parse(&text("forms.toml"), "forms").unwrap();
         assert_eq!(super::write(&table).unwrap(), text("forms.expect"));
     }

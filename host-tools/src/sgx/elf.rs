@@ -1,22 +1,13 @@
 //! The loadable segments of Gramine's `libpal.so`, read from bytes that may be anything.
 //!
-//! Only what a measurement needs: the entry point, and each segment's address, lengths, permissions and bytes. Sections,
-//! symbols and relocations are never read. Every number of a header is checked against the file before it is used, so
-//! that a caller can walk the segments without a check.
+//! Only what a measurement needs: the entry point, and each segment's address, lengths, permissions and
+//! bytes. Sections, symbols and relocations are never read. Every number of a header is checked against the
+//! file before it is used, so that a caller can walk the segments without a check.
 //!
-//! Hand-written: the crate `object`, which finds a program's libraries elsewhere in this crate, would name the fields
-//! but make none of these checks, and the code on top of it was longer than this.
+//! Hand-written: the crate `object`, which finds a program's libraries elsewhere in this crate, would name
+//! the fields but make none of these checks, and the code on top of it was longer than this.
 
 use std::ops::Range;
-
-/// A page, bytes.
-pub const PAGE: u64 = 4096;
-/// Longest file that is read, bytes. Gramine's own has less than one MiB.
-pub const FILE_BYTES: usize = 64 << 20;
-/// Most program headers; Gramine's own has fewer than twelve.
-const HEADERS: usize = 64;
-/// Furthest that segments may reach, bytes: a measurement walks every page of them.
-const SPAN: u64 = 1 << 30;
 
 /// A shared object as the loader maps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +41,7 @@ pub enum ElfError {
     #[error("it is not an ELF file")]
     Magic,
     /// For another machine, or of another kind.
-    #[error("byte {at:#x} is {found:#x}, not {expected}: a shared object for 64-bit x86 is needed")]
+    #[error("byte {at:#x} is {found:#x}, not {expected}: it must be a shared object for 64-bit x86")]
     Kind {
         /// Offset of the field.
         at: usize,
@@ -61,7 +52,7 @@ pub enum ElfError {
     },
     /// Program headers outside the file, of another size, or too many.
     #[error(
-        "its program headers ({count} of {size} bytes at {at:#x}) are outside the file, or not as ELF has them"
+        "its program headers ({count} of {size} bytes at {at:#x}) are outside the file, too many, or of a wrong size"
     )]
     Headers {
         /// Where they should be.
@@ -122,7 +113,9 @@ impl<'a> Image<'a> {
             }
             // The hardware adds each page once.
             if segments.last().is_some_and(|before| segment.pages().start < before.pages().end) {
-                return Err(refused("it begins before the one before it ends: no page may be in two"));
+                return Err(refused(
+                    "it begins before the segment before it ends: no page may be in two segments",
+                ));
             }
             segments.push(segment);
         }
@@ -202,6 +195,14 @@ fn number(bytes: &[u8], range: Range<usize>) -> u64 {
     bytes[range].iter().rev().fold(0, |n, byte| (n << 8) | u64::from(*byte))
 }
 
+/// A page, bytes.
+pub const PAGE: u64 = 4096;
+/// Longest file that is read, bytes. Gramine's own has less than one MiB.
+pub const FILE_BYTES: usize = 64 << 20;
+/// Most program headers; Gramine's own has fewer than twelve.
+const HEADERS: usize = 64;
+/// Furthest that segments may reach, bytes: a measurement walks every page of them.
+const SPAN: u64 = 1 << 30;
 /// Length of the file's header.
 const HEADER: usize = 64;
 /// Length of a program header.

@@ -1,4 +1,4 @@
-//! Why two measurements differ: which file, which line of the plan, which setting, which Gramine.
+//! Why two measurements differ: which file, key of the plan, setting or version of Gramine.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,23 +7,23 @@ use toml::Value;
 use super::{Manifest, document, gramine_version::Gramine, record::EnclaveRecord};
 use crate::exit::Failure;
 
-/// One input that is not the same on both sides.
+/// One input that differs between the two sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// What kind of input.
     pub kind: Kind,
     /// Its name: a path, a key.
     pub name: String,
-    /// Its value in the first; `None` where it is not there.
+    /// Its value in the first; `None` if the first does not have it.
     pub before: Option<String>,
     /// Its value in the second.
     pub after: Option<String>,
 }
 
-/// A kind of input. In this order they are shown.
+/// A kind of input. Differences are shown in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A version or a file of Gramine's own.
+    /// Gramine's version, or one of its files.
     Gramine,
     /// A trusted file, by its hash.
     File,
@@ -60,7 +60,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Everything that is not the same on both sides.
+/// Every difference between the two sides.
 ///
 /// # Errors
 /// [`crate::exit::Exit::Failed`] when a record's manifest cannot be read.
@@ -71,7 +71,7 @@ pub fn explain(before: &EnclaveRecord, after: &EnclaveRecord) -> Result<Vec<Diff
             found.push(Difference { kind, name: name.to_owned(), before, after });
         }
     };
-    // What one side does not know is no difference.
+    // An input that one side does not state is not a difference.
     if let (Some(one), Some(other)) = (&before.gramine, &after.gramine) {
         add(Kind::Gramine, "version", Some(one.clone()), Some(other.clone()));
     }
@@ -136,7 +136,7 @@ fn inputs(text: &str) -> Result<BTreeMap<(Kind, String), String>, Failure> {
     Ok(found)
 }
 
-/// The first digits of a hash, which tell two files apart.
+/// The first digits of a hash, enough to tell two files apart.
 fn shortened(hex: &str) -> String {
     hex.trim_matches('"').chars().take(12).collect()
 }

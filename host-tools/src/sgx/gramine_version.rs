@@ -1,13 +1,13 @@
-//! What one version of Gramine builds into an enclave: the numbers that change from release to release.
+//! The numbers that one version of Gramine builds into an enclave. They can change with each release.
 //!
-//! SGX's own numbers (page sizes, the TCS, SIGSTRUCT) stand where they are used; they are the processor's.
+//! The processor's own numbers (page sizes, the TCS, SIGSTRUCT) are where they are used.
 
 use super::elf::PAGE;
 
 /// One version's numbers. Offsets are into the page that the version's loader keeps for each thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gramine {
-    /// As people say it.
+    /// Its name, for example `1.9`.
     pub version: &'static str,
     /// One frame of saved registers, bytes.
     pub ssa_frame: u64,
@@ -21,13 +21,13 @@ pub struct Gramine {
     pub heap_min: u64,
     /// General registers at the end of a frame, bytes.
     pub registers: u64,
-    /// What the stack's canary is before the enclave draws one.
+    /// The stack's canary before the enclave draws a random one.
     pub canary: u64,
     /// Where the fields of a thread's page are.
     pub thread: ThreadPage,
-    /// What a manifest means that names no number of threads.
+    /// The number of threads of a manifest that states none.
     pub default_threads: u64,
-    /// What a manifest means that names no size.
+    /// The size of an enclave whose manifest states none.
     pub default_size: &'static str,
     /// The same, with memory on demand (EDMM).
     pub default_size_edmm: &'static str,
@@ -62,7 +62,32 @@ pub struct ThreadPage {
     pub heap_max: usize,
 }
 
-/// Every version that can be measured, the newest first.
+impl Gramine {
+    /// The newest version.
+    pub const NEWEST: Self = VERSIONS[0];
+
+    /// The version of this name; `None` if it is not in the table.
+    #[must_use]
+    pub fn of(version: &str) -> Option<Self> {
+        VERSIONS.into_iter().find(|known| known.version == version)
+    }
+
+    /// The version of an installation from the text that it states: `1.9post (COMMIT)` is 1.9. `None` if it
+    /// is not in the table.
+    #[must_use]
+    pub fn said(said: &str) -> Option<Self> {
+        let is_rest = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
+        VERSIONS.into_iter().find(|known| said.strip_prefix(known.version).is_some_and(is_rest))
+    }
+
+    /// Measured bytes for each thread: stacks, frames, TCS, its page.
+    #[must_use]
+    pub fn thread_bytes(&self) -> u64 {
+        self.stack + self.signal_stack + self.ssa_frame * self.ssa_frames + 2 * PAGE
+    }
+}
+
+/// Every version that can be measured, newest first.
 pub const VERSIONS: [Gramine; 1] = [Gramine {
     version: "1.9",
     ssa_frame: 0x4000,
@@ -90,31 +115,6 @@ pub const VERSIONS: [Gramine; 1] = [Gramine {
     default_size: "256M",
     default_size_edmm: "1024G",
 }];
-
-impl Gramine {
-    /// The newest version.
-    pub const NEWEST: Self = VERSIONS[0];
-
-    /// The version that people call so; `None` for one that is not in the table.
-    #[must_use]
-    pub fn of(version: &str) -> Option<Self> {
-        VERSIONS.into_iter().find(|known| known.version == version)
-    }
-
-    /// The version of an installation, by what it says of itself: `1.9post (COMMIT)` is 1.9. `None` for one that is not in
-    /// the table.
-    #[must_use]
-    pub fn said(said: &str) -> Option<Self> {
-        let is_rest = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
-        VERSIONS.into_iter().find(|known| said.strip_prefix(known.version).is_some_and(is_rest))
-    }
-
-    /// Measured bytes that each thread costs: stacks, frames, TCS, its page.
-    #[must_use]
-    pub fn thread_bytes(&self) -> u64 {
-        self.stack + self.signal_stack + self.ssa_frame * self.ssa_frames + 2 * PAGE
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,10 @@
-//! The key that signs enclaves: RSA with 3072 bits and exponent 3, as SGX wants it.
+//! The key that signs enclaves: RSA with 3072 bits and exponent 3, as SGX requires.
 //!
-//! Keys are PEM, readable by openssl: PKCS#1 (`RSA PRIVATE KEY`) is written, PKCS#8 (`PRIVATE KEY`) is read too. The
-//! arithmetic does not take constant time: sign on a machine that nobody else uses meanwhile.
+//! Keys are PEM, readable by openssl: PKCS#1 (`RSA PRIVATE KEY`) is written, PKCS#8 (`PRIVATE KEY`) is read
+//! too. The arithmetic does not take constant time: sign on a machine that nobody else uses meanwhile.
 //!
-//! Hand-written over num-bigint, which is in the build anyway: ring makes no RSA keys and signs with no exponent of 3.
+//! Hand-written over num-bigint, which is in the build anyway: ring makes no RSA keys and signs with no
+//! exponent of 3.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -19,18 +20,7 @@ use crate::{
     files,
 };
 
-/// Bits of the modulus.
-pub const BITS: u64 = 3072;
-/// Bytes of the modulus and of a signature.
-pub const BYTES: usize = 384;
-/// The public exponent.
-pub const EXPONENT: u32 = 3;
-/// Rounds of the test of a loaded key's primes: it finds damage, and every signature is checked besides.
-const LOADED_ROUNDS: usize = 4;
-/// Longest key file that is read, bytes.
-const PEM_BYTES: usize = 64 << 10;
-
-/// A private key: its numbers fit together.
+/// A private key whose numbers have been checked against each other.
 #[derive(Clone)]
 pub struct SigningKey {
     modulus: BigUint,
@@ -39,21 +29,21 @@ pub struct SigningKey {
     second: BigUint,
 }
 
-/// Why a text is no key that SGX takes.
+/// Why a text is not a key that SGX accepts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// Not PEM.
-    #[error("it is not PEM: {0}")]
+    #[error("it is not a PEM file: {0}")]
     Pem(String),
-    /// More or less than one block.
-    #[error("it holds {0} PEM blocks; one is needed")]
+    /// Not exactly one block.
+    #[error("it contains {0} PEM blocks; exactly one is needed")]
     Blocks(usize),
-    /// Something else, in PEM.
-    #[error("it is a {0}, not a private key")]
+    /// Another kind of PEM block.
+    #[error("it contains a {0}, not a private key")]
     Other(String),
-    /// Under a passphrase.
-    #[error("it is under a passphrase")]
+    /// Encrypted with a passphrase.
+    #[error("it is encrypted with a passphrase")]
     Encrypted,
     /// Not the numbers of an RSA key.
     #[error("it is not an RSA private key: {0}")]
@@ -65,13 +55,13 @@ pub enum KeyError {
     #[error("it has more than two primes")]
     Version,
     /// Another length.
-    #[error("its modulus has {0} bits; SGX takes {BITS}")]
+    #[error("its modulus has {0} bits; SGX needs {BITS}")]
     Length(u64),
     /// Another exponent.
-    #[error("its public exponent is {0}; SGX takes {EXPONENT}")]
+    #[error("its public exponent is {0}; SGX needs {EXPONENT}")]
     Exponent(String),
-    /// Numbers that do not fit together.
-    #[error("its numbers do not fit together: {0}")]
+    /// Numbers that contradict each other.
+    #[error("its numbers contradict each other: {0}")]
     Numbers(&'static str),
 }
 
@@ -85,7 +75,7 @@ impl SigningKey {
         loop {
             let (first, second) = (prime::random(half)?, prime::random(half)?);
             let (first, second) = if first < second { (second, first) } else { (first, second) };
-            // FIPS 186-5, A.1.3: primes that are close let the modulus be factored.
+            // FIPS 186-5, A.1.3: a modulus of two close primes can be factored.
             if (&first - &second).bits() > u64::from(half) - 100 {
                 return Self::of(first, second).map_err(|e| Failure::of(Exit::Failed, &e));
             }
@@ -111,7 +101,8 @@ impl SigningKey {
                 done => done,
             };
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| KeyError::Pem("it is not text".to_owned()))?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| KeyError::Pem("it contains bytes that are not text".to_owned()))?;
         Self::from_pem(text)
     }
 
@@ -145,7 +136,7 @@ impl SigningKey {
         {
             return Err(KeyError::Algorithm);
         }
-        // Attributes may follow; no RSA key needs them.
+        // Attributes may follow. An RSA key does not need them.
         Self::of_pkcs1(key.enter(der::OCTETS)?)
     }
 
@@ -193,7 +184,7 @@ impl SigningKey {
         }
         let prime = |number| prime::is_prime(number, LOADED_ROUNDS).unwrap_or(false);
         if !prime(&first) || !prime(&second) {
-            return Err(KeyError::Numbers("one of its primes is none"));
+            return Err(KeyError::Numbers("one of its primes is not a prime number"));
         }
         Ok(Self { modulus, private, first, second })
     }
@@ -245,7 +236,7 @@ impl SigningKey {
     }
 }
 
-/// Shows whose it is, and nothing of the secret.
+/// Shows the signer, and nothing secret.
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SigningKey").field("signer", &self.signer()).finish_non_exhaustive()
@@ -258,10 +249,12 @@ impl KeyError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Encrypted => {
-                "take the passphrase off into a file of its own: `openssl rsa -in KEY -out PLAIN`"
+                "write the key without its passphrase to a new file with `openssl rsa -in KEY -out PLAIN`, and name that file"
             }
-            Self::Numbers(_) => "the file is damaged: put back its backup",
-            _ => "make one with `fl-host sgx key`, or `openssl genrsa -3 -out KEY 3072`",
+            Self::Numbers(_) => "the file is damaged: restore it from a backup",
+            _ => {
+                "make a signing key with `fl-host sgx key --output KEY`, or with `openssl genrsa -3 -out KEY 3072`"
+            }
         }
     }
 }
@@ -272,38 +265,39 @@ impl KeyError {
 /// [`Exit::File`]; [`Exit::Trust`] with the reason.
 pub fn load(path: &Path) -> Result<SigningKey, Failure> {
     let bytes = files::read(path, PEM_BYTES)?;
-    SigningKey::from_bytes(&bytes)
-        .map_err(|e| Failure::new(Exit::Trust, format!("{} cannot sign: {e}", path.display())).hint(e.hint()))
+    SigningKey::from_bytes(&bytes).map_err(|e| {
+        Failure::new(Exit::Trust, format!("cannot sign with {}: {e}", path.display())).hint(e.hint())
+    })
 }
 
-/// What is wrong with a key file's mode, for its owner to know: the key itself is as good as before.
+/// A warning about a key file that others can read or change. The key still works.
 #[must_use]
 pub fn warning(path: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
     let shown = path.display();
     (mode & 0o007 != 0)
-        .then(|| format!("everybody on this machine may read or change {shown}: chmod 600 {shown}"))
+        .then(|| format!("every user of this machine can read or change {shown}: run `chmod 600 {shown}`"))
 }
 
 /// Writes a new key file, for its owner alone.
 ///
 /// # Errors
-/// [`Exit::Trust`] when there is one already, [`Exit::File`].
+/// [`Exit::Trust`] when the file exists, [`Exit::File`].
 pub fn save(key: &SigningKey, path: &Path) -> Result<(), Failure> {
     refuse_to_overwrite(path)?;
     files::write_secret(path, key.to_pem().as_bytes()).map_err(|e| files::unwritten(path, &e))
 }
 
-/// Before the long work of making a key.
+/// Called before the slow making of a key.
 ///
 /// # Errors
-/// [`Exit::Trust`] when there is a file already.
+/// [`Exit::Trust`] when the file exists.
 pub fn refuse_to_overwrite(path: &Path) -> Result<(), Failure> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Trust, format!("{} is there already", path.display()))
-        .hint("a signing key is made once: every enclave it signed is known by it; name another file"))
+    Err(Failure::new(Exit::Trust, format!("{} already exists", path.display()))
+        .hint("name another file with --output: the key in this one may have signed enclaves already"))
 }
 
 /// EMSA-PKCS1-v1_5 (RFC 8017, 9.2) of SHA-256, as a number.
@@ -337,6 +331,16 @@ fn shortened(number: &BigUint) -> String {
     if number.bits() <= 64 { number.to_string() } else { format!("a number of {} bits", number.bits()) }
 }
 
+/// Bits of the modulus.
+pub const BITS: u64 = 3072;
+/// Bytes of the modulus and of a signature.
+pub const BYTES: usize = 384;
+/// The public exponent.
+pub const EXPONENT: u32 = 3;
+/// Rounds of the prime test of a loaded key. The test finds damage; each signature is checked, too.
+const LOADED_ROUNDS: usize = 4;
+/// Longest key file that is read, bytes.
+const PEM_BYTES: usize = 64 << 10;
 /// rsaEncryption, 1.2.840.113549.1.1.1.
 const RSA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 /// DER of a DigestInfo for SHA-256, up to the digest (RFC 8017, 9.2, note 1).

@@ -1,8 +1,8 @@
-//! A manifest on its way from a template's text to the text that is measured.
+//! A manifest, from a template's text to the text that is measured.
 //!
-//! [`Manifest::parse`] fills in what Gramine's tool fills in, in the same order, [`Manifest::hash_files`] expands folders
-//! and hashes every trusted file, [`Manifest::text`] writes the result. [`Attributes`] are the keys that decide how the
-//! enclave is built and signed.
+//! [`Manifest::parse`] fills in the defaults of Gramine's tool, in the same order. [`Manifest::hash_files`]
+//! expands folders and hashes every trusted file. [`Manifest::text`] writes the result. [`Attributes`] are
+//! the keys that decide how the enclave is built and signed.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub struct Trusted {
     pub sha256: Digest,
 }
 
-/// What decides how an enclave is built and signed.
+/// The keys that decide how an enclave is built and signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
     /// Bytes; a power of two.
@@ -42,7 +42,7 @@ pub struct Attributes {
     pub max_threads: u64,
     /// The host may read the enclave's memory.
     pub debug: bool,
-    /// A memory fault is told to the enclave.
+    /// The processor reports memory faults to the enclave.
     pub exinfo: bool,
     /// Product.
     pub product: u16,
@@ -56,20 +56,15 @@ pub struct Attributes {
     pub features_mask: u64,
 }
 
-/// Most threads of an enclave that is measured: each costs 360 KiB of measured pages.
-pub const MOST_THREADS: u64 = 4096;
-/// Largest enclave: beyond it Gramine puts other things.
-const MOST_BYTES: u64 = 1 << 40;
-
 impl Manifest {
-    /// Reads a rendered template, or a manifest that was made before. `what` names it in errors.
+    /// Reads a rendered template, or a finished manifest. `what` names it in errors.
     ///
     /// # Errors
     /// [`Exit::Failed`] with the place, or the key.
     pub fn parse(text: &str, what: &str, gramine: &Gramine) -> Result<Self, Failure> {
         let mut table = document::parse(text, what)?;
         let refused =
-            |key: &str, need: &str| Failure::new(Exit::Failed, format!("{what}: {key} has to be {need}"));
+            |key: &str, need: &str| Failure::new(Exit::Failed, format!("{what}: {key} must be {need}"));
         let sgx = table.entry("sgx").or_insert_with(|| Value::Table(Table::new()));
         let sgx = sgx.as_table_mut().ok_or_else(|| refused("sgx", "a table"))?;
         let mut default = |key: &str, value: Value| {
@@ -119,17 +114,17 @@ impl Manifest {
         let entrypoint = loader.entry("entrypoint").or_insert_with(|| Value::Table(Table::new()));
         if !entrypoint.is_table() {
             return Err(refused("loader.entrypoint", "a table with a uri").hint(
-                "since Gramine 1.8 it is loader.entrypoint.uri = \"file:…/libsysdb.so\"; libos.entrypoint is the program",
+                "since Gramine 1.8, write loader.entrypoint.uri = \"file:…/libsysdb.so\", and the program as libos.entrypoint",
             ));
         }
         Ok(Self { table })
     }
 
-    /// Expands folders, hashes the trusted files and the entry point. Hashes that the text already has stay. `libos` is
-    /// the entry point's path where the text names none.
+    /// Expands folders, and hashes the trusted files and the entry point. Hashes that the text already has
+    /// are kept. `libos` is the entry point's path if the text states none.
     ///
     /// # Errors
-    /// [`Exit::File`] for a file that is not there, [`Exit::Failed`] for a URI that is none, or two hashes of one file.
+    /// [`Exit::File`] for a missing file, [`Exit::Failed`] for an invalid URI, or two hashes for one file.
     pub fn hash_files(&mut self, files: &dyn Files, libos: Option<&str>) -> Result<(), Failure> {
         let sgx = self.table.get_mut("sgx").and_then(|sgx| sgx.get_mut("trusted_files"));
         if let Some(Value::Array(list)) = sgx {
@@ -147,8 +142,8 @@ impl Manifest {
                     };
                     let known = &mut found[*place].1;
                     if known.zip(hash).is_some_and(|(one, other)| one != other) {
-                        let error = format!("{uri} is trusted twice, with two hashes");
-                        return Err(Failure::new(Exit::Failed, error).hint("leave one of the two out"));
+                        let error = format!("{uri} is trusted twice, with different hashes");
+                        return Err(Failure::new(Exit::Failed, error).hint("remove one of the two entries"));
                     }
                     *known = known.or(hash);
                 }
@@ -169,7 +164,7 @@ impl Manifest {
             if !entrypoint.contains_key("uri") {
                 let libos = libos.ok_or_else(|| {
                     Failure::new(Exit::Failed, "loader.entrypoint.uri is missing").hint(
-                        "it is file: and the path of Gramine's libsysdb.so; --gramine says where Gramine is",
+                        "name Gramine's folder with --gramine, or write loader.entrypoint.uri = \"file:…/libsysdb.so\"",
                     )
                 })?;
                 entrypoint.insert("uri".into(), Value::String(format!("file:{libos}")));
@@ -177,7 +172,7 @@ impl Manifest {
             if !entrypoint.contains_key("sha256") {
                 let uri = entrypoint.get("uri").and_then(Value::as_str);
                 let uri =
-                    uri.ok_or_else(|| Failure::new(Exit::Failed, "loader.entrypoint.uri is no text"))?;
+                    uri.ok_or_else(|| Failure::new(Exit::Failed, "loader.entrypoint.uri is not a text"))?;
                 let hash = files.sha256(trusted_files::path_of(uri)?)?;
                 entrypoint.insert("sha256".into(), Value::String(hash.to_string()));
             }
@@ -185,7 +180,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// The text that is measured, in the one form it has.
+    /// The text that is measured, in its only form.
     ///
     /// # Errors
     /// [`Exit::Failed`] for a value that no manifest has.
@@ -210,7 +205,7 @@ impl Manifest {
         list.map(Vec::as_slice).unwrap_or_default().iter().map(one).collect()
     }
 
-    /// Trusted files that Gramine would not check: an allowed path that covers one goes before its hash.
+    /// Trusted files that Gramine would not check, because an allowed path covers them, with that path.
     ///
     /// # Errors
     /// As [`Self::trusted`].
@@ -237,7 +232,7 @@ impl Manifest {
         parts.try_fold(first, |value, part| value.get(part))
     }
 
-    /// All of it.
+    /// The whole document.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
@@ -250,7 +245,7 @@ impl Manifest {
     pub fn attributes(&self) -> Result<Attributes, Failure> {
         let refused = |key: &str, need: &str| {
             let found = self.value(key).map_or_else(|| "nothing".to_owned(), document::shown);
-            Failure::new(Exit::Failed, format!("{key} is {found}: it has to be {need}"))
+            Failure::new(Exit::Failed, format!("{key} is {found}, but must be {need}"))
         };
         let flag =
             |key: &str| self.value(key).and_then(Value::as_bool).ok_or_else(|| refused(key, "true or false"));
@@ -308,7 +303,7 @@ fn size(text: &str) -> Option<u64> {
     let all = |radix: u32, digits: &str| digits.chars().all(|c| c.is_digit(radix)).then(|| digits.to_owned());
     let number = match digits.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(&all(16, hex)?, 16).ok()?,
-        // "010" is a mistake in Gramine's tool too: nobody knows its base.
+        // "010" is an error in Gramine's tool, too, because its base is unclear.
         None if digits.len() > 1 && digits.starts_with('0') => return None,
         None => all(10, digits)?.parse().ok()?,
     };
@@ -319,9 +314,9 @@ fn digest(uri: &str, hex: &str) -> Result<Digest, Failure> {
     hex.parse().map_err(|_| {
         Failure::new(
             Exit::Failed,
-            format!("the sha256 of {uri} is {hex:?}: it has to be 64 digits of base 16"),
+            format!("the sha256 of {uri} is {hex:?}, but must be 64 hexadecimal digits"),
         )
-        .hint("leave it out: `fl-host sgx manifest` fills it in")
+        .hint("leave the sha256 out: `fl-host sgx manifest` fills it in")
     })
 }
 
@@ -333,7 +328,11 @@ struct Feature {
     default: &'static str,
 }
 
-/// In the order in which they act; avx512 contains avx's bit.
+/// Most threads of an enclave. Each thread has 360 KiB of measured pages.
+pub const MOST_THREADS: u64 = 4096;
+/// Largest enclave: Gramine uses the addresses beyond.
+const MOST_BYTES: u64 = 1 << 40;
+/// In the order in which they apply; avx512 contains avx's bit.
 const FEATURES: [Feature; 5] = [
     Feature { key: "avx", bits: 0x4, default: "unspecified" },
     Feature { key: "avx512", bits: 0xe4, default: "unspecified" },
@@ -343,7 +342,7 @@ const FEATURES: [Feature; 5] = [
 ];
 /// x87 and SSE.
 const FEATURES_ON: u64 = 0x3;
-/// What no manifest leaves open.
+/// The features that every manifest fixes.
 const FEATURES_MASK: u64 = 0xffff_ffff_fff9_ff1b;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! MRENCLAVE: what the processor hashes while an enclave is built, computed without one.
+//! MRENCLAVE: the hash that the processor computes while it builds an enclave, computed without the
+//! processor.
 //!
-//! The processor hashes a record of 64 bytes for the enclave, one for each page, and one with the contents for each 256
-//! bytes of a measured page (Intel SDM volume 3D: ECREATE, EADD, EEXTEND). Which pages there are, in which order, and
-//! what they hold is what Gramine decides:
+//! The processor hashes a record of 64 bytes for the enclave, one for each page, and one with the contents
+//! for each 256 bytes of a measured page (Intel SDM volume 3D: ECREATE, EADD, EEXTEND). Which pages there
+//! are, in which order, and what they hold is what Gramine decides:
 //!
 //! ```text
 //! enclave's end ─┬─ manifest   the text and a zero                    R
@@ -16,7 +17,8 @@
 //! heap_min ──────┘
 //! ```
 //!
-//! Hand-written: Fortanix's `sgxs` hashes the same records, but Gramine's layout, the larger part, is in no crate.
+//! Hand-written: Fortanix's `sgxs` hashes the same records, but Gramine's layout, the larger part, is in no
+//! crate.
 
 use fl_engine::Digest;
 use ring::digest::{Context, SHA256};
@@ -31,7 +33,7 @@ use crate::exit::{Exit, Failure};
 /// The measurement of the enclave that Gramine builds from a manifest's exact text and its own `libpal.so`.
 ///
 /// # Errors
-/// [`Exit::Failed`] when the enclave is too small for what lies in it.
+/// [`Exit::Failed`] when the enclave is too small for its contents.
 pub fn measure(
     manifest: &str,
     attributes: &Attributes,
@@ -98,14 +100,15 @@ impl Layout {
         gramine: &Gramine,
     ) -> Result<Self, Failure> {
         let threads = attributes.max_threads;
-        // Neither overflows: `Attributes` bounds the threads, `Image` the span, and a text in memory its length.
+        // Neither overflows: `Attributes` bounds the threads, `Image` the span, and a text in memory its
+        // length.
         let manifest = manifest_length.next_multiple_of(PAGE);
         let needed = manifest + threads * gramine.thread_bytes() + pal.span();
         let room = attributes.enclave_size.saturating_sub(gramine.heap_min);
         if needed > room {
             let error = format!(
-                "an enclave of {} bytes is too small: manifest, {threads} threads and libpal.so take {needed}, and the \
-                 first {} stay free",
+                "an enclave of {} bytes is too small: manifest, {threads} threads and libpal.so need {needed} bytes beside \
+                 the first {}, which stay free",
                 attributes.enclave_size, gramine.heap_min
             );
             return Err(Failure::new(Exit::Failed, error)
@@ -219,7 +222,7 @@ impl EnclaveHash {
     }
 }
 
-/// The bytes, page by page, zeros after them, for ever.
+/// The bytes, page by page, and after them pages of zeros without end.
 fn pages_of(bytes: &[u8]) -> impl Iterator<Item = Page> {
     let mut chunks = bytes.chunks(PAGE as usize);
     std::iter::repeat_with(move || {
@@ -234,7 +237,7 @@ fn pages_of(bytes: &[u8]) -> impl Iterator<Item = Page> {
 type Page = [u8; PAGE as usize];
 
 const ZEROS: Page = [0; PAGE as usize];
-/// What one EEXTEND measures.
+/// The bytes that one EEXTEND measures.
 const SLICE: usize = 256;
 
 // Intel SDM volume 3D, SECINFO.FLAGS: permissions, and the page's type from bit 8 on.

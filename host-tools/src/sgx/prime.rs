@@ -1,16 +1,12 @@
 //! Random primes for RSA keys whose public exponent is 3.
 //!
-//! Hand-written: num-bigint has no test for primes, and the crate `crypto-primes` works on big integers of its own.
+//! Hand-written: num-bigint has no test for primes, and the crate `crypto-primes` works on big integers of
+//! its own.
 
 use num_bigint::BigUint;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::exit::{Exit, Failure};
-
-/// Rounds of Miller and Rabin's test for a new prime: a composite passes all of them with a chance below 4^-64.
-const ROUNDS: usize = 64;
-/// Small primes that are divided by before the costly test.
-const SMALL: u32 = 10_000;
 
 /// A prime of `bits` bits, the two highest set, which is 2 modulo 3: 3 does not divide it less 1.
 ///
@@ -88,7 +84,7 @@ fn is_prime_with(
 }
 
 fn fill(system: &SystemRandom, bytes: &mut [u8]) -> Result<(), Failure> {
-    system.fill(bytes).map_err(|_| Failure::new(Exit::Failed, "the system gives no random numbers"))
+    system.fill(bytes).map_err(|_| Failure::new(Exit::Failed, "the system gives no random bytes"))
 }
 
 fn small_primes() -> Vec<u32> {
@@ -102,6 +98,12 @@ fn small_primes() -> Vec<u32> {
     }
     primes
 }
+
+/// Rounds of Miller and Rabin's test for a new prime: a composite passes all of them with a chance below
+/// 4^-64.
+const ROUNDS: usize = 64;
+/// Small primes that are divided by before the costly test.
+const SMALL: u32 = 10_000;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
-//! What a measurement was made of, kept as JSON, so that two of them can be compared later and elsewhere.
+//! The inputs of a measurement, kept as JSON, so that two measurements can be compared later, on any machine.
 //!
-//! The manifest's text is in it whole: it is short, and says everything but what is behind the hashes. Of those the plan
-//! is worth a look inside, so its fields are kept too. `sgx measure --json` prints a record; an image's
-//! `W.measurement.json` holds one for each role.
+//! A record contains the manifest's whole text, which is short and lists the hash of each trusted file. The
+//! plan is one of these files; its fields are recorded, too. `sgx measure --json` prints a record; an image's
+//! `W.measurement.json` contains one for each role.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,12 +15,12 @@ use crate::{
     files,
 };
 
-/// One enclave's measurement and what went into it.
+/// One enclave's measurement and its inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnclaveRecord {
     /// The role, where the enclave is one of this project's.
     pub role: Option<String>,
-    /// MRENCLAVE; `None` for a manifest that nobody has measured.
+    /// MRENCLAVE; `None` for a manifest that was not measured.
     pub measurement: Option<Digest>,
     /// MRSIGNER, once signed.
     pub signer: Option<Digest>,
@@ -30,7 +30,8 @@ pub struct EnclaveRecord {
     pub libpal: Option<Digest>,
     /// The text of the `manifest.sgx`.
     pub manifest: String,
-    /// The plan's fields: path and value, as texts, because a number that was read back may differ in its last digit.
+    /// The plan's fields: path and value. Values are texts, because a number that is read back may differ in
+    /// its last digit.
     pub plan: Option<BTreeMap<String, String>>,
 }
 
@@ -73,19 +74,19 @@ impl EnclaveRecord {
         })
     }
 
-    /// From JSON; fields that it does not know are somebody else's.
+    /// From JSON. Unknown fields are ignored.
     ///
     /// # Errors
-    /// Which field is wrong.
+    /// A message that names the wrong field.
     pub fn from_json(value: &Value) -> Result<Self, String> {
         let text = |key: &str| match value.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(format!("{key} is no text")),
+            Some(_) => Err(format!("{key} is not a text")),
         };
         let digest = |key: &str| {
             let hex = text(key)?;
-            hex.map(|hex| hex.parse().map_err(|_| format!("{key} is not 64 digits of base 16"))).transpose()
+            hex.map(|hex| hex.parse().map_err(|_| format!("{key} is not 64 hexadecimal digits"))).transpose()
         };
         Ok(Self {
             role: text("role")?,
@@ -100,23 +101,23 @@ impl EnclaveRecord {
                     let line =
                         |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
                     let lines: Option<BTreeMap<String, String>> = fields.iter().map(line).collect();
-                    Some(lines.ok_or("a line of plan is no text")?)
+                    Some(lines.ok_or("a line of plan is not a text")?)
                 }
-                Some(_) => return Err("plan is no object".into()),
+                Some(_) => return Err("plan is not an object".into()),
             },
         })
     }
 
-    /// The records of a file: one that `sgx measure --json` printed, those of an image's `W.measurement.json` (an array,
-    /// or under `enclaves`), or a `manifest.sgx` by itself.
+    /// The records of a file: one that `sgx measure --json` printed, those of an image's `W.measurement.json`
+    /// (an array, or under `enclaves`), or a `manifest.sgx` by itself.
     ///
     /// # Errors
     /// [`Exit::File`]; [`Exit::Failed`] with place and reason.
     pub fn load(path: &Path) -> Result<Vec<Self>, Failure> {
         let text = files::read_text(path, TEXT_BYTES)?;
         let refused = |what: String| {
-            Failure::new(Exit::Failed, format!("{} is no measurement: {what}", path.display()))
-                .hint("give what `fl-host sgx measure --json` printed, an image's .measurement.json, or a .manifest.sgx")
+            Failure::new(Exit::Failed, format!("{} contains no measurement: {what}", path.display()))
+                .hint("name the output of `fl-host sgx measure --json`, an image's .measurement.json, or a .manifest.sgx")
         };
         let value = match serde_json::from_str(&text) {
             Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
@@ -130,7 +131,7 @@ impl EnclaveRecord {
         };
         let records: Result<Vec<Self>, String> = list.iter().map(Self::from_json).collect();
         match records.map_err(&refused)? {
-            none if none.is_empty() => Err(refused("it holds none".into())),
+            none if none.is_empty() => Err(refused("its list is empty".into())),
             records => Ok(records),
         }
     }
@@ -157,7 +158,8 @@ fn flatten(name: String, value: &Value, leaves: &mut BTreeMap<String, String>) {
             fields.iter().for_each(|(key, value)| flatten(below(key), value, leaves));
         }
         Value::Array(list) if list.iter().any(|v| v.is_object() || v.is_array()) => {
-            // A named part is called by its name: one that moved changes the order, and not every line of the others.
+            // A part with a name is called by it. If one part moves, only the order changes, and not every
+            // line of the others.
             let part = |(number, value): (usize, &Value)| {
                 value.get("name").and_then(Value::as_str).map_or_else(|| number.to_string(), str::to_owned)
             };

@@ -1,7 +1,8 @@
 //! The manifests of the two roles, from their templates in `manifests/gramine/` and a plan.
 //!
-//! What a role's enclave trusts is the program, the plan, the CA's certificate and, at the aggregator, the initial model:
-//! files of the image, each by its hash. Everything else comes from the host and is checked inside, or is sealed.
+//! A role's enclave trusts files of the image, each by its hash: the program, the plan, the CA's certificate
+//! and, for the aggregator, the initial model. All other files come from the host; they are checked inside
+//! the enclave, or are sealed.
 
 use fl_engine::{
     aggregate::Footprint,
@@ -19,16 +20,6 @@ use super::{
     trusted_files::Files,
 };
 use crate::exit::{Exit, Failure};
-
-/// The aggregator's template, as it stands in the repository.
-pub const AGGREGATOR: &str = include_str!("../../../manifests/gramine/aggregator.manifest.template");
-/// The collaborator's.
-pub const COLLABORATOR: &str = include_str!("../../../manifests/gramine/collaborator.manifest.template");
-
-/// Most trusted files beside Gramine's own.
-pub const MOST_TRUSTED: usize = 5;
-/// Longest manifest, bytes.
-pub const MOST_BYTES: usize = 8 << 10;
 
 /// Where the image has its files: absolute paths in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +39,7 @@ pub struct Paths {
 /// A manifest to be made.
 #[derive(Clone, Debug)]
 pub struct RoleManifest<'a> {
-    /// Whose.
+    /// The role that it starts.
     pub role: Role,
     /// What runs it: Gramine, without an enclave or with one.
     pub target: Target,
@@ -58,7 +49,7 @@ pub struct RoleManifest<'a> {
     pub footprint: &'a Footprint,
     /// The image's files.
     pub paths: &'a Paths,
-    /// Security version: raised when an older image must no longer be believed.
+    /// Security version. Raise it when members must no longer trust an older image.
     pub svn: u16,
     /// Memory on demand: SGX2 and Linux 6.0 or later.
     pub edmm: bool,
@@ -73,15 +64,16 @@ pub struct Rendered {
     pub text: String,
     /// Threads and memory, with their sums.
     pub size: EnclaveSize,
-    /// What it trusts beside Gramine's own.
+    /// The trusted files beside Gramine's own.
     pub trusted: Vec<Trusted>,
 }
 
-/// Renders a role's template for a plan. `files` answers for the image's files by their paths in it.
+/// Renders a role's template for a plan. `files` knows the image's files by their paths in the image.
 ///
 /// # Errors
-/// [`Exit::File`] for a file that is not there; [`Exit::Plan`] for a plan that does not fit its budget;
-/// [`Exit::Failed`] when the template trusts more than [`MOST_TRUSTED`] files or is longer than [`MOST_BYTES`].
+/// [`Exit::File`] for a missing file; [`Exit::Plan`] for a plan that does not fit its memory limit;
+/// [`Exit::Failed`] when the template trusts more than [`MOST_TRUSTED`] files or is longer than
+/// [`MOST_BYTES`].
 pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> Result<Rendered, Failure> {
     let size = enclave_size(made.role, made.plan, made.footprint, gramine)?;
     let (template, name) = match made.role {
@@ -112,29 +104,39 @@ pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> 
     let text = manifest.text()?;
     let trusted = manifest.trusted()?;
     if trusted.len() > MOST_TRUSTED {
-        let error = format!("{name} trusts {} files; at most {MOST_TRUSTED} were agreed", trusted.len());
+        let error = format!("{name} trusts {} files; at most {MOST_TRUSTED} are allowed", trusted.len());
         return Err(Failure::new(Exit::Failed, error));
     }
     if let Some((file, folder)) = manifest.unchecked()?.first() {
         let error = format!(
-            "{file} is trusted and lies below {folder}, which is allowed: Gramine would not check it"
+            "Gramine would not check the trusted file {file}: it is inside {folder}, whose files are all allowed"
         );
         return Err(Failure::new(Exit::Failed, error)
-            .hint("keep the image's own files out of the workspace's folder"));
+            .hint("move the trusted file to a folder outside of the workspace"));
     }
     if text.len() > MOST_BYTES {
-        let error = format!("{name} renders to {} bytes; at most {MOST_BYTES} were agreed", text.len());
-        return Err(Failure::new(Exit::Failed, error).hint("shorten the paths in the image"));
+        let error =
+            format!("the manifest from {name} has {} bytes; at most {MOST_BYTES} are allowed", text.len());
+        return Err(Failure::new(Exit::Failed, error).hint("shorten the paths of the files in the image"));
     }
     Ok(Rendered { manifest, text, size, trusted })
 }
 
-/// Whether the plan has this role put models into `save/released`, which its host reads: collaborators for themselves, the
-/// aggregator for anybody else.
+/// Whether this role writes released models to `save/released`, where its host can read them. Collaborators
+/// do so for a release to members, the aggregator for any other release.
 #[must_use]
 pub fn releases(role: Role, plan: &Plan) -> bool {
     plan.release.is_some_and(|release| (release.to == ReleaseTo::Members) == (role == Role::Collaborator))
 }
+
+/// The aggregator's template, as it stands in the repository.
+pub const AGGREGATOR: &str = include_str!("../../../manifests/gramine/aggregator.manifest.template");
+/// The collaborator's.
+pub const COLLABORATOR: &str = include_str!("../../../manifests/gramine/collaborator.manifest.template");
+/// Most trusted files beside Gramine's own.
+pub const MOST_TRUSTED: usize = 5;
+/// Longest manifest, bytes.
+pub const MOST_BYTES: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests;

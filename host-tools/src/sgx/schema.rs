@@ -1,24 +1,108 @@
-//! The keys that Gramine's manifests have, so that a misspelt one is refused and not measured.
+//! The keys of Gramine's manifests, so that a misspelt key is refused and not measured.
 //!
-//! Gramine itself passes over a key that it does not know: `sgx.max_thread = 64` would be an enclave of four threads.
+//! Gramine itself ignores an unknown key: `sgx.max_thread = 64` would give an enclave of four threads.
 
 use toml::{Table, Value};
 
 use crate::exit::{Exit, Failure};
 
-/// What a key holds.
+/// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Text,
     Flag,
     Number,
     Texts,
-    /// A text or a table of its own form: trusted files, variables of the environment.
+    /// A text or a table: trusted files, variables of the environment.
     Either,
     /// Tables, each with these keys alone.
     Mounts,
     /// One such table.
     Mount,
+}
+
+/// Refuses the first key that is unknown or has a value of the wrong type. `what` names the text.
+///
+/// # Errors
+/// [`Exit::Failed`] with the key.
+pub(super) fn check(table: &Table, what: &str) -> Result<(), Failure> {
+    table.iter().try_for_each(|(key, value)| walk(key, value, what))
+}
+
+fn walk(path: &str, value: &Value, what: &str) -> Result<(), Failure> {
+    match (kind(path), value) {
+        (Some(kind), value) => check_kind(path, kind, value, what),
+        (None, Value::Table(table)) if begins(path) => {
+            table.iter().try_for_each(|(key, value)| walk(&format!("{path}.{key}"), value, what))
+        }
+        (None, _) => {
+            let error = format!("{what}: a manifest has no key {path}");
+            Err(Failure::new(Exit::Failed, error)
+                .maybe_hint(nearest(path).map(|near| format!("did you mean {near}?"))))
+        }
+    }
+}
+
+fn check_kind(path: &str, kind: Kind, value: &Value, what: &str) -> Result<(), Failure> {
+    let texts = |list: &[Value]| list.iter().all(Value::is_str);
+    let (fits, need) = match kind {
+        Kind::Text => (value.is_str(), "a text"),
+        Kind::Flag => (value.is_bool(), "true or false"),
+        Kind::Number => (value.is_integer(), "a number"),
+        Kind::Texts => (value.as_array().is_some_and(|list| texts(list)), "an array of texts"),
+        Kind::Either => {
+            (value.is_str() || value.is_table() || value.is_array(), "a text, a table or an array")
+        }
+        Kind::Mount => (value.is_table(), "a table"),
+        Kind::Mounts => {
+            (value.as_array().is_some_and(|list| list.iter().all(Value::is_table)), "an array of tables")
+        }
+    };
+    if !fits {
+        let error = format!("{what}: {path} is of type {}, but must be {need}", value.type_str());
+        return Err(Failure::new(Exit::Failed, error));
+    }
+    let mounts = match value {
+        Value::Table(mount) if kind == Kind::Mount => vec![mount],
+        Value::Array(list) if kind == Kind::Mounts => list.iter().filter_map(Value::as_table).collect(),
+        _ => Vec::new(),
+    };
+    for (number, mount) in mounts.into_iter().enumerate() {
+        for (key, value) in mount {
+            let (fits, need) = match key.as_str() {
+                "enable_recovery" => (value.is_bool(), "true or false"),
+                _ => (value.is_str(), "a text"),
+            };
+            if !MOUNT.contains(&key.as_str()) {
+                let error = format!("{what}: {path}[{number}]: a mount has no key {key}");
+                let keys = format!("the keys of a mount are {}", MOUNT.join(", "));
+                return Err(Failure::new(Exit::Failed, error).hint(keys));
+            }
+            if !fits {
+                let error = format!("{what}: {path}[{number}].{key} must be {need}");
+                return Err(Failure::new(Exit::Failed, error));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kind(path: &str) -> Option<Kind> {
+    let chosen = |pattern: &str| {
+        pattern.strip_suffix('*').is_some_and(|start| path.len() > start.len() && path.starts_with(start))
+    };
+    KEYS.iter().find(|(key, _)| *key == path || chosen(key)).map(|(_, kind)| *kind)
+}
+
+/// Whether a known key begins with this path.
+fn begins(path: &str) -> bool {
+    KEYS.iter().any(|(key, _)| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The key that differs least from `path`, if few letters differ.
+fn nearest(path: &str) -> Option<&'static str> {
+    let near = |key: &str| strsim::osa_distance(path, key);
+    KEYS.iter().map(|(key, _)| *key).min_by_key(|key| near(key)).filter(|key| near(key) <= 3)
 }
 
 /// Every key, the parts between dots; `*` is a name that the manifest's author chooses.
@@ -82,87 +166,8 @@ const KEYS: [(&str, Kind); 58] = [
     ("sys.ioctl_structs.*", Kind::Either),
     ("sys.stack.size", Kind::Text),
 ];
-
-/// What a mount holds.
+/// The keys of a mount.
 const MOUNT: [&str; 5] = ["enable_recovery", "key_name", "path", "type", "uri"];
-
-/// Refuses the first key that no manifest has, or that has a value of another kind. `what` names the text.
-///
-/// # Errors
-/// [`Exit::Failed`] with the key.
-pub(super) fn check(table: &Table, what: &str) -> Result<(), Failure> {
-    table.iter().try_for_each(|(key, value)| walk(key, value, what))
-}
-
-fn walk(path: &str, value: &Value, what: &str) -> Result<(), Failure> {
-    match (kind(path), value) {
-        (Some(kind), value) => check_kind(path, kind, value, what),
-        (None, Value::Table(table)) if begins(path) => {
-            table.iter().try_for_each(|(key, value)| walk(&format!("{path}.{key}"), value, what))
-        }
-        (None, _) => {
-            let error = format!("{what}: {path} is no key of a manifest");
-            Err(Failure::new(Exit::Failed, error)
-                .maybe_hint(nearest(path).map(|near| format!("is {near} meant?"))))
-        }
-    }
-}
-
-fn check_kind(path: &str, kind: Kind, value: &Value, what: &str) -> Result<(), Failure> {
-    let texts = |list: &[Value]| list.iter().all(Value::is_str);
-    let (fits, need) = match kind {
-        Kind::Text => (value.is_str(), "a text"),
-        Kind::Flag => (value.is_bool(), "true or false"),
-        Kind::Number => (value.is_integer(), "a number"),
-        Kind::Texts => (value.as_array().is_some_and(|list| texts(list)), "texts"),
-        Kind::Either => {
-            (value.is_str() || value.is_table() || value.is_array(), "a text, a table or an array")
-        }
-        Kind::Mount => (value.is_table(), "a table"),
-        Kind::Mounts => (value.as_array().is_some_and(|list| list.iter().all(Value::is_table)), "tables"),
-    };
-    if !fits {
-        let error = format!("{what}: {path} is of type {}: it has to be {need}", value.type_str());
-        return Err(Failure::new(Exit::Failed, error));
-    }
-    let mounts = match value {
-        Value::Table(mount) if kind == Kind::Mount => vec![mount],
-        Value::Array(list) if kind == Kind::Mounts => list.iter().filter_map(Value::as_table).collect(),
-        _ => Vec::new(),
-    };
-    for (number, mount) in mounts.into_iter().enumerate() {
-        for (key, value) in mount {
-            let known = MOUNT.contains(&key.as_str());
-            let fits = if key == "enable_recovery" { value.is_bool() } else { value.is_str() };
-            if !known || !fits {
-                let error =
-                    format!("{what}: {path}[{number}].{key} is no key of a mount, or of another kind");
-                return Err(
-                    Failure::new(Exit::Failed, error).hint(format!("its keys are {}", MOUNT.join(", ")))
-                );
-            }
-        }
-    }
-    Ok(())
-}
-
-fn kind(path: &str) -> Option<Kind> {
-    let chosen = |pattern: &str| {
-        pattern.strip_suffix('*').is_some_and(|start| path.len() > start.len() && path.starts_with(start))
-    };
-    KEYS.iter().find(|(key, _)| *key == path || chosen(key)).map(|(_, kind)| *kind)
-}
-
-/// Whether a key begins so.
-fn begins(path: &str) -> bool {
-    KEYS.iter().any(|(key, _)| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
-}
-
-/// The key that differs least from `path`, if few letters differ.
-fn nearest(path: &str) -> Option<&'static str> {
-    let near = |key: &str| strsim::osa_distance(path, key);
-    KEYS.iter().map(|(key, _)| *key).min_by_key(|key| near(key)).filter(|key| near(key) <= 3)
-}
 
 #[cfg(test)]
 mod tests {
@@ -176,19 +181,19 @@ mod tests {
     #[test]
     fn misspelt_and_mistyped_keys_are_refused() {
         let cases = [
-            ("sgx.max_thread = 1", "m: sgx.max_thread is no key of a manifest | is sgx.max_threads meant?"),
-            ("loader.entry.uri = \"\"", "m: loader.entry is no key of a manifest | is loader.env.* meant?"),
-            ("a = 1", "m: a is no key of a manifest | "),
-            ("mount.path = \"\"", "m: mount is no key of a manifest | "),
-            ("sgx.debug = 1", "m: sgx.debug is of type integer: it has to be true or false | "),
-            ("loader.argv = [1]", "m: loader.argv is of type array: it has to be texts | "),
-            ("fs.root = 1", "m: fs.root is of type integer: it has to be a table | "),
+            ("sgx.max_thread = 1", "m: a manifest has no key sgx.max_thread | did you mean sgx.max_threads?"),
+            ("loader.entry.uri = \"\"", "m: a manifest has no key loader.entry | did you mean loader.env.*?"),
+            ("a = 1", "m: a manifest has no key a | "),
+            ("mount.path = \"\"", "m: a manifest has no key mount | "),
+            ("sgx.debug = 1", "m: sgx.debug is of type integer, but must be true or false | "),
+            ("loader.argv = [1]", "m: loader.argv is of type array, but must be an array of texts | "),
+            ("fs.root = 1", "m: fs.root is of type integer, but must be a table | "),
         ];
         for (text, error) in cases {
             assert_eq!(said(text), error);
         }
         let mount = "fs.mounts = [{ path = \"/a\", uri = \"file:a\" }, { path = \"/b\", url = \"file:b\" }]";
-        assert!(said(mount).starts_with("m: fs.mounts[1].url is no key of a mount"), "{}", said(mount));
+        assert!(said(mount).starts_with("m: fs.mounts[1]: a mount has no key url"), "{}", said(mount));
     }
 
     #[test]

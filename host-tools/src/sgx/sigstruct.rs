@@ -1,9 +1,11 @@
-//! SIGSTRUCT: what the processor asks for before it starts an enclave, and who answers for it.
+//! SIGSTRUCT: the signature that the processor requires before it starts an enclave.
 //!
-//! 1808 bytes (Intel SDM volume 3D). The owner signs the date, the attributes, the measurement, product and version;
-//! `q1` and `q2` are quotients that spare the processor the divisions of the signature's check.
+//! It has 1808 bytes (Intel SDM volume 3D). The signature covers the date, the attributes, the measurement,
+//! product and version. `q1` and `q2` are quotients with which the processor checks the signature without a
+//! division.
 //!
-//! Hand-written: Fortanix's `sgxs` knows the structure, but signs through openssl or Mbed TLS, which are C libraries.
+//! Hand-written: Fortanix's `sgxs` knows the structure, but signs through openssl or Mbed TLS, which are C
+//! libraries.
 
 use fl_engine::Digest;
 use num_bigint::BigUint;
@@ -14,10 +16,7 @@ use super::{
 };
 use crate::exit::{Exit, Failure};
 
-/// Length of a SIGSTRUCT.
-pub const LENGTH: usize = 1808;
-
-/// A SIGSTRUCT whose fixed fields, signature and quotients are right.
+/// A SIGSTRUCT whose fixed fields, signature and quotients have been checked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sigstruct {
     bytes: Box<[u8; LENGTH]>,
@@ -34,32 +33,32 @@ pub struct Date {
     pub day: u8,
 }
 
-/// Why bytes are no SIGSTRUCT that a processor would take. Offsets are into the structure.
+/// Why a processor would refuse these bytes. Offsets are into the structure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SigstructError {
     /// Another length.
-    #[error("it has {0} bytes; a SIGSTRUCT has {LENGTH}")]
+    #[error("it has {0} bytes; a signature of an enclave (SIGSTRUCT) has {LENGTH}")]
     Length(usize),
-    /// A field that has one value has another.
-    #[error("byte {at:#x}: the {field} is not what a Gramine enclave has there")]
+    /// A fixed field has another value.
+    #[error("byte {at:#x}: the {field} differs from that of every Gramine enclave")]
     Fixed {
         /// Offset of the field.
         at: usize,
         /// Its name.
         field: &'static str,
     },
-    /// The date is none.
-    #[error("byte 0x14: the date is none")]
+    /// The date is not in the calendar.
+    #[error("byte 0x14: the date is not in the calendar")]
     Date,
     /// The modulus is not one of 3072 bits.
     #[error("byte 0x80: the modulus has {0} bits, not 3072")]
     Modulus(u64),
-    /// The signature is not the modulus's owner's.
-    #[error("byte 0x204: the signature is not of these bytes by this key")]
+    /// The signature was not made with the modulus's private key.
+    #[error("byte 0x204: the signature does not match the signed bytes and the key")]
     Signature,
     /// A quotient is wrong.
-    #[error("byte {at:#x}: {name} is not the signature's quotient")]
+    #[error("byte {at:#x}: {name} does not match the signature")]
     Quotient {
         /// Offset of the quotient.
         at: usize,
@@ -102,10 +101,10 @@ impl Sigstruct {
         put(SIGNATURE, &signature);
         put(Q1, &little(&q1));
         put(Q2, &little(&q2));
-        // A fault in the arithmetic would not only make a bad signature: it could give the key away.
+        // A wrong result could reveal the key, so it is never written.
         Self::parse(bytes.as_slice()).map_err(|e| {
-            Failure::new(Exit::Failed, format!("the new signature does not pass its own check: {e}"))
-                .hint("nothing was written; try again, and on another machine if it happens again")
+            Failure::new(Exit::Failed, format!("the new signature fails its own check: {e}"))
+                .hint("nothing was written: try again, and use another machine if it fails again")
         })
     }
 
@@ -165,10 +164,10 @@ impl Sigstruct {
         Digest::of(&self.bytes[MODULUS..MODULUS + BYTES])
     }
 
-    /// The day of the signature, as the signer says.
+    /// The date that the signer states.
     #[must_use]
     pub fn date(&self) -> Date {
-        // It was checked when the structure was read.
+        // The date was checked when the structure was read.
         Date::of_bcd(self.field(DATE)).unwrap_or(Date { year: 0, month: 1, day: 1 })
     }
 
@@ -190,7 +189,7 @@ impl Sigstruct {
         u64::from_le_bytes(self.field(FLAGS)) & DEBUG != 0
     }
 
-    /// Whether memory faults are told to the enclave.
+    /// Whether the processor reports memory faults to the enclave.
     #[must_use]
     pub fn exinfo(&self) -> bool {
         u32::from_le_bytes(self.field(MISC_SELECT)) & 1 != 0
@@ -260,7 +259,7 @@ impl Date {
         Self::new(u16::from(high?) * 100 + u16::from(low?), month?, day?)
     }
 
-    /// A day that the calendar has.
+    /// The date, if the calendar has it.
     #[must_use]
     pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
         let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -290,7 +289,7 @@ impl std::str::FromStr for Date {
             }
             Self::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?)
         };
-        read().ok_or_else(|| format!("{text:?} is not a day as YYYY-MM-DD"))
+        read().ok_or_else(|| format!("{text:?} is not a date of the form YYYY-MM-DD"))
     }
 }
 
@@ -308,11 +307,13 @@ fn quotients(signature: &BigUint, modulus: &BigUint) -> (BigUint, BigUint) {
     (q1, q2)
 }
 
-/// What the signature covers.
+/// The bytes that the signature covers.
 fn signed(bytes: &[u8; LENGTH]) -> Vec<u8> {
     [&bytes[..MODULUS], &bytes[MISC_SELECT..SIGNED_END]].concat()
 }
 
+/// Length of a SIGSTRUCT.
+pub const LENGTH: usize = 1808;
 const DATE: usize = 0x014;
 const MODULUS: usize = 0x080;
 const SIGNATURE: usize = 0x204;
@@ -328,12 +329,10 @@ const SVN: usize = 0x402;
 const SIGNED_END: usize = 0x404;
 const Q1: usize = 0x410;
 const Q2: usize = 0x590;
-
 /// The enclave runs in 64-bit mode.
 const MODE_64: u64 = 4;
 /// The host may read its memory.
 const DEBUG: u64 = 2;
-
 /// Fields with one value: offset, value, name.
 const FIXED: [(usize, &[u8], &str); 5] = [
     (0x000, &[6, 0, 0, 0, 0xe1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0], "header"),
@@ -342,7 +341,7 @@ const FIXED: [(usize, &[u8], &str); 5] = [
     (0x028, &[0, 0, 0, 0], "software-defined field"),
     (0x200, &[3, 0, 0, 0], "exponent"),
 ];
-/// What has to be zero.
+/// Ranges of bytes that must be zero.
 const RESERVED: [(usize, usize); 4] = [(0x02c, 0x080), (0x38c, 0x3a0), (0x3e0, 0x400), (0x404, 0x410)];
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! How many threads and how much memory a role's enclave gets, added up from the plan, with the sum to show.
+//! Computes from the plan how many threads and how much memory a role's enclave gets, with each term of the
+//! sum.
 //!
-//! Both are fixed before anything runs, and measured. Without memory on demand every byte is there from the start, and
-//! one thread too many cannot be started, so each line says what it is for. Nothing here depends on the machine or on the
-//! roster, which may grow after the image was built.
+//! Both numbers are fixed and measured before the enclave runs. Without memory on demand, the enclave
+//! occupies all of its memory from the start, and it cannot start one more thread than stated. So each term
+//! says what it is for. Nothing here depends on the machine, or on the roster, which may grow after the image
+//! was made.
 
 use std::fmt;
 
@@ -20,37 +22,21 @@ use crate::{
     model::refused_model,
 };
 
-/// What an enclave is given.
+/// The size of an enclave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnclaveSize {
     /// Threads, by what they are for.
     pub threads: Vec<(String, u64)>,
     /// Memory, by what it is for.
     pub terms: Vec<Term>,
-    /// The size itself: the least power of two that holds the sum.
+    /// The enclave's size: the smallest power of two that is not below the sum.
     pub bytes: ByteCount,
 }
 
-/// Threads that Gramine starts beside the program's: one for messages between processes, one for timers, one for the
-/// handshake of a pipe, of which the program makes one for its signals.
-const GRAMINE_THREADS: u64 = 3;
-/// The runtime's threads for work that blocks: two resolve host names.
-const BLOCKING_THREADS: u64 = 2;
-/// A thread's place is free only some time after it has ended; its successor may come before that.
-const SPARE_THREADS: u64 = 1;
-/// Stack that the program maps for each of its threads but the first.
-const THREAD_STACK: u64 = 2 << 20;
-/// Gramine's own code and data inside: libpal.so, libsysdb.so, their heap, hashes of trusted files, the manifest.
-const GRAMINE_BYTES: u64 = 64 << 20;
-/// A collaborator's program, its TLS and QUIC state, and the allocator's slack.
-const PROGRAM_BYTES: u64 = 64 << 20;
-/// Smallest enclave: below it Gramine's own start fails on some processors.
-const LEAST: u64 = 256 << 20;
-
-/// Adds up threads and memory of one role.
+/// Computes threads and memory of one role.
 ///
 /// # Errors
-/// [`Exit::Plan`] when the aggregator's updates and models do not fit the plan's own budget.
+/// [`Exit::Plan`] when the aggregator's models and updates exceed the plan's memory limit.
 pub fn enclave_size(
     role: Role,
     plan: &Plan,
@@ -58,7 +44,7 @@ pub fn enclave_size(
     gramine: &Gramine,
 ) -> Result<EnclaveSize, Failure> {
     if role == Role::Aggregator && !footprint.fits(plan.memory_budget) {
-        let error = format!("the plan's memory budget is too small:\n{footprint}");
+        let error = format!("limits.memory of the plan is too small:\n{footprint}");
         return Err(
             Failure::new(Exit::Plan, error).hint("raise limits.memory or limits.spill in plan/plan.yaml")
         );
@@ -96,20 +82,18 @@ pub fn enclave_size(
     let bytes =
         sum.max(LEAST).checked_next_power_of_two().filter(|bytes| *bytes <= MOST).ok_or_else(|| {
             let error = format!(
-                "the enclave of this plan would take {}; Gramine has room for {}",
+                "the enclave of this plan would need {}; Gramine allows at most {}",
                 ByteCount(sum),
                 ByteCount(MOST)
             );
             Failure::new(Exit::Plan, error)
-                .hint("lower limits.memory or the training's batch in plan/plan.yaml")
+                .hint("lower limits.memory or the batch of the training task in plan/plan.yaml")
         })?;
     Ok(EnclaveSize { threads, terms, bytes: ByteCount(bytes) })
 }
 
-/// Largest enclave.
-const MOST: u64 = 1 << 40;
-
-/// What training takes. A site's rows are not known when the plan is made: they get as much as the aggregator's updates.
+/// The memory that training needs. The number of a site's rows is not known here; rows get as much memory as
+/// limits.memory gives the aggregator.
 fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
     let (mut states, mut batch) = (0, 0);
     for task in &plan.tasks {
@@ -121,7 +105,8 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
             });
         }
     }
-    // The model that came and the one before it, the module, its gradients, the update, and what a step builds anew.
+    // The received model and the one before, the module, its gradients, the update, and the tensors of a
+    // step.
     let copies = 6 + states;
     let mut values = 0_u64;
     for at in model::place(&plan.model).map_err(|e| refused_model(&e))? {
@@ -153,7 +138,7 @@ impl EnclaveSize {
         self.threads.iter().map(|(_, n)| n).sum()
     }
 
-    /// What the size was rounded up from.
+    /// The sum, before it is rounded up.
     #[must_use]
     pub fn sum(&self) -> ByteCount {
         ByteCount(self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes.0)))
@@ -168,7 +153,7 @@ impl EnclaveSize {
         format!("{word}, {threads} threads: {} = {}", terms.join(" + "), self.sum())
     }
 
-    /// As a manifest writes it: whole MiB, or GiB.
+    /// The size in a manifest's notation: whole MiB or GiB.
     #[must_use]
     pub fn word(&self) -> String {
         match self.bytes.0 {
@@ -178,7 +163,7 @@ impl EnclaveSize {
     }
 }
 
-/// One line a term, the sum, and what it is rounded up to; then the threads.
+/// One line for each term, then the sum, the size and the threads.
 impl fmt::Display for EnclaveSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for term in &self.terms {
@@ -190,6 +175,25 @@ impl fmt::Display for EnclaveSize {
         write!(f, "{:<28}{:>10}  {}", "sgx.max_threads", self.max_threads(), threads.join(" + "))
     }
 }
+
+/// Threads that Gramine starts beside the program's: one for messages between processes, one for timers, one
+/// for the handshake of a pipe, of which the program makes one for its signals.
+const GRAMINE_THREADS: u64 = 3;
+/// The runtime's threads for work that blocks: two resolve host names.
+const BLOCKING_THREADS: u64 = 2;
+/// A thread's slot becomes free only some time after the thread ended, and its successor may start before.
+const SPARE_THREADS: u64 = 1;
+/// Stack that the program maps for each of its threads but the first.
+const THREAD_STACK: u64 = 2 << 20;
+/// Gramine's own code and data inside: libpal.so, libsysdb.so, their heap, hashes of trusted files, the
+/// manifest.
+const GRAMINE_BYTES: u64 = 64 << 20;
+/// A collaborator's program, its TLS and QUIC state, and the allocator's slack.
+const PROGRAM_BYTES: u64 = 64 << 20;
+/// Smallest enclave: below it Gramine's own start fails on some processors.
+const LEAST: u64 = 256 << 20;
+/// Largest enclave.
+const MOST: u64 = 1 << 40;
 
 #[cfg(test)]
 mod tests;

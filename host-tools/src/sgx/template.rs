@@ -6,7 +6,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 
 use crate::exit::{Exit, Failure};
 
-/// What a template's names stand for.
+/// The values of a template's names.
 #[derive(Clone, Debug, Default)]
 pub struct Variables {
     values: BTreeMap<String, Value>,
@@ -27,7 +27,8 @@ impl Variables {
         self
     }
 
-    /// With `gramine.libos`, `gramine.pkglibdir` and `gramine.runtimedir()`: `folder` is the one that holds libsysdb.so.
+    /// With `gramine.libos`, `gramine.pkglibdir` and `gramine.runtimedir()`: `folder` is the one that holds
+    /// libsysdb.so.
     #[must_use]
     pub fn with_gramine(mut self, folder: &str) -> Self {
         self.gramine = Some(folder.trim_end_matches('/').to_owned());
@@ -44,8 +45,8 @@ impl Variables {
 /// Renders a template. `what` names it in errors.
 ///
 /// # Errors
-/// [`Exit::Failed`] with the line: a mistake of syntax, a name that stands for nothing, more work or text than any
-/// manifest needs.
+/// [`Exit::Failed`] with the line, for a syntax error, a name without a value, or a template that needs too
+/// much work or gives too much text.
 pub fn render(template: &str, what: &str, variables: &Variables) -> Result<String, Failure> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -63,7 +64,7 @@ pub fn render(template: &str, what: &str, variables: &Variables) -> Result<Strin
         let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
         let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
         Failure::new(Exit::Failed, format!("{what}{line}: {}{detail}", error.kind()))
-            .hint("names are given with -D NAME=VALUE; gramine.libos with --gramine")
+            .hint("give the value of a name with -D NAME=VALUE, and those of gramine.* with --gramine FOLDER")
     };
     let template = environment.template_from_str(template).map_err(|e| refused(&e))?;
     let mut out = Bounded { text: Vec::new(), full: false };
@@ -81,15 +82,15 @@ pub fn render(template: &str, what: &str, variables: &Variables) -> Result<Strin
                 let failure = refused(&error);
                 Failure { error: format!("{}: {}", failure.error, unknown.join(", ")), ..failure }
             }
-            true => Failure::new(Exit::Failed, format!("{what} renders to more text than any manifest has")),
+            true => Failure::new(Exit::Failed, format!("{what} gives more text than a manifest can have")),
             false => refused(&error),
         });
     }
     String::from_utf8(out.text)
-        .map_err(|_| Failure::new(Exit::Failed, format!("{what} renders to no UTF-8 text")))
+        .map_err(|_| Failure::new(Exit::Failed, format!("{what} gives text that is not UTF-8")))
 }
 
-/// Takes what a manifest may have and refuses the rest.
+/// Accepts as much text as a manifest may have, and refuses more.
 struct Bounded {
     text: Vec<u8>,
     full: bool,
@@ -110,5 +111,5 @@ impl io::Write for Bounded {
     }
 }
 
-/// Steps of the template engine; ours take some hundreds.
+/// Most steps of the template engine; this project's templates take some hundreds.
 const FUEL: u64 = 1_000_000;

@@ -16,8 +16,6 @@ pub(crate) fn text(name: &str) -> String {
     String::from_utf8(bytes(name)).unwrap()
 }
 
-pub(crate) const NAMES: [&str; 5] = ["plain", "debug", "features", "edmm", "manypages"];
-
 /// The value of a line of a vector's `.expect`.
 pub(crate) fn expected(name: &str, key: &str) -> String {
     let lines = text(&format!("{name}.expect"));
@@ -54,7 +52,7 @@ fn every_vector_is_measured_and_signed_to_the_same_bytes() {
 }
 
 #[test]
-fn every_vector_s_template_renders_to_the_same_text() {
+fn template_of_every_vector_renders_to_the_same_text() {
     let files = OnDisk { relative_to: vectors(), root: "/".into() };
     let variables = Variables::new().with("role", "aggregator");
     for name in NAMES {
@@ -68,8 +66,9 @@ fn every_vector_s_template_renders_to_the_same_text() {
     }
 }
 
-/// Changed files, several thousand of them: bytes replaced, runs cut out, doubled and moved, numbers set to their ends.
-/// Most changes are among the first `hot` bytes. FL_MUTATIONS says how many; the same ones come every time.
+/// Changed files, several thousand of them: bytes replaced, runs cut out, doubled and moved, numbers set to
+/// their ends. Most changes are among the first `hot` bytes. FL_MUTATIONS says how many; the same ones come
+/// every time.
 pub(crate) fn mutations(seeds: &[Vec<u8>], hot: usize, mut check: impl FnMut(&[u8])) {
     let count = std::env::var("FL_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000_u64);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -103,3 +102,5 @@ pub(crate) fn mutations(seeds: &[Vec<u8>], hot: usize, mut check: impl FnMut(&[u
         check(&file);
     }
 }
+
+pub(crate) const NAMES: [&str; 5] = ["plain", "debug", "features", "edmm", "manypages"];

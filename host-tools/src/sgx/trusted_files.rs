@@ -1,5 +1,5 @@
-//! Where the files are that a manifest trusts: on the disk, under a folder that will be an image's root, or nowhere but
-//! in a list of hashes.
+//! Finds and hashes the files that a manifest trusts: on the disk, below a folder that becomes an image's
+//! root, or in a list of known hashes.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::exit::{Exit, Failure};
 
-/// What a path in a manifest leads to.
+/// What is at a path of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A file.
@@ -22,7 +22,7 @@ pub enum Kind {
     Folder,
     /// A link to a folder: not followed inside a folder.
     LinkToFolder,
-    /// Nothing, or nothing that can be trusted: a device, a socket.
+    /// Nothing, or a device or socket, which cannot be trusted.
     Other,
 }
 
@@ -53,7 +53,7 @@ pub struct OnDisk {
     pub root: PathBuf,
 }
 
-/// Files that are known by their hashes alone, by path.
+/// The hashes of files, by path.
 #[derive(Clone, Debug, Default)]
 pub struct Known(pub BTreeMap<String, Digest>);
 
@@ -88,8 +88,8 @@ impl Files for OnDisk {
         for name in names {
             texts.push(name.into_string().map_err(|name| {
                 let error =
-                    format!("{} holds a file whose name is no UTF-8: {}", path.display(), name.display());
-                Failure::new(Exit::File, error).hint("a manifest cannot name it: rename it")
+                    format!("{} contains a file whose name is not UTF-8: {}", path.display(), name.display());
+                Failure::new(Exit::File, error).hint("rename the file: a manifest cannot name it")
             })?);
         }
         texts.sort();
@@ -113,7 +113,7 @@ impl Files for Known {
 
     fn sha256(&self, path: &str) -> Result<Digest, Failure> {
         self.0.get(path).copied().ok_or_else(|| {
-            Failure::new(Exit::File, format!("the manifest trusts {path}, which the image does not hold"))
+            Failure::new(Exit::File, format!("the manifest trusts {path}, which the image does not contain"))
         })
     }
 }
@@ -121,7 +121,7 @@ impl Files for Known {
 /// SHA-256 of a file, read piece by piece.
 ///
 /// # Errors
-/// What reading it says.
+/// The system's error.
 pub fn hash(path: &Path) -> std::io::Result<Digest> {
     let mut file = fs::File::open(path)?;
     let mut context = Context::new(&SHA256);
@@ -143,35 +143,36 @@ pub fn hash(path: &Path) -> std::io::Result<Digest> {
 /// [`Exit::Failed`] for any other.
 pub fn path_of(uri: &str) -> Result<&str, Failure> {
     uri.strip_prefix("file:").filter(|path| !path.is_empty()).ok_or_else(|| {
-        Failure::new(Exit::Failed, format!("{uri:?} is not a file: and a path"))
-            .hint("a trusted file is written \"file:PATH\", a folder \"file:PATH/\"")
+        Failure::new(Exit::Failed, format!("{uri:?} does not start with file:"))
+            .hint("write a trusted file as \"file:PATH\", and a folder as \"file:PATH/\"")
     })
 }
 
-/// A trusted entry as its files: itself, or what is in its folder and the folders below, in sorted order.
+/// The files of a trusted entry: itself, or the files in its folder and the folders below, in sorted order.
 pub(super) fn expand(
     files: &dyn Files,
     uri: &str,
     hash: Option<Digest>,
 ) -> Result<Vec<(String, Option<Digest>)>, Failure> {
     let path = path_of(uri)?;
-    let refused = |what: &str| Failure::new(Exit::Failed, format!("the trusted {uri} {what}"));
+    let refused = |what: &str| Failure::new(Exit::Failed, format!("the trusted entry {uri} {what}"));
     if !path.ends_with('/') {
         return match files.kind(path) {
-            Kind::Folder | Kind::LinkToFolder => Err(refused("is a folder").hint("write it with a final /")),
+            Kind::Folder | Kind::LinkToFolder => {
+                Err(refused("is a folder").hint("write a folder with a / at the end"))
+            }
             _ => Ok(vec![(uri.to_owned(), hash)]),
         };
     }
     if hash.is_some() {
-        return Err(
-            refused("is a folder and has a sha256").hint("leave the sha256 out: each file gets its own")
-        );
+        return Err(refused("is a folder and has a sha256")
+            .hint("leave the sha256 out: each file of the folder gets its own"));
     }
     if !matches!(files.kind(path), Kind::Folder | Kind::LinkToFolder) {
-        return Err(refused("is not a folder").hint("a file is written without the final /"));
+        return Err(refused("is not a folder").hint("write a file without a / at the end"));
     }
     let mut found = Vec::new();
-    // Each folder with how deep it is; the deepest first, so that the order is that of a walk.
+    // Each path with its depth. The last is taken first, so that the order is that of a walk.
     let mut waiting = vec![(tidy(path), 0)];
     while let Some((at, depth)) = waiting.pop() {
         match files.kind(if at.is_empty() { "." } else { &at }) {
@@ -190,7 +191,7 @@ pub(super) fn expand(
         }
         if found.len() > MOST_FILES {
             return Err(
-                refused("holds more than 100000 files").hint("trust the files that the program reads")
+                refused("contains more than 100000 files").hint("list only the files that the program reads")
             );
         }
     }
@@ -205,8 +206,9 @@ fn tidy(path: &str) -> String {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::File, format!("cannot read {}: {error}", path.display()))
-        .hint("the manifest trusts it: relative paths begin at --folder, by default the manifest's own")
+    Failure::new(Exit::File, format!("cannot read {}: {error}", path.display())).hint(
+        "the manifest trusts this file: a relative path starts at --folder, by default the template's folder",
+    )
 }
 
 /// Most files of one folder.
@@ -250,9 +252,9 @@ mod tests {
         assert_eq!(uris("file:other/./"), ["file:other/f"]);
         assert_eq!(uris("file:dir/link/"), ["file:dir/link/f"], "a link that is named is followed");
         let said = |uri| expand(&files, uri, None).unwrap_err().error;
-        assert_eq!(said("file:dir"), "the trusted file:dir is a folder");
-        assert_eq!(said("file:dir/c/"), "the trusted file:dir/c/ is not a folder");
-        assert_eq!(said("http://a"), "\"http://a\" is not a file: and a path");
+        assert_eq!(said("file:dir"), "the trusted entry file:dir is a folder");
+        assert_eq!(said("file:dir/c/"), "the trusted entry file:dir/c/ is not a folder");
+        assert_eq!(said("http://a"), "\"http://a\" does not start with file:");
         assert!(expand(&files, "file:dir/", Some(Digest([0; 32]))).is_err());
         assert_eq!(files.sha256("/dir/c").unwrap(), Digest::of(b"dir/c"));
         assert!(files.sha256("gone").unwrap_err().error.starts_with("cannot read "));

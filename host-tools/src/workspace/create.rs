@@ -1,4 +1,4 @@
-//! `fl-host workspace create`: a template becomes a folder that can be initialised and run.
+//! `fl-host workspace create`: makes a workspace from a template, with trial data.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,12 @@ use crate::{
     templates::{self, ShardError, TEMPLATES, Template},
 };
 
-/// How a fresh workspace's trial data are cut.
+/// How the trial data of a new workspace are divided.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// How many collaborators.
     pub collaborators: usize,
-    /// How rows are dealt; by label, with the template's own α, by default.
+    /// How rows are divided; `None` for by label, with the template's α.
     pub sharding: Option<Sharding>,
 }
 
@@ -30,7 +30,7 @@ impl Default for Trial {
 /// Reads `iid`, `label:ALPHA` or `size:N,N,…`.
 ///
 /// # Errors
-/// In words for the command line.
+/// A message for the command line.
 pub fn sharding(text: &str) -> Result<Sharding, String> {
     let numbers =
         |list: &str| list.split(',').map(|n| n.trim().parse::<f64>().ok()).collect::<Option<Vec<_>>>();
@@ -40,7 +40,9 @@ pub fn sharding(text: &str) -> Result<Sharding, String> {
         Some(("size", sizes)) => numbers(sizes).map(|sizes| Sharding::BySize { sizes }),
         _ => None,
     };
-    found.ok_or_else(|| format!("{text:?} is not iid, label:ALPHA (label:0.5) or size:N,N,… (size:3,2,1)"))
+    found.ok_or_else(|| {
+        format!("{text:?} is not iid, label:ALPHA (as label:0.5) or size:N,N,… (as size:3,2,1)")
+    })
 }
 
 /// Names for `count` collaborators of a trial: `one` to `ten`, then `site-11` and so on.
@@ -49,9 +51,6 @@ pub fn trial_names(count: usize) -> Vec<String> {
     let words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
     (0..count).map(|n| words.get(n).map_or_else(|| format!("site-{}", n + 1), |w| (*w).to_owned())).collect()
 }
-
-/// Seed of a fresh workspace's trial shards.
-const TRIAL_SEED: u64 = 7;
 
 /// What [`create`] made.
 #[derive(Clone, Debug)]
@@ -70,8 +69,8 @@ pub struct Created {
 /// folder unless `federation` says otherwise.
 ///
 /// # Errors
-/// [`Exit::Workspace`] when `root` exists and is not an empty folder, [`Exit::Usage`] for a folder name that cannot
-/// name a federation, [`Exit::File`].
+/// [`Exit::Workspace`] when `root` exists and is not an empty folder, [`Exit::Usage`] for a folder name that
+/// cannot name a federation, [`Exit::File`].
 pub fn create(
     root: &Path,
     template: &Template,
@@ -115,7 +114,7 @@ pub fn template(name: &str) -> Result<&'static Template, Failure> {
     templates::find(name).ok_or_else(|| {
         let known: Vec<&str> = TEMPLATES.iter().map(|t| t.name).collect();
         Failure::new(Exit::Usage, format!("no template is named {name:?}"))
-            .hint(format!("templates are: {}", known.join(", ")))
+            .hint(format!("the templates are {}", known.join(", ")))
     })
 }
 
@@ -124,9 +123,16 @@ fn name_of(root: &Path, federation: Option<&str>) -> Result<Name, Failure> {
     let text = federation.map_or(folder, str::to_owned);
     text.parse().map_err(|e| {
         let failure = Failure::of(Exit::Usage, &e);
-        if federation.is_none() { failure.hint("name the federation with --federation") } else { failure }
+        if federation.is_none() {
+            failure.hint("give the federation a name with --federation NAME")
+        } else {
+            failure
+        }
     })
 }
+
+/// Seed of the trial data's division.
+const TRIAL_SEED: u64 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -156,7 +162,7 @@ mod tests {
         let root = scratch("names").join("My Federation");
         let refused = create(&root, &TEMPLATES[0], None, &Trial::default()).unwrap_err();
         assert_eq!(refused.exit, Exit::Usage);
-        assert_eq!(refused.hint.as_deref(), Some("name the federation with --federation"));
+        assert_eq!(refused.hint.as_deref(), Some("give the federation a name with --federation NAME"));
         assert!(!root.exists());
         assert_eq!(
             create(&root, &TEMPLATES[0], Some("mine"), &Trial::default()).unwrap().federation.as_str(),

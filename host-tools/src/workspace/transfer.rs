@@ -1,8 +1,8 @@
-//! `fl-host workspace export` and `import`: a workspace as one file, from the owner to everybody else.
+//! `fl-host workspace export` and `import`: a workspace as one file, sent from the owner to the sites.
 //!
-//! What goes in is listed, not what stays out: the plan, the site file, `src/`, the initial model, the README. Keys,
-//! certificates, rosters and data are never inside, and an archive that holds anything else is refused whole: nothing is
-//! written before every entry was judged.
+//! An archive contains the plan, the site file, `src/`, the initial model and the README, and nothing else:
+//! no key, no certificate, no roster, no data. An archive with any other entry is refused. Nothing is written
+//! before every entry was checked.
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +38,7 @@ pub struct Exported {
     pub left_out: Vec<String>,
 }
 
-/// A workspace that was made of an archive.
+/// A workspace that was made from an archive.
 #[derive(Clone, Debug)]
 pub struct Imported {
     /// The new folder.
@@ -51,7 +51,8 @@ pub struct Imported {
     pub files: Vec<String>,
 }
 
-/// Writes the archive of a workspace: `W.workspace.tar.gz` in it, or `output`. The same workspace gives the same bytes.
+/// Writes the archive of a workspace: `W.workspace.tar.gz` in it, or `output`. The same workspace gives the
+/// same bytes.
 ///
 /// # Errors
 /// [`Exit::Plan`] for a plan that is refused, [`Exit::File`].
@@ -84,7 +85,8 @@ pub fn export(workspace: &Workspace, output: Option<&Path>) -> Result<Exported, 
     Ok(Exported { file, digest: Digest::of(&bytes), plan: loaded.hash, files: inside, left_out })
 }
 
-/// Puts what is in `folder` and below into `contents`, but what looks like a key or a certificate, and links.
+/// Puts the files of `folder` and the folders below into `contents`, except links and files that look like a
+/// key or a certificate.
 fn sources(
     folder: &Path,
     inside: &str,
@@ -96,7 +98,7 @@ fn sources(
     for entry in fs::read_dir(folder).map_err(unread)? {
         let entry = entry.map_err(unread)?;
         let Ok(name) = entry.file_name().into_string() else {
-            left_out.push(format!("{inside}/{}: its name is not UTF-8", entry.file_name().display()));
+            left_out.push(format!("{inside}/{}: the name is not UTF-8", entry.file_name().display()));
             continue;
         };
         let path = format!("{inside}/{name}");
@@ -116,7 +118,7 @@ fn sources(
     Ok(())
 }
 
-/// Whether a file is, or holds, a key or a certificate.
+/// Whether a file is, or contains, a key or a certificate.
 fn secret(name: &str, bytes: &[u8]) -> bool {
     let endings = [".key", ".pem", ".crt", ".cer", ".csr", ".p12", ".pfx", ".der", ".p8"];
     let holds = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
@@ -125,34 +127,37 @@ fn secret(name: &str, bytes: &[u8]) -> bool {
         || holds(b"-----BEGIN CERTIFICATE")
 }
 
-/// Makes the workspace `root` of an archive. With `expected`, only of the archive of this SHA-256.
+/// Makes the workspace `root` from an archive. With `expected`, the archive must have this SHA-256.
 ///
 /// # Errors
-/// [`Exit::Workspace`] when `root` exists and is not an empty folder; [`Exit::File`] for an archive that cannot be read,
-/// is not `expected`, or holds anything that [`export`] would not write; [`Exit::Plan`] for its plan.
+/// [`Exit::Workspace`] when `root` exists and is not an empty folder; [`Exit::File`] for an archive that
+/// cannot be read, is not `expected`, or holds anything that [`export`] would not write; [`Exit::Plan`] for
+/// its plan.
 pub fn import(archive: &Path, root: &Path, expected: Option<Digest>) -> Result<Imported, Failure> {
     files::refuse_occupied(root, "--prefix")?;
     let bytes = files::read(archive, ARCHIVE_BYTES)?;
     let digest = Digest::of(&bytes);
     if let Some(expected) = expected.filter(|expected| *expected != digest) {
         let error = format!("{} has SHA-256 {digest}, not {expected}", archive.display());
-        return Err(
-            Failure::new(Exit::File, error).hint("it was changed or cut short on its way: get it again")
-        );
+        return Err(Failure::new(Exit::File, error)
+            .hint("the archive was changed or cut short on the way: ask the owner to send it again"));
     }
     let unpacked = unpack(&bytes).map_err(|why| {
-        Failure::new(Exit::File, format!("{} is refused: {why}", archive.display()))
-            .hint("`fl-host workspace export` makes such an archive; nothing was written")
+        Failure::new(Exit::File, format!("{} is not an exported workspace: {why}", archive.display()))
+            .hint("nothing was written; ask the owner for an archive that `fl-host workspace export` made")
     })?;
     let text = unpacked.get(PLAN).and_then(|plan| std::str::from_utf8(plan).ok()).ok_or_else(|| {
-        Failure::new(Exit::File, format!("{} is refused: it has no {PLAN}", archive.display()))
-            .hint("`fl-host workspace export` makes such an archive; nothing was written")
+        Failure::new(
+            Exit::File,
+            format!("{} is not an exported workspace: it has no {PLAN}", archive.display()),
+        )
+        .hint("nothing was written; ask the owner for an archive that `fl-host workspace export` made")
     })?;
     let plan = plan::parsed(text)?;
     let model = format!("save/{}_init.safetensors", plan.plan.federation);
     if let Some(other) = unpacked.keys().find(|path| path.starts_with("save/") && **path != model) {
-        let error = format!("{} is refused: {other} is not its plan's model", archive.display());
-        return Err(Failure::new(Exit::File, error));
+        let error = format!("{}: {other} is not the initial model of its plan", archive.display());
+        return Err(Failure::new(Exit::File, error).hint("ask the owner to export the workspace again"));
     }
 
     FOLDERS.iter().try_for_each(|folder| files::make_folder(&root.join(folder)))?;
@@ -164,7 +169,7 @@ pub fn import(archive: &Path, root: &Path, expected: Option<Digest>) -> Result<I
     Ok(Imported { root: root.to_owned(), digest, plan: plan.hash, files: unpacked.into_keys().collect() })
 }
 
-/// Every file of an archive, all of them judged.
+/// The files of an archive, each of them checked.
 fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut files = BTreeMap::new();
     let mut folders = 0;
@@ -173,10 +178,10 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     for entry in archive.entries().map_err(|e| e.to_string())? {
         let mut entry = entry.map_err(|e| e.to_string())?;
         let path = entry.path().map_err(|e| e.to_string())?.to_str().map(str::to_owned);
-        let path = path.ok_or("a name in it is not UTF-8")?;
+        let path = path.ok_or("it contains a name that is not UTF-8")?;
         total += entry.size();
         if files.len() + folders >= MOST_FILES || total > UNPACKED_BYTES {
-            return Err(format!("it unpacks to more than {MOST_FILES} files or {UNPACKED_BYTES} bytes"));
+            return Err(format!("it contains more than {MOST_FILES} files or {UNPACKED_BYTES} bytes"));
         }
         match entry.header().entry_type() {
             EntryType::Directory => {
@@ -195,7 +200,7 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
                     return Err(format!("{path:?} is a key or a certificate"));
                 }
                 if files.insert(path.clone(), bytes).is_some() {
-                    return Err(format!("{path:?} is in it twice"));
+                    return Err(format!("it contains {path:?} twice"));
                 }
             }
             _ => return Err(format!("{path:?} is neither a file nor a folder")),
@@ -205,17 +210,17 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let paths: Vec<&String> = files.keys().collect();
     for (path, next) in paths.iter().zip(paths.iter().skip(1)) {
         if next.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/')) {
-            return Err(format!("{path:?} is a file and a folder"));
+            return Err(format!("{path:?} is both a file and a folder"));
         }
     }
     Ok(files)
 }
 
-/// Whether a path stays where it is unpacked, on any system.
+/// Whether a path stays inside the folder that it is unpacked to, on any system.
 fn harmless(path: &str) -> Result<(), String> {
     let bad = |part: &str| matches!(part, "" | "." | "..") || part.contains(['\\', ':', '\0']);
     match path.is_empty() || path.len() > PATH_BYTES || path.split('/').any(bad) {
-        true => Err(format!("{path:?} does not stay inside the workspace")),
+        true => Err(format!("{path:?} leads out of the workspace")),
         false => Ok(()),
     }
 }
@@ -229,12 +234,12 @@ fn allowed(path: &str) -> Result<(), String> {
     match path {
         PLAN | "plan/site.yaml" | "README.md" => Ok(()),
         _ if model || path.starts_with("src/") => Ok(()),
-        _ => Err(format!("{path:?} has no place in an exported workspace")),
+        _ => Err(format!("{path:?} does not belong in an exported workspace")),
     }
 }
 
 const PLAN: &str = "plan/plan.yaml";
-/// A model is the largest.
+/// The largest file is a model.
 const FILE_BYTES: usize = 8 + limits::MODEL_HEADER_BYTES + (2 << 30);
 const ARCHIVE_BYTES: usize = FILE_BYTES + (256 << 20);
 const UNPACKED_BYTES: u64 = ARCHIVE_BYTES as u64;

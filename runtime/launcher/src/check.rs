@@ -1,6 +1,8 @@
-//! Whether the container was given what the role needs: volumes, and for an enclave the device and its service.
+//! Checks that the container has what the role needs: volumes, and for an enclave the device and the
+//! attestation service.
 //!
-//! A volume that is missing is found in the kernel's list of mounts. Where that list cannot be read, nothing is said.
+//! The kernel's list of mounts tells whether a volume is missing. If the list cannot be read, this is not
+//! checked.
 
 use std::{
     fs::{self, OpenOptions},
@@ -9,7 +11,7 @@ use std::{
 
 use crate::image::{Image, Role, Target, WORKSPACE};
 
-/// Why nothing is started.
+/// Why the role is not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Exit code, of the table that both programs share.
@@ -19,11 +21,6 @@ pub struct Failure {
     /// What to do.
     pub hint: String,
 }
-
-/// The command line cannot be understood.
-const USAGE: u8 = 2;
-/// A file cannot be read or written.
-const FILE: u8 = 3;
 
 impl Failure {
     pub(crate) fn usage(error: &str, hint: &str) -> Self {
@@ -37,13 +34,13 @@ impl Failure {
     }
 }
 
-/// What the role needs and the container lacks: an error, or warnings that do not keep it from running.
+/// Checks the container. Returns warnings: things that are missing, but without which the role can run.
 ///
 /// `mounts` is the text of `/proc/self/mountinfo`, `status` that of `/proc/self/status`.
 ///
 /// # Errors
-/// No volume for keys and certificates, a folder where a file was meant, no such file where a manifest mounts it, no
-/// device or service for an enclave.
+/// A missing volume for keys and certificates, a folder in place of a file, a missing file that the manifest
+/// mounts, a missing device or service for an enclave.
 pub fn container(
     image: &Image,
     role: Role,
@@ -54,77 +51,76 @@ pub fn container(
     if target == Target::Sgx {
         enclave(image)?;
     }
-    // The first is needed, the others may be given.
+    // The role needs the first file; the others are optional.
     let files: &[&str] = match role {
         Role::Aggregator => &["plan/cols.yaml"],
         Role::Collaborator => &["plan/data.yaml", "plan/cols.yaml"],
     };
     if let Some(file) = files.iter().find(|file| image.path(WORKSPACE).join(file).is_dir()) {
         return Err(Failure::file(
-            &format!("/{WORKSPACE}/{file} is a folder"),
+            &format!("/{WORKSPACE}/{file} is a folder, but must be a file"),
             &format!(
-                "container engines make one where the file of a volume is missing on the host: remove it there, put {file} in its place"
+                "the volume's file was missing on the host, so the container engine made a folder: replace that folder by the file {file}"
             ),
         ));
     }
     let mut warnings = Vec::new();
     if target == Target::Direct && status.is_some_and(|status| status.lines().any(|line| line == FILTERED)) {
         warnings.push(
-            "system calls are filtered here: should Gramine fail now, start it with --security-opt seccomp=unconfined"
+            "the container engine filters system calls: if Gramine fails, start the container with --security-opt seccomp=unconfined"
                 .to_owned(),
         );
     }
     let has = |inside: &str| {
         let wanted = image.path(WORKSPACE).join(inside);
-        // A volume may cover the whole workspace, too.
+        // One volume may cover the whole workspace.
         let covers = |point: &str| point != "/" && wanted.starts_with(point);
         mounts.is_none_or(|mounts| mounts.lines().filter_map(mount_point).any(|point| covers(&point)))
     };
     if !has("cert") {
         return Err(Failure::file(
             &format!("no volume at /{WORKSPACE}/cert: the key made here would be lost with the container"),
-            &format!("start it with --volume=FOLDER/cert:/{WORKSPACE}/cert"),
+            &format!("start the container with --volume=FOLDER/cert:/{WORKSPACE}/cert"),
         ));
     }
-    // The runtime says so itself; Gramine would end with the number of an error before it runs.
+    // The native runtime reports this itself. Gramine would end with an error number before the runtime runs.
     let file = files[0];
     let there = fs::metadata(image.path(WORKSPACE).join(file)).is_ok_and(|about| {
-        // The image's own roster is empty, so that a collaborator's may be mounted or not.
+        // The image contains an empty roster, so that a collaborator runs with or without a mounted one.
         role == Role::Collaborator || about.len() > 0 || has(file)
     });
     if target != Target::Native && !there {
         return Err(Failure::file(
-            &format!("there is no /{WORKSPACE}/{file} here"),
-            &format!("start it with --volume=FOLDER/{file}:/{WORKSPACE}/{file}"),
+            &format!("there is no /{WORKSPACE}/{file} in the container"),
+            &format!("start the container with --volume=FOLDER/{file}:/{WORKSPACE}/{file}"),
         ));
     }
     if target == Target::Sgx {
-        // The key is sealed in a folder of its own, which has to be there before the enclave is.
+        // The sealed key has its own folder, which must exist before the enclave starts.
         let sealed = image.path(WORKSPACE).join("cert/private");
         fs::create_dir_all(&sealed).map_err(|e| {
             Failure::file(
                 &format!("cannot make /{WORKSPACE}/cert/private: {e}"),
-                "the user of this container has to be allowed to write to the volume",
+                "let the user of this container write to the volume's folder on the host",
             )
         })?;
     }
     let releases = image.releases(role);
     if releases {
-        // Gramine mounts it by itself, in the clear, so it too has to be there before the enclave is.
+        // Gramine mounts this folder separately, without encryption. It must exist before the enclave starts,
+        // too.
         let released = image.path(WORKSPACE).join("save/released");
         fs::create_dir_all(&released).map_err(|e| {
             Failure::file(
-                &format!(
-                    "there is no folder /{WORKSPACE}/save/released for the models that the plan releases: {e}"
-                ),
-                "make FOLDER/save/released on the host, for the user of this container to write to",
+                &format!("cannot make the folder /{WORKSPACE}/save/released for released models: {e}"),
+                "make FOLDER/save/released on the host, and let the user of this container write to it",
             )
         })?;
     }
     if !has("save") {
-        let lost = if releases { ", no released model either" } else { "" };
+        let lost = if releases { ", and released models are lost, too" } else { "" };
         warnings.push(format!(
-            "no volume at /{WORKSPACE}/save: nothing survives a restart of this container{lost}; --volume=FOLDER/save:/{WORKSPACE}/save gives it memory"
+            "no volume at /{WORKSPACE}/save: nothing survives a restart of this container{lost}; start it with --volume=FOLDER/save:/{WORKSPACE}/save"
         ));
     }
     Ok(warnings)
@@ -136,20 +132,20 @@ fn enclave(image: &Image) -> Result<(), Failure> {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(Failure::file(
-                "there is no /dev/sgx_enclave here",
-                "start it with --device=/dev/sgx_enclave; on a machine without SGX use an image made with --no-sgx-target",
+                "there is no /dev/sgx_enclave in the container",
+                "start the container with --device=/dev/sgx_enclave; on a machine without SGX, use an image made with --no-sgx-target",
             ));
         }
         Err(error) => {
             return Err(Failure::file(
-                &format!("/dev/sgx_enclave cannot be opened: {error}"),
-                "give the container the device's group with --group-add, or run it as root",
+                &format!("cannot open /dev/sgx_enclave: {error}"),
+                "start the container with --group-add and the group of /dev/sgx_enclave, or as root",
             ));
         }
     }
     if !image.path("var/run/aesmd/aesm.socket").exists() {
         return Err(Failure::file(
-            "there is no /var/run/aesmd/aesm.socket here: nobody could attest the enclave",
+            "there is no /var/run/aesmd/aesm.socket in the container: nobody could attest the enclave",
             "start aesmd on the host, and the container with --volume=/var/run/aesmd/aesm.socket:/var/run/aesmd/aesm.socket",
         ));
     }
@@ -177,19 +173,24 @@ fn mount_point(line: &str) -> Option<String> {
     String::from_utf8(point).ok()
 }
 
-/// The kernel's list of mounts; `None` where it cannot be read.
+/// The kernel's list of mounts; `None` if it cannot be read.
 #[must_use]
 pub fn mounts() -> Option<String> {
     fs::read_to_string("/proc/self/mountinfo").ok()
 }
 
-/// What the kernel says of this process; `None` where it cannot be read.
+/// The kernel's status of this process; `None` if it cannot be read.
 #[must_use]
 pub fn status() -> Option<String> {
     fs::read_to_string("/proc/self/status").ok()
 }
 
-/// A line of /proc/self/status (proc(5)): a filter of system calls, as container engines put one in.
+/// The command line cannot be understood.
+const USAGE: u8 = 2;
+/// A file cannot be read or written.
+const FILE: u8 = 3;
+/// The line of /proc/self/status (proc(5)) that shows a filter of system calls, as container engines install
+/// it.
 const FILTERED: &str = "Seccomp:\t2";
 
 #[cfg(test)]
@@ -240,15 +241,15 @@ mod tests {
         assert!(refused.error.starts_with("no volume at /workspace/cert"), "{refused:?}");
         assert_eq!(
             (refused.exit, refused.hint.as_str()),
-            (3, "start it with --volume=FOLDER/cert:/workspace/cert")
+            (3, "start the container with --volume=FOLDER/cert:/workspace/cert")
         );
         fs::create_dir_all(root.join("workspace/plan/cols.yaml")).unwrap();
         let refused = container(&image, Role::Aggregator, Some(&mounted(&root, &["workspace/cert"])), None)
             .unwrap_err();
-        assert_eq!(refused.error, "/workspace/plan/cols.yaml is a folder");
+        assert_eq!(refused.error, "/workspace/plan/cols.yaml is a folder, but must be a file");
         let refused = container(&image, Role::Collaborator, Some(&mounted(&root, &["workspace/cert"])), None)
             .unwrap_err();
-        assert_eq!(refused.error, "/workspace/plan/cols.yaml is a folder");
+        assert_eq!(refused.error, "/workspace/plan/cols.yaml is a folder, but must be a file");
         fs::remove_dir_all(&root).unwrap();
     }
 
@@ -260,7 +261,7 @@ mod tests {
         fs::write(root.join("workspace/plan/cols.yaml"), "").unwrap();
         let mounts = mounted(&root, &["workspace/cert", "workspace/save", "workspace/plan/cols.yaml"]);
         let ask = || container(&image, Role::Aggregator, Some(&mounts), None);
-        assert_eq!(ask().unwrap_err().error, "there is no /dev/sgx_enclave here");
+        assert_eq!(ask().unwrap_err().error, "there is no /dev/sgx_enclave in the container");
         fs::write(root.join("dev/sgx_enclave"), "").unwrap();
         assert!(ask().unwrap_err().hint.contains("--volume=/var/run/aesmd/aesm.socket"));
         fs::write(root.join("var/run/aesmd/aesm.socket"), "").unwrap();
@@ -278,15 +279,15 @@ mod tests {
         let image = Image::at(&root);
         let mounts = mounted(&root, &["workspace/cert", "workspace/save"]);
         let ask = |status| container(&image, Role::Collaborator, Some(&mounts), status);
-        // Without Gramine the runtime tells it, and no call is missing.
+        // Without Gramine the runtime reports it, and misses no system call.
         assert_eq!(ask(Some("Seccomp:\t2\n")), Ok(vec![]));
         fs::write(root.join("fl/collaborator.manifest"), "").unwrap();
         let refused = ask(None).unwrap_err();
         assert_eq!(
             (refused.error.as_str(), refused.hint.as_str()),
             (
-                "there is no /workspace/plan/data.yaml here",
-                "start it with --volume=FOLDER/plan/data.yaml:/workspace/plan/data.yaml"
+                "there is no /workspace/plan/data.yaml in the container",
+                "start the container with --volume=FOLDER/plan/data.yaml:/workspace/plan/data.yaml"
             )
         );
         fs::write(root.join("workspace/plan/data.yaml"), "").unwrap();
@@ -296,7 +297,10 @@ mod tests {
         fs::write(root.join("workspace/plan/cols.yaml"), "").unwrap();
         assert_eq!(ask(None), Ok(vec![]));
         let ask_aggregator = |mounts: &str| container(&image, Role::Aggregator, Some(mounts), None);
-        assert_eq!(ask_aggregator(&mounts).unwrap_err().error, "there is no /workspace/plan/cols.yaml here");
+        assert_eq!(
+            ask_aggregator(&mounts).unwrap_err().error,
+            "there is no /workspace/plan/cols.yaml in the container"
+        );
         let covered = mounted(&root, &["workspace/cert", "workspace/save", "workspace/plan/cols.yaml"]);
         assert_eq!(ask_aggregator(&covered), Ok(vec![]));
         let warnings = ask(Some("Name:\tx\nSeccomp:\t2\n")).unwrap();
@@ -319,7 +323,7 @@ mod tests {
         assert_eq!(ask(&without).unwrap().len(), 1);
         fs::write(&manifest, "uri = \"file:/workspace/save/released\"").unwrap();
         let warnings = ask(&without).unwrap();
-        assert!(warnings.len() == 1 && warnings[0].contains("no released model either"), "{warnings:?}");
+        assert!(warnings.len() == 1 && warnings[0].contains("released models are lost, too"), "{warnings:?}");
         let volumes = mounted(&root, &["workspace/cert", "workspace/save"]);
         assert_eq!(ask(&volumes), Ok(vec![]));
         assert!(root.join("workspace/save/released").is_dir());
@@ -327,10 +331,10 @@ mod tests {
         fs::remove_dir(root.join("workspace/save/released")).unwrap();
         fs::write(root.join("workspace/save/released"), "").unwrap();
         let refused = ask(&volumes).unwrap_err();
-        assert!(refused.error.starts_with("there is no folder /workspace/save/released"), "{refused:?}");
+        assert!(refused.error.starts_with("cannot make the folder /workspace/save/released"), "{refused:?}");
         assert_eq!(
             refused.hint,
-            "make FOLDER/save/released on the host, for the user of this container to write to"
+            "make FOLDER/save/released on the host, and let the user of this container write to it"
         );
         fs::remove_dir_all(&root).unwrap();
     }

@@ -1,19 +1,8 @@
-//! Where everything lies in an image. `fl-host workspace dockerize` puts it there.
+//! The paths of the files in an image that `fl-host workspace dockerize` made.
 
 use std::path::{Path, PathBuf};
 
-/// The folder of what an image fixes.
-pub const FOLDER: &str = "fl";
-/// The launcher, in [`FOLDER`].
-pub const LAUNCHER: &str = "fl/fl-launcher";
-/// The runtime, in [`FOLDER`].
-pub const RUNTIME: &str = "fl/fl-runtime";
-/// The workspace: volumes are mounted into it.
-pub const WORKSPACE: &str = "workspace";
-/// Gramine's files, for the targets that have them.
-pub const GRAMINE: &str = "gramine";
-
-/// Who runs in a container.
+/// The role that runs in a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Combines updates.
@@ -26,7 +15,7 @@ impl Role {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Aggregator, Self::Collaborator];
 
-    /// As the command line has it.
+    /// Its word on the command line.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -54,7 +43,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// As labels and messages have it.
+    /// Its word in labels and messages.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -65,7 +54,7 @@ impl Target {
     }
 }
 
-/// An image's file system; its root is `/` but in tests.
+/// An image's file system. Its root is `/`, except in tests.
 #[derive(Clone, Debug)]
 pub struct Image {
     root: PathBuf,
@@ -84,20 +73,21 @@ impl Image {
         self.root.join(inside)
     }
 
-    /// The role's files without their extension: what Gramine calls the application.
+    /// The path of the role's manifest without its extension, which Gramine calls the application.
     #[must_use]
     pub fn application(&self, role: Role) -> PathBuf {
         self.path(FOLDER).join(role.word())
     }
 
-    /// Whether the role's enclave puts models into `save/released` in the clear: its manifest mounts the folder.
+    /// Whether the role's enclave writes unencrypted models to `save/released`: then its manifest mounts the
+    /// folder.
     #[must_use]
     pub fn releases(&self, role: Role) -> bool {
         let manifest = self.path(FOLDER).join(format!("{}.manifest.sgx", role.word()));
         std::fs::read_to_string(manifest).is_ok_and(|text| text.contains("/workspace/save/released"))
     }
 
-    /// What the image was made for: the manifests in it say so.
+    /// The target that the image was made for, which its manifests tell.
     #[must_use]
     pub fn target(&self, role: Role) -> Target {
         let has = |extension: &str| self.path(FOLDER).join(format!("{}.{extension}", role.word())).is_file();
@@ -108,3 +98,14 @@ impl Image {
         }
     }
 }
+
+/// The folder of the files that the image fixes.
+pub const FOLDER: &str = "fl";
+/// The launcher, in [`FOLDER`].
+pub const LAUNCHER: &str = "fl/fl-launcher";
+/// The runtime, in [`FOLDER`].
+pub const RUNTIME: &str = "fl/fl-runtime";
+/// The workspace: volumes are mounted into it.
+pub const WORKSPACE: &str = "workspace";
+/// The folder of Gramine's files, for the targets that need Gramine.
+pub const GRAMINE: &str = "gramine";

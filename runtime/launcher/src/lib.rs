@@ -1,7 +1,9 @@
-//! The entry point of an image: picks the role, looks whether the container has what it needs, and becomes the program.
+//! The entry point of an image: reads the role, checks that the container has what the role needs, and
+//! becomes the program.
 //!
-//! It is not trusted: inside an enclave the manifest fixes program and arguments, and what is decided here is only which
-//! manifest the loader opens. It has no dependency and no shell, so that an image can be made from nothing else.
+//! The launcher is not trusted. For an enclave, the manifest fixes program and arguments; the launcher only
+//! decides which manifest Gramine's loader opens. The launcher has no dependency and needs no shell, so an
+//! image needs no other files.
 
 pub mod check;
 pub mod image;

@@ -32,21 +32,21 @@ fn prepare(image: &Image, words: &[String]) -> Result<Program, Failure> {
     Ok(program)
 }
 
-/// Only returns when it could not.
+/// Returns only if the program could not be started.
 fn become_it(program: &Program) -> Failure {
     let mut command = Command::new(&program.path);
     command.args(&program.arguments);
-    // Nothing of the host's environment is ours to pass on under this name.
+    // The host must not set this variable by itself.
     command.env_remove(NAME_VARIABLE);
     command.envs(program.name.iter().map(|name| (NAME_VARIABLE, name)));
     let error = command.exec();
     Failure::file(
         &format!("cannot start {}: {error}", program.path.display()),
-        "this program runs in an image that `fl-host workspace dockerize` made",
+        "run this program only in an image that `fl-host workspace dockerize` made",
     )
 }
 
-/// A line on standard error; nobody may be reading it.
+/// Writes a line to standard error, even if nobody can read it.
 fn complain(line: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -7,19 +7,16 @@ use crate::{
     image::{GRAMINE, Image, RUNTIME, Role, Target, WORKSPACE},
 };
 
-/// Where the collaborator's name goes when a manifest fixes the command line. It is a hint: the certificate decides.
-pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
-
-/// What a container was asked to do.
+/// The arguments of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// Whose part.
+    /// The role to start.
     pub role: Role,
     /// The collaborator's name.
     pub name: Option<String>,
     /// Words before the role.
     before: Vec<String>,
-    /// Words after the role but `start` and the name.
+    /// Words after the role, without `start` and the name.
     after: Vec<String>,
 }
 
@@ -35,8 +32,8 @@ pub struct Program {
 }
 
 impl Asked {
-    /// Reads `aggregator [start]` or `collaborator [start] -n NAME`; `None` for words without a role, which the runtime
-    /// answers.
+    /// Reads `aggregator [start]` or `collaborator [start] -n NAME`. `None` for words without a role, which
+    /// the runtime answers.
     ///
     /// # Errors
     /// A collaborator without a name, `-n` without a value, a name for an aggregator.
@@ -55,7 +52,7 @@ impl Asked {
                     let Some(value) = rest.next() else {
                         return Err(Failure::usage(
                             &format!("{word} needs a name"),
-                            "start it as: collaborator start -n NAME",
+                            "start the container with the arguments `collaborator start -n NAME`",
                         ));
                     };
                     name = Some(value.clone());
@@ -67,26 +64,27 @@ impl Asked {
         match (role, &name) {
             (Role::Collaborator, None) if !asks_for_help => Err(Failure::usage(
                 "a collaborator needs its name",
-                "start it as: collaborator start -n NAME, with the name that the federation's owner approved",
+                "start the container with the arguments `collaborator start -n NAME`; the federation's owner approved this name",
             )),
-            (Role::Aggregator, Some(_)) => {
-                Err(Failure::usage("an aggregator has no name to give", "start it as: aggregator start"))
-            }
+            (Role::Aggregator, Some(_)) => Err(Failure::usage(
+                "an aggregator takes no name",
+                "start the container with the arguments `aggregator start`",
+            )),
             _ => Ok(Some(Self { role, name, before: words[..at].to_vec(), after })),
         }
     }
 }
 
-/// The runtime as it is, for words without a role: `--version`, `--help`, mistakes.
+/// The runtime with unchanged arguments, for words without a role: `--version`, `--help`, mistakes.
 #[must_use]
 pub fn plain(image: &Image, words: &[String]) -> Program {
     Program { path: image.path(RUNTIME), arguments: words.to_vec(), name: None }
 }
 
-/// The program for what was asked.
+/// The program for these arguments.
 ///
 /// # Errors
-/// More words than the role and its name where a manifest fixes the command line.
+/// Any words beside the role and the name, if a manifest fixes the command line.
 pub fn program(image: &Image, asked: &Asked) -> Result<Program, Failure> {
     let shown = |path: PathBuf| path.to_string_lossy().into_owned();
     let target = image.target(asked.role);
@@ -95,7 +93,7 @@ pub fn program(image: &Image, asked: &Asked) -> Result<Program, Failure> {
         arguments.push(asked.role.word().to_owned());
         arguments.extend(asked.name.iter().flat_map(|name| ["-n".to_owned(), name.clone()]));
         arguments.extend(["--workspace".to_owned(), shown(image.path(WORKSPACE))]);
-        // Whoever starts an image has agreed to the plan in it, unless its save/ remembers another.
+        // Starting an image accepts the plan in it, unless save/ has recorded another plan.
         if asked.role == Role::Collaborator {
             arguments.push("--accept-first".to_owned());
         }
@@ -104,8 +102,8 @@ pub fn program(image: &Image, asked: &Asked) -> Result<Program, Failure> {
     }
     if let Some(word) = asked.before.iter().chain(&asked.after).next() {
         return Err(Failure::usage(
-            &format!("{word} cannot be given to this image"),
-            "its manifest fixes the command line; only the role and the collaborator's name are chosen here",
+            &format!("this image does not accept the argument {word}"),
+            "give only the role and the collaborator's name: the image's manifest fixes all other arguments",
         ));
     }
     let folder = image.path(GRAMINE).join(target.word());
@@ -116,6 +114,10 @@ pub fn program(image: &Image, asked: &Asked) -> Result<Program, Failure> {
     let arguments = vec![shown(pal), "init".to_owned(), application];
     Ok(Program { path, arguments, name: asked.name.clone() })
 }
+
+/// Carries the collaborator's name when a manifest fixes the command line. The name is a hint; the
+/// certificate decides.
+pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
 
 #[cfg(test)]
 mod tests {
@@ -157,7 +159,7 @@ mod tests {
         for (line, error) in [
             ("collaborator start", "a collaborator needs its name"),
             ("collaborator -n", "-n needs a name"),
-            ("aggregator start -n one", "an aggregator has no name to give"),
+            ("aggregator start -n one", "an aggregator takes no name"),
         ] {
             let failure = Asked::read(&words(line)).unwrap_err();
             assert_eq!((failure.error.as_str(), failure.exit), (error, 2));
@@ -187,7 +189,10 @@ mod tests {
         assert_eq!(sgx.arguments, [at("gramine/sgx/libpal.so"), "init".into(), at("fl/collaborator")]);
 
         let refused = program(&image, &asked("--json collaborator -n one")).unwrap_err();
-        assert_eq!((refused.error.as_str(), refused.exit), ("--json cannot be given to this image", 2));
+        assert_eq!(
+            (refused.error.as_str(), refused.exit),
+            ("this image does not accept the argument --json", 2)
+        );
         fs::remove_dir_all(&root).unwrap();
     }
 }

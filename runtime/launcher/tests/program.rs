@@ -11,7 +11,7 @@ fn run(words: &[&str]) -> Output {
 fn mistakes_are_answered_with_error_hint_and_code() {
     for (words, code, error) in [
         (&["collaborator", "start"][..], 2, "error: a collaborator needs its name\nhint: "),
-        (&["aggregator", "start", "-n", "one"], 2, "error: an aggregator has no name to give\nhint: "),
+        (&["aggregator", "start", "-n", "one"], 2, "error: an aggregator takes no name\nhint: "),
         (&["--version"], 3, "error: cannot start /fl/fl-runtime: "),
     ] {
         let output = run(words);
@@ -29,7 +29,7 @@ fn container_without_a_certificate_volume_is_told_what_it_lacks() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.starts_with("error: no volume at /workspace/cert"), "{said}");
-    assert!(said.contains("hint: start it with --volume="), "{said}");
+    assert!(said.contains("hint: start the container with --volume="), "{said}");
 }
 
 #[test]

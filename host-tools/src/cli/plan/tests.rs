@@ -153,7 +153,7 @@ fn plan_that_releases_nothing_is_warned_of() {
     let release = "release: {what: last, to: members}\n";
     fs::write(&path, plan.replace(release, "")).unwrap();
     let said = transcript(&dir, &["plan check --workspace D/w"]);
-    assert!(said.contains("\nwarning: the plan has no release: in an enclave"), "{said}");
+    assert!(said.contains("\nwarning: the plan has no key `release`: an enclave"), "{said}");
     assert!(said.ends_with("\nok\n=> 0\n"), "{said}");
     let said = transcript(&dir, &["plan show --workspace D/w"]);
     assert!(said.contains("\nrelease     nothing\n"), "{said}");
@@ -187,12 +187,12 @@ fn enclaves_are_added_up_for_the_gramine_that_is_there_or_the_newest() {
     let versionless = gramine_files::tests::installation("plan-versionless", b"pal");
     std::os::unix::fs::symlink(versionless, dir.join("g")).unwrap();
     let said = transcript(&dir, &["plan check --gramine D/g --workspace D/w"]);
-    assert!(said.contains("\ngramine unknown; enclaves are added up as for 1.9\n"), "{said}");
+    assert!(said.contains("\ngramine unknown; enclave sizes are for 1.9\n"), "{said}");
     // Without a word the machine's own, which may be none.
     let said = transcript(&dir, &["plan check --workspace D/w"]);
     let line = match gramine_files::installed(None).unwrap() {
         Some(said) => format!("\ngramine {said}"),
-        None => "\ngramine none here; enclaves are added up as for 1.9\n".to_owned(),
+        None => "\ngramine not installed; enclave sizes are for 1.9\n".to_owned(),
     };
     assert!(said.contains(&line) && said.ends_with("\nok\n=> 0\n"), "{said}");
 }

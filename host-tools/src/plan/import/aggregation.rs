@@ -1,4 +1,4 @@
-//! What OpenFL's aggregation functions become: classes of its package, and those that its tutorials have people copy.
+//! Converts OpenFL's aggregation functions: those of its package, and those that its tutorials contain.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::Verdict;
 pub(super) struct Aggregation {
     pub(super) rule: String,
     pub(super) server: Option<String>,
-    /// A line that a person may have to complete.
+    /// A comment line that a person may have to complete.
     pub(super) comment: Option<&'static str>,
 }
 
@@ -39,13 +39,13 @@ pub(super) fn convert(
         "WeightedAverage" => (Converted, "rule: weighted_mean".to_owned()),
         "Median" => {
             to.rule = "median".to_owned();
-            (Converted, "rule: median; weights do not count, as there".to_owned())
+            (Converted, "rule: median; as in OpenFL, weights have no effect".to_owned())
         }
         "GeometricMedian" => {
             to.rule = "{geometric_median: {iterations: 4, smoothing: 0.00001, scope: tensor}}".to_owned();
             let text = format!(
-                "rule: {}; scope tensor is OpenFL's form, scope model the paper's; each iteration divides the updates' own \
-                 weights, as in the paper, where OpenFL's compound",
+                "rule: {}; scope tensor is OpenFL's form, scope model the paper's. As in the paper, each iteration starts \
+                 from the updates' own weights; OpenFL's weights accumulate",
                 to.rule
             );
             (Converted, text)
@@ -53,8 +53,8 @@ pub(super) fn convert(
         "AdagradAdaptiveAggregation" | "AdamAdaptiveAggregation" | "YogiAdaptiveAggregation" => {
             let server = adaptive(class, &mut settings);
             let text = format!(
-                "rule: weighted_mean, server: {server}; epsilon is tau, here also the root of the second moment's first \
-                 value, and nothing corrects the first rounds' bias: the paper takes 0.001"
+                "rule: weighted_mean, server: {server}; tau is OpenFL's epsilon. The paper takes 0.001: the second moment \
+                 starts at tau squared, and the bias of the first rounds is not corrected"
             );
             to.server = Some(server);
             (Converted, text)
@@ -77,7 +77,7 @@ pub(super) fn convert(
                 to.server = Some(format!("{{smoothing: {{keep: {}}}}}", rest(alpha)));
             }
             let text = format!(
-                "{}; the base stands for all earlier rounds, where the tutorial sums as many as it has kept",
+                "{}; the base model stands for all earlier rounds, while the tutorial sums the rounds that it keeps",
                 told(&to)
             );
             (Converted, text)
@@ -85,22 +85,27 @@ pub(super) fn convert(
         "ConditionalThresholdAveraging" => {
             to.comment =
                 Some("threshold: {task: locally_tuned_model_validation, metric: accuracy, min: 0.7}");
-            let text = "its threshold is Python code; write the plan's key `threshold`: the plan has it as a comment";
+            let text = "its threshold is Python code: complete the key `threshold`, which the new plan has as a comment";
             (Warning, text.to_owned())
         }
         "FedAvgM_Selection" => {
             let momentum = settings.number("momentum", 0.9, "momentum", &|n| (0.0..1.0).contains(&n));
             let rate = settings.number("aggregator_lr", 1.0, "learning_rate", &|n| n > 0.0);
             to.server = Some(format!("{{fedavgm: {{learning_rate: {rate}, momentum: {momentum}}}}}"));
-            (Converted, format!("{}; every parameter takes the step, whatever its name", told(&to)))
+            (Converted, format!("{}; the step applies to all parameters, whatever their names", told(&to)))
         }
-        "FedCurvWeightedAverage" => {
-            (Warning, "rule: weighted_mean; the penalty of FedCurv is not here, fedprox_mu is".to_owned())
-        }
-        "SecureWeightedAverage" => (Warning, "rule: weighted_mean; updates are not masked".to_owned()),
-        "" => (Warning, "no template; the plan has weighted_mean".to_owned()),
+        "FedCurvWeightedAverage" => (
+            Warning,
+            "rule: weighted_mean; FedCurv's penalty does not exist here; the key fedprox_mu is FedProx's"
+                .to_owned(),
+        ),
+        "SecureWeightedAverage" => (
+            Warning,
+            "rule: weighted_mean; secure aggregation does not exist here: updates are not masked".to_owned(),
+        ),
+        "" => (Warning, "there is no template; the new plan has weighted_mean".to_owned()),
         other => {
-            let words = "a class of Python's own; the plan has weighted_mean. A crate that registers a rule is named as";
+            let words = "Python code; the new plan has weighted_mean. A rule of your own crate is written as";
             (Warning, format!("{other} is {words} {{custom: {{name: …}}}}"))
         }
     };
@@ -108,9 +113,6 @@ pub(super) fn convert(
     note(at.to_owned(), verdict, text);
     to
 }
-
-/// What a share of the way is called.
-const STEP: &str = "share of the step";
 
 /// OpenFL's defaults where the plan says nothing.
 fn adaptive(class: &str, settings: &mut Settings<'_>) -> String {
@@ -127,7 +129,10 @@ fn adaptive(class: &str, settings: &mut Settings<'_>) -> String {
 }
 
 fn step_not_norm(to: &Aggregation) -> String {
-    format!("{}: a part of the way from the base; what bounds an update's norm is clipped_mean", told(to))
+    format!(
+        "{}: it moves part of the way from the base model. To bound the norm of updates, use clipped_mean",
+        told(to)
+    )
 }
 
 fn told(to: &Aggregation) -> String {
@@ -152,14 +157,14 @@ struct Settings<'a> {
 }
 
 impl Settings<'_> {
-    /// A number that passes `fits`, or `default`; a note says what became of it.
+    /// A number that passes `fits`, or `default`. A note says which.
     fn number(&mut self, key: &'static str, default: f64, ours: &str, fits: &dyn Fn(f64) -> bool) -> f64 {
         let Some(value) = self.of.and_then(|of| of.get(key)) else { return default };
         self.used.push(key);
         let found = value.as_f64().filter(|n| n.is_finite() && fits(*n));
         let (verdict, text) = match found {
             Some(number) => (Verdict::Converted, format!("{ours}: {number}")),
-            None => (Verdict::Warning, format!("{value} does not fit; {ours} is {default}")),
+            None => (Verdict::Warning, format!("{value} is out of range; {ours} is {default}")),
         };
         (self.note)(format!("{}.{key}", self.at), verdict, text);
         found.unwrap_or(default)
@@ -173,19 +178,22 @@ impl Settings<'_> {
         let found = share(0).zip(share(1));
         let (verdict, text) = match found {
             Some((beta1, beta2)) => (Verdict::Converted, format!("beta1: {beta1}, beta2: {beta2}")),
-            None => (Verdict::Warning, format!("{value} does not fit; beta1 and beta2 are 0.9 and 0.999")),
+            None => (Verdict::Warning, format!("{value} is out of range; beta1 and beta2 are 0.9 and 0.999")),
         };
         (self.note)(format!("{}.betas", self.at), verdict, text);
         found.unwrap_or(default)
     }
 
-    /// A note for each argument that became nothing.
+    /// A note for each argument that was dropped.
     fn rest(self) {
         for key in self.of.and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key) {
             if !self.used.contains(&key.as_str()) {
-                let text = "an argument of the Python class".to_owned();
+                let text = "this is an argument of the Python class".to_owned();
                 (self.note)(format!("{}.{key}", self.at), Verdict::Dropped, text);
             }
         }
     }
 }
+
+/// The name in notes of a setting that takes only part of the way to the mean.
+const STEP: &str = "share of the step";

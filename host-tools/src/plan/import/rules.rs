@@ -3,10 +3,12 @@
 use fl_engine::Name;
 use serde_json::Value;
 
-use super::aggregation::{self, Aggregation};
-use super::{Note, Verdict};
+use super::{
+    Note, Verdict,
+    aggregation::{self, Aggregation},
+};
 
-/// What was found, in our words. `None` leaves a key to its default.
+/// What was found, in the terms of the new plan. `None` stands for the key's default.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     pub(super) rounds: Option<u64>,
@@ -47,7 +49,7 @@ pub(super) fn apply(found: &mut Found, key: &str, value: &Value) -> Fate {
     let (section, rest) = key.split_once('.').unwrap_or((key, ""));
     let setting = rest.strip_prefix("settings.").unwrap_or(rest);
     if rest == "defaults" {
-        return fate(Dropped, "every default is ours; `fl-host plan show` lists them");
+        return fate(Dropped, "defaults are this program's own; `fl-host plan show` lists them");
     }
     match (section, setting) {
         ("aggregator", "rounds_to_train") => match whole(value).filter(|n| (1..=1_000_000).contains(n)) {
@@ -55,85 +57,89 @@ pub(super) fn apply(found: &mut Found, key: &str, value: &Value) -> Fate {
                 found.rounds = Some(rounds);
                 fate(Converted, format!("rounds: {rounds}"))
             }
-            None => fate(Warning, format!("{value} is no number of rounds; rounds is 10")),
+            None => fate(Warning, format!("{value} is not a number of rounds; rounds is 10")),
         },
         ("aggregator" | "collaborator", "epochs_per_round") => {
-            fate(Warning, "ignored by OpenFL 1.6, refused by 1.9; epochs are a setting of the task train")
+            fate(Warning, "OpenFL 1.6 ignores this key and 1.9 refuses it; set epochs in the task train")
         }
         ("collaborator", "polling_interval") => {
-            fate(Warning, "ignored by OpenFL 1.6, refused by 1.9; nothing polls here")
+            fate(Warning, "OpenFL 1.6 ignores this key and 1.9 refuses it; there is no polling here")
         }
         ("aggregator", "init_state_path" | "best_state_path" | "last_state_path") => {
-            fate(Dropped, "models are save/W_init, W_best and W_last, as .safetensors")
+            fate(Dropped, "models always have the names save/W_init, W_best and W_last, with .safetensors")
         }
         ("aggregator" | "collaborator", "db_store_rounds" | "persist_checkpoint" | "persistent_db_path") => {
-            fate(Dropped, "there is no tensor database")
+            fate(Dropped, "there is no tensor database here")
         }
         (
             "aggregator" | "collaborator",
             "write_logs" | "log_metric_callback.template" | "log_memory_usage" | "callbacks",
-        ) => fate(Dropped, "metrics and times of each round are always written"),
+        ) => fate(Dropped, "metrics and times of each round are always logged"),
         ("aggregator", "secure_aggregation") | ("collaborator", "secure_aggregation") => {
-            fate(Warning, "updates are not masked")
+            fate(Warning, "secure aggregation does not exist here: updates are not masked")
         }
         ("aggregator", "single_col_cert_common_name") => {
-            fate(Dropped, "every collaborator has a certificate of its own")
+            fate(Dropped, "every collaborator has its own certificate")
         }
         ("aggregator" | "collaborator", "template") => {
-            fate(Dropped, "there is one aggregator and one collaborator")
+            fate(Dropped, "there is one kind of aggregator and one kind of collaborator")
         }
         ("collaborator", "opt_treatment") => {
             let state = match value.as_str() {
                 Some("RESET") => "reset",
                 Some("CONTINUE_LOCAL") => "continue_local",
                 Some("CONTINUE_GLOBAL") => "continue_global",
-                _ => return fate(Warning, format!("{value} is unknown; optimiser_state is reset")),
+                _ => return fate(Warning, format!("{value} is not a known value; optimiser_state is reset")),
             };
             found.optimiser_state = Some(state);
             fate(Converted, format!("optimiser_state: {state}"))
         }
         ("aggregator" | "collaborator", "delta_updates" | "use_delta_updates") => {
-            fate(Dropped, "updates are whole models, aggregated exactly")
+            fate(Dropped, "updates are always whole models, and are aggregated exactly")
         }
-        ("collaborator", "device_assignment_policy") => fate(Dropped, "training runs on the CPU"),
-        ("data_loader", "template") => fate(Warning, "a Python class; fill in `data`"),
+        ("collaborator", "device_assignment_policy") => fate(Dropped, "training always runs on the CPU"),
+        ("data_loader", "template") => fate(Warning, "this is a Python class: write the key `data` yourself"),
         ("data_loader", "batch_size") => match whole(value).filter(|n| (1..=1_000_000).contains(n)) {
             Some(batch) => {
                 found.batch = Some(batch);
-                fate(Converted, format!("batch: {batch} of training tasks without their own"))
+                fate(Converted, format!("batch: {batch}, for training tasks without their own batch"))
             }
-            None => fate(Warning, format!("{value} is no batch size")),
+            None => fate(Warning, format!("{value} is not a batch size")),
         },
-        ("data_loader", _) => fate(Dropped, "an argument of the Python class"),
+        ("data_loader", _) => fate(Dropped, "this is an argument of the Python class"),
         ("task_runner", "template") => {
-            fate(Warning, "a Python class; fill in `model`, `optimiser` and `loss`")
+            fate(Warning, "this is a Python class: write the keys `model`, `optimiser` and `loss` yourself")
         }
         ("task_runner", "tensor_dict_split_fn_kwargs.holdout_tensor_names") => {
             let names: Vec<String> = texts(value);
             found.hold_out.extend(names.iter().cloned());
             fate(Converted, format!("hold_out: [{}]", names.join(", ")))
         }
-        ("task_runner", _) => fate(Dropped, "an argument of the Python class"),
+        ("task_runner", _) => fate(Dropped, "this is an argument of the Python class"),
         ("network", "agg_addr" | "agg_port") => {
-            fate(Dropped, "plan/site.yaml, which is no part of the plan: `fl-host plan initialize -a`")
+            fate(Dropped, "the address is in plan/site.yaml: `fl-host plan initialize -a ADDRESS` sets it")
         }
         ("network", "tls" | "use_tls" | "disable_client_auth" | "require_client_auth") => {
-            fate(Dropped, "TLS with certificates on both sides is always on")
+            fate(Dropped, "both sides always use TLS with certificates")
         }
-        ("network", _) => fate(Dropped, "the transport needs no settings"),
-        ("assigner", "template") => fate(Dropped, "groups name their collaborators and tasks"),
+        ("network", _) => fate(Dropped, "the transport has no such setting"),
+        ("assigner", "template") => {
+            fate(Dropped, "the key `groups` lists collaborators and tasks of each group")
+        }
         ("assigner", "task_groups") => groups(found, value),
-        ("assigner", "selected_task_group") => fate(Dropped, "the groups of the plan are those that run"),
+        ("assigner", "selected_task_group") => fate(Dropped, "all groups of the plan run"),
         ("compression_pipeline", "template") if ends(value, "NoCompressionPipeline") => {
-            fate(Dropped, "nothing is compressed")
+            fate(Dropped, "updates are never compressed")
         }
-        ("compression_pipeline", _) => fate(Warning, "updates travel whole and exact"),
+        ("compression_pipeline", _) => {
+            fate(Warning, "compression does not exist here: updates are sent whole and exact")
+        }
         ("straggler_handling_policy", "straggler_cutoff_time") => match value.as_f64() {
             Some(seconds) if (1.0..=2_592_000.0).contains(&seconds) => {
                 found.time_max = Some(seconds.ceil() as u64);
                 fate(Converted, format!("quorum.time.max: {}s", seconds.ceil()))
             }
-            _ => fate(Dropped, "a round always has a deadline; quorum.time.max is 10m"),
+            _ => fate(Dropped, "every round has a deadline here: quorum.time.max is 10m"),
         },
         ("straggler_handling_policy", "minimum_reporting") => {
             match whole(value).filter(|n| (1..=65_536).contains(n)) {
@@ -141,15 +147,15 @@ pub(super) fn apply(found: &mut Found, key: &str, value: &Value) -> Fate {
                     found.count_min = Some(least);
                     fate(Converted, format!("quorum.count.min: {least}"))
                 }
-                None => fate(Warning, format!("{value} is no number of collaborators")),
+                None => fate(Warning, format!("{value} is not a number of collaborators")),
             }
         }
         ("straggler_handling_policy", "percent_collaborators_needed") => {
-            fate(Warning, "a quorum counts collaborators: set quorum.count")
+            fate(Warning, "a quorum is a number of collaborators here, not a percentage: set quorum.count")
         }
-        ("straggler_handling_policy", _) => fate(Dropped, "see quorum"),
-        ("connector" | "api_layer", _) => fate(Dropped, "no counterpart"),
-        _ => fate(Dropped, "unknown to OpenFL too"),
+        ("straggler_handling_policy", _) => fate(Dropped, "the key `quorum` replaces it"),
+        ("connector" | "api_layer", _) => fate(Dropped, "there is no such setting here"),
+        _ => fate(Dropped, "OpenFL does not know this key either"),
     }
 }
 
@@ -173,14 +179,19 @@ fn groups(found: &mut Found, value: &Value) -> Fate {
     }
     let tasks = groups.first().map(|(_, _, tasks)| tasks.join(", ")).unwrap_or_default();
     match groups.as_slice() {
-        [] => fate(Warning, "no group with tasks; every task is everyone's"),
+        [] => fate(Warning, "no group has tasks: every collaborator runs every task"),
         [(_, None, _)] => {
             found.groups = groups;
-            fate(Converted, format!("tasks of everyone: {tasks}"))
+            fate(Converted, format!("every collaborator runs {tasks}"))
         }
         _ if drawn || groups.iter().any(|(_, members, _)| members.is_none()) => {
             found.groups = groups.into_iter().take(1).map(|(name, _, tasks)| (name, None, tasks)).collect();
-            fate(Warning, format!("groups are not drawn by lot; the first is everyone's: {tasks}"))
+            fate(
+                Warning,
+                format!(
+                    "groups are not drawn at random here: every collaborator runs the tasks of the first group, {tasks}"
+                ),
+            )
         }
         many => {
             let names: Vec<&str> = many.iter().map(|(name, _, _)| name.as_str()).collect();
@@ -200,11 +211,15 @@ pub(super) fn tasks(found: &mut Found, tree: &Value, notes: &mut Vec<Note>) {
     for (original, settings) in section {
         let key = format!("tasks.{original}");
         if original == "defaults" {
-            note(key, Verdict::Dropped, "every default is ours; `fl-host plan show` lists them".to_owned());
+            note(
+                key,
+                Verdict::Dropped,
+                "defaults are this program's own; `fl-host plan show` lists them".to_owned(),
+            );
             continue;
         }
         if original == "settings" {
-            note(key, Verdict::Dropped, "unknown to OpenFL too".to_owned());
+            note(key, Verdict::Dropped, "OpenFL does not know this key either".to_owned());
             continue;
         }
         let name = named(original);
@@ -222,7 +237,8 @@ pub(super) fn tasks(found: &mut Found, tree: &Value, notes: &mut Vec<Note>) {
             note(
                 key,
                 Verdict::Warning,
-                "neither train nor valid in its name: a task of Python's own".to_owned(),
+                "the name contains neither train nor valid: the task is Python code, and is left out"
+                    .to_owned(),
             );
             continue;
         };
@@ -239,7 +255,9 @@ pub(super) fn tasks(found: &mut Found, tree: &Value, notes: &mut Vec<Note>) {
                 "auc" | "auroc" => "auc",
                 "rmse" => "rmse",
                 _ => {
-                    let text = format!("{metric} is no metric here: accuracy, loss, auc, rmse");
+                    let text = format!(
+                        "{metric} is not a metric here; the metrics are accuracy, loss, auc and rmse"
+                    );
                     note(format!("{key}.kwargs.metrics"), Verdict::Warning, text);
                     continue;
                 }
@@ -250,28 +268,34 @@ pub(super) fn tasks(found: &mut Found, tree: &Value, notes: &mut Vec<Note>) {
         }
         for (at, value) in arguments.and_then(Value::as_object).into_iter().flatten() {
             let (verdict, text) = match at.as_str() {
-                "metrics" if metrics.is_empty() => (Verdict::Warning, "none is known here".to_owned()),
+                "metrics" if metrics.is_empty() => {
+                    (Verdict::Warning, "none of these metrics exists here".to_owned())
+                }
                 "metrics" => (Verdict::Converted, format!("metrics: [{}]", metrics.join(", "))),
                 "epochs" | "batch_size" | "num_batches" if kind_validates(kind) => {
-                    (Verdict::Dropped, "a validation is one pass over all its rows".to_owned())
+                    (Verdict::Dropped, "a validation is always one pass over all rows".to_owned())
                 }
                 "epochs" | "batch_size" => {
                     (Verdict::Converted, format!("{}: {value}", at.trim_end_matches("_size")))
                 }
                 "num_batches" => (Verdict::Converted, format!("steps: {value}")),
                 "apply" => (Verdict::Converted, format!("model: {}", what.trim_start_matches("validate, "))),
-                _ => (Verdict::Dropped, "an argument of the Python class".to_owned()),
+                _ => (Verdict::Dropped, "this is an argument of the Python class".to_owned()),
             };
             note(format!("{key}.kwargs.{at}"), verdict, text);
         }
         if settings.get("function").is_some() {
-            note(format!("{key}.function"), Verdict::Dropped, "the kind says what a task does".to_owned());
+            note(
+                format!("{key}.function"),
+                Verdict::Dropped,
+                "the key `kind` says what a task does".to_owned(),
+            );
         }
         let mut aggregation = Aggregation::default();
         if let Some(function) = settings.get("aggregation_type") {
             let at = format!("{key}.aggregation_type");
             match kind_validates(kind) {
-                true => note(at, Verdict::Dropped, "metrics are means weighted by rows".to_owned()),
+                true => note(at, Verdict::Dropped, "metrics are always means weighted by rows".to_owned()),
                 false => aggregation = aggregation::convert(&at, function, &mut note),
             }
         }
@@ -280,7 +304,11 @@ pub(super) fn tasks(found: &mut Found, tree: &Value, notes: &mut Vec<Note>) {
         }
     }
     if tasks.is_empty() {
-        note("tasks".to_owned(), Verdict::Converted, "the usual three".to_owned());
+        note(
+            "tasks".to_owned(),
+            Verdict::Converted,
+            "the plan names no task: it gets the usual three".to_owned(),
+        );
         let train = Kind::Train { epochs: None, steps: None, batch: None };
         for (name, kind, metric) in [
             ("aggregated_model_validation", Kind::Validate { tuned: false }, "accuracy"),
@@ -299,8 +327,8 @@ fn kind_validates(kind: Kind) -> bool {
     matches!(kind, Kind::Validate { .. })
 }
 
-/// Puts tasks in the order of the first group's list (else validation of the aggregate, training, the rest), and drops
-/// names that no task has from the groups.
+/// Puts tasks in the order of the first group's list (else validation of the aggregate, training, the rest),
+/// and drops names that no task has from the groups.
 fn order(found: &mut Found, tasks: &mut [Task]) {
     let listed = found.groups.first().map(|(_, _, tasks)| tasks.clone()).unwrap_or_default();
     tasks.sort_by_key(|task| {

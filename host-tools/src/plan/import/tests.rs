@@ -2,8 +2,6 @@ use fl_engine::plan::Plan;
 
 use super::*;
 
-const KVASIR: &str = include_str!("kvasir.yaml");
-
 #[test]
 fn real_plan_is_converted_with_a_line_for_each_key() {
     let imported = text(KVASIR).unwrap();
@@ -24,29 +22,6 @@ fn real_plan_is_converted_with_a_line_for_each_key() {
     assert_eq!((plan.rounds, plan.quorum.count_min, plan.quorum.time_max.0), (3, 2, 600_000));
     assert_eq!(plan.hold_out, ["outc.bias"]);
 }
-
-/// Classes as a plan names them, with settings.
-const FUNCTIONS: [&str; 19] = [
-    "{template: openfl.interface.aggregation_functions.WeightedAverage}",
-    "{template: openfl.interface.aggregation_functions.Median}",
-    "{template: openfl.interface.aggregation_functions.GeometricMedian, settings: {}}",
-    "{template: openfl.interface.aggregation_functions.AdagradAdaptiveAggregation}",
-    "{template: x.AdamAdaptiveAggregation, settings: {params: null, learning_rate: 0.1, betas: [0.8, 0.99], epsilon: 0.001}}",
-    "{template: x.AdamAdaptiveAggregation, settings: {learning_rate: fast, betas: [1, 2], epsilon: -1}}",
-    "{template: x.YogiAdaptiveAggregation, settings: {initial_accumulator_value: 0.0}}",
-    "{template: src.ClippedAveraging, settings: {ratio: 0.9}}",
-    "{template: src.ClippedAveraging, settings: {ratio: 1.5}}",
-    "{template: src.ClippedAveraging}",
-    "{template: src.ExponentialSmoothingAveraging, settings: {alpha: 0.7}}",
-    "{template: src.ExponentialSmoothingAveraging}",
-    "{template: src.ConditionalThresholdAveraging, settings: {threshold_fn: x, metric_name: acc}}",
-    "{template: src.FedAvgM_Selection, settings: {momentum: 0.5}}",
-    "{template: openfl.interface.aggregation_functions.FedCurvWeightedAverage}",
-    "{template: openfl.interface.aggregation_functions.SecureWeightedAverage}",
-    "{template: src.PrioritizeLeastImproved}",
-    "{settings: 7}",
-    "7",
-];
 
 #[test]
 fn every_aggregation_function_has_its_lines_and_makes_a_plan() {
@@ -85,7 +60,7 @@ fn groups_with_names_are_kept_and_drawn_ones_are_not() {
         .replace("collaborators: [One]", "percentage: 0.5")
         .replace("collaborators: [two]", "percentage: 0.5");
     let imported = text(&drawn).unwrap();
-    assert!(imported.notes.iter().any(|n| n.verdict == Verdict::Warning && n.text.contains("by lot")));
+    assert!(imported.notes.iter().any(|n| n.verdict == Verdict::Warning && n.text.contains("at random")));
 }
 
 #[test]
@@ -122,3 +97,27 @@ fn no_yaml_makes_it_fail_otherwise_than_by_a_refusal() {
         let _ = text(&KVASIR[..end]);
     }
 }
+
+const KVASIR: &str = include_str!("kvasir.yaml");
+/// Classes as a plan names them, with settings.
+const FUNCTIONS: [&str; 19] = [
+    "{template: openfl.interface.aggregation_functions.WeightedAverage}",
+    "{template: openfl.interface.aggregation_functions.Median}",
+    "{template: openfl.interface.aggregation_functions.GeometricMedian, settings: {}}",
+    "{template: openfl.interface.aggregation_functions.AdagradAdaptiveAggregation}",
+    "{template: x.AdamAdaptiveAggregation, settings: {params: null, learning_rate: 0.1, betas: [0.8, 0.99], epsilon: 0.001}}",
+    "{template: x.AdamAdaptiveAggregation, settings: {learning_rate: fast, betas: [1, 2], epsilon: -1}}",
+    "{template: x.YogiAdaptiveAggregation, settings: {initial_accumulator_value: 0.0}}",
+    "{template: src.ClippedAveraging, settings: {ratio: 0.9}}",
+    "{template: src.ClippedAveraging, settings: {ratio: 1.5}}",
+    "{template: src.ClippedAveraging}",
+    "{template: src.ExponentialSmoothingAveraging, settings: {alpha: 0.7}}",
+    "{template: src.ExponentialSmoothingAveraging}",
+    "{template: src.ConditionalThresholdAveraging, settings: {threshold_fn: x, metric_name: acc}}",
+    "{template: src.FedAvgM_Selection, settings: {momentum: 0.5}}",
+    "{template: openfl.interface.aggregation_functions.FedCurvWeightedAverage}",
+    "{template: openfl.interface.aggregation_functions.SecureWeightedAverage}",
+    "{template: src.PrioritizeLeastImproved}",
+    "{settings: 7}",
+    "7",
+];

@@ -6,10 +6,10 @@ use super::rules::{Found, Kind, Task};
 
 pub(super) fn plan(found: &Found) -> String {
     let mut out = String::from(
-        "# Converted from an OpenFL plan. Each `fill_in` stands for Python code that no file describes; `fl-host plan\n\
-         # check` refuses the plan until it is replaced.\n\
+        "# Converted from an OpenFL plan. Each `fill_in` stands for Python code: replace each of them, and run\n\
+         # `fl-host plan check`.\n\
          schema: 1\n\n\
-         # The federation's name, part of every certificate.\nfederation: imported\nca:\n\n",
+         # The federation's name. Every certificate contains it.\nfederation: imported\nca:\n\n",
     );
     let mut line = |text: String| {
         let _ = writeln!(out, "{text}");

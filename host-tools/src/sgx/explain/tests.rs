@@ -100,9 +100,9 @@ fn records_survive_their_json_and_are_found_in_files() {
     assert_eq!(load("m2", "[sgx]\nmax_threads = 1\n").unwrap().len(), 1);
     for (text, error) in [
         ("{}", "manifest is missing"),
-        ("{\"manifest\": 1}", "manifest is no text"),
-        ("{\"manifest\": \"\", \"mrenclave\": \"00\"}", "mrenclave is not 64 digits"),
-        ("{\"enclaves\": []}", "it holds none"),
+        ("{\"manifest\": 1}", "manifest is not a text"),
+        ("{\"manifest\": \"\", \"mrenclave\": \"00\"}", "mrenclave is not 64 hexadecimal digits"),
+        ("{\"enclaves\": []}", "its list is empty"),
         ("{\"manifest\": ", "EOF"),
     ] {
         let failure = load("bad", text).unwrap_err();

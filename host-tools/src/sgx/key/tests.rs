@@ -29,11 +29,11 @@ fn new_key_is_written_once_and_read_back() {
     assert_eq!(load(&path).unwrap().signer(), key.signer());
     assert_eq!(warning(&path), None);
     let again = save(&key, &path).unwrap_err();
-    assert!(again.error.ends_with("key.pem is there already"), "{}", again.error);
+    assert!(again.error.ends_with("key.pem already exists"), "{}", again.error);
     std::os::unix::fs::symlink(dir.join("nowhere"), dir.join("link")).unwrap();
     assert!(save(&key, &dir.join("link")).is_err(), "a dangling link is something too");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
-    assert!(warning(&path).unwrap().starts_with("everybody on this machine"));
+    assert!(warning(&path).unwrap().starts_with("every user of this machine"));
     assert_eq!(load(&path).unwrap().signer(), key.signer());
     assert_eq!(key.modulus.bits(), BITS);
     assert_ne!(SigningKey::generate().unwrap().signer(), key.signer());
@@ -50,7 +50,7 @@ fn new_key_is_written_once_and_read_back() {
 }
 
 #[test]
-fn openssl_s_keys_are_taken_in_both_forms() {
+fn keys_of_openssl_are_taken_in_both_forms() {
     let dir = scratch("sgx-openssl");
     let at = |name: &str| dir.join(name).display().to_string();
     if openssl(&["genrsa", "-3", "-out", &at("a.pem"), "3072"]).is_none() {
@@ -84,15 +84,15 @@ fn openssl_s_keys_are_taken_in_both_forms() {
     };
     let plain = at("pkcs1.pem");
     let refused_bits = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
-    refused("short", &refused_bits, "its modulus has 2048 bits; SGX takes 3072");
+    refused("short", &refused_bits, "its modulus has 2048 bits; SGX needs 3072");
     let refused_exponent = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"];
-    refused("exponent", &refused_exponent, "its public exponent is 65537; SGX takes 3");
+    refused("exponent", &refused_exponent, "its public exponent is 65537; SGX needs 3");
     refused("ed25519", &["genpkey", "-algorithm", "ed25519"], "it is not an RSA key");
-    refused("public", &["rsa", "-in", &plain, "-pubout"], "it is a PUBLIC KEY, not a private key");
+    refused("public", &["rsa", "-in", &plain, "-pubout"], "it contains a PUBLIC KEY, not a private key");
     let locked = ["rsa", "-in", &plain, "-aes128", "-passout", "pass:secret"];
-    refused("locked", &locked, "it is under a passphrase");
+    refused("locked", &locked, "it is encrypted with a passphrase");
     let locked = ["rsa", "-traditional", "-in", &plain, "-aes128", "-passout", "pass:secret"];
-    refused("locked1", &locked, "it is under a passphrase");
+    refused("locked1", &locked, "it is encrypted with a passphrase");
     for form in ["rsa", "pkcs8"] {
         let args: &[&str] =
             if form == "rsa" { &["rsa", "-traditional"] } else { &["pkcs8", "-topk8", "-nocrypt"] };
@@ -107,17 +107,20 @@ fn what_is_no_key_is_refused_with_the_reason() {
     let text = key.to_pem();
     assert_eq!(SigningKey::from_pem(&text).unwrap().signer(), key.signer());
     let said = |text: &str| SigningKey::from_pem(text).unwrap_err().to_string();
-    assert_eq!(said(""), "it holds 0 PEM blocks; one is needed");
-    assert_eq!(said(&text.repeat(2)), "it holds 2 PEM blocks; one is needed");
-    assert_eq!(said(&pem("CERTIFICATE", b"x")), "it is a CERTIFICATE, not a private key");
+    assert_eq!(said(""), "it contains 0 PEM blocks; exactly one is needed");
+    assert_eq!(said(&text.repeat(2)), "it contains 2 PEM blocks; exactly one is needed");
+    assert_eq!(said(&pem("CERTIFICATE", b"x")), "it contains a CERTIFICATE, not a private key");
     assert_eq!(said(&pem("RSA PRIVATE KEY", b"")), "it is not an RSA private key: byte 0: it is cut short");
-    assert_eq!(SigningKey::from_bytes(b"\xff\xfe").unwrap_err().to_string(), "it is not PEM: it is not text");
+    assert_eq!(
+        SigningKey::from_bytes(b"\xff\xfe").unwrap_err().to_string(),
+        "it is not a PEM file: it contains bytes that are not text"
+    );
     let der = ::pem::parse(&text).unwrap().into_contents();
     let longer = [&der[..], &[0]].concat();
     let expected =
-        format!("it is not an RSA private key: byte {}: more follows than belongs to it", der.len());
+        format!("it is not an RSA private key: byte {}: there are more bytes than it needs", der.len());
     assert_eq!(said(&pem("RSA PRIVATE KEY", &longer)), expected);
-    assert!(said(&text.replacen("-----BEGIN RSA", "-----BEGIN", 1)).starts_with("it is not PEM"));
+    assert!(said(&text.replacen("-----BEGIN RSA", "-----BEGIN", 1)).starts_with("it is not a PEM file"));
 }
 
 #[test]

@@ -8,8 +8,6 @@ use crate::sgx::{
     trusted_files::{Known, OnDisk},
 };
 
-const GRAMINE: Gramine = Gramine::NEWEST;
-
 fn attributes(text: &str) -> Result<Attributes, Failure> {
     Manifest::parse(text, "m", &GRAMINE)?.attributes()
 }
@@ -19,7 +17,7 @@ fn said(text: &str) -> String {
 }
 
 #[test]
-fn what_is_left_out_has_gramine_s_defaults() {
+fn omitted_keys_have_the_defaults_of_gramine() {
     let plain = attributes("").unwrap();
     assert_eq!((plain.enclave_size, plain.max_threads), (256 << 20, 4));
     assert_eq!((plain.debug, plain.exinfo, plain.edmm), (false, false, false));
@@ -61,7 +59,7 @@ fn sizes_are_powers_of_two_with_a_suffix() {
         let error = said(&format!("sgx.enclave_size = \"{word}\""));
         assert!(error.starts_with("sgx.enclave_size is \""), "{error}");
     }
-    assert!(said("sgx.enclave_size = 1024").starts_with("sgx.enclave_size is 1024: it has to be a text"));
+    assert!(said("sgx.enclave_size = 1024").starts_with("sgx.enclave_size is 1024, but must be a text"));
 }
 
 #[test]
@@ -87,21 +85,21 @@ fn mistakes_are_refused_with_the_place_or_the_key() {
     let cases = [
         ("a = 1\nb = [1,\n", "m, line 2, column 8: unclosed array"),
         ("a = 1\na = 2\n", "m, line 2, column 1: duplicate key"),
-        ("sgx = 1", "m: sgx has to be a table"),
-        ("loader = 1", "m: loader has to be a table"),
-        ("loader.entrypoint = \"file:x\"", "m: loader.entrypoint has to be a table with a uri"),
-        ("sgx.cpu_features = 1", "m: sgx.cpu_features has to be a table"),
-        ("sgx.trusted_files = 1", "m: sgx.trusted_files has to be an array"),
-        ("sgx.trusted_files = [\"file:a\", 1]", "m: sgx.trusted_files[1] has to be a uri"),
-        ("sgx.trusted_files = [{ uri = \"file:a\", sha = \"\" }]", "m: sgx.trusted_files[0] has to be a uri"),
-        ("sgx.max_threads = 0", "sgx.max_threads is 0: it has to be 1 to 4096"),
-        ("sgx.max_threads = 5000", "sgx.max_threads is 5000: it has to be 1 to 4096"),
-        ("sgx.isvprodid = 65536", "sgx.isvprodid is 65536: it has to be 0 to 65535"),
-        ("sgx.isvsvn = -1", "sgx.isvsvn is -1: it has to be 0 to 65535"),
-        ("sgx.debug = \"yes\"", "sgx.debug is \"yes\": it has to be true or false"),
+        ("sgx = 1", "m: sgx must be a table"),
+        ("loader = 1", "m: loader must be a table"),
+        ("loader.entrypoint = \"file:x\"", "m: loader.entrypoint must be a table with a uri"),
+        ("sgx.cpu_features = 1", "m: sgx.cpu_features must be a table"),
+        ("sgx.trusted_files = 1", "m: sgx.trusted_files must be an array"),
+        ("sgx.trusted_files = [\"file:a\", 1]", "m: sgx.trusted_files[1] must be a uri"),
+        ("sgx.trusted_files = [{ uri = \"file:a\", sha = \"\" }]", "m: sgx.trusted_files[0] must be a uri"),
+        ("sgx.max_threads = 0", "sgx.max_threads is 0, but must be 1 to 4096"),
+        ("sgx.max_threads = 5000", "sgx.max_threads is 5000, but must be 1 to 4096"),
+        ("sgx.isvprodid = 65536", "sgx.isvprodid is 65536, but must be 0 to 65535"),
+        ("sgx.isvsvn = -1", "sgx.isvsvn is -1, but must be 0 to 65535"),
+        ("sgx.debug = \"yes\"", "sgx.debug is \"yes\", but must be true or false"),
         (
             "sgx.remote_attestation = \"epid\"",
-            "sgx.remote_attestation is \"epid\": it has to be \"none\" or \"dcap\"",
+            "sgx.remote_attestation is \"epid\", but must be \"none\" or \"dcap\"",
         ),
     ];
     for (text, error) in cases {
@@ -160,7 +158,7 @@ fn files_are_hashed_once_each() {
         "sgx.trusted_files = [{{ uri = \"file:hello.txt\", sha256 = \"{hello}\" }}, {{ uri = \"file:hello.txt\", sha256 = \"{}\" }}]",
         "0".repeat(64)
     );
-    assert_eq!(trusted(&twice).unwrap_err().error, "file:hello.txt is trusted twice, with two hashes");
+    assert_eq!(trusted(&twice).unwrap_err().error, "file:hello.txt is trusted twice, with different hashes");
     // A hash that is given is believed: the file may be on another machine.
     assert_eq!(
         uris(&format!("sgx.trusted_files = [{{ uri = \"file:gone\", sha256 = \"{hello}\" }}]")),
@@ -171,7 +169,7 @@ fn files_are_hashed_once_each() {
         trusted("sgx.trusted_files = [{ uri = \"file:gone\", sha256 = \"00\" }]")
             .unwrap_err()
             .error
-            .contains("64 digits")
+            .contains("64 hexadecimal digits")
     );
     let unhashed = Manifest::parse("sgx.trusted_files = [\"file:gone\"]", "m", &GRAMINE).unwrap();
     assert_eq!(unhashed.trusted().unwrap_err().error, "file:gone has no hash");
@@ -241,3 +239,5 @@ fn nothing_makes_it_panic() {
         .collect();
     crate::sgx::tests::mutations(&seeds, usize::MAX, |bytes| walk(&String::from_utf8_lossy(bytes)));
 }
+
+const GRAMINE: Gramine = Gramine::NEWEST;

@@ -1,4 +1,5 @@
-//! What the roles' enclaves trust and allow. A line more in either is a decision: change the lists here with it.
+//! What the roles' enclaves trust and allow. A line more in either is a decision: change the lists here with
+//! it.
 
 use fl_engine::{
     Digest,
@@ -88,13 +89,6 @@ fn mounts(manifest: &Manifest) -> Vec<String> {
         })
         .collect()
 }
-
-const EVERY: [(Role, Target); 4] = [
-    (Role::Aggregator, Target::Direct),
-    (Role::Aggregator, Target::Sgx),
-    (Role::Collaborator, Target::Direct),
-    (Role::Collaborator, Target::Sgx),
-];
 
 #[test]
 fn nothing_is_trusted_but_program_plan_ca_and_initial_model() {
@@ -239,16 +233,23 @@ fn made_manifests_are_measured() {
 }
 
 #[test]
-fn image_s_files_are_neither_in_the_workspace_nor_at_long_paths() {
+fn files_of_an_image_are_neither_in_the_workspace_nor_at_long_paths() {
     let with = |program: String| {
         let paths = Paths { program, ..paths() };
         rendered_with(Role::Aggregator, Target::Sgx, &paths, |_| {}).unwrap_err().error
     };
     assert_eq!(
         with("/workspace/logs/fl-runtime".into()),
-        "file:/workspace/logs/fl-runtime is trusted and lies below file:/workspace/logs/, which is allowed: Gramine would \
-         not check it"
+        "Gramine would not check the trusted file file:/workspace/logs/fl-runtime: it is inside file:/workspace/logs/, \
+         whose files are all allowed"
     );
     let long = with(format!("/{}", "x".repeat(MOST_BYTES)));
-    assert!(long.contains("at most 8192 were agreed"), "{long}");
+    assert!(long.contains("at most 8192 are allowed"), "{long}");
 }
+
+const EVERY: [(Role, Target); 4] = [
+    (Role::Aggregator, Target::Direct),
+    (Role::Aggregator, Target::Sgx),
+    (Role::Collaborator, Target::Direct),
+    (Role::Collaborator, Target::Sgx),
+];

@@ -50,8 +50,8 @@ fn every_thread_and_byte_of_the_plan_is_in_the_sum() {
     assert_eq!(memory(1024).unwrap().sum().0 - memory(512).unwrap().sum().0, 512 << 20);
     assert_eq!(memory(1024).unwrap().word(), "2G");
     assert_eq!(memory(100).unwrap().word(), "256M");
-    assert!(memory(1).unwrap_err().error.starts_with("the plan's memory budget is too small:\n2 models"));
-    assert!(memory(1 << 21).unwrap_err().error.contains("Gramine has room for"));
+    assert!(memory(1).unwrap_err().error.starts_with("limits.memory of the plan is too small:\n2 models"));
+    assert!(memory(1 << 21).unwrap_err().error.contains("Gramine allows at most"));
     let batch = |n| {
         of(Role::Collaborator, |plan| {
             for task in &mut plan.tasks {

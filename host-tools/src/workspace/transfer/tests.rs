@@ -14,7 +14,7 @@ fn workspace(name: &str) -> Workspace {
     Workspace::open(&root).unwrap()
 }
 
-/// A gzipped tar of entries that no builder of ours would make: the names are written as they are.
+/// A gzipped tar of any entries: the names are written unchanged, unlike those of a good archive.
 fn archive(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, kind, bytes) in entries {
@@ -96,29 +96,29 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
     let good = ("plan/plan.yaml", EntryType::Regular, plan.as_slice());
     let file = |name: &'static str| (name, EntryType::Regular, &b"x"[..]);
     let cases: Vec<(Vec<u8>, &str)> = vec![
-        (archive(&[good, file("../escaped")]), "does not stay inside"),
-        (archive(&[good, file("/etc/passwd")]), "does not stay inside"),
-        (archive(&[good, file("src/../../escaped")]), "does not stay inside"),
-        (archive(&[good, file("src\\..\\escaped")]), "does not stay inside"),
-        (archive(&[good, file("./src/a")]), "does not stay inside"),
-        (archive(&[good, ("../folder/", EntryType::Directory, b"")]), "does not stay inside"),
+        (archive(&[good, file("../escaped")]), "leads out of the workspace"),
+        (archive(&[good, file("/etc/passwd")]), "leads out of the workspace"),
+        (archive(&[good, file("src/../../escaped")]), "leads out of the workspace"),
+        (archive(&[good, file("src\\..\\escaped")]), "leads out of the workspace"),
+        (archive(&[good, file("./src/a")]), "leads out of the workspace"),
+        (archive(&[good, ("../folder/", EntryType::Directory, b"")]), "leads out of the workspace"),
         (archive(&[good, ("src/link", EntryType::Symlink, b"")]), "neither a file nor a folder"),
         (archive(&[good, ("src/link", EntryType::Link, b"")]), "neither a file nor a folder"),
         (archive(&[good, ("src/device", EntryType::Char, b"")]), "neither a file nor a folder"),
         (archive(&[good, ("src/pipe", EntryType::Fifo, b"")]), "neither a file nor a folder"),
-        (archive(&[good, file("cert/ca.crt")]), "has no place"),
-        (archive(&[good, file("cert/aggregator.key")]), "has no place"),
-        (archive(&[good, file("data/one/data.csv")]), "has no place"),
-        (archive(&[good, file("plan/cols.yaml")]), "has no place"),
-        (archive(&[good, file("save/accepted-plan")]), "has no place"),
+        (archive(&[good, file("cert/ca.crt")]), "does not belong in"),
+        (archive(&[good, file("cert/aggregator.key")]), "does not belong in"),
+        (archive(&[good, file("data/one/data.csv")]), "does not belong in"),
+        (archive(&[good, file("plan/cols.yaml")]), "does not belong in"),
+        (archive(&[good, file("save/accepted-plan")]), "does not belong in"),
         (archive(&[good, file("src/site.key")]), "is a key or a certificate"),
-        (archive(&[good, file("src/a"), file("src/a")]), "is in it twice"),
-        (archive(&[good, file("src/a"), file("src/a/b")]), "is a file and a folder"),
-        (archive(&[good, file("save/other_init.safetensors")]), "is not its plan's model"),
+        (archive(&[good, file("src/a"), file("src/a")]), "it contains \"src/a\" twice"),
+        (archive(&[good, file("src/a"), file("src/a/b")]), "is both a file and a folder"),
+        (archive(&[good, file("save/other_init.safetensors")]), "is not the initial model of its plan"),
         (archive(&[file("README.md")]), "it has no plan/plan.yaml"),
-        (b"not gzip".to_vec(), "is refused"),
-        (Vec::new(), "is refused"),
-        (archive(&[good])[..60].to_vec(), "is refused"),
+        (b"not gzip".to_vec(), "is not an exported workspace"),
+        (Vec::new(), "is not an exported workspace"),
+        (archive(&[good])[..60].to_vec(), "is not an exported workspace"),
     ];
     for (number, (bytes, why)) in cases.iter().enumerate() {
         let path = dir.join(format!("{number}.tar.gz"));
@@ -147,10 +147,10 @@ fn archive_that_unpacks_without_end_is_refused_before_it_fills_the_memory() {
     )
     .unwrap();
     let refused = import(&path, &dir.join("w"), None).unwrap_err();
-    assert!(refused.error.contains("it unpacks to more than"), "{}", refused.error);
+    assert!(refused.error.contains("it contains more than"), "{}", refused.error);
     let many: Vec<(String, EntryType, &[u8])> =
         (0..=MOST_FILES).map(|n| (format!("src/{n}"), EntryType::Regular, &b""[..])).collect();
     let many: Vec<(&str, EntryType, &[u8])> = many.iter().map(|(n, k, b)| (n.as_str(), *k, *b)).collect();
     fs::write(&path, archive(&many)).unwrap();
-    assert!(import(&path, &dir.join("w"), None).unwrap_err().error.contains("it unpacks to more than"));
+    assert!(import(&path, &dir.join("w"), None).unwrap_err().error.contains("it contains more than"));
 }
