@@ -23,7 +23,35 @@ const DOES: [(&str, &[&str]); 4] = [
 const SOURCES: [&str; 3] = ["runtime/src", "runtime/learn/src", "runtime/engine/src"];
 
 /// Files or folders, what each one does with the machine, and why it does so itself.
-const PLACES: [(&str, &[&str], &str); 0] = [];
+const PLACES: [(&str, &[&str], &str); 19] = [
+    ("runtime/learn/src/data/folder.rs", &["files"], "a site's data"),
+    ("runtime/src/actors/aggregator/acceptor.rs", &["clock"], "lines of the log that are rationed"),
+    ("runtime/src/actors/aggregator/aggregation_task.rs", &["clock"], "times of a round"),
+    ("runtime/src/actors/aggregator/coordinator.rs", &["clock"], "times of a round"),
+    ("runtime/src/actors/aggregator/peers.rs", &["clock"], "lines of the log that are rationed"),
+    ("runtime/src/actors/aggregator/round_report.rs", &["clock"], "times of a round"),
+    ("runtime/src/actors/aggregator/session.rs", &["clock"], "times of a round"),
+    (
+        "runtime/src/actors/aggregator/store_thread.rs",
+        &["clock", "threads"],
+        "the store's thread and its times",
+    ),
+    ("runtime/src/actors/collaborator/dialler.rs", &["clock"], "time between two lines of the log"),
+    ("runtime/src/actors/collaborator/model_receiver.rs", &["threads"], "copies of models"),
+    ("runtime/src/files.rs", &["files"], "every file of the runtime"),
+    ("runtime/src/memory/slots.rs", &["files"], "updates beyond the slots in memory"),
+    (
+        "runtime/src/memory/spill.rs",
+        &["files", "randomness"],
+        "updates beyond the slots in memory, and their key",
+    ),
+    ("runtime/src/net/payload.rs", &["clock"], "deadlines of a payload"),
+    ("runtime/src/observe/log/file.rs", &["files"], "the log's copy"),
+    ("runtime/src/pool.rs", &["threads"], "the CPU pool"),
+    ("runtime/src/system/clock.rs", &["clock"], "the real clock"),
+    ("runtime/src/system/random.rs", &["randomness"], "real randomness"),
+    ("runtime/src/system/threads.rs", &["threads"], "real threads"),
+];
 
 #[test]
 fn only_the_listed_files_touch_clock_files_randomness_and_threads() {
