@@ -267,7 +267,7 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
         fs::copy(file("four", "four"), file("four", "one")).unwrap();
     }
     let args = ["--json", "collaborator", "-n", "one", "start"];
-    ends_with(&mut Process::start("one", &four, &args, &[]), 5, "the name one was asked for");
+    ends_with(&mut Process::start("one", &four, &args, &[]), 5, "but this process was started as one");
 
     // Strangers.
     let other = fl_tests::federation::federation("elsewhere", 1, &|plan| synthetic(plan, 1000, 1));

@@ -32,7 +32,7 @@ fn nothing_jumps_where_no_entry_is_and_a_warning_says_so() {
     let ran = run("mistaken", "FL_GRAMINE=1", false);
     assert!(ran.jumps.is_empty());
     for log in ran.logs {
-        assert!(log.contains("FL_GRAMINE is set, but this is not Gramine"), "{log}");
+        assert!(log.contains("FL_GRAMINE is set, but this process does not run under Gramine"), "{log}");
     }
 }
 

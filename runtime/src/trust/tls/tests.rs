@@ -113,7 +113,7 @@ async fn roles_cannot_be_exchanged() {
     // The right key usage under a wrong name.
     let disguised = Leaf::collaborator("one").uris(&["fl://w/aggregator/agg"]);
     let (here, there) = collaborator_refused(disguised, None).await;
-    assert_eq!(here, "the peer's certificate is of the role aggregator; collaborator is needed");
+    assert_eq!(here, "the peer's certificate is for the role aggregator, but collaborator is needed");
     assert!(there.contains("another federation or role"), "{there}");
     // A certificate without key usage permits nothing.
     let said = aggregator_refused(Leaf::aggregator("agg").no_usage(), None).await;
@@ -128,7 +128,7 @@ async fn other_federations_of_the_same_ca_are_refused() {
     let collaborator = ca.credentials(elsewhere, &ca);
     let (there, here) = meet(&aggregator, &collaborator, NOW).await;
     // The collaborator looks first: to it, the aggregator is of another federation.
-    assert_eq!(words(there), "the peer's certificate is of federation w; v is needed");
+    assert_eq!(words(there), "the peer's certificate belongs to the federation w, but v is needed");
     assert!(words(here).contains("another federation or role"));
 }
 
@@ -140,7 +140,7 @@ async fn aggregator_refuses_other_federations_by_itself() {
         PeerVerifier::new(&ca.credentials(Leaf::aggregator("agg"), &ca), Role::Collaborator, &provider);
     let certificate = ca.issue(Leaf::collaborator("one").uris(&["fl://v/collaborator/one"])).0;
     let refused = verifier.verify_client_cert(&certificate, &[], unix_time(NOW)).unwrap_err();
-    assert!(refused.to_string().contains("certificate is of federation v; w is needed"), "{refused}");
+    assert!(refused.to_string().contains("certificate belongs to the federation v, but w is needed"), "{refused}");
 }
 
 #[tokio::test]
