@@ -1,4 +1,4 @@
-//! The two roles, from a folder to a run and its exit code.
+//! The two roles: from a workspace to a run and its exit code.
 //!
 //! [`aggregator`] and [`collaborator`] check everything that can be checked before the first socket opens,
 //! build the threads and actors, and wait for the outcome. `cli` calls them.
@@ -13,7 +13,7 @@ use fl_engine::plan;
 
 use crate::net::SocketKind;
 
-/// The site file's word, as the endpoint takes it.
+/// The endpoint's value for the word in the site file.
 fn socket_kind(socket: plan::SocketKind) -> SocketKind {
     match socket {
         plan::SocketKind::Portable => SocketKind::Portable,

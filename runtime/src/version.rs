@@ -1,22 +1,22 @@
-//! Which build this is: version, commit, toolchain and route, for `--version` of both programs and for an
-//! image's labels.
+//! The build's version, commit, toolchain and route, for `--version` of both programs and for an image's
+//! labels.
 //!
-//! `ci/build-static` states all of them while it compiles; an ordinary build states the version alone. The
-//! commit is the last one that changed anything the binary is made of, so that a commit elsewhere leaves the
-//! binary, and with it the measurement, alone.
+//! `ci/build-static` passes all of them to the compiler; an ordinary build knows the version only. The commit
+//! is the last one that changed a source of the binary: a commit of other files changes neither the binary
+//! nor its measurement.
 
 /// The package's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit that the binary was made of; `+changes` behind it when the tree differed from it.
+/// The commit that the binary was built from, with `+changes` when the tree had uncommitted changes.
 pub const COMMIT: Option<&str> = option_env!("FL_BUILD_COMMIT");
-/// The compiler's own word.
+/// The compiler's name and version, as the compiler prints them.
 pub const TOOLCHAIN: Option<&str> = option_env!("FL_BUILD_TOOLCHAIN");
-/// Which of `ci/build-static`'s routes: `rustup` or `distribution`.
+/// The route of `ci/build-static`: `rustup` or `distribution`.
 pub const ROUTE: Option<&str> = option_env!("FL_BUILD_ROUTE");
-/// Whether the binary trains (burn is linked).
+/// Whether the binary can train: whether burn is linked.
 pub const TRAINS: bool = cfg!(feature = "train");
 
-/// What `--version` prints: four lines, or one JSON object.
+/// The output of `--version`: four lines, or one JSON object.
 #[must_use]
 pub fn text(program: &str, commit: Option<&str>, toolchain: Option<&str>, json: bool) -> String {
     if json {

@@ -212,7 +212,7 @@ fn finished_run_ends_well_when_it_is_stopped_again_and_fresh_gives_its_rounds_up
     assert_eq!(again.event("listening", SOON)["round"], 2);
     again.signal("INT");
     assert!(again.ended(SOON).success(), "{}", again.log());
-    assert!(again.log().contains("every round was run"), "{}", again.log());
+    assert!(again.log().contains("all rounds were run"), "{}", again.log());
 
     let args = ["--json", "aggregator", "--fresh"];
     let initial = federation.aggregator.join("save/demo_init.safetensors");

@@ -1,4 +1,4 @@
-//! The aggregator's process.
+//! The aggregator's process, from its workspace to its exit code.
 
 use std::{
     net::SocketAddr,
@@ -82,7 +82,7 @@ pub(crate) fn run(
     outcome.map_err(|e| Failure::of(Exit::Failed, &e).hint("threads could not be started"))?
 }
 
-/// Everything that was checked.
+/// What [`run`] has read and checked.
 struct AggregatorSetup {
     system: System,
     workspace: Workspace,
@@ -100,9 +100,9 @@ struct AggregatorSetup {
 }
 
 async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
-    // Before anybody is told that it runs.
+    // Before any peer or operator can know that the aggregator runs.
     let signals = StopSignals::watch();
-    // The port first: it is the lock on the folder's state. A second aggregator gets no further.
+    // The port comes first: it locks the workspace's state. A second aggregator of the workspace ends here.
     let endpoint = setup.open_port()?;
     setup.workspace.place_initial_model(&setup.plan, setup.hash, &setup.layout)?;
     let (store, resume) = setup.open_store()?;
@@ -138,7 +138,7 @@ impl AggregatorSetup {
         let limits = limits.with_members(self.rosters.members().len());
         Endpoint::server(self.tls.clone(), self.bind(), socket_kind(self.site.socket), limits).map_err(|e| {
             Failure::of(Exit::Network, &e).hint(
-                "in plan/site.yaml, bind has to be an address of this machine and port one that no other program uses",
+                "in plan/site.yaml, set bind to an address of this machine, and port to a UDP port that no other program uses",
             )
         })
     }
@@ -147,16 +147,18 @@ impl AggregatorSetup {
         SocketAddr::new(self.site.bind, self.site.port)
     }
 
-    /// Opens the folder's state; with `fresh`, without the rounds that it keeps.
+    /// Opens the store. With `fresh`, deletes the stored rounds first.
     fn open_store(&self) -> Result<(Store, Resume), Failure> {
         let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint());
         let (save, federation) = (self.workspace.path("save"), self.plan.federation.as_str());
         if self.fresh {
-            // Rounds are given up only for a model that a run can begin with.
+            // Rounds are deleted only if a run can begin with the initial model.
             Store::check_initial(&self.system.files, &save, federation, self.hash, &self.layout)
                 .map_err(refused)?;
-            let given_up = Store::forget(&self.system.files, &save, federation).map_err(refused)?;
-            tracing::warn!("{given_up} kept rounds are given up; the run begins at the initial model");
+            let deleted = Store::forget(&self.system.files, &save, federation).map_err(refused)?;
+            tracing::warn!(
+                "deleted {deleted} stored rounds (--fresh): the run begins with the initial model"
+            );
         }
         Store::open(&self.system, &save, federation, &self.plan, self.hash, &self.layout).map_err(refused)
     }
@@ -197,7 +199,7 @@ impl AggregatorSetup {
         self.system.random.bytes().map_err(|e| Failure::of(Exit::Failed, &e))
     }
 
-    /// Says that the aggregator listens, and at which round it begins.
+    /// Logs that the aggregator listens, and at which round the run begins.
     fn announce(&self, endpoint: &Endpoint, round: RoundNo) {
         let (plan, ready) = (&self.plan, self.system.clock.since(self.started));
         let address = endpoint.local_addr().unwrap_or(self.bind());
@@ -227,12 +229,13 @@ impl AggregatorSetup {
         startup_trust::log_measurements(self.rosters.measurements().as_ref());
         if round.0 >= plan.rounds {
             tracing::info!(
-                "every round was run: who comes gets the final model; more rounds need a new plan, or --fresh"
+                "all rounds were run; collaborators that connect receive the final model. To run more, use a new plan, or --fresh"
             );
         }
     }
 
-    /// Says how the run ended. `released` is the file that the plan releases at the end.
+    /// Logs how the run ended, and returns the exit code. `model` is the file of the last model, `released`
+    /// the file that the plan releases at the end.
     fn conclude(
         &self,
         outcome: &AggregatorOutcome,
@@ -242,7 +245,10 @@ impl AggregatorSetup {
         let plan = &self.plan;
         let all_run = outcome.round.0 >= plan.rounds;
         if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
-            tracing::info!("the {} model is released after the last round, not before", release.what.word());
+            tracing::info!(
+                "the plan releases the {} model after the last round; the run ended before",
+                release.what.word()
+            );
         }
         if self.json {
             observe::say_event(&serde_json::json!({
@@ -267,16 +273,16 @@ impl AggregatorSetup {
             }
             Reason::QuorumMissed { round, have, need } => Err(Failure::new(
                 Exit::QuorumMissed,
-                format!("round {round} had {have} of at least {need} updates at its deadline"),
+                format!("round {round} had {have} updates at its deadline, but needs at least {need}"),
             )
             .hint("finished rounds are saved: start again when the collaborators are back, or change quorum in the plan")),
             _ if all_run => {
-                tracing::info!("stopped; all {} rounds were run, the model is {}", plan.rounds, model.display());
+                tracing::info!("stopped; all {} rounds were run; the model is {}", plan.rounds, model.display());
                 Ok(Exit::Done)
             }
             _ => {
                 tracing::info!(
-                    "stopped before round {}; finished rounds are saved, start again to go on",
+                    "stopped before round {}; finished rounds are saved. To continue, start again",
                     outcome.round
                 );
                 Ok(Exit::Stopped)
@@ -285,15 +291,16 @@ impl AggregatorSetup {
     }
 }
 
-/// Lets sessions say their last words, then closes the port.
+/// Waits until the sessions have sent their last messages, then closes the port.
 async fn part(endpoint: &Endpoint, mut status: watch::Receiver<RunStatus>) {
-    // The actor lives as long as its sessions; without it there is nobody to wait for.
+    // The coordinator lives as long as its sessions. An error means that it is gone, and its sessions with
+    // it.
     let _ = timeout(FAREWELL, status.wait_for(|now| now.links == 0)).await;
     endpoint.close(0, "the aggregator ends");
     let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
 }
 
-/// Looks for a new roster now and then: an enclave has no way to be told of a changed file.
+/// Reads the roster again every [`ROSTER_LOOK`]: an enclave is not notified when a file changes.
 async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessage>) {
     let mut ticks = tokio::time::interval(ROSTER_LOOK);
     loop {
@@ -304,8 +311,10 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessa
             Err(error) => {
                 let in_force = matches!(error, RosterRefused::Seen(..));
                 let what = match in_force {
-                    true => "the new roster is in force, but not remembered past this run",
-                    false => "the new roster is not taken, the old one stays",
+                    true => {
+                        "the new roster is in force, but its serial cannot be saved: after a restart an older roster would be accepted"
+                    }
+                    false => "the new roster is refused and the old one stays in force",
                 };
                 tracing::warn!("{what}: {}", Failure::of(Exit::Trust, &error).error);
                 in_force
@@ -326,7 +335,7 @@ async fn stop(aggregator: Mailbox<AggregatorMessage>) {
     let _ = aggregator.deliver(AggregatorMessage::Stop).await;
 }
 
-/// Longest wait for collaborators to take the final model and their last words.
+/// Longest wait for collaborators to receive the final model and the last messages.
 const FAREWELL: Duration = Duration::from_secs(65);
-/// Between two looks at the roster file.
+/// Time between two reads of the roster file.
 const ROSTER_LOOK: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! A collaborator's process.
+//! A collaborator's process, from its workspace to its exit code.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ use crate::{
     trust::{self, FlooredClock, Role, Serials},
 };
 
-/// What the command line says.
+/// The options of the command line.
 pub(crate) struct Options {
     pub(crate) name: Name,
     pub(crate) workspace: PathBuf,
@@ -60,7 +60,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     outcome.map_err(|e| Failure::of(Exit::Failed, &e).hint("threads could not be started"))?
 }
 
-/// Everything that was checked.
+/// What [`run`] has read and checked.
 struct CollaboratorSetup<'a> {
     system: &'a System,
     workspace: Workspace,
@@ -87,7 +87,7 @@ fn runner(
             let data = registry.load_data(plan, &workspace.data_of(name)?, name);
             let data = data.map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
             tracing::info!(
-                "{} rows to train on, {} to validate on",
+                "loaded {} rows to train on and {} rows to validate on",
                 data.train.rows(),
                 data.validation.rows()
             );
@@ -101,14 +101,14 @@ fn runner(
 }
 
 async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
-    // Before anybody is told that it runs.
+    // Before any peer or operator can know that the collaborator runs.
     let signals = StopSignals::watch();
     let CollaboratorSetup { system, workspace, options, plan, site, hash, layout, tls, serials, runner } =
         setup;
     let pool =
         Pool::new(&system.threads, plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let any = if site.address.parse::<std::net::Ipv6Addr>().is_ok() { "[::]:0" } else { "0.0.0.0:0" };
-    // A constant that parses.
+    // The text is a constant and parses.
     let bind = any.parse().map_err(|_| Failure::new(Exit::Network, "no address to send from"))?;
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
     let endpoint = Endpoint::client(tls, bind, socket_kind(site.socket), limits)
@@ -158,7 +158,7 @@ async fn stop(collaborator: Mailbox<CollaboratorMessage>) {
     let _ = collaborator.deliver(CollaboratorMessage::Stop).await;
 }
 
-/// Keeps the model that it holds at the end, where the plan lets it.
+/// Writes the model that the collaborator holds at the end to a file, where the plan allows that.
 fn keep(
     workspace: &Workspace,
     options: &Options,
@@ -170,7 +170,7 @@ fn keep(
 ) -> Option<PathBuf> {
     let (round, model) = ended.model.as_ref()?;
     let kept = match (copies, plan.release) {
-        // What was released is the final model, not the last that came here.
+        // The plan releases the final model. The last model received may be an earlier one.
         (Some(copies), _) => match ended.verdict {
             Some(Verdict::Completed { root, .. }) if root == model.root() => {
                 copies.put(*round, root, model.as_slice())
@@ -192,8 +192,8 @@ fn keep(
             )
         }
     };
-    // The folder may be read-only: the site does without.
-    kept.map_err(|error| tracing::warn!("the model is not kept here: {error}")).ok()
+    // The folder may be read-only. The run has succeeded nevertheless.
+    kept.map_err(|error| tracing::warn!("cannot save the model: {error}")).ok()
 }
 
 fn conclude(
@@ -217,16 +217,18 @@ fn conclude(
             match (&kept, plan.release) {
                 (Some(path), _) => tracing::info!("the model is {}", path.display()),
                 (None, Some(release)) if release.to != ReleaseTo::Members => {
-                    tracing::info!("the plan releases its models to others: none is kept here");
+                    tracing::info!("the plan releases no model to collaborators: no model is saved here");
                 }
                 _ => {}
             }
             if older && kept.is_some() {
                 tracing::warn!(
-                    "the link broke before the final model was here; what is kept is an older one"
+                    "the connection broke before the final model arrived: the saved model is an older one. To get the final model, start again"
                 );
             } else if older {
-                tracing::warn!("the link broke before the final model was here; start again to get it");
+                tracing::warn!(
+                    "the connection broke before the final model arrived. To get the final model, start again"
+                );
             }
             Ok(Exit::Done)
         }
@@ -234,17 +236,20 @@ fn conclude(
             Exit::QuorumMissed,
             format!("the aggregator ended the run: round {round} had too few updates at its deadline"),
         )
-        .hint("start again when the aggregator's operator does")),
+        .hint(
+            "when the aggregator's operator has started the aggregator again, start this collaborator again",
+        )),
         _ => Ok(Exit::Stopped),
     }
 }
 
-/// Collaborators must not dial in step.
+/// A seed for the waits between attempts to connect, so that collaborators do not connect in step.
 fn seed(random: &Random) -> u64 {
     // Without random bytes all collaborators wait alike, which is bearable.
     u64::from_le_bytes(random.bytes().unwrap_or_default())
 }
 
-/// First and longest wait between attempts to connect.
+/// First wait between attempts to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Longest wait between attempts to connect.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Whether a peer with a good certificate is on the roster. [`Admission`] is what the aggregator asks.
+//! Whether a peer with a valid certificate is on the roster. The aggregator asks an [`Admission`].
 
 use fl_engine::{
     Name,
@@ -8,18 +8,19 @@ use rustls::pki_types::CertificateDer;
 
 use super::identity::{Fingerprint, Identity, IdentityError, Role};
 
-/// Says who may take part: the roster in force, for one that is not a test's.
+/// Decides who may take part. Outside of tests this is the roster in force.
 pub trait Admission: Send + Sync {
-    /// Admits the collaborator that showed `certificates` in a handshake, its own first.
+    /// Admits the collaborator that presented `certificates` in a handshake; its own certificate is the
+    /// first.
     ///
-    /// Only for certificates out of a handshake under [`super::server_config`], which has checked chain, validity and
-    /// key usage. What the peer says of itself is not an argument.
+    /// The certificates must come from a handshake under [`super::server_config`], which has checked chain,
+    /// validity and key usage. What the peer writes in messages does not matter.
     ///
     /// # Errors
     /// [`Refused`].
     fn admit(&self, certificates: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused>;
 
-    /// Whether a collaborator that was admitted earlier may stay.
+    /// Checks that a collaborator that was admitted earlier may stay.
     ///
     /// # Errors
     /// [`Refused`].
@@ -29,37 +30,37 @@ pub trait Admission: Send + Sync {
     fn serial(&self) -> u64;
 }
 
-/// Proof that the roster names a collaborator: only [`Admission::admit`] makes one. A session holds it, and takes the
-/// collaborator's name from it alone.
+/// The proof that the roster names a collaborator: only [`Admission::admit`] makes one. A session holds the
+/// proof and takes the collaborator's name from the proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAdmitted {
     name: Name,
     key: Fingerprint,
 }
 
-/// Why a peer is not admitted. The texts are told to the peer.
+/// Why a peer is not admitted. The peer receives the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// The link carries no certificate.
-    #[error("no certificate was shown")]
+    /// The peer presented no certificate.
+    #[error("the peer presented no certificate")]
     NoCertificate,
-    /// The certificate names nobody.
+    /// The certificate does not name one member of a federation.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// Not a collaborator's.
-    #[error("certificate is of the role {0}; only collaborators are admitted")]
+    /// The certificate is not a collaborator's.
+    #[error("certificate is for the role {0}, but only collaborators are admitted")]
     Role(Role),
-    /// Another federation's.
-    #[error("certificate is of federation {0}")]
+    /// The certificate belongs to another federation.
+    #[error("certificate belongs to the federation {0}")]
     Federation(Name),
-    /// No line for the name.
+    /// The roster has no line for the name.
     #[error("{0} is not on the roster: ask the federation's owner for approval")]
     Unlisted(Name),
-    /// The name's line has another key.
+    /// The roster's line for the name has another key.
     #[error("{0} is on the roster with another key: ask the federation's owner to approve this one")]
     OtherKey(Name),
-    /// The key's line is revoked.
+    /// The roster's line is revoked.
     #[error("{name} was revoked: {why}")]
     Revoked {
         /// The collaborator.
@@ -67,8 +68,8 @@ pub enum Refused {
         /// The owner's reason.
         why: String,
     },
-    /// The roster's time is over.
-    #[error("the aggregator's roster expired at {0}: its owner has to sign it anew")]
+    /// The roster's last second is over.
+    #[error("the aggregator's roster expired at {0}: the federation's owner has to sign it again")]
     RosterExpired(UnixSeconds),
 }
 
@@ -79,14 +80,14 @@ impl PeerAdmitted {
         &self.name
     }
 
-    /// For tests of what follows the check.
+    /// Makes one without a check, for tests of the code that holds one.
     #[cfg(test)]
     pub(crate) fn unchecked(name: Name) -> Self {
         let key = Fingerprint(fl_engine::Digest::of(name.as_str().as_bytes()));
         Self { name, key }
     }
 
-    /// Whether `roster`, a later one, still admits the collaborator.
+    /// Checks that `roster`, a later one, still admits the collaborator.
     pub(super) fn still(&self, roster: &Roster, now: UnixSeconds) -> Result<(), Refused> {
         listed(&self.name, self.key, roster, now)
     }

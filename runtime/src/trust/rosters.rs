@@ -1,8 +1,7 @@
-//! The roster in force: read from `plan/cols.yaml`, read again when the owner publishes another.
+//! The roster in force: read from `plan/cols.yaml`, and read again when the owner publishes a new one.
 //!
-//! A held roster only moves forward: a lower serial than was ever seen is refused, across restarts too, and a
-//! bad file leaves the held one in force. Who calls [`Rosters::reload_if_changed`], and when, is not decided
-//! here.
+//! A roster with a lower serial than was ever seen is refused, also after a restart. A file that is refused
+//! leaves the previous roster in force. The caller decides when to call [`Rosters::reload_if_changed`].
 
 use std::{
     io,
@@ -22,7 +21,7 @@ use super::{
 };
 use crate::files::Files;
 
-/// The roster in force. Sessions share it.
+/// The roster in force. All sessions share it.
 #[derive(Debug)]
 pub struct Rosters {
     files: Files,
@@ -31,44 +30,44 @@ pub struct Rosters {
     file: PathBuf,
     serials: Serials,
     clock: FlooredClock,
-    /// The text that was last looked at, good or bad.
+    /// The text that was read last, accepted or refused.
     last: Mutex<Vec<u8>>,
     roster: RwLock<Arc<Roster>>,
 }
 
-/// Why a roster does not come into force.
+/// Why a roster is refused, or its serial cannot be saved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RosterRefused {
     /// The file cannot be read.
     #[error("cannot read {0}")]
     File(PathBuf, #[source] io::Error),
-    /// The highest serial cannot be remembered.
+    /// The highest serial cannot be saved.
     #[error("cannot write {0}")]
     Seen(PathBuf, #[source] io::Error),
-    /// Torn, changed, signed by another CA, or not understood.
+    /// The text was cut short or changed, another CA signed it, or it does not parse.
     #[error("{0} is refused")]
     Roster(PathBuf, #[source] RosterError),
-    /// Another CA certificate, although its key signed.
-    #[error("roster is for the CA certificate {found}; cert/ca.crt is {needed}")]
+    /// The CA's key signed the roster, but the roster names another certificate of the CA.
+    #[error("roster is for the CA certificate {found}, but cert/ca.crt is {needed}")]
     OtherCa {
         /// This side's.
         needed: Digest,
         /// The roster's.
         found: Digest,
     },
-    /// Another federation's.
-    #[error("roster is of federation {found}; {needed} is needed")]
+    /// The roster belongs to another federation.
+    #[error("roster belongs to the federation {found}, but {needed} is needed")]
     OtherFederation {
         /// This side's.
         needed: Name,
         /// The roster's.
         found: Name,
     },
-    /// Its time is over.
+    /// The roster's last second is over.
     #[error("roster expired at {0}")]
     Expired(UnixSeconds),
-    /// Older than one that was seen.
+    /// The roster is older than one that was seen.
     #[error("roster has serial {found}, but serial {seen} was seen before: it is an old one")]
     Older {
         /// The file's.
@@ -79,7 +78,7 @@ pub enum RosterRefused {
 }
 
 impl Rosters {
-    /// Reads the roster `file`; `serials` remembers the highest serial.
+    /// Reads the roster `file`. `serials` remembers the highest serial.
     ///
     /// # Errors
     /// [`RosterRefused`].
@@ -99,8 +98,8 @@ impl Rosters {
         Ok(Self { files, authority, federation, file, serials, clock, last, roster })
     }
 
-    /// Reads the roster `file` once, for a role that admits nobody by it: checked and remembered as
-    /// [`Self::open`] does. `None` without the file, or with an empty one: the image's own, where no volume
+    /// Checks the roster `file` as [`Self::open`] does and remembers its serial, for a role that admits no
+    /// peers. `None` without the file, and with an empty file: an image has an empty one where no volume
     /// covers it.
     ///
     /// # Errors
@@ -123,29 +122,29 @@ impl Rosters {
     /// The roster in force.
     #[must_use]
     pub fn roster(&self) -> Arc<Roster> {
-        // A writer that panicked has replaced the whole roster or nothing.
+        // A writer that panicked has replaced the roster as a whole or not at all.
         Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the roster in force says of enclaves.
+    /// The enclave measurements that the roster in force expects.
     #[must_use]
     pub fn measurements(&self) -> Option<Measurements> {
         self.roster().measurements().copied()
     }
 
-    /// Names that may take part.
+    /// The names that the roster admits.
     #[must_use]
     pub fn members(&self) -> Vec<Name> {
         self.roster().names().cloned().collect()
     }
 
-    /// Reads the file; a text that was not looked at before comes into force if it is good. Answers whether
-    /// it did.
+    /// Reads the file. A new text comes into force if it passes the checks. Returns whether a new roster came
+    /// into force.
     ///
     /// # Errors
-    /// [`RosterRefused`], once for each bad text; the held roster stays in force. After
-    /// [`RosterRefused::Seen`] the new one is in force, and its serial is not remembered across a restart. A
-    /// file that is just being rewritten is a bad text once, and a good one at the next call.
+    /// [`RosterRefused`], once for each refused text; the previous roster stays in force. After
+    /// [`RosterRefused::Seen`] the new roster is in force, but its serial is not remembered after a restart.
+    /// A file that is being rewritten may be refused once, and is accepted by the next call.
     pub fn reload_if_changed(&self) -> Result<bool, RosterRefused> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let text = read(&self.files, &self.file)?;
@@ -176,25 +175,25 @@ impl Admission for Rosters {
 }
 
 impl RosterRefused {
-    /// What to do about it.
+    /// What to do.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
             Self::File(..) => {
                 "copy plan/cols.yaml from the federation's owner, who makes it with `fl-host pki approve`"
             }
-            Self::Seen(..) => "the folder save/ has to be writable",
+            Self::Seen(..) => "allow this user to write to the folder save/",
             Self::Roster(_, error) => error.hint(),
             Self::OtherCa { .. } | Self::OtherFederation { .. } => {
                 "copy plan/cols.yaml and cert/ca.crt, both of this federation, from its owner"
             }
-            Self::Expired(_) => "ask the federation's owner to sign it anew: `fl-host pki sign`",
+            Self::Expired(_) => "ask the federation's owner to sign the roster again with `fl-host pki sign`",
             Self::Older { .. } => "copy the newest plan/cols.yaml from the federation's owner",
         }
     }
 }
 
-/// Verifies the first roster of a process, and remembers its serial.
+/// Verifies the first roster of a process and remembers its serial.
 fn take(
     file: &Path,
     text: &[u8],
@@ -217,7 +216,7 @@ fn verify(
     seen: u64,
 ) -> Result<Roster, RosterRefused> {
     let refused = |error| RosterRefused::Roster(file.to_owned(), error);
-    // A text cut inside a character is as torn as any other.
+    // A text that ends inside a character was cut short.
     let text = str::from_utf8(text).map_err(|_| refused(RosterError::Unsigned))?;
     let roster = authority.open_roster(text).map_err(refused)?;
     if roster.ca() != authority.digest() {
@@ -236,7 +235,7 @@ fn verify(
     Ok(roster)
 }
 
-/// At most one byte more than a roster may have, so that a longer one is refused by its length.
+/// Reads one byte more than a roster may have, so that the parser refuses a longer roster by its length.
 fn read(files: &Files, file: &Path) -> Result<Vec<u8>, RosterRefused> {
     files
         .read_start(file, limits::PLAN_FILE_BYTES + 1)

@@ -140,7 +140,10 @@ async fn aggregator_refuses_other_federations_by_itself() {
         PeerVerifier::new(&ca.credentials(Leaf::aggregator("agg"), &ca), Role::Collaborator, &provider);
     let certificate = ca.issue(Leaf::collaborator("one").uris(&["fl://v/collaborator/one"])).0;
     let refused = verifier.verify_client_cert(&certificate, &[], unix_time(NOW)).unwrap_err();
-    assert!(refused.to_string().contains("certificate belongs to the federation v, but w is needed"), "{refused}");
+    assert!(
+        refused.to_string().contains("certificate belongs to the federation v, but w is needed"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
