@@ -5,17 +5,6 @@
 //! is the last one that changed a source of the binary: a commit of other files changes neither the binary
 //! nor its measurement.
 
-/// The package's version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit that the binary was built from, with `+changes` when the tree had uncommitted changes.
-pub const COMMIT: Option<&str> = option_env!("FL_BUILD_COMMIT");
-/// The compiler's name and version, as the compiler prints them.
-pub const TOOLCHAIN: Option<&str> = option_env!("FL_BUILD_TOOLCHAIN");
-/// The route of `ci/build-static`: `rustup` or `distribution`.
-pub const ROUTE: Option<&str> = option_env!("FL_BUILD_ROUTE");
-/// Whether the binary can train: whether burn is linked.
-pub const TRAINS: bool = cfg!(feature = "train");
-
 /// The output of `--version`: four lines, or one JSON object.
 #[must_use]
 pub fn text(program: &str, commit: Option<&str>, toolchain: Option<&str>, json: bool) -> String {
@@ -33,6 +22,17 @@ pub fn text(program: &str, commit: Option<&str>, toolchain: Option<&str>, json: 
         ROUTE.unwrap_or("cargo")
     )
 }
+
+/// The package's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that the binary was built from, with `+changes` when the tree had uncommitted changes.
+pub const COMMIT: Option<&str> = option_env!("FL_BUILD_COMMIT");
+/// The compiler's name and version, as the compiler prints them.
+pub const TOOLCHAIN: Option<&str> = option_env!("FL_BUILD_TOOLCHAIN");
+/// The route of `ci/build-static`: `rustup` or `distribution`.
+pub const ROUTE: Option<&str> = option_env!("FL_BUILD_ROUTE");
+/// Whether the binary can train: whether burn is linked.
+pub const TRAINS: bool = cfg!(feature = "train");
 
 #[cfg(test)]
 mod tests {

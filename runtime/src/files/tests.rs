@@ -14,11 +14,6 @@ use tracing::Level;
 use super::*;
 use crate::{observe, system::System};
 
-/// Where a child finds its folder.
-const FOLDER: &str = "FL_FILES_TEST_FOLDER";
-/// Bytes of a file that takes a disk some milliseconds.
-const LONG: usize = 1 << 20;
-
 fn files() -> Files {
     System::real().files
 }
@@ -208,3 +203,8 @@ fn new_folder_is_made_with_those_that_it_lies_in() {
     assert_eq!(folder_of(Path::new("plan.yaml")), Path::new("."));
     assert_eq!(folder_of(Path::new("plan/plan.yaml")), Path::new("plan"));
 }
+
+/// Where a child finds its folder.
+const FOLDER: &str = "FL_FILES_TEST_FOLDER";
+/// Bytes of a file that takes a disk some milliseconds.
+const LONG: usize = 1 << 20;

@@ -24,8 +24,6 @@ pub(super) struct Aead {
     key_bytes: usize,
 }
 
-pub(super) const AES_256_GCM: Aead = Aead { id: 2, key_bytes: 32 };
-
 impl Schedule {
     /// Sections 4.1 and 5.1: the schedule for the Diffie-Hellman value `dh` of `encapsulated` (the ephemeral
     /// public key) and the `recipient`'s public key, with the application's `info`.
@@ -80,6 +78,8 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
     out.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref());
     out
 }
+
+pub(super) const AES_256_GCM: Aead = Aead { id: 2, key_bytes: 32 };
 
 const VERSION: &[u8] = b"HPKE-v1";
 /// DHKEM(X25519, HKDF-SHA256).

@@ -12,8 +12,6 @@ pub(super) fn x25519(private: &[u8; 32], public: &[u8; 32]) -> [u8; 32] {
     StaticSecret::from(*private).diffie_hellman(&Point::from(*public)).to_bytes()
 }
 
-const PRIVATE: [u8; 32] = [9; 32];
-
 fn public(private: [u8; 32]) -> PublicKey {
     PublicKey(Point::from(&StaticSecret::from(private)).to_bytes())
 }
@@ -164,3 +162,5 @@ fn sealing_says_when_it_cannot() {
     }
     assert_eq!(check_key(&public(PRIVATE), &System::real().random), Ok(()));
 }
+
+const PRIVATE: [u8; 32] = [9; 32];

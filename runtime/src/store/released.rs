@@ -221,8 +221,8 @@ fn copy(file: &mut File, put: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Re
     }
 }
 
-/// Bytes that are copied at a time.
-const PIECE: usize = 256 << 10;
-
 /// Takes the next bytes of a model's file.
 type Put<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 256 << 10;

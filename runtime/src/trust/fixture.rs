@@ -16,10 +16,6 @@ use rustls::pki_types::CertificateDer;
 use super::{Authority, Credentials, Fingerprint, FlooredClock, Role};
 use crate::{files::Files, system::System};
 
-/// 2027-01-15T08:00:00Z.
-pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-pub(crate) const DAY: u64 = 86_400;
-
 pub(crate) fn clock(now: UnixSeconds) -> FlooredClock {
     FlooredClock::new(move || now)
 }
@@ -187,3 +183,7 @@ impl TestCa {
         self.issuer.key().sign(bytes).unwrap().try_into().unwrap()
     }
 }
+
+/// 2027-01-15T08:00:00Z.
+pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+pub(crate) const DAY: u64 = 86_400;

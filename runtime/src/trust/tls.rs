@@ -25,9 +25,6 @@ use rustls::{
 
 use super::{Authority, Credentials, FlooredClock, PeerError, Role};
 
-/// The server name that a collaborator passes to rustls. It is not sent, and nothing is compared with it.
-pub const SERVER_NAME: &str = "aggregator.fl";
-
 /// The configuration of an aggregator.
 ///
 /// # Errors
@@ -206,6 +203,9 @@ fn no_tls12() -> Error {
 fn unix_time(seconds: UnixSeconds) -> UnixTime {
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds.0))
 }
+
+/// The server name that a collaborator passes to rustls. It is not sent, and nothing is compared with it.
+pub const SERVER_NAME: &str = "aggregator.fl";
 
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,6 @@ use std::{
 
 use super::*;
 
-/// Where the child finds its folder.
-const FOLDER: &str = "FL_STORE_TEST_FOLDER";
-
 /// A model that takes a disk some milliseconds.
 fn large() -> Arc<Layout> {
     Layout::new(vec![TensorSpec::f32("a", [256, 512])]).unwrap()
@@ -140,3 +137,6 @@ fn folder_that_is_no_folder_is_refused_before_the_first_round() {
     let error = open(&dir, &layout).unwrap_err();
     assert!(said(&error).contains("w_history.jsonl: Is a directory"), "{}", said(&error));
 }
+
+/// Where the child finds its folder.
+const FOLDER: &str = "FL_STORE_TEST_FOLDER";

@@ -12,8 +12,6 @@ use crate::{
     },
 };
 
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
 /// What the collaborator got (its link, once the aggregator's first envelope is there), and the aggregator.
 type Ends = (Result<Link, LinkError>, Result<Link, LinkError>);
 
@@ -219,3 +217,5 @@ fn nothing_is_resumed_or_early() {
     let client = client_config(&ca.credentials(Leaf::collaborator("one"), &ca), &clock(NOW)).unwrap();
     assert!(!client.enable_early_data && !client.enable_sni);
 }
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
