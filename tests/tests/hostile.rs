@@ -107,7 +107,7 @@ const BROKEN: &[(&str, &str)] = &[
     ("unknown-even", "message kind 900 is not known"),
     ("second-hello", "may not send this message after its Hello"),
     ("aggregators-words", "may not send this message after its Hello"),
-    ("model-header", "the stream's header names no update"),
+    ("model-header", "the stream's header does not name an update"),
     ("bad-header", "cannot be decoded"),
     ("big-header", "1025 bytes announced, at most 1024 are allowed"),
 ];

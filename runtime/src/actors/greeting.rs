@@ -1,8 +1,7 @@
 //! The first messages on a link: who the peer is, and whether both sides run the same plan.
 //!
 //! The acceptor's tasks call [`welcome`], the collaborator's dialler calls [`introduce`]. Only this file
-//! makes an
-//! [`AdmittedPeer`]: its certificate, its line of the roster and its plan hash were checked.
+//! makes an [`AdmittedPeer`]: its certificate, its line of the roster and its plan hash were checked.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},

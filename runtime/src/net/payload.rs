@@ -102,7 +102,7 @@ pub async fn recv_header(stream: &mut RecvStream, within: Duration) -> Result<By
 /// Reads exactly `expected` bytes and the end of the stream. Gives each piece (at most 256 KiB) to `sink`.
 ///
 /// # Errors
-/// [`PayloadError`]. The sink may hold a part of the payload then, and must be dropped.
+/// [`PayloadError`]. The sink may hold a part of the payload then: drop it.
 ///
 /// # Cancel safety
 /// Not cancel-safe: the sink holds a part of the payload.

@@ -20,7 +20,7 @@ pub(crate) enum AggregatorMessage {
     Admitted(AdmittedPeer),
     /// A link is gone.
     LinkEnded { peer: Name, session: SessionNo, why: String },
-    /// A collaborator sent an offer, a report, or word of a failed task.
+    /// A collaborator sent an offer, a report, or the message that a task failed.
     Heard { peer: Name, session: SessionNo, message: Message },
     /// An update arrived in full between these instants, and passed every check.
     Staged { peer: Name, offer: Offer, slot: StagedSlot, began: Instant, staged: Instant },

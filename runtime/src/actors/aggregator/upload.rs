@@ -98,7 +98,7 @@ pub(crate) async fn receive(
         Ok(PayloadHeader::Update(offer)) => offer,
         Ok(_) => {
             return UploadOutcome::Unnamed(
-                "the stream's header names no update; collaborators send nothing else".to_owned(),
+                "the stream's header does not name an update; collaborators send nothing else".to_owned(),
             );
         }
         Err(error) => return UploadOutcome::Unnamed(error.to_string()),

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! dialler ─ LinkUp, Heard, LinkDown ─▶ ┌─────────────┐ ── Run, Cancel ─▶ task runner ── TaskEnded ─▶
-//! streams ─ Model ──────────────────▶ │ Coordinator │ ── envelopes ──▶ writer ─▶ control stream
+//! streams ─ Model ───────────────────▶ │ Coordinator │ ── envelopes ──▶ writer ─▶ control stream
 //!                                     └─────────────┘ ── payload ────▶ upload ─▶ uni stream
 //! ```
 

@@ -90,7 +90,7 @@ async fn receive(
     let header = payload::recv_header(&mut stream, FIRST_BYTES_WAIT).await.map_err(broken)?;
     let stamp = match PayloadHeader::decode(&header) {
         Ok(PayloadHeader::Model(stamp)) => stamp,
-        Ok(_) => return Err(NotReceived::Wrong("the stream's header names no model".to_owned())),
+        Ok(_) => return Err(NotReceived::Wrong("the stream's header does not name a model".to_owned())),
         Err(error) => return Err(NotReceived::Wrong(error.to_string())),
     };
     let mut draft = buffers.take();

@@ -1,4 +1,4 @@
-//! Congestion control that lets a link's last packet out.
+//! Congestion control that lets a link send its last packet.
 //!
 //! quinn-proto 0.11.19 sends the packet that closes a connection only when the congestion window has room, as
 //! long as stream data wait. The window of a closed connection never opens again. A peer whose link is closed
