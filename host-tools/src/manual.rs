@@ -2,8 +2,8 @@
 //!
 //! Only what the chapters use is handled: headings, paragraphs, lists, tables, fenced code and links.
 
-/// A chapter as a terminal shows it. A link is its text, and code is indented. A table that fits into [`WIDTH`] has
-/// columns; another table is one block a row.
+/// A chapter as a terminal shows it. A link is its text, and code is indented. A table that fits into 100
+/// columns of the terminal has columns; another table is one block a row.
 #[must_use]
 pub fn plain(markdown: &str) -> String {
     let mut out = String::new();

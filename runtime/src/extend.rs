@@ -348,7 +348,8 @@ pub use fl_engine::aggregate::Method;
 ///
 /// # fn test(rule: Arc<dyn ColumnRule>) {
 /// // Two updates of one element each, both of weight 1, over a base of 0.
-/// let next = combine(&Method::Columns(rule), &[&[1.0], &[2.0]], &[1, 1], &[0.0]);
+/// let updates: [&[f32]; 2] = [&[1.0], &[2.0]];
+/// let next = combine(&Method::Columns(rule), &updates, &[1, 1], &[0.0]);
 /// # let _ = next;
 /// # }
 /// ```
@@ -451,13 +452,37 @@ pub use fl_engine::tensor::Dtype;
 #[doc(inline)]
 pub use fl_engine::tensor::Combine;
 
+/// ```
+/// use fl_runtime::extend::{ModelSpec, plan::Plan};
+///
+/// /// A task may ask for a model that it knows.
+/// fn check(plan: &Plan) -> Result<(), String> {
+///     let model: &ModelSpec = &plan.model;
+///     if model.input == [1] { Ok(()) } else { Err("the model must have one input".to_owned()) }
+/// }
+/// # let _ = check;
+/// ```
+#[doc(inline)]
+pub use fl_engine::model::ModelSpec;
+
+/// ```
+/// use fl_runtime::extend::{Layer, ModelSpec};
+///
+/// fn is_linear(model: &ModelSpec) -> bool {
+///     matches!(model.layers.as_slice(), [Layer::Linear { .. }])
+/// }
+/// # let _ = is_linear;
+/// ```
+#[doc(inline)]
+pub use fl_engine::model::Layer;
+
 /// The plan's types, and [`plan::Plan::parse`].
 ///
 /// ```
 /// use fl_runtime::extend::plan::Plan;
 ///
-/// let error = Plan::parse("schema: 1\nfederatoin: trial\n").unwrap_err();
-/// assert!(error.hint().unwrap().contains("federation"));
+/// // A plan is made by parsing alone; a misspelt key is refused.
+/// assert!(Plan::parse("schema: 1\nfederatoin: trial\n").is_err());
 /// ```
 pub use fl_engine::plan;
 
