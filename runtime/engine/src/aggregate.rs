@@ -2,18 +2,18 @@
 //!
 //! An update is checked while it arrives ([`PayloadChecker`]). A plan's rule is one of three [`Method`]s:
 //!
-//! - [`Stream`]: absorbed whole into an [`ExactMean`] and finalised once. The sum does not depend on arrival
-//!   order, batching or the number of threads.
-//! - [`ColumnRule`]: each element is a function of that element of all updates. A [`Combiner`] reads them
-//!   once.
-//! - [`ScoreRule`]: a choice by the distances between all updates, then an exact mean or a column rule over
-//!   the chosen. A [`Measure`] reads the updates for their dot products, a [`Combiner`] reads the chosen
-//!   again.
+//! - [`Stream`]: updates are absorbed whole into an [`ExactMean`], which is finalised once. The sum does not
+//!   depend on the order of arrival, on batches or on the number of threads.
+//! - [`ColumnRule`]: each element of the model is a function of that element of all updates. A [`Combiner`]
+//!   reads the updates once.
+//! - [`ScoreRule`]: the rule chooses updates by the distances between all of them; an exact mean or a column
+//!   rule combines the chosen updates. A [`Measure`] reads all updates for their dot products, a [`Combiner`]
+//!   reads the chosen updates again.
 //!
-//! The last two take updates in roster order, so they too depend on no arrival order. A [`ServerStep`] may
-//! follow any of them. Whatever the rule and the machine, the same updates give the same bits: nothing here
-//! is contracted to a fused multiplication, and what is summed in floating point is summed in an order that
-//! the layout alone decides.
+//! Column rules and score rules take updates in roster order, so the order of arrival does not matter to them
+//! either. A [`ServerStep`] may follow any rule. For every rule and on every machine, the same updates give
+//! the same bits: no multiplication is fused with an addition, and sums in floating point have an order that
+//! depends on the layout alone.
 //!
 //! Users' crates add rules by implementing [`ColumnRule`] or [`ScoreRule`]; [`combine`] runs any method in a
 //! test.

@@ -2,9 +2,9 @@
 //!
 //! An update `x` at a distance `d` from the base counts as `base + c (x - base)` with `c = min(1, norm / d)`.
 //! The mean of these is `[Σ uᵢ xᵢ + (W - Σ uᵢ) base] / W` with `W = Σ wᵢ 2^F` and `uᵢ = floor(wᵢ 2^F cᵢ)`:
-//! the base counts with what the clipped updates lose. All that multiplies is an integer, so the sum is the
-//! exact one of [`super::Bins`] and depends on no order; `c` itself is cut to a multiple of `2^-F / wᵢ`,
-//! downwards, so nothing ever counts with a larger norm than the plan's.
+//! the base gets the weight that the clipped updates lose. All factors are integers, so the sum is the exact
+//! sum of [`super::Bins`] and does not depend on any order. `c` is rounded down to a multiple of `2^-F / wᵢ`,
+//! so no update counts with a larger norm than the plan's.
 
 use super::share_bits;
 use crate::{Weight, plan::ExactRange};
@@ -38,7 +38,7 @@ impl Clip {
         Weight::new(full.min(MOST)).unwrap_or(weight)
     }
 
-    /// `uᵢ`: what an update at this squared distance from the base counts with; `None` for nothing.
+    /// `uᵢ`: the weight of an update at this squared distance from the base; `None` for a weight of 0.
     #[must_use]
     pub fn weight(&self, weight: Weight, distance_squared: f64) -> Option<Weight> {
         let full = self.full(weight);
@@ -46,7 +46,7 @@ impl Clip {
         if distance <= self.norm {
             return Some(full);
         }
-        // A distance that is infinite leaves nothing, nor does NaN.
+        // An update at an infinite distance, or at NaN, has the weight 0.
         Weight::new((f64::from(full.value()) * (self.norm / distance)) as u64).ok()
     }
 

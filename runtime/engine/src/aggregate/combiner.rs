@@ -1,4 +1,4 @@
-//! The pass that reads every update a rule needs and writes the next model, a run of elements at a time.
+//! The pass that reads all updates that a rule needs and writes the next model, a run of elements at a time.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::{
     tensor::{Combine, Dtype, Layout},
 };
 
-/// What one round's updates are combined with: made once all of them are known, used by any number of
-/// threads.
+/// Combines the updates of one round. It is made when all updates are known, and any number of threads use
+/// it.
 #[derive(Clone, Debug)]
 pub struct Combiner {
     layout: Arc<Layout>,
     spans: Spans,
-    /// What becomes of each part.
+    /// How each part is combined.
     parts: Vec<Part>,
     /// Indices of the updates that are read, ascending.
     inputs: Vec<usize>,
@@ -119,8 +119,8 @@ impl Combiner {
     /// base's. The bits do not depend on how a model is cut into runs.
     ///
     /// # Errors
-    /// [`RuleError::NotFinite`] and [`RuleError::OutOfRange`], of which a built-in rule gives none for inputs
-    /// that were checked.
+    /// [`RuleError::NotFinite`] and [`RuleError::OutOfRange`]. Built-in rules give neither for inputs that
+    /// were checked.
     ///
     /// # Panics
     /// When the payloads' number or lengths are wrong.
@@ -283,7 +283,7 @@ fn store(values: &[f32], out: &mut [u8]) {
     }
 }
 
-/// As a mean of one would be: no zero has a sign.
+/// Copies an update as the mean of one update would be: no zero has a sign.
 fn copy(input: &[u8], out: &mut [u8]) {
     for (bytes, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(input.as_chunks::<4>().0) {
         *bytes = (f32::from_le_bytes(*value) + 0.0).to_le_bytes();
@@ -319,7 +319,7 @@ fn mean(
     }
 }
 
-/// Refuses answers that no update could follow.
+/// Refuses an answer that is not finite or outside the plan's range: no update of the next round could be.
 pub(super) fn check(layout: &Layout, exact: ExactRange, from: usize, out: &[u8]) -> Result<(), RuleError> {
     let limit = limit_bits(exact);
     let fault = |(block, elements): (usize, &[[u8; 4]])| {

@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuleError {
-    /// A rule that tolerates hostile updates has too few in all.
+    /// A rule that tolerates hostile updates has too few updates.
     #[error("{rule} needs {needed} updates or more, and this round has {updates}")]
     TooFew {
         /// The rule, with its setting.
@@ -15,7 +15,7 @@ pub enum RuleError {
         updates: usize,
     },
     /// A plan's custom rule that nobody registered.
-    #[error("no aggregation rule {0:?} is registered")]
+    #[error("the aggregation rule {0:?} is not registered")]
     Unknown(String),
     /// An invalid choice: no update, a wrong number of weights, or weights whose sum overflows.
     #[error("the rule chose {0}")]
@@ -36,7 +36,7 @@ pub enum RuleError {
         /// Index within the tensor.
         element: usize,
     },
-    /// What a user's rule says of itself.
+    /// The error of a user's rule.
     #[error("{0}")]
     Failed(String),
 }

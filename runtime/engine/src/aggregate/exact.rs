@@ -164,7 +164,7 @@ impl Bins {
         }
     }
 
-    /// Says that the mean of every element was taken: the sums are zero, with room for 4094 terms.
+    /// Marks all sums as consumed by [`Self::take_mean`]: the sums are zero, with room for 4094 terms.
     pub fn emptied(&mut self) {
         self.clear();
     }

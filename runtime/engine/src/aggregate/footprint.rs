@@ -1,9 +1,9 @@
 //! The aggregator's memory, added up before it is taken.
 //!
 //! `fl-host plan check` shows it and the aggregator refuses to start on a plan that does not fit. The plan's
-//! `memory_budget` bounds *all* memory of the aggregator's process: two models, what the rule needs, what
-//! peers may have on the wire, a fixed overhead; whole updates in memory get what is left, and further ones
-//! are spilled to disk up to `spill_budget`.
+//! `memory_budget` bounds *all* memory of the aggregator's process: two models, the memory of the rule, bytes
+//! under way to and from peers, and a fixed overhead. The rest holds whole updates. Further updates are
+//! spilled to disk, up to `spill_budget`.
 //!
 //! | rule | beside the rest | whole updates |
 //! |---|---|---|
@@ -12,8 +12,8 @@
 //! | Krum, Bulyan, geometric median | the same, and dot products of all pairs of updates | the same |
 //! | any, with a threshold | | the same: each waits for its collaborator's report |
 //!
-//! So a mean's sum depends on the model and hardly on the number of collaborators, and that of the others on
-//! the number of collaborators and hardly on the model, as long as the disk has room.
+//! So the memory of a mean depends mostly on the model, and the memory of the other rules mostly on the
+//! number of collaborators, as long as the disk has room.
 
 use std::fmt;
 
@@ -46,8 +46,8 @@ pub struct Footprint {
     pub slots: u64,
     /// Whole updates that fit onto the disk.
     pub spilled: u64,
-    /// Whole updates that must have a place at once: one, or those of a round where the rule needs them all
-    /// or a threshold may hold them all.
+    /// Whole updates that must have a place at once: one, or all updates of a round where the rule needs them
+    /// or a threshold may hold them.
     pub needed: u64,
     sums: Sums,
     /// What needs all updates of a round.

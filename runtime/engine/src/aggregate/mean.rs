@@ -119,7 +119,7 @@ impl Shard {
         self.bins.take_mean(from - self.range.start, updates, total, out.as_chunks_mut::<4>().0);
     }
 
-    /// Says that [`Self::take_mean`] took every element: the sum is empty.
+    /// Marks all sums as consumed by [`Self::take_mean`]: the sum is empty.
     pub fn emptied(&mut self) {
         self.bins.emptied();
     }

@@ -1,4 +1,4 @@
-//! What a plan's rule asks of the shell: the method that runs it.
+//! The method that runs a plan's rule.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::plan::{Aggregation, ExactRange, Rule};
 /// How updates are combined: which data a rule needs, and when.
 #[derive(Clone, Debug)]
 pub enum Method {
-    /// An exact sum that absorbs updates as they arrive, in memory of the order of the model.
+    /// An exact sum that absorbs updates as they arrive. Its memory grows with the model alone.
     Stream(Stream),
-    /// A function of one element of all updates at a time. Needs all of them, in one pass.
+    /// A function of one element of all updates at a time. It needs all updates, in one pass.
     Columns(Arc<dyn ColumnRule>),
-    /// A choice by the distances between whole updates, then a combination of the chosen. Needs all of them,
-    /// in two passes.
+    /// A choice by the distances between whole updates, then a combination of the chosen updates. It needs
+    /// all updates, in two passes.
     Scored(Arc<dyn ScoreRule>),
 }
 
@@ -31,8 +31,8 @@ pub enum Stream {
     Clipped(Clip),
 }
 
-/// The method of a plan's rule. `custom` finds what a user's crate registered under a name; it is called for
-/// [`Rule::Custom`] alone.
+/// The method of a plan's rule. `custom` finds the method that a user's crate registered under a name; it is
+/// called for [`Rule::Custom`] alone.
 ///
 /// ```
 /// use std::sync::Arc;

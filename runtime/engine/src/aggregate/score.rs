@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use super::{ColumnRule, Products, RuleError};
 use crate::{Weight, plan::Scope};
 
-/// A rule that sees the dot products of all updates' distances from the base, and says with what weight each
-/// counts.
+/// A rule that sees the dot products of all updates' differences from the base, and gives each update a
+/// weight.
 ///
 /// ```
 /// use fl_engine::Weight;
@@ -46,10 +46,11 @@ pub trait ScoreRule: fmt::Debug + Send + Sync {
 /// A choice among a round's updates.
 #[derive(Clone, Debug)]
 pub struct Chosen {
-    /// What each update counts with, in roster order; 0 leaves it out, and it is not read again. Below
-    /// `2^29`, and `2^40` in sum, of which a plan with `exact.value_bits` above 22 leaves as many bits less.
+    /// The weight of each update, in roster order. An update of weight 0 is left out and not read again.
+    /// Weights are below `2^29`, their sum below `2^40`; each bit of `exact.value_bits` above 22 takes a bit
+    /// from both.
     pub weights: Vec<u32>,
-    /// What becomes of the chosen.
+    /// How the chosen updates are combined.
     pub then: Then,
 }
 

@@ -1,9 +1,10 @@
-//! Memory that a thread combines in.
+//! The memory in which one thread combines updates.
 
 use super::{Bins, Pair, block::block_width, deltas::ELEMENTS_A_STEP, mean::ELEMENTS_A_PASS};
 use crate::{ByteCount, plan::ExactRange};
 
-/// What one thread works in: made once, grown by its first run of a round, kept for the next.
+/// The memory of one thread. It is made once, grows with the first run of a round, and is kept for later
+/// rounds.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     /// A block's values.
@@ -26,7 +27,7 @@ impl Scratch {
         Self::default()
     }
 
-    /// The most that a scratch grows to in rounds of up to this many updates, whatever the rule.
+    /// The most memory that a scratch takes in rounds of up to this many updates, for any rule.
     #[must_use]
     pub fn most(updates: usize) -> ByteCount {
         let width = block_width(updates);

@@ -1,10 +1,10 @@
-//! The server's step: what becomes of a rule's answer (Hsu et al., arXiv:1909.06335; Reddi et al.,
+//! The server's step from the base towards a rule's answer (Hsu et al., arXiv:1909.06335; Reddi et al.,
 //! arXiv:2003.00295).
 //!
-//! The answer's distance from the base, `Δ = answer - base`, is taken for a gradient. Each element is
-//! computed in f64 and rounded to f32 once, the state too. Optimiser state that travels with the model
-//! (`optimiser.*`) and running statistics are no parameters: they take the rule's answer itself, and have no
-//! state here.
+//! The difference of the answer and the base, `Δ = answer - base`, serves as the gradient. Each element of
+//! the model and of the state is computed in f64 and rounded to f32 once. Optimiser state that travels with
+//! the model (`optimiser.*`) and running statistics are not parameters: they take the rule's answer and have
+//! no state here.
 
 use std::{ops::Range, sync::Arc};
 
@@ -107,8 +107,8 @@ impl ServerStep {
         StateRuns { first: of(0), second: of(1) }
     }
 
-    /// Takes the step for the f32 elements from `from` on: `answer` holds the rule's and becomes the next
-    /// model's. `base` is that run of the base's payload; `old` and `new` are the runs of
+    /// Takes the step for the f32 elements from `from` on: `answer` holds the rule's answer, and then the
+    /// next model. `base` is that run of the base's payload; `old` and `new` are the runs of
     /// [`Self::state_runs`] of the state's payloads before and after. The bits do not depend on how a model
     /// is cut into runs.
     ///

@@ -18,7 +18,7 @@ pub(super) struct Spans {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) range: Range<usize>,
-    /// Which choice is theirs; `None` for those held out.
+    /// The index of the choice for these elements; `None` for elements held out.
     pub(super) part: Option<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! A whole round's updates at once, in one thread: for tests of a rule, and what the shell's passes must
-//! agree with.
+//! All updates of a round at once, in one thread: for tests of a rule, and as the reference for the passes of
+//! the shell.
 
 use std::sync::Arc;
 
