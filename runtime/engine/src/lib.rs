@@ -1,7 +1,7 @@
 //! The pure half of fl-runtime.
 //!
-//! Plan, tensors, wire types, the round engine and aggregation: everything that decides, nothing that acts.
-//! No socket, file, clock, environment variable, thread or random source is reachable from here; time and
+//! Plan, tensors, wire types, the round engine and the arithmetic of aggregation: this crate decides and
+//! never acts. It reaches no socket, file, clock, environment variable, thread or random source; time and
 //! randomness arrive as arguments. The shell (crate `fl-runtime`) carries out what this crate returns.
 
 pub mod aggregate;

@@ -1,8 +1,8 @@
 //! A declarative model: from its layers to its tensors to its first values, without a training library.
 //!
-//! The aggregator, `fl-host` and the collaborator's training code all come here for the layout and the
-//! initial state, so a federation agrees on both without sending either. Tensors have PyTorch's names and
-//! shapes (`fc1.weight [out, in]`). Nothing here computes with a model; that is the shell's `train`.
+//! The aggregator, `fl-host` and the collaborator's training code all get the layout and the initial state
+//! from this module, so a federation agrees on both without sending them. Tensors have PyTorch's names and
+//! shapes (`fc1.weight [out, in]`). Nothing here computes with a model; the crate `fl-learn` does.
 
 mod error;
 mod init;

@@ -8,8 +8,8 @@ use crate::limits;
 
 /// A lower-case name: first a letter or digit, then letters, digits, `-`, `_` or `.`; at most 64 bytes.
 ///
-/// It appears in a certificate's URI, in file names and in log lines, so nothing that any of them would
-/// have to escape is allowed.
+/// Names appear in URIs of certificates, in file names and in log lines, so a name has no character that one
+/// of these would have to escape.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Name(String);

@@ -20,10 +20,10 @@ pub struct LayerAt {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The sample's shape is not one that layers take.
+    /// No layer takes the sample's shape.
     #[error("input shape {0:?} is not [features] or [channels, height, width] with sides above 0")]
     Input(Vec<u32>),
-    /// None, or more than [`crate::limits::LAYERS`].
+    /// No layers, or more than [`crate::limits::LAYERS`].
     #[error("the model has {0} layers; it takes 1 to {max}", max = crate::limits::LAYERS)]
     Layers(usize),
     /// Nothing to train or to aggregate.
@@ -32,19 +32,19 @@ pub enum ModelError {
     /// A layer cannot take what the one before it gives.
     #[error("{layer} is given shape {arrives:?} and needs {needs}")]
     Shape {
-        /// Where.
+        /// The layer.
         layer: LayerAt,
         /// The shape that the layer before gives, the batch left out.
         arrives: Vec<u32>,
-        /// What would fit.
+        /// What the layer takes.
         needs: String,
     },
     /// A number outside its range.
     #[error("{layer}: {what}")]
     Setting {
-        /// Where.
+        /// The layer.
         layer: LayerAt,
-        /// Which number, and its range.
+        /// The number and its range.
         what: String,
     },
     /// A field name that no Python attribute could have.
@@ -58,19 +58,19 @@ pub enum ModelError {
     Duplicate {
         /// Index of the first.
         first: usize,
-        /// The other.
+        /// The second layer.
         second: LayerAt,
     },
     /// More elements than [`crate::limits::ELEMENTS`].
     #[error("{layer} gives or holds more than 2^32 elements")]
     TooLarge {
-        /// Where.
+        /// The layer.
         layer: LayerAt,
     },
     /// The plan holds out a tensor that the model does not have.
     #[error("hold_out {pattern:?} matches no tensor of the model")]
     HoldOut {
-        /// As the plan has it.
+        /// The plan's entry.
         pattern: String,
         /// A tensor that may be meant.
         nearest: Option<String>,
@@ -78,7 +78,7 @@ pub enum ModelError {
     /// A model state over other tensors than the plan's model has.
     #[error("the state has other tensors than the plan's model")]
     OtherModel,
-    /// The tensors together are no layout.
+    /// The tensors do not make a valid layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }

@@ -1,7 +1,7 @@
 //! The optimiser's state as tensors of the federation's layout (`optimiser_state: continue_global`).
 //!
-//! A plan's layout appends them to the model's tensors, training code finds its own with
-//! [`optimiser_places`], and everything between moves and aggregates them like any other tensor:
+//! A plan's layout appends these tensors to the model's tensors. Training code finds its own with
+//! [`optimiser_places`]. All other code handles them like any tensor:
 //!
 //! | optimiser | tensors, for each trained tensor `fc1.weight` | scalar |
 //! |---|---|---|
@@ -11,9 +11,9 @@
 //!
 //! They are f32 and combined by the task's rule, so moments are weighted means like the weights that they
 //! belong to; `steps` is i64 and the largest wins. The state of a tensor that the plan holds out is held out
-//! with it: a site's own normalisation goes on with its own moments. Running statistics have no state. Where
-//! two groups train by two tasks, an update carries the base's values of the other task's state, as it does
-//! for all that it did not train.
+//! with it: a collaborator's own normalisation goes on with its own moments. Running statistics have no
+//! state. Where two groups train in two tasks, an update carries the base's values of the other task's state,
+//! as it does for every tensor that it did not train.
 //!
 //! # What the exact sum does to small moments
 //!

@@ -1,10 +1,10 @@
-//! Model files in the safetensors form, which PyTorch and others read without us.
+//! Model files in the safetensors format, which PyTorch and other programs read.
 //!
 //! A file is a header's length (u64, little-endian), the header (JSON: name → dtype, shape, offsets, and a
 //! map of texts under `__metadata__`), and the tensors' bytes. We write i64 tensors before f32 ones, so that
-//! every tensor is aligned, and the same state and metadata always give the same bytes. Reading takes any
-//! order, and refuses a file before it allocates for it: names, shapes and dtypes are the layout's, every
-//! value is finite.
+//! every tensor is aligned, and the same state and metadata always give the same bytes. The reader takes
+//! tensors in any order. It refuses a file before it allocates memory for it, unless names, shapes and dtypes
+//! are those of the layout; it refuses values that are not finite.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ use crate::{
     tensor::{Combine, Dtype, Layout, ModelState, TensorSpec},
 };
 
-/// Texts that travel in a file beside its tensors.
+/// Texts that a file holds beside its tensors.
 pub type Texts = BTreeMap<String, String>;
 
 /// Why a model file was refused.
@@ -37,9 +37,9 @@ pub enum ModelFileError {
     /// The header's length is past the file's end or the bound.
     #[error("the header claims {claimed} bytes; the file has {room} bytes left, and a header has at most {max}", max = limits::MODEL_HEADER_BYTES)]
     HeaderLength {
-        /// As the file says.
+        /// The file's value.
         claimed: u64,
-        /// What is left of the file.
+        /// Bytes of the file after the length.
         room: usize,
     },
     /// The reference implementation refuses the header.
@@ -58,27 +58,27 @@ pub enum ModelFileError {
     /// Another element type.
     #[error("tensor {name:?} has {found} elements; the model needs {expected:?}")]
     Dtype {
-        /// Which.
+        /// The tensor's name.
         name: String,
-        /// As the file says.
+        /// The file's value.
         found: String,
-        /// As the layout says.
+        /// The layout's value.
         expected: Dtype,
     },
     /// Another shape.
     #[error("tensor {name:?} has shape {found:?}; the model needs {expected:?}")]
     Shape {
-        /// Which.
+        /// The tensor's name.
         name: String,
-        /// As the file says.
+        /// The file's value.
         found: Vec<usize>,
-        /// As the layout says.
+        /// The layout's value.
         expected: Vec<u32>,
     },
     /// NaN or an infinity.
     #[error("tensor {name:?} holds {value} at element {index}")]
     NotFinite {
-        /// Which.
+        /// The tensor's name.
         name: String,
         /// Row-major, from 0.
         index: usize,
@@ -115,7 +115,7 @@ impl ModelFileError {
 /// One tensor of a file of any model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileTensor {
-    /// As the file says.
+    /// The file's value.
     pub name: String,
     /// For example `F32`.
     pub dtype: String,
@@ -137,7 +137,7 @@ pub fn write(state: &ModelState, texts: &Texts) -> Vec<u8> {
 /// The file in pieces of at most 64 KiB after the header, for models that should not be in memory twice.
 ///
 /// # Errors
-/// The first of `put`'s.
+/// The first error of `put`.
 pub fn write_pieces<E>(
     state: &ModelState,
     texts: &Texts,
@@ -158,11 +158,10 @@ pub fn write_pieces<E>(
     Ok(())
 }
 
-/// The file of a state in its payload form, whose two segments are written as they lie: no second copy of the
-/// model.
+/// Writes the file of a state that is given as a payload. It makes no second copy of the model.
 ///
 /// # Errors
-/// The first of `put`'s.
+/// The first error of `put`.
 ///
 /// # Panics
 /// When `payload` is shorter than the layout's f32 segment.
@@ -376,7 +375,7 @@ fn differences(missing: &[String], extra: &[String]) -> String {
 
 /// Pieces of [`write_pieces`]; a multiple of both element sizes.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Names that an error lists before it counts.
+/// Names that an error lists; it only counts further ones.
 const NAMES_SHOWN: usize = 5;
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! Shapes, layer by layer: what arrives at each, what leaves it, and whether it fits.
+//! Shapes, layer by layer: the input and output of each layer, and whether they fit together.
 
 use std::collections::BTreeMap;
 
 use super::{Layer, LayerAt, ModelError, ModelSpec, is_optimiser_tensor};
 use crate::limits;
 
-/// A layer with the shapes at its two ends, the batch left out.
+/// A layer with the shapes of its input and output, without the batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placed<'a> {
     /// The layer.
     pub layer: &'a Layer,
     /// `[features]` or `[channels, height, width]`.
     pub input: Vec<u32>,
-    /// Likewise.
+    /// As `input`.
     pub output: Vec<u32>,
 }
 

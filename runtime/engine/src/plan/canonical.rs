@@ -1,7 +1,7 @@
 //! The canonical bytes of a resolved plan, and their hash.
 //!
-//! The bytes are what the plan hash covers and what an image carries, so they are the same on every machine
-//! and in every later release for a plan that uses nothing new.
+//! The plan hash covers these bytes, and an image carries them. They are the same on every machine, and in
+//! every later release for a plan that uses no new key.
 //!
 //! ```text
 //! record  = field*                       fields in rising order of tag; absent ones are left out
@@ -12,10 +12,10 @@
 //! choice  = number:u8 record             the number of the variant, then its fields
 //! ```
 //!
-//! How to change the schema: tags and numbers are never used twice and types never change. A new field is
-//! added as *later*, with the value that older plans mean (`30 name = DEFAULT`): it is written only where it
-//! has another value, so a plan that leaves it alone keeps its bytes and its hash. An `Option` is such a
-//! field by itself: `None` is left out.
+//! How to change the schema: tags and numbers are never used twice, and types never change. A new field
+//! states the value that older plans mean (`30 name = DEFAULT`). It is written only if it has another value,
+//! so a plan without the field keeps its bytes and its hash. An `Option` needs no such value: `None` is not
+//! written.
 //!
 //! Each type's schema is stated once, in [`schema`], and gives the writer and the reader. The reader accepts
 //! the bytes that the writer makes and no others.

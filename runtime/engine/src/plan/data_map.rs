@@ -1,4 +1,4 @@
-//! The data map: one machine's own list of whose data lie where.
+//! The data map: one machine's own list of collaborators and their data folders.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::{
 pub struct DataMap(BTreeMap<Name, String>);
 
 impl DataMap {
-    /// Reads and checks a `data.yaml`. Without a line it maps nobody. Whether a folder exists is not looked
-    /// at.
+    /// Reads and checks a `data.yaml`. A file without lines gives an empty map. Whether the folders exist is
+    /// not checked.
     ///
     /// # Errors
     /// [`PlanError`], as for a plan.

@@ -1,5 +1,5 @@
-//! The site file: where the aggregator is and how its socket is made. Bounded, not measured, no part of any
-//! hash.
+//! The site file: where the aggregator is, and which socket it uses. The file is bounded; it is not measured
+//! and not part of any hash.
 
 // core's: addresses are values, and std::net is where sockets are.
 use core::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The roster as the round engine sees it: who is on it, who is here, what each is asked.
+//! The roster as the round engine sees it: who is on it, who is connected, which tasks each collaborator has.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,17 +21,17 @@ struct Member {
     work: Arc<Work>,
 }
 
-/// How many, kept up to date so that no event walks the roster.
+/// Numbers of collaborators, kept up to date so that no event has to count the roster.
 #[derive(Clone, Copy, Default)]
 struct Count {
-    /// Whose round has tasks.
+    /// Collaborators that have tasks in a round.
     asked: usize,
-    /// Whose tasks end in an update.
+    /// Collaborators that have a task with an update.
     contributors: usize,
 }
 
 impl Members {
-    /// Nobody is here yet.
+    /// All collaborators of the roster; nobody is connected yet.
     pub(super) fn new(plan: Arc<Plan>, names: Vec<Name>) -> Self {
         let (here, listed) = (Count::default(), Count::default());
         let mut members = Self { plan, all: BTreeMap::new(), here, listed };

@@ -8,7 +8,7 @@ use crate::{
     plan::{BestModel, Direction, Metric},
 };
 
-/// What collaborators measured in one round, in an order that does not depend on who reported first.
+/// The metrics of one round, in an order that does not depend on the order of the reports.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Metrics {
     by_task: BTreeMap<(Name, Metric), BTreeMap<Name, Measured>>,
@@ -21,8 +21,8 @@ struct Measured {
 }
 
 impl Metrics {
-    /// Takes a report in. A value that is not finite and one over no rows say nothing and are left out; a
-    /// metric named twice counts once.
+    /// Adds a report. A value that is not finite, or that was measured over no rows, is left out. A metric
+    /// that is named twice counts once.
     pub(super) fn add(&mut self, peer: &Name, report: &Report) {
         if report.samples == 0 {
             return;

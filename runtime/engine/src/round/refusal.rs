@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Name, RoundNo, aggregate::Fault};
 
-/// Why an update does not count. Variants are only ever added at the end: they travel.
+/// Why an update does not count. New variants are added at the end only, because their numbers are on the
+/// wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -75,11 +76,11 @@ pub enum Refusal {
     /// The weights of the round would not fit into the sum.
     #[error("the weights of this round would sum past what the accumulator holds")]
     TotalWeight,
-    /// The aggregator could not keep it (disk, memory); not the sender's fault.
+    /// The aggregator could not keep the update (disk, memory). The sender did nothing wrong.
     #[error("the aggregator could not keep the update: {0}")]
     Internal(String),
-    /// The collaborator's metric does not pass the plan's threshold, and another one's does. Says no value:
-    /// refusals are logged at the aggregator, whose host the plan may not let read metrics.
+    /// The collaborator's metric does not pass the plan's threshold, and another collaborator's does. The
+    /// text has no value: the aggregator logs refusals, and the plan may hide metrics from its host.
     #[error("left out: its collaborator's metric does not pass the plan's threshold")]
     BelowThreshold,
 }

@@ -1,14 +1,14 @@
 //! Drawing a round's collaborators.
 //!
 //! Each candidate gets the digest of a secret round key and its name; the smallest digests are drawn. Without
-//! the secret nobody can tell in advance whom a round asks, with it anybody can check the draw, and neither
-//! the order in which collaborators connected nor anything they say has a part in it.
+//! the secret nobody can predict the draw; with the secret anybody can check it. The draw depends neither on
+//! the order in which collaborators connected nor on anything that they send.
 
 use std::collections::BTreeSet;
 
 use crate::{Digest, Name, RoundNo};
 
-/// The `k` of `candidates` whom `round` asks; all of them when there are no more.
+/// The `k` of `candidates` that `round` asks; all of them when there are at most `k`.
 pub(super) fn draw<'a>(
     secret: &[u8; 32],
     plan: &Digest,

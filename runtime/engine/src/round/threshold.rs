@@ -1,8 +1,8 @@
 //! The plan's threshold: whose update counts, by a metric of its collaborator.
 //!
-//! An update waits, staged, until its collaborator's report of the threshold's task is there. While nobody
-//! has passed, those that fail are summed, because all count when nobody passes. The first that passes
-//! empties the sum, and from then on only those that pass go in. So the order of arrival decides nothing:
+//! A staged update waits for its collaborator's report of the threshold's task. Until an update passes,
+//! updates that fail are summed, because all updates count when none passes. The first update that passes
+//! empties the sum; from then on only updates that pass are summed. So the order of arrival does not matter:
 //!
 //! ```text
 //!              its report is there, or its task failed, or the round closes

@@ -1,4 +1,4 @@
-//! What a task group asks of its members, resolved once from the plan.
+//! The tasks of a group's members, resolved once from the plan.
 
 use crate::{
     Name,
@@ -10,14 +10,14 @@ use crate::{
 pub(super) struct Work {
     /// Tasks of a round.
     pub(super) tasks: Vec<Name>,
-    /// The one of them that ends in an update; the plan's check lets no group have two.
+    /// The task that ends in an update. The plan's check allows one in a group.
     pub(super) update: Option<Name>,
     /// Tasks of the closing round: those that measure the model as received.
     pub(super) closing: Vec<Name>,
 }
 
 impl Work {
-    /// What `group` asks; nothing when there is no group.
+    /// The tasks of `group`; none without a group.
     pub(super) fn new(plan: &Plan, group: Option<&TaskGroup>) -> Self {
         let mut work = Self::default();
         let of_group = plan.tasks.iter().filter(|t| group.is_some_and(|g| g.tasks.contains(&t.name)));

@@ -1,8 +1,8 @@
 //! YAML as a tree in which every value knows its line and column.
 //!
-//! The plan, the site file and the data map are read through here, so all three refuse in the same words.
-//! Anchors, aliases, merge keys, a second document and whatever passes the limits are refused by the parser
-//! before a value is built. What a key means is for the callers.
+//! The plan, the site file and the data map are read through here, so all three refuse in the same words. The
+//! parser refuses anchors, aliases, merge keys, a second document and any file beyond the limits before it
+//! builds a value. Callers know what a key means.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -43,7 +43,8 @@ pub(crate) struct Key {
 pub(crate) fn parse(file: &'static str, text: &str) -> Result<Node, PlanError> {
     let start = At { line: 1, column: 1 };
     if text.len() > limits::PLAN_FILE_BYTES {
-        let message = format!("{} bytes; a file has at most {}", text.len(), limits::PLAN_FILE_BYTES);
+        let message =
+            format!("the file has {} bytes; it takes at most {}", text.len(), limits::PLAN_FILE_BYTES);
         return Err(PlanError::new(file, start, message));
     }
     let options = serde_saphyr::options! {
@@ -78,9 +79,9 @@ fn refused(file: &'static str, error: &serde_saphyr::Error) -> PlanError {
                     .to_owned()
             }
             serde_saphyr::budget::BudgetBreach::Depth { .. } => {
-                format!("nested deeper than {DEPTH} levels")
+                format!("the file is nested deeper than {DEPTH} levels")
             }
-            _ => format!("more than {NODES} values"),
+            _ => format!("the file has more than {NODES} values"),
         },
         other => {
             let text = other.render_with_formatter(&serde_saphyr::UserMessageFormatter);

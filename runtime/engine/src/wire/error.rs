@@ -15,7 +15,7 @@ pub enum WireError {
     Malformed {
         /// The kind.
         kind: u16,
-        /// The decoder's words.
+        /// The decoder's message.
         what: String,
     },
     /// Bytes after the message.
@@ -23,15 +23,15 @@ pub enum WireError {
     Trailing {
         /// The kind.
         kind: u16,
-        /// How many.
+        /// Number of bytes.
         bytes: usize,
     },
     /// A list or text longer than its bound.
     #[error("{what} of {given}; at most {limit} are allowed")]
     TooMany {
-        /// Of what.
+        /// What there is too much of.
         what: &'static str,
-        /// The peer's count.
+        /// How many the peer sent.
         given: usize,
         /// The bound.
         limit: usize,

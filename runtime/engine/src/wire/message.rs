@@ -8,7 +8,7 @@ use crate::{
     round::{AggregatedMetric, Offer, Refusal, Report, Stamp},
 };
 
-/// Everything that an envelope can hold. Who sends which is the session's matter.
+/// Every message that an envelope can hold. Sessions know which side sends which message.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Message {
@@ -63,7 +63,7 @@ pub struct Hello {
     pub evidence: Vec<u8>,
 }
 
-/// The aggregator takes a collaborator in.
+/// The aggregator admits a collaborator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// The version that both will speak.
@@ -82,7 +82,7 @@ pub struct Welcome {
     pub evidence: Vec<u8>,
 }
 
-/// Why a collaborator is not taken in.
+/// Why the aggregator does not admit a collaborator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -115,7 +115,7 @@ pub enum Rejection {
 /// Tasks of a round.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {
-    /// The work.
+    /// The round and its base.
     pub stamp: Stamp,
     /// Names, in the order in which they run.
     pub tasks: Vec<Name>,
@@ -124,7 +124,7 @@ pub struct Assigned {
 /// Which update may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
-    /// The work.
+    /// The round and its base.
     pub stamp: Stamp,
     /// The task.
     pub task: Name,
@@ -135,14 +135,14 @@ pub struct Granted {
 pub struct RefusedUpdate {
     /// The task that was named.
     pub task: Name,
-    /// Why.
+    /// The reason.
     pub refusal: Refusal,
 }
 
 /// Which update was received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
-    /// The work.
+    /// The round and its base.
     pub stamp: Stamp,
     /// The task.
     pub task: Name,
@@ -158,18 +158,18 @@ pub struct Counted {
 /// Which task failed at the collaborator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
-    /// The work.
+    /// The round and its base.
     pub stamp: Stamp,
     /// The task.
     pub task: Name,
-    /// Why, in words; at most 512 bytes.
+    /// The reason, in words; at most 512 bytes.
     pub why: String,
 }
 
-/// Which work is no longer wanted.
+/// The round's tasks are no longer wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
-    /// The work.
+    /// The round and its base.
     pub stamp: Stamp,
 }
 
@@ -204,7 +204,7 @@ pub enum Verdict {
     },
 }
 
-/// A farewell.
+/// The last message of a link that the sender closes on purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaving {}
 

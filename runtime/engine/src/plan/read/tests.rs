@@ -381,7 +381,7 @@ fn aliases_depth_and_size_are_refused_before_they_cost_anything() {
     let long = "#".repeat(crate::limits::PLAN_FILE_BYTES + 1);
     assert_eq!(
         Plan::parse(&long).unwrap_err().to_string(),
-        "plan/plan.yaml:1:1: 1048577 bytes; a file has at most 1048576"
+        "plan/plan.yaml:1:1: the file has 1048577 bytes; it takes at most 1048576"
     );
     let wide = format!("[{}]", "1,".repeat(400_000));
     assert!(Plan::parse(&wide).unwrap_err().message.contains("more than"));

@@ -1,5 +1,5 @@
-//! Reference measurements: what each role's enclave has to say of itself. A plan cannot hold them, for they
-//! cover it.
+//! Reference measurements: what each role's enclave has to prove. A plan cannot hold them, because a
+//! measurement covers the plan.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Hex, RosterError};
 use crate::Digest;
 
-/// Of both roles.
+/// The measurements of both roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measurements {
     /// The aggregator's.
