@@ -5,14 +5,14 @@
 //! what is refused and why, and when training is over. It never sees a payload, only slots.
 //!
 //! ```text
-//!             enough members          answered, enough, deadline            Finalised
-//!  gathering ──────────────▶ open (Assign) ─────────────▶ summing (Finalise) ─┬─▶ gathering, RoundClosed,
-//!                              │ Stop, quorum missed                          │   Store; then Durable ─▶ Counted
-//!                              ▼                                              ▼ no round left
-//!                           draining ◀─────────────────────── closing round (measures the final model)
-//!                              │ every store Durable
-//!                              ▼
-//!                           finished
+//!            enough members       answered, enough, deadline       Finalised
+//!  gathering ────────────▶ open (Assign) ──────────▶ summing (Finalise) ─┬─▶ gathering, RoundClosed,
+//!                            │ Stop, quorum missed                       │   Store; then Durable ─▶ Counted
+//!                            ▼                                           ▼ no round left
+//!                         draining ◀──────────────────── closing round (measures the final model)
+//!                            │ every store Durable
+//!                            ▼
+//!                         finished
 //! ```
 
 mod asked;

@@ -7,8 +7,8 @@ use crate::{Name, limits};
 
 /// Refusals in order of arrival.
 ///
-/// Names come from certificates, so there are only so many; each gets [`limits::REFUSALS_NOTED`] places, and
-/// a peer that sends a thousand bad offers takes no more.
+/// Names come from certificates, so a peer cannot invent more of them. Each name has
+/// [`limits::REFUSALS_NOTED`] places, however many bad offers the peer sends.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
     noted: Vec<Note>,
