@@ -64,7 +64,7 @@ struct SgxManifest {
     /// the value of a name in the template, NAME=VALUE; can be repeated
     #[argh(option, short = 'D')]
     define: Vec<String>,
-    /// the folder of Gramine, with libsysdb.so: gives names in the template that begin with `gramine.` their values
+    /// the folder of Gramine, with libsysdb.so; needed for names in the template that begin with `gramine.`
     #[argh(option)]
     gramine: Option<PathBuf>,
     /// the folder that relative paths start from; the template's folder by default

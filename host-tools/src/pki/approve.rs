@@ -104,7 +104,7 @@ pub fn renew(owner: &Owner, role: Role, name: &Name, days: u32) -> Result<Issued
     let file = issued_file(&owner.root, role, name);
     if !file.exists() {
         return Err(Failure::new(Exit::Trust, format!("no certificate was ever issued to {role} {name}"))
-            .hint("`fl-host pki list` shows all certificates; `fl-host pki approve` issues the first one of a member"));
+            .hint("`fl-host pki list` shows all certificates; `fl-host pki approve` issues a member's first certificate"));
     }
     let held = one_certificate(files::read_text(&file, PEM_BYTES)?.as_bytes())
         .map_err(|e| Failure::new(Exit::Trust, format!("{} {e}", file.display())))?;

@@ -3,7 +3,8 @@
 //! With a passphrase the file is one PEM block `FL ENCRYPTED CA KEY` that contains
 //!
 //! ```text
-//! version 1 (1 byte) ‖ iterations (4, big-endian) ‖ salt (16) ‖ nonce (12) ‖ AES-256-GCM(PKCS #8 DER) ‖ tag (16)
+//! version 1 (1 byte) ‖ iterations (4, big-endian) ‖ salt (16) ‖ nonce (12)
+//!     ‖ AES-256-GCM(PKCS #8 DER) with its tag (16)
 //! ```
 //!
 //! with the first 33 bytes as associated data. The key of the cipher is PBKDF2-HMAC-SHA256 (RFC 8018) of the
