@@ -1,6 +1,6 @@
-//! Many collaborators in one process, which hold no model: each says that it has the round's base already,
-//! and sends an update out of a short table that all share. For tests of an aggregator whose collaborators
-//! would fill the machine.
+//! Many collaborators in one process, without models. Each collaborator claims that it has the round's base
+//! already, and sends an update from a short table that all of them share. For tests of an aggregator with
+//! more collaborators than this machine could run.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes as Piece;
 use fl_engine::{
-    ByteCount, Digest, Name, Weight,
+    ByteCount, Digest, Draws, Name, Weight,
     plan::{Plan, Site},
     round::{Offer, Report, Stamp},
     tensor::{Layout, RootHasher},
@@ -22,7 +22,7 @@ use fl_runtime::internal::{
     trust::{Credentials, FlooredClock, Role, SERVER_NAME, client_config},
 };
 
-/// Whatever goes wrong in a client.
+/// Any failure of a client.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Element `at` of the update of collaborator number `who`, in ±8.
@@ -32,11 +32,7 @@ pub fn value(who: usize, at: usize) -> f32 {
 }
 
 fn of_table(at: usize) -> f32 {
-    // splitmix64 (Steele, Lea, Flood 2014).
-    let z = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z >> 40) as i32 - (1 << 23)) as f32 / (1 << 20) as f32
+    ((Draws::nth(0, at as u64 + 1) >> 40) as i32 - (1 << 23)) as f32 / (1 << 20) as f32
 }
 
 /// One collaborator's update, in pieces of the table.
@@ -52,7 +48,7 @@ pub struct Crowd {
     aggregator: SocketAddr,
     /// One period of an update.
     table: Piece,
-    /// The base that each says it holds.
+    /// The base that each collaborator claims to have.
     holds: Digest,
 }
 
@@ -70,7 +66,8 @@ impl Crowd {
         Ok(Self { layout: plan.layout()?, plan, aggregator, table: table.into(), holds })
     }
 
-    /// The update of collaborator number `who`. Hashing it takes its time: no link should wait for that.
+    /// The update of collaborator number `who`. Hashing the update takes a while: call this before a link
+    /// waits.
     #[must_use]
     pub fn update(&self, who: usize) -> Update {
         let pieces = self.pieces(who);
@@ -79,11 +76,11 @@ impl Crowd {
         Update { pieces, root: hasher.finish() }
     }
 
-    /// Sends the first round's update as `name`, out of the workspace `site`, and leaves when it is given
-    /// work again.
+    /// Sends the first round's update as `name`, with the keys of the workspace `site`, and leaves when the
+    /// next task arrives.
     ///
     /// # Errors
-    /// When it is not let in, or its update is not taken.
+    /// When the client is not admitted, or its update is not accepted.
     pub async fn send(&self, update: Update, name: &Name, site: &Path) -> Result<(), Failure> {
         let (Update { mut pieces, root }, weight) = (update, Weight::new(WEIGHT)?);
         let (_endpoint, mut link) = self.enter(name, site).await?;
@@ -99,7 +96,7 @@ impl Crowd {
         let mut stream = link.handle().open_uni().await?;
         let header = PayloadHeader::Update(offer).encode();
         payload::send_payload(&mut stream, &header, &mut pieces).await?;
-        // Behind it comes what the round has made, which nobody here needs.
+        // The round's model follows, which no client here needs.
         hear(&mut link, |message| matches!(message, Message::Assign(_))).await?;
         link.send_envelope(&wire::encode(&Message::Leaving(Leaving {}))).await?;
         link.handle().closed().await;
@@ -141,7 +138,7 @@ impl Crowd {
     }
 }
 
-/// Reads every model and forgets it: unread, it would stand in the way of every word behind it.
+/// Reads and drops every model. An unread model would block the messages after it.
 async fn forget_models(link: LinkHandle) {
     while let Ok(mut stream) = link.accept_uni().await {
         while let Ok(Some(_)) = stream.read(1 << 20).await {}
@@ -155,7 +152,7 @@ async fn work(link: &mut Link) -> Result<Stamp, Failure> {
     }
 }
 
-/// The next message of a kind; others are ignored, unless they say that it is of no use to wait.
+/// The next message of a kind. Other messages are ignored, unless they end the wait.
 async fn hear(link: &mut Link, wanted: impl Fn(&Message) -> bool) -> Result<Message, Failure> {
     loop {
         match wire::decode(&link.recv_envelope().await?)? {
@@ -167,7 +164,7 @@ async fn hear(link: &mut Link, wanted: impl Fn(&Message) -> bool) -> Result<Mess
     }
 }
 
-/// Elements after which an update repeats: of no size that the runtime works in.
+/// Elements after which an update repeats: unlike every size that the runtime works in.
 const PERIOD: usize = 65_521;
 /// Elements by which one update is ahead of the one before it.
 const AHEAD: usize = 7_919;

@@ -24,7 +24,7 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Reads the headers; none if `file` is no 64-bit little-endian ELF file for x86-64 or is cut short.
+    /// Reads the headers; none if `file` is not a 64-bit little-endian ELF file for x86-64, or is cut short.
     pub fn parse(file: &[u8]) -> Option<Self> {
         const X86_64: u64 = 62;
         if file.get(..6)? != b"\x7fELF\x02\x01" || number(file, 18, 2)? != X86_64 {

@@ -1,7 +1,7 @@
-//! Federations of real processes: prepared as people would, started, watched, killed.
+//! Federations of real processes: prepared with the commands that people use, started, watched, killed.
 //!
-//! Each lives in a folder of its own under the system's temporary folder and on a UDP port of its own, so
-//! that tests run side by side. Every process is killed when its handle is dropped.
+//! Each federation has its own folder among the temporary files and its own UDP port, so that tests run side
+//! by side. Every process is killed when its handle is dropped.
 
 use std::{
     fs::File,
@@ -51,7 +51,7 @@ pub fn synthetic(plan: &str, inputs: u32, rounds: u32) -> String {
     synthetic_with(plan, &model, rounds)
 }
 
-/// The same over the model that `model`, a block of a plan, says.
+/// The same plan over another model: `model` is a block of a plan.
 #[must_use]
 pub fn synthetic_with(plan: &str, model: &str, rounds: u32) -> String {
     let plan = set_block(plan, "model", model);
@@ -88,7 +88,7 @@ pub fn set_block(plan: &str, key: &str, value: &str) -> String {
 /// A running role.
 pub struct Process {
     child: Child,
-    /// Standard output, line by line, with the time at which each came.
+    /// Standard output, line by line, each with the time of its arrival.
     lines: Receiver<(Instant, String)>,
     log: PathBuf,
     name: String,
@@ -157,7 +157,7 @@ impl Process {
         if let Some(stdout) = child.stdout.take() {
             thread::spawn(move || {
                 let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-                // Nobody may be listening any more.
+                // The reader of the lines may be gone.
                 lines.for_each(|line| drop(put.send((Instant::now(), line))));
             });
         }
@@ -195,17 +195,17 @@ impl Process {
         }
     }
 
-    /// Every line with this event that has come and will come until the process ends.
+    /// Every line with this event until the process ends, lines that have arrived before included.
     pub fn events_to_the_end(&self, event: &str) -> Vec<Value> {
         self.timed_to_the_end().into_iter().map(|(_, value)| value).filter(|v| v["event"] == event).collect()
     }
 
-    /// Every line that has come and will come until the process ends, with its time.
+    /// Every line until the process ends, lines that have arrived before included, with its time.
     pub fn timed_to_the_end(&self) -> Vec<(Instant, Value)> {
         self.lines.iter().map(|(at, line)| (at, serde_json::from_str(&line).unwrap_or_default())).collect()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     ///
     /// # Panics
     /// When it does not end within `within`.
@@ -229,13 +229,13 @@ impl Process {
         assert!(status.is_ok_and(|s| s.success()), "kill -{signal} {}", self.id());
     }
 
-    /// What it has written to standard error.
+    /// What the process has written to standard error.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until `words` stand in its [`Self::log`] so many times.
+    /// Waits until `words` occur in [`Self::log`] `times` times.
     ///
     /// # Panics
     /// When they do not within `within`.
@@ -269,7 +269,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -279,7 +279,7 @@ impl Drop for Process {
 /// on the static binary use it.
 ///
 /// # Panics
-/// When it is not there.
+/// When the program is missing.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     if let Some(folder) = std::env::var_os("FL_BINARY_DIR").map(PathBuf::from)

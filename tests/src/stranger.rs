@@ -20,7 +20,7 @@ pub enum NoLink {
     /// No socket.
     #[error("no socket: {0}")]
     Socket(#[from] std::io::Error),
-    /// It cannot be dialled.
+    /// The address cannot be dialled.
     #[error("cannot dial: {0}")]
     Dial(#[from] ConnectError),
     /// The handshake was refused.
@@ -28,10 +28,10 @@ pub enum NoLink {
     Refused(#[from] ConnectionError),
 }
 
-/// A client that shows `own`, or nothing.
+/// A client that shows the certificate `own`, or none.
 ///
 /// # Errors
-/// When rustls does not take it.
+/// When rustls refuses the certificate.
 pub fn client(
     own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
 ) -> Result<QuicClientConfig, Error> {
@@ -66,7 +66,7 @@ pub async fn dial(
     Ok((endpoint, connection))
 }
 
-/// Believes every server.
+/// Accepts every server.
 #[derive(Debug)]
 struct Believer(Arc<CryptoProvider>);
 

@@ -1,5 +1,5 @@
 //! Who may talk to a running aggregator: strangers, revocation, newcomers, old rosters, expired certificates.
-//! One federation goes on through all of it.
+//! One federation runs through all of these steps.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{
@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Rounds of a second each, as long as `three` is connected and does nothing.
+/// A federation whose rounds last a second each, as long as `three` is connected and sends nothing.
 fn paced(name: &str) -> Federation {
     federation(name, 3, &|plan| {
         let plan = synthetic(plan, 1000, 60);
@@ -72,10 +72,10 @@ impl People {
         self.publish(&self.roster(), "the roster has changed");
     }
 
-    /// Request, approval, import, with a new key in `folder`.
+    /// Makes a key in `folder`, and requests, approves and imports its certificate.
     fn certify(&self, name: &str, folder: &Path, replace: bool) {
         for extension in ["key", "csr", "crt"] {
-            // A new site has none.
+            // A new site has no key yet.
             let _ = fs::remove_file(folder.join(format!("cert/col_{name}.{extension}")));
         }
         let (site, owner) = (text(folder), text(&self.federation.owner));
@@ -88,7 +88,7 @@ impl People {
         host(&["pki", "import", approved["certificate"].as_str().unwrap(), "--workspace", site]);
     }
 
-    /// A new machine with what the owner publishes.
+    /// The folder of a new machine, with the files that the owner publishes.
     fn machine(&self, name: &str) -> PathBuf {
         let folder = self.site(name);
         FOLDERS.iter().for_each(|inside| fs::create_dir_all(folder.join(inside)).unwrap());
@@ -104,8 +104,8 @@ impl People {
         self.publish_newest();
     }
 
-    /// Starts the collaborator and waits for a round with its update: one that was open, or opened, when it
-    /// came.
+    /// Starts the collaborator and waits for a round with its update: the round that was open when the
+    /// collaborator connected, or the next one.
     fn joins(&self, name: &str) -> Process {
         let log = self.site(name).join(format!("logs/{name}.stderr"));
         let earlier = fs::read_to_string(log).unwrap_or_default().len();
@@ -132,7 +132,7 @@ impl People {
         }
     }
 
-    /// Starts the collaborator, which ends with `code` and says `words` and what to do.
+    /// Starts the collaborator, which has to end with `code`, and to print `words` and a hint.
     fn is_refused(&self, name: &str, code: i32, words: &str) {
         let mut process = Process::collaborator(&self.federation, name);
         ends_with(&mut process, code, words);
@@ -148,7 +148,7 @@ impl People {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let end = runtime.block_on(async {
             match stranger::dial(to, stranger::client(own).unwrap(), 1 << 20).await {
-                // The client is through before its certificate is looked at.
+                // The client's handshake ends before the server checks the client's certificate.
                 Ok((_endpoint, connection)) => connection.closed().await,
                 Err(stranger::NoLink::Refused(error)) => error,
                 Err(error) => panic!("{error}"),
@@ -170,7 +170,7 @@ fn ends_with(process: &mut Process, code: i32, words: &str) {
     assert!(last["hint"].is_string(), "{last}");
 }
 
-/// Datagrams that are nobody's, some with the face of a QUIC packet.
+/// Datagrams that belong to no connection. Some look like QUIC packets.
 fn garbage(port: u16, datagrams: u32) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut word = 1u32;
@@ -191,7 +191,7 @@ fn garbage(port: u16, datagrams: u32) {
     }
 }
 
-/// Signed by the federation's CA, for `name`'s own key, and over since 2021.
+/// A certificate of the federation's CA for the key of `name`, expired since 2021.
 fn expired_certificate(owner: &Path, name: &str, key: &Path) -> String {
     let read = |path: &Path| fs::read_to_string(path).unwrap();
     let ca_key = KeyPair::from_pem(&read(&owner.join("cert/ca/ca.key"))).unwrap();
@@ -218,7 +218,7 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
     people.aggregator.event("round", SOON);
     let (first, owner) = (people.roster(), people.federation.owner.clone());
 
-    // Revoked while connected, and for good: an older roster does not bring it back.
+    // `two` is revoked while connected. An older roster does not admit it again.
     people.revoke("two", "laptop stolen");
     ends_with(&mut two, 12, "no longer on the roster");
     people.is_refused("two", 12, "two was revoked: laptop stolen");
@@ -226,14 +226,15 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
     people.publish(&first[..first.len() / 2], "the old one stays");
     people.is_refused("two", 12, "two was revoked: laptop stolen");
 
-    // Approved, and the aggregator does not know yet; then it does, and needs no restart.
+    // The newcomer is approved before the aggregator has the new roster. Then the aggregator reads the
+    // roster, without a restart.
     let four = people.machine("four");
     people.certify("four", &four, false);
     people.is_refused("four", 12, "four is not on the roster");
     people.publish_newest();
     let mut four_runs = people.joins("four");
 
-    // A name that passes to another key takes the link of the old one away.
+    // When a name passes to another key, the link of the old key is closed.
     people.certify("two", &people.site("two"), false);
     people.publish_newest();
     let mut two = people.joins("two");
@@ -254,14 +255,14 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
     host(&["pki", "import", renewed, "--workspace", text(&four)]);
     let mut four_runs = people.joins("four");
 
-    // Two processes under one name: the newest link is kept, the other process is told why and ends.
+    // Two processes with one name: the newest link is kept. The other process gets the reason and ends.
     let mut twin = Process::hostile(&people.federation, "four", &["idle"]);
     ends_with(&mut four_runs, 12, "another process has connected under this collaborator's name");
     let mut four_runs = people.joins("four");
     assert_eq!(twin.event("closed", SOON)["code"], 2);
     assert!(twin.ended(SOON).success());
 
-    // The certificate of one under the name of another.
+    // A collaborator that uses another collaborator's certificate.
     for extension in ["crt", "key"] {
         let file = |name: &str, of: &str| people.site(name).join(format!("cert/col_{of}.{extension}"));
         fs::copy(file("four", "four"), file("four", "one")).unwrap();
@@ -284,7 +285,7 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
     let memory = people.aggregator.peak_memory();
     assert!(memory < 32 << 20, "{} MiB", memory >> 20);
 
-    // With nobody to wait for, the rest takes no time.
+    // When no collaborator is missing, the remaining rounds end quickly.
     people.revoke("three", "does nothing");
     let closed = idle.event("closed", SOON);
     assert_eq!(closed["code"], 5);
@@ -324,7 +325,7 @@ fn roles_tell_what_the_roster_says_of_enclaves() {
         let (enclave, signer) = (digest(letter), digest("5"));
         format!("measurement that the roster expects of {who}: MRENCLAVE {enclave}, MRSIGNER {signer}, product {product}, security version 0")
     });
-    // A running aggregator takes them in with the roster; one that starts tells them at once.
+    // A running aggregator reads the measurements with the roster. A new process logs them at its start.
     people.publish(&people.roster(), &words[1]);
     people.aggregator.signal("TERM");
     let mut people = people;
@@ -332,7 +333,7 @@ fn roles_tell_what_the_roster_says_of_enclaves() {
     let aggregator = Process::aggregator(&people.federation);
     aggregator.event("listening", SOON);
     words.iter().for_each(|words| aggregator.says(words, 1, SOON));
-    // A collaborator needs no roster; what it was given it checks, and tells.
+    // A collaborator does not need a roster. If it has one, it checks the roster and logs the result.
     let published = people.site("one").join("plan/cols.yaml");
     fs::write(&published, people.roster()).unwrap();
     let one = Process::collaborator(&people.federation, "one");

@@ -1,9 +1,9 @@
 //! Hostile collaborators against the aggregation rules: real data, real training, updates that are made to
-//! harm.
+//! do harm.
 //!
-//! Eleven collaborators train; two of them send what an attack asks for. The attackers know every honest
-//! update of the round. What each rule leaves of the accuracy on held-out rows is compared with a federation
-//! of the nine honest ones.
+//! Eleven collaborators train; two of them send what the attack prescribes. The attackers know every honest
+//! update of the round. The accuracy on held-out rows under each rule is compared with that of a federation
+//! of the nine honest collaborators.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
@@ -28,7 +28,8 @@ const HOSTILE: usize = 2;
 /// What the hostile collaborators send.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Attack {
-    /// They stay away: what an attack is measured against, for their rows are lost either way.
+    /// The hostile collaborators do not take part. Attacks are measured against this case, because their rows
+    /// are lost in every case.
     Absent,
     /// They are honest.
     None,
@@ -71,7 +72,7 @@ impl Trial {
         Self { plan: Arc::new(plan), layout, members, dirs, held_out, rounds }
     }
 
-    /// Accuracy after every round was run.
+    /// Accuracy after all rounds.
     fn accuracy(&self, rule: &Rule, attack: Attack) -> f64 {
         let train: Name = "train".parse().unwrap();
         let registry = Registry::new();
@@ -101,7 +102,7 @@ impl Trial {
                 .collect();
             let mut updates: Vec<(ModelState, Weight)> = match trained {
                 Ok(outputs) => outputs.into_iter().map(|output| output.update.unwrap()).collect(),
-                // The attack has won: nobody can train from this model.
+                // The attack has succeeded: no collaborator can train from this model.
                 Err(TaskError::NotFinite { .. }) => return 0.0,
                 Err(other) => panic!("{other}"),
             };
@@ -142,7 +143,7 @@ fn harm(attack: Attack, base: &ModelState, updates: &mut [(ModelState, Weight)])
     }
 }
 
-/// One round of the engine's arithmetic, on payloads as they travel.
+/// One round of the engine's arithmetic, on payloads in the form in which they are sent.
 fn aggregate(rule: &Rule, plan: &Plan, base: &ModelState, updates: &[(ModelState, Weight)]) -> ModelState {
     let payload = |state: &ModelState| {
         let mut bytes = Vec::new();
@@ -153,7 +154,7 @@ fn aggregate(rule: &Rule, plan: &Plan, base: &ModelState, updates: &[(ModelState
         updates.iter().map(|(state, weight)| (payload(state), *weight)).collect();
     let updates: Vec<(&[u8], Weight)> =
         updates.iter().map(|(bytes, weight)| (bytes.as_slice(), *weight)).collect();
-    // Weights that leave bits for a factor.
+    // Weights with free bits for a factor.
     let exact = ExactRange { weight_bits: 19, ..plan.exact };
     let rule = Aggregation { rule, server: None, threshold: None };
     let method = method(&rule, exact, |_| None).unwrap();
@@ -175,22 +176,23 @@ fn robust() -> Vec<Rule> {
     ]
 }
 
-/// Accuracy that the mean loses at least.
+/// The smallest loss of accuracy under the mean.
 const LOST: f64 = 0.20;
 
-/// Accuracy that a rule may lose to an attack.
+/// The largest loss of accuracy that a rule may have under an attack.
 fn kept(rule: &Rule, attack: Attack) -> f64 {
     match (rule, attack) {
-        // Made against Krum, which takes one site's update as it is: 5 points seen on the digits.
+        // This attack was made against Krum, which takes one site's update unchanged: 5 points were lost on
+        // the digits.
         (Rule::Krum { .. }, Attack::Alie) => 0.07,
-        // It bounds what a hostile update can do and does not find it: three of 114 rows seen.
+        // The rule bounds the harm of a hostile update but does not find it: three of 114 rows were lost.
         (Rule::ClippedMean { .. }, _) => 0.03,
         _ => 0.02,
     }
 }
 
-/// Runs every pair of `rules` and `attacks`, prints what is left, and says which pairs lose more than they
-/// may.
+/// Runs every pair of `rules` and `attacks`, prints the accuracy, and returns the pairs that lose more than
+/// allowed.
 fn lost(trial: &Trial, clean: f64, rules: &[Rule], attacks: &[Attack]) -> Vec<String> {
     let mut lost = Vec::new();
     for rule in rules {

@@ -1,4 +1,4 @@
-//! `fl-host demo` as a process: what it prints for programs, and that it leaves nobody behind.
+//! `fl-host demo` as a process: what it prints for programs, and that it leaves no process behind.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -26,7 +26,7 @@ fn pids(line: &Value) -> Vec<u64> {
     pids.unwrap_or_else(|| panic!("no pids in {line}"))
 }
 
-/// Whether the process runs; one that has ended and waits to be noticed does not.
+/// Whether the process runs. A process that has ended does not, even if its parent has not noticed yet.
 fn runs(pid: u64) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     stat.is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or("Z").starts_with('Z'))

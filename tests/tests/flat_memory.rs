@@ -1,7 +1,8 @@
-//! Memory does not grow with the number of rounds: what a process holds at round 50 is what it holds hundreds
-//! of rounds later.
+//! Memory does not grow with the number of rounds: a process holds as much at round 50 as hundreds of
+//! rounds later.
 //!
-//! `FL_ROUNDS` sets the number of rounds; `ci/long` asks for more than a change should wait for.
+//! `FL_ROUNDS` sets the number of rounds. `ci/long` runs more rounds than a check of every change can wait
+//! for.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::time::Duration;
@@ -14,8 +15,8 @@ const PARAMETERS: u32 = 10_000;
 const WARM: u64 = 50;
 /// Rounds without `FL_ROUNDS`.
 const ROUNDS: u64 = 200;
-/// How much a process may have grown in the end, bytes, whatever the number of rounds: the allocator's own
-/// wavering. A payload kept in each round is fifteen times as much after 150 rounds.
+/// Bytes by which a process may have grown in the end, for any number of rounds, because the allocator's use
+/// varies. A payload that is kept in each round adds up to fifteen times as much after 150 rounds.
 const SLACK: u64 = 400_000;
 const LATER: Duration = Duration::from_secs(60);
 
@@ -34,7 +35,7 @@ fn memory_of_a_late_round_is_that_of_round_50() {
     let everybody = || -> Vec<u64> { members.iter().chain([&aggregator]).map(Process::memory).collect() };
 
     let mut warm = Vec::new();
-    // In the last rounds a process may be on its way out.
+    // In the last rounds a process may already be ending.
     for round in 0..rounds - 5 {
         let line = aggregator.event("round", LATER);
         assert_eq!((&line["round"], &line["updates"]), (&round.into(), &2.into()), "{line}");

@@ -1,6 +1,6 @@
 //! Hostile peers against running federations: real processes, real certificates, one misdeed after the other.
-//! Whatever one of them does, the others' rounds go on, the sum holds what it should, and the aggregator says
-//! what it refused.
+//! Whatever a hostile peer does, the others' rounds go on, the sum is right, and the aggregator logs what it
+//! refused.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{
@@ -13,10 +13,10 @@ use fl_tests::federation::{Process, federation, synthetic};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
-/// Resident memory of an aggregator of a 400 KB model, whatever its peers do: 16 MiB were measured.
+/// Most resident memory of an aggregator with a 400 KB model, whatever its peers do. 16 MiB were measured.
 const MEMORY: u64 = 32 << 20;
 
-/// `one` and `two` are honest and enough; `three` is not honest.
+/// `one` and `two` are honest, and enough for a round. `three` is not honest.
 fn tolerant(name: &str, rounds: u32, deadline: &str) -> Federation {
     federation(name, 3, &|plan| {
         let plan = synthetic(plan, 100_000, rounds);
@@ -39,7 +39,7 @@ impl Running {
         Self { aggregator, honest }
     }
 
-    /// Ends well, within its memory and without a word of an error; returns its lines.
+    /// Waits for the end, and checks memory, exit code and log. Returns the aggregator's lines.
     fn end(mut self, memory: u64) -> Vec<(Instant, Value)> {
         let lines = self.aggregator.timed_to_the_end();
         let status = self.aggregator.ended(SOON);
@@ -66,7 +66,7 @@ fn contributors(round: &Value) -> Vec<&str> {
     all.iter().map(|c| c["collaborator"].as_str().unwrap()).collect()
 }
 
-/// What was said to a hostile client during one misdeed: `event`'s field `field`.
+/// What the aggregator answered to one misdeed: the field `field` of each `event`.
 fn told<'a>(lines: &'a [(Instant, Value)], misdeed: &str, event: &str, field: &str) -> Vec<&'a str> {
     let of = lines.iter().filter(|(_, line)| line["misdeed"] == misdeed && line["event"] == event);
     of.map(|(_, line)| line[field].as_str().unwrap_or("")).collect()
@@ -112,7 +112,7 @@ const BROKEN: &[(&str, &str)] = &[
     ("big-header", "1025 bytes announced, at most 1024 are allowed"),
 ];
 
-/// Misdeeds that are not let in, and the answer.
+/// Misdeeds that are rejected at the hello, and the answer.
 const TURNED_AWAY: &[(&str, &str)] = &[
     ("wrong-plan", "the aggregator runs plan"),
     ("wrong-federation", "this is the aggregator of federation demo"),
@@ -135,7 +135,7 @@ fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
     for (misdeed, words) in REFUSED {
         let why = told(&heard, misdeed, "refused", "why");
         assert!(why.len() == 1 && why[0].contains(words), "{misdeed}: {why:?}");
-        // It leaves of its own accord.
+        // The client itself leaves.
         assert_eq!(code(&heard, misdeed), Some(0), "{misdeed}");
     }
     for (misdeed, words) in BROKEN {
@@ -148,7 +148,7 @@ fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
         assert!(why.len() == 1 && why[0].contains(words), "{misdeed}: {why:?}");
     }
     assert!(told(&heard, "big-envelope", "closed", "reason")[0].contains("4294967295 bytes announced"));
-    // A name is the certificate's, whatever is said.
+    // The name is that of the certificate, whatever the client says.
     let welcomes = heard.iter().filter(|(_, line)| line["event"] == "welcome");
     assert!(welcomes.clone().count() > REFUSED.len() && welcomes.clone().all(|(_, w)| w["name"] == "three"));
 
@@ -160,7 +160,7 @@ fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
         assert_eq!(contributors(round), ["one", "two"], "{round}");
         assert_ne!(round["closed"], "deadline", "{round}");
     }
-    // The facts on disk and the rounds' lines name what was refused, and whose it was.
+    // The history on disk and the rounds' events name each refused update and its collaborator.
     let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
     let facts: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let printed: Vec<Value> = lines.iter().map(|(_, line)| line.clone()).collect();
@@ -191,7 +191,7 @@ fn update_counts_once_and_floods_are_neither_loud_nor_large() {
         assert_eq!(told(&heard, misdeed, "received", "").len(), 1, "{misdeed}");
     }
     for flood in floods {
-        // Through, or cut off for it; never a fault of the aggregator's.
+        // The flood ends, or the aggregator cuts the client off. The aggregator itself has no fault.
         assert!(
             matches!(code(&heard, flood), Some(0 | 4)),
             "{flood}: {:?}",
@@ -202,7 +202,7 @@ fn update_counts_once_and_floods_are_neither_loud_nor_large() {
     assert_eq!(code(&heard, "deaf"), Some(4));
 
     let log = running.aggregator.log();
-    // Rounds have lines of their own; what `three` causes is rationed, thousands of messages or not.
+    // Lines about `three` are rationed, however many messages it sends. Lines about rounds are not.
     let about = log.lines().filter(|line| line.contains("\"collaborator\":\"three\"")).count();
     assert!((1..50).contains(&about), "{about} lines");
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "a line is broken");
@@ -231,7 +231,7 @@ fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more() {
     let vanishing = Process::hostile(&federation, "three", &["vanishing"]);
     vanishing.event("halfway", SOON);
     vanishing.signal("KILL");
-    // Nobody has told the aggregator; the next link takes the dead one's place.
+    // The aggregator has not noticed that the peer is dead. The next link replaces the dead one.
     thread::sleep(Duration::from_millis(1500));
     let mut half_open = Process::hostile(&federation, "three", &["half-open"]);
     let heard = half_open.timed_to_the_end();
@@ -245,7 +245,7 @@ fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more() {
     let lines = running.end(memory);
     let rounds = rounds(&lines);
     let at_deadline = rounds.iter().filter(|(_, round)| round["closed"] == "deadline").count();
-    // That of the drip is the first round, whose length nothing tells.
+    // The drip took place in the first round, whose length is not known.
     assert!(at_deadline >= 2, "{at_deadline}");
     for (length, round) in &rounds {
         assert!(*length < Duration::from_millis(1600), "{length:?}: {round}");

@@ -1,5 +1,5 @@
-//! A whole federation whose datagrams take a library OS's own entry, as under Gramine; here a stand-in has
-//! it. The programs may be the static ones: `ci/test static`.
+//! A whole federation whose datagrams go through the entry of a library OS, as under Gramine. A stand-in
+//! provides the entry here. `ci/test static` runs this test with the static programs.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{
@@ -37,9 +37,9 @@ fn nothing_jumps_where_no_entry_is_and_a_warning_says_so() {
 }
 
 struct Ran {
-    /// Jumps of each process that had an entry.
+    /// The number of jumps of each process that had an entry.
     jumps: Vec<u64>,
-    /// What each process said.
+    /// The log of each process.
     logs: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! The aggregator's memory, as its plan counts it, under a hard limit: a process that takes more is killed by
-//! its own allocator.
+//! The aggregator runs under a hard limit of the memory that its plan counts. The allocator ends a process
+//! that takes more.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{fs, thread, time::Duration};
@@ -17,7 +17,7 @@ const PARAMETERS: u32 = 10_000_000;
 const SLOTS: u64 = 2;
 const LATER: Duration = Duration::from_secs(180);
 
-/// Address space of an aggregator whose model is nothing: program, libraries, stacks of its fixed threads.
+/// Address space of an aggregator with a tiny model: program, libraries, stacks of its fixed threads.
 fn idle() -> u64 {
     let federation = federation("idle", 3, &|plan| synthetic(plan, 10, 1));
     let aggregator = start(&federation, None);
@@ -29,7 +29,8 @@ fn idle() -> u64 {
 
 /// The aggregator, with an address space of at most `limit` bytes.
 fn start(federation: &Federation, limit: Option<u64>) -> Process {
-    // One arena: glibc reserves 64 MiB of address space a thread for others; the static binary has none.
+    // One arena: for each further arena, glibc reserves 64 MiB of address space. The static binary has no
+    // arenas.
     let set = limit.map_or(String::new(), |limit| format!("ulimit -v {}; ", limit / 1024));
     let script = format!("{set}MALLOC_ARENA_MAX=1 exec \"$0\" \"$@\"");
     let args = ["--json", "aggregator", "start"];
@@ -54,7 +55,8 @@ fn large(collaborators: usize) -> Federation {
     federation(&name, collaborators, &edit)
 }
 
-/// Two models, the accumulator, the slots and 30 MB over an idle aggregator's own, however many take part.
+/// Two models, the accumulator, the slots, and 30 MB more than an idle aggregator, for any number of
+/// collaborators.
 fn limit() -> u64 {
     let parameters = u64::from(PARAMETERS);
     let (model, accumulator) = (4 * parameters, 16 * parameters);
@@ -97,12 +99,11 @@ fn limit_without_room_for_the_slots_kills() {
     let _ = std::fs::remove_dir_all(&federation.dir);
 }
 
-/// What 64 collaborators and ten million parameters have to live in under a rule that needs all of their
-/// updates.
+/// The memory for 64 collaborators and ten million parameters under a rule that needs all updates.
 const ALL_UPDATES: ByteCount = ByteCount(250_000_000);
-/// Longest round of a loaded machine, and what comes before and after it.
+/// Longest round on a loaded machine, with its preparation and its end.
 const LATEST: Duration = Duration::from_secs(660);
-/// Between two looks at a process's memory.
+/// Time between two readings of a process's memory.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A federation under the median, whose updates are on disk, except for those that the memory holds.
@@ -116,7 +117,7 @@ fn median(collaborators: usize) -> Federation {
     })
 }
 
-/// How it went with an address space of at most `limit` bytes, and the most that was resident.
+/// The outcome with an address space of at most `limit` bytes, and the largest resident memory.
 fn median_within(federation: &Federation, limit: u64) -> (bool, u64) {
     let initial = fs::read(federation.aggregator.join("save/demo_init.safetensors")).unwrap();
     let root = safetensors::inspect(&initial).unwrap().1["root"].clone();
@@ -126,7 +127,7 @@ fn median_within(federation: &Federation, limit: u64) -> (bool, u64) {
     let looking = thread::spawn(move || {
         let mut peak = 0;
         while let Ok(status) = fs::read_to_string(&status) {
-            // A process that has ended and was not waited for has no such line.
+            // A process that has ended has no such line.
             let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) else { break };
             peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
             thread::sleep(LOOK);
@@ -176,7 +177,7 @@ fn median_lives_in_the_plans_memory(collaborators: usize) {
     let _ = fs::remove_dir_all(&federation.dir);
 }
 
-/// What an idle aggregator has of the fixed overhead.
+/// The part of the fixed overhead that an idle aggregator uses.
 const OF_IDLE: u64 = 8_000_000;
 
 #[test]

@@ -1,4 +1,5 @@
-//! The manual's quick start, as a reader types it: its `sh` blocks run in one shell, from the data to the model.
+//! The manual's quick start, as a reader types it: its `sh` blocks run in one shell, from the data to the
+//! model.
 
 use std::{net::UdpSocket, path::Path, process::Command};
 

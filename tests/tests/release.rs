@@ -33,7 +33,7 @@ fn key(name: &str) -> (PathBuf, String) {
     (path, public.to_string())
 }
 
-/// Runs it to its end; the aggregator's last word.
+/// Runs the federation to its end. Returns the aggregator's last event.
 fn run(federation: &Federation) -> Value {
     let mut aggregator = Process::aggregator(federation);
     let mut collaborators: Vec<Process> =
@@ -93,7 +93,7 @@ fn model_sealed_to_a_key_is_the_runs_last_and_opens_with_that_key_alone() {
     assert_eq!(root_in(&output, &federation), label.root.to_string());
     assert_eq!(texts["root"], label.root.to_string());
     assert_eq!(fs::read(&output).unwrap(), fs::read(federation.last_model()).unwrap());
-    // The file shows nothing of the model, and no member keeps one.
+    // The file reveals nothing of the model, and no member keeps a model.
     let (plain, sealed_bytes) = (fs::read(&output).unwrap(), fs::read(&file).unwrap());
     let piece = &plain[plain.len() - 32..];
     assert!(!sealed_bytes.windows(piece.len()).any(|window| window == piece));

@@ -33,8 +33,8 @@ const TOP_LEVEL: [&str; 11] = [
     "tests",
 ];
 
-/// Packages linked into fl-runtime, our own included, macros excluded: what an enclave trusts. More is a
-/// decision.
+/// Packages linked into fl-runtime, with our own and without macros: an enclave trusts them. Another number
+/// needs a decision.
 const PACKAGES_LEAN: usize = 113;
 /// The same with training.
 const PACKAGES_TRAIN: usize = 196;
@@ -112,7 +112,7 @@ fn rust_files() -> Vec<PathBuf> {
     tracked().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// `name version` of every package linked into `package`, by the resolver's word.
+/// `name version` of every package linked into `package`, as cargo resolves them.
 fn linked(package: &str, more: &[&str]) -> BTreeSet<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut arguments = vec!["tree", "--locked", "-p", package, "--target", "x86_64-unknown-linux-musl"];

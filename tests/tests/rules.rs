@@ -24,7 +24,7 @@ fn ruled(plan: &str, keys: &str, inputs: u32, rounds: u32, collaborators: usize)
     let plan = set_block(&plan, "tasks", &format!("{{send: {{kind: synthetic, weight: 7, {keys}}}}}"));
     let quorum = format!("{{count: {{min: {collaborators}}}, time: {{min: 0s, max: 5m}}}}");
     let plan = set_key(&plan, "quorum", &quorum, "tasks");
-    // What a clipped mean needs, and enough for the others.
+    // A clipped mean needs this range, and it is enough for the other rules.
     set_key(&plan, "exact", "{value_bits: 16, weight_bits: 19}", "schema")
 }
 
@@ -140,7 +140,7 @@ fn rule_that_the_binary_does_not_know_is_refused_at_the_start() {
     assert!(log.contains("the crate in src/ that registers it"), "{log}");
 }
 
-/// Most updates lie in spill files, and the model is the same.
+/// Most updates are in spill files. The model is the same.
 #[test]
 fn spilled_updates_make_the_engines_median() {
     let keys = "rule: median";
@@ -164,7 +164,7 @@ fn spilled_updates_make_the_engines_median() {
     let _ = fs::remove_dir_all(&federation.dir);
 }
 
-/// Killed, not stopped: the step's state is on disk with the model it belongs to, or neither is.
+/// The aggregator is killed, not stopped. The step's state is on disk together with its model, or neither is.
 #[test]
 fn killed_aggregator_goes_on_with_the_steps_state() {
     let rounds = 40;
@@ -225,7 +225,7 @@ fn update_below_the_threshold_is_refused_and_changes_nothing() {
     assert_eq!(line["refused"].as_array().unwrap().len(), 1, "{line}");
     assert_eq!(line["refused"][0]["collaborator"], with.names[worst].as_str());
 
-    // The same federation, to which it never came.
+    // The same federation without this collaborator.
     let without = federation("without", 3, &|plan| trained(plan, ""));
     let mut aggregator = Process::aggregator(&without);
     let here = without.names.iter().enumerate().filter(|(i, _)| *i != worst);

@@ -1,5 +1,5 @@
-//! What is promised about the static binaries themselves. `ci/build-static` makes them; `FL_STATIC_DIR` names
-//! their folder. Without it these tests say that they were skipped, unless `CI=true`: then that is a failure.
+//! The promises about the static binaries. `ci/build-static` makes them; `FL_STATIC_DIR` names their folder.
+//! Without this variable the tests print that they were skipped. With `CI=true` a skipped test is a failure.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -14,7 +14,7 @@ const MEGABYTE: u64 = 1_000_000;
 const BINARIES: [(&str, u64); 3] =
     [("fl-runtime", 12 * MEGABYTE), ("fl-runtime-lean", 6 * MEGABYTE), ("fl-launcher", MEGABYTE)];
 
-/// Paths of both binaries with their limits; none, said aloud, when there is nothing to look at.
+/// Paths of both binaries with their limits. Empty, with a printed line, if there are no binaries.
 fn binaries() -> Option<Vec<(PathBuf, u64)>> {
     let Some(folder) = std::env::var_os("FL_STATIC_DIR").map(PathBuf::from) else {
         let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
@@ -106,13 +106,13 @@ fn binary_runs_in_an_empty_root_file_system() {
             return;
         };
         assert!(removed.is_ok(), "{removed:?}");
-        // The launcher has nothing to launch there, and says so.
+        // The launcher has nothing to launch here, and prints so.
         let expected = if path.ends_with("fl-launcher") { 3 } else { 0 };
         assert_eq!(output.status.code(), Some(expected), "{}: {output:?}", path.display());
     }
 }
 
-/// `--help` with nothing but the binary in sight; none where this user may not change the root.
+/// `--help` where the binary is the only file; none where this user may not change the root.
 fn run_in_empty_root(binary: &Path, root: &Path) -> Option<Output> {
     let inside = root.join("fl-runtime");
     std::fs::create_dir_all(root)

@@ -1,4 +1,5 @@
-//! Who may import whom: crates, and the rooms of each crate. A room is a file below `src/` with the folder of its name.
+//! Who may import whom: crates, and the rooms of each crate. A room is a file below `src/` with the folder of
+//! its name.
 //!
 //! The map stands in the architecture chapter, and nowhere else: this test reads it there.
 
@@ -21,7 +22,7 @@ const HEADING: &str = "Who may import whom";
 /// For each name, the names that it may import.
 type Map = BTreeMap<String, BTreeSet<String>>;
 
-/// Tables of the map by the words in their first cell: `crate`, or a folder as `runtime/src`.
+/// Tables of the map by the word in their first cell: `crate`, or a folder such as `runtime/src`.
 fn tables() -> BTreeMap<String, Map> {
     let chapter = read(Path::new(CHAPTER));
     let is_heading = |line: &&str| line.starts_with('#') && line.trim_start_matches('#').trim() == HEADING;
@@ -71,7 +72,8 @@ fn differences(about: &str, map: &Map, found: &BTreeMap<(String, String), String
     lines
 }
 
-/// The names of a map in an order in which each imports only those before it; those that are left stand in a circle.
+/// The names that stand in a circle of the map, or above one: all others can be put in an order in which each
+/// name imports only names before it.
 fn circle(map: &Map) -> BTreeSet<&String> {
     let mut left: BTreeSet<&String> = map.keys().collect();
     loop {
@@ -105,7 +107,7 @@ fn between_rooms(folder: &str) -> BTreeMap<(String, String), String> {
     found
 }
 
-/// Imports between our crates in product code, each with one place. A crate is called as in its manifest.
+/// Imports between our crates in product code, each with one place. The names are those of the manifests.
 fn between_crates() -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
     for root in crate_roots() {
