@@ -18,8 +18,10 @@ use fl_engine::{
     plan::roster::{Member, RosterDraft, UnixSeconds},
 };
 use fl_host_tools::demo::Federation;
-use fl_runtime::internal::system::System;
-use fl_runtime::internal::trust::{Authority, Credentials, Fingerprint, FlooredClock, Identity, Role};
+use fl_runtime::internal::{
+    system::System,
+    trust::{Authority, Credentials, Fingerprint, FlooredClock, Identity, Role},
+};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, PublicKeyData as _, SanType, SigningKey as _, date_time_ymd,

@@ -1,11 +1,11 @@
 //! The manual: how to run a federation, what each file and word means, and how the program is made.
 //!
-//! Each chapter is a Markdown file in `manual/`. A repository's browser shows the file, rustdoc includes it, and
-//! [`CHAPTERS`] holds its text for programs that print it. Where a chapter and the code differ, the chapter is
-//! wrong.
+//! Each chapter is a Markdown file in `manual/`. A repository's browser shows the file, rustdoc includes it,
+//! and [`CHAPTERS`] holds its text for programs that print it. Where a chapter and the code differ, the
+//! chapter is wrong.
 //!
-//! A chapter's links name files, so that they work in a browser. rustdoc takes the first definition of a link:
-//! the one above the chapter below, which leads to the documentation of the item.
+//! A chapter's links name files, so that they work in a browser. rustdoc takes the first definition of a
+//! link: the one above the chapter below, which leads to the documentation of the item.
 
 /// One chapter of the manual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

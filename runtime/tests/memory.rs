@@ -1,9 +1,9 @@
-//! The memory promise under a hard limit: an aggregator's sum of a 10 M parameter model lives in two models, the
-//! accumulator, the slots and 30 MB, whether 3 or 30 collaborators send to it.
+//! The memory promise under a hard limit: an aggregator's sum of a 10 M parameter model lives in two models,
+//! the accumulator, the slots and 30 MB, whether 3 or 30 collaborators send to it.
 //!
-//! The limit is RLIMIT_AS of a child process (this binary again), over the address space that the same child takes
-//! when it does nothing. glibc reserves 64 MiB of address space for every thread's arena: `MALLOC_ARENA_MAX=1` switches
-//! that off in the children; the static binary's allocator has no such thing.
+//! The limit is RLIMIT_AS of a child process (this binary again), over the address space that the same child
+//! takes when it does nothing. glibc reserves 64 MiB of address space for every thread's arena:
+//! `MALLOC_ARENA_MAX=1` switches that off in the children; the static binary's allocator has no such thing.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 

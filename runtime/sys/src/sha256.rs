@@ -1,18 +1,16 @@
 //! SHA-256 (FIPS 180-4) of several messages of one length at once.
 //!
-//! One message leaves most of a processor idle. Its SHA unit answers a round's instruction after four cycles and takes the
-//! next one after two: [`pair`] fills it with two messages, interleaved. Registers of 512 bits hold a word of sixteen
-//! messages: [`sixteen`] does on them what a round does, in half of the time that pairs take. The aggregator hashes its
-//! model's leaves so. `unsafe` is only the step into code that the processor was asked about first; no pointer is
-//! touched.
+//! One message leaves most of a processor idle. Its SHA unit answers a round's instruction after four cycles
+//! and takes the next one after two: [`pair`] fills it with two messages, interleaved. Registers of 512 bits
+//! hold a word of sixteen messages: [`sixteen`] does on them what a round does, in half of the time that
+//! pairs take. The aggregator hashes its model's leaves so. `unsafe` is only the step into code that the
+//! processor was asked about first; no pointer is touched.
 
 pub mod pair;
 pub mod sixteen;
 
-const BLOCK: usize = 64;
-
-/// The end of a message that is not a whole block, padded: a one bit, zeros, and the length in bits in the last eight
-/// bytes of a block.
+/// The end of a message that is not a whole block, padded: a one bit, zeros, and the length in bits in the
+/// last eight bytes of a block.
 #[derive(Clone, Copy)]
 struct Tail {
     bytes: [u8; 2 * BLOCK],
@@ -43,6 +41,8 @@ fn bytes_of(words: [u32; 8]) -> [u8; 32] {
     }
     digest
 }
+
+const BLOCK: usize = 64;
 
 const START: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_one_knows_the_standard_s_examples() {
+    fn plain_code_gives_the_digests_of_the_standard() {
         assert_eq!(hex(&plain(b"abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(hex(&plain(b"")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(

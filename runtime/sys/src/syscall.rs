@@ -1,10 +1,10 @@
-//! The way into the kernel, chosen once at start: the C library's `syscall`, or Gramine's own entry. The hot calls of
-//! [`udp`](crate::udp) go through it.
+//! The way into the kernel, chosen once at start: the C library's `syscall`, or Gramine's own entry. The hot
+//! calls of [`udp`](crate::udp) go through it.
 //!
-//! Under Gramine a `syscall` instruction of a static binary is caught and emulated: a signal under gramine-direct, an
-//! exception that leaves the enclave under SGX. Gramine keeps the address of its entry for programs that know of it in
-//! the thread's own block, at `gs:24`. A jump there is an ordinary call within the process. Both ways mean the same:
-//! number, arguments and answer are equal, and so are errors.
+//! Under Gramine a `syscall` instruction of a static binary is caught and emulated: a signal under
+//! gramine-direct, an exception that leaves the enclave under SGX. Gramine keeps the address of its entry for
+//! programs that know of it in the thread's own block, at `gs:24`. A jump there is an ordinary call within
+//! the process. Both ways mean the same: number, arguments and answer are equal, and so are errors.
 //!
 //! Everything else keeps the plain way: what the C library, the standard library and tokio do themselves.
 
@@ -27,14 +27,12 @@ pub enum Entry {
     Gramine,
 }
 
-/// Whether [`Entry::Gramine`] was chosen.
-static GRAMINE: AtomicBool = AtomicBool::new(false);
-
-/// Chooses the entry for the whole process, and answers which it is. The program calls it once, before it starts threads.
+/// Chooses the entry for the whole process, and answers which it is. The program calls it once, before it
+/// starts threads.
 ///
-/// `told` is what the process was started with says: that it runs under Gramine. In an enclave that word is measured. The
-/// kernel is asked as well, because outside Gramine the jump would end the process: a word that it contradicts
-/// changes nothing.
+/// `told` is what the process was started with says: that it runs under Gramine. In an enclave that word is
+/// measured. The kernel is asked as well, because outside Gramine the jump would end the process: a word that
+/// it contradicts changes nothing.
 pub fn choose(told: bool) -> Entry {
     let entry = if told && gs_is_reserved() { Entry::Gramine } else { Entry::Library };
     set(entry);
@@ -59,7 +57,8 @@ fn gs_is_reserved() -> bool {
     answer == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS)
 }
 
-/// Makes a system call with up to six arguments, zero where it has fewer; pointers as their exposed addresses.
+/// Makes a system call with up to six arguments, zero where it has fewer; pointers as their exposed
+/// addresses.
 ///
 /// # Errors
 /// What the system says.
@@ -96,9 +95,10 @@ fn checked(answer: isize) -> io::Result<usize> {
 unsafe fn through_gramine(number: c_long, args: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = args;
     let answer;
-    // SAFETY: the entry takes number and arguments where `syscall` does, returns to the address in rcx with the answer in
-    // rax, and keeps the stack and every register that a C function keeps; like one it may change all others, x87, SSE
-    // and AVX state too. Memory is touched as the call's terms say, which are the caller's word.
+    // SAFETY: the entry takes number and arguments where `syscall` does, returns to the address in rcx with
+    // the answer in rax, and keeps the stack and every register that a C function keeps; like one it may
+    // change all others, x87, SSE and AVX state too. Memory is touched as the call's terms say, which are the
+    // caller's word.
     unsafe {
         asm!(
             "lea rcx, [rip + 2f]",
@@ -116,6 +116,9 @@ unsafe fn through_gramine(number: c_long, args: [usize; 6]) -> isize {
     }
     answer
 }
+
+/// Whether [`Entry::Gramine`] was chosen.
+static GRAMINE: AtomicBool = AtomicBool::new(false);
 
 /// Of arch_prctl(2).
 const ARCH_GET_GS: c_long = 0x1004;

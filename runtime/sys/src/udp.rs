@@ -1,9 +1,10 @@
-//! UDP datagrams, many in one system call or one, for sockets that may not use segmentation offload. The portable QUIC
-//! socket calls it.
+//! UDP datagrams, many in one system call or one, for sockets that may not use segmentation offload. The
+//! portable QUIC socket calls it.
 //!
 //! All calls are made by number, over the entry that [`syscall`] chose; besides, musl's `sendmmsg` and
-//! `recvmmsg` are loops over single messages. They never wait, pass no control message and no timeout, because a library
-//! OS refuses those, and allocate nothing: at most [`BATCH`] datagrams a call, in arrays on the stack.
+//! `recvmmsg` are loops over single messages. They never wait, pass no control message and no timeout,
+//! because a library OS refuses those, and allocate nothing: at most [`BATCH`] datagrams a call, in arrays on
+//! the stack.
 
 use std::{
     io::{self, IoSliceMut},
@@ -17,9 +18,6 @@ use libc::{iovec, mmsghdr, sockaddr_in, sockaddr_in6};
 
 use crate::syscall;
 
-/// Most datagrams of one call. The caller repeats the call for more.
-pub const BATCH: usize = 32;
-
 /// One received datagram; its bytes are at the start of the buffer at the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
@@ -29,13 +27,13 @@ pub struct Datagram {
     pub len: usize,
 }
 
-/// Sends `contents` to `destination` as datagrams of `segment_size` bytes, the last one shorter if need be, and answers
-/// how many of them, counted from the first, the kernel took. A smaller number than there are means that the next
-/// one failed; sending the rest tells why.
+/// Sends `contents` to `destination` as datagrams of `segment_size` bytes, the last one shorter if need be,
+/// and answers how many of them, counted from the first, the kernel took. A smaller number than there are
+/// means that the next one failed; sending the rest tells why.
 ///
 /// # Errors
-/// What kept the first datagram from being sent; `WouldBlock` when there is no room. `InvalidInput` for segments of no
-/// bytes.
+/// What kept the first datagram from being sent; `WouldBlock` when there is no room. `InvalidInput` for
+/// segments of no bytes.
 pub fn send_batch(
     fd: BorrowedFd<'_>,
     destination: SocketAddr,
@@ -62,9 +60,9 @@ pub fn send_batch(
     if count == 0 {
         return Ok(0);
     }
-    // SAFETY: `messages` holds `count` headers or more. Each points to one address and one piece, which live on this
-    // stack frame, and the piece into `contents`, which is borrowed for the whole call. The kernel writes nothing but
-    // `msg_len` of the headers.
+    // SAFETY: `messages` holds `count` headers or more. Each points to one address and one piece, which live
+    // on this stack frame, and the piece into `contents`, which is borrowed for the whole call. The kernel
+    // writes nothing but `msg_len` of the headers.
     unsafe {
         syscall::call(
             libc::SYS_sendmmsg,
@@ -80,9 +78,9 @@ pub fn send_batch(
     }
 }
 
-/// Receives up to as many datagrams as there are places in both `buffers` and `datagrams`, one a buffer, and answers how
-/// many places were filled. A place is `None` when its datagram has to be dropped: it was longer than its buffer, or
-/// its sender is no internet address.
+/// Receives up to as many datagrams as there are places in both `buffers` and `datagrams`, one a buffer, and
+/// answers how many places were filled. A place is `None` when its datagram has to be dropped: it was longer
+/// than its buffer, or its sender is no internet address.
 ///
 /// # Errors
 /// `WouldBlock` when nothing has arrived, else what the system says.
@@ -107,10 +105,10 @@ pub fn recv_batch(
         message.msg_hdr.msg_iov = piece;
         message.msg_hdr.msg_iovlen = 1;
     }
-    // SAFETY: `messages` holds `count` headers or more, and `buffers` too, so each of the first `count` was set above. A
-    // header points to one name and one piece, which live on this stack frame, and the piece to a buffer that is
-    // borrowed mutably for the whole call. The kernel writes no more to a name or a buffer than the lengths given. A
-    // null timeout means none.
+    // SAFETY: `messages` holds `count` headers or more, and `buffers` too, so each of the first `count` was
+    // set above. A header points to one name and one piece, which live on this stack frame, and the piece to
+    // a buffer that is borrowed mutably for the whole call. The kernel writes no more to a name or a buffer
+    // than the lengths given. A null timeout means none.
     let received = unsafe {
         syscall::call(
             libc::SYS_recvmmsg,
@@ -138,8 +136,8 @@ pub fn recv_batch(
 /// `WouldBlock` when there is no room, else what the system says.
 pub fn send_one(fd: BorrowedFd<'_>, destination: SocketAddr, contents: &[u8]) -> io::Result<usize> {
     let (name, name_len) = named(destination);
-    // SAFETY: the kernel reads `contents` and the name, each no further than the length given, and writes nothing. Both are
-    // borrowed or live for the whole call.
+    // SAFETY: the kernel reads `contents` and the name, each no further than the length given, and writes
+    // nothing. Both are borrowed or live for the whole call.
     unsafe {
         syscall::call(
             libc::SYS_sendto,
@@ -155,16 +153,17 @@ pub fn send_one(fd: BorrowedFd<'_>, destination: SocketAddr, contents: &[u8]) ->
     }
 }
 
-/// Receives one datagram into `buffer`. `None` when it has to be dropped: its sender is no internet address, or it was
-/// longer than the buffer.
+/// Receives one datagram into `buffer`. `None` when it has to be dropped: its sender is no internet address,
+/// or it was longer than the buffer.
 ///
 /// # Errors
 /// `WouldBlock` when nothing has arrived, else what the system says.
 pub fn recv_one(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
     let mut name = NO_NAME;
     let mut name_len = V6_LEN;
-    // SAFETY: `buffer` is borrowed mutably for the whole call; the name and its length live on this stack frame. The kernel
-    // writes no more to the buffer and the name than the lengths given. Every bit pattern is a value of both.
+    // SAFETY: `buffer` is borrowed mutably for the whole call; the name and its length live on this stack
+    // frame. The kernel writes no more to the buffer and the name than the lengths given. Every bit pattern
+    // is a value of both.
     let received = unsafe {
         syscall::call(
             libc::SYS_recvfrom,
@@ -230,6 +229,9 @@ fn no_messages() -> [mmsghdr; BATCH] {
     unsafe { mem::zeroed() }
 }
 
+/// Most datagrams of one call. The caller repeats the call for more.
+pub const BATCH: usize = 32;
+
 const NO_PIECE: iovec = iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 const NO_NAME: sockaddr_in6 = sockaddr_in6 {
     sin6_family: libc::AF_INET6 as libc::sa_family_t,
@@ -241,8 +243,8 @@ const NO_NAME: sockaddr_in6 = sockaddr_in6 {
 const V4_LEN: libc::socklen_t = size_of::<sockaddr_in>() as libc::socklen_t;
 const V6_LEN: libc::socklen_t = size_of::<sockaddr_in6>() as libc::socklen_t;
 
-// `named` and `address` hold an IPv4 name in the IPv6 structure: family and port are at the same place in both, and the
-// address is where the flow label is.
+// `named` and `address` hold an IPv4 name in the IPv6 structure: family and port are at the same place in
+// both, and the address is where the flow label is.
 const _: () = assert!(
     offset_of!(sockaddr_in, sin_family) == offset_of!(sockaddr_in6, sin6_family)
         && offset_of!(sockaddr_in, sin_port) == offset_of!(sockaddr_in6, sin6_port)

@@ -1,7 +1,8 @@
 //! Two messages of one length, on the processor's SHA unit.
 //!
-//! Measured (Zen 4, 40 MB in leaves of 256 KiB, processor time): 17.1 ms in pairs, 22.5 one by one. Tried and dropped: the
-//! message schedule outside of the SHA unit, with AVX-512 and both messages in one register, took as long.
+//! Measured (Zen 4, 40 MB in leaves of 256 KiB, processor time): 17.1 ms in pairs, 22.5 one by one. Tried and
+//! dropped: the message schedule outside of the SHA unit, with AVX-512 and both messages in one register,
+//! took as long.
 
 use std::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x,
@@ -72,7 +73,8 @@ fn compress(states: &mut [State; 2], messages: [&[[u8; BLOCK]]; 2]) {
         let (old_one, old_two) = (one, two);
         let mut words = [load(first), load(second)];
         for (quarter, k) in K.as_chunks::<4>().0.iter().enumerate() {
-            // Each four rounds use the oldest words; those that follow in their place are made of all sixteen.
+            // Each four rounds use the oldest words; those that follow in their place are made of all
+            // sixteen.
             let place = quarter % 4;
             let [a, b, c, d] = k.map(u32::cast_signed);
             let k = _mm_set_epi32(d, c, b, a);

@@ -1,7 +1,8 @@
 //! Sixteen messages of one length: one in each lane of AVX-512's registers.
 //!
-//! All that a round does is done to sixteen words with one instruction, rotations and choices among them. Measured (Zen 5,
-//! 40 MB in leaves of 256 KiB, processor time): 8.4 ms, where pairs on the SHA unit take 15.1 and one by one 19.1.
+//! All that a round does is done to sixteen words with one instruction, rotations and choices among them.
+//! Measured (Zen 5, 40 MB in leaves of 256 KiB, processor time): 8.4 ms, where pairs on the SHA unit take
+//! 15.1 and one by one 19.1.
 
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi32, _mm512_ror_epi32, _mm512_set_epi64, _mm512_set1_epi32, _mm512_set4_epi32,
@@ -10,9 +11,6 @@ use std::arch::x86_64::{
 };
 
 use super::{BLOCK, K, START, Tail};
-
-/// Messages at once.
-pub const LANES: usize = 16;
 
 /// Whether the processor has what [`digests`] needs.
 #[must_use]
@@ -59,8 +57,8 @@ fn compress(state: &mut [Words; 8], blocks: [&[u8; BLOCK]; LANES]) {
     let mut new = *state;
     for (quarter, keys) in K.as_chunks::<16>().0.iter().enumerate() {
         if quarter > 0 {
-            // In place: each of the next sixteen needs the one that it replaces, and fifteen around it. A loop would not be
-            // unrolled, and keep them all in memory.
+            // In place: each of the next sixteen needs the one that it replaces, and fifteen around it. A
+            // loop would not be unrolled, and keep them all in memory.
             macro_rules! replace {
                 ($($i:literal)*) => {$(
                     words[$i] = further(words[$i], words[($i + 1) % 16], words[($i + 9) % 16], words[($i + 14) % 16]);
@@ -177,3 +175,6 @@ fn transpose(rows: [__m512i; 16]) -> [Words; 16] {
     }
     columns
 }
+
+/// Messages at once.
+pub const LANES: usize = 16;

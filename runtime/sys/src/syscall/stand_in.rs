@@ -1,7 +1,7 @@
 //! A stand-in for Gramine's entry, to test and measure the jump where there is no Gramine.
 //!
-//! It keeps the same terms and no more: it counts the call, executes `syscall`, leaves the answer in rax, and spoils all
-//! that an entry may spoil.
+//! It keeps the same terms and no more: it counts the call, executes `syscall`, leaves the answer in rax, and
+//! spoils all that an entry may spoil.
 
 use std::{
     arch::naked_asm,
@@ -14,9 +14,6 @@ use std::{
 
 use super::{Entry, set};
 
-static CALLS: AtomicU64 = AtomicU64::new(0);
-static IS_STARTED: AtomicBool = AtomicBool::new(false);
-
 /// The part of a thread's block that a program knows of.
 #[repr(C)]
 struct Block {
@@ -24,12 +21,10 @@ struct Block {
     entry: unsafe extern "C" fn(),
 }
 
-static BLOCK: Block = Block { others: [0; 3], entry: enter };
-
 const _: () = assert!(offset_of!(Block, entry) == 24);
 
-/// Puts the stand-in where Gramine's entry would be, for this thread and all that are started from now on, and uses it. It
-/// has to be the only thread, because others would have no entry.
+/// Puts the stand-in where Gramine's entry would be, for this thread and all that are started from now on,
+/// and uses it. It has to be the only thread, because others would have no entry.
 ///
 /// # Errors
 /// When there are other threads, or the kernel does not set `gs`.
@@ -43,7 +38,8 @@ pub fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Changes the entry that the process uses, to measure one beside the other. Before [`start`] nothing changes.
+/// Changes the entry that the process uses, to measure one beside the other. Before [`start`] nothing
+/// changes.
 pub fn switch(entry: Entry) {
     if IS_STARTED.load(Ordering::Relaxed) {
         set(entry);
@@ -71,7 +67,8 @@ pub fn calls() -> u64 {
     CALLS.load(Ordering::Relaxed)
 }
 
-/// No function of any C convention: number and arguments as `syscall` has them, the address to return to in rcx.
+/// No function of any C convention: number and arguments as `syscall` has them, the address to return to in
+/// rcx.
 #[unsafe(naked)]
 unsafe extern "C" fn enter() {
     naked_asm!(
@@ -100,6 +97,10 @@ unsafe extern "C" fn enter() {
         calls = sym CALLS,
     )
 }
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+static IS_STARTED: AtomicBool = AtomicBool::new(false);
+static BLOCK: Block = Block { others: [0; 3], entry: enter };
 
 /// Of arch_prctl(2).
 const ARCH_SET_GS: c_long = 0x1001;

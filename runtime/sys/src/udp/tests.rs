@@ -13,7 +13,7 @@ use super::*;
 use crate::syscall::stand_in;
 
 /// The loopback addresses of this machine; IPv6 may be absent. Every test begins here, so in the child that
-/// [`every_test_here_passes_over_gramine_s_entry`] starts, every thread that makes a call is armed.
+/// [`every_test_here_passes_over_the_entry_of_gramine`] starts, every thread that makes a call is armed.
 fn loopbacks() -> Vec<SocketAddr> {
     if env::var_os(MARK).is_some() {
         stand_in::arm_and_use().unwrap();
@@ -22,12 +22,8 @@ fn loopbacks() -> Vec<SocketAddr> {
     all.into_iter().filter(|address| UdpSocket::bind(address).is_ok()).collect()
 }
 
-const THIS: &str = "udp::tests::every_test_here_passes_over_gramine_s_entry";
-/// Set in the child.
-const MARK: &str = "FL_SYS_STAND_IN";
-
 #[test]
-fn every_test_here_passes_over_gramine_s_entry() {
+fn every_test_here_passes_over_the_entry_of_gramine() {
     let mut child = Command::new(env::current_exe().unwrap());
     let child =
         child.args(["udp::tests::", "--skip", THIS, "--test-threads=1"]).env(MARK, "1").output().unwrap();
@@ -207,3 +203,7 @@ fn refusal_of_the_first_datagram_is_its_error() {
     let error = recv_one(file.as_fd(), &mut []).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENOTSOCK));
 }
+
+const THIS: &str = "udp::tests::every_test_here_passes_over_the_entry_of_gramine";
+/// Set in the child.
+const MARK: &str = "FL_SYS_STAND_IN";
