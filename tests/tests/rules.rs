@@ -137,7 +137,7 @@ fn rule_that_the_binary_does_not_know_is_refused_at_the_start() {
     assert_eq!(aggregator.ended(SOON).code(), Some(7), "{}", aggregator.log());
     let log = aggregator.log();
     assert!(log.contains("which this program does not have"), "{log}");
-    assert!(log.contains("the crate in src/ that registers it"), "{log}");
+    assert!(log.contains("start your own program, which adds the rule"), "{log}");
 }
 
 /// Most updates are in spill files. The model is the same.

@@ -287,7 +287,9 @@ fn list_warns_of_ends_that_are_near_and_of_a_ca_key_beside_an_aggregators() {
     assert_eq!(rows, [("agg", Role::Aggregator, Some(20)), ("one", Role::Collaborator, Some(365))]);
     assert_eq!(
         found.warnings,
-        ["the certificate of aggregator agg ends in 20 days: `fl-host pki renew --role aggregator -n agg`"]
+        [
+            "the certificate of aggregator agg expires in 20 days: `fl-host pki renew --role aggregator -n agg`"
+        ]
     );
     let late = list(&rig.owner_root(), &FlooredClock::new(|| UnixSeconds(NOW + 366 * DAY))).unwrap();
     assert_eq!(late.warnings.len(), 3, "{:?}", late.warnings);

@@ -334,7 +334,7 @@ mod tests {
             fs::write(&rig.file, bad).unwrap();
             let refused = held.reload_if_changed().unwrap_err();
             assert!(matches!(refused, RosterRefused::Roster(..)), "{refused:?}");
-            assert!(refused.hint().contains("read it again"));
+            assert!(refused.hint().contains("the file may be incomplete for a moment"));
             assert!(held.admit(std::slice::from_ref(&rig.one)).is_ok());
         }
         let admitted = held.admit(std::slice::from_ref(&rig.one)).unwrap();

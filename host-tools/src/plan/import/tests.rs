@@ -47,7 +47,7 @@ fn every_aggregation_function_has_its_lines_and_makes_a_plan() {
     assert_eq!(found, include_str!("aggregations.txt"));
     let validation = "tasks: {validate: {aggregation_type: {template: x.Median}}}";
     let notes = text(validation).unwrap().notes;
-    assert!(notes.iter().any(|note| note.text == "metrics are means weighted by rows"), "{notes:?}");
+    assert!(notes.iter().any(|note| note.text == "metrics are always means weighted by rows"), "{notes:?}");
 }
 
 #[test]

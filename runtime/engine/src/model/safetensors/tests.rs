@@ -120,17 +120,17 @@ fn names_that_differ_are_listed_with_the_nearest() {
         (
             with(A, STEPS, &B.replace("b.weight", "b.weigth")),
             "tensors do not match the model: the file lacks \"b.weight\"; the model does not have \"b.weigth\" | \
-          the file's \"b.weigth\" may be the model's \"b.weight\": rename it before saving",
+          the tensor \"b.weigth\" of the file may be \"b.weight\" of the model: rename it before saving",
         ),
         (
             file(&format!("{{{A},{STEPS}}}"), 24),
             "tensors do not match the model: the file lacks \"b.weight\" | \
-          the file belongs to another model than plan/plan.yaml describes",
+          the file holds another model than the one that plan/plan.yaml describes",
         ),
         (
             file("{}", 0),
             "tensors do not match the model: the file lacks \"a\", \"b.weight\", \"steps\" | \
-          the file belongs to another model than plan/plan.yaml describes",
+          the file holds another model than the one that plan/plan.yaml describes",
         ),
     ];
     for (file, expected) in cases {
@@ -146,11 +146,11 @@ fn tensor_of_another_type_or_shape_is_named() {
     let cases = [
         (
             with(&A.replace("F32", "I32"), STEPS, B),
-            "tensor \"a\" has I32 elements; the model needs F32 | convert it before saving, in PyTorch with tensor.float()",
+            "tensor \"a\" has I32 elements; the model needs F32 | convert the tensor before saving; in PyTorch: tensor.float()",
         ),
         (
             with(&A.replace("[2,2]", "[4]"), STEPS, B),
-            "tensor \"a\" has shape [4]; the model needs [2, 2] | the file belongs to another model than plan/plan.yaml describes",
+            "tensor \"a\" has shape [4]; the model needs [2, 2] | the file holds another model than the one that plan/plan.yaml describes",
         ),
         (
             with(A, &STEPS.replace("I64", "F64"), B),
