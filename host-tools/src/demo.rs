@@ -113,7 +113,7 @@ fn told(
     let mut text = table::of(rounds, federation.plan.best.task.as_str());
     text.push('\n');
     for who in lost {
-        text.push_str(&format!("{who}; the others went on without it\n"));
+        text.push_str(&format!("{who}; the others went on\n"));
     }
     text.push_str(&format!(
         "result   {} on {} rows that were held out of training\n         (always guessing the most frequent class has accuracy {:.3})\n",

@@ -72,7 +72,7 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[must_use]
 pub fn unwritten(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Exit::File, format!("cannot write {}: {error}", path.display()))
-        .hint("make its folder if it is missing, and let this user write to it")
+        .hint("make the file's folder if there is none, and let this user write to the folder")
 }
 
 /// Makes a folder and those above it.
@@ -107,7 +107,7 @@ pub fn refuse_occupied(path: &Path, option: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let error = format!("{} already exists and is not an empty folder", path.display());
-    Err(Failure::new(Exit::Workspace, error).hint(format!("name another folder with {option}")))
+    Err(Failure::new(Exit::Workspace, error).hint(format!("give another folder with {option}")))
 }
 
 /// Paths inside the current folder are shown without `./`.

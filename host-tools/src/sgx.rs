@@ -75,7 +75,7 @@ pub fn measure_bytes(
     })?;
     let pal = Image::parse(libpal).map_err(|e| {
         Failure::new(Exit::Failed, format!("cannot use this libpal.so: {e}"))
-            .hint("name sgx/libpal.so in the folder of the Gramine installation")
+            .hint("give the file sgx/libpal.so of the Gramine installation with --libpal")
     })?;
     let measurement = measure(manifest, &attributes, &pal, gramine)?;
     Ok(MeasuredEnclave { measurement, attributes, libpal: Digest::of(libpal) })

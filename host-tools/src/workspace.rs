@@ -36,7 +36,7 @@ impl Workspace {
         }
         let error = format!("{} is not a workspace: it has no plan/plan.yaml", root.display());
         Err(Failure::new(Exit::Workspace, error)
-            .hint("change to the workspace's folder, or name it with --workspace, or make one with `fl-host workspace create`"))
+            .hint("change to the workspace's folder, or give that folder with --workspace; `fl-host workspace create` makes a workspace"))
     }
 
     /// The folder itself.

@@ -36,10 +36,10 @@ enum ModelCommand {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "init")]
 struct ModelInit {
-    /// seed of the random initial values; the plan's seed by default
+    /// seed of the model's random initial values; the plan's seed by default
     #[argh(option)]
     seed: Option<u64>,
-    /// take the initial values from this .safetensors file
+    /// take the model's initial values from this .safetensors file
     #[argh(option)]
     from: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -71,7 +71,7 @@ struct ModelExport {
     all: bool,
 }
 
-/// Make a key pair that a plan can release models to, and print the public key for the plan.
+/// Make a key pair for released models: the aggregator encrypts them to the public key, which is printed.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "key")]
 struct ModelKey {
@@ -104,7 +104,7 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
                 Some(_) if command.seed.is_some() => {
                     let error =
                         "--seed and --from cannot be given together: --from takes the values from a file";
-                    return Err(Failure::new(Exit::Usage, error).hint("leave one of the two options out"));
+                    return Err(Failure::new(Exit::Usage, error).hint("give only one of the two options"));
                 }
                 Some(file) => model::init_from(&workspace, &plan.plan, Some(plan.hash), file)?,
                 None => model::init(&workspace, &plan.plan, Some(plan.hash), command.seed)?,

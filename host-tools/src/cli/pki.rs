@@ -228,7 +228,7 @@ fn init(command: &PkiInit) -> Result<Answer, Failure> {
         None => pki::federation_of(root)?.ok_or_else(|| {
             let error = format!("{} has no plan/plan.yaml that names the federation", root.display());
             Failure::new(Exit::Workspace, error).hint(
-                "run this in the owner's workspace, or name that folder with --workspace, or give the name with --federation",
+                "run this command in the owner's workspace, or give that folder with --workspace, or the federation's name with --federation",
             )
         })?,
     };
@@ -412,9 +412,8 @@ fn name_in(role: Role, name: Option<&Name>) -> Result<Name, Failure> {
     match (name, role) {
         (Some(name), _) => Ok(name.clone()),
         (None, Role::Aggregator) => role.as_str().parse().map_err(|e| Failure::of(Exit::Failed, &e)),
-        (None, Role::Collaborator) => {
-            Err(Failure::new(Exit::Usage, "a collaborator needs a name").hint("give the name with -n NAME"))
-        }
+        (None, Role::Collaborator) => Err(Failure::new(Exit::Usage, "a collaborator needs a name")
+            .hint("give the collaborator's name with -n NAME")),
     }
 }
 
@@ -443,7 +442,7 @@ fn ask(prompt: &str) -> Result<String, Failure> {
     let asked = terminal.write_str(prompt).and_then(|()| terminal.read_secure_line());
     asked.map_err(|e| {
         Failure::new(Exit::Usage, format!("cannot ask for a passphrase: {e}"))
-            .hint("write the passphrase to a file and name the file with --passphrase-file")
+            .hint("write the passphrase to a file, and give that file with --passphrase-file")
     })
 }
 

@@ -43,10 +43,10 @@ struct PlanInitialize {
     /// host name or IP address of the aggregator
     #[argh(option, short = 'a')]
     address: String,
-    /// take the initial values from this .safetensors file, not from a seed
+    /// take the model's initial values from this .safetensors file, not from a seed
     #[argh(option)]
     init_model: Option<PathBuf>,
-    /// seed of the random initial values; the plan's seed by default
+    /// seed of the model's random initial values; the plan's seed by default
     #[argh(option)]
     seed: Option<u64>,
     /// the workspace; the current folder by default

@@ -90,7 +90,7 @@ impl Processes {
             match child.wait() {
                 Ok(status) if status.success() => {}
                 Ok(status) => lost.push(format!("collaborator {name} ended early ({status})")),
-                Err(error) => lost.push(format!("collaborator {name}: cannot tell how it ended: {error}")),
+                Err(error) => lost.push(format!("cannot tell how the collaborator {name} ended: {error}")),
             }
         }
         Ended { aggregator_exit, lost }
@@ -100,8 +100,12 @@ impl Processes {
     pub(super) fn failure(&mut self, rounds: usize, planned: u32) -> Failure {
         let status = self.aggregator.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
         let log = std::fs::read_to_string(self.logs.join("aggregator.log")).unwrap_or_default();
-        let last =
-            log.lines().rev().find(|line| line.contains("error")).unwrap_or("its log has no error").trim();
+        let last = log
+            .lines()
+            .rev()
+            .find(|line| line.contains("error"))
+            .unwrap_or("the aggregator's log has no error")
+            .trim();
         let error = format!("the aggregator ended after {rounds} of {planned} rounds ({status}): {last}");
         Failure::new(Exit::Failed, error)
             .hint(format!("read the log of each process in {}", self.logs.display()))

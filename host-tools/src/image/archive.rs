@@ -91,11 +91,11 @@ impl Archive {
 fn notes(inputs: &Inputs<'_>, gramine: Option<&Installation>) -> Vec<String> {
     let mut notes = Vec::new();
     if inputs.programs.sbom.is_none() {
-        notes.push("the image contains no list of the binary's parts: there is no fl-runtime.cdx.json beside the binary".to_owned());
+        notes.push("the image contains no list of the binary's parts: the binary's folder has no fl-runtime.cdx.json".to_owned());
     }
     if let Some(gramine) = gramine {
         notes.extend(gramine.unlicensed.iter().map(|library| {
-            format!("/{library}: its licence text is not on this machine; send it along with the image")
+            format!("/{library}: the text of this library's licence is not on this machine; send the text along with the image")
         }));
         notes.extend(about_version(&gramine.version, inputs.request.target));
     }

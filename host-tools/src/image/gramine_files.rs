@@ -45,11 +45,11 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
         Some(folder) => {
             let error = format!("{} is not a Gramine installation: it has no libsysdb.so", folder.display());
             Err(Failure::new(Exit::File, error)
-                .hint("name the folder that holds libsysdb.so with --gramine, often /usr/lib/x86_64-linux-gnu/gramine"))
+                .hint("give the folder that contains libsysdb.so with --gramine; often it is /usr/lib/x86_64-linux-gnu/gramine"))
         }
         None => found(&env::var_os("PATH").unwrap_or_default(), &is_one).ok_or_else(|| {
             Failure::new(Exit::File, "no Gramine installation was found").hint(
-                "install the package gramine, or name its folder with --gramine; an image for --native-target needs no Gramine",
+                "install the package gramine, or give the folder that contains libsysdb.so with --gramine; --native-target needs no Gramine",
             )
         }),
     }

@@ -89,7 +89,7 @@ fn signing_key(request: &Request) -> Result<Option<SigningKey>, Failure> {
     match (request.target, &request.signer_key) {
         (Target::Sgx, Some(path)) => sgx::key::load(path).map(Some),
         (Target::Sgx, None) => Err(Failure::new(Exit::Usage, "an enclave needs a signing key")
-            .hint("name the key with -s KEY; `fl-host sgx key --output KEY` makes one")),
+            .hint("give the key's file with -s KEY; `fl-host sgx key --output KEY` makes a key")),
         _ => Ok(None),
     }
 }
@@ -98,7 +98,7 @@ fn signing_key(request: &Request) -> Result<Option<SigningKey>, Failure> {
 fn certificate(file: &Path, loaded: &Loaded) -> Result<(Vec<u8>, Digest), Failure> {
     let pem = files::read(file, CA_BYTES).map_err(|failure| {
         failure
-            .hint("make the federation's CA with `fl-host pki init`, or name the CA's certificate with --ca")
+            .hint("make the federation's CA with `fl-host pki init`, or give the file of the CA's certificate with --ca")
     })?;
     let authority = Authority::from_pem(&pem).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
     authority.check_plan(loaded.plan.ca).map_err(|e| {

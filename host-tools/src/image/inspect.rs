@@ -74,7 +74,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
     let shown = path.display();
     let refused = |why: &str| {
         Failure::new(Exit::File, format!("{shown} is not the archive of an image: {why}"))
-            .hint("name an archive that `fl-host workspace dockerize` or `docker save` wrote")
+            .hint("give an archive that `fl-host workspace dockerize` or `docker save` wrote")
     };
     let unread = |e: &io::Error| Failure::new(Exit::File, format!("cannot read {shown}: {e}"));
     let archive = sgx::trusted_files::hash(path).map_err(|e| unread(&e))?;
@@ -91,22 +91,25 @@ pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
     let manifest: Value = parts
         .get("manifest.json")
         .and_then(|bytes| serde_json::from_slice(bytes).ok())
-        .ok_or_else(|| refused("there is no manifest.json in it"))?;
-    let image = manifest.get(0).ok_or_else(|| refused("its manifest.json names no image"))?;
+        .ok_or_else(|| refused("the archive has no manifest.json"))?;
+    let image = manifest.get(0).ok_or_else(|| refused("the archive's manifest.json lists no image"))?;
     let part = |name: Option<&str>| name.and_then(|name| parts.get(name));
-    let config = part(image["Config"].as_str()).ok_or_else(|| refused("its configuration is missing"))?;
+    let config =
+        part(image["Config"].as_str()).ok_or_else(|| refused("the image's configuration is missing"))?;
     let settings: Value =
-        serde_json::from_slice(config).map_err(|_| refused("its configuration is not JSON"))?;
+        serde_json::from_slice(config).map_err(|_| refused("the image's configuration is not JSON"))?;
     let mut contents = Contents::default();
     let (mut layer_bytes, mut layers) = (0, Vec::new());
-    for name in image["Layers"].as_array().ok_or_else(|| refused("its manifest.json names no layers"))? {
-        let layer = part(name.as_str()).ok_or_else(|| refused("a layer is missing"))?;
+    for name in
+        image["Layers"].as_array().ok_or_else(|| refused("the archive's manifest.json lists no layers"))?
+    {
+        let layer = part(name.as_str()).ok_or_else(|| refused("a layer of the image is missing"))?;
         layer_bytes += layer.len() as u64;
         layers.push(format!("sha256:{}", Digest::of(layer)));
         contents.stack(layer_contents(layer).map_err(|why| refused(&why))?);
     }
     if settings["rootfs"]["diff_ids"] != serde_json::json!(layers) {
-        return Err(refused("its layers differ from those that its configuration names"));
+        return Err(refused("the image's layers differ from those in the image's configuration"));
     }
     let labels: BTreeMap<String, String> = settings["config"]["Labels"]
         .as_object()
@@ -252,7 +255,7 @@ fn unpack(reader: impl Read) -> Result<BTreeMap<String, Vec<u8>>, String> {
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
         if parts.len() >= MOST_FILES {
-            return Err(format!("it contains more than {MOST_FILES} files"));
+            return Err(format!("the archive contains more than {MOST_FILES} files"));
         }
         parts.insert(name, bytes);
     }
@@ -283,7 +286,7 @@ fn name_of(entry: &tar::Entry<'_, impl Read>) -> Result<String, String> {
     let path = entry.path().map_err(|e| e.to_string())?;
     path.to_str()
         .map(|path| path.trim_start_matches("./").to_owned())
-        .ok_or_else(|| "it contains a name that is not UTF-8".to_owned())
+        .ok_or_else(|| "the archive contains a name that is not UTF-8".to_owned())
 }
 
 /// Most bytes, unpacked: room for a model of the largest size.

@@ -102,7 +102,7 @@ impl OciImage {
     pub fn oci_layout(&self, folder: &Path, name: &str, done: &mut dyn FnMut(u64)) -> Result<(), Failure> {
         if !files::is_free(folder) {
             let error = format!("{} is not an empty folder", folder.display());
-            return Err(Failure::new(Exit::File, error).hint("name another folder with --oci"));
+            return Err(Failure::new(Exit::File, error).hint("give another folder with --oci"));
         }
         files::make_folder(&folder.join("blobs/sha256"))?;
         // Registries keep layers compressed.

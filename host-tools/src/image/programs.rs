@@ -141,7 +141,9 @@ fn build_of(sbom: &[u8], binary: &[u8], path: &Path) -> Result<Build, Failure> {
     let stated = component["hashes"][0]["content"].as_str();
     if stated != Some(&Digest::of(binary).to_string()) {
         let error = format!("{}.cdx.json lists the parts of another binary", path.display());
-        return Err(Failure::new(Exit::File, error).hint("run ci/build-static again, or remove this file"));
+        return Err(
+            Failure::new(Exit::File, error).hint("run ci/build-static again, or remove the .cdx.json file")
+        );
     }
     Ok(Build {
         version: component["version"].as_str().map(str::to_owned),
@@ -151,7 +153,7 @@ fn build_of(sbom: &[u8], binary: &[u8], path: &Path) -> Result<Build, Failure> {
     })
 }
 
-const HINT: &str = "run ci/build-static, which makes the static programs in target/static/; or name the program with --binary";
+const HINT: &str = "run ci/build-static in the folder of the sources, which makes static programs in target/static/; or give a static fl-runtime with --binary";
 const PROGRAM_BYTES: usize = 256 << 20;
 const LIST_BYTES: usize = 16 << 20;
 

@@ -157,7 +157,7 @@ fn archive_that_was_changed_is_found_out() {
     fs::write(&plain, &changed).unwrap();
     let refused = inspect(&plain).unwrap_err();
     assert!(
-        refused.error.contains("its layers differ from those that its configuration names"),
+        refused.error.contains("the image's layers differ from those in the image's configuration"),
         "{}",
         refused.error
     );
@@ -367,7 +367,7 @@ fn library_without_a_licence_is_named() {
     // In the place of the distribution's, and of no package.
     fs::write(request.gramine.as_ref().unwrap().join("sgx/libc.so.6"), "").unwrap();
     let notes = dockerize(&workspace, &request).unwrap().notes;
-    let note = "/lib/x86_64-linux-gnu/libc.so.6: its licence text is not on this machine; send it along with the image";
+    let note = "/lib/x86_64-linux-gnu/libc.so.6: the text of this library's licence is not on this machine; send the text along with the image";
     assert_eq!(notes.iter().filter(|found| *found == note).count(), 1, "{notes:?}");
 }
 

@@ -49,7 +49,7 @@ pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
     let text = pem::encode_config(&pem::Pem::new(TAG, [PREFIX, &secret[..]].concat()), lines);
     files::write_secret(output, text.as_bytes()).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => files::unwritten(output, &e)
-            .hint("name another file with --output: models may be sealed to the key in this one"),
+            .hint("give another path with --output: models may be sealed to the key in the existing file"),
         _ => files::unwritten(output, &e),
     })?;
     Ok(public_key(&StaticSecret::from(secret)))
@@ -98,7 +98,7 @@ pub fn open(sealed: &Path, key: &Path, output: &Path) -> Result<Opened, Failure>
 /// What was opened into the file `plain`: a model whose root is the label's.
 fn checked(sealed: &Path, plain: &mut File, label: Label) -> Result<Opened, Failure> {
     let no_layout = |why: String| {
-        let error = format!("{}: its description of its tensors is invalid: {why}", sealed.display());
+        let error = format!("{}: the description of the model's tensors is invalid: {why}", sealed.display());
         Failure::new(Exit::Model, error)
     };
     let tensors: Vec<TensorSpec> = serde_json::from_str(&label.note).map_err(|e| no_layout(e.to_string()))?;
@@ -125,7 +125,7 @@ fn checked(sealed: &Path, plain: &mut File, label: Label) -> Result<Opened, Fail
 fn private_key(path: &Path) -> Result<StaticSecret, Failure> {
     let refused = |why: &str| {
         Failure::new(Exit::Trust, format!("{} {why}", path.display()))
-            .hint("name the private key that `fl-host model key` wrote with --key")
+            .hint("give the private key file that `fl-host model key` wrote with --key")
     };
     let text = files::read_text(path, KEY_FILE_BYTES)?;
     let block = pem::parse(&text).map_err(|_| refused("is not a PEM file"))?;
@@ -143,11 +143,12 @@ fn public_key(secret: &StaticSecret) -> PublicKey {
 fn refused_sealed(path: &Path, error: OpenError) -> Failure {
     let (exit, hint) = match &error {
         OpenError::Io(_) => (Exit::File, "check the path, and that this user may read the file"),
-        OpenError::OtherKey { .. } => {
-            (Exit::Trust, "name the private key of the pair that the model was sealed to with --key")
-        }
+        OpenError::OtherKey { .. } => (
+            Exit::Trust,
+            "with --key, give the private key that belongs to the public key that the model was sealed to",
+        ),
         OpenError::Form => {
-            (Exit::Model, "name a .sealed file from save/released on the aggregator's machine")
+            (Exit::Model, "give a .sealed file from save/released on the aggregator's machine")
         }
         OpenError::Version(_) => (Exit::Model, "open the file with an fl-host of the aggregator's version"),
         OpenError::Length { .. } => (

@@ -23,7 +23,7 @@ use crate::{
 pub fn measurements(path: &Path, federation: &Name, ca: Digest) -> Result<Measurements, Failure> {
     let text = files::read_text(path, TEXT_BYTES)?;
     let refused = |what: String| Failure::new(Exit::Trust, format!("{} {what}", path.display()));
-    let anew = "name the .measurement.json that `fl-host workspace dockerize -s KEY --sgx-target` wrote for this federation";
+    let anew = "with --measurement, give the .measurement.json that `fl-host workspace dockerize -s KEY --sgx-target` wrote for this federation";
     let found: Value = serde_json::from_str(&text)
         .map_err(|e| refused(format!("is not the record of an image: {e}")).hint(anew))?;
     let stated = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or("none").to_owned();

@@ -155,7 +155,7 @@ impl Owner {
             let error =
                 format!("{} is missing: this is not the federation owner's workspace", key_file.display());
             return Err(Failure::new(Exit::Trust, error)
-                .hint("run this command in the workspace where `fl-host pki init` was run, or name that folder with --workspace"));
+                .hint("run this command in the workspace where `fl-host pki init` was run, or give that folder with --workspace"));
         }
         let mode = fs::metadata(&key_file).map(|m| m.permissions().mode()).unwrap_or(0);
         if mode & 0o007 != 0 {

@@ -54,7 +54,7 @@ pub fn import(
     let held = ca_file(root);
     let source = ca.unwrap_or(&held);
     let ca_pem = files::read_text(source, PEM_BYTES).map_err(|failure| {
-        failure.hint("the owner sends ca.crt together with the first certificate: name it with --ca")
+        failure.hint("the owner sends ca.crt together with the first certificate: give that ca.crt with --ca")
     })?;
     let authority =
         Authority::from_pem(ca_pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;

@@ -58,7 +58,7 @@ impl Passphrase {
         let mut key = [0; 32];
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &header[5..21], &self.0, &mut key);
         let key =
-            UnboundKey::new(&AES_256_GCM, &key).map_err(|_| broken("its cipher key has a wrong length"))?;
+            UnboundKey::new(&AES_256_GCM, &key).map_err(|_| broken("the cipher's key has a wrong length"))?;
         Ok(LessSafeKey::new(key))
     }
 }
@@ -83,12 +83,12 @@ fn lock_with(key: &KeyPair, passphrase: Option<&Passphrase>, iterations: u32) ->
     file[0] = VERSION;
     file[1..5].copy_from_slice(&iterations.to_be_bytes());
     SystemRandom::new().fill(&mut file[5..]).map_err(|_| broken("the system gives no random bytes"))?;
-    let iterations = NonZeroU32::new(iterations).ok_or_else(|| broken("its number of iterations is 0"))?;
+    let iterations = NonZeroU32::new(iterations).ok_or_else(|| broken("the number of iterations is 0"))?;
     let cipher = passphrase.cipher(&file, iterations)?;
     let mut body = key.serialize_der();
     cipher
         .seal_in_place_append_tag(nonce(&file)?, Aad::from(&file[..]), &mut body)
-        .map_err(|_| broken("it cannot be encrypted"))?;
+        .map_err(|_| broken("the key cannot be encrypted"))?;
     file.extend(body);
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     Ok(pem::encode_config(&pem::Pem::new(TAG, file), lines))
@@ -111,12 +111,12 @@ pub fn unlock(text: &str, passphrase: Option<&Passphrase>) -> Result<KeyPair, Fa
         TAG => {
             let passphrase = passphrase.ok_or_else(|| {
                 Failure::new(Exit::Trust, "the CA's key is encrypted, and no passphrase was given").hint(
-                    "name a file with the passphrase with --passphrase-file, or run this command on a terminal",
+                    "give a file that contains the passphrase with --passphrase-file, or run this command on a terminal",
                 )
             })?;
             open(block.into_contents(), passphrase)?
         }
-        other => return Err(broken(&format!("it contains a {other}"))),
+        other => return Err(broken(&format!("the file contains a {other}"))),
     };
     let der = der.as_slice().into();
     KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519).map_err(|e| broken(&e.to_string()))
@@ -124,13 +124,13 @@ pub fn unlock(text: &str, passphrase: Option<&Passphrase>) -> Result<KeyPair, Fa
 
 fn open(mut file: Vec<u8>, passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {
     if file.len() < HEADER || file[0] != VERSION {
-        return Err(broken("this version of fl-host does not know its format"));
+        return Err(broken("this version of fl-host does not know the file's format"));
     }
     let mut body = file.split_off(HEADER);
     let iterations = u32::from_be_bytes([file[1], file[2], file[3], file[4]]);
     let iterations = NonZeroU32::new(iterations)
         .filter(|n| n.get() <= MOST_ITERATIONS)
-        .ok_or_else(|| broken("it demands too many iterations"))?;
+        .ok_or_else(|| broken("the file demands too many iterations"))?;
     let cipher = passphrase.cipher(&file, iterations)?;
     let opened = cipher.open_in_place(nonce(&file)?, Aad::from(&file[..]), &mut body).map_err(|_| {
         Failure::new(Exit::Trust, "the passphrase does not decrypt the CA's key").hint(
@@ -141,7 +141,7 @@ fn open(mut file: Vec<u8>, passphrase: &Passphrase) -> Result<Vec<u8>, Failure> 
 }
 
 fn nonce(header: &[u8]) -> Result<Nonce, Failure> {
-    Nonce::try_assume_unique_for_key(&header[21..HEADER]).map_err(|_| broken("its nonce has a wrong length"))
+    Nonce::try_assume_unique_for_key(&header[21..HEADER]).map_err(|_| broken("the nonce has a wrong length"))
 }
 
 fn broken(what: &str) -> Failure {

@@ -84,7 +84,7 @@ pub fn file(from: &Path, to: &Path) -> Result<Imported, Failure> {
         .map_err(|e| Failure::new(Exit::Plan, format!("{}: {}", from.display(), e.error)))?;
     if to.exists() {
         return Err(Failure::new(Exit::File, format!("{} already exists", to.display()))
-            .hint("name another file with --output, or move the existing file away"));
+            .hint("give another path with --output, or move the existing file away"));
     }
     files::replace(to, imported.text.as_bytes())?;
     Ok(imported)
@@ -104,7 +104,10 @@ pub fn text(openfl: &str) -> Result<Imported, Failure> {
     let tree: Value = serde_saphyr::from_str_with_options(openfl, options)
         .map_err(|e| Failure::new(Exit::Plan, format!("the file is not YAML: {e}")))?;
     if !tree.is_object() {
-        return Err(Failure::new(Exit::Plan, "the file is not an OpenFL plan: a plan is a map of sections"));
+        return Err(Failure::new(
+            Exit::Plan,
+            "the file is not an OpenFL plan: it has no sections such as aggregator, network and tasks",
+        ));
     }
     let mut found = rules::Found::default();
     let mut notes = Vec::new();

@@ -118,7 +118,7 @@ pub fn initialise(
     if from.is_some() && seed.is_some() {
         let error =
             "--seed and --init-model cannot be given together: --init-model takes the values from a file";
-        return Err(Failure::new(Exit::Usage, error).hint("leave one of the two options out"));
+        return Err(Failure::new(Exit::Usage, error).hint("give only one of the two options"));
     }
     let mut plan = files::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?;
     let ca = match workspace.ca_file().exists() {

@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
 
     /// The values inside the next one, which has this tag.
     pub(super) fn enter(&mut self, tag: u8) -> Result<Self, DerError> {
-        let cut = self.refused("it is cut short");
+        let cut = self.refused("the key is cut short");
         let mut rest = &self.file[self.at..self.end];
         let mut next = || {
             let (&byte, after) = rest.split_first().ok_or(cut)?;
@@ -50,16 +50,16 @@ impl<'a> Reader<'a> {
                 for number in 0..long - 0x80 {
                     let byte = next()?;
                     if number == 0 && byte == 0 {
-                        return Err(self.refused("its length is not in its shortest form"));
+                        return Err(self.refused("the length of a value is not in its shortest form"));
                     }
                     length = (length << 8) | usize::from(byte);
                 }
                 if length < 0x80 {
-                    return Err(self.refused("its length is not in its shortest form"));
+                    return Err(self.refused("the length of a value is not in its shortest form"));
                 }
                 length
             }
-            _ => return Err(self.refused("its length is too large")),
+            _ => return Err(self.refused("the length of a value is too large")),
         };
         if length > rest.len() {
             return Err(cut);
@@ -90,7 +90,11 @@ impl<'a> Reader<'a> {
 
     /// Whether nothing is left.
     pub(super) fn end(self) -> Result<(), DerError> {
-        if self.at == self.end { Ok(()) } else { Err(self.refused("there are more bytes than it needs")) }
+        if self.at == self.end {
+            Ok(())
+        } else {
+            Err(self.refused("there are more bytes than the value needs"))
+        }
     }
 }
 

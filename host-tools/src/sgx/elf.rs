@@ -38,10 +38,10 @@ pub struct Segment<'a> {
 #[non_exhaustive]
 pub enum ElfError {
     /// The header is cut short, or does not begin as one.
-    #[error("it is not an ELF file")]
+    #[error("the file is not an ELF file")]
     Magic,
     /// For another machine, or of another kind.
-    #[error("byte {at:#x} is {found:#x}, not {expected}: it must be a shared object for 64-bit x86")]
+    #[error("byte {at:#x} is {found:#x}, not {expected}: the file must be a shared object for 64-bit x86")]
     Kind {
         /// Offset of the field.
         at: usize,
@@ -52,7 +52,7 @@ pub enum ElfError {
     },
     /// Program headers outside the file, of another size, or too many.
     #[error(
-        "its program headers ({count} of {size} bytes at {at:#x}) are outside the file, too many, or of a wrong size"
+        "the program headers ({count} of {size} bytes at {at:#x}) are outside the file, too many, or of a wrong size"
     )]
     Headers {
         /// Where they should be.
@@ -71,10 +71,10 @@ pub enum ElfError {
         what: &'static str,
     },
     /// There is nothing to load.
-    #[error("it has no loadable segment")]
+    #[error("the file has no loadable segment")]
     Empty,
     /// The entry point is in no executable segment.
-    #[error("its entry point {0:#x} is in no executable segment")]
+    #[error("the entry point {0:#x} is in no executable segment")]
     Entry(u64),
 }
 
@@ -114,7 +114,7 @@ impl<'a> Image<'a> {
             // The hardware adds each page once.
             if segments.last().is_some_and(|before| segment.pages().start < before.pages().end) {
                 return Err(refused(
-                    "it begins before the segment before it ends: no page may be in two segments",
+                    "the segment overlaps the segment before: no page may be in two segments",
                 ));
             }
             segments.push(segment);
@@ -173,19 +173,19 @@ fn segment<'a>(file: &'a [u8], header: &[u8]) -> Result<Segment<'a>, &'static st
     let (offset, address) = (number(header, 8..16), number(header, 16..24));
     let (stored, memory) = (number(header, 32..40), number(header, 40..48));
     if stored > memory {
-        return Err("it is longer in the file than in memory");
+        return Err("the segment is longer in the file than in memory");
     }
     if address.checked_add(memory).is_none_or(|end| end > SPAN) {
-        return Err("it reaches beyond the first GiB");
+        return Err("the segment reaches beyond the first GiB");
     }
     if offset % PAGE != address % PAGE {
-        return Err("its offset and address differ within a page");
+        return Err("offset and address of the segment differ within a page");
     }
     let bytes = usize::try_from(offset)
         .ok()
         .zip(usize::try_from(stored).ok())
         .and_then(|(offset, stored)| file.get(offset..)?.get(..stored))
-        .ok_or("it is outside the file")?;
+        .ok_or("the segment is outside the file")?;
     let flag = |bit: u64| flags & bit != 0;
     Ok(Segment { address, memory, bytes, read: flag(4), write: flag(2), execute: flag(1) })
 }

@@ -130,7 +130,7 @@ fn inputs(text: &str) -> Result<BTreeMap<(Kind, String), String>, Failure> {
         .into_iter()
         .flatten()
     {
-        let part = |key: &str| trusted.get(key).and_then(Value::as_str).unwrap_or("no hash").to_owned();
+        let part = |key: &str| trusted.get(key).and_then(Value::as_str).unwrap_or("no sha256").to_owned();
         found.insert((Kind::File, part("uri")), shortened(&part("sha256")));
     }
     Ok(found)

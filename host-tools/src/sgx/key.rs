@@ -34,34 +34,34 @@ pub struct SigningKey {
 #[non_exhaustive]
 pub enum KeyError {
     /// Not PEM.
-    #[error("it is not a PEM file: {0}")]
+    #[error("the key file is not PEM: {0}")]
     Pem(String),
     /// Not exactly one block.
-    #[error("it contains {0} PEM blocks; exactly one is needed")]
+    #[error("the key file contains {0} PEM blocks; exactly one is needed")]
     Blocks(usize),
     /// Another kind of PEM block.
-    #[error("it contains a {0}, not a private key")]
+    #[error("the key file contains a {0}, not a private key")]
     Other(String),
     /// Encrypted with a passphrase.
-    #[error("it is encrypted with a passphrase")]
+    #[error("the key is encrypted with a passphrase")]
     Encrypted,
     /// Not the numbers of an RSA key.
-    #[error("it is not an RSA private key: {0}")]
+    #[error("the key is not an RSA private key: {0}")]
     Der(#[from] DerError),
     /// A key of another algorithm, in PKCS#8.
-    #[error("it is not an RSA key")]
+    #[error("the key is not an RSA key")]
     Algorithm,
     /// More than two primes.
-    #[error("it has more than two primes")]
+    #[error("the RSA key has more than two primes")]
     Version,
     /// Another length.
-    #[error("its modulus has {0} bits; SGX needs {BITS}")]
+    #[error("the RSA key has {0} bits; SGX needs {BITS}")]
     Length(u64),
     /// Another exponent.
-    #[error("its public exponent is {0}; SGX needs {EXPONENT}")]
+    #[error("the RSA key has the public exponent {0}; SGX needs {EXPONENT}")]
     Exponent(String),
     /// Numbers that contradict each other.
-    #[error("its numbers contradict each other: {0}")]
+    #[error("the numbers of the RSA key contradict each other: {0}")]
     Numbers(&'static str),
 }
 
@@ -102,7 +102,7 @@ impl SigningKey {
             };
         }
         let text = std::str::from_utf8(bytes)
-            .map_err(|_| KeyError::Pem("it contains bytes that are not text".to_owned()))?;
+            .map_err(|_| KeyError::Pem("the file contains bytes that are not text".to_owned()))?;
         Self::from_pem(text)
     }
 
@@ -249,7 +249,7 @@ impl KeyError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Encrypted => {
-                "write the key without its passphrase to a new file with `openssl rsa -in KEY -out PLAIN`, and name that file"
+                "write the key without its passphrase to a new file with `openssl rsa -in KEY -out PLAIN`, and use that file"
             }
             Self::Numbers(_) => "the file is damaged: restore it from a backup",
             _ => {
@@ -296,8 +296,9 @@ pub fn refuse_to_overwrite(path: &Path) -> Result<(), Failure> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Trust, format!("{} already exists", path.display()))
-        .hint("name another file with --output: the key in this one may have signed enclaves already"))
+    Err(Failure::new(Exit::Trust, format!("{} already exists", path.display())).hint(
+        "give another path with --output: the key in the existing file may have signed enclaves already",
+    ))
 }
 
 /// EMSA-PKCS1-v1_5 (RFC 8017, 9.2) of SHA-256, as a number.

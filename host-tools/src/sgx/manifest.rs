@@ -143,7 +143,8 @@ impl Manifest {
                     let known = &mut found[*place].1;
                     if known.zip(hash).is_some_and(|(one, other)| one != other) {
                         let error = format!("{uri} is trusted twice, with different hashes");
-                        return Err(Failure::new(Exit::Failed, error).hint("remove one of the two entries"));
+                        return Err(Failure::new(Exit::Failed, error)
+                            .hint("remove one of the two entries from sgx.trusted_files"));
                     }
                     *known = known.or(hash);
                 }
@@ -164,7 +165,7 @@ impl Manifest {
             if !entrypoint.contains_key("uri") {
                 let libos = libos.ok_or_else(|| {
                     Failure::new(Exit::Failed, "loader.entrypoint.uri is missing").hint(
-                        "name Gramine's folder with --gramine, or write loader.entrypoint.uri = \"file:…/libsysdb.so\"",
+                        "give Gramine's folder with --gramine, or write loader.entrypoint.uri = \"file:…/libsysdb.so\"",
                     )
                 })?;
                 entrypoint.insert("uri".into(), Value::String(format!("file:{libos}")));
@@ -197,8 +198,8 @@ impl Manifest {
         let one = |entry: &Value| {
             let uri = entry.get("uri").and_then(Value::as_str).unwrap_or_default();
             let hash = entry.get("sha256").and_then(Value::as_str).ok_or_else(|| {
-                Failure::new(Exit::Failed, format!("{uri} has no hash"))
-                    .hint("make the manifest with `fl-host sgx manifest`")
+                Failure::new(Exit::Failed, format!("the manifest has no sha256 for the trusted file {uri}"))
+                    .hint("make the manifest again with `fl-host sgx manifest`, which adds the sha256 of each file")
             })?;
             Ok(Trusted { uri: uri.to_owned(), sha256: digest(uri, hash)? })
         };
@@ -316,7 +317,7 @@ fn digest(uri: &str, hex: &str) -> Result<Digest, Failure> {
             Exit::Failed,
             format!("the sha256 of {uri} is {hex:?}, but must be 64 hexadecimal digits"),
         )
-        .hint("leave the sha256 out: `fl-host sgx manifest` fills it in")
+        .hint("remove this sha256 from the manifest: `fl-host sgx manifest` adds the right one")
     })
 }
 

@@ -107,9 +107,9 @@ impl Layout {
         let room = attributes.enclave_size.saturating_sub(gramine.heap_min);
         if needed > room {
             let error = format!(
-                "an enclave of {} bytes is too small: manifest, {threads} threads and libpal.so need {needed} bytes beside \
-                 the first {}, which stay free",
-                attributes.enclave_size, gramine.heap_min
+                "sgx.enclave_size is {} bytes, but the manifest, {threads} threads and libpal.so need {} bytes",
+                attributes.enclave_size,
+                needed + gramine.heap_min
             );
             return Err(Failure::new(Exit::Failed, error)
                 .hint("raise sgx.enclave_size to the next power of two, or lower sgx.max_threads"));

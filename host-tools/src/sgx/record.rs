@@ -117,7 +117,7 @@ impl EnclaveRecord {
         let text = files::read_text(path, TEXT_BYTES)?;
         let refused = |what: String| {
             Failure::new(Exit::Failed, format!("{} contains no measurement: {what}", path.display()))
-                .hint("name the output of `fl-host sgx measure --json`, an image's .measurement.json, or a .manifest.sgx")
+                .hint("give the output of `fl-host sgx measure --json`, an image's .measurement.json, or a .manifest.sgx")
         };
         let value = match serde_json::from_str(&text) {
             Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
@@ -131,7 +131,7 @@ impl EnclaveRecord {
         };
         let records: Result<Vec<Self>, String> = list.iter().map(Self::from_json).collect();
         match records.map_err(&refused)? {
-            none if none.is_empty() => Err(refused("its list is empty".into())),
+            none if none.is_empty() => Err(refused("the list of enclaves is empty".into())),
             records => Ok(records),
         }
     }

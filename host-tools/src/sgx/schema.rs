@@ -36,7 +36,7 @@ fn walk(path: &str, value: &Value, what: &str) -> Result<(), Failure> {
             table.iter().try_for_each(|(key, value)| walk(&format!("{path}.{key}"), value, what))
         }
         (None, _) => {
-            let error = format!("{what}: a manifest has no key {path}");
+            let error = format!("{what}: unknown key {path}");
             Err(Failure::new(Exit::Failed, error)
                 .maybe_hint(nearest(path).map(|near| format!("did you mean {near}?"))))
         }
@@ -74,7 +74,7 @@ fn check_kind(path: &str, kind: Kind, value: &Value, what: &str) -> Result<(), F
                 _ => (value.is_str(), "a text"),
             };
             if !MOUNT.contains(&key.as_str()) {
-                let error = format!("{what}: {path}[{number}]: a mount has no key {key}");
+                let error = format!("{what}: unknown key {key} in the mount {path}[{number}]");
                 let keys = format!("the keys of a mount are {}", MOUNT.join(", "));
                 return Err(Failure::new(Exit::Failed, error).hint(keys));
             }
@@ -181,10 +181,10 @@ mod tests {
     #[test]
     fn misspelt_and_mistyped_keys_are_refused() {
         let cases = [
-            ("sgx.max_thread = 1", "m: a manifest has no key sgx.max_thread | did you mean sgx.max_threads?"),
-            ("loader.entry.uri = \"\"", "m: a manifest has no key loader.entry | did you mean loader.env.*?"),
-            ("a = 1", "m: a manifest has no key a | "),
-            ("mount.path = \"\"", "m: a manifest has no key mount | "),
+            ("sgx.max_thread = 1", "m: unknown key sgx.max_thread | did you mean sgx.max_threads?"),
+            ("loader.entry.uri = \"\"", "m: unknown key loader.entry | did you mean loader.env.*?"),
+            ("a = 1", "m: unknown key a | "),
+            ("mount.path = \"\"", "m: unknown key mount | "),
             ("sgx.debug = 1", "m: sgx.debug is of type integer, but must be true or false | "),
             ("loader.argv = [1]", "m: loader.argv is of type array, but must be an array of texts | "),
             ("fs.root = 1", "m: fs.root is of type integer, but must be a table | "),
@@ -193,7 +193,7 @@ mod tests {
             assert_eq!(said(text), error);
         }
         let mount = "fs.mounts = [{ path = \"/a\", uri = \"file:a\" }, { path = \"/b\", url = \"file:b\" }]";
-        assert!(said(mount).starts_with("m: fs.mounts[1]: a mount has no key url"), "{}", said(mount));
+        assert!(said(mount).starts_with("m: unknown key url in the mount fs.mounts[1]"), "{}", said(mount));
     }
 
     #[test]

@@ -38,10 +38,10 @@ pub struct Date {
 #[non_exhaustive]
 pub enum SigstructError {
     /// Another length.
-    #[error("it has {0} bytes; a signature of an enclave (SIGSTRUCT) has {LENGTH}")]
+    #[error("the file has {0} bytes; a signature of an enclave (SIGSTRUCT) has {LENGTH}")]
     Length(usize),
     /// A fixed field has another value.
-    #[error("byte {at:#x}: the {field} differs from that of every Gramine enclave")]
+    #[error("byte {at:#x} of the signature: the {field} differs from that of every Gramine enclave")]
     Fixed {
         /// Offset of the field.
         at: usize,
@@ -49,16 +49,16 @@ pub enum SigstructError {
         field: &'static str,
     },
     /// The date is not in the calendar.
-    #[error("byte 0x14: the date is not in the calendar")]
+    #[error("byte 0x14 of the signature: the date is not in the calendar")]
     Date,
     /// The modulus is not one of 3072 bits.
-    #[error("byte 0x80: the modulus has {0} bits, not 3072")]
+    #[error("byte 0x80 of the signature: the signer's key has {0} bits, not 3072")]
     Modulus(u64),
     /// The signature was not made with the modulus's private key.
-    #[error("byte 0x204: the signature does not match the signed bytes and the key")]
+    #[error("byte 0x204 of the signature: the signed bytes were changed, or another key signed them")]
     Signature,
     /// A quotient is wrong.
-    #[error("byte {at:#x}: {name} does not match the signature")]
+    #[error("byte {at:#x} of the signature: the number {name} is wrong")]
     Quotient {
         /// Offset of the quotient.
         at: usize,

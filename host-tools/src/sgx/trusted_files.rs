@@ -158,18 +158,18 @@ pub(super) fn expand(
     let refused = |what: &str| Failure::new(Exit::Failed, format!("the trusted entry {uri} {what}"));
     if !path.ends_with('/') {
         return match files.kind(path) {
-            Kind::Folder | Kind::LinkToFolder => {
-                Err(refused("is a folder").hint("write a folder with a / at the end"))
-            }
+            Kind::Folder | Kind::LinkToFolder => Err(refused("is a folder")
+                .hint("add a / to the end of this entry: an entry for a folder ends with /")),
             _ => Ok(vec![(uri.to_owned(), hash)]),
         };
     }
     if hash.is_some() {
         return Err(refused("is a folder and has a sha256")
-            .hint("leave the sha256 out: each file of the folder gets its own"));
+            .hint("remove this sha256 from the manifest: `fl-host sgx manifest` adds the sha256 of each file in the folder"));
     }
     if !matches!(files.kind(path), Kind::Folder | Kind::LinkToFolder) {
-        return Err(refused("is not a folder").hint("write a file without a / at the end"));
+        return Err(refused("is not a folder")
+            .hint("remove the / from the end of this entry: only an entry for a folder ends with /"));
     }
     let mut found = Vec::new();
     // Each path with its depth. The last is taken first, so that the order is that of a walk.
@@ -190,9 +190,8 @@ pub(super) fn expand(
             Kind::Other => {}
         }
         if found.len() > MOST_FILES {
-            return Err(
-                refused("contains more than 100000 files").hint("list only the files that the program reads")
-            );
+            return Err(refused("contains more than 100000 files")
+                .hint("list in sgx.trusted_files only the files that the program reads"));
         }
     }
     Ok(found)

@@ -149,7 +149,7 @@ pub fn import(archive: &Path, root: &Path, expected: Option<Digest>) -> Result<I
     let text = unpacked.get(PLAN).and_then(|plan| std::str::from_utf8(plan).ok()).ok_or_else(|| {
         Failure::new(
             Exit::File,
-            format!("{} is not an exported workspace: it has no {PLAN}", archive.display()),
+            format!("{} is not an exported workspace: the archive has no {PLAN}", archive.display()),
         )
         .hint("nothing was written; ask the owner for an archive that `fl-host workspace export` made")
     })?;
@@ -178,10 +178,12 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     for entry in archive.entries().map_err(|e| e.to_string())? {
         let mut entry = entry.map_err(|e| e.to_string())?;
         let path = entry.path().map_err(|e| e.to_string())?.to_str().map(str::to_owned);
-        let path = path.ok_or("it contains a name that is not UTF-8")?;
+        let path = path.ok_or("the archive contains a name that is not UTF-8")?;
         total += entry.size();
         if files.len() + folders >= MOST_FILES || total > UNPACKED_BYTES {
-            return Err(format!("it contains more than {MOST_FILES} files or {UNPACKED_BYTES} bytes"));
+            return Err(format!(
+                "the archive contains more than {MOST_FILES} files or {UNPACKED_BYTES} bytes"
+            ));
         }
         match entry.header().entry_type() {
             EntryType::Directory => {
@@ -200,7 +202,7 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
                     return Err(format!("{path:?} is a key or a certificate"));
                 }
                 if files.insert(path.clone(), bytes).is_some() {
-                    return Err(format!("it contains {path:?} twice"));
+                    return Err(format!("the archive contains {path:?} twice"));
                 }
             }
             _ => return Err(format!("{path:?} is neither a file nor a folder")),

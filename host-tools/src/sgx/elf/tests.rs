@@ -32,9 +32,9 @@ fn segments_of_the_vectors_are_read() {
 fn what_is_not_such_a_file_is_refused_with_the_place() {
     let file = bytes("pal-a.elf");
     let said = |bytes: &[u8]| Image::parse(bytes).unwrap_err().to_string();
-    assert_eq!(said(b""), "it is not an ELF file");
-    assert_eq!(said(&file[..63]), "it is not an ELF file");
-    assert_eq!(said(b"#!/bin/sh\n"), "it is not an ELF file");
+    assert_eq!(said(b""), "the file is not an ELF file");
+    assert_eq!(said(&file[..63]), "the file is not an ELF file");
+    assert_eq!(said(b"#!/bin/sh\n"), "the file is not an ELF file");
     assert!(said(&with(&file, 4, &[1])).starts_with("byte 0x4 is 0x1, not 2 (64 bits)"));
     assert!(said(&with(&file, 16, &[2])).starts_with("byte 0x10 is 0x2, not 3 (shared object)"));
     assert!(said(&with(&file, 18, &[183])).starts_with("byte 0x12 is 0xb7, not 62 (x86-64)"));
@@ -44,25 +44,31 @@ fn what_is_not_such_a_file_is_refused_with_the_place() {
     assert!(said(&file[..64 + 7 * 56 - 1]).contains("outside the file"));
     // Fields of the program headers, which begin at 64.
     let second = 64 + 56;
-    assert_eq!(said(&with(&file, second + 8, &[0, 0x10, 0, 0, 1])), "segment 1: it is outside the file");
+    assert_eq!(
+        said(&with(&file, second + 8, &[0, 0x10, 0, 0, 1])),
+        "segment 1: the segment is outside the file"
+    );
     assert_eq!(
         said(&with(&file, second + 8, &[1])),
-        "segment 1: its offset and address differ within a page"
+        "segment 1: offset and address of the segment differ within a page"
     );
     assert_eq!(
         said(&with(&file, second + 32, &[0xff; 7])),
-        "segment 1: it is longer in the file than in memory"
+        "segment 1: the segment is longer in the file than in memory"
     );
     assert_eq!(
         said(&with(&file, second + 16, &[0, 0, 0, 0x80])),
-        "segment 1: it reaches beyond the first GiB"
+        "segment 1: the segment reaches beyond the first GiB"
     );
-    assert_eq!(said(&with(&file, second + 16, &[0xff; 8])), "segment 1: it reaches beyond the first GiB");
-    assert!(said(&with(&file, second + 40, &[0, 0x20])).starts_with("segment 2: it begins before"));
+    assert_eq!(
+        said(&with(&file, second + 16, &[0xff; 8])),
+        "segment 1: the segment reaches beyond the first GiB"
+    );
+    assert!(said(&with(&file, second + 40, &[0, 0x20])).starts_with("segment 2: the segment overlaps"));
     assert_eq!(said(&with(&file, 64 + 16, &[0, 0x10])), "segment 0: the lowest address is not 0");
-    assert_eq!(said(&with(&file, 24, &[0, 0x20])), "its entry point 0x2000 is in no executable segment");
+    assert_eq!(said(&with(&file, 24, &[0, 0x20])), "the entry point 0x2000 is in no executable segment");
     let no_segment = (0..7).fold(file.clone(), |file, n| with(&file, 64 + 56 * n, &[6]));
-    assert_eq!(said(&no_segment), "it has no loadable segment");
+    assert_eq!(said(&no_segment), "the file has no loadable segment");
 }
 
 /// Reads a file, and every page of it if it is taken.

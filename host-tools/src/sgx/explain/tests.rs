@@ -102,7 +102,7 @@ fn records_survive_their_json_and_are_found_in_files() {
         ("{}", "manifest is missing"),
         ("{\"manifest\": 1}", "manifest is not a text"),
         ("{\"manifest\": \"\", \"mrenclave\": \"00\"}", "mrenclave is not 64 hexadecimal digits"),
-        ("{\"enclaves\": []}", "its list is empty"),
+        ("{\"enclaves\": []}", "the list of enclaves is empty"),
         ("{\"manifest\": ", "EOF"),
     ] {
         let failure = load("bad", text).unwrap_err();

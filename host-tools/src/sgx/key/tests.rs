@@ -84,15 +84,19 @@ fn keys_of_openssl_are_taken_in_both_forms() {
     };
     let plain = at("pkcs1.pem");
     let refused_bits = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
-    refused("short", &refused_bits, "its modulus has 2048 bits; SGX needs 3072");
+    refused("short", &refused_bits, "the RSA key has 2048 bits; SGX needs 3072");
     let refused_exponent = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"];
-    refused("exponent", &refused_exponent, "its public exponent is 65537; SGX needs 3");
-    refused("ed25519", &["genpkey", "-algorithm", "ed25519"], "it is not an RSA key");
-    refused("public", &["rsa", "-in", &plain, "-pubout"], "it contains a PUBLIC KEY, not a private key");
+    refused("exponent", &refused_exponent, "the RSA key has the public exponent 65537; SGX needs 3");
+    refused("ed25519", &["genpkey", "-algorithm", "ed25519"], "the key is not an RSA key");
+    refused(
+        "public",
+        &["rsa", "-in", &plain, "-pubout"],
+        "the key file contains a PUBLIC KEY, not a private key",
+    );
     let locked = ["rsa", "-in", &plain, "-aes128", "-passout", "pass:secret"];
-    refused("locked", &locked, "it is encrypted with a passphrase");
+    refused("locked", &locked, "the key is encrypted with a passphrase");
     let locked = ["rsa", "-traditional", "-in", &plain, "-aes128", "-passout", "pass:secret"];
-    refused("locked1", &locked, "it is encrypted with a passphrase");
+    refused("locked1", &locked, "the key is encrypted with a passphrase");
     for form in ["rsa", "pkcs8"] {
         let args: &[&str] =
             if form == "rsa" { &["rsa", "-traditional"] } else { &["pkcs8", "-topk8", "-nocrypt"] };
@@ -107,20 +111,25 @@ fn what_is_no_key_is_refused_with_the_reason() {
     let text = key.to_pem();
     assert_eq!(SigningKey::from_pem(&text).unwrap().signer(), key.signer());
     let said = |text: &str| SigningKey::from_pem(text).unwrap_err().to_string();
-    assert_eq!(said(""), "it contains 0 PEM blocks; exactly one is needed");
-    assert_eq!(said(&text.repeat(2)), "it contains 2 PEM blocks; exactly one is needed");
-    assert_eq!(said(&pem("CERTIFICATE", b"x")), "it contains a CERTIFICATE, not a private key");
-    assert_eq!(said(&pem("RSA PRIVATE KEY", b"")), "it is not an RSA private key: byte 0: it is cut short");
+    assert_eq!(said(""), "the key file contains 0 PEM blocks; exactly one is needed");
+    assert_eq!(said(&text.repeat(2)), "the key file contains 2 PEM blocks; exactly one is needed");
+    assert_eq!(said(&pem("CERTIFICATE", b"x")), "the key file contains a CERTIFICATE, not a private key");
+    assert_eq!(
+        said(&pem("RSA PRIVATE KEY", b"")),
+        "the key is not an RSA private key: byte 0: the key is cut short"
+    );
     assert_eq!(
         SigningKey::from_bytes(b"\xff\xfe").unwrap_err().to_string(),
-        "it is not a PEM file: it contains bytes that are not text"
+        "the key file is not PEM: the file contains bytes that are not text"
     );
     let der = ::pem::parse(&text).unwrap().into_contents();
     let longer = [&der[..], &[0]].concat();
-    let expected =
-        format!("it is not an RSA private key: byte {}: there are more bytes than it needs", der.len());
+    let expected = format!(
+        "the key is not an RSA private key: byte {}: there are more bytes than the value needs",
+        der.len()
+    );
     assert_eq!(said(&pem("RSA PRIVATE KEY", &longer)), expected);
-    assert!(said(&text.replacen("-----BEGIN RSA", "-----BEGIN", 1)).starts_with("it is not a PEM file"));
+    assert!(said(&text.replacen("-----BEGIN RSA", "-----BEGIN", 1)).starts_with("the key file is not PEM"));
 }
 
 #[test]

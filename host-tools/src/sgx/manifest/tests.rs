@@ -172,7 +172,10 @@ fn files_are_hashed_once_each() {
             .contains("64 hexadecimal digits")
     );
     let unhashed = Manifest::parse("sgx.trusted_files = [\"file:gone\"]", "m", &GRAMINE).unwrap();
-    assert_eq!(unhashed.trusted().unwrap_err().error, "file:gone has no hash");
+    assert_eq!(
+        unhashed.trusted().unwrap_err().error,
+        "the manifest has no sha256 for the trusted file file:gone"
+    );
     // No entry point, and nobody says where Gramine is.
     let none = Manifest::parse("", "m", &GRAMINE).unwrap().hash_files(&files, None).unwrap_err();
     assert_eq!(none.error, "loader.entrypoint.uri is missing");

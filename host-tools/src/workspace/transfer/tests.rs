@@ -112,10 +112,10 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
         (archive(&[good, file("plan/cols.yaml")]), "does not belong in"),
         (archive(&[good, file("save/accepted-plan")]), "does not belong in"),
         (archive(&[good, file("src/site.key")]), "is a key or a certificate"),
-        (archive(&[good, file("src/a"), file("src/a")]), "it contains \"src/a\" twice"),
+        (archive(&[good, file("src/a"), file("src/a")]), "the archive contains \"src/a\" twice"),
         (archive(&[good, file("src/a"), file("src/a/b")]), "is both a file and a folder"),
         (archive(&[good, file("save/other_init.safetensors")]), "is not the initial model of its plan"),
-        (archive(&[file("README.md")]), "it has no plan/plan.yaml"),
+        (archive(&[file("README.md")]), "the archive has no plan/plan.yaml"),
         (b"not gzip".to_vec(), "is not an exported workspace"),
         (Vec::new(), "is not an exported workspace"),
         (archive(&[good])[..60].to_vec(), "is not an exported workspace"),
@@ -147,10 +147,12 @@ fn archive_that_unpacks_without_end_is_refused_before_it_fills_the_memory() {
     )
     .unwrap();
     let refused = import(&path, &dir.join("w"), None).unwrap_err();
-    assert!(refused.error.contains("it contains more than"), "{}", refused.error);
+    assert!(refused.error.contains("the archive contains more than"), "{}", refused.error);
     let many: Vec<(String, EntryType, &[u8])> =
         (0..=MOST_FILES).map(|n| (format!("src/{n}"), EntryType::Regular, &b""[..])).collect();
     let many: Vec<(&str, EntryType, &[u8])> = many.iter().map(|(n, k, b)| (n.as_str(), *k, *b)).collect();
     fs::write(&path, archive(&many)).unwrap();
-    assert!(import(&path, &dir.join("w"), None).unwrap_err().error.contains("it contains more than"));
+    assert!(
+        import(&path, &dir.join("w"), None).unwrap_err().error.contains("the archive contains more than")
+    );
 }
