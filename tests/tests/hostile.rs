@@ -79,22 +79,22 @@ fn code(lines: &[(Instant, Value)], misdeed: &str) -> Option<u64> {
 
 /// Misdeeds that are refused, and the refusal's words.
 const REFUSED: &[(&str, &str)] = &[
-    ("lying-length", "18446744073709551615 bytes offered where the layout has 400000"),
-    ("wrong-layout", "400004 bytes offered where the layout has 400000"),
+    ("lying-length", "the update has 18446744073709551615 bytes; an update of this plan has 400000"),
+    ("wrong-layout", "the update has 400004 bytes; an update of this plan has 400000"),
     ("heavy", "weight 1048576 is outside the plan's range"),
-    ("stale-round", "stale: the open round is"),
-    ("stale-incarnation", "stale: the open round is"),
-    ("wrong-base", "stale: the open round is"),
+    ("stale-round", "the update is for another round: the open round is"),
+    ("stale-incarnation", "the update is for another round: the open round is"),
+    ("wrong-base", "the update is for another round: the open round is"),
     ("unknown-task", "task steal is not assigned"),
-    ("truncated", "200000 bytes offered where the layout has 400000"),
-    ("oversized", "400001 bytes offered where the layout has 400000"),
-    ("nan", "tensor \"w.weight\" holds a value that is not finite, at element 99998"),
+    ("truncated", "the update has 200000 bytes; an update of this plan has 400000"),
+    ("oversized", "the update has 400001 bytes; an update of this plan has 400000"),
+    ("nan", "the update has a value that is not finite, in tensor \"w.weight\" at element 99998"),
     ("infinity", "not finite, at element 99998"),
     ("minus-infinity", "not finite, at element 99998"),
-    ("out-of-range", "outside the plan's range, at element 99998"),
-    ("wrong-root", "root is not the one that was offered"),
+    ("out-of-range", "the update has a value outside the plan's range (exact.value_bits), in tensor"),
+    ("wrong-root", "the hash of the update is not the hash that was offered"),
     ("other-header", "task send is not assigned"),
-    ("dropped", "dropped by its sender after"),
+    ("dropped", "the collaborator stopped sending the update after"),
 ];
 
 /// Misdeeds that end the link with "protocol broken", and the reason.
@@ -103,7 +103,7 @@ const BROKEN: &[(&str, &str)] = &[
     ("huge-weight", "message of kind 8 cannot be decoded"),
     ("undecodable", "message of kind 8 cannot be decoded"),
     ("trailing", "4 bytes follow the message of kind 8"),
-    ("empty-envelope", "envelope of 0 bytes has no kind"),
+    ("empty-envelope", "a message of 0 bytes is too short to have a kind"),
     ("unknown-even", "message kind 900 is not known"),
     ("second-hello", "may not send this message after its Hello"),
     ("aggregators-words", "may not send this message after its Hello"),
@@ -117,7 +117,7 @@ const TURNED_AWAY: &[(&str, &str)] = &[
     ("wrong-plan", "the aggregator runs plan"),
     ("wrong-federation", "this is the aggregator of federation demo"),
     ("wrong-version", "protocol versions 1 to 1"),
-    ("later-roster", "older than this collaborator's"),
+    ("later-roster", "older than this collaborator's roster"),
     ("long-evidence", "evidence bytes of 32769; at most 32768"),
 ];
 

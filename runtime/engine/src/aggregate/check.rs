@@ -12,7 +12,7 @@ use crate::{
 #[non_exhaustive]
 pub enum Fault {
     /// NaN or an infinity.
-    #[error("tensor {tensor:?} holds a value that is not finite, at element {element}")]
+    #[error("an update has a value that is not finite, in tensor {tensor:?} at element {element}")]
     NotFinite {
         /// Its name.
         tensor: String,
@@ -20,7 +20,9 @@ pub enum Fault {
         element: usize,
     },
     /// `|x| >= 2^value_bits`.
-    #[error("tensor {tensor:?} holds a value outside the plan's range, at element {element}")]
+    #[error(
+        "an update has a value outside the plan's range (exact.value_bits), in tensor {tensor:?} at element {element}"
+    )]
     OutOfRange {
         /// Its name.
         tensor: String,
@@ -28,7 +30,7 @@ pub enum Fault {
         element: usize,
     },
     /// More or fewer bytes than the layout's.
-    #[error("{given} bytes or more where the layout has {expected}")]
+    #[error("an update has {given} bytes or more; an update of this plan has {expected}")]
     Length {
         /// Bytes seen.
         given: usize,

@@ -15,7 +15,7 @@ pub enum RuleError {
         updates: usize,
     },
     /// A plan's custom rule that nobody registered.
-    #[error("the aggregation rule {0:?} is not registered")]
+    #[error("the plan names the aggregation rule {0:?}, which this program does not have")]
     Unknown(String),
     /// An invalid choice: no update, a wrong number of weights, or weights whose sum overflows.
     #[error("the rule chose {0}")]

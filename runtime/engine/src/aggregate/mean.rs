@@ -35,10 +35,10 @@ pub struct Shard {
 #[non_exhaustive]
 pub enum AbsorbError {
     /// The weights' sum would pass its bound.
-    #[error("the weights of this round would sum to {0}, past what the accumulator holds")]
+    #[error("the weights of this round add up to {0}, more than the exact sum holds")]
     TotalWeight(u64),
     /// The payload's length is not the layout's.
-    #[error("payload of another length than the layout's")]
+    #[error("an update has another length than the model")]
     Length,
 }
 

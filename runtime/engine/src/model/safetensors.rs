@@ -46,7 +46,7 @@ pub enum ModelFileError {
     #[error("not a safetensors file: {0}")]
     Header(String),
     /// Names differ from the layout's.
-    #[error("tensors do not match the model: {}", differences(missing, extra))]
+    #[error("the tensors of the file are not those of the model: {}", differences(missing, extra))]
     Names {
         /// In the model, not in the file.
         missing: Vec<String>,
@@ -56,7 +56,7 @@ pub enum ModelFileError {
         nearest: Option<(String, String)>,
     },
     /// Another element type.
-    #[error("tensor {name:?} has {found} elements; the model needs {expected:?}")]
+    #[error("the tensor {name:?} of the file has the type {found}; the model needs {expected:?}")]
     Dtype {
         /// The tensor's name.
         name: String,
@@ -66,7 +66,7 @@ pub enum ModelFileError {
         expected: Dtype,
     },
     /// Another shape.
-    #[error("tensor {name:?} has shape {found:?}; the model needs {expected:?}")]
+    #[error("the tensor {name:?} of the file has the shape {found:?}; the model needs {expected:?}")]
     Shape {
         /// The tensor's name.
         name: String,
@@ -76,7 +76,7 @@ pub enum ModelFileError {
         expected: Vec<u32>,
     },
     /// NaN or an infinity.
-    #[error("tensor {name:?} holds {value} at element {index}")]
+    #[error("the tensor {name:?} of the file has the value {value} at element {index}; values are finite")]
     NotFinite {
         /// The tensor's name.
         name: String,

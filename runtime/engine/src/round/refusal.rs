@@ -10,25 +10,25 @@ use crate::{ByteCount, Name, RoundNo, aggregate::Fault};
 #[non_exhaustive]
 pub enum Refusal {
     /// Work for another round, another base, or another run of the aggregator.
-    #[error("stale: the open round is {open}")]
+    #[error("the update is for another round: the open round is {open}")]
     Stale {
         /// The open round.
         open: RoundNo,
     },
     /// This collaborator has an update in this round already.
-    #[error("duplicate: an update of this round is already counted or under way")]
+    #[error("this collaborator already has an update in this round, counted or under way")]
     Duplicate,
     /// The round closed, or its deadline passed, before the update was complete.
-    #[error("late: the round has closed")]
+    #[error("the update came too late: the round has closed")]
     Late,
     /// The collaborator was not asked for this.
-    #[error("not asked for: task {0} is not assigned to this collaborator in this round")]
+    #[error("the update was not asked for: the task {0} is not assigned to this collaborator in this round")]
     NotAssigned(Name),
     /// Weight zero or past the plan's bound.
-    #[error("weight {0} is outside the plan's range")]
+    #[error("the update's weight {0} is outside the plan's range (exact.weight_bits)")]
     Weight(u64),
     /// Not the layout's length.
-    #[error("{} bytes offered where the layout has {}", .given.0, .expected.0)]
+    #[error("the update has {} bytes; an update of this plan has {}", .given.0, .expected.0)]
     Length {
         /// Offered or sent.
         given: ByteCount,
@@ -36,10 +36,10 @@ pub enum Refusal {
         expected: ByteCount,
     },
     /// The values do not hash to the offered root.
-    #[error("the payload's root is not the one that was offered")]
+    #[error("the hash of the update is not the hash that was offered")]
     Root,
     /// NaN or an infinity.
-    #[error("tensor {tensor:?} holds a value that is not finite, at element {element}")]
+    #[error("the update has a value that is not finite, in tensor {tensor:?} at element {element}")]
     NotFinite {
         /// Its name.
         tensor: String,
@@ -47,7 +47,9 @@ pub enum Refusal {
         element: u64,
     },
     /// Outside the exact accumulator's range.
-    #[error("tensor {tensor:?} holds a value outside the plan's range, at element {element}")]
+    #[error(
+        "the update has a value outside the plan's range (exact.value_bits), in tensor {tensor:?} at element {element}"
+    )]
     OutOfRange {
         /// Its name.
         tensor: String,
@@ -55,7 +57,7 @@ pub enum Refusal {
         element: u64,
     },
     /// The sender dropped it half-way, or its link broke.
-    #[error("dropped by its sender after {got} of {expected}")]
+    #[error("the collaborator stopped sending the update after {got} of {expected}")]
     Dropped {
         /// Bytes received.
         got: ByteCount,
@@ -63,7 +65,7 @@ pub enum Refusal {
         expected: ByteCount,
     },
     /// Too few bytes for too long.
-    #[error("too slow: stopped after {got} of {expected}")]
+    #[error("the update came too slowly and was stopped after {got} of {expected}")]
     TooSlow {
         /// Bytes received.
         got: ByteCount,
@@ -71,17 +73,17 @@ pub enum Refusal {
         expected: ByteCount,
     },
     /// The collaborator left the roster.
-    #[error("no longer on the roster")]
+    #[error("the collaborator is no longer on the roster")]
     NotOnRoster,
     /// The weights of the round would not fit into the sum.
-    #[error("the weights of this round would sum past what the accumulator holds")]
+    #[error("the weights of this round add up to more than the exact sum holds")]
     TotalWeight,
     /// The aggregator could not keep the update (disk, memory). The sender did nothing wrong.
     #[error("the aggregator could not keep the update: {0}")]
     Internal(String),
     /// The collaborator's metric does not pass the plan's threshold, and another collaborator's does. The
     /// text has no value: the aggregator logs refusals, and the plan may hide metrics from its host.
-    #[error("left out: its collaborator's metric does not pass the plan's threshold")]
+    #[error("the update does not count: the collaborator's metric does not pass the plan's threshold")]
     BelowThreshold,
 }
 

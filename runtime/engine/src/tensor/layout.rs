@@ -79,19 +79,19 @@ pub struct Layout {
 #[non_exhaustive]
 pub enum LayoutError {
     /// More than [`limits::TENSORS`] or none.
-    #[error("{0} tensors; a layout has 1 to {max}", max = limits::TENSORS)]
+    #[error("the model has {0} tensors; it takes 1 to {max}", max = limits::TENSORS)]
     Count(usize),
     /// Two tensors share a name.
-    #[error("two tensors are called {0:?}")]
+    #[error("two tensors of the model have the name {0:?}")]
     Duplicate(String),
     /// Empty or too long.
-    #[error("tensor name {0:?} is empty or longer than {max} bytes", max = limits::TENSOR_NAME_BYTES)]
+    #[error("the name {0:?} of a tensor is empty or longer than {max} bytes", max = limits::TENSOR_NAME_BYTES)]
     Name(String),
     /// Too many dimensions or elements.
-    #[error("tensor {0:?} has more than {rank} dimensions, or the layout more than 2^32 elements", rank = limits::TENSOR_RANK)]
+    #[error("the tensor {0:?} has more than {rank} dimensions, or the model has more than 2^32 elements", rank = limits::TENSOR_RANK)]
     Size(String),
     /// f32 cannot be combined by max or sum, i64 cannot be averaged.
-    #[error("tensor {0:?}: {1:?} does not apply to {2:?}")]
+    #[error("the tensor {0:?} of type {2:?} cannot be combined by {1:?}")]
     Combine(String, Combine, Dtype),
 }
 

@@ -16,7 +16,7 @@ pub struct ModelState {
 
 /// A payload whose length is not the layout's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given} bytes for a layout of {expected}")]
+#[error("the model has {given} bytes; the model of this plan has {expected}")]
 pub struct StateError {
     /// Bytes offered.
     pub given: usize,

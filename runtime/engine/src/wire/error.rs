@@ -5,10 +5,10 @@
 #[non_exhaustive]
 pub enum WireError {
     /// No room for a kind.
-    #[error("envelope of {0} bytes has no kind")]
+    #[error("a message of {0} bytes is too short to have a kind")]
     NoKind(usize),
     /// A kind that has to be understood and is not.
-    #[error("message kind {0} is not known to this version")]
+    #[error("a message of kind {0} is not known to this version")]
     UnknownKind(u16),
     /// The bytes are not the message that the kind announces.
     #[error("message of kind {kind} cannot be decoded: {what}")]
@@ -27,7 +27,7 @@ pub enum WireError {
         bytes: usize,
     },
     /// A list or text longer than its bound.
-    #[error("{what} of {given}; at most {limit} are allowed")]
+    #[error("a message has {given} {what}; at most {limit} are allowed")]
     TooMany {
         /// What there is too much of.
         what: &'static str,

@@ -87,7 +87,7 @@ pub struct Welcome {
 #[non_exhaustive]
 pub enum Rejection {
     /// No version in common.
-    #[error("the aggregator speaks protocol versions {0} to {1}")]
+    #[error("the aggregator speaks protocol versions {0} to {1} only")]
     Version(u16, u16),
     /// Another federation.
     #[error("this is the aggregator of federation {0}")]
@@ -102,7 +102,7 @@ pub enum Rejection {
     #[error("a collaborator of this name is connected already")]
     Duplicate,
     /// The aggregator's roster is older than one that the collaborator has seen.
-    #[error("the aggregator's roster has serial {0}, older than this collaborator's")]
+    #[error("the aggregator's roster has serial {0}, which is older than this collaborator's roster")]
     Roster(u64),
     /// Training is over.
     #[error("training is over")]

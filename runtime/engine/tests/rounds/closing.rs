@@ -112,7 +112,7 @@ fn a_refused_update_is_an_answer_and_is_named_in_the_facts() {
     rig.update("a", 1);
     rig.update("c", 1);
     let said = rig.refuse("b", &bad, Refusal::Root);
-    assert_eq!(said, ["refuse b: the payload's root is not the one that was offered", "finalise 0"]);
+    assert_eq!(said, ["refuse b: the hash of the update is not the hash that was offered", "finalise 0"]);
     rig.finalised(0);
     let refused = &rig.facts[0].refused;
     assert_eq!(
@@ -178,7 +178,7 @@ fn the_deadline_closes_a_round_with_a_quorum_and_cancels_the_rest() {
     assert_eq!(rig.at(59_999), NOTHING);
     assert_eq!(rig.at(60_000), ["cancel c 0", "best 0: 0.5", "finalise 0"]);
     let offer = rig.offer_of("c", 1);
-    assert_eq!(rig.offer("c", &offer), ["refuse c: late: the round has closed"]);
+    assert_eq!(rig.offer("c", &offer), ["refuse c: the update came too late: the round has closed"]);
     rig.finalised(0);
     assert_eq!(format!("{:?}", rig.closed[0].why), "Deadline");
     assert_eq!(rig.closed[0].missing, names(&["c"]));
@@ -198,7 +198,7 @@ fn a_deadline_that_nobody_ticked_counts_before_the_update_that_came_after_it() {
         "cancel c 0",
         "best 0: 0.5",
         "discard 2",
-        "refuse b: late: the round has closed",
+        "refuse b: the update came too late: the round has closed",
         "finalise 0",
     ];
     assert_eq!(said, late);

@@ -13,7 +13,7 @@ fn while_the_sum_is_finished_offers_are_late_and_members_come_and_go() {
     rig.answer("a", 1);
     rig.at(60_000);
     let offer = rig.offer_of("b", 1);
-    assert_eq!(rig.offer("b", &offer), ["refuse b: late: the round has closed"]);
+    assert_eq!(rig.offer("b", &offer), ["refuse b: the update came too late: the round has closed"]);
     assert_eq!(rig.leave("b"), NOTHING);
     assert_eq!(rig.join("b"), NOTHING);
     assert_eq!(rig.leave("c"), NOTHING);
@@ -134,7 +134,11 @@ fn a_restart_goes_on_with_the_round_after_the_last_durable() {
     let mut before = rig.offer_of("a", 1);
     before.stamp.incarnation = 9;
     assert_eq!(rig.join("a"), ["assign a 2: check train tuned"]);
-    assert_eq!(rig.offer("a", &before), ["refuse a: stale: the open round is 2"], "from before the crash");
+    assert_eq!(
+        rig.offer("a", &before),
+        ["refuse a: the update is for another round: the open round is 2"],
+        "from before the crash"
+    );
 }
 
 #[test]
@@ -157,7 +161,10 @@ fn stop_abandons_the_open_round() {
     rig.offer("b", &offer);
     rig.leave("c");
     assert_eq!(rig.stop(), ["cancel a 1", "cancel b 1"], "no sum, no facts");
-    assert_eq!(rig.stage("b", &offer), ["discard 5", "refuse b: late: the round has closed"]);
+    assert_eq!(
+        rig.stage("b", &offer),
+        ["discard 5", "refuse b: the update came too late: the round has closed"]
+    );
     assert_eq!(rig.stop(), NOTHING);
     assert_eq!(rig.join("c"), NOTHING);
     let said = rig.durable(0);

@@ -111,7 +111,7 @@ fn a_removed_member_is_gone_but_its_absorbed_update_stays() {
     rig.offer("c", &offer);
     assert_eq!(rig.roster(&["a", "d"]), ["best 0: 0.5", "finalise 0"], "c is not waited for");
     let said = rig.stage("c", &offer);
-    assert_eq!(said, ["discard 3", "refuse c: no longer on the roster"]);
+    assert_eq!(said, ["discard 3", "refuse c: the collaborator is no longer on the roster"]);
     assert_eq!(rig.join("c"), NOTHING);
     assert_eq!(rig.join("b"), NOTHING);
     let said = rig.finalised(0);
@@ -128,7 +128,10 @@ fn a_removed_members_update_under_way_is_refused_in_the_open_round() {
     let offer = rig.offer_of("c", 1);
     rig.offer("c", &offer);
     rig.roster(&["a", "b"]);
-    assert_eq!(rig.stage("c", &offer), ["discard 1", "refuse c: no longer on the roster"]);
+    assert_eq!(
+        rig.stage("c", &offer),
+        ["discard 1", "refuse c: the collaborator is no longer on the roster"]
+    );
     rig.roster(&ABC);
     let said = rig.stage("c", &offer);
     assert_eq!(said[0], "discard 2", "not granted to the member that it is now");

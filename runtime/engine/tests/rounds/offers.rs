@@ -15,8 +15,14 @@ fn an_offer_for_other_work_is_stale() {
     let mut other_base = good.clone();
     other_base.stamp.base = root("model 9");
     for offer in [other_run, other_round, other_base] {
-        assert_eq!(rig.offer("a", &offer), ["refuse a: stale: the open round is 0"]);
-        assert_eq!(rig.stage("a", &offer)[1], "refuse a: stale: the open round is 0");
+        assert_eq!(
+            rig.offer("a", &offer),
+            ["refuse a: the update is for another round: the open round is 0"]
+        );
+        assert_eq!(
+            rig.stage("a", &offer)[1],
+            "refuse a: the update is for another round: the open round is 0"
+        );
     }
     assert_eq!(rig.offer("a", &good), ["grant a train"], "none of them took its place");
 }
@@ -29,8 +35,11 @@ fn an_offer_for_the_round_before_is_stale_and_an_upload_for_it_late() {
     rig.answer("a", 1);
     rig.at(60_000);
     rig.finalised(0);
-    assert_eq!(rig.offer("b", &asked), ["refuse b: stale: the open round is 1"]);
-    assert_eq!(rig.stage("c", &under_way), ["discard 2", "refuse c: late: the round has closed"]);
+    assert_eq!(rig.offer("b", &asked), ["refuse b: the update is for another round: the open round is 1"]);
+    assert_eq!(
+        rig.stage("c", &under_way),
+        ["discard 2", "refuse c: the update came too late: the round has closed"]
+    );
 }
 
 #[test]
@@ -64,7 +73,7 @@ fn an_update_that_was_never_granted_is_discarded() {
     let offer = rig.offer_of("a", 1);
     let said = rig.stage("a", &offer);
     assert_eq!(said[0], "discard 1");
-    assert!(said[1].starts_with("refuse a: not asked for"));
+    assert!(said[1].starts_with("refuse a: the update was not asked for"));
     rig.offer("a", &offer);
     let mut other = offer.clone();
     other.weight = Weight::new(2).unwrap();
@@ -77,9 +86,15 @@ fn a_weight_past_the_plans_bound_is_refused_for_good() {
     let mut rig = opened(|_| {});
     let most = (1 << 20) - 1;
     let heavy = rig.offer_of("a", most + 1);
-    assert_eq!(rig.offer("a", &heavy), ["refuse a: weight 1048576 is outside the plan's range"]);
+    assert_eq!(
+        rig.offer("a", &heavy),
+        ["refuse a: the update's weight 1048576 is outside the plan's range (exact.weight_bits)"]
+    );
     let light = rig.offer_of("a", 1);
-    assert_eq!(rig.offer("a", &light), ["refuse a: weight 1048576 is outside the plan's range"]);
+    assert_eq!(
+        rig.offer("a", &light),
+        ["refuse a: the update's weight 1048576 is outside the plan's range (exact.weight_bits)"]
+    );
     let bound = rig.offer_of("b", most);
     assert_eq!(rig.offer("b", &bound), ["grant b train"]);
 }
@@ -91,7 +106,7 @@ fn another_length_than_the_layouts_is_refused() {
         let mut offer = rig.offer_of(peer, 1);
         offer.bytes = ByteCount(bytes);
         let said = rig.offer(peer, &offer);
-        assert!(said[0].contains("offered where the layout has"), "{said:?}");
+        assert!(said[0].contains("; an update of this plan has"), "{said:?}");
     }
 }
 
@@ -139,7 +154,7 @@ fn an_update_that_was_dropped_may_be_offered_again() {
         assert_eq!(rig.offer("a", &offer), ["grant a train"]);
         assert_eq!(
             rig.refuse("a", &offer, dropped.clone()),
-            ["refuse a: dropped by its sender after 5 B of 10 B"]
+            ["refuse a: the collaborator stopped sending the update after 5 B of 10 B"]
         );
     }
     rig.report("a", "train", 1, 0.5);

@@ -97,7 +97,7 @@ fn a_stranger_to_the_roster_is_not_asked() {
     let mut rig = opened(|_| {});
     assert_eq!(rig.join("mallory"), NOTHING);
     let offer = rig.offer_of("mallory", 1);
-    assert_eq!(rig.offer("mallory", &offer), ["refuse mallory: no longer on the roster"]);
+    assert_eq!(rig.offer("mallory", &offer), ["refuse mallory: the collaborator is no longer on the roster"]);
 }
 
 #[test]

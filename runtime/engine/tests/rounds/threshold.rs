@@ -11,7 +11,8 @@ use fl_engine::{
 
 use crate::rig::{ABC, NOTHING, Rig, name, names, opened, quorum};
 
-const LEFT_OUT: &str = "left out: its collaborator's metric does not pass the plan's threshold";
+const LEFT_OUT: &str =
+    "the update does not count: the collaborator's metric does not pass the plan's threshold";
 
 fn threshold(plan: &mut Plan, task: &str) {
     let direction = Direction::Max;
@@ -254,7 +255,10 @@ fn enough_counts_what_is_in_the_sum_and_turns_away_what_is_held() {
     rig.update("a", 1);
     rig.report("b", "tuned", 10, 0.1);
     let said = rig.update("b", 1);
-    assert_eq!(said[2..5], ["absorb 2 x 1", "discard 1", "refuse a: late: the round has closed"]);
+    assert_eq!(
+        said[2..5],
+        ["absorb 2 x 1", "discard 1", "refuse a: the update came too late: the round has closed"]
+    );
     rig.finalised(0);
     assert_eq!(format!("{:?}", rig.closed[0].why), "Enough");
     assert_eq!(contributors(&rig), ["b"]);
@@ -308,7 +312,7 @@ fn a_held_update_of_a_stranger_is_given_up() {
     let mut rig = judged(|_| {});
     rig.update("a", 1);
     let said = rig.roster(&["b", "c"]);
-    assert_eq!(said, ["discard 1", "refuse a: no longer on the roster"]);
+    assert_eq!(said, ["discard 1", "refuse a: the collaborator is no longer on the roster"]);
     assert_eq!(rig.report("a", "tuned", 10, 0.9), NOTHING);
     rig.roster(&ABC);
     let said = rig.join("a");

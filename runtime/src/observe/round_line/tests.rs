@@ -102,7 +102,7 @@ fn refused_and_missing_collaborators_are_named_with_the_reason() {
     assert_eq!(
         line.notes(),
         [
-            "round 3  refused two: tensor \"fc1.weight\" holds a value that is not finite, at element 7",
+            "round 3  refused two: the update has a value that is not finite, in tensor \"fc1.weight\" at element 7",
             "round 3  refused four: the aggregator could not keep the update: disk  [2J",
             "round 3  missing three: no answer before the deadline",
         ]
@@ -160,7 +160,7 @@ fn json_says_the_same() {
                 {"collaborator": "two", "weight": 38},
                 {"collaborator": "three", "weight": 400},
             ],
-            "refused": [{"collaborator": "four", "reason": "late: the round has closed"}],
+            "refused": [{"collaborator": "four", "reason": "the update came too late: the round has closed"}],
             "missing": ["five"],
             "closed": "everybody",
             "millis": {

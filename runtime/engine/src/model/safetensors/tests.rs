@@ -119,17 +119,17 @@ fn names_that_differ_are_listed_with_the_nearest() {
     let cases = [
         (
             with(A, STEPS, &B.replace("b.weight", "b.weigth")),
-            "tensors do not match the model: the file lacks \"b.weight\"; the model does not have \"b.weigth\" | \
+            "the tensors of the file are not those of the model: the file lacks \"b.weight\"; the model does not have \"b.weigth\" | \
           the tensor \"b.weigth\" of the file may be \"b.weight\" of the model: rename it before saving",
         ),
         (
             file(&format!("{{{A},{STEPS}}}"), 24),
-            "tensors do not match the model: the file lacks \"b.weight\" | \
+            "the tensors of the file are not those of the model: the file lacks \"b.weight\" | \
           the file holds another model than the one that plan/plan.yaml describes",
         ),
         (
             file("{}", 0),
-            "tensors do not match the model: the file lacks \"a\", \"b.weight\", \"steps\" | \
+            "the tensors of the file are not those of the model: the file lacks \"a\", \"b.weight\", \"steps\" | \
           the file holds another model than the one that plan/plan.yaml describes",
         ),
     ];
@@ -146,15 +146,15 @@ fn tensor_of_another_type_or_shape_is_named() {
     let cases = [
         (
             with(&A.replace("F32", "I32"), STEPS, B),
-            "tensor \"a\" has I32 elements; the model needs F32 | convert the tensor before saving; in PyTorch: tensor.float()",
+            "the tensor \"a\" of the file has the type I32; the model needs F32 | convert the tensor before saving; in PyTorch: tensor.float()",
         ),
         (
             with(&A.replace("[2,2]", "[4]"), STEPS, B),
-            "tensor \"a\" has shape [4]; the model needs [2, 2] | the file holds another model than the one that plan/plan.yaml describes",
+            "the tensor \"a\" of the file has the shape [4]; the model needs [2, 2] | the file holds another model than the one that plan/plan.yaml describes",
         ),
         (
             with(A, &STEPS.replace("I64", "F64"), B),
-            "tensor \"steps\" has F64 elements; the model needs I64 | ",
+            "the tensor \"steps\" of the file has the type F64; the model needs I64 | ",
         ),
     ];
     for (file, expected) in cases {
@@ -167,7 +167,9 @@ fn values_that_are_not_finite_are_refused_with_their_place() {
     for (value, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
         let mut state = state();
         state.f32[5] = value;
-        let expected = format!("tensor \"b.weight\" holds {shown} at element 1 | ");
+        let expected = format!(
+            "the tensor \"b.weight\" of the file has the value {shown} at element 1; values are finite | "
+        );
         assert_eq!(refusal(&write(&state, &Texts::new())), expected);
     }
 }
@@ -229,7 +231,7 @@ fn layout_is_read_off_a_file_of_any_model() {
     let (read, _) = read(&write(&state(), &Texts::new()), &layout).unwrap();
     assert_eq!((read.f32, read.i64), (state().f32, state().i64));
     let refused = layout_of(&with(&A.replace("F32", "I32"), STEPS, B)).unwrap_err();
-    assert_eq!(refused.to_string(), "tensor \"a\" has I32 elements; the model needs F32");
+    assert_eq!(refused.to_string(), "the tensor \"a\" of the file has the type I32; the model needs F32");
 }
 
 /// Written by the reference implementation (Python): `a` [2, 2] F32, `steps` [] I64, metadata `made_by`.
