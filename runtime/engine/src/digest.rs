@@ -11,7 +11,7 @@ pub struct Digest(pub [u8; 32]);
 
 /// A text that is not 64 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is 64 hex digits")]
+#[error("a digest has 64 hex digits")]
 pub struct DigestError;
 
 impl Digest {

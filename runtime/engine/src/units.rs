@@ -22,7 +22,7 @@ pub struct Weight(u32);
 
 /// A weight of zero or one beyond the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("weight {0} is outside 1 .. 2^{bits}", bits = Weight::BITS)]
+#[error("the weight {0} is not between 1 and 2^{bits} - 1", bits = Weight::BITS)]
 pub struct WeightError(pub u64);
 
 impl Weight {

@@ -242,7 +242,7 @@ mod tests {
         let cut = workspace.plan().unwrap_err();
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(cut.exit, Exit::Plan);
-        assert!(cut.error.contains("plan.bin: not the canonical form"), "{}", cut.error);
+        assert!(cut.error.contains("plan.bin: the bytes are not a plan"), "{}", cut.error);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum RuleError {
     /// A rule that tolerates hostile updates has too few updates.
-    #[error("{rule} needs {needed} updates or more, and this round has {updates}")]
+    #[error("the rule {rule} needs {needed} updates or more, and this round has {updates}")]
     TooFew {
         /// The rule, with its setting.
         rule: String,
@@ -18,10 +18,10 @@ pub enum RuleError {
     #[error("the plan names the aggregation rule {0:?}, which this program does not have")]
     Unknown(String),
     /// An invalid choice: no update, a wrong number of weights, or weights whose sum overflows.
-    #[error("the rule chose {0}")]
+    #[error("the aggregation rule chose {0}")]
     Choice(String),
     /// An answer that is NaN or infinite.
-    #[error("the rule's answer for tensor {tensor:?} is not finite, at element {element}")]
+    #[error("the result of the aggregation rule is not finite, in tensor {tensor:?} at element {element}")]
     NotFinite {
         /// Its name.
         tensor: String,
@@ -29,7 +29,9 @@ pub enum RuleError {
         element: usize,
     },
     /// An answer with `|x| >= 2^value_bits`, which no update could follow.
-    #[error("the rule's answer for tensor {tensor:?} is outside the plan's range, at element {element}")]
+    #[error(
+        "the result of the aggregation rule is outside the plan's range (exact.value_bits), in tensor {tensor:?} at element {element}"
+    )]
     OutOfRange {
         /// Its name.
         tensor: String,

@@ -33,10 +33,10 @@ use crate::{Digest, limits};
 #[non_exhaustive]
 pub enum CanonicalError {
     /// Longer than [`limits::CANONICAL_PLAN_BYTES`].
-    #[error("{0} bytes; a plan's canonical form has at most {max}", max = limits::CANONICAL_PLAN_BYTES)]
+    #[error("the plan has {0} bytes; a plan in its canonical form has at most {max}", max = limits::CANONICAL_PLAN_BYTES)]
     TooLong(usize),
     /// Not the encoding: cut short, out of order, a tag or number that this program does not know.
-    #[error("not the canonical form of a plan that this program knows")]
+    #[error("the bytes are not a plan in the canonical form that this program knows")]
     Form,
     /// Well formed, and refused as a `plan.yaml` would be.
     #[error("the plan is refused: {0}")]

@@ -48,7 +48,7 @@ fn names_of(tasks: &[TaskSpec]) -> Vec<Name> {
 /// Checks every group against the plan's tasks.
 pub(super) fn check_in(plan: &Plan) -> Checked {
     if plan.groups.is_empty() {
-        let message = "groups is empty; leave the key out to give every task to everyone";
+        let message = "groups is empty; leave the key groups out to give every task to every collaborator";
         return Err(Fault::new("groups", message));
     }
     number_of("groups", plan.groups.len(), limits::GROUPS)?;
@@ -71,7 +71,7 @@ pub(super) fn check_in(plan: &Plan) -> Checked {
             Some(names) => {
                 for (index, name) in names.iter().enumerate() {
                     if let Some(first) = members.insert(name, &group.name) {
-                        let message = format!("collaborator {name} is in group {first} already");
+                        let message = format!("the collaborator {name} is in group {first} already");
                         return Err(Fault::new(at(&format!("/collaborators/{index}")), message));
                     }
                 }

@@ -216,7 +216,10 @@ pub(super) fn check_in(plan: &Plan) -> Checked {
             TaskKind::Synthetic { weight, .. } => {
                 check(SYNTHETIC, &at("weight"), weight)?;
                 if *weight >> plan.exact.weight_bits > 0 {
-                    let message = format!("weight {weight} is not below 2^{}", plan.exact.weight_bits);
+                    let message = format!(
+                        "the task {} has the weight {weight}; exact.weight_bits allows weights below 2^{}",
+                        task.name, plan.exact.weight_bits
+                    );
                     let hint = "lower the weight or raise exact.weight_bits".to_owned();
                     return Err(Fault::new(at("weight"), message).hint(Some(hint)));
                 }
@@ -258,7 +261,9 @@ fn output(plan: &Plan, at: &str, loss: Loss) -> Checked {
     let found = output_shape(&plan.model).unwrap_or_default();
     match loss.needs(plan.data.classes, &found) {
         None => Ok(()),
-        Some(needs) => Err(Fault::new(at, format!("the model's output is {found:?}; {needs}"))),
+        Some(needs) => {
+            Err(Fault::new(at, format!("the model's output has the shape {found:?}; the loss {needs}")))
+        }
     }
 }
 
@@ -267,7 +272,10 @@ fn metrics(plan: &Plan, task: &TaskSpec, loss: Option<Loss>) -> Checked {
     let at = |index: usize| task.path(&format!("metrics/{index}"));
     for (index, metric) in task.metrics.iter().enumerate() {
         if task.metrics[..index].contains(metric) {
-            return Err(Fault::new(at(index), format!("the metric {} is listed twice", metric.word())));
+            return Err(Fault::new(
+                at(index),
+                format!("the task {} lists the metric {} twice", task.name, metric.word()),
+            ));
         }
         if let Some(Err(needs)) = loss.map(|loss| loss.defines(plan.data.classes, *metric)) {
             let message = format!("the task {} cannot report {}, which {needs}", task.name, metric.word());

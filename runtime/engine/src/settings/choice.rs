@@ -56,7 +56,8 @@ impl<'f, 'a> Chosen<'f, 'a> {
         let section = settings.with_keys(word.keys.to_vec());
         if word.keys.is_empty() {
             let hint = Some(format!("write the word alone: {name}"));
-            let refused = |_| settings.error(format!("{name} has no settings")).with_hint(hint);
+            let refused =
+                |_| settings.error(format!("{path} is {name}, which takes no settings")).with_hint(hint);
             return section.map(Some).map_err(refused);
         }
         section.map(Some)

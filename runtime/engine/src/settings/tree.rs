@@ -75,7 +75,7 @@ fn refused(file: &'static str, error: &serde_saphyr::Error) -> PlanError {
         serde_saphyr::Error::Budget { breach, .. } => match breach {
             serde_saphyr::budget::BudgetBreach::Aliases { .. }
             | serde_saphyr::budget::BudgetBreach::Anchors { .. } => {
-                "anchors (&) and aliases (*) are not allowed: write each value out, quote a text that begins so"
+                "anchors (&) and aliases (*) are not allowed: write each value out, and put a text that begins with & or * in quotes"
                     .to_owned()
             }
             serde_saphyr::budget::BudgetBreach::Depth { .. } => {
@@ -87,7 +87,7 @@ fn refused(file: &'static str, error: &serde_saphyr::Error) -> PlanError {
             let text = other.render_with_formatter(&serde_saphyr::UserMessageFormatter);
             let line = text.lines().next().unwrap_or_default();
             let line = line.split(" at line ").next().unwrap_or(line);
-            format!("not YAML: {}", line.trim_end_matches(['.', ':', ',']))
+            format!("the file is not YAML: {}", line.trim_end_matches(['.', ':', ',']))
         }
     };
     PlanError::new(file, at, text)

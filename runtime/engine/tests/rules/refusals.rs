@@ -22,16 +22,16 @@ fn refusal(method: &Method, updates: usize) -> String {
 fn rules_against_hostile_updates_say_how_many_they_need() {
     let refusal = |rule: Rule, updates| refusal(&method_of(&rule), updates);
     let krum = refusal(Rule::Krum { byzantine: 1 }, 4);
-    assert_eq!(krum, "krum with 1 byzantine needs 5 updates or more, and this round has 4");
+    assert_eq!(krum, "the rule krum with 1 byzantine needs 5 updates or more, and this round has 4");
     let multi = refusal(Rule::MultiKrum { byzantine: 2, keep: Some(1) }, 6);
-    assert_eq!(multi, "multi_krum with 2 byzantine needs 7 updates or more, and this round has 6");
+    assert_eq!(multi, "the rule multi_krum with 2 byzantine needs 7 updates or more, and this round has 6");
     let bulyan = refusal(Rule::Bulyan { byzantine: 1 }, 6);
-    assert_eq!(bulyan, "bulyan with 1 byzantine needs 7 updates or more, and this round has 6");
+    assert_eq!(bulyan, "the rule bulyan with 1 byzantine needs 7 updates or more, and this round has 6");
 }
 
 #[test]
 fn a_round_without_an_update_has_no_answer() {
-    let choice = "the rule chose no update";
+    let choice = "the aggregation rule chose no update";
     assert_eq!(refusal(&method_of(&Rule::Median), 0), choice);
     assert_eq!(refusal(&method_of(&Rule::Mean), 0), choice);
 }
@@ -50,11 +50,11 @@ impl ColumnRule for Always {
 fn answers_that_are_not_finite_or_out_of_range_are_named() {
     let always = |value: f32| refusal(&Method::Columns(Arc::new(Always(value))), 3);
     let (nan, infinite) = (always(f32::NAN), always(f32::NEG_INFINITY));
-    assert_eq!(nan, "the rule's answer for tensor \"x\" is not finite, at element 0");
+    assert_eq!(nan, "the result of the aggregation rule is not finite, in tensor \"x\" at element 0");
     assert_eq!(infinite, nan);
     assert_eq!(
         always(65536.0),
-        "the rule's answer for tensor \"x\" is outside the plan's range, at element 0"
+        "the result of the aggregation rule is outside the plan's range (exact.value_bits), in tensor \"x\" at element 0"
     );
 }
 
@@ -71,9 +71,10 @@ impl ScoreRule for Fixed {
 #[test]
 fn choices_that_cannot_be_summed_are_refused() {
     let fixed = |weights: &[u32]| refusal(&Method::Scored(Arc::new(Fixed(weights.to_vec()))), 2);
-    assert_eq!(fixed(&[0, 0]), "the rule chose no update");
-    assert_eq!(fixed(&[1, 1, 1]), "the rule chose 3 weights for 2 updates");
-    let large = "the rule chose weights up to 536870912 that sum to 536870913, with 2^29 as bound";
+    assert_eq!(fixed(&[0, 0]), "the aggregation rule chose no update");
+    assert_eq!(fixed(&[1, 1, 1]), "the aggregation rule chose 3 weights for 2 updates");
+    let large =
+        "the aggregation rule chose weights up to 536870912 that sum to 536870913, with 2^29 as bound";
     assert_eq!(fixed(&[1 << 29, 1]), large);
 }
 

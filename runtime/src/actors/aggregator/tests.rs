@@ -346,7 +346,7 @@ fn rule_that_cannot_choose_ends_the_run_with_its_words() {
         two.contribute(stamp).await;
         let failure = rig.end().await.unwrap_err();
         assert_eq!(failure.exit, Exit::Failed);
-        let words = "the updates could not be combined: krum with 1 byzantine needs 5 updates or more, and this round has 2";
+        let words = "the updates could not be combined: the rule krum with 1 byzantine needs 5 updates or more, and this round has 2";
         assert_eq!(failure.error, words);
     });
 }

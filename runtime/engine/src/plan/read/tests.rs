@@ -364,7 +364,7 @@ fn refusal_names_line_column_what_is_allowed_and_the_nearest_name() {
     );
     assert_eq!(
         refusal("hidden: [8], outputs: 2", "hidden: [8], outputs: 3"),
-        "plan/plan.yaml:7:91: the model's output is [3]; cross_entropy over 2 classes takes [2]"
+        "plan/plan.yaml:7:91: the model's output has the shape [3]; the loss cross_entropy over 2 classes takes [2]"
     );
 }
 
