@@ -1,7 +1,8 @@
-//! The few lines of fl-runtime that need `unsafe`. Each block says why it is sound.
+//! The few lines of fl-runtime that need `unsafe`. A comment at each block explains why the block is sound.
 //!
-//! Linux on x86-64 only: system calls, each a safe wrapper that a test drives against the real kernel, and
-//! instructions that not every processor has, each asked for first and tested against plain code.
+//! Linux on x86-64 only. The crate has system calls behind safe functions, which are tested against the real
+//! kernel, and instructions that some processors lack. Before it uses such instructions, the code asks the
+//! processor for them; tests compare them with plain code.
 
 pub mod sha256;
 pub mod syscall;

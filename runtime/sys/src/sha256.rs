@@ -1,16 +1,16 @@
 //! SHA-256 (FIPS 180-4) of several messages of one length at once.
 //!
 //! One message leaves most of a processor idle. Its SHA unit answers a round's instruction after four cycles
-//! and takes the next one after two: [`pair`] fills it with two messages, interleaved. Registers of 512 bits
-//! hold a word of sixteen messages: [`sixteen`] does on them what a round does, in half of the time that
-//! pairs take. The aggregator hashes its model's leaves so. `unsafe` is only the step into code that the
-//! processor was asked about first; no pointer is touched.
+//! and takes the next one after two: [`pair`] fills it with two messages, interleaved. A register of 512 bits
+//! holds a word of each of sixteen messages: [`sixteen`] computes rounds on such registers, in half of the
+//! time that pairs take. The aggregator hashes the leaves of its model in this way. `unsafe` is only needed
+//! to call code for which the processor was asked first; the code uses no pointers.
 
 pub mod pair;
 pub mod sixteen;
 
-/// The end of a message that is not a whole block, padded: a one bit, zeros, and the length in bits in the
-/// last eight bytes of a block.
+/// The padded end of a message: the rest that does not fill a block, a one bit, zeros, and the length in bits
+/// in the last eight bytes of a block.
 #[derive(Clone, Copy)]
 struct Tail {
     bytes: [u8; 2 * BLOCK],
@@ -18,7 +18,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// `rest` is shorter than a block; `len` is the whole message's.
+    /// `rest` is shorter than a block; `len` is the length of the whole message.
     fn new(rest: &[u8], len: usize) -> Self {
         let end = if rest.len() + 9 <= BLOCK { BLOCK } else { 2 * BLOCK };
         let mut bytes = [0; 2 * BLOCK];
@@ -33,7 +33,7 @@ impl Tail {
     }
 }
 
-/// A digest as it is written.
+/// The bytes of a digest.
 fn bytes_of(words: [u32; 8]) -> [u8; 32] {
     let mut digest = [0; 32];
     for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(words) {
@@ -68,7 +68,7 @@ mod tests {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// FIPS 180-4 as it is written: words, no vectors.
+    /// FIPS 180-4 word by word, without vectors.
     fn plain(message: &[u8]) -> [u8; 32] {
         let mut state = START;
         let mut padded = message.to_vec();
@@ -120,7 +120,7 @@ mod tests {
             let messages: [Vec<u8>; 16] = std::array::from_fn(|_| (0..len).map(|_| byte()).collect());
             let messages = messages.each_ref().map(Vec::as_slice);
             let digests = messages.map(plain);
-            // Not every processor that runs this test can.
+            // Some processors that run this test lack the instructions.
             if let Some(two) = pair::digests(messages[0], messages[1]) {
                 assert_eq!(two, digests[..2], "{len} bytes");
             }

@@ -1,12 +1,12 @@
 //! The way into the kernel, chosen once at start: the C library's `syscall`, or Gramine's own entry. The hot
 //! calls of [`udp`](crate::udp) go through it.
 //!
-//! Under Gramine a `syscall` instruction of a static binary is caught and emulated: a signal under
-//! gramine-direct, an exception that leaves the enclave under SGX. Gramine keeps the address of its entry for
-//! programs that know of it in the thread's own block, at `gs:24`. A jump there is an ordinary call within
-//! the process. Both ways mean the same: number, arguments and answer are equal, and so are errors.
+//! Gramine catches and emulates a `syscall` instruction of a static binary: by a signal under gramine-direct,
+//! by an exception that leaves the enclave under SGX. Gramine keeps the address of an entry for informed
+//! programs in the thread's own block, at `gs:24`. A jump to this entry is an ordinary call within the
+//! process. Both ways take the same number and arguments, and give the same answers and errors.
 //!
-//! Everything else keeps the plain way: what the C library, the standard library and tokio do themselves.
+//! The C library, the standard library and tokio make their own calls in the plain way.
 
 use std::{
     arch::asm,
@@ -21,18 +21,18 @@ pub mod stand_in;
 /// A way into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// The C library's function: right everywhere.
+    /// The C library's function, which works everywhere.
     Library,
-    /// Gramine's entry for programs that know of it.
+    /// Gramine's own entry.
     Gramine,
 }
 
-/// Chooses the entry for the whole process, and answers which it is. The program calls it once, before it
+/// Chooses the entry for the whole process, and returns it. The program calls this function once, before it
 /// starts threads.
 ///
-/// `told` is what the process was started with says: that it runs under Gramine. In an enclave that word is
-/// measured. The kernel is asked as well, because outside Gramine the jump would end the process: a word that
-/// it contradicts changes nothing.
+/// `told` says whether the environment claims that the process runs under Gramine. In an enclave this claim
+/// is measured. The kernel is asked too, because outside of Gramine the jump would end the process: a claim
+/// that the kernel contradicts changes nothing.
 pub fn choose(told: bool) -> Entry {
     let entry = if told && gs_is_reserved() { Entry::Gramine } else { Entry::Library };
     set(entry);
@@ -49,10 +49,11 @@ fn set(entry: Entry) {
     GRAMINE.store(entry == Entry::Gramine, Ordering::Relaxed);
 }
 
-/// Linux tells everybody the base of `gs`; Gramine keeps the register to itself and knows no such question.
+/// Linux answers this question about the base of `gs`. Gramine does not support the question, because it uses
+/// the register itself.
 fn gs_is_reserved() -> bool {
     let mut base = 0u64;
-    // SAFETY: the call writes one u64 to where it is told, which lives on this stack frame, and nothing else.
+    // SAFETY: the call writes one u64 to the given address, which is on this stack frame, and nothing else.
     let answer = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_GS, &raw mut base) };
     answer == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS)
 }
@@ -61,21 +62,22 @@ fn gs_is_reserved() -> bool {
 /// addresses.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 ///
 /// # Safety
-/// The call's own terms: what it reads or writes by the addresses among `args` must be there for it.
+/// The caller keeps the terms of the system call: memory at the addresses among `args` must be valid for what
+/// the call reads or writes.
 pub(crate) unsafe fn call(number: c_long, args: [usize; 6]) -> io::Result<usize> {
     match entry() {
         Entry::Library => {
             let [a, b, c, d, e, f] = args;
-            // SAFETY: the caller's word. A call ignores arguments that it does not have.
+            // SAFETY: the caller keeps the terms. A call ignores arguments that it does not have.
             let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
-            // -1 is the only negative answer; the error is beside it.
+            // -1 is the only negative answer; errno holds the error.
             usize::try_from(answer).map_err(|_| io::Error::last_os_error())
         }
         Entry::Gramine => {
-            // SAFETY: the caller's word, and `choose` found Gramine.
+            // SAFETY: the caller keeps the terms, and `choose` found Gramine.
             checked(unsafe { through_gramine(number, args) })
         }
     }

@@ -1,10 +1,10 @@
-//! UDP datagrams, many in one system call or one, for sockets that may not use segmentation offload. The
-//! portable QUIC socket calls it.
+//! Sends and receives UDP datagrams, many or one in a system call, for sockets without segmentation offload.
+//! The portable QUIC socket uses this module.
 //!
-//! All calls are made by number, over the entry that [`syscall`] chose; besides, musl's `sendmmsg` and
-//! `recvmmsg` are loops over single messages. They never wait, pass no control message and no timeout,
-//! because a library OS refuses those, and allocate nothing: at most [`BATCH`] datagrams a call, in arrays on
-//! the stack.
+//! All calls are made by number, through the entry that [`syscall`] chose. This also avoids musl's `sendmmsg`
+//! and `recvmmsg`, which are loops over single messages. The calls never wait. They pass no control message
+//! and no timeout, because a library OS refuses both. They allocate nothing: a call takes at most [`BATCH`]
+//! datagrams, in arrays on the stack.
 
 use std::{
     io::{self, IoSliceMut},
@@ -18,7 +18,7 @@ use libc::{iovec, mmsghdr, sockaddr_in, sockaddr_in6};
 
 use crate::syscall;
 
-/// One received datagram; its bytes are at the start of the buffer at the same place.
+/// One received datagram. Its bytes are at the start of the buffer with the same index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// The sender.
@@ -27,13 +27,13 @@ pub struct Datagram {
     pub len: usize,
 }
 
-/// Sends `contents` to `destination` as datagrams of `segment_size` bytes, the last one shorter if need be,
-/// and answers how many of them, counted from the first, the kernel took. A smaller number than there are
-/// means that the next one failed; sending the rest tells why.
+/// Sends `contents` to `destination` as datagrams of `segment_size` bytes, of which the last one may be
+/// shorter. Returns how many of them the kernel took, counted from the first. If the number is smaller than
+/// that of all datagrams, the next one failed; sending the rest returns the reason.
 ///
 /// # Errors
-/// What kept the first datagram from being sent; `WouldBlock` when there is no room. `InvalidInput` for
-/// segments of no bytes.
+/// The reason why the first datagram was not sent; `WouldBlock` when there is no room. `InvalidInput` for
+/// segments of 0 bytes.
 pub fn send_batch(
     fd: BorrowedFd<'_>,
     destination: SocketAddr,
@@ -49,7 +49,7 @@ pub fn send_batch(
     let mut messages = no_messages();
     let mut count = 0;
     for ((segment, piece), message) in contents.chunks(segment_size).zip(&mut pieces).zip(&mut messages) {
-        // The kernel reads a piece that is sent and never writes to it.
+        // The kernel reads a piece that is sent, and never writes to the piece.
         *piece = iovec { iov_base: segment.as_ptr().cast_mut().cast(), iov_len: segment.len() };
         message.msg_hdr.msg_name = name;
         message.msg_hdr.msg_namelen = name_len;
@@ -79,11 +79,11 @@ pub fn send_batch(
 }
 
 /// Receives up to as many datagrams as there are places in both `buffers` and `datagrams`, one a buffer, and
-/// answers how many places were filled. A place is `None` when its datagram has to be dropped: it was longer
-/// than its buffer, or its sender is no internet address.
+/// returns how many places were filled. A place is `None` when its datagram has to be dropped: the datagram
+/// was longer than its buffer, or the sender's address is not an internet address.
 ///
 /// # Errors
-/// `WouldBlock` when nothing has arrived, else what the system says.
+/// `WouldBlock` when nothing has arrived, else the error of the system.
 pub fn recv_batch(
     fd: BorrowedFd<'_>,
     buffers: &mut [IoSliceMut<'_>],
@@ -130,10 +130,10 @@ pub fn recv_batch(
     Ok(received)
 }
 
-/// Sends `contents` to `destination` as one datagram; answers its length.
+/// Sends `contents` to `destination` as one datagram, and returns its length.
 ///
 /// # Errors
-/// `WouldBlock` when there is no room, else what the system says.
+/// `WouldBlock` when there is no room, else the error of the system.
 pub fn send_one(fd: BorrowedFd<'_>, destination: SocketAddr, contents: &[u8]) -> io::Result<usize> {
     let (name, name_len) = named(destination);
     // SAFETY: the kernel reads `contents` and the name, each no further than the length given, and writes
@@ -153,8 +153,8 @@ pub fn send_one(fd: BorrowedFd<'_>, destination: SocketAddr, contents: &[u8]) ->
     }
 }
 
-/// Receives one datagram into `buffer`. `None` when it has to be dropped: its sender is no internet address,
-/// or it was longer than the buffer.
+/// Receives one datagram into `buffer`. `None` when the datagram has to be dropped: the sender's address is
+/// not an internet address, or the datagram was longer than the buffer.
 ///
 /// # Errors
 /// `WouldBlock` when nothing has arrived, else what the system says.
@@ -171,7 +171,7 @@ pub fn recv_one(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Data
                 fd.as_raw_fd() as usize,
                 buffer.as_mut_ptr().expose_provenance(),
                 buffer.len(),
-                // With MSG_TRUNC the answer is the datagram's own length.
+                // With MSG_TRUNC the answer is the length of the whole datagram.
                 (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as usize,
                 ptr::from_mut(&mut name).expose_provenance(),
                 ptr::from_mut(&mut name_len).expose_provenance(),
@@ -182,7 +182,7 @@ pub fn recv_one(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Data
     Ok(from.map(|from| Datagram { from, len: received }))
 }
 
-/// A name for the kernel to read; both kinds fit the larger one.
+/// An address in the kernel's form. Both kinds fit into the larger one.
 fn named(address: SocketAddr) -> (sockaddr_in6, libc::socklen_t) {
     match address {
         SocketAddr::V4(address) => {
@@ -207,7 +207,7 @@ fn named(address: SocketAddr) -> (sockaddr_in6, libc::socklen_t) {
     }
 }
 
-/// The address in a name that the kernel wrote.
+/// The address that the kernel wrote.
 fn address(name: &sockaddr_in6, len: libc::socklen_t) -> Option<SocketAddr> {
     let port = u16::from_be(name.sin6_port);
     match (i32::from(name.sin6_family), len) {
@@ -223,13 +223,13 @@ fn address(name: &sockaddr_in6, len: libc::socklen_t) -> Option<SocketAddr> {
     }
 }
 
-/// Headers that name nothing. musl's have padding of its own, so they cannot be written out.
+/// Empty headers. musl's headers have private padding, so they cannot be written as literals.
 fn no_messages() -> [mmsghdr; BATCH] {
     // SAFETY: integers and raw pointers, for which zero is a value: no name, no piece, no control message.
     unsafe { mem::zeroed() }
 }
 
-/// Most datagrams of one call. The caller repeats the call for more.
+/// The largest number of datagrams of one call. The caller repeats the call for more.
 pub const BATCH: usize = 32;
 
 const NO_PIECE: iovec = iovec { iov_base: ptr::null_mut(), iov_len: 0 };

@@ -1,7 +1,7 @@
 //! A stand-in for Gramine's entry, to test and measure the jump where there is no Gramine.
 //!
-//! It keeps the same terms and no more: it counts the call, executes `syscall`, leaves the answer in rax, and
-//! spoils all that an entry may spoil.
+//! The stand-in behaves like the entry: it counts the call, executes `syscall`, leaves the answer in rax, and
+//! overwrites every register that an entry may overwrite.
 
 use std::{
     arch::naked_asm,
@@ -14,7 +14,7 @@ use std::{
 
 use super::{Entry, set};
 
-/// The part of a thread's block that a program knows of.
+/// The part of a thread's block that programs use.
 #[repr(C)]
 struct Block {
     others: [usize; 3],
@@ -24,7 +24,7 @@ struct Block {
 const _: () = assert!(offset_of!(Block, entry) == 24);
 
 /// Puts the stand-in where Gramine's entry would be, for this thread and all that are started from now on,
-/// and uses it. It has to be the only thread, because others would have no entry.
+/// and uses it. This thread has to be the only one, because other threads would have no entry.
 ///
 /// # Errors
 /// When there are other threads, or the kernel does not set `gs`.
@@ -53,7 +53,8 @@ pub(super) fn arm() -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The same for a test that knows its threads: each of them that makes a call has to do this first.
+/// Puts the stand-in in place for one thread. A test with several threads calls this in each thread that
+/// makes a call.
 #[cfg(test)]
 pub(crate) fn arm_and_use() -> io::Result<()> {
     arm()?;
@@ -61,7 +62,7 @@ pub(crate) fn arm_and_use() -> io::Result<()> {
     Ok(())
 }
 
-/// Calls that the stand-in has made for this process.
+/// The number of calls that the stand-in has made for this process.
 #[must_use]
 pub fn calls() -> u64 {
     CALLS.load(Ordering::Relaxed)
