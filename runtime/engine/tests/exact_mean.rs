@@ -5,7 +5,7 @@
 use std::{ops::Range, sync::Arc};
 
 use fl_engine::{
-    Weight,
+    Draws, Weight,
     aggregate::{ELEMENTS_A_PASS, ExactMean, terms_of},
     plan::ExactRange,
     tensor::{Combine, Layout, TensorSpec},
@@ -15,15 +15,16 @@ use num_bigint::{BigInt, Sign};
 const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
 const LEN: usize = 2000;
 
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
+/// Random numbers of a test.
+struct Random(Draws);
 
 impl Random {
+    fn new(seed: u64) -> Self {
+        Self(Draws::new(seed))
+    }
+
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     fn unit(&mut self) -> f32 {
@@ -98,7 +99,7 @@ fn plain_f64(updates: &Updates, element: usize) -> u32 {
 
 /// Sixteen updates of one kind of trouble each.
 fn cases() -> Vec<(&'static str, Updates)> {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut make = |name, f: &mut dyn FnMut(&mut Random, usize) -> (f32, u32)| {
         let updates = (0..16)
             .map(|i| {
@@ -122,7 +123,7 @@ fn cases() -> Vec<(&'static str, Updates)> {
 }
 
 fn cancelling() -> Updates {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let plus: Vec<f32> = (0..LEN).map(|_| random.unit() * 30_000.0).collect();
     let minus = plus.iter().map(|v| -v * (1.0 + 1e-6)).collect();
     let small = (0..LEN).map(|_| random.unit() * 1e-4).collect();
@@ -157,7 +158,7 @@ fn a_plain_f64_sum_would_not_pass() {
 
 #[test]
 fn arrival_order_and_shards_change_no_bit() {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     for (name, updates) in cases() {
         let mut order: Vec<usize> = (0..updates.len()).collect();
         let expected = federated(&updates, &order, 1);
@@ -258,7 +259,7 @@ fn as_many_terms_as_fit_between_two_carries_do_not_overflow_the_lower_bin() {
 /// floats.
 #[test]
 fn means_at_and_next_to_ties_are_rounded_exactly_whatever_the_total() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let mut ties = 0;
     for weights in [
         [1u32, 1],
@@ -348,7 +349,7 @@ fn batches_of_one_to_four_over_an_old_sum_change_no_bit() {
 
 #[test]
 fn a_heavy_weight_is_as_many_terms_of_the_heaviest() {
-    let mut random = Random(13);
+    let mut random = Random::new(13);
     let values: Vec<f32> = (0..LEN).map(|_| random.unit() * 1e-4).collect();
     let payload = bytes(&values);
     for weight in [1, (1 << 29) - 1, 1 << 29, 5 * ((1 << 29) - 1), 7 * (1 << 29) + 12_345] {

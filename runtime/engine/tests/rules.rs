@@ -13,7 +13,7 @@ mod values;
 use std::sync::Arc;
 
 use fl_engine::{
-    Weight,
+    Draws, Weight,
     aggregate::{Method, combine_payloads, method},
     plan::{Aggregation, ExactRange, Rule, Scope},
     tensor::{Combine, Layout, TensorSpec},
@@ -68,15 +68,16 @@ fn every_rule() -> Vec<Rule> {
     ]
 }
 
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
+/// Random numbers of a test.
+struct Random(Draws);
 
 impl Random {
+    fn new(seed: u64) -> Self {
+        Self(Draws::new(seed))
+    }
+
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// In -1 .. 1.

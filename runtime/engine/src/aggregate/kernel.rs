@@ -192,14 +192,7 @@ const UP_ZERO: i64 = UP_MAGIC.to_bits() as i64;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// splitmix64 (Steele, Lea, Flood 2014).
-    fn random(state: &mut u64) -> u64 {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+    use crate::Draws;
 
     struct Run {
         hi: Vec<i64>,
@@ -209,13 +202,13 @@ mod tests {
 
     impl Run {
         fn new(len: usize, seed: u64) -> Self {
-            let mut state = seed;
+            let mut draws = Draws::new(seed);
             let mut bins = |bits: u32| {
-                (0..len).map(|_| random(&mut state).cast_signed() >> (64 - bits)).collect::<Vec<_>>()
+                (0..len).map(|_| draws.next_u64().cast_signed() >> (64 - bits)).collect::<Vec<_>>()
             };
             let (hi, lo) = (bins(50), bins(63));
             let mut value = || {
-                let unit = (random(&mut state) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+                let unit = (draws.next_u64() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
                 (unit * 1000.0).to_le_bytes()
             };
             Self { hi, lo, updates: std::array::from_fn(|_| (0..len).map(|_| value()).collect()) }

@@ -24,7 +24,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn the_order_of_the_updates_changes_nothing() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for _ in 0..40 {
         let (mut updates, base) = updates(&mut random);
         // Two alike leave it to the roster's order which of them is chosen: their values are the same.
@@ -73,7 +73,7 @@ fn products(rule: &Rule, payloads: &[Vec<u8>], base: &[u8], cut: impl Fn(usize) 
 
 #[test]
 fn where_a_model_is_cut_into_runs_changes_nothing() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     let (layout, len) = (long(), long().f32_len());
     let payloads: Vec<Vec<u8>> = (0..7).map(|_| bytes(&random.values(len))).collect();
     let base = bytes(&random.values(len));
@@ -106,7 +106,7 @@ fn where_a_model_is_cut_into_runs_changes_nothing() {
 
 #[test]
 fn products_are_those_of_the_deltas_whatever_their_length() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let len = long().f32_len();
     for updates in [1, 2, 3, 4, 5, 7, 9] {
         let values: Vec<Vec<f32>> = (0..updates).map(|_| random.values(len)).collect();
@@ -165,7 +165,7 @@ fn weighted_medians_at_exactly_half_meet_in_the_middle() {
 
 #[test]
 fn of_equal_updates_the_first_in_the_roster_is_chosen() {
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     let (near, base) = (random.values(24), vec![0.0; 24]);
     let twin = |shift: f32| -> Vec<f32> { near.iter().map(|v| v + shift).collect() };
     let payloads: Vec<Vec<u8>> =
