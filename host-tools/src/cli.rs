@@ -40,7 +40,7 @@ pub struct Outcome {
     error_code(1, "any failure without a code of its own"),
     error_code(2, "the command line cannot be understood"),
     error_code(3, "a file cannot be read or written"),
-    error_code(4, "a plan, site, roster or data-map file is refused"),
+    error_code(4, "the plan, plan/site.yaml, plan/data.yaml or the roster is refused"),
     error_code(5, "a key or certificate is refused or missing"),
     error_code(6, "a model file is refused"),
     error_code(7, "the data cannot be used, or a task fails on them"),

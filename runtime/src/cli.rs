@@ -24,7 +24,7 @@ use crate::{
 
 /// Federated learning: the aggregator or one collaborator of a workspace.
 ///
-/// Run it in the workspace's folder. A role that has no key makes one, writes a certificate request to cert/
+/// Run fl-runtime in the workspace's folder. A role that has no key makes one, writes a certificate request to cert/
 /// and exits with code 9. The federation's owner approves the request with `fl-host pki approve`.
 #[derive(FromArgs)]
 #[argh(
@@ -36,7 +36,7 @@ workspaces, plans, certificates and models.",
     error_code(1, "any failure without a code of its own"),
     error_code(2, "the command line cannot be understood"),
     error_code(3, "a file cannot be read or written"),
-    error_code(4, "a plan, site, roster or data-map file is refused"),
+    error_code(4, "the plan, plan/site.yaml, plan/data.yaml or the roster is refused"),
     error_code(5, "a key or certificate is refused or missing"),
     error_code(6, "a model file is refused"),
     error_code(7, "the data cannot be used, or a task fails on them"),
@@ -168,7 +168,7 @@ fn choose_entry(variable: Option<OsString>) -> bool {
     let mistaken = set && entry == fl_sys::syscall::Entry::Library;
     if mistaken {
         tracing::warn!(
-            "{GRAMINE_VARIABLE} is set, but this process does not run under Gramine. Unset the variable. System calls go through the C library"
+            "{GRAMINE_VARIABLE} is set, but this process does not run under Gramine: unset {GRAMINE_VARIABLE}"
         );
     }
     mistaken

@@ -15,7 +15,7 @@ pub enum Exit {
     Usage = 2,
     /// A file cannot be read or written.
     File = 3,
-    /// A plan, site, roster or data-map file is refused.
+    /// The plan, `plan/site.yaml`, `plan/data.yaml` or the roster is refused.
     Plan = 4,
     /// A key or certificate is refused or missing.
     Trust = 5,
@@ -67,7 +67,7 @@ impl Exit {
             Self::Failed => "any failure without a code of its own",
             Self::Usage => "the command line cannot be understood",
             Self::File => "a file cannot be read or written",
-            Self::Plan => "a plan, site, roster or data-map file is refused",
+            Self::Plan => "the plan, plan/site.yaml, plan/data.yaml or the roster is refused",
             Self::Trust => "a key or certificate is refused or missing",
             Self::Model => "a model file is refused",
             Self::Data => "the data cannot be used, or a task fails on them",

@@ -148,7 +148,7 @@ impl Files {
     pub fn read_at_most(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         let bytes = self.read_start(path, limit.saturating_add(1))?;
         if bytes.len() > limit {
-            let error = format!("it has more than the {limit} bytes that are read");
+            let error = format!("the file has more than the {limit} bytes that are read");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, error));
         }
         Ok(bytes)
@@ -159,7 +159,7 @@ impl Files {
     /// # Errors
     /// As [`Self::read_at_most`]; [`io::ErrorKind::InvalidData`] for what is not UTF-8.
     pub fn read_text_at_most(&self, path: &Path, limit: usize) -> io::Result<String> {
-        let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
+        let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text");
         String::from_utf8(self.read_at_most(path, limit)?).map_err(not_text)
     }
 
@@ -315,7 +315,7 @@ impl Files {
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
         if unsynced.insert(folder.to_owned()) {
             tracing::warn!(
-                "cannot sync the folder {}: {error}. A power cut may undo the last change of a file there",
+                "cannot sync the folder {}: {error}. A power cut may undo the last change of a file in this folder",
                 folder.display()
             );
         }

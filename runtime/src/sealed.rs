@@ -70,7 +70,7 @@ pub enum SealError {
         said: u64,
     },
     /// The note is too long.
-    #[error("the note is too long: {0} bytes")]
+    #[error("the description of the model's tensors is too long to be sealed: {0} bytes")]
     Note(usize),
 }
 
@@ -163,7 +163,7 @@ impl<W: Write> Sealer<W> {
     fn put_chunk(&mut self) -> io::Result<()> {
         let nonce = self.cipher.nonce(self.sequence);
         let sealed = self.cipher.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut self.chunk);
-        sealed.map_err(|_| io::Error::other("cannot encrypt a chunk"))?;
+        sealed.map_err(|_| io::Error::other("cannot encrypt a part of the model"))?;
         self.out.write_all(&self.chunk)?;
         self.chunk.clear();
         self.sequence += 1;

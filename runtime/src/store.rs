@@ -387,7 +387,7 @@ impl Store {
     /// Writes the history's line of the newest generation, which a crash left out.
     fn complete_history(&mut self, head: &Head, facts: &str) -> Result<(), StoreError> {
         if self.history.is_empty() && head.round > RoundNo(0) {
-            tracing::warn!("the history has no lines for the rounds before {}", head.round);
+            tracing::warn!("the history in save/ has no lines for the rounds before round {}", head.round);
         }
         self.history.append(facts)
     }
@@ -418,7 +418,7 @@ impl Store {
         });
         if let (None, Some(lost)) = (best, known) {
             tracing::warn!(
-                "{} does not hold the best model, which was that of round {}: the model is lost",
+                "{} does not hold the best model any more: the best model, of round {}, is lost",
                 path.display(),
                 lost.round
             );
@@ -464,8 +464,8 @@ fn initial(
 
 fn warn_of_no_best() {
     tracing::warn!(
-        "no round has measured the metric that the plan selects the best model by: the last model is released in its \
-         place. Check which metrics the collaborators report"
+        "no round has measured the metric that selects the best model, so the last model is released in place of the \
+         best. Check which metrics the collaborators report"
     );
 }
 

@@ -182,7 +182,7 @@ fn readers_have_a_bound() {
     assert_eq!(files().read_at_most(&path, 3).unwrap(), b"abc");
     let refused = files().read_at_most(&path, 2).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::FileTooLarge);
-    assert_eq!(refused.to_string(), "it has more than the 2 bytes that are read");
+    assert_eq!(refused.to_string(), "the file has more than the 2 bytes that are read");
     assert_eq!(
         files().read_at_most(Path::new("/dev/zero"), 9).unwrap_err().kind(),
         io::ErrorKind::FileTooLarge

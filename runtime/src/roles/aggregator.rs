@@ -79,7 +79,9 @@ pub(crate) fn run(
         started,
     };
     let outcome = system.threads.run(link, serve(setup));
-    outcome.map_err(|e| Failure::of(Exit::Failed, &e).hint("threads could not be started"))?
+    outcome.map_err(|e| {
+        Failure::of(Exit::Failed, &e).hint("allow this user to start more threads: see `ulimit -u`")
+    })?
 }
 
 /// What [`run`] has read and checked.
@@ -120,8 +122,9 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
     ));
     let watching = tokio::spawn(watch_roster(Arc::clone(&setup.rosters), mailbox.clone()));
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
-    let outcome =
-        outcome.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the aggregator actor has ended")));
+    let outcome = outcome.await.unwrap_or_else(|_| {
+        Err(Failure::new(Exit::Failed, "internal error: the aggregator ended without an outcome"))
+    });
     accepting.abort();
     watching.abort();
     part(&endpoint, status).await;
@@ -215,12 +218,12 @@ impl AggregatorSetup {
             }));
         }
         tracing::info!(
-            "aggregator of {} listens on udp {address} ({socket} socket), ready after {} ms",
+            "aggregator of {} listens on udp {address} (socket of plan/site.yaml: {socket}), ready after {} ms",
             plan.federation,
             ready.as_millis()
         );
         tracing::info!(
-            "plan {}, round {round} of {}, {} collaborators on roster {}",
+            "plan {}, next round {round} of {}, {} collaborators on roster {}",
             self.hash.short(),
             plan.rounds,
             self.rosters.members().len(),
@@ -229,7 +232,7 @@ impl AggregatorSetup {
         startup_trust::log_measurements(self.rosters.measurements().as_ref());
         if round.0 >= plan.rounds {
             tracing::info!(
-                "all rounds were run; collaborators that connect receive the final model. To run more, use a new plan, or --fresh"
+                "all rounds were run; collaborators that connect receive the final model. To run more rounds, use a new plan, or start the aggregator with --fresh"
             );
         }
     }
@@ -246,7 +249,7 @@ impl AggregatorSetup {
         let all_run = outcome.round.0 >= plan.rounds;
         if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
             tracing::info!(
-                "the plan releases the {} model after the last round; the run ended before",
+                "the plan releases the {} model only after the last round, and the run ended before the last round",
                 release.what.word()
             );
         }
@@ -282,7 +285,7 @@ impl AggregatorSetup {
             }
             _ => {
                 tracing::info!(
-                    "stopped before round {}; finished rounds are saved. To continue, start again",
+                    "stopped before round {}; finished rounds are saved. To continue the run, start the aggregator again",
                     outcome.round
                 );
                 Ok(Exit::Stopped)

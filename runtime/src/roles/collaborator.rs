@@ -57,7 +57,9 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     let setup =
         CollaboratorSetup { system, workspace, options, plan, site, hash, layout, tls, serials, runner };
     let outcome = system.threads.run(link, serve(setup));
-    outcome.map_err(|e| Failure::of(Exit::Failed, &e).hint("threads could not be started"))?
+    outcome.map_err(|e| {
+        Failure::of(Exit::Failed, &e).hint("allow this user to start more threads: see `ulimit -u`")
+    })?
 }
 
 /// What [`run`] has read and checked.
@@ -136,12 +138,18 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         collaborator: mailbox.clone(),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed(&system.random)),
     };
-    tracing::info!("collaborator {} of {}, plan {}", options.name, plan.federation, hash.short());
+    tracing::info!(
+        "collaborator {} of the federation {}, plan {}",
+        options.name,
+        plan.federation,
+        hash.short()
+    );
     tracing::info!("connecting to {}:{}", site.address, site.port);
     let dialling = tokio::spawn(dialler.run());
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
-    let outcome =
-        outcome.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the collaborator actor has ended")));
+    let outcome = outcome.await.unwrap_or_else(|_| {
+        Err(Failure::new(Exit::Failed, "internal error: the collaborator ended without an outcome"))
+    });
     // The aggregator closes the link once it has heard the good-bye.
     let _ = timeout(Duration::from_secs(1), dialling).await;
     stopping.abort();
@@ -215,19 +223,21 @@ fn conclude(
             tracing::info!("training is over after {rounds} rounds");
             let older = ended.model.as_ref().is_some_and(|(_, model)| model.root() != root);
             match (&kept, plan.release) {
-                (Some(path), _) => tracing::info!("the model is {}", path.display()),
+                (Some(path), _) => tracing::info!("the model is saved as {}", path.display()),
                 (None, Some(release)) if release.to != ReleaseTo::Members => {
-                    tracing::info!("the plan releases no model to collaborators: no model is saved here");
+                    tracing::info!(
+                        "the plan releases no model to collaborators, so no model file is written on this machine"
+                    );
                 }
                 _ => {}
             }
             if older && kept.is_some() {
                 tracing::warn!(
-                    "the connection broke before the final model arrived: the saved model is an older one. To get the final model, start again"
+                    "the connection broke before the final model arrived: the saved model file holds an older model. To get the final model, start this collaborator again"
                 );
             } else if older {
                 tracing::warn!(
-                    "the connection broke before the final model arrived. To get the final model, start again"
+                    "the connection broke before the final model arrived. To get the final model, start this collaborator again"
                 );
             }
             Ok(Exit::Done)

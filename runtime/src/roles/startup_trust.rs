@@ -114,14 +114,15 @@ fn unsealable(error: &CredentialsError, seal: Seal) -> Option<String> {
     let later = match seal {
         Seal::Signer => "",
         _ => {
-            " With enclave.seal = mrsigner in the plan, later images of the same signing key can open the key."
+            " With enclave.seal = mrsigner in the plan, later images of the same signing key can open a role's key."
         }
     };
     let key = path.file_name().unwrap_or_default();
     let certificate = Path::new("cert").join(Path::new(key).with_extension("crt"));
     Some(format!(
-        "this key was sealed by {by}, or before a microcode update of this processor (plan: enclave.seal = {}). Start \
-         that image again. Or move cert/private, {} and save/ away to begin with a new key, which needs approval.{later}",
+        "this key was sealed by {by}, or before a microcode update of this processor (plan: enclave.seal = {}). To use \
+         this key, start the image that sealed the key. To begin with a new key, which the federation's owner has to \
+         approve, move cert/private, {} and save/ away.{later}",
         seal.word(),
         certificate.display()
     ))
@@ -156,7 +157,8 @@ mod tests {
             (error("cert/col_a.key", ErrorKind::PermissionDenied), Some(Seal::Enclave)),
             (error("cert/private/col_a.key", ErrorKind::IsADirectory), Some(Seal::Enclave)),
         ] {
-            assert_eq!(refused(&error, seal).hint.unwrap(), "check who owns the folder, and its permissions");
+            let hint = refused(&error, seal).hint.unwrap();
+            assert!(hint.starts_with("check the owner and the permissions of cert"), "{hint}");
         }
     }
 }

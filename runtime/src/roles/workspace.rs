@@ -64,7 +64,7 @@ impl Workspace {
                 let error =
                     format!("this workspace has two plans: plan/plan.yaml and {}", image_layout::PLAN);
                 return Err(Failure::new(Exit::Plan, error).hint(
-                    "in a container, do not mount a plan: the image has its own. Elsewhere, remove one of the two files",
+                    "in a container, mount no plan/plan.yaml, because the image has plan/plan.bin. Outside of a container, remove plan/plan.bin",
                 ));
             }
         };
@@ -135,7 +135,7 @@ impl Workspace {
         let map = DataMap::parse(&self.text("plan/data.yaml")?).map_err(|e| refused(&e))?;
         let folder = map.folder(name).ok_or_else(|| {
             Failure::new(Exit::Data, format!("plan/data.yaml names no data folder for {name}")).hint(format!(
-                "add a line `{name}: FOLDER`, where FOLDER is absolute or begins at the workspace"
+                "add a line `{name}: FOLDER` to plan/data.yaml. FOLDER is an absolute path, or a path inside the workspace"
             ))
         })?;
         Ok(self.root.join(folder))
@@ -148,7 +148,7 @@ impl Workspace {
         let failed = |e: io::Error| {
             let failure = Failure::new(Exit::File, format!("cannot read or write {}: {e}", path.display()));
             let sealed = self.is_image() && e.kind() == io::ErrorKind::PermissionDenied;
-            let hint = "if another image sealed this file, only that image can read it. Move save/ and cert/private away to begin anew";
+            let hint = "if another image sealed save/, start that image. To begin with a new key and without the stored rounds, move save/ and cert/private away";
             failure.maybe_hint(sealed.then(|| hint.to_owned()))
         };
         let pinned = match self.files.read_text_at_most(&path, ACCEPTED_BYTES) {

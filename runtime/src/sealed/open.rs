@@ -15,13 +15,13 @@ pub enum OpenError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The file does not begin as a sealed file does.
-    #[error("not a sealed model")]
+    #[error("the file is not a sealed model")]
     Form,
     /// The file has another version.
-    #[error("a sealed model of version {0}, but this program opens version {VERSION}")]
+    #[error("the file is a sealed model of version {0}, but this program opens version {VERSION}")]
     Version(u8),
     /// The file was cut short or made longer.
-    #[error("{found} bytes long, but a sealed model with this head has {expected}")]
+    #[error("the file is {found} bytes long, but a sealed model with this head has {expected}")]
     Length {
         /// The file's.
         found: u64,
@@ -29,7 +29,7 @@ pub enum OpenError {
         expected: u64,
     },
     /// The file was sealed to another key.
-    #[error("sealed to the key {sealed}, but this key is {given}")]
+    #[error("the model was sealed to the key {sealed}, but the given key is {given}")]
     OtherKey {
         /// The key that the file was sealed to.
         sealed: PublicKey,
@@ -37,7 +37,7 @@ pub enum OpenError {
         given: PublicKey,
     },
     /// A chunk was changed, or moved to another place.
-    #[error("chunk {chunk} of {chunks} was changed after it was sealed")]
+    #[error("part {chunk} of {chunks} of the model was changed after the model was sealed")]
     Chunk {
         /// Its number, from 1.
         chunk: u64,

@@ -104,29 +104,47 @@ fn cut_extended_and_reordered_files_are_refused_by_name() {
     let longer = [&file[..], &[0]].concat();
     let refusal = open(&longer).unwrap_err().to_string();
     let (found, expected) = (longer.len(), file.len());
-    assert_eq!(refusal, format!("{found} bytes long, but a sealed model with this head has {expected}"));
+    assert_eq!(
+        refusal,
+        format!("the file is {found} bytes long, but a sealed model with this head has {expected}")
+    );
     let mut swapped = file.clone();
     let chunk = CHUNK + TAG;
     swapped[head..head + 2 * chunk].rotate_left(chunk);
-    assert_eq!(open(&swapped).unwrap_err().to_string(), "chunk 1 of 3 was changed after it was sealed");
+    assert_eq!(
+        open(&swapped).unwrap_err().to_string(),
+        "part 1 of 3 of the model was changed after the model was sealed"
+    );
     let mut repeated = file.clone();
     repeated.copy_within(head..head + chunk, head + 2 * chunk);
-    assert_eq!(open(&repeated).unwrap_err().to_string(), "chunk 3 of 3 was changed after it was sealed");
+    assert_eq!(
+        open(&repeated).unwrap_err().to_string(),
+        "part 3 of 3 of the model was changed after the model was sealed"
+    );
     // A chunk of another file to the same key.
     let mut mixed = file;
     mixed[head + chunk..head + 2 * chunk].copy_from_slice(&sealed(3 * CHUNK)[head + chunk..head + 2 * chunk]);
-    assert_eq!(open(&mixed).unwrap_err().to_string(), "chunk 2 of 3 was changed after it was sealed");
+    assert_eq!(
+        open(&mixed).unwrap_err().to_string(),
+        "part 2 of 3 of the model was changed after the model was sealed"
+    );
 }
 
 #[test]
 fn other_keys_and_other_files_are_refused_by_name() {
     let refusal = open_with(&sealed(5), [8; 32]).unwrap_err();
     let [sealed_to, given] = [PRIVATE, [8; 32]].map(public);
-    assert_eq!(refusal.to_string(), format!("sealed to the key {sealed_to}, but this key is {given}"));
+    assert_eq!(
+        refusal.to_string(),
+        format!("the model was sealed to the key {sealed_to}, but the given key is {given}")
+    );
     let file = sealed(5);
     let opener = Opener::new(&file[..], file.len() as u64).unwrap();
     let lied = opener.open(&public(PRIVATE), |point| x25519(&[8; 32], point), &mut |_| Ok(()));
-    assert_eq!(lied.unwrap_err().to_string(), "chunk 1 of 1 was changed after it was sealed");
+    assert_eq!(
+        lied.unwrap_err().to_string(),
+        "part 1 of 1 of the model was changed after the model was sealed"
+    );
     let mut later = sealed(5);
     later[MAGIC.len()] = 2;
     assert!(matches!(open(&later), Err(OpenError::Version(2))));

@@ -88,7 +88,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// There are stored rounds, and none of their files is whole.
-    #[error("none of the {count} stored rounds in {} is whole", dir.display())]
+    #[error("all {count} stored rounds in {} are damaged", dir.display())]
     NoneWhole {
         /// Their folder.
         dir: PathBuf,
@@ -96,7 +96,7 @@ pub enum StoreError {
         count: usize,
     },
     /// A line of the history does not have the digest that the next line states.
-    #[error("{}: line {line} was changed after it was written", path.display())]
+    #[error("line {line} of {} was changed after the line was written", path.display())]
     History {
         /// The file.
         path: PathBuf,
@@ -148,7 +148,7 @@ impl StoreError {
         let hint = match self {
             Self::Write { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    "free some space on the disk and start again: the run continues after the last stored round"
+                    "free some space on the disk and start the aggregator again: the run continues after the last stored round"
                 }
                 io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
                     "allow this user to write to the folder save/"
@@ -164,10 +164,10 @@ impl StoreError {
                 "make the model again with `fl-host plan initialize`, then copy the file to save/ on the aggregator's machine"
             }
             Self::OtherPlan { .. } => {
-                "move save/ away and make the initial model again, or start with --fresh to delete those rounds"
+                "move save/ away and run `fl-host plan initialize` again, or start the aggregator with --fresh, which deletes the stored rounds"
             }
             Self::NoState { .. } | Self::NoneWhole { .. } => {
-                "restore save/generations from a backup, or start with --fresh to begin with the initial model"
+                "restore save/generations from a backup, or start the aggregator with --fresh to begin with the initial model"
             }
             Self::Seal(_) => {
                 "make a key pair with `fl-host model key`, and put its public key into release.to of the plan"

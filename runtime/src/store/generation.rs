@@ -109,7 +109,10 @@ impl Generations {
                     return Ok(Some(*whole));
                 }
                 Ok(Found::Whole(_)) => {
-                    tracing::warn!("ignoring {}: it holds another round than its name says", path.display());
+                    tracing::warn!(
+                        "ignoring {}: the file holds another round than its name says",
+                        path.display()
+                    );
                 }
                 Ok(Found::OtherPlan(theirs)) => {
                     return Err(StoreError::OtherPlan { path: path.clone(), theirs, ours: plan });
@@ -238,7 +241,7 @@ fn examine(
     let version = u32::from_le_bytes(take(&mut from).map_err(read)?);
     if !(PLAIN..=STATEFUL).contains(&version) {
         return Err(format!(
-            "its format is version {version}, but this program reads {PLAIN} and {STATEFUL}"
+            "the file's format is version {version}, but this program reads {PLAIN} and {STATEFUL}"
         ));
     }
     let facts_len = u64::from(u32::from_le_bytes(take(&mut from).map_err(read)?));
@@ -248,7 +251,7 @@ fn examine(
     }
     let head = Head::read(&mut from).map_err(read)?;
     let Some(rest) = body.checked_sub(HEAD as u64 + facts_len) else {
-        return Err("its facts are longer than the file".to_owned());
+        return Err("the facts in the file are longer than the file".to_owned());
     };
     let length = layout.byte_len();
     let behind = state_layout.map_or(0, |layout| DIGEST + layout.byte_len());
@@ -267,7 +270,7 @@ fn examine(
         payload = part(length)?;
         if let Some(layout) = state_layout {
             if part(DIGEST)? != layout.hash().0 {
-                return Err("its server state has another layout than the plan's".to_owned());
+                return Err("the server state in the file has another layout than the plan's".to_owned());
             }
             state = Some(part(layout.byte_len())?);
         }
@@ -276,7 +279,7 @@ fn examine(
     }
     let expected = from.digest.clone().finish();
     if take::<DIGEST>(&mut from.inner).map_err(read)? != *expected.as_ref() {
-        return Err("its bytes were changed after they were written".to_owned());
+        return Err("the file was changed after it was written".to_owned());
     }
     if stateless {
         return Ok(Found::NoState);
@@ -285,9 +288,9 @@ fn examine(
         return Ok(Found::OtherPlan(head.plan));
     }
     if root_of(head.layout, &payload) != head.root {
-        return Err("its model does not have the root that it states".to_owned());
+        return Err("the model in the file does not have the root that the file states".to_owned());
     }
-    let facts = String::from_utf8(facts).map_err(|_| "its facts are not text".to_owned())?;
+    let facts = String::from_utf8(facts).map_err(|_| "the facts in the file are not text".to_owned())?;
     Ok(Found::Whole(Box::new(Generation { head, facts, payload, state })))
 }
 

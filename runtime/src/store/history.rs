@@ -129,7 +129,7 @@ impl History {
         }
         (self.length, self.previous) = (length, previous);
         if torn {
-            tracing::warn!("{}: removed line {number}, which a crash cut short", self.path.display());
+            tracing::warn!("removed line {number} of {}, which a crash had cut short", self.path.display());
             self.file.set_length(length).map_err(StoreError::write(&self.path))?;
         }
         Ok(found)

@@ -55,10 +55,12 @@ pub enum Refused {
     #[error("certificate belongs to the federation {0}")]
     Federation(Name),
     /// The roster has no line for the name.
-    #[error("{0} is not on the roster: ask the federation's owner for approval")]
+    #[error("the collaborator {0} is not on the roster: ask the federation's owner for approval")]
     Unlisted(Name),
     /// The roster's line for the name has another key.
-    #[error("{0} is on the roster with another key: ask the federation's owner to approve this one")]
+    #[error(
+        "the roster has another key for {0}: ask the federation's owner to approve this collaborator's key"
+    )]
     OtherKey(Name),
     /// The roster's line is revoked.
     #[error("{name} was revoked: {why}")]

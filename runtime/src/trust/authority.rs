@@ -36,7 +36,7 @@ pub enum AuthorityError {
     #[error("CA certificate {0}")]
     Pem(String),
     /// The certificate is not a CA's.
-    #[error("not a CA certificate: it is not allowed to sign certificates")]
+    #[error("not a CA certificate: the certificate is not allowed to sign other certificates")]
     NotCa,
     /// Not an Ed25519 key.
     #[error("the CA's key is not an Ed25519 key")]
@@ -264,7 +264,9 @@ impl AuthorityError {
             Self::OtherThanPlan { .. } => {
                 "ask the federation's owner for the plan and for the ca.crt that the plan names"
             }
-            Self::PlanNamesNone => "run `fl-host plan initialize` after `fl-host pki init`",
+            Self::PlanNamesNone => {
+                "make the CA with `fl-host pki init`, then run `fl-host plan initialize` again"
+            }
             _ => "copy cert/ca.crt again from the federation's owner",
         }
     }

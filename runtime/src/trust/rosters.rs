@@ -65,7 +65,7 @@ pub enum RosterRefused {
         found: Name,
     },
     /// The roster's last second is over.
-    #[error("roster expired at {0}")]
+    #[error("the roster expired at {0}")]
     Expired(UnixSeconds),
     /// The roster is older than one that was seen.
     #[error("roster has serial {found}, but serial {seen} was seen before: it is an old one")]
@@ -185,7 +185,7 @@ impl RosterRefused {
             Self::Seen(..) => "allow this user to write to the folder save/",
             Self::Roster(_, error) => error.hint(),
             Self::OtherCa { .. } | Self::OtherFederation { .. } => {
-                "copy plan/cols.yaml and cert/ca.crt, both of this federation, from its owner"
+                "copy plan/cols.yaml and cert/ca.crt from the owner of this federation"
             }
             Self::Expired(_) => "ask the federation's owner to sign the roster again with `fl-host pki sign`",
             Self::Older { .. } => "copy the newest plan/cols.yaml from the federation's owner",

@@ -35,7 +35,10 @@ impl Serials {
         };
         let highest = read();
         if highest.is_none() && !matches!(files.exists(file), Ok(false)) {
-            tracing::warn!(file = %file.display(), "this file holds no serial of this federation's rosters: an older roster would be accepted now");
+            tracing::warn!(
+                "{} holds no serial of this federation's rosters: an older roster would be accepted now",
+                file.display()
+            );
         }
         let highest = AtomicU64::new(highest.unwrap_or(0));
         Self { files: files.clone(), file: file.to_owned(), ca, highest }

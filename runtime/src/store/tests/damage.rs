@@ -63,8 +63,8 @@ fn no_whole_generation_is_not_a_new_run_unless_asked_for() {
     let error = open(&dir, &layout).unwrap_err();
     assert_eq!(
         said(&error).replace(dir.0.to_str().unwrap(), "save"),
-        "none of the 2 stored rounds in save/generations is whole | restore save/generations from a backup, or start \
-         with --fresh to begin with the initial model"
+        "all 2 stored rounds in save/generations are damaged | restore save/generations from a backup, or start the \
+         aggregator with --fresh to begin with the initial model"
     );
     assert_eq!(Store::forget(&System::real().files, &dir.0, "w").unwrap(), 2);
     assert_eq!(open(&dir, &layout).unwrap().1.from, ResumedFrom::Init);
@@ -105,7 +105,7 @@ fn rounds_of_another_plan_are_refused() {
         said(&error).replace(dir.0.to_str().unwrap(), "save"),
         format!(
             "save/generations/w-0000002.fl is a round of plan {PLAN}, but this plan is {other} | move save/ away and \
-             make the initial model again, or start with --fresh to delete those rounds"
+             run `fl-host plan initialize` again, or start the aggregator with --fresh, which deletes the stored rounds"
         )
     );
     resumes_after(&dir, &layout, 2);
@@ -172,8 +172,10 @@ fn history_that_was_changed_is_refused_and_left_as_it_is() {
     for text in [changed, gone, garbled] {
         fs::write(&path, &text).unwrap();
         let error = open(&dir, &layout).unwrap_err();
+        let error = error.to_string();
         assert!(
-            error.to_string().ends_with("w_history.jsonl: line 1 was changed after it was written"),
+            error.starts_with("line 1 of ")
+                && error.ends_with("w_history.jsonl was changed after the line was written"),
             "{error}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), text);

@@ -90,7 +90,7 @@ fn round_without_its_state_is_neither_kept_nor_gone_on_from() {
     assert_eq!(
         said(&error).replace(dir.0.to_str().unwrap(), "save"),
         "save/generations/w-0000001.fl has no state for the plan's server step | restore save/generations from a \
-         backup, or start with --fresh to begin with the initial model"
+         backup, or start the aggregator with --fresh to begin with the initial model"
     );
     assert_eq!(files(&dir.path("generations")).len(), 2, "nothing is lost");
 }

@@ -84,35 +84,40 @@ impl CredentialsError {
     pub fn hint(&self) -> String {
         match self {
             Self::Waiting(request) => format!(
-                "send {} to the federation's owner, and read the owner this key's fingerprint: {}. Install the \
-                 certificate that comes back with `fl-host pki import`, then start again",
+                "send {} to the federation's owner, and read the owner this key's fingerprint: {}. When the owner has \
+                 sent the certificate, install it with `fl-host pki import` and start this role again",
                 request.path.display(),
                 request.fingerprint.grouped()
             ),
             Self::Nameless => "start with `fl-runtime collaborator -n NAME`".into(),
             Self::Read(path, _) if path.ends_with("ca.crt") => {
-                "copy ca.crt from the federation's owner into this folder".into()
+                format!("copy ca.crt from the federation's owner to {}", path.display())
             }
-            Self::Read(..) | Self::Write(..) => "check who owns the folder, and its permissions".into(),
+            Self::Read(path, _) | Self::Write(path, _) => {
+                format!("check the owner and the permissions of {} and of its folder", path.display())
+            }
             Self::WorldReadable(key) => {
                 format!(
-                    "run `chmod 600 {}`. If somebody else may have read the key, remove it: the next start makes a new key, which needs approval",
+                    "run `chmod 600 {}`. If somebody else may have read the key, remove the key file: the next start makes a new key, which the federation's owner has to approve",
                     key.display()
                 )
             }
             Self::Key(key, _) => {
-                format!("remove {} and start again: the start makes a new key, which needs approval", key.display())
+                format!("remove {} and start again: the start makes a new key, which the federation's owner has to approve", key.display())
             }
             Self::KeyMissing { certificate, .. } => format!(
-                "put the key back, or remove {} and start again: the start makes a new key, which needs approval",
+                "put the key file back, or remove {} and start again: the start makes a new key, which the federation's owner has to approve",
                 certificate.display()
             ),
             Self::OtherKey { .. } => {
                 "send this key's request to the federation's owner, or put back the key that the owner approved"
                     .into()
             }
-            Self::OtherName { found, .. } => {
-                format!("start with the name {}, or let the federation's owner approve a certificate for the other name", found.name)
+            Self::OtherName { found, needed, .. } => {
+                format!(
+                    "start this role with the name {}, or ask the federation's owner for a certificate for the name {needed}",
+                    found.name
+                )
             }
             Self::Ca(_, error) | Self::Plan(error) => error.hint().into(),
             Self::Refused(_, PeerError::Expired(_)) => {
