@@ -24,8 +24,8 @@ use crate::{
 
 /// Federated learning: the aggregator or one collaborator of a workspace.
 ///
-/// Run fl-runtime in the workspace's folder. A role that has no key makes one, writes a certificate request to cert/
-/// and exits with code 9. The federation's owner approves the request with `fl-host pki approve`.
+/// Run fl-runtime in the workspace's folder. A role that has no key makes one, writes a certificate request
+/// to cert/ and exits with code 9. The federation's owner approves the request with `fl-host pki approve`.
 #[derive(FromArgs)]
 #[argh(
     example = "{command_name} aggregator",
