@@ -52,9 +52,13 @@ fn text(line: &str) -> String {
     let mut rest = line;
     while let Some((before, after)) = rest.split_once('[') {
         out.push_str(before);
-        // A bracket in code is a bracket.
+        // A bracket in code, or after a backslash, is a bracket.
         let code = out.matches('`').count() % 2 == 1;
-        let Some((label, after)) = after.split_once(']').filter(|_| !code) else {
+        let escaped = out.ends_with('\\');
+        if escaped {
+            out.pop();
+        }
+        let Some((label, after)) = after.split_once(']').filter(|_| !code && !escaped) else {
             out.push('[');
             rest = after;
             continue;
@@ -127,9 +131,9 @@ mod tests {
 
     #[test]
     fn marks_become_what_a_terminal_shows() {
-        let chapter = "# Title\n\n## Part\n\nSee [the files][files], [`Offer`] and [a paper](https://a.org/b).\n`f[0]` stays.\n\n\
+        let chapter = "# Title\n\n## Part\n\nSee [the files][files], [`Offer`] and [a paper](https://a.org/b).\n`f[0]` and \\[x] stay.\n\n\
                        | a | b |\n|---|---|\n| `x` | **y** |\n| long | |\n\n```sh\nls [a]\n```\n\n[files]: files.md\n";
-        let expected = "Title\n=====\n\nPart\n----\n\nSee the files, `Offer` and a paper <https://a.org/b>.\n`f[0]` stays.\n\n\
+        let expected = "Title\n=====\n\nPart\n----\n\nSee the files, `Offer` and a paper <https://a.org/b>.\n`f[0]` and [x] stay.\n\n\
                         a     b\n`x`   y\nlong\n\n    ls [a]\n";
         assert_eq!(plain(chapter), expected);
     }

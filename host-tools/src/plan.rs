@@ -5,6 +5,7 @@
 
 pub mod import;
 mod load;
+pub mod reference;
 mod show;
 
 use fl_engine::{Digest, plan::is_host};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
+use fl_engine::plan::{Absent, KeyReference};
 use fl_runtime::internal::trust::Role;
 use serde_json::json;
 
@@ -10,7 +11,7 @@ use super::Answer;
 use crate::{
     exit::Failure,
     image::gramine_files,
-    plan::{self, import},
+    plan::{self, import, reference},
     sgx::{
         gramine_version::Gramine,
         size::{EnclaveSize, enclave_size},
@@ -34,6 +35,7 @@ enum PlanCommand {
     Check(PlanCheck),
     Accept(PlanAccept),
     Import(PlanImport),
+    Reference(PlanReference),
 }
 
 /// Owner: write the CA and the aggregator's address into plan/, and make the initial model. Needs no data.
@@ -97,6 +99,18 @@ struct PlanImport {
     /// the file to write; plan/plan.yaml by default
     #[argh(option, default = "PathBuf::from(\"plan/plan.yaml\")")]
     output: PathBuf,
+}
+
+/// Explain the keys of plan.yaml, with defaults and examples.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "reference")]
+struct PlanReference {
+    /// a key, for example rule or limits.memory; every key by default
+    #[argh(positional)]
+    key: Option<String>,
+    /// print every key as Markdown, as in the manual
+    #[argh(switch)]
+    markdown: bool,
 }
 
 pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
@@ -178,6 +192,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
             let json = json!({"file": command.output, "notes": notes, "fill_in": done.fill_in});
             Ok(Answer { text, json })
         }
+        PlanCommand::Reference(command) => explain(command),
     }
 }
 
@@ -234,6 +249,29 @@ fn accept(command: &PlanAccept) -> Result<Answer, Failure> {
     }
     let hash = plan::accept(&workspace)?;
     Ok(Answer { text: format!("accepted  {hash}\n"), json: json!({"accepted": hash.to_string()}) })
+}
+
+fn explain(command: &PlanReference) -> Result<Answer, Failure> {
+    let keys = reference::find(command.key.as_deref())?;
+    let of = |key: &KeyReference| {
+        let words: Vec<_> = key.words.iter().map(|w| json!({"word": w.word, "meaning": w.meaning})).collect();
+        let default = match key.absent {
+            Absent::Default(value) => json!({"default": value}),
+            Absent::Means(meaning) => json!({"absent": meaning}),
+            Absent::Refused => json!({"required": true}),
+        };
+        let mut object = json!({
+            "key": key.path, "takes": key.kind, "range": key.range, "unit": key.unit, "only_with": key.only_with,
+            "meaning": key.meaning, "example": key.example, "words": words,
+        });
+        if let (Some(object), Some(default)) = (object.as_object_mut(), default.as_object()) {
+            object.extend(default.clone());
+        }
+        object
+    };
+    let json = keys.iter().map(of).collect();
+    let text = if command.markdown { reference::markdown() } else { reference::text(&keys) };
+    Ok(Answer { text, json })
 }
 
 #[cfg(test)]

@@ -81,6 +81,23 @@ fn plan_commands_answer_as_their_transcript_says() {
 }
 
 #[test]
+fn reference_explains_a_key_and_what_is_below_it() {
+    let dir = scratch("plan-reference");
+    let lines = [
+        "plan reference --help",
+        "plan reference rounds",
+        "plan reference limits",
+        "plan reference tasks.train.loss",
+        "plan reference limits.memry",
+        "plan reference zzz",
+        "--json plan reference threads.link",
+    ];
+    assert_eq!(transcript(&dir, &lines), include_str!("../plan_reference.txt"));
+    let all = cli::run(&["plan", "reference"]).out;
+    assert!(all.starts_with("schema\n") && all.contains("\ntasks.*.rule.trimmed_mean.trim\n"), "{all}");
+}
+
+#[test]
 fn refused_initialisation_changes_nothing() {
     let dir = made("plan-untouched");
     let files = ["w/plan/plan.yaml", "w/plan/site.yaml"];
