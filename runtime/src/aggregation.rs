@@ -42,8 +42,8 @@ pub struct RoundModel {
 
 /// A plan's rule and server step, with the updates of one round.
 ///
-/// After a call that failed or was dropped with updates in it, later calls fail until [`Self::clear`]. So no
-/// model is made of a part of a round's updates.
+/// A call that fails half-way, or is dropped while it holds updates, loses these updates. Later calls then
+/// fail until [`Self::clear`], so that no model is made of a part of a round's updates.
 #[derive(Debug)]
 pub struct Aggregation {
     way: Way,

@@ -33,9 +33,9 @@ pub enum MemoryError {
     /// The slot was finished before it was full.
     #[error("the payload has {got} of {expected} bytes")]
     Short {
-        /// ByteCount written.
+        /// Bytes written.
         got: u64,
-        /// ByteCount expected.
+        /// Bytes expected.
         expected: u64,
     },
     /// A range outside the payload was to be read.

@@ -8,7 +8,7 @@ use std::sync::{
 use super::AggregationError;
 use crate::pool::Pool;
 
-/// A call that somebody awaits. Dropping the value cancels the call's jobs.
+/// One call of an aggregation. Dropping the value cancels the call's jobs.
 #[derive(Debug)]
 pub(super) struct PoolCall {
     pool: Pool,
@@ -37,8 +37,8 @@ impl PoolCall {
     /// every job has ended.
     ///
     /// # Errors
-    /// The first job's that failed by itself; that failure cancels the call, which makes other jobs fail with
-    /// [`AggregationError::Incomplete`].
+    /// The error of the first job that failed by itself. That failure cancels the call, and then other jobs
+    /// fail with [`AggregationError::Incomplete`].
     ///
     /// # Cancel safety
     /// Cancel-safe; the jobs run on until they see that the call is cancelled.
@@ -100,8 +100,8 @@ impl<T: Default> ScratchStack<T> {
     }
 }
 
-/// Locks what jobs share. A job that panicked leaves a failed call behind, and only `clear` follows a failed
-/// call: so a poisoned lock says nothing new.
+/// Locks what jobs share. A poisoned lock needs no handling: the job that panicked has failed its call, and
+/// after a failed call only `clear` is possible.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

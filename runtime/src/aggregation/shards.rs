@@ -66,7 +66,7 @@ impl Shards {
     }
 
     /// The payload whose parts every shard has filled. `leaves` are the digests of the leaves in each shard,
-    /// in order. `None` when a thread still holds a part.
+    /// in order.
     pub(super) fn join(&self, parts: Parts, leaves: Vec<Vec<Digest>>) -> Option<Payload> {
         let layout = &self.layout;
         let root = root_over(layout.hash(), leaves.into_iter().flatten(), layout.byte_len() as u64);

@@ -106,7 +106,8 @@ impl StreamingAggregation {
     /// free when the call returns, also with an error.
     ///
     /// # Errors
-    /// [`AggregationError`]. The sum is unchanged, or incomplete where the variant does not say so.
+    /// [`AggregationError`]. A variant says when nothing has changed. After any other error the sum is
+    /// incomplete.
     ///
     /// # Cancel safety
     /// Not cancel-safe: afterwards the sum is incomplete. The slots are free as soon as the running jobs have
@@ -256,7 +257,7 @@ impl StreamingAggregation {
         }
     }
 
-    /// Measures the updates' distances from `base`, and cuts their shares.
+    /// Measures the updates' distances from `base`, and lowers the shares of distant updates.
     async fn clip(&mut self, clip: Clip, batch: Batch, base: &Payload) -> Result<Batch, AggregationError> {
         if self.around.is_none() {
             let (checked, layout) = (base.clone(), Arc::clone(self.sum.shards.layout()));

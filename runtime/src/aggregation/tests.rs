@@ -1,4 +1,4 @@
-//! Rounds with a server's step, by rules of both kinds, against the engine's.
+//! Rounds with a server's step, by rules of both kinds, against the engine's own results.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
     *,
 };
 
-/// A user's rule over distances: the nearest to the base alone.
+/// A user's rule that chooses only the update nearest to the base model.
 #[derive(Debug)]
 struct Nearest;
 
@@ -27,7 +27,7 @@ impl ScoreRule for Nearest {
     }
 }
 
-/// Rounds of one after the other, with a step that remembers, and a restart before the last.
+/// Three rounds with a step that has a state.
 #[tokio::test]
 async fn step_and_its_state_are_the_engines_for_sums_and_for_rules_over_all() {
     let servers = [
@@ -51,7 +51,7 @@ async fn step_and_its_state_are_the_engines_for_sums_and_for_rules_over_all() {
                 state.write_bytes(&mut expected_state);
             }
             for (round, threads) in [2, 3, 1].into_iter().enumerate() {
-                // A new one each round: as after a restart.
+                // Each round has a new aggregation, as after a restart.
                 let payloads = PayloadPool::new(layout());
                 let optimiser =
                     ServerOptimiser::new(server, layout(), EXACT, resumed.as_deref()).await.unwrap();

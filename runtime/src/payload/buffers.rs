@@ -1,9 +1,9 @@
-//! Buffers for payloads of one layout, in turn.
+//! Buffers for payloads of one layout, used again and again.
 //!
 //! Fresh memory of a model's size costs more than the arithmetic on it, because the system clears and maps
-//! each page. So a buffer goes back to its [`Buffers`] when the last clone of its payload is dropped.
-//! `Buffers` alone never makes anybody wait: a collaborator's model, update and next model may live at once.
-//! The aggregator bounds how many live with a [`PayloadPool`](super::PayloadPool).
+//! each page. So a buffer goes back to its [`Buffers`] when the last clone of its payload is dropped. Taking
+//! a buffer never waits: a collaborator's model, update and next model may live at once. The aggregator
+//! bounds how many payloads live, with a [`PayloadPool`](super::PayloadPool).
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -73,7 +73,8 @@ impl Parts {
         self.parts[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The parts as one draft again. Nothing is copied.
+    /// The parts as one draft again. Nothing is copied. Always `Some`: only this and the destructor take the
+    /// buffer out.
     pub(crate) fn join(mut self) -> Option<Draft> {
         self.whole().map(|lent| Draft { lent })
     }

@@ -170,7 +170,7 @@ async fn changed_spill_file_names_its_collaborator_and_the_round_is_given_up() {
     }
 }
 
-/// Waits for a word before its first block, then does as it is told.
+/// A rule that waits for a signal before each block, and then panics if the test wants so.
 #[derive(Debug)]
 struct Told(Mutex<mpsc::Receiver<()>>, bool);
 

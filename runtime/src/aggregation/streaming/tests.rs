@@ -24,8 +24,6 @@ use crate::{
     pool::PoolError,
 };
 
-const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
-
 type Rig = fixture::Rig<StreamingAggregation>;
 
 /// Updates in threes: values over 26 binades, small ones, and the first again with the other sign and all but
@@ -219,7 +217,7 @@ async fn updates_are_clipped_around_one_sound_base_alone() {
     let updates = near(4, 24);
     let stream = Stream::Clipped(Clip::new(150.0, EXACT));
     let mut rig = rig_of(stream, 2, 4, 0);
-    // ByteCount at random: values of any size.
+    // The bytes are arbitrary, so some values are too large.
     assert!(matches!(absorb(&mut rig, &updates, &base()).await, Err(AggregationError::UnfitBase(_))));
     absorb(&mut rig, &updates[..2], &sound_base()).await.unwrap();
     let other = Payload::new(&layout(), updates[3].payload.clone().into()).unwrap();
@@ -515,3 +513,5 @@ fn plain_f64(updates: &[Given], element: usize) -> f32 {
     let term = |u: &Given| f64::from(f32_of(&u.payload, element)) * f64::from(u.weight.value());
     (updates.iter().map(term).sum::<f64>() / total) as f32
 }
+
+const RANGE: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };

@@ -6,8 +6,6 @@ use fl_engine::limits;
 
 use super::*;
 
-const LEN: u64 = 600_001;
-
 struct Folder(PathBuf);
 
 impl Folder {
@@ -204,3 +202,5 @@ fn store_without_room_for_one_payload_is_refused() {
     );
     assert!(matches!(refused, Err(MemoryError::NoSlot { .. })));
 }
+
+const LEN: u64 = 600_001;
