@@ -11,8 +11,6 @@ use bytes::BytesMut;
 use fl_engine::tensor::Layout;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Draft;
-
 /// A free list of buffers from dropped payloads. Clones share the list.
 #[derive(Clone, Debug)]
 pub(crate) struct Buffers {
@@ -39,17 +37,12 @@ impl Buffers {
         Self { home: Arc::new(Home { layout, most_idle, idle: Mutex::default() }) }
     }
 
-    /// A buffer from the list, or fresh memory when the list is empty. It holds what an older payload left in
-    /// it.
-    pub(crate) fn take(&self) -> Draft {
-        self.lend(None)
-    }
-
-    /// The same, with a permit that is given back after the buffer.
-    pub(super) fn lend(&self, permit: Option<OwnedSemaphorePermit>) -> Draft {
+    /// A buffer from the list, or fresh memory when the list is empty. The buffer holds what an older payload
+    /// left in it. `permit` is given back after the buffer.
+    pub(super) fn lend(&self, permit: Option<OwnedSemaphorePermit>) -> Lent {
         let reused = self.home.idle().pop();
         let buffer = reused.unwrap_or_else(|| BytesMut::zeroed(self.home.layout.byte_len()));
-        Draft { lent: Lent { buffer, home: Arc::clone(&self.home), permit } }
+        Lent { buffer, home: Arc::clone(&self.home), permit }
     }
 
     pub(super) fn layout(&self) -> &Arc<Layout> {

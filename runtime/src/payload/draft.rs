@@ -8,12 +8,23 @@ use fl_engine::{
     tensor::{ModelState, StateError},
 };
 
-use super::{Payload, buffers::Lent, leaves::root_of};
+use super::{
+    Payload,
+    buffers::{Buffers, Lent},
+    leaves::root_of,
+};
 
 /// A buffer of a payload's length. Dropping it gives the buffer back.
 #[derive(Debug)]
 pub struct Draft {
     pub(super) lent: Lent,
+}
+
+impl Buffers {
+    /// A draft in a buffer of this list. The draft holds what an older payload left in the buffer.
+    pub(crate) fn take(&self) -> Draft {
+        Draft { lent: self.lend(None) }
+    }
 }
 
 impl Draft {

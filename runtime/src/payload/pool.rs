@@ -39,7 +39,7 @@ impl PayloadPool {
     pub async fn take(&self) -> Draft {
         // The semaphore is never closed, so there always is a permit.
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();
-        self.buffers.lend(permit)
+        Draft { lent: self.buffers.lend(permit) }
     }
 
     /// Buffers that can be taken without waiting.
