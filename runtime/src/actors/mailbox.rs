@@ -29,8 +29,8 @@ pub(crate) trait Actor: Sized + Unpin + 'static {
     fn panicked(&mut self, words: &str);
 }
 
-/// The mailbox of an actor that takes messages of type `M`. Clones lead to the same actor, which ends when the
-/// last clone is dropped.
+/// The mailbox of an actor that takes messages of type `M`. Clones lead to the same actor, which ends when
+/// the last clone is dropped.
 pub(crate) struct Mailbox<M: Send + 'static> {
     actor: Recipient<Envelope<M>>,
     room: Arc<Semaphore>,

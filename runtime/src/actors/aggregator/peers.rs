@@ -122,8 +122,8 @@ impl Peer {
             Ok(()) => {}
             // The link has ended; the message that says so is on its way.
             Err(Undelivered::Gone) => {}
-            // Only a collaborator that sends faster than it reads fills the mailbox. A new link begins with an
-            // empty one.
+            // Only a collaborator that sends faster than it reads fills the mailbox. A new link begins with
+            // an empty one.
             Err(Undelivered::Full) => {
                 let name = self.proof.name();
                 tracing::debug!(collaborator = %name, "closed the link of {name}: its session's mailbox is full");

@@ -71,7 +71,8 @@ impl TaskRunner {
             (Arc::clone(&self.workplace), Arc::clone(&self.layout), self.buffers.clone());
         let named = task.clone();
         let job = self.pool.run(move || {
-            // A task that panicked leaves a usable runner: it marks its tuned model as invalid before it trains.
+            // A task that panicked leaves a usable runner: it marks its tuned model as invalid before it
+            // trains.
             let mut workplace = workplace.lock().unwrap_or_else(PoisonError::into_inner);
             let base = match workplace.spare.take() {
                 Some(mut spare) => spare.read_bytes(base.as_slice()).map(|()| spare),
