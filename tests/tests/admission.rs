@@ -69,7 +69,7 @@ impl People {
     }
 
     fn publish_newest(&self) {
-        self.publish(&self.roster(), "the roster has changed");
+        self.publish(&self.roster(), "a new roster is in force");
     }
 
     /// Makes a key in `folder`, and requests, approves and imports its certificate.

@@ -89,8 +89,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("truncated", "the update has 200000 bytes; an update of this plan has 400000"),
     ("oversized", "the update has 400001 bytes; an update of this plan has 400000"),
     ("nan", "the update has a value that is not finite, in tensor \"w.weight\" at element 99998"),
-    ("infinity", "not finite, at element 99998"),
-    ("minus-infinity", "not finite, at element 99998"),
+    ("infinity", "not finite, in tensor \"w.weight\" at element 99998"),
+    ("minus-infinity", "not finite, in tensor \"w.weight\" at element 99998"),
     ("out-of-range", "the update has a value outside the plan's range (exact.value_bits), in tensor"),
     ("wrong-root", "the hash of the update is not the hash that was offered"),
     ("other-header", "task send is not assigned"),
@@ -186,7 +186,7 @@ fn update_counts_once_and_floods_are_neither_loud_nor_large() {
     let memory = running.aggregator.peak_memory();
 
     let why = told(&heard, "duplicate", "refused", "why");
-    assert!(why.len() == 1 && why[0].starts_with("duplicate: "), "{why:?}");
+    assert!(why.len() == 1 && why[0].starts_with("this collaborator already has an update"), "{why:?}");
     for misdeed in ["duplicate", "unknown-odd", "odd-metrics"] {
         assert_eq!(told(&heard, misdeed, "received", "").len(), 1, "{misdeed}");
     }

@@ -185,7 +185,7 @@ fn last_model_is_released_with_a_warning_where_nothing_measured_the_best() {
         }
         let ended = run(&federation);
         let log = fs::read_to_string(federation.aggregator.join("logs/aggregator.stderr")).unwrap();
-        assert_eq!(log.matches("the last model is released in its place").count(), 1, "{log}");
+        assert_eq!(log.matches("the last model is released in place of the best").count(), 1, "{log}");
         let folder = federation.aggregator.join("save/released");
         let file = |kind: &str| format!("demo_{kind}.safetensors");
         let expected: Vec<String> = aggregator.map(file).into_iter().collect();

@@ -119,7 +119,7 @@ fn a_refused_update_is_an_answer_and_is_named_in_the_facts() {
         (refused.len(), refused[0].collaborator.as_str(), refused[0].task.as_str()),
         (1, "b", "train")
     );
-    assert!(refused[0].reason.contains("root"));
+    assert!(refused[0].reason.contains("hash of the update"));
     assert_eq!(rig.closed[0].refused, [(name("b"), Refusal::Root)]);
 }
 

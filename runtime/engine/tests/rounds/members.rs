@@ -50,7 +50,7 @@ fn a_member_that_returns_is_asked_again_for_what_is_missing() {
     assert_eq!(rig.join("c"), NOTHING, "everything was answered");
     let offer = rig.offer_of("c", 1);
     let said = rig.offer("c", &offer);
-    assert!(said[0].starts_with("refuse c: duplicate"), "{said:?}");
+    assert!(said[0].starts_with("refuse c: this collaborator already has an update in this round"), "{said:?}");
     rig.answer("a", 1);
     assert_eq!(rig.answer("b", 1).last().unwrap(), "finalise 0");
 }
@@ -70,7 +70,7 @@ fn an_update_that_was_granted_on_a_broken_link_may_be_offered_again_and_counts_o
     assert_eq!(rig.stage("c", &offer)[..2], ["received c", "absorb 1 x 4"]);
     let said = rig.stage("c", &offer);
     assert_eq!(said[0], "discard 2");
-    assert!(said[1].starts_with("refuse c: duplicate"));
+    assert!(said[1].starts_with("refuse c: this collaborator already has an update in this round"));
 }
 
 #[test]

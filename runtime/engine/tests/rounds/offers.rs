@@ -61,9 +61,9 @@ fn a_second_offer_is_a_duplicate_while_the_first_is_under_way_and_after_it_is_in
     let mut rig = opened(|_| {});
     let offer = rig.offer_of("a", 1);
     rig.offer("a", &offer);
-    assert!(rig.offer("a", &offer)[0].starts_with("refuse a: duplicate"));
+    assert!(rig.offer("a", &offer)[0].starts_with("refuse a: this collaborator already has an update in this round"));
     rig.stage("a", &offer);
-    assert!(rig.offer("a", &offer)[0].starts_with("refuse a: duplicate"));
+    assert!(rig.offer("a", &offer)[0].starts_with("refuse a: this collaborator already has an update in this round"));
     assert_eq!(rig.stage("a", &offer)[0], "discard 2");
 }
 
@@ -125,7 +125,7 @@ fn weights_that_the_sum_would_not_hold_are_refused_before_they_are_sent() {
     }
     let offer = rig.offer_of("p2048", most_each);
     let said = rig.offer("p2048", &offer);
-    assert!(said[0].contains("would sum past"), "{said:?}");
+    assert!(said[0].contains("add up to more than the exact sum holds"), "{said:?}");
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn each_mistake_in_the_folder_has_its_own_error() {
     fs::set_permissions(&rig.at.key, fs::Permissions::from_mode(0o644)).unwrap();
     let open = rig.load().unwrap_err();
     assert!(matches!(open, CredentialsError::WorldReadable(_)));
-    assert!(open.hint().starts_with("chmod 600 "));
+    assert!(open.hint().starts_with("run `chmod 600 "));
     fs::set_permissions(&rig.at.key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::remove_file(rig.cert.join("ca.crt")).unwrap();
     assert!(rig.load().unwrap_err().hint().starts_with("copy ca.crt"));

@@ -82,7 +82,7 @@ async fn certificates_of_another_ca_are_refused() {
     let other = TestCa::new("w");
     let (here, there) = collaborator_refused(Leaf::collaborator("one"), Some(&other)).await;
     assert_eq!(here, "the peer's certificate was issued by another CA than this federation's");
-    assert_eq!(there, "this side's certificate was issued by another CA than the peer's federation's");
+    assert_eq!(there, "this side's certificate was issued by another CA than that of the peer's federation");
     let said = aggregator_refused(Leaf::aggregator("agg"), Some(&other)).await;
     assert_eq!(said, "the peer's certificate was issued by another CA than this federation's");
 }
@@ -112,7 +112,7 @@ async fn roles_cannot_be_exchanged() {
     let disguised = Leaf::collaborator("one").uris(&["fl://w/aggregator/agg"]);
     let (here, there) = collaborator_refused(disguised, None).await;
     assert_eq!(here, "the peer's certificate is for the role aggregator, but collaborator is needed");
-    assert!(there.contains("another federation or role"), "{there}");
+    assert!(there.contains("names another federation, another role"), "{there}");
     // A certificate without key usage permits nothing.
     let said = aggregator_refused(Leaf::aggregator("agg").no_usage(), None).await;
     assert_eq!(said, "the peer's certificate has the key usage of another role");
@@ -127,7 +127,7 @@ async fn other_federations_of_the_same_ca_are_refused() {
     let (there, here) = meet(&aggregator, &collaborator, NOW).await;
     // The collaborator looks first: to it, the aggregator is of another federation.
     assert_eq!(words(there), "the peer's certificate belongs to the federation w, but v is needed");
-    assert!(words(here).contains("another federation or role"));
+    assert!(words(here).contains("names another federation, another role"));
 }
 
 #[tokio::test]
