@@ -50,7 +50,10 @@ fn a_member_that_returns_is_asked_again_for_what_is_missing() {
     assert_eq!(rig.join("c"), NOTHING, "everything was answered");
     let offer = rig.offer_of("c", 1);
     let said = rig.offer("c", &offer);
-    assert!(said[0].starts_with("refuse c: this collaborator already has an update in this round"), "{said:?}");
+    assert!(
+        said[0].starts_with("refuse c: this collaborator already has an update in this round"),
+        "{said:?}"
+    );
     rig.answer("a", 1);
     assert_eq!(rig.answer("b", 1).last().unwrap(), "finalise 0");
 }

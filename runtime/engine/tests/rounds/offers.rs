@@ -61,9 +61,15 @@ fn a_second_offer_is_a_duplicate_while_the_first_is_under_way_and_after_it_is_in
     let mut rig = opened(|_| {});
     let offer = rig.offer_of("a", 1);
     rig.offer("a", &offer);
-    assert!(rig.offer("a", &offer)[0].starts_with("refuse a: this collaborator already has an update in this round"));
+    assert!(
+        rig.offer("a", &offer)[0]
+            .starts_with("refuse a: this collaborator already has an update in this round")
+    );
     rig.stage("a", &offer);
-    assert!(rig.offer("a", &offer)[0].starts_with("refuse a: this collaborator already has an update in this round"));
+    assert!(
+        rig.offer("a", &offer)[0]
+            .starts_with("refuse a: this collaborator already has an update in this round")
+    );
     assert_eq!(rig.stage("a", &offer)[0], "discard 2");
 }
 

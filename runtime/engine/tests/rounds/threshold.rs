@@ -113,7 +113,10 @@ fn every_order_of_updates_and_reports_counts_the_same() {
 fn an_update_is_held_until_its_metric_is_known() {
     let mut rig = judged(|_| {});
     assert_eq!(rig.update("a", 2), ["grant a train", "received a"]);
-    assert!(rig.offer("a", &rig.offer_of("a", 2))[0].starts_with("refuse a: this collaborator already has an update in this round"));
+    assert!(
+        rig.offer("a", &rig.offer_of("a", 2))[0]
+            .starts_with("refuse a: this collaborator already has an update in this round")
+    );
     assert_eq!(rig.report("a", "tuned", 10, 0.1), ["absorb 1 x 2"], "nobody has passed");
     assert_eq!(rig.report("b", "tuned", 10, 0.9), NOTHING, "no update yet");
     let restart = ["grant b train", "received b", "clear 0", &left_out("a"), "absorb 2 x 3"];

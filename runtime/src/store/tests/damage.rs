@@ -134,7 +134,8 @@ fn initial_model_that_is_missing_changed_or_of_another_plan_is_refused() {
     );
     write_init(&dir, &Layout::new(vec![TensorSpec::f32("a", [2])]).unwrap(), &[]);
     assert!(
-        refused().contains("w_init.safetensors is refused: the tensors of the file are not those of the model"),
+        refused()
+            .contains("w_init.safetensors is refused: the tensors of the file are not those of the model"),
         "{}",
         refused()
     );
