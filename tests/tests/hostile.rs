@@ -104,7 +104,7 @@ const BROKEN: &[(&str, &str)] = &[
     ("undecodable", "message of kind 8 cannot be decoded"),
     ("trailing", "4 bytes follow the message of kind 8"),
     ("empty-envelope", "a message of 0 bytes is too short to have a kind"),
-    ("unknown-even", "message kind 900 is not known"),
+    ("unknown-even", "a message of kind 900 is not known to this version"),
     ("second-hello", "may not send this message after its Hello"),
     ("aggregators-words", "may not send this message after its Hello"),
     ("model-header", "the stream's header does not name an update"),
@@ -118,7 +118,7 @@ const TURNED_AWAY: &[(&str, &str)] = &[
     ("wrong-federation", "this is the aggregator of federation demo"),
     ("wrong-version", "protocol versions 1 to 1"),
     ("later-roster", "older than this collaborator's roster"),
-    ("long-evidence", "evidence bytes of 32769; at most 32768"),
+    ("long-evidence", "32769 evidence bytes; at most 32768"),
 ];
 
 #[test]
