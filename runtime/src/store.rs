@@ -19,7 +19,7 @@
 //! model, so a restart changes no result. The copies for people hold models without that state.
 //!
 //! The disk needs room for seven models and for three server states: three generations while one of them is
-//! written, `W_last` and `W_best`, and each of these once more while it is replaced.
+//! written, `W_last` and `W_best`, and a second file of each of these two while it is replaced.
 //!
 //! The history lies in `save/` because under Gramine `save/` is an encrypted mount, while `logs/` belongs to
 //! the host.

@@ -31,7 +31,8 @@ pub fn find(key: Option<&str>) -> Result<Vec<KeyReference>, Failure> {
         .hint(format!("{near}`fl-host plan reference` lists every key")))
 }
 
-/// Whether the path has the asked parts one after another, at its end or before keys below. `*` stands for any name.
+/// Whether the path has the asked parts one after another, at its end or before keys below. `*` stands for
+/// any name.
 fn names(path: &str, asked: &[&str]) -> bool {
     let parts: Vec<&str> = path.split('.').collect();
     let same = |(part, asked): (&&str, &&str)| part.trim_end_matches("[]") == *asked || *part == "*";
