@@ -69,7 +69,7 @@ struct PlanShow {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "check")]
 struct PlanCheck {
-    /// the folder of the Gramine installation to compute enclave sizes for; by default the installed one
+    /// the folder of a Gramine installation: the enclaves' memory sizes are for its version; by default the installed one
     #[argh(option)]
     gramine: Option<PathBuf>,
     /// the workspace; the current folder by default

@@ -64,7 +64,7 @@ impl Workspace {
                 let error =
                     format!("this workspace has two plans: plan/plan.yaml and {}", image_layout::PLAN);
                 return Err(Failure::new(Exit::Plan, error).hint(
-                    "in a container, mount no plan/plan.yaml, because the image has plan/plan.bin. Outside of a container, remove plan/plan.bin",
+                    "in a container, mount no plan/plan.yaml, because the image has its plan in plan/plan.bin. Outside of a container, delete plan/plan.bin",
                 ));
             }
         };
