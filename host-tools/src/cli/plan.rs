@@ -69,7 +69,8 @@ struct PlanShow {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "check")]
 struct PlanCheck {
-    /// the folder of a Gramine installation: the enclaves' memory sizes are for its version; by default the installed one
+    /// the folder of a Gramine installation, whose version decides the enclaves' memory sizes; by default the
+    /// installed one
     #[argh(option)]
     gramine: Option<PathBuf>,
     /// the workspace; the current folder by default

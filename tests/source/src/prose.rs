@@ -141,7 +141,13 @@ fn paragraphs(file: &Path, kind: Kind, lines: &[(usize, Option<String>)]) -> Vec
                 last.text.push_str(words);
             }
             (Some(words), _) => {
-                texts.push(Text { kind, file: file.to_owned(), line: *line, text: words.clone(), under: String::new() });
+                texts.push(Text {
+                    kind,
+                    file: file.to_owned(),
+                    line: *line,
+                    text: words.clone(),
+                    under: String::new(),
+                });
             }
             (None, _) => {}
         }
