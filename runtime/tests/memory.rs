@@ -17,7 +17,7 @@ use fl_engine::{
     ByteCount, Weight,
     aggregate::{LIVE_MODELS, MOST_AT_ONCE, OVERHEAD_BYTES, PEER_BYTES, Stream, footprint},
     model::ModelSpec,
-    plan::{DataSpec, ExactRange, Loader, Plan, Split},
+    plan::{DataSpec, ExactRange, Loader, PlanDraft, Split},
     tensor::{Layout, ModelState, TensorSpec},
 };
 use fl_runtime::internal::{
@@ -68,7 +68,7 @@ fn footprint_counts_what_the_runtime_takes() {
         split: Split { train: 1.0, validation: 0.0, test: 0.0 },
         classes: None,
     };
-    let mut plan = Plan::trial("trial", model, data).unwrap();
+    let mut plan = PlanDraft::trial("trial", model, data).unwrap();
     (plan.memory_budget, plan.spill_budget) = (ByteCount(40_000_000), ByteCount(10 * 400_116 - 1));
     let sum = footprint(&plan, &layout, 3);
     let folder = env::temp_dir().join(format!("fl-footprint-{}", std::process::id()));

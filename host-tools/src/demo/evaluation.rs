@@ -40,12 +40,12 @@ impl Evaluation {
 
 /// Loads the aggregator's last model and the owner's held-out rows.
 pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Evaluation, Failure> {
-    let mut plan = federation.plan.clone();
-    if let Loader::Csv { file, .. } = &mut plan.data.loader {
+    let (plan, mut data) = (&federation.plan, federation.plan.data.clone());
+    if let Loader::Csv { file, .. } = &mut data.loader {
         "test.csv".clone_into(file);
     }
     let folder = federation.owner.join("data");
-    let rows = data::load(&plan.data, &plan.model.input, &folder).map_err(|e| Failure::of(Exit::Data, &e))?;
+    let rows = data::load(&data, &plan.model.input, &folder).map_err(|e| Failure::of(Exit::Data, &e))?;
     let path = federation.last_model();
     let layout = plan.layout().map_err(|e| refused_model(&e))?;
     let bytes = std::fs::read(&path)
@@ -53,6 +53,6 @@ pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Evaluation, Fa
     let (state, _) = safetensors::read(&bytes, &layout)
         .map_err(|e| Failure::new(Exit::Model, format!("{}: {e}", path.display())))?;
     let metrics =
-        evaluate(&plan, &state, &rows).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
+        evaluate(plan, &state, &rows).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
     Ok(Evaluation { metrics, baseline: majority_baseline(&rows), rows: rows.rows() })
 }

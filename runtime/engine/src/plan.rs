@@ -1,8 +1,9 @@
 //! The plan: the experiment that every party agrees on, and the three files around it.
 //!
-//! A [`Plan`] is *resolved*: defaults are filled in, names are checked, ranges hold. Its canonical bytes are
-//! what the plan hash covers: comments and the order of keys in `plan.yaml` change nothing, except for the
-//! order of tasks, in which collaborators run them.
+//! A [`PlanDraft`] says what a plan says, with defaults filled in. A [`Plan`] is a draft that passed every
+//! check: names exist, ranges hold, parts fit together. Its canonical bytes are what the plan hash covers:
+//! comments and the order of keys in `plan.yaml` change nothing, except for the order of tasks, in which
+//! collaborators run them.
 //!
 //! [`reference()`] lists every key of `plan.yaml`. An example with most of them:
 //!
@@ -82,6 +83,7 @@ use serde::Serialize;
 pub use aggregation::Aggregation;
 pub use best::BestModel;
 pub use canonical::CanonicalError;
+pub use check::Plan;
 pub use data::{Column, DataSpec, Loader, Split, Standardise};
 pub use data_map::DataMap;
 pub use exact::ExactRange;
@@ -100,13 +102,14 @@ pub use site::{Site, SocketKind, is_host};
 pub use task::{ModelUnderTest, TaskKind, TaskSpec, TrainLength, TrainSpec};
 pub use threshold::Threshold;
 
-pub use crate::settings::{Absent, KeyReference, PlanError, WordReference};
+pub use crate::settings::{Absent, Fault, KeyReference, PlanError, WordReference};
 use crate::{ByteCount, Digest, Name, model::ModelSpec};
 
-/// The experiment, resolved and checked.
+/// What a plan says, unchecked: defaults are filled in, and any field may have any value.
+/// [`PlanDraft::check`] makes a [`Plan`] of a draft.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Plan {
+pub struct PlanDraft {
     /// The federation; part of every identity.
     pub federation: Name,
     /// SHA-256 of the federation CA certificate's DER; `None` until `plan initialize` has set it.
@@ -150,7 +153,7 @@ pub struct Plan {
     pub seal: Seal,
 }
 
-impl Plan {
+impl PlanDraft {
     /// How updates become the next model. Every task that sends one says the same; `None` when none does.
     #[must_use]
     pub fn aggregation(&self) -> Option<Aggregation<'_>> {

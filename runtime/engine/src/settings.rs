@@ -19,7 +19,8 @@ mod units;
 
 pub(crate) use choice::{Chosen, words};
 pub use error::PlanError;
-pub(crate) use fault::{Checked, Fault, number_of};
+pub use fault::Fault;
+pub(crate) use fault::{Checked, number_of};
 pub(crate) use field::{Choice, Field, Section, Setting, check};
 pub use key::Absent;
 pub(crate) use key::{Key, Range, Tagged, Takes, Text, Word};

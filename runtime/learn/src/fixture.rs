@@ -3,7 +3,7 @@
 use fl_engine::{
     Draws, Name,
     model::{Layer, ModelSpec},
-    plan::{DataSpec, Loader, Plan, Split},
+    plan::{DataSpec, Loader, Metric, Plan, PlanDraft, Split, TaskKind, TaskSpec},
 };
 use ndarray::ArrayD;
 
@@ -32,7 +32,15 @@ pub(crate) fn plan() -> Plan {
         split: Split { train: 0.8, validation: 0.2, test: 0.0 },
         classes: Some(2),
     };
-    Plan::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap()
+    PlanDraft::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap().check().unwrap()
+}
+
+/// Makes a task of this kind, `send`, the plan's only one.
+pub(crate) fn only_send(plan: &mut PlanDraft, kind: TaskKind) {
+    let send = TaskSpec { name: name("send"), kind, metrics: vec![], server: None, threshold: None };
+    plan.groups[0].tasks = vec![send.name.clone()];
+    (plan.best.task, plan.best.metric) = (send.name.clone(), Metric::Loss);
+    plan.tasks = vec![send];
 }
 
 /// Points on both sides of a plane, with some noise.

@@ -2,7 +2,7 @@
 
 use fl_engine::{
     model::{Layer, ModelSpec},
-    plan::{DataSpec, Loader, Plan, Split, TaskKind, TaskSpec},
+    plan::{DataSpec, Loader, Plan, PlanDraft, Split, TaskKind, TaskSpec},
 };
 
 /// One synthetic task over 2,000 floats and a bit.
@@ -15,7 +15,7 @@ pub(crate) fn plan(rounds: u32) -> Plan {
         split: Split { train: 1.0, validation: 0.0, test: 0.0 },
         classes: Some(2),
     };
-    let mut plan = Plan::trial("trial", model, data).unwrap();
+    let mut plan = PlanDraft::trial("trial", model, data).unwrap();
     plan.rounds = rounds;
     plan.tasks = vec![TaskSpec {
         name: "send".parse().unwrap(),
@@ -26,5 +26,5 @@ pub(crate) fn plan(rounds: u32) -> Plan {
     }];
     plan.groups[0].tasks = vec!["send".parse().unwrap()];
     plan.best.task = "send".parse().unwrap();
-    plan
+    plan.check().unwrap()
 }

@@ -13,7 +13,7 @@ use std::{
 use fl_engine::{
     Name, Weight,
     model::{Layer, ModelSpec},
-    plan::{DataSpec, Loader, Metric, Split},
+    plan::{DataSpec, Loader, Metric, PlanDraft, Split},
     round::{Contribution, RefusalFact},
     tensor::{Combine, Dtype, ModelState, TensorSpec, root_of},
 };
@@ -50,10 +50,10 @@ fn plan() -> Plan {
     let data = DataSpec {
         loader: Loader::Custom { name: "none".to_owned() },
         standardise: None,
-        split: Split { train: 1.0, validation: 0.0, test: 0.0 },
+        split: Split { train: 0.8, validation: 0.2, test: 0.0 },
         classes: Some(2),
     };
-    Plan::trial("trial", model, data).unwrap()
+    PlanDraft::trial("trial", model, data).unwrap().check().unwrap()
 }
 
 fn name(text: &str) -> Name {
@@ -303,8 +303,7 @@ fn best_model_that_is_lost_does_not_stand_in_the_way_of_the_next() {
 #[test]
 fn metrics_shown_to_nobody_are_in_no_text() {
     let (dir, layout) = prepared();
-    let mut plan = plan();
-    plan.metrics = MetricsTo::None;
+    let plan = plan().edited(|plan| plan.metrics = MetricsTo::None).unwrap();
     let open = || Store::open(&System::real(), &dir.0, "w", &plan, PLAN, &layout).unwrap();
     let (mut store, _) = open();
     let facts_of = facts(&layout, 0);

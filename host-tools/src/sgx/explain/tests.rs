@@ -67,8 +67,7 @@ fn lines_of_the_plan_are_named() {
     let changed = yaml.replace("rounds: 10", "rounds: 12");
     assert_ne!(changed, yaml);
     assert_eq!(said(&with(yaml), &with(&changed)), ["plan     rounds: 10 -> 12"]);
-    let mut plan = Plan::parse(yaml).unwrap();
-    plan.tasks.swap(0, 1);
+    let plan = Plan::parse(yaml).unwrap().edited(|plan| plan.tasks.swap(0, 1)).unwrap();
     let swapped = record(&plain, "pal-a.elf").with_plan(&plan);
     assert_eq!(
         said(&with(yaml), &swapped),

@@ -46,9 +46,8 @@ fn breast_cancer() -> Plan {
 
 /// The same plan, released to somebody else.
 fn released(to: Option<ReleaseTo>) -> Plan {
-    let mut plan = breast_cancer();
-    plan.release = to.map(|to| Release { what: Released::Last, to });
-    plan
+    let release = to.map(|to| Release { what: Released::Last, to });
+    breast_cancer().edited(|plan| plan.release = release).unwrap()
 }
 
 fn rendered_of(
@@ -141,8 +140,7 @@ fn the_host_writes_what_is_checked_inside_and_nothing_else() {
 
 #[test]
 fn the_key_and_saved_state_are_sealed_in_an_enclave() {
-    let mut plan = released(Some(ReleaseTo::Host));
-    plan.seal = Seal::Signer;
+    let plan = released(Some(ReleaseTo::Host)).edited(|plan| plan.seal = Seal::Signer).unwrap();
     let made = rendered_of(plan, Role::Aggregator, Target::Sgx, &paths(), |_| {}).unwrap();
     assert_eq!(
         mounts(&made.manifest),

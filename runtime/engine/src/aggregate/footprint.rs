@@ -20,7 +20,7 @@ use std::fmt;
 use super::{Measure, Scratch, state_layout};
 use crate::{
     ByteCount, limits,
-    plan::{Plan, Rule, Scope, Server},
+    plan::{PlanDraft, Rule, Scope, Server},
     tensor::{Combine, Dtype, Layout},
 };
 
@@ -86,7 +86,7 @@ struct Sums {
 
 /// Adds up the aggregator's memory for `peers` collaborators on the roster, which the plan does not hold.
 #[must_use]
-pub fn footprint(plan: &Plan, layout: &Layout, peers: u32) -> Footprint {
+pub fn footprint(plan: &PlanDraft, layout: &Layout, peers: u32) -> Footprint {
     let aggregation = plan.aggregation();
     let rule = aggregation.map_or(&Rule::WeightedMean, |a| a.rule);
     let need = Need::of(rule);
@@ -186,7 +186,7 @@ struct Round {
 }
 
 impl Round {
-    fn of(plan: &Plan, peers: u64) -> Self {
+    fn of(plan: &PlanDraft, peers: u64) -> Self {
         let givers = plan.sample.map_or(peers, |sample| peers.min(sample.into()));
         let most = plan.quorum.count_max.map_or(givers, |most| givers.min(most.into()));
         // Until time.min has passed, updates beyond count.max are taken where there is room.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Direction, Plan, Rule, Server, TaskSpec, Threshold, exact, task, threshold};
+use super::{Direction, PlanDraft, Rule, Server, TaskSpec, Threshold, exact, task, threshold};
 use crate::{
     Name,
     settings::{Checked, Fault, Setting, Takes, check},
@@ -22,7 +22,7 @@ pub struct Aggregation<'a> {
 }
 
 /// Checks everything that the quorum and the accumulator have no part in.
-pub(super) fn check_in(plan: &Plan) -> Checked {
+pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let mut first: Option<(&TaskSpec, &Rule)> = None;
     for task in &plan.tasks {
         let Some(rule) = task.kind.rule() else {
@@ -48,7 +48,7 @@ pub(super) fn check_in(plan: &Plan) -> Checked {
 }
 
 /// Checks what the rule needs of a round's size and of the accumulator's range.
-pub(super) fn check_needs(plan: &Plan) -> Checked {
+pub(super) fn check_needs(plan: &PlanDraft) -> Checked {
     let Some(Aggregation { rule, .. }) = plan.aggregation() else { return Ok(()) };
     // A sample and count.max are no smaller: `quorum` has checked that.
     let (least, found) = (rule.least_updates(), plan.quorum.count_min);
@@ -112,7 +112,7 @@ fn same<T: PartialEq + fmt::Display>(
 }
 
 /// Checks the threshold of a task against the plan's other tasks and groups.
-fn check_threshold(plan: &Plan, sending: &TaskSpec) -> Checked {
+fn check_threshold(plan: &PlanDraft, sending: &TaskSpec) -> Checked {
     let Some(Threshold { task: judge, metric, bound, direction }) = &sending.threshold else { return Ok(()) };
     let (path, word) = (|key: &str| sending.path(&format!("threshold/{key}")), metric.word());
     task::exists(plan, judge.as_str(), &|| path("task"))?;

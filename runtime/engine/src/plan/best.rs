@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Direction, Metric, Plan, TaskSpec, task};
+use super::{Direction, Metric, PlanDraft, TaskSpec, task};
 use crate::{
     Name,
     settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, Text},
@@ -39,7 +39,7 @@ impl BestModel {
 }
 
 /// Checks that the task exists and reports the metric.
-pub(super) fn check_in(plan: &Plan) -> Checked {
+pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let best = &plan.best;
     task::exists(plan, best.task.as_str(), &|| "best/task".to_owned())?;
     let reports = |task: &TaskSpec| task.name == best.task && task.metrics.contains(&best.metric);

@@ -25,7 +25,7 @@ mod value;
 
 pub(super) use value::{Canonical, Cut};
 
-use super::{Plan, check};
+use super::{Plan, PlanDraft};
 use crate::{Digest, limits};
 
 /// Why bytes are not a plan.
@@ -43,8 +43,8 @@ pub enum CanonicalError {
     Refused(String),
 }
 
-impl Plan {
-    /// The resolved plan in its one canonical form; see this module's source for the grammar.
+impl PlanDraft {
+    /// What the draft says in its one canonical form; see this module's source for the grammar.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -52,7 +52,15 @@ impl Plan {
         bytes
     }
 
-    /// Reads what [`Self::canonical`] wrote, with all the checks of [`Self::parse`].
+    /// The plan hash: SHA-256 over a domain tag and the canonical bytes.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::of(&[DOMAIN, &self.canonical()].concat())
+    }
+}
+
+impl Plan {
+    /// Reads what [`PlanDraft::canonical`] wrote, with all the checks of [`Self::parse`].
     ///
     /// # Errors
     /// [`CanonicalError`].
@@ -60,16 +68,10 @@ impl Plan {
         if bytes.len() > limits::CANONICAL_PLAN_BYTES {
             return Err(CanonicalError::TooLong(bytes.len()));
         }
-        let plan = Self::read(bytes).map_err(|Cut| CanonicalError::Form)?;
-        check::check(&plan).map_err(|fault| CanonicalError::Refused(fault.message))?;
+        let draft = PlanDraft::read(bytes).map_err(|Cut| CanonicalError::Form)?;
+        let plan = draft.check().map_err(|fault| CanonicalError::Refused(fault.message))?;
         // Two encodings of one plan would have two hashes.
         if plan.canonical() == bytes { Ok(plan) } else { Err(CanonicalError::Form) }
-    }
-
-    /// The plan hash: SHA-256 over a domain tag and the canonical bytes.
-    #[must_use]
-    pub fn hash(&self) -> Digest {
-        Digest::of(&[DOMAIN, &self.canonical()].concat())
     }
 }
 

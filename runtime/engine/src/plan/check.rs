@@ -1,17 +1,71 @@
 //! Whether a plan makes sense: ranges, names that have to exist, parts that have to fit together.
 //!
-//! Works on the resolved [`Plan`], so the YAML and the canonical bytes meet the same rules. The checks of
-//! each key stand with the key's type; here is their order.
+//! Works on the [`PlanDraft`], so the YAML and the canonical bytes meet the same rules. The checks of each
+//! key stand with the key's type; here is their order.
 
-use super::{Plan, aggregation, best, data, exact, groups, keys::KEYS, quorum, release, resources, task};
+use std::ops::Deref;
+
+use serde::Serialize;
+
+use super::{
+    PlanDraft, aggregation, best, data, exact, groups, keys::KEYS, quorum, release, resources, task,
+};
 use crate::{
     ByteCount, limits,
     model::ModelError,
     settings::{Checked, Fault, check as within, number_of},
 };
 
-/// Checks everything; the first fault in the plan's order is told.
-pub(super) fn check(plan: &Plan) -> Checked {
+/// The experiment, checked. The type is the proof: a plan is made by [`Plan::parse`],
+/// [`Plan::from_canonical`], [`Plan::edited`] or [`PlanDraft::check`], which all run the same checks, and
+/// nobody can change a field of a plan.
+///
+/// ```compile_fail,E0594
+/// fn lengthen(plan: &mut fl_engine::plan::Plan) {
+///     plan.rounds = 2_000_000;
+/// }
+/// ```
+///
+/// ```
+/// fn lengthen(plan: &mut fl_engine::plan::PlanDraft) {
+///     plan.rounds = 2_000_000;
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan(PlanDraft);
+
+impl Plan {
+    /// A copy with these changes.
+    ///
+    /// # Errors
+    /// As [`PlanDraft::check`].
+    pub fn edited(&self, change: impl FnOnce(&mut PlanDraft)) -> Result<Self, Fault> {
+        let mut draft = self.0.clone();
+        change(&mut draft);
+        draft.check()
+    }
+}
+
+impl Deref for Plan {
+    type Target = PlanDraft;
+
+    fn deref(&self) -> &PlanDraft {
+        &self.0
+    }
+}
+
+impl PlanDraft {
+    /// The plan that the draft says.
+    ///
+    /// # Errors
+    /// The first [`Fault`] in the plan's order.
+    pub fn check(self) -> Result<Plan, Fault> {
+        check(&self)?;
+        Ok(Plan(self))
+    }
+}
+
+fn check(plan: &PlanDraft) -> Checked {
     within(KEYS, "rounds", &plan.rounds)?;
     let payload = model(plan)?;
     data::check_in(plan)?;
@@ -32,7 +86,7 @@ pub(super) fn check(plan: &Plan) -> Checked {
 }
 
 /// Bytes of one model.
-fn model(plan: &Plan) -> Result<ByteCount, Fault> {
+fn model(plan: &PlanDraft) -> Result<ByteCount, Fault> {
     let prefix = || Some("a final * stands for any ending: one entry may hold out many tensors".to_owned());
     number_of("hold_out", plan.hold_out.len(), limits::HOLD_OUT).map_err(|fault| fault.hint(prefix()))?;
     let layout = plan.layout().map_err(|error| {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Plan;
+use super::PlanDraft;
 use crate::settings::{
     Absent, Checked, Fault, Field, Key, PlanError, Range, Setting, Tagged, Takes, Text, Value, check, words,
 };
@@ -166,7 +166,7 @@ impl Setting for Split {
 }
 
 /// Checks the key against the plan's model.
-pub(super) fn check_in(plan: &Plan) -> Checked {
+pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let data = &plan.data;
     match &data.loader {
         Loader::Csv { file, .. } => is_file("file", file)?,

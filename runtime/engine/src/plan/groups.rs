@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Plan, TaskSpec, task};
+use super::{PlanDraft, TaskSpec, task};
 use crate::{
     Name, limits,
     settings::{Absent, Checked, Fault, Field, Key, PlanError, Takes, Text, number_of},
@@ -46,7 +46,7 @@ fn names_of(tasks: &[TaskSpec]) -> Vec<Name> {
 }
 
 /// Checks every group against the plan's tasks.
-pub(super) fn check_in(plan: &Plan) -> Checked {
+pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     if plan.groups.is_empty() {
         let message = "groups is empty; leave the key groups out to give every task to every collaborator";
         return Err(Fault::new("groups", message));
@@ -94,7 +94,7 @@ pub(super) fn check_in(plan: &Plan) -> Checked {
 }
 
 /// A group's tasks in the order in which they run: the plan's.
-fn tasks_of<'a>(plan: &'a Plan, group: &TaskGroup) -> Result<Vec<&'a TaskSpec>, Fault> {
+fn tasks_of<'a>(plan: &'a PlanDraft, group: &TaskGroup) -> Result<Vec<&'a TaskSpec>, Fault> {
     let mut seen = BTreeMap::new();
     for (index, name) in group.tasks.iter().enumerate() {
         let path = || format!("groups/{}/tasks/{index}", group.name);

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Optimiser, OptimiserState, Plan, TaskKind};
+use super::{Optimiser, OptimiserState, PlanDraft, TaskKind};
 use crate::{
     model::{self, ModelError, Remembers},
     name::nearest,
     tensor::{Combine, Layout, ModelState, TensorSpec},
 };
 
-impl Plan {
+impl PlanDraft {
     /// The layout of the plan's model ([`model::layout`]), with the tensors that the plan holds out of
     /// aggregation marked [`Combine::Keep`], and with the optimiser's state behind it where the plan has it
     /// travel (`optimiser_state: continue_global`): `optimiser.TASK.momentum.fc1.weight` of SGD, `first`,
@@ -100,14 +100,14 @@ mod tests {
     use crate::tensor::Dtype;
 
     /// A plan of every layer, with this optimiser.
-    fn plan(optimiser: Optimiser) -> Plan {
+    fn plan(optimiser: Optimiser) -> PlanDraft {
         let data = DataSpec {
             loader: Loader::Custom { name: "none".to_owned() },
             standardise: None,
             split: Split { train: 1.0, validation: 0.0, test: 0.0 },
             classes: Some(2),
         };
-        let mut plan = Plan::trial("a", every_layer(), data).unwrap();
+        let mut plan = PlanDraft::trial("a", every_layer(), data).unwrap();
         plan.optimiser_state = OptimiserState::ContinueGlobal;
         for task in &mut plan.tasks {
             if let TaskKind::Train(spec) = &mut task.kind {
@@ -122,14 +122,14 @@ mod tests {
     }
 
     /// Tensors after the model's.
-    fn added(plan: &Plan) -> Vec<TensorSpec> {
+    fn added(plan: &PlanDraft) -> Vec<TensorSpec> {
         plan.layout().unwrap().tensors()[10..].to_vec()
     }
 
     #[test]
     fn each_optimiser_adds_the_tensors_that_it_remembers() {
         assert_eq!(added(&plan(sgd(0.0))), []);
-        let names = |plan: &Plan| added(plan).into_iter().map(|t| t.name).collect::<Vec<_>>();
+        let names = |plan: &PlanDraft| added(plan).into_iter().map(|t| t.name).collect::<Vec<_>>();
         let momentum = [
             "optimiser.train.momentum.conv.weight",
             "optimiser.train.momentum.conv.bias",
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn layouts_hash_tells_whether_state_travels() {
         let global = plan(sgd(0.9));
-        let with = |state| Plan { optimiser_state: state, ..global.clone() }.layout().unwrap().hash();
+        let with = |state| PlanDraft { optimiser_state: state, ..global.clone() }.layout().unwrap().hash();
         assert_eq!(with(OptimiserState::Reset), with(OptimiserState::ContinueLocal));
         assert_ne!(with(OptimiserState::Reset), with(OptimiserState::ContinueGlobal));
     }
@@ -224,7 +224,7 @@ mod tests {
             split: Split { train: 1.0, validation: 0.0, test: 0.0 },
             classes: None,
         };
-        let mut plan = Plan::trial("a", every_layer(), data).unwrap();
+        let mut plan = PlanDraft::trial("a", every_layer(), data).unwrap();
         plan.hold_out = vec!["norm.*".to_owned(), "fc1.bias".to_owned()];
         let layout = plan.layout().unwrap();
         let kept: Vec<&str> =

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Plan;
+use super::PlanDraft;
 use crate::{
     Millis, limits,
     settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, check},
@@ -41,7 +41,7 @@ impl<A: Setting, B: Setting> Setting for Bounds<A, B> {
 }
 
 /// Checks both keys.
-pub(super) fn check_in(plan: &Plan) -> Checked {
+pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let Quorum { count_min, count_max, time_min, time_max } = plan.quorum;
     check(COUNT, "quorum/count/min", &count_min)?;
     check(COUNT, "quorum/count/max", &count_max)?;

@@ -1,7 +1,7 @@
-//! `plan.yaml` to [`Plan`]: keys, types and defaults. `check` says whether what was read makes sense.
+//! `plan.yaml` to [`PlanDraft`]: keys, types and defaults. `check` says whether what was read makes sense.
 
 use super::{
-    BestModel, Plan, PlanError, TaskGroup, TaskSpec, check, exact,
+    BestModel, Plan, PlanDraft, PlanError, TaskGroup, TaskSpec, exact,
     keys::{self, KEYS},
     resources::Budgets,
     seal::Enclave,
@@ -19,27 +19,28 @@ impl Plan {
     /// nearest known name.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let tree = settings::parse(FILE, text)?;
-        let plan = read(&Field::root(FILE, &tree, Takes::Section(KEYS)))?;
-        check::check(&plan).map_err(|fault| {
+        let draft = read(&Field::root(FILE, &tree, Takes::Section(KEYS)))?;
+        draft.check().map_err(|fault| {
             PlanError::new(FILE, tree.locate(&fault.path), fault.message).with_hint(fault.hint)
-        })?;
-        Ok(plan)
+        })
     }
+}
 
-    /// As [`Self::parse`], without the checks.
-    pub(super) fn unchecked(text: &str) -> Result<Self, PlanError> {
+impl PlanDraft {
+    /// As [`Plan::parse`], without the checks.
+    pub(super) fn parse(text: &str) -> Result<Self, PlanError> {
         read(&Field::root(FILE, &settings::parse(FILE, text)?, Takes::Section(KEYS)))
     }
 }
 
-fn read(file: &Field<'_>) -> Result<Plan, PlanError> {
+fn read(file: &Field<'_>) -> Result<PlanDraft, PlanError> {
     let plan = file.section()?;
     keys::check_schema(&plan)?;
     let Tasks(tasks) = plan.get("tasks")?;
     let Budgets { memory, spill } = plan.get("limits")?;
     let Enclave { seal } = plan.get("enclave")?;
     let rule = tasks.iter().find_map(|task| task.kind.rule());
-    Ok(Plan {
+    Ok(PlanDraft {
         federation: plan.get("federation")?,
         ca: plan.get::<Authority>("ca")?.0,
         rounds: plan.get("rounds")?,

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
-use super::Plan;
+use super::PlanDraft;
 use crate::{
     Digest,
     settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, Value, Word, quoted, words},
@@ -127,7 +127,7 @@ impl Setting for ReleaseTo {
 }
 
 /// Whether what the plan releases can be had, and somebody can read it.
-pub(super) fn check_in(plan: &Plan) -> Checked {
+pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let Some(Release { what, to }) = plan.release else { return Ok(()) };
     if to == ReleaseTo::Key(PublicKey([0; 32])) {
         return Err(Fault::new("release/to", "release.to is the key of zeros, which nobody holds"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Loss, Metric, Optimiser, Plan, Rule, Server, Threshold, threshold};
+use super::{Loss, Metric, Optimiser, PlanDraft, Rule, Server, Threshold, threshold};
 use crate::{
     Name, Weight, limits,
     model::output_shape,
@@ -178,7 +178,7 @@ impl TrainSpec {
     }
 }
 
-impl Plan {
+impl PlanDraft {
     /// The loss that validations report: the first training task's, or the one that suits the classes.
     #[must_use]
     pub fn loss(&self) -> Loss {
@@ -191,7 +191,7 @@ impl Plan {
 }
 
 /// Checks every task, alone and against the plan's model and data.
-pub(super) fn check_in(plan: &Plan) -> Checked {
+pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     if plan.tasks.is_empty() {
         return Err(Fault::new("tasks", "tasks is empty; a plan has at least one task"));
     }
@@ -257,7 +257,7 @@ fn rows(task: &TaskSpec, what: &str, key: &str, share: f64) -> Checked {
 }
 
 /// Whether the model's output is one that the loss takes.
-fn output(plan: &Plan, at: &str, loss: Loss) -> Checked {
+fn output(plan: &PlanDraft, at: &str, loss: Loss) -> Checked {
     let found = output_shape(&plan.model).unwrap_or_default();
     match loss.needs(plan.data.classes, &found) {
         None => Ok(()),
@@ -267,7 +267,7 @@ fn output(plan: &Plan, at: &str, loss: Loss) -> Checked {
     }
 }
 
-fn metrics(plan: &Plan, task: &TaskSpec, loss: Option<Loss>) -> Checked {
+fn metrics(plan: &PlanDraft, task: &TaskSpec, loss: Option<Loss>) -> Checked {
     number_of(&task.path("metrics"), task.metrics.len(), limits::METRICS)?;
     let at = |index: usize| task.path(&format!("metrics/{index}"));
     for (index, metric) in task.metrics.iter().enumerate() {
@@ -302,7 +302,7 @@ pub(super) fn check_order(group: &Name, tasks: &[&TaskSpec]) -> Checked {
 }
 
 /// Refuses a name that no task has.
-pub(super) fn exists(plan: &Plan, name: &str, path: &dyn Fn() -> String) -> Checked {
+pub(super) fn exists(plan: &PlanDraft, name: &str, path: &dyn Fn() -> String) -> Checked {
     let known = || plan.tasks.iter().map(|task| task.name.as_str());
     if known().any(|task| task == name) {
         return Ok(());

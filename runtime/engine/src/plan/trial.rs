@@ -1,12 +1,12 @@
 //! A plan made by code: for tests, benches and simulations, which have no `plan.yaml`.
 
-use super::{DataSpec, Plan, PlanError};
+use super::{DataSpec, PlanDraft, PlanError};
 use crate::model::ModelSpec;
 
-impl Plan {
+impl PlanDraft {
     /// Ten rounds of one epoch each for everybody, with the usual three tasks, a quorum of one and a deadline
-    /// of a minute; everything else has the default of a `plan.yaml`. The caller may change every field. The
-    /// plan is not checked: [`Self::from_canonical`] of its [`Self::canonical`] bytes is.
+    /// of a minute; everything else has the default of a `plan.yaml`. The caller changes what it needs and
+    /// checks the draft ([`Self::check`]).
     ///
     /// # Errors
     /// [`PlanError`] when `federation` is not a name.
@@ -14,7 +14,7 @@ impl Plan {
         let (metric, loss) =
             if data.classes.is_some() { ("accuracy", "cross_entropy") } else { ("rmse", "mse") };
         let text = TRIAL.replace("METRIC", metric).replace("LOSS", loss).replace("NAME", federation);
-        Ok(Self { model, data, ..Self::unchecked(&text)? })
+        Ok(Self { model, data, ..Self::parse(&text)? })
     }
 }
 

@@ -1,14 +1,17 @@
-//! What is wrong with a resolved plan. A fault names its place as a path of keys, which a reader of a file
-//! turns into a line and a column.
+//! What is wrong with the draft of a plan. A fault names its place as a path of keys, which a reader of a
+//! file turns into a line and a column.
 
 /// A number that is out of bounds, a name that nothing has, or two parts that do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct Fault {
+#[non_exhaustive]
+pub struct Fault {
     /// Keys and indices with `/` between them: `tasks/train/epochs`.
-    pub(crate) path: String,
-    pub(crate) message: String,
-    pub(crate) hint: Option<String>,
+    pub path: String,
+    /// What is wrong and what is allowed.
+    pub message: String,
+    /// What to do, where the message does not say it.
+    pub hint: Option<String>,
 }
 
 /// The answer of a check.

@@ -258,14 +258,8 @@ fn a_report_counts_once_and_only_for_its_work() {
 
 #[test]
 fn best_is_announced_when_a_base_improves_on_it() {
-    let mut rig = Rig::with(
-        {
-            let mut plan = plan();
-            plan.rounds = 4;
-            plan
-        },
-        Start { best: Some(0.5), ..start(&["a"]) },
-    );
+    let plan = plan().edited(|plan| plan.rounds = 4).unwrap();
+    let mut rig = Rig::with(plan, Start { best: Some(0.5), ..start(&["a"]) });
     rig.join("a");
     let mut best = Vec::new();
     for (round, value) in [(0, 0.4), (1, 0.6), (2, 0.6), (3, 0.7)] {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use fl_engine::{
     ByteCount, Digest, Millis, Name, RoundNo, Weight,
-    model::ModelSpec,
-    plan::{Column, DataSpec, ExactRange, Loader, Metric, Plan, Quorum, Split, TaskGroup, TaskKind},
+    model::{Layer, ModelSpec},
+    plan::{
+        Column, DataSpec, ExactRange, Loader, Metric, Plan, PlanDraft, Quorum, Split, TaskGroup, TaskKind,
+    },
     round::{
         Effect, Event, Offer, Refusal, Report, RoundEngine, RoundFacts, RoundSummary, SlotId, Stamp, Start,
     },
@@ -46,7 +48,8 @@ pub(crate) fn plan() -> Plan {
         split: Split { train: 0.8, validation: 0.1, test: 0.1 },
         classes: Some(2),
     };
-    let mut plan = Plan::trial("trial", ModelSpec { input: vec![4], layers: Vec::new() }, data).unwrap();
+    let layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2, bias: true }];
+    let mut plan = PlanDraft::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap();
     plan.rounds = 3;
     for (task, short) in plan.tasks.iter_mut().zip(["check", "train", "tuned"]) {
         task.name = name(short);
@@ -55,7 +58,7 @@ pub(crate) fn plan() -> Plan {
     plan.best.task = name("check");
     plan.quorum = quorum(1, None, 0, 60_000);
     plan.exact = ExactRange { value_bits: 16, weight_bits: 20 };
-    plan
+    plan.check().unwrap()
 }
 
 pub(crate) fn quorum(count_min: u32, count_max: Option<u32>, time_min: u64, time_max: u64) -> Quorum {
@@ -67,9 +70,10 @@ pub(crate) fn group(name_of: &str, collaborators: Option<&[&str]>, tasks: &[&str
 }
 
 /// Validation of the base is out: a round is one training.
-pub(crate) fn only_train(plan: &mut Plan) {
+pub(crate) fn only_train(plan: &mut PlanDraft) {
     plan.tasks.retain(|t| !matches!(t.kind, TaskKind::Validate(_)));
     plan.groups[0].tasks = names(&["train"]);
+    (plan.best.task, plan.best.metric) = (name("train"), Metric::Loss);
 }
 
 pub(crate) fn start(members: &[&str]) -> Start {
@@ -86,17 +90,15 @@ pub(crate) fn start(members: &[&str]) -> Start {
 }
 
 /// A rig whose first round is open for `a`, `b` and `c`.
-pub(crate) fn opened(change: impl FnOnce(&mut Plan)) -> Rig {
+pub(crate) fn opened(change: impl FnOnce(&mut PlanDraft)) -> Rig {
     let mut rig = Rig::new(&ABC, change);
     rig.join_all(&ABC);
     rig
 }
 
 impl Rig {
-    pub(crate) fn new(members: &[&str], change: impl FnOnce(&mut Plan)) -> Self {
-        let mut plan = plan();
-        change(&mut plan);
-        Self::with(plan, start(members))
+    pub(crate) fn new(members: &[&str], change: impl FnOnce(&mut PlanDraft)) -> Self {
+        Self::with(plan().edited(change).unwrap(), start(members))
     }
 
     pub(crate) fn with(plan: Plan, start: Start) -> Self {

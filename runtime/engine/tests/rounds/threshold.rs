@@ -5,23 +5,23 @@ use std::collections::BTreeSet;
 
 use fl_engine::{
     limits,
-    plan::{Direction, Metric, Plan, Threshold},
+    plan::{Direction, Metric, PlanDraft, Threshold},
     round::{Event, Report},
 };
 
-use crate::rig::{ABC, NOTHING, Rig, name, names, opened, quorum};
+use crate::rig::{ABC, NOTHING, Rig, group, name, names, opened, quorum};
 
 const LEFT_OUT: &str =
     "the update does not count: the collaborator's metric does not pass the plan's threshold";
 
-fn threshold(plan: &mut Plan, task: &str) {
+fn threshold(plan: &mut PlanDraft, task: &str) {
     let direction = Direction::Max;
     let threshold = Threshold { task: name(task), metric: Metric::Accuracy, bound: 0.7, direction };
     plan.tasks[1].threshold = Some(threshold);
 }
 
 /// A round of `a`, `b` and `c` that have reported all but `tuned`.
-fn judged(change: impl FnOnce(&mut Plan)) -> Rig {
+fn judged(change: impl FnOnce(&mut PlanDraft)) -> Rig {
     let mut rig = opened(|plan| {
         threshold(plan, "tuned");
         change(plan);
@@ -144,10 +144,13 @@ fn the_one_that_was_left_out_may_not_offer_again() {
 fn smaller_is_better_for_a_loss_and_the_bound_itself_is_good_enough() {
     let mut rig = judged(|plan| {
         let threshold = plan.tasks[1].threshold.as_mut().unwrap();
-        (threshold.direction, threshold.bound) = (Direction::Min, 0.7);
+        (threshold.metric, threshold.direction) = (Metric::Loss, Direction::Min);
+        plan.tasks[2].metrics.push(Metric::Loss);
     });
     for (peer, value) in [("a", 0.7001), ("b", 0.7), ("c", 0.1)] {
-        rig.report(peer, "tuned", 10, value);
+        let metrics = vec![(Metric::Loss, value)];
+        let report = Report { stamp: rig.stamp, task: name("tuned"), samples: 10, metrics };
+        rig.on(Event::Reported { peer: name(peer), report });
         rig.update(peer, 1);
     }
     rig.finalised(0);
@@ -296,7 +299,10 @@ fn a_round_waits_for_nobody_that_is_gone_and_counts_what_it_left() {
 
 #[test]
 fn the_report_of_the_updates_own_task_is_not_given_up_with_its_link() {
-    let mut rig = opened(|plan| threshold(plan, "train"));
+    let mut rig = opened(|plan| {
+        threshold(plan, "train");
+        plan.tasks[1].metrics.push(Metric::Accuracy);
+    });
     let offer = rig.offer_of("a", 1);
     rig.report("a", "check", 10, 0.5);
     rig.report("a", "tuned", 10, 0.5);
@@ -334,10 +340,15 @@ fn a_stop_gives_back_what_is_held() {
 }
 
 #[test]
-fn whoever_is_not_asked_for_the_metric_does_not_pass() {
-    // No plan that was checked comes here.
-    let mut rig = opened(|plan| threshold(plan, "other"));
-    assert_eq!(rig.update("a", 1)[2], "absorb 1 x 1");
+fn nobody_waits_for_the_metric_of_a_collaborator_that_sends_no_update() {
+    let mut rig = opened(|plan| {
+        threshold(plan, "tuned");
+        plan.groups =
+            vec![group("look", Some(&["c"]), &["check"]), group("rest", None, &["check", "train", "tuned"])];
+    });
+    assert_eq!(rig.report("c", "check", 10, 0.5), NOTHING);
+    rig.answer("a", 1);
+    assert_eq!(rig.answer("b", 1).last().unwrap(), "finalise 0");
 }
 
 #[test]

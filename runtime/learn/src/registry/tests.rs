@@ -7,10 +7,11 @@ use super::*;
 use crate::fixture::{self, name, rows};
 
 fn plan(rule: Rule) -> Plan {
-    let mut plan = fixture::plan();
-    plan.tasks.truncate(1);
-    plan.tasks[0].kind = TaskKind::Synthetic { weight: 1, rule: Some(rule) };
-    plan
+    let plan = fixture::plan().edited(|plan| {
+        plan.quorum.count_min = rule.least_updates().max(1) as u32;
+        fixture::only_send(plan, TaskKind::Synthetic { weight: 1, rule: Some(rule) });
+    });
+    plan.unwrap()
 }
 
 #[test]
@@ -31,7 +32,6 @@ fn rule_is_found_by_its_name_and_the_hint_for_an_unknown_name_lists_the_known_on
 
 #[test]
 fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
-    let mut plan = fixture::plan();
     let planes = |folder: &Path| {
         let mut rows = rows(100, 1);
         rows.labels[0] = if folder.ends_with("bad") { 7.0 } else { 0.0 };
@@ -52,8 +52,9 @@ fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
         .with_loader("planes", move |folder| Ok(planes(folder)))
         .with_loader("columns", move |folder| Ok(columns(folder)))
         .with_loader("infinite", move |folder| Ok(infinite(folder)));
-    let mut load = |loader: &str, folder: &str| {
-        plan.data.loader = Loader::Custom { name: loader.to_owned() };
+    let load = |loader: &str, folder: &str| {
+        let loader = Loader::Custom { name: loader.to_owned() };
+        let plan = fixture::plan().edited(|plan| plan.data.loader = loader).unwrap();
         registry.load_data(&plan, Path::new(folder), &name("one"))
     };
     let data = load("planes", "good").unwrap();

@@ -1,6 +1,6 @@
 //! Why a task has no result.
 
-use fl_engine::{Name, RoundNo, model::ModelError, plan::Metric, units::WeightError};
+use fl_engine::{Name, RoundNo, model::ModelError, units::WeightError};
 
 use crate::data::DataError;
 
@@ -52,16 +52,6 @@ pub enum TaskError {
     /// The data cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The plan's loss or classes do not define the metric.
-    #[error("task {task} reports {}, which {why}", metric.word())]
-    Metric {
-        /// The task.
-        task: Name,
-        /// The metric.
-        metric: Metric,
-        /// What the metric needs.
-        why: &'static str,
-    },
     /// The loss cannot use the model's output.
     #[error("the model outputs {found:?} values per sample, but {needs}")]
     Output {

@@ -21,7 +21,6 @@ use super::{
     custom::{CustomJob, CustomTasks},
     error::TaskError,
     output::{TaskOutput, finite},
-    scores,
     seed::Seed,
     synthetic,
     trainer::{Fit, Trainer},
@@ -93,7 +92,6 @@ impl Runner {
             if rows.rows() == 0 {
                 return Err(TaskError::NoRows { task: task.name.clone(), part });
             }
-            scores::check(&plan, task)?;
         }
         if computes && plan.layout()?.hash() != layout.hash() {
             return Err(TaskError::Layout);

@@ -3,9 +3,7 @@
 //! Training and validation use the same accumulator; training adds each batch's outputs from before its step.
 //! Sums are f64 and in the order of the rows, so the batch size changes no metric.
 
-use fl_engine::plan::{Loss, Metric, Plan, TaskKind, TaskSpec};
-
-use super::error::TaskError;
+use fl_engine::plan::{Loss, Metric};
 
 /// Sums over the rows seen so far.
 #[derive(Clone, Debug)]
@@ -96,21 +94,6 @@ fn auc(rows: &[(f32, bool)]) -> Option<f64> {
         before += equals.len() as f64;
     }
     Some((ranks - positives * (positives + 1.0) / 2.0) / (positives * negatives))
-}
-
-/// Refuses a task that reports a metric which the loss and the classes do not define.
-pub(super) fn check(plan: &Plan, task: &TaskSpec) -> Result<(), TaskError> {
-    let loss = match &task.kind {
-        TaskKind::Train(spec) => spec.loss,
-        _ => plan.loss(),
-    };
-    task.metrics.iter().try_for_each(|&metric| {
-        loss.defines(plan.data.classes, metric).map_err(|why| TaskError::Metric {
-            task: task.name.clone(),
-            metric,
-            why,
-        })
-    })
 }
 
 #[cfg(test)]

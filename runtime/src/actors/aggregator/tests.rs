@@ -13,9 +13,9 @@ use std::{
 
 use fl_engine::{
     Millis, RoundNo, Weight,
-    aggregate::{Block, ColumnRule, Order},
+    aggregate::{Block, Chosen, ColumnRule, Order, Products, RuleError, ScoreRule},
     model::{Layer, safetensors},
-    plan::{Rule, TaskKind},
+    plan::{PlanDraft, Rule, TaskKind},
     round::{Offer, Reason, Refusal, Report, Stamp},
     tensor::root_of,
     wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
@@ -304,11 +304,20 @@ impl ColumnRule for Largest {
     }
 }
 
+/// A rule that makes no choice.
+#[derive(Debug)]
+struct Undecided;
+
+impl ScoreRule for Undecided {
+    fn choose(&self, _: &Products, _: &[Weight]) -> Result<Chosen, RuleError> {
+        Err(RuleError::Failed("all updates are equally far".to_owned()))
+    }
+}
+
 /// [`plan`] with this rule.
 fn ruled(rounds: u32, rule: Rule) -> Plan {
-    let mut plan = plan(rounds);
-    plan.tasks[0].kind = TaskKind::Synthetic { weight: 5, rule: Some(rule) };
-    plan
+    let kind = TaskKind::Synthetic { weight: 5, rule: Some(rule) };
+    plan(rounds).edited(|plan| plan.tasks[0].kind = kind).unwrap()
 }
 
 #[test]
@@ -339,15 +348,16 @@ fn rule_of_a_users_crate_makes_the_rounds_models() {
 #[test]
 fn rule_that_cannot_choose_ends_the_run_with_its_words() {
     run(async || {
-        let mut rig = Rig::new(ruled(2, Rule::Krum { byzantine: 1 }), &["one", "two"]).await;
+        let registry = Registry::new().with_score_rule("undecided", Arc::new(Undecided));
+        let plan = ruled(2, Rule::Custom { name: "undecided".to_owned() });
+        let mut rig = Rig::with(plan, &["one", "two"], &registry).await;
         let (mut one, mut two) = (rig.join("one").await, rig.join("two").await);
         let (stamp, _) = (one.assigned().await, two.assigned().await);
         one.contribute(stamp).await;
         two.contribute(stamp).await;
         let failure = rig.end().await.unwrap_err();
         assert_eq!(failure.exit, Exit::Failed);
-        let words = "the updates could not be combined: the rule krum with 1 byzantine needs 5 updates or more, and this round has 2";
-        assert_eq!(failure.error, words);
+        assert_eq!(failure.error, "the updates could not be combined: all updates are equally far");
     });
 }
 
@@ -498,12 +508,13 @@ fn refusal_of_an_earlier_rounds_update_is_not_taken_for_this_rounds() {
 #[test]
 fn collaborator_that_never_reads_its_model_holds_nobody_up() {
     run(async || {
-        let mut plan = plan(4);
-        plan.model.input = vec![1500];
-        plan.model.layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2000, bias: false }];
-        plan.quorum.count_max = Some(1);
-        plan.quorum.time_max = Millis(10_000);
-        let mut rig = Rig::new(plan, &["one", "quic"]).await;
+        let large = |plan: &mut PlanDraft| {
+            plan.model.input = vec![1500];
+            plan.model.layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2000, bias: false }];
+            plan.quorum.count_max = Some(1);
+            plan.quorum.time_max = Millis(10_000);
+        };
+        let mut rig = Rig::new(plan(4).edited(large).unwrap(), &["one", "quic"]).await;
         let authority = Authority::new();
         let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let server =

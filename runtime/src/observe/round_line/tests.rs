@@ -2,8 +2,8 @@
 
 use fl_engine::{
     Digest, Millis, Name, RoundNo, Weight,
-    model::ModelSpec,
-    plan::{DataSpec, Loader, Metric, Split},
+    model::{Layer, ModelSpec},
+    plan::{DataSpec, Loader, Metric, PlanDraft, Split},
     round::{AggregatedMetric, Refusal, Stamp},
 };
 
@@ -13,10 +13,12 @@ fn plan() -> Plan {
     let data = DataSpec {
         loader: Loader::Custom { name: "none".to_owned() },
         standardise: None,
-        split: Split { train: 1.0, validation: 0.0, test: 0.0 },
+        split: Split { train: 0.8, validation: 0.2, test: 0.0 },
         classes: Some(2),
     };
-    Plan::trial("trial", ModelSpec { input: vec![1], layers: Vec::new() }, data).unwrap()
+    let layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2, bias: true }];
+    let draft = PlanDraft::trial("trial", ModelSpec { input: vec![1], layers }, data).unwrap();
+    draft.check().unwrap()
 }
 
 fn name(text: &str) -> Name {
@@ -135,9 +137,9 @@ fn closing_round_tells_of_the_final_model() {
 
 #[test]
 fn metrics_are_shown_to_whom_the_plan_says() {
-    let (summary, mut plan) = (summary(), plan());
+    let summary = summary();
     for (to, shown) in [(MetricsTo::Host, true), (MetricsTo::Members, true), (MetricsTo::None, false)] {
-        plan.metrics = to;
+        let plan = plan().edited(|plan| plan.metrics = to).unwrap();
         let line = RoundLine { summary: &summary, times: Timeline::default(), best: false, plan: &plan };
         assert_eq!(line.text().contains("accuracy"), shown, "{to:?}");
         assert_eq!(line.json().to_string().contains("0.9621"), shown, "{to:?}");

@@ -36,9 +36,7 @@ fn folder() -> Option<PathBuf> {
 }
 
 fn many_rounds() -> Plan {
-    let mut plan = plan();
-    plan.rounds = u32::MAX;
-    plan
+    plan().edited(|plan| plan.rounds = 1_000_000).unwrap()
 }
 
 /// Rounds that a line of the child speaks of as durable.

@@ -16,8 +16,8 @@ fn key() -> ReleaseTo {
 
 /// The store of a plan of two rounds that releases this.
 fn opening(dir: &Scratch, layout: &Arc<Layout>, what: Released, to: ReleaseTo) -> Store {
-    let mut plan = plan();
-    (plan.rounds, plan.release) = (2, Some(Release { what, to }));
+    let released = |plan: &mut PlanDraft| (plan.rounds, plan.release) = (2, Some(Release { what, to }));
+    let plan = plan().edited(released).unwrap();
     Store::open(&System::real(), &dir.0, "w", &plan, PLAN, layout).unwrap().0
 }
 
@@ -199,11 +199,11 @@ fn members_keep_what_the_plan_gives_them() {
 #[test]
 fn key_that_nothing_can_be_sealed_to_is_refused_before_the_run() {
     let (dir, layout) = prepared();
-    let mut plan = plan();
     // A point of small order: every private key gives the same value with it.
     let mut weak = [0; 32];
     weak[0] = 1;
-    plan.release = Some(Release { what: Released::Last, to: ReleaseTo::Key(PublicKey(weak)) });
+    let release = Release { what: Released::Last, to: ReleaseTo::Key(PublicKey(weak)) };
+    let plan = plan().edited(|plan| plan.release = Some(release)).unwrap();
     let refusal = Store::open(&System::real(), &dir.0, "w", &plan, PLAN, &layout).unwrap_err();
     assert!(matches!(refusal, StoreError::Seal(_)), "{refusal}");
 }

@@ -6,15 +6,19 @@ use super::*;
 
 /// A plan whose server remembers one number a parameter.
 fn remembering() -> Plan {
-    let mut plan = plan();
-    plan.tasks = vec![TaskSpec {
+    let send = TaskSpec {
         name: name("send"),
         kind: TaskKind::Synthetic { weight: 1, rule: None },
         metrics: vec![],
         server: Some(Server::FedAvgM { learning_rate: 1.0, momentum: 0.9 }),
         threshold: None,
-    }];
-    plan
+    };
+    let one_task = |plan: &mut PlanDraft| {
+        plan.groups[0].tasks = vec![send.name.clone()];
+        plan.best.task = send.name.clone();
+        plan.tasks = vec![send];
+    };
+    plan().edited(one_task).unwrap()
 }
 
 /// The state after round `n`; no two are alike.

@@ -5,7 +5,7 @@ use crate::{
     tensor::{Combine, Dtype, TensorSpec},
 };
 
-fn plan(memory: u64, spill: u64) -> Plan {
+fn plan(memory: u64, spill: u64) -> PlanDraft {
     let model = ModelSpec { input: vec![1], layers: Vec::new() };
     let data = DataSpec {
         loader: Loader::Custom { name: "none".into() },
@@ -13,7 +13,7 @@ fn plan(memory: u64, spill: u64) -> Plan {
         split: Split { train: 1.0, validation: 0.0, test: 0.0 },
         classes: None,
     };
-    let mut plan = Plan::trial("trial", model, data).unwrap();
+    let mut plan = PlanDraft::trial("trial", model, data).unwrap();
     (plan.memory_budget, plan.spill_budget) = (ByteCount(memory), ByteCount(spill));
     plan
 }
@@ -77,7 +77,7 @@ limits.memory               512 MiB
 }
 
 /// A plan whose rule is `rule`.
-fn ruled(rule: Rule, memory: u64, spill: u64) -> Plan {
+fn ruled(rule: Rule, memory: u64, spill: u64) -> PlanDraft {
     let mut plan = plan(memory, spill);
     for task in &mut plan.tasks {
         if let TaskKind::Train(spec) = &mut task.kind {
@@ -160,7 +160,7 @@ fn threshold_may_hold_every_update_of_a_round() {
 
 #[test]
 fn what_bounds_a_round_bounds_its_places() {
-    let needed = |change: fn(&mut Plan)| {
+    let needed = |change: fn(&mut PlanDraft)| {
         let mut plan = ruled(Rule::Median, 0, 0);
         change(&mut plan);
         let sum = footprint(&plan, &floats(1000), 100);
@@ -169,7 +169,7 @@ fn what_bounds_a_round_bounds_its_places() {
     assert_eq!(needed(|_| {}), (100, 100));
     assert_eq!(needed(|p| p.sample = Some(20)), (20, 20));
     assert_eq!(needed(|p| p.quorum.count_max = Some(30)), (30, 30));
-    let floor = |p: &mut Plan| {
+    let floor = |p: &mut PlanDraft| {
         p.quorum.count_max = Some(30);
         p.quorum.time_min = crate::Millis(1);
     };
@@ -230,7 +230,7 @@ fn best_model_for_members_is_one_more() {
 #[test]
 fn server_state_is_there_twice() {
     let mut plan = plan(0, 0);
-    let least = |plan: &Plan| footprint(plan, &floats(10_000_000), 3).least().0;
+    let least = |plan: &PlanDraft| footprint(plan, &floats(10_000_000), 3).least().0;
     let without = least(&plan);
     let mut with = |server| {
         plan.tasks[1].server = Some(server);

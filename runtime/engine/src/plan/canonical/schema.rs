@@ -5,12 +5,13 @@ use crate::{
     model::{Layer, ModelSpec},
     plan::{
         BestModel, Column, DataSpec, Direction, ExactRange, Loader, Loss, Metric, MetricsTo, ModelUnderTest,
-        Optimiser, OptimiserState, Plan, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Server,
-        Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
+        Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal,
+        Server, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength,
+        TrainSpec,
     },
 };
 
-record!(Plan {
+record!(PlanDraft {
     1 federation,
     2 ca,
     3 rounds,

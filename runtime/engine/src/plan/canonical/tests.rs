@@ -78,8 +78,8 @@ fn canonical_bytes_begin_as_documented() {
 }
 
 /// A plan with at least one of everything that has fields.
-fn full() -> Plan {
-    let mut plan = Plan::parse(BREAST_CANCER).unwrap();
+fn full() -> PlanDraft {
+    let mut plan = PlanDraft::parse(BREAST_CANCER).unwrap();
     plan.ca = Some(Digest::of(b"ca"));
     plan.sample = Some(2);
     plan.hold_out = vec!["fc2.*".to_owned()];
@@ -95,7 +95,7 @@ fn release(what: Released, to: ReleaseTo) -> Option<Release> {
     Some(Release { what, to })
 }
 
-fn train(plan: &mut Plan) -> &mut TrainSpec {
+fn train(plan: &mut PlanDraft) -> &mut TrainSpec {
     let train = plan.tasks.iter_mut().find_map(|task| match &mut task.kind {
         TaskKind::Train(spec) => Some(spec),
         _ => None,
@@ -103,7 +103,7 @@ fn train(plan: &mut Plan) -> &mut TrainSpec {
     train.unwrap()
 }
 
-fn loader(plan: &mut Plan) -> (&mut String, &mut bool, &mut Column) {
+fn loader(plan: &mut PlanDraft) -> (&mut String, &mut bool, &mut Column) {
     match &mut plan.data.loader {
         Loader::Csv { file, header, label } => (file, header, label),
         other => panic!("{other:?}"),
@@ -112,8 +112,8 @@ fn loader(plan: &mut Plan) -> (&mut String, &mut bool, &mut Column) {
 
 #[test]
 fn every_field_changes_the_hash() {
-    type Change = fn(&mut Plan);
-    let layers = |plan: &mut Plan, layer: Layer| plan.model.layers[0] = layer;
+    type Change = fn(&mut PlanDraft);
+    let layers = |plan: &mut PlanDraft, layer: Layer| plan.model.layers[0] = layer;
     let changes: &[Change] = &[
         |p| p.federation = name("other"),
         |p| p.ca = None,
@@ -261,7 +261,7 @@ fn every_field_changes_the_hash() {
 
 #[test]
 fn bytes_are_read_back_and_checked() {
-    for plan in [full(), Plan::parse(DIGITS).unwrap()] {
+    for plan in [full().check().unwrap(), Plan::parse(DIGITS).unwrap()] {
         assert_eq!(Plan::from_canonical(&plan.canonical()), Ok(plan));
     }
     let mut plan = full();
@@ -281,7 +281,7 @@ fn seal_is_a_later_field() {
     plan.seal = Seal::Signer;
     let bytes = plan.canonical();
     assert_eq!(bytes, [&before[..], &[20, 1, 0, 0, 0, 1]].concat());
-    assert_eq!(Plan::from_canonical(&bytes), Ok(plan));
+    assert_eq!(Plan::from_canonical(&bytes), Ok(plan.check().unwrap()));
     // The default is written by leaving it out, and in no other way.
     let spelled = [&before[..], &[20, 1, 0, 0, 0, 0]].concat();
     assert_eq!(Plan::from_canonical(&spelled), Err(CanonicalError::Form));
@@ -289,11 +289,10 @@ fn seal_is_a_later_field() {
 
 #[test]
 fn no_other_bytes_give_the_same_plan() {
-    let plan = full();
+    let plan = full().check().unwrap();
     let bytes = plan.canonical();
     // A field that may be left out is the last: without it the bytes are another plan's.
-    let mut unreleased = full();
-    unreleased.release = None;
+    let unreleased = plan.edited(|plan| plan.release = None).unwrap();
     let another = unreleased.canonical().len();
     for end in 0..bytes.len() {
         let expected = if end == another { Ok(unreleased.clone()) } else { Err(CanonicalError::Form) };

@@ -123,7 +123,7 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
     let loader = |text: &str| {
         let data = format!("data: {{{text}, classes: 2}}");
         let text = SMALL.replace("data: {loader: csv, file: a.csv, label: y, classes: 2}", &data);
-        Plan::parse(&text).unwrap().data.loader
+        Plan::parse(&text).unwrap().data.loader.clone()
     };
     let pair = |features: &str, labels: &str| (features.to_owned(), labels.to_owned());
     let (features, labels) = pair("x.npy", "y.npy");
@@ -365,6 +365,30 @@ fn refusal_names_line_column_what_is_allowed_and_the_nearest_name() {
     assert_eq!(
         refusal("hidden: [8], outputs: 2", "hidden: [8], outputs: 3"),
         "plan/plan.yaml:7:91: the model's output has the shape [3]; the loss cross_entropy over 2 classes takes [2]"
+    );
+}
+
+#[test]
+fn loss_metrics_and_output_have_to_fit_together() {
+    let refusal = |loss: &str, outputs: &str, metrics: &str| {
+        let text = SMALL
+            .replace("loss: cross_entropy", &format!("loss: {loss}"))
+            .replace("outputs: 2", &format!("outputs: {outputs}"))
+            .replace("metrics: [loss]", &format!("metrics: [{metrics}]"));
+        Plan::parse(&text).unwrap_err().message
+    };
+    assert_eq!(
+        refusal("cross_entropy", "2", "rmse"),
+        "the task train cannot report rmse, which needs a regression: the loss mse"
+    );
+    assert_eq!(
+        refusal("mse", "1", "loss, accuracy"),
+        "the task train cannot report accuracy, which needs classes: a cross-entropy loss"
+    );
+    assert_eq!(refusal("mse", "2", "loss"), "the model's output has the shape [2]; the loss mse takes [1]");
+    assert_eq!(
+        refusal("binary_cross_entropy", "2", "loss"),
+        "the model's output has the shape [2]; the loss binary_cross_entropy takes [1], and 2 classes"
     );
 }
 

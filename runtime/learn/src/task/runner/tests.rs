@@ -1,10 +1,13 @@
 //! A member's rounds on a small problem, and the refusals.
 
-use fl_engine::tensor::TensorSpec;
+use fl_engine::{
+    plan::{PlanDraft, TaskGroup},
+    tensor::TensorSpec,
+};
 
 use super::*;
 use crate::{
-    fixture::{name, plan, rows},
+    fixture::{name, only_send, plan, rows},
     task::{evaluate, majority_baseline},
 };
 
@@ -20,16 +23,11 @@ fn runner(plan: &Plan) -> Result<Runner, TaskError> {
 }
 
 fn synthetic(weight: u32) -> Plan {
-    let mut plan = plan();
-    plan.tasks = vec![TaskSpec {
-        name: name("send"),
-        kind: TaskKind::Synthetic { weight, rule: None },
-        metrics: vec![],
-        server: None,
-        threshold: None,
-    }];
-    plan.groups[0].tasks = vec![name("send")];
-    plan
+    edited(|plan| only_send(plan, TaskKind::Synthetic { weight, rule: None }))
+}
+
+fn edited(change: impl FnOnce(&mut PlanDraft)) -> Plan {
+    plan().edited(change).unwrap()
 }
 
 fn go(runner: &mut Runner, task: &str, round: u32, base: &ModelState) -> Result<TaskOutput, TaskError> {
@@ -84,15 +82,15 @@ fn majority_is_the_share_of_the_most_frequent_label() {
 
 #[test]
 fn members_of_a_named_group_run_its_tasks_alone() {
-    let mut plan = plan();
-    plan.groups[0].collaborators = Some(vec![name("two")]);
-    let rest =
-        fl_engine::plan::TaskGroup { name: name("rest"), collaborators: None, tasks: vec![name(VALIDATE)] };
-    plan.groups.push(rest);
+    let plan = edited(|plan| {
+        plan.groups[0].collaborators = Some(vec![name("two")]);
+        let tasks = vec![name(VALIDATE)];
+        plan.groups.push(TaskGroup { name: name("rest"), collaborators: None, tasks });
+    });
     let of = |member: &str| tasks_of(&plan, &name(member)).map(|t| t.name.to_string()).collect::<Vec<_>>();
     assert_eq!(of("one"), [VALIDATE]);
     assert_eq!(of("two"), [VALIDATE, "train", TUNED]);
-    plan.groups.truncate(1);
+    let plan = plan.edited(|plan| plan.groups.truncate(1)).unwrap();
     assert_eq!(tasks_of(&plan, &name("one")).count(), 0);
 }
 
@@ -108,17 +106,14 @@ fn build_without_training_says_so() {
 
 #[cfg(feature = "train")]
 mod with_training {
-    use fl_engine::{
-        model::Layer,
-        plan::{Loss, Optimiser, OptimiserState, TrainLength},
-    };
+    use fl_engine::plan::{Loss, Optimiser, OptimiserState, TrainLength};
 
     use super::*;
     use crate::fixture::linear;
 
     mod travelling;
 
-    fn edit_train(plan: &mut Plan, edit: impl Fn(&mut TrainSpec)) {
+    fn edit_train(plan: &mut PlanDraft, edit: impl Fn(&mut TrainSpec)) {
         for task in &mut plan.tasks {
             if let TaskKind::Train(spec) = &mut task.kind {
                 edit(spec);
@@ -191,8 +186,7 @@ mod with_training {
             Optimiser::AdamW { learning_rate: 0.01, weight_decay: 0.01 },
         ];
         for optimiser in optimisers {
-            let mut plan = plan();
-            edit_train(&mut plan, |spec| spec.optimiser = optimiser);
+            let plan = edited(|plan| edit_train(plan, |spec| spec.optimiser = optimiser));
             let (_, losses) = alone(&plan, 5);
             assert!(losses[4] < 0.7 * losses[0], "{optimiser:?}: {losses:?}");
         }
@@ -201,15 +195,18 @@ mod with_training {
     #[test]
     fn a_regression_and_a_binary_loss_are_trained_on() {
         for loss in [Loss::Mse, Loss::BinaryCrossEntropy] {
-            let mut plan = plan();
-            *plan.model.layers.last_mut().unwrap() = linear("fc2", 1);
-            edit_train(&mut plan, |spec| {
-                spec.loss = loss;
-                spec.optimiser = Optimiser::Adam { learning_rate: 0.02 };
+            let plan = edited(|plan| {
+                *plan.model.layers.last_mut().unwrap() = linear("fc2", 1);
+                edit_train(plan, |spec| {
+                    spec.loss = loss;
+                    spec.optimiser = Optimiser::Adam { learning_rate: 0.02 };
+                });
+                for task in &mut plan.tasks {
+                    task.metrics = vec![Metric::Loss];
+                }
+                plan.best.metric = Metric::Loss;
+                plan.data.classes = (loss == Loss::BinaryCrossEntropy).then_some(2);
             });
-            for task in &mut plan.tasks {
-                task.metrics = vec![Metric::Loss];
-            }
             let (_, losses) = alone(&plan, 6);
             assert!(losses[5] < 0.5 * losses[0], "{loss:?}: {losses:?}");
         }
@@ -217,7 +214,7 @@ mod with_training {
 
     #[test]
     fn steps_end_in_the_middle_of_an_epoch() {
-        let mut plan = plan();
+        let plan = plan();
         let update = |plan: &Plan| {
             let base = plan.initial_state().unwrap();
             let asked = std::cell::Cell::new(0);
@@ -229,7 +226,7 @@ mod with_training {
             asked.get()
         };
         assert_eq!(update(&plan), 13);
-        edit_train(&mut plan, |spec| spec.length = TrainLength::Steps(20));
+        let plan = edited(|plan| edit_train(plan, |spec| spec.length = TrainLength::Steps(20)));
         assert_eq!(update(&plan), 20);
     }
 
@@ -277,8 +274,7 @@ mod with_training {
             bits(&go(&mut runner, "train", 1, &base).unwrap().update.unwrap().0)
         };
         assert_eq!(second(&plan, true), second(&plan, false));
-        let mut on = plan.clone();
-        on.optimiser_state = OptimiserState::ContinueLocal;
+        let on = edited(|plan| plan.optimiser_state = OptimiserState::ContinueLocal);
         assert_ne!(second(&on, true), second(&on, false));
         assert_eq!(second(&on, true), second(&on, true));
         assert_eq!(second(&on, false), second(&plan, false));
@@ -287,12 +283,12 @@ mod with_training {
     #[test]
     fn fedprox_keeps_the_model_near_the_base() {
         let distance = |mu: f32| {
-            let mut plan = plan();
-            edit_train(&mut plan, |spec| {
+            let train = |spec: &mut TrainSpec| {
                 spec.fedprox_mu = mu;
                 spec.optimiser = Optimiser::Sgd { learning_rate: 0.05, momentum: 0.0, weight_decay: 0.0 };
                 spec.length = TrainLength::Epochs(5);
-            });
+            };
+            let plan = edited(|plan| edit_train(plan, train));
             let base = plan.initial_state().unwrap();
             let update = go(&mut runner(&plan).unwrap(), "train", 0, &base).unwrap().update.unwrap().0;
             let weight = update.layout().place(0);
@@ -305,8 +301,7 @@ mod with_training {
 
     #[test]
     fn held_out_tensors_stay_with_the_site() {
-        let mut plan = plan();
-        plan.hold_out = vec!["norm.*".to_owned()];
+        let plan = edited(|plan| plan.hold_out = vec!["norm.*".to_owned()]);
         let base = plan.initial_state().unwrap();
         let norm = |state: &ModelState| {
             let places = (0..6).filter(|i| state.layout().tensors()[*i].name.starts_with("norm"));
@@ -326,10 +321,8 @@ mod with_training {
 
     #[test]
     fn diverging_training_is_an_error_that_says_what_to_do() {
-        let mut plan = plan();
-        edit_train(&mut plan, |spec| {
-            spec.optimiser = Optimiser::Sgd { learning_rate: 1e38, momentum: 0.9, weight_decay: 0.0 };
-        });
+        let optimiser = Optimiser::Sgd { learning_rate: 1e38, momentum: 0.9, weight_decay: 0.0 };
+        let plan = edited(|plan| edit_train(plan, |spec| spec.optimiser = optimiser));
         let base = plan.initial_state().unwrap();
         let error = go(&mut runner(&plan).unwrap(), "train", 0, &base).unwrap_err();
         assert!(matches!(error, TaskError::NotFinite { .. }), "{error}");
@@ -338,8 +331,10 @@ mod with_training {
 
     #[test]
     fn auc_of_rows_of_one_class_is_left_out() {
-        let mut plan = plan();
-        plan.tasks[0].metrics = vec![Metric::Auc, Metric::Loss];
+        let plan = edited(|plan| {
+            plan.tasks[0].metrics = vec![Metric::Auc, Metric::Loss];
+            plan.best.metric = Metric::Auc;
+        });
         let mut data = data();
         data.validation.labels.fill(1.0);
         let layout = plan.layout().unwrap();
@@ -351,43 +346,25 @@ mod with_training {
     }
 
     #[test]
+    fn model_with_other_outputs_than_the_classes_is_not_measured() {
+        let last = |plan: &mut PlanDraft| *plan.model.layers.last_mut().unwrap() = linear("fc2", 3);
+        // A plan without training and validation may have any model.
+        let plan = synthetic(1).edited(last).unwrap();
+        let error = evaluate(&plan, &plan.initial_state().unwrap(), &rows(5, 1)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the model outputs [3] values per sample, but cross_entropy over 2 classes takes [2]"
+        );
+    }
+
+    #[test]
     fn tasks_that_cannot_run_here_are_refused_before_the_first_round() {
-        let refusal = |edit: &dyn Fn(&mut Plan)| {
-            let mut plan = plan();
-            edit(&mut plan);
-            runner(&plan).err().unwrap().to_string()
-        };
-        let last = |plan: &mut Plan, out: u32| *plan.model.layers.last_mut().unwrap() = linear("fc2", out);
-        type Edit<'a> = &'a dyn Fn(&mut Plan);
-        let cases: [(Edit<'_>, &str); 6] = [
-            (
-                &|p| p.tasks[0].metrics = vec![Metric::Rmse],
-                "task aggregated_model_validation reports rmse, which needs a regression: the loss mse",
-            ),
-            (
-                &|p| last(p, 3),
-                "the model outputs [3] values per sample, but cross_entropy over 2 classes takes [2]",
-            ),
-            (
-                &|p| edit_train(p, |s| s.loss = Loss::BinaryCrossEntropy),
-                "the model outputs [2] values per sample, but binary_cross_entropy takes [1], and 2 classes",
-            ),
-            (
-                &|p| edit_train(p, |s| s.loss = Loss::Mse),
-                "task aggregated_model_validation reports accuracy, which needs classes: a cross-entropy loss",
-            ),
-            (
-                &|p| p.tasks[1].kind = TaskKind::Custom { name: "mine".to_owned(), rule: None },
-                "task train needs the custom task \"mine\", which this program does not have",
-            ),
-            (
-                &|p| p.model.layers.insert(0, Layer::MaxPool { kernel: 2 }),
-                "layers[0] (max_pool) is given shape [4] and needs [channels, height, width]",
-            ),
-        ];
-        for (edit, expected) in cases {
-            assert_eq!(refusal(edit), expected);
-        }
+        let kind = TaskKind::Custom { name: "mine".to_owned(), rule: None };
+        let refusal = |plan: Plan| runner(&plan).err().unwrap().to_string();
+        assert_eq!(
+            refusal(edited(|plan| plan.tasks[1].kind = kind)),
+            "task train needs the custom task \"mine\", which this program does not have"
+        );
         let plan = Arc::new(plan());
         let layout = plan.layout().unwrap();
         let with = |data| {

@@ -16,7 +16,7 @@ use burn::tensor::Device;
 use fl_engine::{
     Draws, Name,
     model::{optimiser_places, output_shape},
-    plan::{Loss, OptimiserState, Plan, TaskKind, TrainLength},
+    plan::{Loss, OptimiserState, Plan, TrainLength},
     tensor::{Layout, ModelState},
 };
 
@@ -38,17 +38,12 @@ pub(in crate::task) struct Trainer {
 }
 
 impl Trainer {
-    /// Checks the plan's model against `layout` and against every loss that the plan uses.
+    /// Checks the plan's model against `layout` and against the loss of validations, which a plan without
+    /// training and validation need not suit.
     pub(in crate::task) fn new(plan: &Plan, layout: &Arc<Layout>) -> Result<Self, TaskError> {
         let output = output_shape(&plan.model)?;
-        let trained = plan.tasks.iter().filter_map(|task| match &task.kind {
-            TaskKind::Train(spec) => Some(spec.loss),
-            _ => None,
-        });
-        for loss in trained.chain([plan.loss()]) {
-            if let Some(needs) = loss.needs(plan.data.classes, &output) {
-                return Err(TaskError::Output { found: output, needs });
-            }
+        if let Some(needs) = plan.loss().needs(plan.data.classes, &output) {
+            return Err(TaskError::Output { found: output, needs });
         }
         Ok(Self {
             net: Net::new(&plan.model, layout)?,

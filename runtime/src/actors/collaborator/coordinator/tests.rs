@@ -61,8 +61,8 @@ struct Far {
 
 impl Rig {
     fn new() -> Self {
-        let mut plan = plan(3);
-        plan.tasks[0].kind = TaskKind::Custom { name: "slow".to_owned(), rule: Some(Rule::WeightedMean) };
+        let kind = TaskKind::Custom { name: "slow".to_owned(), rule: Some(Rule::WeightedMean) };
+        let plan = plan(3).edited(|plan| plan.tasks[0].kind = kind).unwrap();
         let runs = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&runs);
         let registry = Registry::new().with_task("slow", move || Box::new(Slow(Arc::clone(&counted))));

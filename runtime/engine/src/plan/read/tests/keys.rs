@@ -88,25 +88,20 @@ fn needed(keys: &[Key], name: &str) -> Vec<String> {
     keys.iter().filter(is_needed).map(|key| format!("{}: {}", key.name, key.example)).collect()
 }
 
-fn read_text(text: &str) -> Result<Plan, PlanError> {
-    let tree = settings::parse(FILE, text)?;
-    read(&Field::root(FILE, &tree, Takes::Section(KEYS)))
-}
-
 #[test]
 fn every_example_is_read() {
     let places = places();
     assert!(places.len() > 150, "{}", places.len());
     for Place { path, key, plan } in places {
         let text = plan(&format!("{}: {}", key.name, key.example));
-        read_text(&text).unwrap_or_else(|e| panic!("{path}: {e}\n{text}"));
+        PlanDraft::parse(&text).unwrap_or_else(|e| panic!("{path}: {e}\n{text}"));
         for word in key.words() {
             // `key:PUBLIC_KEY` stands for a key.
             let example = word.example().replace("PUBLIC_KEY", &"7".repeat(64));
             let tagged = matches!(key.takes, Takes::Word(_)) && !word.keys.is_empty();
             if !tagged {
                 let text = plan(&format!("{}: {example}", key.name));
-                read_text(&text).unwrap_or_else(|e| panic!("{path}: {e}\n{text}"));
+                PlanDraft::parse(&text).unwrap_or_else(|e| panic!("{path}: {e}\n{text}"));
             }
         }
     }
@@ -116,14 +111,14 @@ fn every_example_is_read() {
 fn every_default_is_what_an_absent_key_means() {
     let mut found = 0;
     for Place { path, key, plan } in places() {
-        let without = read_text(&plan(""));
+        let without = PlanDraft::parse(&plan(""));
         match key.absent {
             Absent::Default(value) => {
                 let text = plan(&format!("{}: {value}", key.name));
-                let with = read_text(&text).unwrap_or_else(|e| panic!("{path}: {e}\n{text}"));
+                let with = PlanDraft::parse(&text).unwrap_or_else(|e| panic!("{path}: {e}\n{text}"));
                 assert_eq!(without, Ok(with.clone()), "{path}");
                 assert_eq!(with.canonical(), without.unwrap().canonical(), "{path}");
-                let other = read_text(&plan(&format!("{}: {}", key.name, key.example))).unwrap();
+                let other = PlanDraft::parse(&plan(&format!("{}: {}", key.name, key.example))).unwrap();
                 assert!(key.example == value || other != with, "{path}: the example changes nothing");
                 found += 1;
             }
@@ -147,7 +142,7 @@ fn reference_has_every_key_that_the_reader_knows() {
     for Place { path, plan, .. } in places() {
         assert!(known.contains(&path), "{path}");
         // The reader tells which keys it knows where it meets one that it does not.
-        let refusal = read_text(&plan("no_such_key: 1")).expect_err(&path).to_string();
+        let refusal = PlanDraft::parse(&plan("no_such_key: 1")).expect_err(&path).to_string();
         let Some((_, list)) = refusal.split_once("unknown key \"no_such_key\"; allowed here: ") else {
             panic!("{path}: {refusal}");
         };

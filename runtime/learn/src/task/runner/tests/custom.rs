@@ -28,9 +28,10 @@ impl CustomTask for Increment {
 
 /// A plan of one custom task, and a registry that has it.
 fn custom(rule: Option<Rule>) -> (Plan, Registry) {
-    let mut plan = synthetic(1);
-    plan.tasks[0].kind = TaskKind::Custom { name: "increment".to_owned(), rule };
-    plan.tasks[0].metrics = vec![Metric::Loss];
+    let plan = edited(|plan| {
+        only_send(plan, TaskKind::Custom { name: "increment".to_owned(), rule });
+        plan.tasks[0].metrics = vec![Metric::Loss];
+    });
     (plan, Registry::new().with_task("increment", || Box::new(Increment(0))))
 }
 
@@ -41,8 +42,8 @@ fn custom_runner(plan: &Plan, registry: &Registry) -> Result<Runner, TaskError> 
 
 #[test]
 fn registered_task_runs_remembers_and_sends_what_is_not_held_out() {
-    let (mut plan, registry) = custom(Some(Rule::WeightedMean));
-    plan.hold_out = vec!["fc2.bias".to_owned()];
+    let (plan, registry) = custom(Some(Rule::WeightedMean));
+    let plan = plan.edited(|plan| plan.hold_out = vec!["fc2.bias".to_owned()]).unwrap();
     let base = plan.initial_state().unwrap();
     let mut runner = custom_runner(&plan, &registry).unwrap();
     let cancelled = runner.run(&name("send"), RoundNo(0), &base, &|| true);
@@ -59,7 +60,7 @@ fn registered_task_runs_remembers_and_sends_what_is_not_held_out() {
 
 #[test]
 fn custom_task_that_is_unknown_unwilling_or_breaks_the_plan_is_refused() {
-    let (mut plan, registry) = custom(None);
+    let (plan, registry) = custom(None);
     let base = plan.initial_state().unwrap();
     let refusal = go(&mut custom_runner(&plan, &registry).unwrap(), "send", 0, &base).unwrap_err();
     assert_eq!(
@@ -68,10 +69,11 @@ fn custom_task_that_is_unknown_unwilling_or_breaks_the_plan_is_refused() {
     );
     let unknown = custom_runner(&plan, &Registry::new()).err().unwrap();
     assert!(unknown.hint().unwrap().contains("with_task"));
-    plan.seed = 13;
+    let plan = plan.edited(|plan| plan.seed = 13).unwrap();
     let unwilling = custom_runner(&plan, &registry).err().unwrap();
     assert_eq!(unwilling.to_string(), "task send: the seed is unlucky");
-    plan.tasks[0].kind = TaskKind::Custom { name: "incremnt".to_owned(), rule: None };
+    let kind = TaskKind::Custom { name: "incremnt".to_owned(), rule: None };
+    let plan = plan.edited(|plan| plan.tasks[0].kind = kind).unwrap();
     let unknown = custom_runner(&plan, &registry).err().unwrap();
     assert_eq!(
         unknown.to_string(),

@@ -3,16 +3,15 @@
 use fl_engine::{
     aggregate::ExactMean,
     model::{self, optimiser_places},
-    plan::TaskGroup,
 };
 
 use super::*;
 
 fn with(optimiser: Optimiser, state: OptimiserState) -> Plan {
-    let mut plan = plan();
-    plan.optimiser_state = state;
-    edit_train(&mut plan, |spec| spec.optimiser = optimiser);
-    plan
+    edited(|plan| {
+        plan.optimiser_state = state;
+        edit_train(plan, |spec| spec.optimiser = optimiser);
+    })
 }
 
 #[test]
@@ -91,9 +90,9 @@ fn momentum_of_two_members_is_averaged_by_weight_and_both_go_on_from_it() {
 
 #[test]
 fn three_members_learn_with_adam_whose_moments_went_through_the_exact_mean() {
-    let mut plan = with(ADAM, OptimiserState::ContinueGlobal);
+    let plan = with(ADAM, OptimiserState::ContinueGlobal);
     // Gradients near 0 for most elements make second moments that lie below the accumulator's exact range.
-    edit_train(&mut plan, |spec| spec.batch = 8);
+    let plan = plan.edited(|plan| edit_train(plan, |spec| spec.batch = 8)).unwrap();
     let mut base = plan.initial_state().unwrap();
     let mut runners = federation(&plan, &[40, 80, 120]);
     let test = rows(500, 9);
@@ -111,8 +110,8 @@ fn three_members_learn_with_adam_whose_moments_went_through_the_exact_mean() {
 
 #[test]
 fn state_of_a_held_out_tensor_stays_with_the_site() {
-    let mut plan = with(MOMENTUM, OptimiserState::ContinueGlobal);
-    plan.hold_out = vec!["norm.*".to_owned()];
+    let plan = with(MOMENTUM, OptimiserState::ContinueGlobal);
+    let plan = plan.edited(|plan| plan.hold_out = vec!["norm.*".to_owned()]).unwrap();
     let base = plan.initial_state().unwrap();
     let mut runner = runner(&plan).unwrap();
     let update = go(&mut runner, "train", 0, &base).unwrap().update.unwrap().0;
@@ -131,10 +130,12 @@ fn state_of_a_held_out_tensor_stays_with_the_site() {
 
 #[test]
 fn member_without_training_measures_a_model_with_state() {
-    let mut plan = with(ADAM, OptimiserState::ContinueGlobal);
     let rest = TaskGroup { name: name("rest"), collaborators: None, tasks: vec![name(VALIDATE)] };
-    plan.groups[0].collaborators = Some(vec![name("two")]);
-    plan.groups.push(rest);
+    let two_groups = |plan: &mut PlanDraft| {
+        plan.groups[0].collaborators = Some(vec![name("two")]);
+        plan.groups.push(rest);
+    };
+    let plan = with(ADAM, OptimiserState::ContinueGlobal).edited(two_groups).unwrap();
     let base = plan.initial_state().unwrap();
     let layout = Arc::clone(base.layout());
     let plain = model::init(&plan.model, plan.seed).unwrap();
@@ -144,7 +145,7 @@ fn member_without_training_measures_a_model_with_state() {
     assert!(found.update.is_none());
     assert_eq!(evaluate(&plan, &base, &data().validation).unwrap()[0], found.metrics[0]);
     assert_eq!(evaluate(&plan, &plain, &data().validation).unwrap()[0], found.metrics[0]);
-    plan.optimiser_state = OptimiserState::Reset;
+    let plan = plan.edited(|plan| plan.optimiser_state = OptimiserState::Reset).unwrap();
     let other = Runner::new(
         Arc::new(plan),
         Arc::clone(base.layout()),
