@@ -2,6 +2,10 @@
 
 use std::{error::Error, fmt::Write as _};
 
+use fl_engine::printable::one_line;
+
+use crate::observe::json_line;
+
 /// Numbered exit codes; scripts may rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -135,10 +139,11 @@ impl Failure {
     pub fn render(&self, json: bool) -> String {
         if json {
             let object = serde_json::json!({"error": self.error, "hint": self.hint, "exit": self.exit as u8});
-            return format!("{object}\n");
+            return json_line(&object);
         }
         let hint = self.hint.as_ref().map(|h| format!("hint: {h}\n")).unwrap_or_default();
-        format!("error: {}\n{hint}", self.error)
+        // Text of a peer or a file cannot begin a line of its own.
+        format!("error: {}\n{hint}", one_line(&self.error))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
+use fl_engine::printable::one_line;
 use serde_json::json;
 
 use super::Answer;
@@ -54,7 +55,7 @@ pub(super) fn run(area: &ImageArea) -> Result<Answer, Failure> {
 fn text(found: &Inspected) -> String {
     let mut text = format!(
         "image    {}\nid       {}\nsha256   {}\ncontent  {} files, {:.1} MB\n",
-        found.name.as_deref().unwrap_or("without a name"),
+        one_line(found.name.as_deref().unwrap_or("without a name")),
         found.id,
         found.archive,
         found.files,
@@ -62,7 +63,9 @@ fn text(found: &Inspected) -> String {
     );
     for (key, value) in &found.labels {
         let checked = found.checks.iter().any(|check| check.label == *key && check.holds());
-        text += &format!("{} {key} {value}\n", if checked { "checked " } else { "label   " });
+        let mark = if checked { "checked " } else { "label   " };
+        // A label of two lines cannot look like two labels.
+        text += &format!("{mark} {} {}\n", one_line(key), one_line(value));
     }
     text
 }

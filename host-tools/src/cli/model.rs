@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
+use fl_engine::printable::one_line;
 use serde_json::json;
 
 use super::Answer;
@@ -106,7 +107,7 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
                         "--seed and --from cannot be given together: --from takes the values from a file";
                     return Err(Failure::new(Exit::Usage, error).hint("give only one of the two options"));
                 }
-                Some(file) => model::init_from(&workspace, &plan.plan, Some(plan.hash), file)?,
+                Some(file) => model::init_from(&workspace, &plan.plan, file)?,
                 None => model::init(&workspace, &plan.plan, Some(plan.hash), command.seed)?,
             };
             let path = made.path.display();
@@ -159,7 +160,7 @@ fn opened(command: &ModelOpen) -> Result<Answer, Failure> {
     );
     let told = [model::text::PLAN, model::text::ROUND, model::text::ROOT];
     for (key, value) in texts.iter().filter(|(key, _)| !told.contains(&key.as_str())) {
-        text += &format!("{key}: {value}\n");
+        text += &format!("{key}: {}\n", one_line(value));
     }
     let json = json!({
         "file": command.output, "tensors": tensors, "elements": elements, "plan": label.plan.to_string(),
@@ -176,7 +177,7 @@ fn shown(model: &Shown) -> Answer {
     }
     text += &format!("{} tensors, {} elements\n", model.tensors.len(), model.elements);
     for (key, value) in &model.texts {
-        text += &format!("{key}: {value}\n");
+        text += &format!("{key}: {}\n", one_line(value));
     }
     let tensors: Vec<_> =
         model.tensors.iter().map(|t| json!({"name": t.name, "dtype": t.dtype, "shape": t.shape})).collect();

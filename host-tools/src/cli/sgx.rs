@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
-use fl_engine::{Digest, limits::PLAN_FILE_BYTES, plan::Plan};
+use fl_engine::{Digest, limits::PLAN_FILE_BYTES, plan::Plan, printable::one_line};
 use fl_runtime::internal::{system::System, trust::FlooredClock};
 use serde_json::{Value, json};
 
@@ -353,12 +353,12 @@ fn explained(command: &SgxExplain) -> Result<Answer, Failure> {
             same_role.or_else(|| after.get(number).filter(|_| one.role.is_none() || after.len() == 1))
         else {
             let role = one.role.as_deref().unwrap_or("enclave");
-            text += &format!("{role}: only in {}\n", command.before.display());
+            text += &format!("{}: only in {}\n", one_line(role), command.before.display());
             continue;
         };
         let found = explain(one, other)?;
         if let Some(role) = &one.role {
-            text += &format!("{role}\n");
+            text += &format!("{}\n", one_line(role));
         }
         for (side, record) in [("before", one), ("after", other)] {
             if let Some(measurement) = &record.measurement {
@@ -369,7 +369,9 @@ fn explained(command: &SgxExplain) -> Result<Answer, Failure> {
         match (found.is_empty(), same) {
             (true, true) => text += "the same measurement\n",
             (true, false) => text += "no input differs\n",
-            (false, _) => found.iter().for_each(|difference| text += &format!("{difference}\n")),
+            (false, _) => found
+                .iter()
+                .for_each(|difference| text += &format!("{}\n", one_line(&difference.to_string()))),
         }
         let listed: Vec<Value> = found
             .iter()
@@ -380,7 +382,7 @@ fn explained(command: &SgxExplain) -> Result<Answer, Failure> {
     for other in after.iter().filter(|o| o.role.is_some() && before.iter().all(|one| one.role != o.role)) {
         if before.len() > 1 || before.iter().all(|one| one.role.is_some()) {
             let role = other.role.as_deref().unwrap_or("enclave");
-            text += &format!("{role}: only in {}\n", command.after.display());
+            text += &format!("{}: only in {}\n", one_line(role), command.after.display());
         }
     }
     Ok(Answer { text, json: json!(enclaves) })

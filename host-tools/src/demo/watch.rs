@@ -1,7 +1,8 @@
 //! Shows each round: the aggregator's JSON lines become a progress bar for people, or lines for programs.
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
+use fl_runtime::internal::observe;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -74,15 +75,14 @@ pub(super) fn rounds(
         if json {
             event["pids"] = json!(processes.pids());
             event["processes"] = processes.names_and_pids();
-            // A closed pipe is the reader's choice, not a failure.
-            let _ = writeln!(std::io::stdout(), "{event}");
+            observe::say_event(&event);
         }
         let round = Round(event);
         let line = line_of(&round, federation.plan.best.task.as_str());
         bar.inc(1);
         bar.set_message(line.clone());
         if plain {
-            let _ = writeln!(std::io::stderr(), "{line}");
+            observe::complain(format_args!("{line}\n"));
         }
         rounds.push(round);
     }

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod model;
 pub mod name;
 pub mod plan;
+pub mod printable;
 pub mod round;
 mod settings;
 pub mod tensor;

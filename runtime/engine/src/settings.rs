@@ -26,4 +26,4 @@ pub use key::Absent;
 pub(crate) use key::{Key, Range, Tagged, Takes, Text, Word};
 pub(crate) use reference::reference;
 pub use reference::{KeyReference, WordReference};
-pub(crate) use tree::{Value, did_you_mean, parse, quoted};
+pub(crate) use tree::{Node, Value, did_you_mean, parse, quoted};

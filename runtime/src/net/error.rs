@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use fl_engine::printable::one_line;
+
 use crate::trust::handshake::{refused_here, refused_there};
 
 /// Failure of a link, of one stream, or of opening either.
@@ -65,7 +67,7 @@ impl LinkError {
     /// A peer's close, safe to log.
     pub(crate) fn closed(code: u64, reason: &[u8]) -> Self {
         let reason = String::from_utf8_lossy(&reason[..reason.len().min(REASON_BYTES)]);
-        let reason = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let reason = one_line(&reason).into_owned();
         Self::Closed { code: u32::try_from(code).unwrap_or(u32::MAX), reason }
     }
 }
@@ -122,7 +124,7 @@ mod tests {
         let LinkError::Closed { code, reason } = LinkError::closed(u64::MAX >> 2, &[b'\n'; 500]) else {
             panic!("not a close")
         };
-        assert_eq!((code, reason), (u32::MAX, " ".repeat(REASON_BYTES)));
+        assert_eq!((code, reason), (u32::MAX, "\\u{a}".repeat(REASON_BYTES)));
         assert_eq!(LinkError::closed(0, b"").to_string(), "the peer closed the link with code 0");
         assert_eq!(LinkError::closed(5, b"off").to_string(), "the peer closed the link with code 5: off");
     }

@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use fl_engine::printable::one_line;
 use serde_json::{Map, Value, json};
 use tracing::{
     Event, Level, Subscriber,
@@ -56,8 +57,9 @@ struct Both {
 
 impl Write for &Both {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(lines);
         if let Some(file) = &self.file
-            && let Err(error) = file.append(lines)
+            && let Err(error) = file.append(&text)
         {
             let message = format!(
                 "cannot write to {}: {error}; the log goes on without this copy",
@@ -67,7 +69,8 @@ impl Write for &Both {
                 Fields { message, ..Fields::default() }.line(self.json, &time(&self.clock), &Level::WARN);
             super::complain(format_args!("{line}\n"));
         }
-        io::stderr().write_all(lines).map(|()| lines.len())
+        super::complain(&text);
+        Ok(lines.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -123,11 +126,11 @@ impl Fields {
             object.insert("time".to_owned(), json!(time));
             object.insert("level".to_owned(), json!(level));
             object.insert("message".to_owned(), json!(self.message));
-            return Value::Object(object).to_string();
+            return super::json_line(&Value::Object(object)).trim_end().to_owned();
         }
         let mut line = format!("{time} {level:<5} {}", one_line(&self.message));
         for (name, value) in &self.others {
-            let value = value.as_str().map_or_else(|| value.to_string(), one_line);
+            let value = value.as_str().map_or_else(|| value.to_string().into(), one_line);
             line.push_str(&format!("  {name}={value}"));
         }
         line
@@ -167,11 +170,6 @@ impl Visit for Fields {
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, json!(value));
     }
-}
-
-/// Replaces control characters: text from a peer cannot begin a second line or move the terminal's cursor.
-pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Targets whose lines follow the given level. A target is a module path, and covers every module below.

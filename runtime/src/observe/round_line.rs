@@ -5,11 +5,12 @@ use std::{fmt::Write as _, time::Duration};
 
 use fl_engine::{
     plan::{MetricsTo, Plan},
+    printable::one_line,
     round::{RoundSummary, WhyClosed},
 };
 use serde_json::{Value, json};
 
-use super::{MetricJson, log::one_line};
+use super::MetricJson;
 
 /// The spans of a round's time that are known when its line is written. Spans may overlap: updates are
 /// received while the round waits for others, and a round is stored while the next one runs.

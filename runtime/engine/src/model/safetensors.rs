@@ -21,6 +21,7 @@ use super::is_optimiser_tensor;
 use crate::{
     limits,
     name::nearest,
+    printable::{is_printable, unprintable},
     tensor::{Combine, Dtype, Layout, ModelState, TensorSpec},
 };
 
@@ -45,6 +46,14 @@ pub enum ModelFileError {
     /// The reference implementation refuses the header.
     #[error("not a safetensors file: {0}")]
     Header(String),
+    /// A tensor's name or the metadata would change what a terminal shows.
+    #[error("{what} of the file contains the control character {}", character.escape_unicode())]
+    Control {
+        /// `the tensor "…"` or `the metadata "…"`.
+        what: String,
+        /// The character.
+        character: char,
+    },
     /// Names differ from the layout's.
     #[error("the tensors of the file are not those of the model: {}", differences(missing, extra))]
     Names {
@@ -95,14 +104,37 @@ impl ModelFileError {
             Self::Names { extra, .. } if extra.iter().any(|name| is_optimiser_tensor(name)) => {
                 Some("`fl-host model export` writes a file without its optimiser state".to_owned())
             }
+            Self::Names { missing, extra, .. } if prefix(missing, extra).is_some() => {
+                let prefix = prefix(missing, extra).unwrap_or_default();
+                let wrapper = match prefix.as_str() {
+                    "module." => " In PyTorch, a model inside DataParallel has these names: save model.module.state_dict().",
+                    "_orig_mod." => " In PyTorch, a compiled model has these names: save model._orig_mod.state_dict().",
+                    _ => "",
+                };
+                Some(format!("each name in the file begins with {prefix:?}: remove this beginning before saving.{wrapper}"))
+            }
+            Self::Names { extra, .. } if extra.iter().any(|name| is_batch_count(name)) => Some(
+                "BatchNorm of PyTorch counts batches in num_batches_tracked, and the model has no such tensor: leave these entries of state_dict() out when saving"
+                    .to_owned(),
+            ),
             Self::Names { nearest: Some((file, model)), .. } => Some(format!(
                 "the tensor {file:?} of the file may be {model:?} of the model: rename it before saving"
             )),
             Self::Dtype { expected: Dtype::F32, .. } => {
                 Some("convert the tensor before saving; in PyTorch: tensor.float()".to_owned())
             }
+            Self::Shape { found, expected, .. } if transposition(found, expected).is_some() => {
+                let order = transposition(found, expected).unwrap_or_default();
+                let order = order.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+                Some(format!(
+                    "the tensor is transposed, as TensorFlow and Keras store weights; before saving, in NumPy: numpy.ascontiguousarray(tensor.transpose({order}))"
+                ))
+            }
             Self::Shape { .. } | Self::Names { .. } => {
                 Some("the file holds another model than the one that plan/plan.yaml describes".to_owned())
+            }
+            Self::Control { .. } => {
+                Some("write the file again without this character in names and metadata".to_owned())
             }
             Self::TooShort(_) | Self::HeaderLength { .. } | Self::Header(_) => {
                 Some("the file is not a safetensors file, or was cut short".to_owned())
@@ -268,7 +300,24 @@ fn open(file: &[u8]) -> Result<(Metadata, &[u8]), ModelFileError> {
     }
     let (header, metadata) =
         SafeTensors::read_metadata(file).map_err(|e| ModelFileError::Header(e.to_string()))?;
+    printable_header(&metadata)?;
     Ok((metadata, &rest[header..]))
+}
+
+/// Refuses control characters in names, and in metadata all of them but line feeds.
+fn printable_header(metadata: &Metadata) -> Result<(), ModelFileError> {
+    let check = |kind: &str, name: &str, found: Option<char>| match found {
+        Some(character) => Err(ModelFileError::Control { what: format!("{kind} {name:?}"), character }),
+        None => Ok(()),
+    };
+    for name in metadata.offset_keys() {
+        check("the tensor", &name, unprintable(&name))?;
+    }
+    for (key, text) in metadata.metadata().iter().flatten() {
+        let in_text = text.chars().find(|c| *c != '\n' && !is_printable(*c));
+        check("the metadata", key, unprintable(key).or(in_text))?;
+    }
+    Ok(())
 }
 
 fn same_names(metadata: &Metadata, layout: &Layout) -> Result<(), ModelFileError> {
@@ -284,6 +333,35 @@ fn same_names(metadata: &Metadata, layout: &Layout) -> Result<(), ModelFileError
     let nearest = extra.iter().take(NAMES_SHOWN).find_map(pair);
     let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
     Err(ModelFileError::Names { missing: owned(&missing), extra: owned(&extra), nearest })
+}
+
+/// The counter of a BatchNorm of PyTorch.
+fn is_batch_count(name: &str) -> bool {
+    name.ends_with(".num_batches_tracked") || name == "num_batches_tracked"
+}
+
+/// The text that each name of the file has before the model's name, where that is the only difference.
+fn prefix(missing: &[String], extra: &[String]) -> Option<String> {
+    let mut theirs = extra.iter().filter(|name| !is_batch_count(name));
+    let first = theirs.clone().next()?;
+    let prefix = missing
+        .iter()
+        .filter_map(|name| first.strip_suffix(name.as_str()))
+        .find(|prefix| prefix.ends_with('.'))?;
+    let ours =
+        |name: &String| name.strip_prefix(prefix).is_some_and(|rest| missing.iter().any(|name| name == rest));
+    theirs.all(ours).then(|| prefix.to_owned())
+}
+
+/// The order of axes that makes `expected` of `found`: of two axes, or from height, width, in, out of a
+/// convolution.
+fn transposition(found: &[usize], expected: &[u32]) -> Option<&'static [usize]> {
+    let orders: [&[usize]; 3] = [&[1, 0], &[3, 2, 0, 1], &[2, 3, 0, 1]];
+    orders.into_iter().find(|order| {
+        order.len() == found.len()
+            && found.len() == expected.len()
+            && order.iter().zip(expected).all(|(axis, side)| found[*axis] as u64 == u64::from(*side))
+    })
 }
 
 fn texts(metadata: &Metadata) -> Texts {

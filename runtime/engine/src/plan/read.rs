@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Digest, Name, limits,
-    settings::{self, Field, Setting, Takes, Value},
+    settings::{self, Field, Node, Setting, Takes, Value},
 };
 
 impl Plan {
@@ -19,6 +19,7 @@ impl Plan {
     /// nearest known name.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let tree = settings::parse(FILE, text)?;
+        refuse_openfl(&tree)?;
         let draft = read(&Field::root(FILE, &tree, Takes::Section(KEYS)))?;
         draft.check().map_err(|fault| {
             PlanError::new(FILE, tree.locate(&fault.path), fault.message).with_hint(fault.hint)
@@ -30,6 +31,20 @@ impl PlanDraft {
     /// As [`Plan::parse`], without the checks.
     pub(super) fn parse(text: &str) -> Result<Self, PlanError> {
         read(&Field::root(FILE, &settings::parse(FILE, text)?, Takes::Section(KEYS)))
+    }
+}
+
+/// Refuses a plan of OpenFL by its sections, before the first of them is called an unknown key.
+fn refuse_openfl(tree: &Node) -> Result<(), PlanError> {
+    let Value::Map(entries) = &tree.value else { return Ok(()) };
+    let entry = |name: &str| entries.iter().find(|(key, _)| key.text == name);
+    match entry("aggregator") {
+        Some((key, _)) if entry("schema").is_none() && entry("tasks").or(entry("collaborator")).is_some() => {
+            let hint =
+                "convert it: `fl-host plan import FILE` writes plan/plan.yaml and reports about each key";
+            Err(PlanError::new(FILE, key.at, "this is a plan of OpenFL").with_hint(Some(hint.to_owned())))
+        }
+        _ => Ok(()),
     }
 }
 

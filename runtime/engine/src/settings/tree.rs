@@ -10,7 +10,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
 use super::error::{At, PlanError};
-use crate::{limits, name};
+use crate::{
+    limits, name,
+    printable::{is_printable, unprintable},
+};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -47,6 +50,7 @@ pub(crate) fn parse(file: &'static str, text: &str) -> Result<Node, PlanError> {
             format!("the file has {} bytes; it takes at most {}", text.len(), limits::PLAN_FILE_BYTES);
         return Err(PlanError::new(file, start, message));
     }
+    printable_file(file, text)?;
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_aliases: 0,
@@ -65,7 +69,27 @@ pub(crate) fn parse(file: &'static str, text: &str) -> Result<Node, PlanError> {
         strict_booleans: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|e| refused(file, &e))
+    let tree = serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|e| refused(file, &e))?;
+    tree.printable(file)?;
+    Ok(tree)
+}
+
+/// Refuses control characters as they stand in the file, comments included: what an editor shows is what is
+/// read.
+fn printable_file(file: &'static str, text: &str) -> Result<(), PlanError> {
+    for (line, number) in text.split('\n').zip(1..) {
+        let mut seen = line.trim_end_matches('\r').chars().zip(1..);
+        if let Some((c, column)) = seen.find(|(c, _)| *c != '\t' && !is_printable(*c)) {
+            return Err(control(file, At { line: number, column }, c));
+        }
+    }
+    Ok(())
+}
+
+fn control(file: &'static str, at: At, c: char) -> PlanError {
+    let message = format!("the control character {} is not allowed in this file", c.escape_unicode());
+    PlanError::new(file, at, message)
+        .with_hint(Some("remove it: such a character can hide or change what a terminal shows".to_owned()))
 }
 
 /// The parser's refusal in one line, its own place taken out of the text.
@@ -78,11 +102,20 @@ fn refused(file: &'static str, error: &serde_saphyr::Error) -> PlanError {
                 "anchors (&) and aliases (*) are not allowed: write each value out, and put a text that begins with & or * in quotes"
                     .to_owned()
             }
+            serde_saphyr::budget::BudgetBreach::Documents { .. } => {
+                "the file has a second document, which begins with `---`: write one document alone".to_owned()
+            }
+            serde_saphyr::budget::BudgetBreach::MergeKeys { .. } => {
+                "merge keys (<<) are not allowed: write each value out".to_owned()
+            }
             serde_saphyr::budget::BudgetBreach::Depth { .. } => {
                 format!("the file is nested deeper than {DEPTH} levels")
             }
             _ => format!("the file has more than {NODES} values"),
         },
+        serde_saphyr::Error::MultipleDocuments { .. } => {
+            "the file has a second document, which begins with `---`: write one document alone".to_owned()
+        }
         other => {
             let text = other.render_with_formatter(&serde_saphyr::UserMessageFormatter);
             let line = text.lines().next().unwrap_or_default();
@@ -100,6 +133,20 @@ impl At {
 }
 
 impl Node {
+    /// Refuses keys and texts that YAML's escapes (`"\\e"`) have put control characters into.
+    fn printable(&self, file: &'static str) -> Result<(), PlanError> {
+        let check = |at: At, text: &str| unprintable(text).map_or(Ok(()), |c| Err(control(file, at, c)));
+        match &self.value {
+            Value::Text(text) => check(self.at, text),
+            Value::List(nodes) => nodes.iter().try_for_each(|node| node.printable(file)),
+            Value::Map(entries) => entries.iter().try_for_each(|(key, node)| {
+                check(key.at, &key.text)?;
+                node.printable(file)
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The deepest value that `path` (`tasks/train/epochs`) reaches, and its place: a scalar's own, a list's
     /// or map's key's.
     pub(crate) fn locate(&self, path: &str) -> At {

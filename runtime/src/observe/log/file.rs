@@ -10,6 +10,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use fl_engine::printable::printable;
+
 use crate::files::{File, Files};
 
 /// The file, until it fails.
@@ -28,15 +30,17 @@ struct Open {
 }
 
 impl LogFile {
-    /// Opens `logs/NAME.log` of a workspace. `None` if the workspace has no folder `logs`.
+    /// Opens `logs/NAME.log` of a workspace, and makes the folder `logs`. `None` for a folder that is not a
+    /// workspace: the role will be refused.
     ///
     /// # Errors
-    /// When the file cannot be opened for writing.
+    /// When the folder cannot be made, or the file cannot be opened for writing.
     pub fn open(files: &Files, workspace: &Path, name: &str) -> io::Result<Option<Self>> {
         let folder = workspace.join("logs");
-        if !files.is_folder(&folder) {
+        if !files.is_folder(&workspace.join("plan")) {
             return Ok(None);
         }
+        files.create_folder(&folder)?;
         Self::of(files, folder.join(format!("{name}.log")), FILE_BYTES).map(Some)
     }
 
@@ -45,20 +49,21 @@ impl LogFile {
         Ok(Self { files: files.clone(), path, most, open })
     }
 
-    /// Appends whole lines.
+    /// Appends whole lines. Control characters are escaped, as on standard error.
     ///
     /// # Errors
     /// The first time that lines cannot be written. Later lines are dropped without an error.
-    pub fn append(&self, lines: &[u8]) -> io::Result<()> {
+    pub fn append(&self, lines: &str) -> io::Result<()> {
         let mut held = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = held.as_mut() else { return Ok(()) };
+        let lines = printable(lines);
         let length = lines.len() as u64;
         let mut put = || -> io::Result<()> {
             if open.length > 0 && open.length + length > self.most {
                 self.files.rename(&self.path, &before(&self.path))?;
                 *open = Open::at(&self.files, &self.path)?;
             }
-            open.file.write_all(lines)?;
+            open.file.write_all(lines.as_bytes())?;
             open.length += length;
             Ok(())
         };
@@ -100,6 +105,7 @@ mod tests {
     fn scratch(name: &str) -> PathBuf {
         let root = std::env::temp_dir().join(format!("fl-log-copy-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("plan")).unwrap();
         fs::create_dir_all(root.join("logs")).unwrap();
         root
     }
@@ -112,19 +118,25 @@ mod tests {
         LogFile::open(&System::real().files, &root, "aggregator")
             .unwrap()
             .unwrap()
-            .append(b"first\n")
+            .append("first\n")
             .unwrap();
         let copy = LogFile::of(&System::real().files, path.clone(), 12).unwrap();
-        copy.append(b"again\n").unwrap();
+        copy.append("again\n").unwrap();
         assert_eq!(read(&path), "first\nagain\n");
-        copy.append(b"third\n").unwrap();
+        copy.append("third\n").unwrap();
         assert_eq!((read(&before(&path)), read(&path)), ("first\nagain\n".into(), "third\n".into()));
-        copy.append(b"longer than a whole file may be\n").unwrap();
+        copy.append("longer than a whole file may be\n").unwrap();
         assert_eq!(read(&before(&path)), "third\n");
-        copy.append(b"x\n").unwrap();
+        copy.append("x\n").unwrap();
         assert_eq!((read(&path), fs::read_dir(root.join("logs")).unwrap().count()), ("x\n".into(), 2));
+        // The folder that README describes has no logs/: it is made. Another folder stays as it is.
         fs::remove_dir_all(root.join("logs")).unwrap();
+        assert!(LogFile::open(&System::real().files, &root, "aggregator").unwrap().is_some());
+        assert!(path.is_file());
+        fs::remove_dir_all(root.join("logs")).unwrap();
+        fs::remove_dir(root.join("plan")).unwrap();
         assert!(LogFile::open(&System::real().files, &root, "aggregator").unwrap().is_none());
+        assert!(!root.join("logs").exists());
         fs::remove_dir_all(&root).unwrap();
     }
 
@@ -134,9 +146,9 @@ mod tests {
         fs::create_dir(root.join("logs/one.log")).unwrap();
         LogFile::open(&System::real().files, &root, "one").unwrap_err();
         let copy = LogFile::of(&System::real().files, root.join("logs/two.log"), 4).unwrap();
-        copy.append(b"two\n").unwrap();
+        copy.append("two\n").unwrap();
         fs::remove_dir_all(&root).unwrap();
-        copy.append(b"two\n").unwrap_err();
-        copy.append(b"two\n").unwrap();
+        copy.append("two\n").unwrap_err();
+        copy.append("two\n").unwrap();
     }
 }

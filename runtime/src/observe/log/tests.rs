@@ -27,11 +27,11 @@ fn line_is_time_level_words_and_fields() {
     let emit = || tracing::warn!(peer = "two", bytes = 7, error = %"a\nb", "link {}\u{1b}[2J", "broke");
     assert_eq!(
         caught(false, emit),
-        "2026-11-24T20:31:14Z warn  link broke [2J  bytes=7  error=a b  peer=two"
+        r"2026-11-24T20:31:14Z warn  link broke\u{1b}[2J  bytes=7  error=a\u{a}b  peer=two"
     );
     assert_eq!(
         caught(true, emit),
-        r#"{"bytes":7,"error":"a\nb","level":"warn","message":"link broke\u001b[2J","peer":"two","time":"2026-11-24T20:31:14Z"}"#
+        r#"{"bytes":7,"error":"a\nb","level":"warn","message":"link broke\\u{1b}[2J","peer":"two","time":"2026-11-24T20:31:14Z"}"#
     );
 }
 

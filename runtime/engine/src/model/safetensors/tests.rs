@@ -19,7 +19,7 @@ fn state() -> ModelState {
 }
 
 fn some_texts() -> Texts {
-    [("round", "3"), ("who \"said\"", "a\\b\n\u{1}ü")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    [("round", "3"), ("who \"said\"", "a\\b\nü")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
 }
 
 /// A file with this header and `data` bytes of tensors.
@@ -91,9 +91,10 @@ fn file_from_python_is_read() {
 
 #[test]
 fn same_state_and_texts_give_the_same_bytes() {
-    let bytes = write(&state(), &some_texts());
-    assert_eq!(crate::Digest::of(&bytes).short(), "e5293886");
-    assert_eq!(read(&bytes, &layout()), Ok((state(), some_texts())));
+    let texts =
+        [("round", "3"), ("who \"said\"", "a\\b\n\u{1}ü")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    assert_eq!(crate::Digest::of(&write(&state(), &texts)).short(), "e5293886");
+    assert_eq!(read(&write(&state(), &some_texts()), &layout()), Ok((state(), some_texts())));
     assert_eq!(read(&write(&state(), &Texts::new()), &layout()), Ok((state(), Texts::new())));
 }
 
@@ -138,6 +139,49 @@ fn names_that_differ_are_listed_with_the_nearest() {
     }
     let many: Vec<String> = (0..9).map(|n| n.to_string()).collect();
     assert_eq!(differences(&many, &[]), "the file lacks \"0\", \"1\", \"2\", \"3\", \"4\" and 4 more");
+}
+
+#[test]
+fn forms_that_other_programs_write_are_named_with_their_cure() {
+    // What a BatchNorm of PyTorch, DataParallel, torch.compile, and Keras write.
+    let renamed = |prefix: &str| {
+        let put = |entry: &str| entry.replacen('"', &format!("\"{prefix}"), 1);
+        file(&format!("{{{},{},{}}}", put(A), put(STEPS), put(B)), 36)
+    };
+    let counter = r#""bn.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[36,44]}"#;
+    let both = file(&format!("{{{},{},{},{counter}}}", A, STEPS, B), 44);
+    let wrapped = counter.replace("bn.", "module.bn.");
+    let put = |entry: &str| entry.replacen('"', "\"module.", 1);
+    let wrapped = file(&format!("{{{},{},{},{wrapped}}}", put(A), put(STEPS), put(B)), 44);
+    for (file, cure) in [
+        (
+            renamed("module."),
+            "each name in the file begins with \"module.\": remove this beginning before saving. In PyTorch, a model inside DataParallel",
+        ),
+        (renamed("_orig_mod."), "save model._orig_mod.state_dict()"),
+        (
+            renamed("net.0."),
+            "each name in the file begins with \"net.0.\": remove this beginning before saving.",
+        ),
+        (wrapped, "each name in the file begins with \"module.\""),
+        (both, "BatchNorm of PyTorch counts batches in num_batches_tracked"),
+    ] {
+        let said = refusal(&file);
+        assert!(said.contains(cure), "{said}");
+    }
+    let shape = |found: &[usize], expected: &[u32]| {
+        let (found, expected) = (found.to_vec(), expected.to_vec());
+        ModelFileError::Shape { name: "w".to_owned(), found, expected }.hint().unwrap()
+    };
+    assert!(
+        shape(&[30, 16], &[16, 30]).ends_with("tensor.transpose(1, 0))"),
+        "{}",
+        shape(&[30, 16], &[16, 30])
+    );
+    assert!(shape(&[3, 5, 1, 8], &[8, 1, 3, 5]).ends_with("tensor.transpose(3, 2, 0, 1))"));
+    for (found, expected) in [(&[30, 16][..], &[16, 31][..]), (&[4], &[2, 2]), (&[2, 3, 4], &[4, 3, 2])] {
+        assert!(shape(found, expected).starts_with("the file holds another model"));
+    }
 }
 
 #[test]
@@ -209,6 +253,38 @@ fn hostile_files_are_refused() {
         let error = read(&file, &layout()).unwrap_err();
         assert!(matches!(error, ModelFileError::Header(_)), "{what}: {error}");
     }
+}
+
+#[test]
+fn names_and_metadata_with_control_characters_are_refused() {
+    let named = |json: &str| with(&A.replace("\"a\"", json), STEPS, B);
+    let about = |json: &str| file(&format!("{{\"__metadata__\":{{{json}}},{A},{STEPS},{B}}}"), 36);
+    for (file, what) in [
+        (
+            named(r#""a\u001b[2J""#),
+            "the tensor \"a\\u{1b}[2J\" of the file contains the control character \\u{1b}",
+        ),
+        (named(r#""a\nb""#), "the tensor \"a\\nb\" of the file contains the control character \\u{a}"),
+        (
+            named("\"\u{202e}a\""),
+            "the tensor \"\\u{202e}a\" of the file contains the control character \\u{202e}",
+        ),
+        (
+            about(r#""k\u007f":"v""#),
+            "the metadata \"k\\u{7f}\" of the file contains the control character \\u{7f}",
+        ),
+        (
+            about("\"k\":\"\u{9b}2J\""),
+            "the metadata \"k\" of the file contains the control character \\u{9b}",
+        ),
+        (about(r#""k":"a\tb""#), "the metadata \"k\" of the file contains the control character \\u{9}"),
+    ] {
+        for error in [read(&file, &layout()).unwrap_err(), inspect(&file).unwrap_err()] {
+            assert_eq!(error.to_string(), what);
+        }
+        assert!(layout_of(&file).is_err());
+    }
+    assert!(read(&about(r#""notes":"two\nlines""#), &layout()).is_ok());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The encoding of single values and lists, and the macros that make records and choices of them.
 
-use crate::{ByteCount, Digest, Millis, Name, plan::PublicKey};
+use crate::{ByteCount, Digest, Millis, Name, plan::PublicKey, printable::unprintable};
 
 /// Bytes that are not the encoding of the type asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,9 @@ impl Canonical for String {
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Cut> {
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Cut)
+        let text = std::str::from_utf8(bytes).map_err(|_| Cut)?;
+        // A plan.yaml with a control character is refused, too.
+        if unprintable(text).is_none() { Ok(text.to_owned()) } else { Err(Cut) }
     }
 }
 
