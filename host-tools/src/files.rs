@@ -50,6 +50,24 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     })
 }
 
+/// Reads a key, request or certificate: PEM, which is text.
+///
+/// # Errors
+/// [`Exit::File`]; [`Exit::Trust`] for a file in binary form.
+pub fn read_pem(path: &Path) -> Result<String, Failure> {
+    let bytes = read(path, PEM_BYTES)?;
+    // The beginning of the DER of everything that is longer than 127 bytes.
+    if bytes.starts_with(&[0x30, 0x81]) || bytes.starts_with(&[0x30, 0x82]) {
+        let error = format!("{} is in binary form (DER); PEM is needed, which is text", path.display());
+        return Err(Failure::new(Exit::Trust, error).hint(format!(
+            "convert the file: `openssl x509 -inform der -in {0} -out {0}.pem`",
+            path.display()
+        )));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::new(Exit::Trust, format!("{} is not PEM, which is text", path.display())))
+}
+
 /// Replaces a file whole: a crash leaves the old one or the new one, never a part.
 ///
 /// # Errors
@@ -110,11 +128,37 @@ pub fn refuse_occupied(path: &Path, option: &str) -> Result<(), Failure> {
     Err(Failure::new(Exit::Workspace, error).hint(format!("give another folder with {option}")))
 }
 
+/// Fills the new folder `root`. Where `fill` fails, everything that it made is removed again.
+///
+/// # Errors
+/// The failure of `fill`.
+pub fn fill_new_folder<T>(root: &Path, fill: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    // The topmost folder that does not exist yet.
+    let first = root.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).last();
+    let done = fill();
+    if done.is_err() {
+        // What cannot be removed stays, and the failure is reported.
+        let _ = match first {
+            Some(made) => fs::remove_dir_all(made),
+            None => fs::read_dir(root).and_then(|entries| {
+                entries.flatten().map(|entry| entry.path()).try_for_each(|path| match path.is_dir() {
+                    true => fs::remove_dir_all(path),
+                    false => fs::remove_file(path),
+                })
+            }),
+        };
+    }
+    done
+}
+
 /// Paths inside the current folder are shown without `./`.
 #[must_use]
 pub fn shown(root: &Path) -> &Path {
     root.strip_prefix(".").unwrap_or(root)
 }
+
+/// Longest key, request or certificate that is read, bytes.
+const PEM_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -139,5 +183,24 @@ pub(crate) mod tests {
         assert_eq!(read_text(&path, 3).unwrap(), "new");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         assert!(read(&path, 2).unwrap_err().error.contains("has 3 bytes; this file may have at most 2"));
+    }
+
+    #[test]
+    fn folder_that_could_not_be_filled_is_gone() {
+        let dir = scratch("fill");
+        let fill = |root: &Path, exit: Option<Exit>| {
+            fill_new_folder(root, || {
+                make_folder(&root.join("plan"))?;
+                replace(&root.join("README.md"), b"x")?;
+                exit.map_or(Ok(()), |exit| Err(Failure::new(exit, "no")))
+            })
+        };
+        fill(&dir.join("a/b/w"), Some(Exit::Data)).unwrap_err();
+        assert!(!dir.join("a").exists());
+        fs::create_dir(dir.join("empty")).unwrap();
+        fill(&dir.join("empty"), Some(Exit::Data)).unwrap_err();
+        assert_eq!(fs::read_dir(dir.join("empty")).unwrap().count(), 0);
+        fill(&dir.join("a/b/w"), None).unwrap();
+        assert!(dir.join("a/b/w/plan").is_dir());
     }
 }

@@ -12,6 +12,7 @@
 //! The same inputs give the same bytes; the date of a signature is an input. No key goes into an image.
 
 mod archive;
+mod capability;
 pub mod contents;
 mod enclaves;
 pub mod gramine_files;
@@ -22,6 +23,7 @@ mod licence;
 pub mod oci;
 pub mod programs;
 pub mod record;
+pub(crate) mod tarball;
 
 pub use archive::Archive;
 pub use inputs::Request;

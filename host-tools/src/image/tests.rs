@@ -1,10 +1,12 @@
-use std::fs;
+use std::{fs, io::Read, path::Path};
 
 use fl_engine::{Digest, plan::Plan};
 use fl_launcher::image::Target;
 use flate2::read::GzDecoder;
 
-use super::{archive::image_name, inspect::inspect, oci::OciImage, programs::tests::elf, *};
+use super::{
+    archive::image_name, contents::Contents, inspect::inspect, oci::OciImage, programs::tests::elf, *,
+};
 use crate::{
     cli,
     exit::Exit,
@@ -43,13 +45,39 @@ fn native(workspace: &Workspace) -> Request {
     }
 }
 
+/// Everything in an archive that [`dockerize`] wrote, its layers stacked.
+fn contents_of(archive: &Path) -> Contents {
+    let mut all = Contents::default();
+    let tar = GzDecoder::new(fs::File::open(archive).unwrap());
+    let bytes = |entry: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    for part in tar::Archive::new(tar).entries().unwrap() {
+        let mut part = part.unwrap();
+        let layer = bytes(&mut part);
+        for entry in tar::Archive::new(&*layer).entries().unwrap() {
+            // A part that is not a layer.
+            let Ok(mut entry) = entry else { break };
+            let path = entry.path().unwrap().display().to_string();
+            let mode = entry.header().mode().unwrap();
+            match entry.header().entry_type().is_dir() {
+                true => all.folder(path.trim_end_matches('/'), mode),
+                false => all.file(&path, mode, bytes(&mut entry)),
+            }
+        }
+    }
+    all
+}
+
 #[test]
 fn image_holds_programs_plan_ca_and_site_file_and_no_key() {
     let workspace = workspace("image-native");
     let done = dockerize(&workspace, &native(&workspace)).unwrap();
     assert!(done.file.ends_with("heart_1/heart_1.tar.gz"));
     let found = inspect(&done.file).unwrap();
-    let files: Vec<&str> = found.contents.files().map(|(path, _)| path).collect();
+    let files: Vec<&str> = found.contents.paths().collect();
     assert_eq!(
         files,
         [
@@ -61,7 +89,7 @@ fn image_holds_programs_plan_ca_and_site_file_and_no_key() {
             "workspace/plan/site.yaml"
         ]
     );
-    for (path, bytes) in found.contents.files() {
+    for (path, bytes) in contents_of(&done.file).files() {
         let text = String::from_utf8_lossy(bytes);
         assert!(!text.contains("PRIVATE KEY"), "{path}");
     }
@@ -116,11 +144,19 @@ fn initial_model_goes_in_only_where_the_plans_seed_does_not_make_it() {
     fs::copy(&init, &moved).unwrap();
     let done = dockerize(&workspace, &native(&workspace)).unwrap();
     let found = inspect(&done.file).unwrap();
-    assert_eq!(found.contents.get("workspace/plan/init.safetensors").unwrap(), fs::read(&moved).unwrap());
+    assert_eq!(
+        found.contents.digest("workspace/plan/init.safetensors"),
+        Some(Digest::of(&fs::read(&moved).unwrap()))
+    );
     assert_eq!(done.record.roles[0].trusted[3].0, "/workspace/plan/init.safetensors");
-    // A model of another plan would be refused by the aggregator.
+    // Chosen values begin any plan of these tensors. A model of another plan's seed would be refused by the
+    // aggregator.
     let plan = fs::read_to_string(workspace.plan_file()).unwrap();
     fs::write(workspace.plan_file(), plan.replace("rounds: 10", "rounds: 11")).unwrap();
+    assert!(dockerize(&workspace, &native(&workspace)).is_ok());
+    let said = cli::run(&["plan", "initialize", "-a", "localhost", "--workspace", &path]);
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    fs::write(workspace.plan_file(), plan.replace("\nseed: 7\n", "\nseed: 77\n")).unwrap();
     let refused = dockerize(&workspace, &native(&workspace)).unwrap_err();
     assert!(refused.error.ends_with("was made for another plan"), "{}", refused.error);
     fs::remove_file(&init).unwrap();
@@ -214,9 +250,10 @@ fn enclaves_are_measured_signed_and_found_again_in_the_archive() {
     assert_ne!(measured[0], measured[1], "a peer could not tell the roles apart");
     for role in &done.record.roles {
         assert!(role.trusted.len() <= 5, "{:?}", role.trusted);
-        assert!(role.trusted.iter().all(|(path, hash)| found.contents.hashes().get(path) == Some(hash)));
+        assert!(role.trusted.iter().all(|(path, hash)| found.contents.digest(&path[1..]) == Some(*hash)));
     }
-    for (path, bytes) in found.contents.files().filter(|(path, _)| !path.starts_with("gramine/sgx/loader")) {
+    let all = contents_of(&done.file);
+    for (path, bytes) in all.files().filter(|(path, _)| !path.starts_with("gramine/sgx/loader")) {
         assert!(!bytes.windows(11).any(|window| window == b"PRIVATE KEY"), "{path}");
     }
     let record: serde_json::Value = serde_json::from_slice(&fs::read(&done.record_file).unwrap()).unwrap();
@@ -276,7 +313,7 @@ fn plan_says_who_reads_what_is_saved_and_what_is_released() {
     let (mounts, _, _, notes) = made("", "");
     assert_eq!(mounts, [0, 0]);
     assert!(notes.iter().any(|note| note.contains("the plan has no key `release`")), "{notes:?}");
-    let tar = inspect(&workspace.root().join("heart_1.tar.gz")).unwrap().contents.tar().unwrap();
+    let tar = contents_of(&workspace.root().join("heart_1.tar.gz")).tar().unwrap();
     let name = b"workspace/save/released/\0";
     assert!(tar.windows(name.len()).any(|window| window == name), "no folder is there to mount");
 }
@@ -291,7 +328,7 @@ fn gramine_without_an_enclave_needs_no_key_and_an_imported_model_is_trusted() {
     let done = dockerize(&workspace, &Request { signer_key: None, ..request }).unwrap();
     let found = inspect(&done.file).unwrap();
     assert!(found.checks.iter().all(inspect::Check::holds), "{:?}", found.checks);
-    let files: Vec<&str> = found.contents.files().map(|(path, _)| path).collect();
+    let files: Vec<&str> = found.contents.paths().collect();
     for file in
         ["fl/aggregator.manifest", "fl/collaborator.manifest", "gramine/direct/libpal.so", "gramine/NOTICE"]
     {
@@ -334,7 +371,7 @@ fn version_of_gramine_is_labelled_recorded_and_held_against_the_files() {
 
     let mut labels = done.record.labels();
     labels["fl.gramine"] = "1.9 (99999999)".into();
-    let packed = OciImage::new(vec![found.contents.tar().unwrap()], &labels);
+    let packed = OciImage::new(vec![contents_of(&done.file).tar().unwrap()], &labels);
     fs::write(&done.file, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();
     let broken: Vec<_> =
         inspect(&done.file).unwrap().checks.into_iter().filter(|check| !check.holds()).collect();
@@ -376,8 +413,7 @@ fn changed_trusted_file_is_named() {
     let workspace = workspace("image-trusted");
     let request = with_gramine(&workspace, Target::Sgx, "image-trusted-gramine");
     let done = dockerize(&workspace, &request).unwrap();
-    let found = inspect(&done.file).unwrap();
-    let mut upper = found.contents.clone();
+    let mut upper = contents_of(&done.file);
     upper.file("gramine/libsysdb.so", contents::PLAIN, b"another library OS".to_vec());
     let packed = OciImage::new(vec![upper.tar().unwrap()], &done.record.labels());
     fs::write(&done.file, packed.docker_archive("x", &mut |_| {}).unwrap()).unwrap();

@@ -1,26 +1,29 @@
 //! `fl-host workspace export` and `import`: a workspace as one file, sent from the owner to the sites.
 //!
 //! An archive contains the plan, the site file, `src/`, the initial model and the README, and nothing else:
-//! no key, no certificate, no roster, no data. An archive with any other entry is refused. Nothing is written
-//! before every entry was checked.
+//! no key, no certificate, no roster, no data. An archive with any other entry is refused. An archive is read
+//! twice as a stream: the first time everything is checked, the second time the files are written.
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use fl_engine::{Digest, limits};
-use flate2::read::GzDecoder;
-use tar::EntryType;
 
 use super::{FOLDERS, Workspace};
 use crate::{
     exit::{Exit, Failure},
     files,
-    image::{contents::Contents, contents::PLAIN, oci::compressed},
-    plan,
+    image::{
+        contents::{Contents, PLAIN},
+        oci::compressed,
+        tarball::{self, Bounds, Kind, whole},
+    },
+    model, plan,
+    sgx::trusted_files,
 };
 
 /// An archive that was written.
@@ -55,9 +58,10 @@ pub struct Imported {
 /// same bytes.
 ///
 /// # Errors
-/// [`Exit::Plan`] for a plan that is refused, [`Exit::File`].
+/// [`Exit::Plan`] for a plan that is refused, [`Exit::Model`] for an initial model of another plan,
+/// [`Exit::File`].
 pub fn export(workspace: &Workspace, output: Option<&Path>) -> Result<Exported, Failure> {
-    let loaded = plan::load(workspace)?;
+    let loaded = plan::check(workspace)?;
     let federation = &loaded.plan.federation;
     let mut contents = Contents::default();
     let mut left_out = Vec::new();
@@ -70,7 +74,8 @@ pub fn export(workspace: &Workspace, output: Option<&Path>) -> Result<Exported, 
         (model.as_str(), init),
     ] {
         if path.is_file() {
-            contents.file(inside, PLAIN, files::read(&path, FILE_BYTES)?);
+            let most = if inside == model { MODEL_BYTES } else { TEXT_BYTES };
+            contents.file(inside, PLAIN, files::read(&path, most)?);
         }
     }
     let src = workspace.root().join("src");
@@ -106,7 +111,7 @@ fn sources(
         if kind.is_dir() && !matches!(name.as_str(), "target" | ".git") {
             sources(&entry.path(), &path, contents, left_out)?;
         } else if kind.is_file() {
-            let bytes = files::read(&entry.path(), FILE_BYTES)?;
+            let bytes = files::read(&entry.path(), SOURCE_BYTES)?;
             match secret(&name, &bytes) {
                 true => left_out.push(format!("{path}: a key or a certificate")),
                 false => contents.file(&path, PLAIN, bytes),
@@ -135,87 +140,119 @@ fn secret(name: &str, bytes: &[u8]) -> bool {
 /// its plan.
 pub fn import(archive: &Path, root: &Path, expected: Option<Digest>) -> Result<Imported, Failure> {
     files::refuse_occupied(root, "--prefix")?;
-    let bytes = files::read(archive, ARCHIVE_BYTES)?;
-    let digest = Digest::of(&bytes);
+    let unread = |e: io::Error| Failure::new(Exit::File, format!("cannot read {}: {e}", archive.display()));
+    if archive.metadata().map_err(unread)?.len() > ARCHIVE_BYTES {
+        let error = format!("{} has more than {ARCHIVE_BYTES} bytes", archive.display());
+        return Err(Failure::new(Exit::File, error).hint(ANOTHER));
+    }
+    let refused = |why: String| {
+        Failure::new(Exit::File, format!("{} is not an exported workspace: {why}", archive.display()))
+            .hint(ANOTHER)
+    };
+    let pass = |take: &mut Take<'_>| {
+        tarball::each(tarball::open(archive).map_err(unread)?, BOUNDS, take).map_err(refused)
+    };
+    tarball::open(archive).map_err(unread)?;
+    let digest = trusted_files::hash(archive).map_err(unread)?;
     if let Some(expected) = expected.filter(|expected| *expected != digest) {
         let error = format!("{} has SHA-256 {digest}, not {expected}", archive.display());
         return Err(Failure::new(Exit::File, error)
             .hint("the archive was changed or cut short on the way: ask the owner to send it again"));
     }
-    let unpacked = unpack(&bytes).map_err(|why| {
-        Failure::new(Exit::File, format!("{} is not an exported workspace: {why}", archive.display()))
-            .hint("nothing was written; ask the owner for an archive that `fl-host workspace export` made")
-    })?;
-    let text = unpacked.get(PLAN).and_then(|plan| std::str::from_utf8(plan).ok()).ok_or_else(|| {
-        Failure::new(
-            Exit::File,
-            format!("{} is not an exported workspace: the archive has no {PLAN}", archive.display()),
-        )
-        .hint("nothing was written; ask the owner for an archive that `fl-host workspace export` made")
-    })?;
+    let mut found = Unpacked::default();
+    pass(&mut |member, contents| found.check(member, contents))?;
+    found.check_paths().map_err(refused)?;
+    let text = found.plan.as_ref().ok_or_else(|| refused(format!("the archive has no {PLAN}")))?;
+    let text = std::str::from_utf8(text).map_err(|_| refused(format!("{PLAN} is not UTF-8 text")))?;
     let plan = plan::parsed(text)?;
     let model = format!("save/{}_init.safetensors", plan.plan.federation);
-    if let Some(other) = unpacked.keys().find(|path| path.starts_with("save/") && **path != model) {
+    if let Some(other) = found.files.keys().find(|path| path.starts_with("save/") && **path != model) {
         let error = format!("{}: {other} is not the initial model of its plan", archive.display());
         return Err(Failure::new(Exit::File, error).hint("ask the owner to export the workspace again"));
     }
-
-    FOLDERS.iter().try_for_each(|folder| files::make_folder(&root.join(folder)))?;
-    for (inside, bytes) in &unpacked {
-        let path = root.join(inside);
-        files::make_folder_of(&path)?;
-        fs::write(&path, bytes).map_err(|e| files::unwritten(&path, &e))?;
+    if let Some(header) = &found.model {
+        model::check_initial_header(
+            header,
+            found.files[&model],
+            &model,
+            &plan.plan,
+            plan.hash,
+            &plan.layout,
+        )?;
     }
-    Ok(Imported { root: root.to_owned(), digest, plan: plan.hash, files: unpacked.into_keys().collect() })
+
+    files::fill_new_folder(root, || {
+        FOLDERS.iter().try_for_each(|folder| files::make_folder(&root.join(folder)))?;
+        pass(&mut |member, contents| match member.kind {
+            Kind::File if found.files.get(&member.path) == Some(&member.size) => {
+                let path = root.join(&member.path);
+                files::make_folder_of(&path).map_err(|failure| failure.error)?;
+                let write = fs::File::create_new(&path).and_then(|mut file| io::copy(contents, &mut file));
+                write.map(drop).map_err(|e| files::unwritten(&path, &e).error)
+            }
+            Kind::Folder => Ok(()),
+            _ => Err(CHANGED.to_owned()),
+        })?;
+        match trusted_files::hash(archive).map_err(unread)? == digest {
+            true => Ok(()),
+            false => Err(refused(CHANGED.to_owned())),
+        }
+    })?;
+    Ok(Imported { root: root.to_owned(), digest, plan: plan.hash, files: found.files.into_keys().collect() })
 }
 
-/// The files of an archive, each of them checked.
-fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
-    let mut files = BTreeMap::new();
-    let mut folders = 0;
-    let mut archive = tar::Archive::new(GzDecoder::new(bytes).take(UNPACKED_BYTES + 1));
-    let mut total = 0;
-    for entry in archive.entries().map_err(|e| e.to_string())? {
-        let mut entry = entry.map_err(|e| e.to_string())?;
-        let path = entry.path().map_err(|e| e.to_string())?.to_str().map(str::to_owned);
-        let path = path.ok_or("the archive contains a name that is not UTF-8")?;
-        total += entry.size();
-        if files.len() + folders >= MOST_FILES || total > UNPACKED_BYTES {
-            return Err(format!(
-                "the archive contains more than {MOST_FILES} files or {UNPACKED_BYTES} bytes"
-            ));
+/// What is done with each member of an archive.
+type Take<'a> = dyn FnMut(&tarball::Member, &mut dyn Read) -> Result<(), String> + 'a;
+
+/// What the first reading keeps.
+#[derive(Default)]
+struct Unpacked {
+    /// Lengths by path.
+    files: BTreeMap<String, u64>,
+    /// The text of the plan.
+    plan: Option<Vec<u8>>,
+    /// The beginning of the initial model, up to the end of its header.
+    model: Option<Vec<u8>>,
+}
+
+impl Unpacked {
+    fn check(&mut self, member: &tarball::Member, contents: &mut dyn Read) -> Result<(), String> {
+        let path = &member.path;
+        match member.kind {
+            Kind::Folder => return harmless(path.trim_end_matches('/')),
+            Kind::Other => return Err(format!("{path:?} is neither a file nor a folder")),
+            Kind::File => {}
         }
-        match entry.header().entry_type() {
-            EntryType::Directory => {
-                harmless(path.trim_end_matches('/'))?;
-                folders += 1;
-            }
-            EntryType::Regular => {
-                harmless(&path)?;
-                allowed(&path)?;
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-                if bytes.len() as u64 != entry.size() {
-                    return Err(format!("{path:?} is cut short"));
-                }
-                if secret(&path, &bytes) {
-                    return Err(format!("{path:?} is a key or a certificate"));
-                }
-                if files.insert(path.clone(), bytes).is_some() {
-                    return Err(format!("the archive contains {path:?} twice"));
-                }
-            }
-            _ => return Err(format!("{path:?} is neither a file nor a folder")),
+        harmless(path)?;
+        allowed(path)?;
+        if self.files.insert(path.clone(), member.size).is_some() {
+            return Err(format!("the archive contains {path:?} twice"));
         }
+        if path.starts_with("save/") {
+            self.model = Some(model::header(contents).map_err(|e| format!("{path:?}: {e}"))?);
+            return Ok(());
+        }
+        let bytes =
+            whole(member, contents, if path.starts_with("src/") { SOURCE_BYTES } else { TEXT_BYTES })?;
+        if secret(path, &bytes) {
+            return Err(format!("{path:?} is a key or a certificate"));
+        }
+        if path == PLAN {
+            self.plan = Some(bytes);
+        }
+        Ok(())
     }
-    // One file cannot be a folder of another.
-    let paths: Vec<&String> = files.keys().collect();
-    for (path, next) in paths.iter().zip(paths.iter().skip(1)) {
-        if next.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/')) {
-            return Err(format!("{path:?} is both a file and a folder"));
+
+    /// One file cannot be a folder of another.
+    fn check_paths(&self) -> Result<(), String> {
+        for path in self.files.keys() {
+            let inside = format!("{path}/");
+            if self.files.range(inside.clone()..).next().is_some_and(|(next, _)| next.starts_with(&inside)) {
+                return Err(format!("{path:?} is both a file and a folder"));
+            }
         }
+        Ok(())
     }
-    Ok(files)
 }
 
 /// Whether a path stays inside the folder that it is unpacked to, on any system.
@@ -241,12 +278,19 @@ fn allowed(path: &str) -> Result<(), String> {
 }
 
 const PLAN: &str = "plan/plan.yaml";
-/// The largest file is a model.
-const FILE_BYTES: usize = 8 + limits::MODEL_HEADER_BYTES + (2 << 30);
-const ARCHIVE_BYTES: usize = FILE_BYTES + (256 << 20);
-const UNPACKED_BYTES: u64 = ARCHIVE_BYTES as u64;
-const MOST_FILES: usize = 10_000;
+/// Longest plan, site file or README, bytes.
+const TEXT_BYTES: usize = limits::PLAN_FILE_BYTES;
+/// Longest file of `src/`, bytes.
+const SOURCE_BYTES: usize = 16 << 20;
+/// Longest initial model, bytes: room for two GiB of values.
+const MODEL_BYTES: usize = 8 + limits::MODEL_HEADER_BYTES + (2 << 30);
+/// Longest archive, bytes, and the most that it may unpack to.
+const ARCHIVE_BYTES: u64 = MODEL_BYTES as u64 + (256 << 20);
+const BOUNDS: Bounds = Bounds { members: 10_000, bytes: ARCHIVE_BYTES };
 const PATH_BYTES: usize = 512;
+const ANOTHER: &str =
+    "nothing was written; ask the owner for an archive that `fl-host workspace export` made";
+const CHANGED: &str = "the archive was changed while it was read";
 
 #[cfg(test)]
 mod tests;
