@@ -84,7 +84,7 @@ impl Enrolment {
         let clock = FlooredClock::of(&clock);
         let role = Role::Collaborator;
         let credentials = Credentials::load_or_request(&files, &self.cert, role, Some(name), &clock)?;
-        Ok(fl_runtime::internal::trust::client_config(&credentials, &clock)?)
+        Ok(fl_runtime::internal::trust::client_config(&credentials, &clock, &[])?)
     }
 }
 

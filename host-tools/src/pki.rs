@@ -19,8 +19,10 @@
 //!                                         import    checks that all of these fit
 //! ```
 //!
-//! The owner decides which role and name a certificate has; only the key is taken from a request. The
-//! aggregator's machine does not need the CA's key and should not have it: [`list()`] warns about that.
+//! A certificate has the role and the name that the request asks for, unless the owner says otherwise with a
+//! switch. The keys of collaborators and of the aggregator are on the roster, and are replaced and revoked
+//! alike. The aggregator's machine does not need the CA's key and should not have it: [`list()`] warns about
+//! that.
 
 mod approve;
 mod list;
@@ -34,8 +36,8 @@ use std::path::{Path, PathBuf};
 use fl_engine::{Name, limits};
 use fl_runtime::internal::trust::{CredentialsError, Role};
 
-pub use approve::{Approval, Issued, approve, renew};
-pub use list::{Listed, Row, list};
+pub use approve::{Approval, Issued, Request, approve, look, renew};
+pub use list::{Listed, Row, list, shown_certificate};
 pub use measurements::measurements;
 pub use owner::{Init, Initialised, Owner, federation_of, init, revoke, sign};
 pub use site::{Imported, import, request};
@@ -98,9 +100,6 @@ fn of_credentials(error: &CredentialsError) -> Failure {
     };
     Failure::of(exit, error).hint(error.hint())
 }
-
-/// Longest key, request or certificate that is read, bytes.
-const PEM_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests;

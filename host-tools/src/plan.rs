@@ -9,6 +9,7 @@ pub mod reference;
 mod show;
 
 use fl_engine::{Digest, plan::is_host};
+use fl_runtime::internal::trust::one_certificate;
 
 pub(crate) use load::parsed;
 pub use load::{Accepted, Initialised, Loaded, accept, accepted, check, initialise, load, memory, warning};
@@ -24,13 +25,11 @@ use crate::{
 /// # Errors
 /// [`Exit::Trust`] when the text is not exactly one certificate.
 pub fn ca_digest(pem: &str) -> Result<Digest, Failure> {
-    let refused = |what: String| Failure::new(Exit::Trust, format!("cert/ca.crt {what}"));
-    let blocks = pem::parse_many(pem).map_err(|e| refused(format!("is not a PEM file: {e}")))?;
-    match blocks.as_slice() {
-        [one] if one.tag() == "CERTIFICATE" => Ok(Digest::of(one.contents())),
-        [one] => Err(refused(format!("contains a {}, not a certificate", one.tag()))),
-        many => Err(refused(format!("contains {} certificates; exactly one is needed", many.len()))),
-    }
+    let certificate = one_certificate(pem.as_bytes()).map_err(|what| {
+        Failure::new(Exit::Trust, format!("cert/ca.crt {what}"))
+            .hint("restore the cert/ca.crt that `fl-host pki init` made from a backup")
+    })?;
+    Ok(Digest::of(&certificate))
 }
 
 /// The plan's text with its `ca:` line set.
@@ -62,13 +61,14 @@ mod tests {
     fn ca_is_the_digest_of_one_certificate() {
         assert_eq!(ca_digest(CERTIFICATE).unwrap(), Digest::of(&[0, 1, 2]));
         let refusal = |text: &str| ca_digest(text).unwrap_err().error;
-        assert_eq!(refusal(""), "cert/ca.crt contains 0 certificates; exactly one is needed");
+        assert_eq!(refusal(""), "cert/ca.crt contains no certificate");
         assert_eq!(
             refusal(&CERTIFICATE.repeat(2)),
             "cert/ca.crt contains 2 certificates; exactly one is needed"
         );
         let key = CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY");
-        assert_eq!(refusal(&key), "cert/ca.crt contains a PRIVATE KEY, not a certificate");
+        assert_eq!(refusal(&key), "cert/ca.crt contains no certificate");
+        assert_eq!(refusal(&CERTIFICATE[..40]), "cert/ca.crt is not PEM, or was cut short");
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Crowd {
         let (cert, role) = (site.join("cert"), Role::Collaborator);
         let credentials = Credentials::load_or_request(&files, &cert, role, Some(name), &clock)?;
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let tls = client_config(&credentials, &clock)?;
+        let tls = client_config(&credentials, &clock, &[])?;
         let endpoint = Endpoint::client(tls, here, SocketKind::Auto, NetLimits::client())?;
         let mut link = endpoint.connect(self.aggregator, SERVER_NAME).await?;
         let hello = Hello {

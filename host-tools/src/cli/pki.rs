@@ -9,6 +9,7 @@ use argh::FromArgs;
 use fl_engine::{
     Name,
     plan::roster::{Measurement, Measurements},
+    printable::printable,
 };
 use fl_runtime::internal::{
     system::System,
@@ -35,6 +36,7 @@ pub(super) struct PkiArea {
 enum PkiCommand {
     Init(PkiInit),
     Request(PkiRequest),
+    Show(PkiShow),
     Approve(PkiApprove),
     Import(PkiImport),
     Renew(PkiRenew),
@@ -79,22 +81,37 @@ struct PkiRequest {
     workspace: PathBuf,
 }
 
-/// Owner: issue a certificate for a site's request; you decide role and name.
+/// Show who a request or a certificate is for, and the fingerprint of its key. Nothing is signed.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "show")]
+struct PkiShow {
+    /// a site's request, a .csr file, or a certificate, a .crt file
+    #[argh(positional)]
+    file: PathBuf,
+}
+
+/// Owner: issue a certificate for a site's request, for the role and the name that the request asks for.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "approve")]
 struct PkiApprove {
     /// the site's request, a .csr file
     #[argh(positional)]
     request: PathBuf,
-    /// aggregator or collaborator
+    /// aggregator or collaborator; the request's role by default
     #[argh(option)]
-    role: Role,
-    /// the member's name; for an aggregator "aggregator" by default
+    role: Option<Role>,
+    /// the member's name; the request's name by default
     #[argh(option, short = 'n')]
     name: Option<Name>,
     /// the fingerprint that the site read to you; a request for another key is refused
     #[argh(option)]
     fingerprint: Option<String>,
+    /// do not ask on the terminal whether the fingerprint is right
+    #[argh(switch)]
+    yes: bool,
+    /// allow another role or name than the request's; a member on the roster gets the new name
+    #[argh(switch)]
+    rename: bool,
     /// reassign the name: the key that has it is revoked
     #[argh(switch)]
     replace: bool,
@@ -160,13 +177,16 @@ struct PkiList {
     workspace: PathBuf,
 }
 
-/// Owner: remove a collaborator from the federation.
+/// Owner: remove a member from the federation.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "revoke")]
 struct PkiRevoke {
-    /// the collaborator's name
+    /// the member's name
     #[argh(option, short = 'n')]
     name: Name,
+    /// aggregator or collaborator; needed only if an aggregator and a collaborator have this name
+    #[argh(option)]
+    role: Option<Role>,
     /// the reason; every member can read it on the roster
     #[argh(option, default = "String::from(\"by the owner\")")]
     reason: String,
@@ -197,15 +217,21 @@ pub(super) fn run(area: &PkiArea) -> Result<Answer, Failure> {
     match &area.command {
         PkiCommand::Init(command) => init(command),
         PkiCommand::Request(command) => request(command),
+        PkiCommand::Show(command) => show(command),
         PkiCommand::Approve(command) => approve(command),
         PkiCommand::Import(command) => import(command),
         PkiCommand::Renew(command) => renew(command),
         PkiCommand::List(command) => Ok(listed(&pki::list(&command.workspace, &clock())?)),
         PkiCommand::Revoke(command) => {
             let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
-            let serial = pki::revoke(&mut owner, &command.name, &command.reason)?;
-            let text = format!("revoked      {}\n{}", command.name, publish_hint(serial));
-            Ok(Answer { text, json: json!({"revoked": command.name.as_str(), "serial": serial}) })
+            let (role, serial) = pki::revoke(&mut owner, command.role, &command.name, &command.reason)?;
+            let sites = match role {
+                Role::Aggregator => SITES_HINT,
+                Role::Collaborator => "",
+            };
+            let text = format!("revoked      {role} {}\n{}{sites}", command.name, publish_hint(serial));
+            let json = json!({"revoked": command.name.as_str(), "role": role.as_str(), "serial": serial});
+            Ok(Answer { text, json })
         }
         PkiCommand::Sign(command) => {
             let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
@@ -276,12 +302,39 @@ fn request(command: &PkiRequest) -> Result<Answer, Failure> {
     Ok(Answer { text, json })
 }
 
+fn show(command: &PkiShow) -> Result<Answer, Failure> {
+    let shown = match pki::shown_certificate(&command.file)? {
+        Some((identity, key, until)) => {
+            let text = format!("identity     {identity}\n{}good until   {until}\n", fingerprint(key));
+            let json = json!({
+                "identity": identity.to_string(), "fingerprint": key.to_string(), "not_after": until.to_string(),
+            });
+            Answer { text, json }
+        }
+        None => {
+            let asked = pki::look(&command.file)?;
+            let stated = asked.stated.as_deref().unwrap_or("nothing");
+            let text = format!(
+                "asks for     {stated}\n{}next         compare the fingerprint with the one that the site reads to you, then `fl-host pki approve {}`\n",
+                fingerprint(asked.fingerprint),
+                command.file.display()
+            );
+            let json = json!({"asked_as": asked.stated, "fingerprint": asked.fingerprint.to_string()});
+            Answer { text, json }
+        }
+    };
+    Ok(shown)
+}
+
 fn approve(command: &PkiApprove) -> Result<Answer, Failure> {
-    let name = name_in(command.role, command.name.as_ref())?;
+    if command.fingerprint.is_none() && !command.yes && std::io::stdin().is_terminal() {
+        confirm(&pki::look(&command.request)?)?;
+    }
     let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
     let approval = Approval {
         role: command.role,
-        name,
+        name: command.name.clone(),
+        rename: command.rename,
         fingerprint: command.fingerprint.clone(),
         replace: command.replace,
         days: command.days,
@@ -297,6 +350,23 @@ fn approve(command: &PkiApprove) -> Result<Answer, Failure> {
         answer.text += &publish_hint(made.serial);
     }
     Ok(answer)
+}
+
+/// Asks on the terminal, before anything is signed, whether the site has read this fingerprint out.
+fn confirm(asked: &pki::Request) -> Result<(), Failure> {
+    let terminal = console::Term::stderr();
+    let stated = asked.stated.as_deref().unwrap_or("nothing");
+    let question = format!(
+        "asks for     {stated}\n{}Has the site read this fingerprint to you? [y/N] ",
+        fingerprint(asked.fingerprint)
+    );
+    let answer = terminal.write_str(&printable(&question)).and_then(|()| terminal.read_line());
+    match answer {
+        Ok(answer) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(Failure::new(Exit::Trust, "the fingerprint was not confirmed: nothing was signed").hint(
+            "compare the fingerprint with the site, for example by phone; or give the fingerprint that the site read to you with --fingerprint",
+        )),
+    }
 }
 
 fn measured(owner: &Owner, file: Option<&Path>) -> Result<Option<Measurements>, Failure> {
@@ -446,6 +516,8 @@ fn ask(prompt: &str) -> Result<String, Failure> {
     })
 }
 
+/// What a changed key of the aggregator asks of the sites.
+const SITES_HINT: &str = "sites        send plan/cols.yaml to each site: a site that holds the roster does not connect to a revoked aggregator\n";
 /// Where a passphrase file may be named instead of on the command line.
 const PASSPHRASE_VARIABLE: &str = "FL_PASSPHRASE_FILE";
 

@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use fl_engine::{
     Name,
-    plan::roster::{Measurements, UnixSeconds},
+    plan::roster::{Measurements, Member, UnixSeconds},
 };
 use fl_runtime::internal::trust::{
-    Authority, Fingerprint, FlooredClock, Identity, Role, one_certificate, validity,
+    Authority, Fingerprint, FlooredClock, Identity, IdentityError, Role, one_certificate, validity,
 };
 
 use super::{
-    PEM_BYTES, ca_file, ca_key_file, issued_folder, master_roster_file,
+    ca_file, ca_key_file, issued_folder, master_roster_file,
     owner::{DAY, of_roster},
     read_roster, roster_file,
 };
@@ -62,7 +62,7 @@ pub struct Listed {
 /// # Errors
 /// [`Exit::File`], [`Exit::Trust`], [`Exit::Plan`].
 pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
-    let pem = files::read_text(&ca_file(root), PEM_BYTES)
+    let pem = files::read_pem(&ca_file(root))
         .map_err(|f| f.hint("the owner makes ca.crt with `fl-host pki init`; a site installs it with `fl-host pki import --ca`"))?;
     let authority =
         Authority::from_pem(pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
@@ -73,14 +73,20 @@ pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
     let roster = authority.open_roster(&text).map_err(of_roster)?;
     let now = clock.now();
     let issued = issued(root, now)?;
-    let mut rows: Vec<Row> = issued.iter().filter(|row| row.role == Role::Aggregator).cloned().collect();
-    rows.extend(roster.members().iter().map(|member| Row {
+    let line = |role: Role, member: &Member| Row {
         name: member.name.clone(),
-        role: Role::Collaborator,
+        role,
         fingerprint: Fingerprint(member.key),
         days: issued.iter().find(|row| row.fingerprint.0 == member.key).and_then(|row| row.days),
         revoked: member.revoked.clone(),
-    }));
+    };
+    let mut rows: Vec<Row> =
+        roster.aggregators().iter().map(|member| line(Role::Aggregator, member)).collect();
+    // Approved before rosters listed aggregators.
+    let unlisted = |row: &&Row| row.role == Role::Aggregator && roster.aggregators().is_empty();
+    rows.extend(issued.iter().filter(unlisted).cloned());
+    let old_aggregator = rows.iter().any(|row| unlisted(&row));
+    rows.extend(roster.members().iter().map(|member| line(Role::Collaborator, member)));
     let (ca_days, roster_days) = (days(authority.validity().not_after, now), days(roster.not_after(), now));
 
     let mut warnings = Vec::new();
@@ -88,6 +94,12 @@ pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
         warnings.push(
             "the CA's key is on the same machine as an aggregator's key: an intruder there could admit anybody; keep \
              cert/ca/ on the owner's machine only"
+                .to_owned(),
+        );
+    }
+    if old_aggregator {
+        warnings.push(
+            "the roster does not list the aggregator's key, so the key cannot be revoked: `fl-host pki sign` puts it on the roster"
                 .to_owned(),
         );
     }
@@ -127,6 +139,25 @@ pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
     })
 }
 
+/// Who a certificate's file is for, its key and its last second; `None` for a request.
+///
+/// # Errors
+/// [`Exit::Trust`] for a file that is neither; [`Exit::File`].
+pub fn shown_certificate(path: &Path) -> Result<Option<(Identity, Fingerprint, UnixSeconds)>, Failure> {
+    let pem = files::read_pem(path)?;
+    if pem.contains("CERTIFICATE REQUEST-----") {
+        return Ok(None);
+    }
+    let bad = |what: String| Failure::new(Exit::Trust, format!("{} {what}", path.display()));
+    let certificate = one_certificate(pem.as_bytes()).map_err(|what| {
+        bad(what).hint("give a site's request, a .csr file, or a certificate that `fl-host pki approve` made")
+    })?;
+    let refused = |e: IdentityError| bad(format!("is refused: {e}"));
+    let identity = Identity::of(&certificate).map_err(refused)?;
+    let fingerprint = Fingerprint::of(&certificate).map_err(refused)?;
+    Ok(Some((identity, fingerprint, validity(&certificate).map_err(refused)?.not_after)))
+}
+
 /// The certificates in `cert/issued`; at a site there are none.
 fn issued(root: &Path, now: UnixSeconds) -> Result<Vec<Row>, Failure> {
     let folder = issued_folder(root);
@@ -135,13 +166,10 @@ fn issued(root: &Path, now: UnixSeconds) -> Result<Vec<Row>, Failure> {
     let certificates = files.into_iter().filter(|path| path.extension().is_some_and(|e| e == "crt"));
     certificates
         .map(|path| {
-            let bad = |what: String| Failure::new(Exit::Trust, format!("{} {what}", path.display()));
-            let pem = files::read_text(&path, PEM_BYTES)?;
-            let certificate = one_certificate(pem.as_bytes()).map_err(bad)?;
-            let Identity { role, name, .. } =
-                Identity::of(&certificate).map_err(|e| bad(format!("is refused: {e}")))?;
-            let fingerprint = Fingerprint::of(&certificate).map_err(|e| bad(format!("is refused: {e}")))?;
-            let until = validity(&certificate).map_err(|e| bad(format!("is refused: {e}")))?.not_after;
+            let (Identity { role, name, .. }, fingerprint, until) =
+                shown_certificate(&path)?.ok_or_else(|| {
+                    Failure::new(Exit::Trust, format!("{} is a request, not a certificate", path.display()))
+                })?;
             Ok(Row { name, role, fingerprint, days: Some(days(until, now)), revoked: None })
         })
         .collect()

@@ -9,9 +9,9 @@ use std::{
 
 use fl_engine::{
     Name,
-    plan::roster::{Measurements, Roster, RosterDraft, RosterError, UnixSeconds},
+    plan::roster::{Measurements, Member, Roster, RosterDraft, RosterError, UnixSeconds},
 };
-use fl_runtime::internal::trust::{Authority, Fingerprint, FlooredClock};
+use fl_runtime::internal::trust::{Authority, Fingerprint, FlooredClock, Identity, Role, one_certificate};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, PublicKeyData as _, SerialNumber, SigningKey as _, date_time_ymd,
@@ -19,7 +19,8 @@ use rcgen::{
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{
-    PEM_BYTES, ca_file, ca_key_file, master_roster_file, publish, read_roster, roster_file, vault,
+    approve::{lines_of, list_of},
+    ca_file, ca_key_file, master_roster_file, publish, read_roster, roster_file, vault,
     vault::Passphrase,
 };
 use crate::{
@@ -118,15 +119,40 @@ pub fn federation_of(root: &Path) -> Result<Option<Name>, Failure> {
         .map_err(|e| Failure::of(Exit::Plan, &e).hint("correct the key `federation` in plan/plan.yaml"))
 }
 
-/// Revokes the collaborator `name`. Returns the roster's new serial.
+/// Revokes the member `name`: of `role`, or of the one role that has the name. Returns the roster's new
+/// serial.
 ///
 /// # Errors
-/// [`Exit::Trust`] when the roster has no such collaborator.
-pub fn revoke(owner: &mut Owner, name: &Name, reason: &str) -> Result<u64, Failure> {
+/// [`Exit::Trust`] when the roster has no such member; [`Exit::Usage`] when both roles have the name.
+pub fn revoke(
+    owner: &mut Owner,
+    role: Option<Role>,
+    name: &Name,
+    reason: &str,
+) -> Result<(Role, u64), Failure> {
+    let holds = |role: &Role| {
+        lines_of(&owner.roster, *role).iter().any(|line| line.name == *name && line.revoked.is_none())
+    };
+    let roles: Vec<Role> = [Role::Collaborator, Role::Aggregator]
+        .into_iter()
+        .filter(|held| role.is_none_or(|role| role == *held) && holds(held))
+        .collect();
+    let role = match roles[..] {
+        [role] => role,
+        [] => return Err(owner.unknown(role.unwrap_or(Role::Collaborator), name)),
+        _ => {
+            let error = format!("an aggregator and a collaborator have the name {name}");
+            return Err(
+                Failure::new(Exit::Usage, error).hint("give --role aggregator or --role collaborator")
+            );
+        }
+    };
     let mut draft = owner.roster.draft();
-    let line = draft.members.iter_mut().find(|m| m.name == *name && m.revoked.is_none());
-    line.ok_or_else(|| owner.unknown(name))?.revoked = Some(reason.to_owned());
-    owner.change_roster(draft)
+    let lines = list_of(&mut draft, role).iter_mut();
+    lines.filter(|line| line.name == *name && line.revoked.is_none()).for_each(|line| {
+        line.revoked = Some(reason.to_owned());
+    });
+    Ok((role, owner.change_roster(draft)?))
 }
 
 /// Signs the roster again, so that it stays valid. With `measurements`, these replace the roster's. Returns
@@ -137,6 +163,9 @@ pub fn revoke(owner: &mut Owner, name: &Name, reason: &str) -> Result<u64, Failu
 pub fn sign(owner: &mut Owner, measurements: Option<Measurements>) -> Result<u64, Failure> {
     let mut draft = owner.roster.draft();
     draft.measurements = measurements.or(draft.measurements);
+    if draft.aggregators.is_empty() {
+        draft.aggregators.extend(owner.aggregator_of_before()?);
+    }
     owner.change_roster(draft)
 }
 
@@ -164,10 +193,10 @@ impl Owner {
                 Failure::new(Exit::Trust, error).hint(format!("run `chmod 600 {}`", key_file.display()))
             );
         }
-        let text = files::read_text(&key_file, PEM_BYTES)?;
+        let text = files::read_pem(&key_file)?;
         let passphrase = if vault::is_locked(&text) { passphrase()? } else { None };
         let key = vault::unlock(&text, passphrase.as_ref())?;
-        let ca_pem = files::read_text(&ca_file(root), PEM_BYTES)?;
+        let ca_pem = files::read_pem(&ca_file(root))?;
         let refused = |e| Failure::of(Exit::Trust, &e);
         let authority = Authority::from_pem(ca_pem.as_bytes()).map_err(refused)?;
         let ours = Fingerprint::of_key(&key.subject_public_key_info());
@@ -214,10 +243,29 @@ impl Owner {
         Ok(draft.serial)
     }
 
-    pub(super) fn unknown(&self, name: &Name) -> Failure {
-        let known: Vec<&str> = self.roster.names().map(Name::as_str).collect();
-        let error = format!("the roster has no collaborator named {name}, or the collaborator is revoked");
-        Failure::new(Exit::Trust, error).hint(format!("the roster has: {}", known.join(", ")))
+    /// The line of the aggregator that was approved before rosters listed aggregators.
+    fn aggregator_of_before(&self) -> Result<Option<Member>, Failure> {
+        let file = self.root.join("cert/issued/aggregator.crt");
+        if !file.exists() {
+            return Ok(None);
+        }
+        let refused = |what: String| Failure::new(Exit::Trust, format!("{} {what}", file.display()));
+        let held = one_certificate(files::read_pem(&file)?.as_bytes()).map_err(refused)?;
+        let Identity { name, .. } = Identity::of(&held).map_err(|e| refused(format!("is refused: {e}")))?;
+        let key = Fingerprint::of(&held).map_err(|e| refused(format!("is refused: {e}")))?.0;
+        Ok(Some(Member { name, key, revoked: None }))
+    }
+
+    pub(super) fn unknown(&self, role: Role, name: &Name) -> Failure {
+        let lines = |role: Role| lines_of(&self.roster, role).iter().filter(|line| line.revoked.is_none());
+        let known: Vec<&str> =
+            lines(Role::Aggregator).chain(lines(Role::Collaborator)).map(|line| line.name.as_str()).collect();
+        let error = format!("the roster has no {role} named {name}, or the {role} is revoked");
+        let hint = match known.is_empty() {
+            true => "the roster has no members yet".to_owned(),
+            false => format!("the roster has: {}", known.join(", ")),
+        };
+        Failure::new(Exit::Trust, error).hint(hint)
     }
 }
 

@@ -10,8 +10,7 @@ use fl_runtime::internal::trust::{
 use rcgen::PublicKeyData as _;
 
 use super::{
-    PEM_BYTES, approve::read_request, ca_file, of_credentials, owner::of_roster, publish, read_roster,
-    roster_file,
+    approve::read_request, ca_file, of_credentials, owner::of_roster, publish, read_roster, roster_file,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -53,13 +52,13 @@ pub fn import(
 ) -> Result<Imported, Failure> {
     let held = ca_file(root);
     let source = ca.unwrap_or(&held);
-    let ca_pem = files::read_text(source, PEM_BYTES).map_err(|failure| {
+    let ca_pem = files::read_pem(source).map_err(|failure| {
         failure.hint("the owner sends ca.crt together with the first certificate: give that ca.crt with --ca")
     })?;
     let authority =
         Authority::from_pem(ca_pem.as_bytes()).map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
     if held.exists() && ca.is_some() {
-        let held_pem = files::read_text(&held, PEM_BYTES)?;
+        let held_pem = files::read_pem(&held)?;
         if Authority::from_pem(held_pem.as_bytes()).as_ref() != Ok(&authority) {
             let error = format!("{} is not the CA of {}", source.display(), held.display());
             return Err(Failure::new(Exit::Trust, error).hint(
@@ -67,7 +66,7 @@ pub fn import(
             ));
         }
     }
-    let pem = files::read_text(certificate, PEM_BYTES)?;
+    let pem = files::read_pem(certificate)?;
     let read = one_certificate(pem.as_bytes())
         .map_err(|e| Failure::new(Exit::Trust, format!("{} {e}", certificate.display())))?;
     let Identity { role, name, .. } = Identity::of(&read).map_err(|e| {

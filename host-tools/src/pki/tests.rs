@@ -73,7 +73,15 @@ impl Rig {
 }
 
 fn approval(role: Role, of: &str) -> Approval {
-    Approval { role, name: name(of), fingerprint: None, replace: false, days: 365, measurements: None }
+    Approval {
+        role: Some(role),
+        name: Some(name(of)),
+        rename: false,
+        fingerprint: None,
+        replace: false,
+        days: 365,
+        measurements: None,
+    }
 }
 
 /// Every file under `folder` and its bytes.
@@ -121,7 +129,7 @@ fn whole_certificate_exchange_as_the_people_do_it() {
     };
     assert_eq!(rosters.admit(&[certificate("one")]).unwrap().name(), &name("one"));
 
-    assert_eq!(revoke(&mut rig.owner(), &name("one"), "left").unwrap(), 4);
+    assert_eq!(revoke(&mut rig.owner(), None, &name("one"), "left").unwrap(), (Role::Collaborator, 5));
     publish(&roster_file(&agg), &read_roster(&roster_file(&rig.owner_root())).unwrap()).unwrap();
     assert!(rosters.reload_if_changed().unwrap());
     assert!(rosters.admit(&[certificate("one")]).is_err());
@@ -166,36 +174,144 @@ fn renewal_touches_nobody_else() {
     import(&rig.site("one"), &renewed.file, None, None, &clock()).unwrap();
     assert_eq!(rig.start(Role::Collaborator, "one").unwrap().not_after(), UnixSeconds(NOW + 700 * DAY));
     assert!(renew(&rig.owner(), Role::Collaborator, &name("three"), 1).is_err());
-    revoke(&mut rig.owner(), &name("two"), "left").unwrap();
+    revoke(&mut rig.owner(), None, &name("two"), "left").unwrap();
     assert!(renew(&rig.owner(), Role::Collaborator, &name("two"), 1).is_err(), "revoked is not renewed");
 }
 
 #[test]
-fn approver_decides_name_and_role_and_nothing_of_the_request_does() {
+fn role_and_name_are_the_requests_unless_the_owner_renames() {
     let rig = Rig::new("decides");
     let request = rig.waiting(Role::Collaborator, "one");
-    let issued = approve(&mut rig.owner(), &request.path, &approval(Role::Collaborator, "north")).unwrap();
-    assert_eq!(issued.identity.to_string(), "fl://w/collaborator/north");
-    assert_eq!(issued.asked_as.as_deref(), Some("collaborator one"));
-    // Its key is taken: not for another name, nor for an aggregator.
-    for other in [approval(Role::Collaborator, "south"), approval(Role::Aggregator, "agg")] {
+    let look = look(&request.path).unwrap();
+    assert_eq!(
+        (look.role, look.name, look.fingerprint),
+        (Some(Role::Collaborator), Some(name("one")), request.fingerprint)
+    );
+    // Another role or name is a mistake, or the wrong request.
+    for (other, said) in [
+        (
+            approval(Role::Collaborator, "north"),
+            "the request is for collaborator one, not for collaborator north",
+        ),
+        (approval(Role::Aggregator, "one"), "the request is for collaborator one, not for aggregator one"),
+        (
+            approval(Role::Aggregator, "aggregator"),
+            "the request is for collaborator one, not for aggregator aggregator",
+        ),
+    ] {
         let refused = approve(&mut rig.owner(), &request.path, &other).unwrap_err();
-        assert_eq!(refused.error, "this key is on the roster as collaborator north");
+        assert_eq!((refused.error.as_str(), refused.exit), (said, Exit::Trust));
+        assert!(refused.hint.unwrap().contains("--rename"));
     }
+    assert_eq!(rig.owner().roster().serial(), 1);
+    // Without a word of the owner the request's are taken.
+    let asked = Approval { role: None, name: None, ..approval(Role::Collaborator, "one") };
+    let issued = approve(&mut rig.owner(), &request.path, &asked).unwrap();
+    assert_eq!(issued.identity.to_string(), "fl://w/collaborator/one");
+    assert_eq!(issued.asked_as.as_deref(), Some("collaborator one"));
     // Approved again, it gets another certificate, and the roster stays.
-    let again = approve(&mut rig.owner(), &request.path, &approval(Role::Collaborator, "north")).unwrap();
+    let again = approve(&mut rig.owner(), &request.path, &asked).unwrap();
     assert_eq!((again.serial, again.fingerprint), (issued.serial, issued.fingerprint));
+    // A key of a collaborator is no aggregator's, whatever the owner says.
+    let aggregator = Approval { rename: true, ..approval(Role::Aggregator, "agg") };
+    let refused = approve(&mut rig.owner(), &request.path, &aggregator).unwrap_err();
+    assert_eq!(refused.error, "this key is on the roster as collaborator one");
 
-    let told = Approval { fingerprint: Some("0".repeat(64)), ..approval(Role::Collaborator, "north") };
+    let told = Approval { fingerprint: Some("0".repeat(64)), ..asked.clone() };
     assert!(approve(&mut rig.owner(), &request.path, &told).unwrap_err().error.contains(", not 000"));
     let mut changed = pem::parse(fs::read(&request.path).unwrap()).unwrap();
     let mut der = changed.contents().to_vec();
     *der.last_mut().unwrap() ^= 1;
     changed = pem::Pem::new(changed.tag(), der);
     fs::write(&request.path, pem::encode(&changed)).unwrap();
-    let forged =
-        approve(&mut rig.owner(), &request.path, &approval(Role::Collaborator, "north")).unwrap_err();
+    let forged = approve(&mut rig.owner(), &request.path, &asked).unwrap_err();
     assert!(forged.error.contains("is not a certificate request"), "{}", forged.error);
+}
+
+#[test]
+fn name_that_the_owner_mistyped_is_changed_and_the_key_stays() {
+    let rig = Rig::new("rename");
+    let request = rig.waiting(Role::Collaborator, "two");
+    let renamed = |to: &str| Approval { rename: true, ..approval(Role::Collaborator, to) };
+    let wrong = approve(&mut rig.owner(), &request.path, &renamed("tow")).unwrap();
+    assert_eq!(wrong.identity.to_string(), "fl://w/collaborator/tow");
+    let plain = approve(&mut rig.owner(), &request.path, &approval(Role::Collaborator, "two")).unwrap_err();
+    assert_eq!(plain.error, "this key is on the roster as collaborator tow");
+    assert!(plain.hint.unwrap().contains("add --rename"));
+    let right = approve(&mut rig.owner(), &request.path, &renamed("two")).unwrap();
+    assert_eq!(right.fingerprint, wrong.fingerprint);
+    assert!(!wrong.file.exists(), "the certificate of the wrong name is gone");
+    let names: Vec<String> = rig.owner().roster().names().map(Name::to_string).collect();
+    assert_eq!(names, ["two"]);
+    rig.import("two", &right).unwrap();
+    rig.start(Role::Collaborator, "two").unwrap();
+}
+
+#[test]
+fn aggregators_key_is_on_the_roster_and_is_replaced_and_revoked_as_others_are() {
+    let rig = Rig::new("aggregator");
+    let first = rig.approve(Role::Aggregator, "aggregator");
+    let lines = |rig: &Rig| -> Vec<(String, Option<String>)> {
+        let lines = rig.owner().roster().aggregators().to_vec();
+        lines.into_iter().map(|line| (line.name.to_string(), line.revoked)).collect()
+    };
+    assert_eq!(lines(&rig), [("aggregator".to_owned(), None)]);
+    // A second one, under any name, needs --replace.
+    for of in ["aggregator", "other"] {
+        let request = request(&rig.site(&format!("second-{of}")), Role::Aggregator, None).unwrap();
+        let refused = approve(&mut rig.owner(), &request.path, &approval(Role::Aggregator, of)).unwrap_err();
+        assert!(refused.error.contains("with another key") && refused.hint.unwrap().contains("--replace"));
+    }
+    let request = request(&rig.site("second-other"), Role::Aggregator, None).unwrap();
+    let replace = Approval { replace: true, ..approval(Role::Aggregator, "other") };
+    let second = approve(&mut rig.owner(), &request.path, &replace).unwrap();
+    let replaced = ("aggregator".to_owned(), Some("replaced by another key".to_owned()));
+    assert_eq!(lines(&rig), [replaced.clone(), ("other".to_owned(), None)]);
+    assert!(renew(&rig.owner(), Role::Aggregator, &name("aggregator"), 1).is_err(), "revoked is not renewed");
+    renew(&rig.owner(), Role::Aggregator, &name("other"), 30).unwrap();
+    let found = list(&rig.owner_root(), &clock()).unwrap();
+    let rows: Vec<_> = found.rows.iter().map(|row| (row.fingerprint, row.revoked.is_some())).collect();
+    assert_eq!(rows, [(first.fingerprint, true), (second.fingerprint, false)]);
+    let (role, _) = revoke(&mut rig.owner(), None, &name("other"), "stolen").unwrap();
+    assert_eq!(
+        (role, lines(&rig)),
+        (Role::Aggregator, vec![replaced, ("other".to_owned(), Some("stolen".to_owned()))])
+    );
+    let none = revoke(&mut rig.owner(), None, &name("other"), "again").unwrap_err();
+    assert!(none.error.contains("has no collaborator named other"), "{}", none.error);
+    // A collaborator may have an aggregator's name: then the role has to be said.
+    rig.approve(Role::Collaborator, "same");
+    let third = pki_request(&rig, "third");
+    approve(&mut rig.owner(), &third, &approval(Role::Aggregator, "same")).unwrap();
+    assert_eq!(revoke(&mut rig.owner(), None, &name("same"), "x").unwrap_err().exit, Exit::Usage);
+    revoke(&mut rig.owner(), Some(Role::Aggregator), &name("same"), "x").unwrap();
+    assert_eq!(rig.owner().roster().names().count(), 1);
+}
+
+fn pki_request(rig: &Rig, site: &str) -> PathBuf {
+    request(&rig.site(site), Role::Aggregator, None).unwrap().path
+}
+
+#[test]
+fn roster_of_before_gets_its_aggregator_at_the_next_signature() {
+    let rig = Rig::new("aggregator-before");
+    let issued = rig.approve(Role::Aggregator, "agg");
+    // As before rosters listed aggregators.
+    let mut owner = rig.owner();
+    let mut draft = owner.roster().draft();
+    draft.aggregators.clear();
+    owner.change_roster(draft).unwrap();
+    let found = list(&rig.owner_root(), &clock()).unwrap();
+    assert_eq!(found.rows[0].fingerprint, issued.fingerprint);
+    assert!(
+        found.warnings[0].starts_with("the roster does not list the aggregator's key"),
+        "{:?}",
+        found.warnings
+    );
+    renew(&rig.owner(), Role::Aggregator, &name("agg"), 30).unwrap();
+    sign(&mut rig.owner(), None).unwrap();
+    assert_eq!(rig.owner().roster().aggregators()[0].key, issued.fingerprint.0);
+    assert_eq!(list(&rig.owner_root(), &clock()).unwrap().warnings.len(), 0);
 }
 
 #[test]
@@ -205,7 +321,11 @@ fn taken_name_needs_replace_which_revokes_the_old_key() {
     let stranger = request(&rig.site("stranger"), Role::Collaborator, Some(&name("one"))).unwrap();
     let refused =
         approve(&mut rig.owner(), &stranger.path, &approval(Role::Collaborator, "one")).unwrap_err();
-    assert!(refused.error.starts_with("one is on the roster with another key"), "{}", refused.error);
+    assert!(
+        refused.error.starts_with("collaborator one is on the roster with another key"),
+        "{}",
+        refused.error
+    );
     let replace = Approval { replace: true, ..approval(Role::Collaborator, "one") };
     let second = approve(&mut rig.owner(), &stranger.path, &replace).unwrap();
     let owner = rig.owner();
@@ -269,7 +389,7 @@ fn import_puts_nothing_in_place_that_does_not_fit() {
     assert!(refused.error.contains("is not the CA of"), "{}", refused.error);
     let old = rig.dir.join("old.yaml");
     fs::write(&old, &text).unwrap();
-    revoke(&mut rig.owner(), &name("two"), "left").unwrap();
+    revoke(&mut rig.owner(), None, &name("two"), "left").unwrap();
     rig.import("one", &one).unwrap();
     let refused = import(&site, &one.file, None, Some(&old), &clock()).unwrap_err();
     assert!(refused.error.contains("plan/cols.yaml has the newer serial 4"), "{}", refused.error);
@@ -385,10 +505,10 @@ fn measurements_of_an_image_are_signed_into_the_roster_and_held_against_it() {
         approve(&mut rig.owner(), &request.path, &asked)
     };
     // An aggregator is no line of the roster; its image's measurements are.
-    assert_eq!(ask(None).unwrap().serial, 1);
-    assert_eq!(ask(Some(first)).unwrap().serial, 2);
+    assert_eq!(ask(None).unwrap().serial, 2);
+    assert_eq!(ask(Some(first)).unwrap().serial, 3);
     assert_eq!(rig.owner().roster().measurements(), Some(&first));
-    assert_eq!(ask(Some(first)).unwrap().serial, 2, "the same again changes nothing");
+    assert_eq!(ask(Some(first)).unwrap().serial, 3, "the same again changes nothing");
     assert_eq!(list(&rig.owner_root(), &clock()).unwrap().measurements, Some(first));
 
     let other = read(&record(&ca.to_string(), 'b')).unwrap();

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fl_engine::{
     Digest, Name,
-    plan::{Plan, ReleaseTo, Site},
+    plan::{Plan, ReleaseTo, Site, roster::Roster},
     tensor::Layout,
     wire::Verdict,
 };
@@ -47,10 +47,12 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     let clock = FlooredClock::of(&system.clock);
     let credentials =
         startup_trust::credentials(&workspace, &plan, Role::Collaborator, Some(&options.name), &clock)?;
-    let tls = trust::client_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
     let serials = startup_trust::serials(&workspace, &credentials);
     workspace.check_accepted(hash, options.accept_first)?;
-    startup_trust::check_local_roster(&workspace, &plan, &credentials, &serials, &clock);
+    let roster = startup_trust::local_roster(&workspace, &plan, &credentials, &serials, &clock);
+    let aggregators = roster.as_ref().map_or(&[][..], Roster::aggregators);
+    let tls =
+        trust::client_config(&credentials, &clock, aggregators).map_err(|e| Failure::of(Exit::Trust, &e))?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let runner = runner(&workspace, &plan, &layout, &options.name, registry)?;
     let link = plan.threads.link as usize;

@@ -5,7 +5,10 @@ use std::{io::ErrorKind, path::Path};
 
 use fl_engine::{
     Name,
-    plan::{Plan, Seal, roster::Measurements},
+    plan::{
+        Plan, Seal,
+        roster::{Measurements, Member, Roster},
+    },
 };
 use fl_sys::syscall::{self, Entry};
 
@@ -47,8 +50,24 @@ pub(super) fn rosters(
     let authority = credentials.authority().clone();
     let file = workspace.path("plan/cols.yaml");
     let serials = serials(workspace, credentials);
-    Rosters::open(workspace.files(), authority, plan.federation.clone(), &file, serials, clock)
-        .map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))
+    let rosters = Rosters::open(workspace.files(), authority, plan.federation.clone(), &file, serials, clock)
+        .map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
+    own_line(&rosters.roster(), credentials)?;
+    Ok(rosters)
+}
+
+/// Checks that the roster admits this aggregator, where the roster lists aggregators.
+fn own_line(roster: &Roster, credentials: &Credentials) -> Result<(), Failure> {
+    let key = credentials.fingerprint();
+    let error = match roster.aggregators().iter().find(|line| line.key == key.0) {
+        None if roster.aggregators().is_empty() => return Ok(()),
+        Some(Member { revoked: None, .. }) => return Ok(()),
+        Some(Member { revoked: Some(why), .. }) => format!("the roster revokes this aggregator's key: {why}"),
+        None => format!("the roster lists another aggregator: this aggregator's key is {key}"),
+    };
+    Err(Failure::new(Exit::Trust, error).hint(
+        "copy the newest plan/cols.yaml from the federation's owner. The owner gives an aggregator a new key with `fl-host pki approve --replace`",
+    ))
 }
 
 /// Logs the expected enclave measurements, if the roster carries any.
@@ -59,28 +78,30 @@ pub(super) fn log_measurements(of: Option<&Measurements>) {
     }
 }
 
-/// Checks the roster in a collaborator's workspace, where there is one, and logs its measurements. From then
+/// Reads the roster in a collaborator's workspace, where there is one, and logs its measurements. From then
 /// on the collaborator refuses an aggregator that has an older roster.
-pub(super) fn check_local_roster(
+pub(super) fn local_roster(
     workspace: &Workspace,
     plan: &Plan,
     credentials: &Credentials,
     serials: &Serials,
     clock: &FlooredClock,
-) {
+) -> Option<Roster> {
     let file = workspace.path("plan/cols.yaml");
     match Rosters::look(workspace.files(), credentials.authority(), &plan.federation, &file, serials, clock) {
-        Ok(None) => {}
+        Ok(None) => None,
         Ok(Some(roster)) => {
             tracing::info!(
                 "this site has roster {}: the collaborator refuses an aggregator that has an older roster",
                 roster.serial()
             );
             log_measurements(roster.measurements());
+            Some(roster)
         }
         Err(error) => {
             let why = Failure::of(Exit::Trust, &error).error;
             tracing::warn!("ignoring the local roster: {why}. To mend this, {}", error.hint());
+            None
         }
     }
 }

@@ -10,7 +10,7 @@ use fl_engine::{
 use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use webpki::{EndEntityCert, Error as WebpkiError};
 
-use super::identity::{Identity, IdentityError, Role};
+use super::identity::{Fingerprint, Identity, IdentityError, Role};
 
 /// The federation CA's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +90,12 @@ pub enum PeerError {
     /// It does not name one member of a federation.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// This site's roster lists other aggregators.
+    #[error("key {0} is not on this site's roster (plan/cols.yaml)")]
+    Unlisted(Fingerprint),
+    /// This site's roster revokes the key.
+    #[error("key is revoked by this site's roster (plan/cols.yaml): {0}")]
+    Revoked(String),
     /// Anything else that X.509 forbids.
     #[error("certificate cannot be used: {0}")]
     Unusable(String),
@@ -244,11 +250,16 @@ pub fn public_key(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, IdentityE
 /// # Errors
 /// What is wrong with the text, in words that follow the file's name.
 pub fn one_certificate(pem: &[u8]) -> Result<CertificateDer<'static>, String> {
+    // The beginning of every certificate's DER.
+    if pem.starts_with(&[0x30, 0x82]) {
+        return Err("is a certificate in binary form (DER), but PEM is needed: convert it with `openssl x509 -inform der -in FILE -out NEW`".to_owned());
+    }
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let mut found = found.map_err(|e| format!("is not PEM: {e}"))?;
+    let mut found = found.map_err(|_| "is not PEM, or was cut short".to_owned())?;
     match (found.len(), found.pop()) {
         (1, Some(one)) => Ok(one),
-        (n, _) => Err(format!("holds {n} certificates; one is needed")),
+        (0, _) => Err("contains no certificate".to_owned()),
+        (n, _) => Err(format!("contains {n} certificates; exactly one is needed")),
     }
 }
 

@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use fl_engine::{Name, plan::roster::UnixSeconds};
+use fl_engine::{
+    Name,
+    plan::roster::{Member, UnixSeconds},
+};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
     ServerConfig, SignatureScheme,
@@ -23,7 +26,7 @@ use rustls::{
     version::TLS13,
 };
 
-use super::{Authority, Credentials, FlooredClock, PeerError, Role};
+use super::{Authority, Credentials, Fingerprint, FlooredClock, PeerError, Role};
 
 /// The configuration of an aggregator.
 ///
@@ -43,13 +46,19 @@ pub fn server_config(credentials: &Credentials, clock: &FlooredClock) -> Result<
     Ok(config)
 }
 
-/// The configuration of a collaborator.
+/// The configuration of a collaborator. `aggregators` are the roster's lines of aggregators, where this site
+/// has a roster; without a line, every aggregator that the CA has certified is accepted.
 ///
 /// # Errors
 /// When rustls refuses the key or the certificate.
-pub fn client_config(credentials: &Credentials, clock: &FlooredClock) -> Result<ClientConfig, Error> {
+pub fn client_config(
+    credentials: &Credentials,
+    clock: &FlooredClock,
+    aggregators: &[Member],
+) -> Result<ClientConfig, Error> {
     let provider = provider();
-    let verifier = PeerVerifier::new(credentials, Role::Aggregator, &provider);
+    let mut verifier = PeerVerifier::new(credentials, Role::Aggregator, &provider);
+    verifier.listed = aggregators.to_vec();
     let (certificate, key) = credentials.for_tls();
     let mut config = ClientConfig::builder_with_details(provider, time(credentials, clock))
         .with_protocol_versions(&[&TLS13])?
@@ -77,6 +86,8 @@ struct PeerVerifier {
     authority: Authority,
     federation: Name,
     role: Role,
+    /// Keys of which the peer has to have one that is not revoked; none for every key.
+    listed: Vec<Member>,
     signatures: WebPkiSupportedAlgorithms,
 }
 
@@ -86,6 +97,7 @@ impl PeerVerifier {
             authority: credentials.authority().clone(),
             federation: credentials.identity().federation.clone(),
             role,
+            listed: Vec::new(),
             signatures: provider.signature_verification_algorithms,
         }
     }
@@ -93,7 +105,10 @@ impl PeerVerifier {
     fn check(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
         let identity = self.authority.check(certificate, self.role, UnixSeconds(now.as_secs()));
         let refused = match identity {
-            Ok(identity) if identity.federation == self.federation => return Ok(()),
+            Ok(identity) if identity.federation == self.federation => match self.check_listed(certificate) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            },
             Ok(identity) => {
                 PeerError::OtherFederation { needed: self.federation.clone(), found: identity.federation }
             }
@@ -111,6 +126,18 @@ impl PeerVerifier {
             }
             other => CertificateError::Other(OtherError(Arc::new(other))),
         }))
+    }
+
+    fn check_listed(&self, certificate: &CertificateDer<'_>) -> Result<(), PeerError> {
+        if self.listed.is_empty() {
+            return Ok(());
+        }
+        let key = Fingerprint::of(certificate)?;
+        match self.listed.iter().find(|line| line.key == key.0) {
+            None => Err(PeerError::Unlisted(key)),
+            Some(Member { revoked: Some(why), .. }) => Err(PeerError::Revoked(why.clone())),
+            Some(_) => Ok(()),
+        }
     }
 
     fn signature(

@@ -18,6 +18,9 @@
 //!   - name: "two"
 //!     key: "c3d4…"
 //!     revoked: "laptop stolen"
+//! aggregators:
+//!   - name: "aggregator"
+//!     key: "0d1e…"
 //! measurements:
 //!   aggregator:
 //!     mrenclave: "9f0e…"
@@ -32,7 +35,9 @@
 //! signature: "5e6f…"
 //! ```
 //!
-//! `measurements` is there if the owner has given the measurements of an image.
+//! `aggregators` is there if the owner has approved an aggregator since rosters list them: a site that holds
+//! the roster then connects to these keys alone. `measurements` is there if the owner has given the
+//! measurements of an image.
 //!
 //! Readers skip top-level sections that this version does not know, and [`RosterDraft`] keeps them, so that
 //! later versions can add sections. Callers make and verify the signature: this module has no cryptography
@@ -44,7 +49,10 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::Deserialize;
 
-use crate::{Digest, Name, limits};
+use crate::{
+    Digest, Name, limits,
+    printable::{is_printable, unprintable},
+};
 
 pub use measurements::{Measurement, Measurements};
 
@@ -53,10 +61,10 @@ pub use measurements::{Measurement, Measurements};
 #[serde(transparent)]
 pub struct UnixSeconds(pub u64);
 
-/// One collaborator's key.
+/// The key of a collaborator or an aggregator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The collaborator.
+    /// The collaborator or aggregator.
     pub name: Name,
     /// SHA-256 of the public key (the certificate's SubjectPublicKeyInfo, DER).
     pub key: Digest,
@@ -78,6 +86,8 @@ pub struct RosterDraft {
     pub ca: Digest,
     /// Collaborators, revoked ones included.
     pub members: Vec<Member>,
+    /// Aggregators, revoked ones included. An empty list says nothing about aggregators.
+    pub aggregators: Vec<Member>,
     /// Measurements that enclaves have to prove; `None` while the owner has given none.
     pub measurements: Option<Measurements>,
     /// Sections of later versions, unchanged.
@@ -98,6 +108,11 @@ pub enum RosterError {
     /// The last line is not a signature.
     #[error("the roster does not end with a signature: the file is incomplete, or nobody signed it")]
     Unsigned,
+    /// A program has changed the line ends.
+    #[error(
+        "the roster has the line ends of Windows (CR LF): a program changed them, and the signature covers them"
+    )]
+    LineEnds,
     /// The signature is not this CA's over these bytes.
     #[error(
         "the roster's signature does not hold: the file was changed, is incomplete, or another CA signed it"
@@ -135,6 +150,9 @@ impl RosterError {
                 "try again, because the file may be incomplete for a moment; if that does not help, copy \
                  plan/cols.yaml and cert/ca.crt from the federation's owner"
             }
+            Self::LineEnds => {
+                "copy plan/cols.yaml again as a binary file, or convert it with `dos2unix plan/cols.yaml`"
+            }
             Self::Schema(_) => "use the version of this program that the federation's owner uses",
             _ => {
                 "ask the federation's owner for a new roster, which `fl-host pki` makes; nobody edits it by hand"
@@ -153,9 +171,18 @@ impl Roster {
         if text.len() > limits::PLAN_FILE_BYTES {
             return Err(RosterError::TooLong(text.len()));
         }
+        if text.ends_with("\"\r\n") {
+            return Err(RosterError::LineEnds);
+        }
         let (body, signature) = split(text).ok_or(RosterError::Unsigned)?;
         if !verify(&signed_bytes(body), &signature) {
             return Err(RosterError::Signature);
+        }
+        if let Some(c) = body.chars().find(|c| *c != '\n' && !is_printable(*c)) {
+            return Err(RosterError::Malformed(format!(
+                "it contains the control character {}",
+                c.escape_unicode()
+            )));
         }
         let draft = parse(body)?;
         draft.check()?;
@@ -192,6 +219,12 @@ impl Roster {
         &self.0.members
     }
 
+    /// The aggregators' lines, revoked ones included. An empty list says nothing about aggregators.
+    #[must_use]
+    pub fn aggregators(&self) -> &[Member] {
+        &self.0.aggregators
+    }
+
     /// Measurements that enclaves have to prove; `None` while the owner has given none.
     #[must_use]
     pub fn measurements(&self) -> Option<&Measurements> {
@@ -226,8 +259,8 @@ impl RosterDraft {
     /// An empty roster with serial 1.
     #[must_use]
     pub fn new(federation: Name, ca: Digest, not_after: UnixSeconds) -> Self {
-        let (members, measurements, other) = (Vec::new(), None, String::new());
-        Self { federation, serial: 1, not_after, ca, members, measurements, other }
+        let (members, aggregators, measurements, other) = (Vec::new(), Vec::new(), None, String::new());
+        Self { federation, serial: 1, not_after, ca, members, aggregators, measurements, other }
     }
 
     /// The line of this name that is not revoked.
@@ -260,31 +293,32 @@ impl RosterDraft {
     }
 
     fn check(&self) -> Result<(), RosterError> {
-        if self.members.len() > limits::COLLABORATORS {
-            return Err(RosterError::TooMany(self.members.len()));
+        if self.members.len() + self.aggregators.len() > limits::COLLABORATORS {
+            return Err(RosterError::TooMany(self.members.len() + self.aggregators.len()));
         }
-        let (mut keys, mut names) = (BTreeSet::new(), BTreeSet::new());
-        for member in &self.members {
-            if !keys.insert(member.key) {
-                return Err(RosterError::SameKey(member.key));
-            }
-            match &member.revoked {
-                None if !names.insert(&member.name) => {
-                    return Err(RosterError::SameName(member.name.clone()));
+        let mut keys = BTreeSet::new();
+        for list in [&self.members, &self.aggregators] {
+            let mut names = BTreeSet::new();
+            for member in list {
+                if !keys.insert(member.key) {
+                    return Err(RosterError::SameKey(member.key));
                 }
-                Some(why)
-                    if why.is_empty() || why.len() > REASON_BYTES || why.chars().any(char::is_control) =>
-                {
-                    return Err(RosterError::Reason(member.name.clone()));
+                match &member.revoked {
+                    None if !names.insert(&member.name) => {
+                        return Err(RosterError::SameName(member.name.clone()));
+                    }
+                    Some(why) if why.is_empty() || why.len() > REASON_BYTES || unprintable(why).is_some() => {
+                        return Err(RosterError::Reason(member.name.clone()));
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
         self.measurements.as_ref().map_or(Ok(()), Measurements::check)
     }
 
     fn render(&self) -> String {
-        let Self { federation, serial, not_after, ca, members, measurements, other } = self;
+        let Self { federation, serial, not_after, ca, members, aggregators, measurements, other } = self;
         let mut text = format!(
             "# The roster of federation \"{federation}\": who takes part. Serial {serial}, good until {not_after}.\n\
              # Made by `fl-host pki`; do not edit: it is signed.\n\
@@ -292,17 +326,27 @@ impl RosterDraft {
             not_after.0
         );
         text += if members.is_empty() { "collaborators: []\n" } else { "collaborators:\n" };
-        for Member { name, key, revoked } in members {
-            text += &format!("  - name: \"{name}\"\n    key: \"{key}\"\n");
-            if let Some(why) = revoked {
-                let why = why.replace('\\', "\\\\").replace('"', "\\\"");
-                text += &format!("    revoked: \"{why}\"\n");
-            }
+        text.extend(members.iter().map(Member::render));
+        if !aggregators.is_empty() {
+            text += "aggregators:\n";
+            text.extend(aggregators.iter().map(Member::render));
         }
         if let Some(measurements) = measurements {
             text += &measurements.render();
         }
         text + other
+    }
+}
+
+impl Member {
+    fn render(&self) -> String {
+        let Self { name, key, revoked } = self;
+        let mut text = format!("  - name: \"{name}\"\n    key: \"{key}\"\n");
+        if let Some(why) = revoked {
+            let why = why.replace('\\', "\\\\").replace('"', "\\\"");
+            text += &format!("    revoked: \"{why}\"\n");
+        }
+        text
     }
 }
 
@@ -335,6 +379,8 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         ca: Hex,
         collaborators: Vec<Line>,
         #[serde(default)]
+        aggregators: Vec<Line>,
+        #[serde(default)]
         measurements: Option<measurements::Section>,
     }
     #[derive(Deserialize)]
@@ -357,6 +403,7 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         not_after: file.not_after,
         ca: file.ca.0,
         members: file.collaborators.into_iter().map(member).collect(),
+        aggregators: file.aggregators.into_iter().map(member).collect(),
         measurements: file.measurements.map(Measurements::from),
         other: other_sections(body),
     })
@@ -412,8 +459,8 @@ const DOMAIN: &[u8] = b"fl roster 1\n";
 /// The schema that this version writes and reads.
 const SCHEMA: u32 = 1;
 /// Top-level keys of this version, the signature's left out.
-const KEYS: [&str; 7] =
-    ["schema", "federation", "serial", "not_after", "ca", "collaborators", "measurements"];
+const KEYS: [&str; 8] =
+    ["schema", "federation", "serial", "not_after", "ca", "collaborators", "aggregators", "measurements"];
 /// Beginning and end of the last line; 128 hex digits are between them.
 const SIGNATURE: (&str, &str) = ("signature: \"", "\"\n");
 /// Longest reason of a revocation, bytes.

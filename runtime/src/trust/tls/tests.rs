@@ -18,7 +18,7 @@ type Ends = (Result<Link, LinkError>, Result<Link, LinkError>);
 async fn meet(aggregator: &Credentials, collaborator: &Credentials, now: UnixSeconds) -> Ends {
     let config = server_config(aggregator, &clock(now)).unwrap();
     let server = Endpoint::server(config, LOOPBACK, SocketKind::Auto, NetLimits::server()).unwrap();
-    let config = client_config(collaborator, &clock(now)).unwrap();
+    let config = client_config(collaborator, &clock(now), &[]).unwrap();
     let client = Endpoint::client(config, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
     let addr = server.local_addr().unwrap();
     let dialling = async {
@@ -200,7 +200,7 @@ async fn clock_turned_back_brings_no_certificate_to_life() {
     let config = server_config(&aggregator, &clock(long_ago)).unwrap();
     assert_eq!(config.time_provider.current_time(), Some(unix_time(ca.authority().validity().not_before)));
     let server = Endpoint::server(config, LOOPBACK, SocketKind::Auto, NetLimits::server()).unwrap();
-    let config = client_config(&collaborator, &clock(NOW)).unwrap();
+    let config = client_config(&collaborator, &clock(NOW), &[]).unwrap();
     let client = Endpoint::client(config, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
     let addr = server.local_addr().unwrap();
     let admitting = async { server.accept().await.unwrap().admit().await };
@@ -214,7 +214,7 @@ fn nothing_is_resumed_or_early() {
     let server = server_config(&ca.credentials(Leaf::aggregator("agg"), &ca), &clock(NOW)).unwrap();
     assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
     assert!(!server.session_storage.can_cache() && !server.ticketer.enabled());
-    let client = client_config(&ca.credentials(Leaf::collaborator("one"), &ca), &clock(NOW)).unwrap();
+    let client = client_config(&ca.credentials(Leaf::collaborator("one"), &ca), &clock(NOW), &[]).unwrap();
     assert!(!client.enable_early_data && !client.enable_sni);
 }
 

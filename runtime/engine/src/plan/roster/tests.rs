@@ -50,6 +50,35 @@ fn roster_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn aggregators_are_signed_with_the_rest_and_no_key_has_two_roles() {
+    let mut draft = draft();
+    let gone = Member { revoked: Some("moved".to_owned()), ..member("aggregator", "old") };
+    draft.aggregators = vec![gone, member("aggregator", "new")];
+    let text = draft.seal(seal).unwrap();
+    assert!(text.contains("\naggregators:\n  - name: \"aggregator\"\n    key: "), "{text}");
+    let roster = open(&text).unwrap();
+    assert_eq!((roster.draft(), roster.aggregators()), (draft.clone(), &draft.aggregators[..]));
+    assert_eq!(roster.names().count(), 2, "an aggregator is not a collaborator");
+    // A program of before keeps the section and says nothing of it.
+    assert!(!super::tests::draft().seal(seal).unwrap().contains("aggregators"));
+    draft.aggregators.push(member("other", "1"));
+    assert_eq!(draft.seal(seal), Err(RosterError::SameKey(Digest::of(b"1"))));
+    *draft.aggregators.last_mut().unwrap() = member("aggregator", "third");
+    assert_eq!(draft.seal(seal), Err(RosterError::SameName("aggregator".parse().unwrap())));
+}
+
+#[test]
+fn line_ends_of_windows_are_named_and_control_characters_are_refused() {
+    let text = draft().seal(seal).unwrap();
+    let refused = open(&text.replace('\n', "\r\n")).unwrap_err();
+    assert_eq!(refused, RosterError::LineEnds);
+    assert!(refused.hint().contains("dos2unix"));
+    let painted = text[..text.rfind("signature").unwrap()].replacen("# Made", "# \u{1b}[2JMade", 1);
+    let refused = open(&signed(&painted)).unwrap_err();
+    assert_eq!(refused.to_string(), "the roster cannot be read: it contains the control character \\u{1b}");
+}
+
+#[test]
 fn every_changed_byte_and_every_cut_is_refused() {
     let text = draft().seal(seal).unwrap();
     for at in 0..text.len() {
