@@ -83,6 +83,15 @@ pub fn container(
             &format!("start the container with --volume=FOLDER/cert:/{WORKSPACE}/cert"),
         ));
     }
+    // A collaborator without data would say that a folder of the host is missing.
+    let nothing = |inside: &str| {
+        fs::read_dir(image.path(WORKSPACE).join(inside)).map_or(true, |mut entries| entries.next().is_none())
+    };
+    if role == Role::Collaborator && !has("data") && nothing("data") && !names_absolute_folder(image) {
+        warnings.push(format!(
+            "no volume at /{WORKSPACE}/data: if plan/data.yaml names a folder there, start the container with --volume=FOLDER/data:/{WORKSPACE}/data"
+        ));
+    }
     // The native runtime reports this itself. Gramine would end with an error number before the runtime runs.
     let file = files[0];
     let there = fs::metadata(image.path(WORKSPACE).join(file)).is_ok_and(|about| {
@@ -124,6 +133,15 @@ pub fn container(
         ));
     }
     Ok(warnings)
+}
+
+/// Whether plan/data.yaml names a folder by its absolute path, which may be a volume of any place.
+fn names_absolute_folder(image: &Image) -> bool {
+    let text = fs::read_to_string(image.path(WORKSPACE).join("plan/data.yaml")).unwrap_or_default();
+    let folder = |line: &str| {
+        line.split_once(':').map(|(_, folder)| folder.trim().trim_matches(['"', '\'']).to_owned())
+    };
+    text.lines().filter_map(folder).any(|folder| folder.starts_with('/'))
 }
 
 fn enclave(image: &Image) -> Result<(), Failure> {
@@ -224,8 +242,16 @@ mod tests {
         let warnings = container(&image, Role::Collaborator, Some(&manual), None).unwrap();
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("nothing survives"), "{warnings:?}");
-        let more = mounted(&root, &["workspace/cert", "workspace/save"]);
+        let more = mounted(&root, &["workspace/cert", "workspace/save", "workspace/data"]);
         assert_eq!(container(&image, Role::Collaborator, Some(&more), None), Ok(vec![]));
+        // A folder of data that nothing is mounted at, unless the data are elsewhere.
+        let without = mounted(&root, &["workspace/cert", "workspace/save"]);
+        let warnings = container(&image, Role::Collaborator, Some(&without), None).unwrap();
+        assert!(warnings[0].contains("--volume=FOLDER/data:/workspace/data"), "{warnings:?}");
+        assert_eq!(container(&image, Role::Aggregator, Some(&without), None), Ok(vec![]));
+        fs::write(root.join("workspace/plan/data.yaml"), "one: /srv/data\n").unwrap();
+        assert_eq!(container(&image, Role::Collaborator, Some(&without), None), Ok(vec![]));
+        fs::remove_file(root.join("workspace/plan/data.yaml")).unwrap();
         let whole = mounted(&root, &["workspace"]);
         assert_eq!(container(&image, Role::Collaborator, Some(&whole), None), Ok(vec![]));
         assert_eq!(container(&image, Role::Collaborator, None, None), Ok(vec![]));
@@ -277,7 +303,7 @@ mod tests {
     fn gramine_is_given_every_file_that_it_mounts_and_a_filter_is_named() {
         let root = root("gramine");
         let image = Image::at(&root);
-        let mounts = mounted(&root, &["workspace/cert", "workspace/save"]);
+        let mounts = mounted(&root, &["workspace/cert", "workspace/save", "workspace/data"]);
         let ask = |status| container(&image, Role::Collaborator, Some(&mounts), status);
         // Without Gramine the runtime reports it, and misses no system call.
         assert_eq!(ask(Some("Seccomp:\t2\n")), Ok(vec![]));
@@ -316,7 +342,7 @@ mod tests {
             fs::write(root.join(file), "").unwrap();
         }
         let manifest = root.join("fl/collaborator.manifest.sgx");
-        let without = mounted(&root, &["workspace/cert"]);
+        let without = mounted(&root, &["workspace/cert", "workspace/data"]);
         let ask = |mounts: &str| container(&image, Role::Collaborator, Some(mounts), None);
         // Nothing is released.
         fs::write(&manifest, "uri = \"file:/workspace/save\"").unwrap();
@@ -324,7 +350,7 @@ mod tests {
         fs::write(&manifest, "uri = \"file:/workspace/save/released\"").unwrap();
         let warnings = ask(&without).unwrap();
         assert!(warnings.len() == 1 && warnings[0].contains("released models are lost, too"), "{warnings:?}");
-        let volumes = mounted(&root, &["workspace/cert", "workspace/save"]);
+        let volumes = mounted(&root, &["workspace/cert", "workspace/save", "workspace/data"]);
         assert_eq!(ask(&volumes), Ok(vec![]));
         assert!(root.join("workspace/save/released").is_dir());
         // A file is in its place.

@@ -29,6 +29,8 @@ pub struct Program {
     pub arguments: Vec<String>,
     /// The collaborator's name, for [`NAME_VARIABLE`].
     pub name: Option<String>,
+    /// Whether Gramine runs the role: the launcher then stays and passes signals on.
+    pub under_gramine: bool,
 }
 
 impl Asked {
@@ -78,7 +80,7 @@ impl Asked {
 /// The runtime with unchanged arguments, for words without a role: `--version`, `--help`, mistakes.
 #[must_use]
 pub fn plain(image: &Image, words: &[String]) -> Program {
-    Program { path: image.path(RUNTIME), arguments: words.to_vec(), name: None }
+    Program { path: image.path(RUNTIME), arguments: words.to_vec(), name: None, under_gramine: false }
 }
 
 /// The program for these arguments.
@@ -98,7 +100,7 @@ pub fn program(image: &Image, asked: &Asked) -> Result<Program, Failure> {
             arguments.push("--accept-first".to_owned());
         }
         arguments.extend(asked.after.iter().cloned());
-        return Ok(Program { path: image.path(RUNTIME), arguments, name: None });
+        return Ok(Program { path: image.path(RUNTIME), arguments, name: None, under_gramine: false });
     }
     if let Some(word) = asked.before.iter().chain(&asked.after).next() {
         return Err(Failure::usage(
@@ -112,7 +114,7 @@ pub fn program(image: &Image, asked: &Asked) -> Result<Program, Failure> {
     let path = if target == Target::Sgx { folder.join("loader") } else { pal.clone() };
     let application = shown(image.application(asked.role));
     let arguments = vec![shown(pal), "init".to_owned(), application];
-    Ok(Program { path, arguments, name: asked.name.clone() })
+    Ok(Program { path, arguments, name: asked.name.clone(), under_gramine: true })
 }
 
 /// Carries the collaborator's name when a manifest fixes the command line. The name is a hint; the
@@ -179,7 +181,7 @@ mod tests {
         let direct = program(&image, &asked("collaborator start -n one")).unwrap();
         assert_eq!(direct.path, root.join("gramine/direct/libpal.so"));
         assert_eq!(direct.arguments, [at("gramine/direct/libpal.so"), "init".into(), at("fl/collaborator")]);
-        assert_eq!(direct.name.as_deref(), Some("one"));
+        assert_eq!((direct.name.as_deref(), direct.under_gramine), (Some("one"), true));
         // The other role's manifest is another matter.
         assert_eq!(image.target(Role::Aggregator), Target::Native);
 

@@ -5,5 +5,6 @@
 //! processor for them; tests compare them with plain code.
 
 pub mod sha256;
+pub mod signals;
 pub mod syscall;
 pub mod udp;
