@@ -13,7 +13,7 @@ mod workspace;
 use std::path::PathBuf;
 
 use argh::{EarlyExit, FromArgs};
-use fl_runtime::internal::version;
+use fl_runtime::internal::{observe::json_line, version};
 use serde_json::Value;
 
 use crate::{
@@ -109,7 +109,10 @@ pub(crate) struct Answer {
 #[must_use]
 pub fn run(args: &[&str]) -> Outcome {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
-        let out = version::text("fl-host", COMMIT, TOOLCHAIN, args.len() > 1);
+        let out = match args {
+            ["--version"] => version::text("fl-host", COMMIT, TOOLCHAIN),
+            _ => json_line(&version::json("fl-host", COMMIT, TOOLCHAIN)),
+        };
         return Outcome { out, err: String::new(), exit: Exit::Done };
     }
     let (answer, json) = match Host::from_args(&["fl-host"], args) {
@@ -126,7 +129,7 @@ pub fn run(args: &[&str]) -> Outcome {
     };
     match answer {
         Ok(answer) => {
-            let out = if json { format!("{}\n", answer.json) } else { answer.text };
+            let out = if json { json_line(&answer.json) } else { answer.text };
             Outcome { out, err: String::new(), exit: Exit::Done }
         }
         Err(failure) => Outcome { out: String::new(), err: failure.render(json), exit: failure.exit },

@@ -6,6 +6,7 @@
 pub mod sealed;
 
 use std::{
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,8 +15,10 @@ use fl_engine::{
     Digest, limits,
     model::{self, ModelError, ModelFileError, safetensors},
     plan::{Plan, PlanDraft},
+    printable::unprintable,
     tensor::{Dtype, Layout, LayoutError, ModelState, root_of},
 };
+use fl_runtime::internal::store;
 
 use crate::{
     exit::{Exit, Failure},
@@ -24,16 +27,7 @@ use crate::{
 };
 
 /// Keys of the texts in a model file.
-pub mod text {
-    /// The plan's hash.
-    pub const PLAN: &str = "plan";
-    /// Rounds that the model has been through.
-    pub const ROUND: &str = "round";
-    /// The state's root.
-    pub const ROOT: &str = "root";
-    /// Seed of the initial values.
-    pub const SEED: &str = "seed";
-}
+pub use fl_runtime::internal::store::text;
 
 /// A model file as [`show`] found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +65,8 @@ pub fn init(
     hash: Option<Digest>,
     seed: Option<u64>,
 ) -> Result<Made, Failure> {
+    // A seed that the owner chose belongs to every plan of these tensors, as chosen values do.
+    let hash = hash.filter(|_| seed.is_none_or(|seed| seed == plan.seed));
     let mut plan = PlanDraft::clone(plan);
     plan.seed = seed.unwrap_or(plan.seed);
     let state = plan.initial_state().map_err(|e| refused_model(&e))?;
@@ -82,12 +78,7 @@ pub fn init(
 ///
 /// # Errors
 /// [`Exit::Plan`] when the plan's model is refused, [`Exit::Model`] when the file is, [`Exit::File`].
-pub fn init_from(
-    workspace: &Workspace,
-    plan: &Plan,
-    hash: Option<Digest>,
-    file: &Path,
-) -> Result<Made, Failure> {
+pub fn init_from(workspace: &Workspace, plan: &Plan, file: &Path) -> Result<Made, Failure> {
     let (bytes, refused) = (read(file)?, |e: ModelFileError| refused_file(file, &e));
     let (tensors, _) = safetensors::inspect(&bytes).map_err(refused)?;
     let state = if tensors.iter().any(|t| model::is_optimiser_tensor(&t.name)) {
@@ -98,7 +89,93 @@ pub fn init_from(
         let (plain, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
         plan.state_of(&plain).map_err(|e| refused_model(&e))?
     };
-    write_init(&workspace.init_model_file(&plan.federation), &state, hash, None)
+    write_init(&workspace.init_model_file(&plan.federation), &state, None, None)
+}
+
+/// The workspace's initial model; `None` where there is none. Every command that hands the plan on calls
+/// this.
+///
+/// # Errors
+/// [`Exit::Model`] for a model that the aggregator would refuse: of other tensors, of another plan's seed, or
+/// changed after it was written; [`Exit::File`].
+pub fn initial(
+    workspace: &Workspace,
+    plan: &Plan,
+    hash: Digest,
+    layout: &Arc<Layout>,
+) -> Result<Option<Shown>, Failure> {
+    let path = workspace.init_model_file(&plan.federation);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let shown = show(&path, Some(layout))?;
+    check_texts(&path, &shown.texts, plan, hash)?;
+    Ok(Some(shown))
+}
+
+/// The beginning of a model file, up to the end of its header.
+///
+/// # Errors
+/// What is wrong, in words that follow the file's name.
+pub fn header(file: &mut dyn Read) -> Result<Vec<u8>, String> {
+    let mut begin = [0; 8];
+    let cut = |_| "the file is not a safetensors file, or was cut short".to_owned();
+    file.read_exact(&mut begin).map_err(cut)?;
+    let length = u64::from_le_bytes(begin);
+    if length > limits::MODEL_HEADER_BYTES as u64 {
+        return Err(format!(
+            "the header claims {length} bytes; at most {} are read",
+            limits::MODEL_HEADER_BYTES
+        ));
+    }
+    let mut header = begin.to_vec();
+    file.take(length).read_to_end(&mut header).map_err(|e| e.to_string())?;
+    if header.len() as u64 == 8 + length { Ok(header) } else { Err(cut(io::ErrorKind::UnexpectedEof.into())) }
+}
+
+/// As [`initial`], for a model file of which only the [`header`] and the length are known.
+///
+/// # Errors
+/// [`Exit::Model`].
+pub fn check_initial_header(
+    header: &[u8],
+    length: u64,
+    file: &str,
+    plan: &Plan,
+    hash: Digest,
+    layout: &Arc<Layout>,
+) -> Result<(), Failure> {
+    let expected = (header.len() + layout.byte_len()) as u64;
+    let refused = |why: String| {
+        Failure::new(Exit::Model, format!("{file}: {why}")).hint(
+            "ask the owner to run `fl-host plan initialize -a ADDRESS`, and to export the workspace again",
+        )
+    };
+    if length != expected {
+        return Err(refused(format!(
+            "the file has {length} bytes; the plan's model has {expected} with this header"
+        )));
+    }
+    let parsed: serde_json::Value =
+        serde_json::from_slice(&header[8..]).map_err(|e| refused(format!("the header is not JSON: {e}")))?;
+    let texts = parsed["__metadata__"].as_object().map_or_else(safetensors::Texts::new, |map| {
+        map.iter().filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned()))).collect()
+    });
+    if texts
+        .iter()
+        .any(|(key, text)| unprintable(key).is_some() || unprintable(&text.replace('\n', "")).is_some())
+    {
+        return Err(refused("the metadata contains a control character".to_owned()));
+    }
+    check_texts(Path::new(file), &texts, plan, hash)
+}
+
+fn check_texts(path: &Path, texts: &safetensors::Texts, plan: &Plan, hash: Digest) -> Result<(), Failure> {
+    if store::begins(texts, hash, plan.seed) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Model, format!("{} was made for another plan", path.display()))
+        .hint("run `fl-host plan initialize -a ADDRESS` again, which makes the model for this plan"))
 }
 
 /// Tensors, texts and root of a model file. With the plan's `layout`, the file must have its tensors.
@@ -276,7 +353,7 @@ mod tests {
         let shown = export(&made.path, &plain, false).unwrap();
         assert_eq!(shown.texts, [("format".to_owned(), "pt".to_owned())].into());
         assert_eq!(shown.root, Some(made.root));
-        let again = init_from(&workspace, &plan, None, &plain).unwrap();
+        let again = init_from(&workspace, &plan, &plain).unwrap();
         assert_eq!(again, made);
     }
 
@@ -304,11 +381,11 @@ mod tests {
         assert_eq!(names(&shown), ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]);
         assert_eq!(export(&made.path, &whole, true).unwrap().elements, made.elements);
         for file in [&plain, &whole] {
-            assert_eq!(init_from(&workspace, &plan, None, file).unwrap(), made);
+            assert_eq!(init_from(&workspace, &plan, file).unwrap(), made);
         }
         let plan = plan.edited(|plan| plan.optimiser_state = OptimiserState::Reset).unwrap();
-        assert_eq!(init_from(&workspace, &plan, None, &plain).unwrap().elements, 26);
-        let failure = init_from(&workspace, &plan, None, &whole).unwrap_err();
+        assert_eq!(init_from(&workspace, &plan, &plain).unwrap().elements, 26);
+        let failure = init_from(&workspace, &plan, &whole).unwrap_err();
         let hint = "`fl-host model export` writes a file without its optimiser state";
         assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Model, Some(hint)));
         let state = Layout::new(vec![TensorSpec::f32("optimiser.train.momentum.a", [1])]).unwrap();
@@ -339,7 +416,7 @@ mod tests {
             }
         };
         let other = plan.edited(shorter).unwrap();
-        let failure = init_from(&workspace, &other, None, &made.path).unwrap_err();
+        let failure = init_from(&workspace, &other, &made.path).unwrap_err();
         assert!(
             failure.error.contains("the model does not have \"fc2.bias\", \"fc2.weight\""),
             "{}",

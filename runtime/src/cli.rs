@@ -119,7 +119,18 @@ struct CollaboratorRole {
 #[must_use]
 pub fn run(args: &[&str], registry: &Registry, system: &System) -> ExitCode {
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
-        observe::say(version::text("fl-runtime", version::COMMIT, version::TOOLCHAIN, args.len() > 1));
+        let (commit, toolchain) = (version::COMMIT, version::TOOLCHAIN);
+        match args {
+            ["--version"] => observe::say(version::text("fl-runtime", commit, toolchain)),
+            _ => {
+                let mut said = version::json("fl-runtime", commit, toolchain);
+                // `fl-host workspace dockerize` compares these with the plan.
+                for (kind, names) in registry.names() {
+                    said["adds"][kind] = names.into();
+                }
+                observe::say_event(&said);
+            }
+        }
         return ExitCode::from(Exit::Done as u8);
     }
     let runtime = match parse(args) {
@@ -143,7 +154,9 @@ pub fn run(args: &[&str], registry: &Registry, system: &System) -> ExitCode {
         // An embedding program has already installed a subscriber.
     }
     if let Some(error) = unopened {
-        tracing::warn!("cannot write log lines to logs/{log}.log: {error}");
+        tracing::warn!(
+            "cannot write log lines to logs/{log}.log: {error}. The log goes to standard error only"
+        );
     }
     choose_entry(std::env::var_os(GRAMINE_VARIABLE));
     let json = runtime.json;
@@ -153,7 +166,7 @@ pub fn run(args: &[&str], registry: &Registry, system: &System) -> ExitCode {
             let text = failure.render(json);
             observe::complain(&text);
             // The process ends: there is nobody left to report a failed write to.
-            let _ = file.map(|file| file.append(text.as_bytes()));
+            let _ = file.map(|file| file.append(&text));
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -56,7 +56,7 @@ use crate::{
 };
 
 pub use error::StoreError;
-pub use model_file::{About, initial_model_file, keep_final, text};
+pub use model_file::{About, begins, initial_model_file, keep_final, text};
 pub(crate) use model_file::{initial_texts, longest_model_file};
 pub use released::MemberCopies;
 
@@ -140,7 +140,7 @@ impl Store {
             }
             None => {
                 let (payload, root) =
-                    initial(files, &initial_model_file(save, federation), plan_hash, layout)?;
+                    initial(files, &initial_model_file(save, federation), plan_hash, plan.seed, layout)?;
                 (payload, root, ResumedFrom::Init, None, None)
             }
         };
@@ -189,9 +189,10 @@ impl Store {
         save: &Path,
         federation: &str,
         plan_hash: Digest,
+        seed: u64,
         layout: &Arc<Layout>,
     ) -> Result<(), StoreError> {
-        initial(files, &initial_model_file(save, federation), plan_hash, layout).map(drop)
+        initial(files, &initial_model_file(save, federation), plan_hash, seed, layout).map(drop)
     }
 
     /// Deletes all stored rounds (for `--fresh`): the next [`Store::open`] begins with the initial model. The
@@ -432,6 +433,7 @@ fn initial(
     files: &Files,
     path: &Path,
     plan: Digest,
+    seed: u64,
     layout: &Arc<Layout>,
 ) -> Result<(Vec<u8>, Digest), StoreError> {
     let length = match files.length(path) {
@@ -449,8 +451,8 @@ fn initial(
     let (state, texts) = safetensors::read(&file, layout)
         .map_err(|source| StoreError::Init { path: path.to_owned(), source })?;
     drop(file);
-    if let Some(theirs) = texts.get(text::PLAN).filter(|theirs| **theirs != plan.to_string()) {
-        let (path, theirs) = (path.to_owned(), theirs.clone());
+    if !begins(&texts, plan, seed) {
+        let (path, theirs) = (path.to_owned(), texts.get(text::PLAN).cloned().unwrap_or_default());
         return Err(StoreError::InitOfOtherPlan { path, theirs, ours: plan });
     }
     let mut payload = Vec::new();

@@ -5,15 +5,11 @@
 //! is the last one that changed a source of the binary: a commit of other files changes neither the binary
 //! nor its measurement.
 
-/// The output of `--version`: four lines, or one JSON object.
+use serde_json::{Value, json};
+
+/// The output of `--version`, four lines.
 #[must_use]
-pub fn text(program: &str, commit: Option<&str>, toolchain: Option<&str>, json: bool) -> String {
-    if json {
-        let object = serde_json::json!({
-            "program": program, "version": VERSION, "commit": commit, "toolchain": toolchain, "route": ROUTE, "trains": TRAINS,
-        });
-        return format!("{object}\n");
-    }
+pub fn text(program: &str, commit: Option<&str>, toolchain: Option<&str>) -> String {
     let said = |what: Option<&str>| what.unwrap_or("not stated").to_owned();
     format!(
         "{program} {VERSION}\ncommit     {}\ntoolchain  {}\nroute      {}\n",
@@ -21,6 +17,14 @@ pub fn text(program: &str, commit: Option<&str>, toolchain: Option<&str>, json: 
         said(toolchain),
         ROUTE.unwrap_or("cargo")
     )
+}
+
+/// The output of `--json --version`.
+#[must_use]
+pub fn json(program: &str, commit: Option<&str>, toolchain: Option<&str>) -> Value {
+    json!({
+        "program": program, "version": VERSION, "commit": commit, "toolchain": toolchain, "route": ROUTE, "trains": TRAINS,
+    })
 }
 
 /// The package's version.
@@ -40,11 +44,11 @@ mod tests {
 
     #[test]
     fn version_is_stated_to_people_and_to_programs() {
-        let text_lines = text("fl-runtime", Some("abc"), None, false);
+        let text_lines = text("fl-runtime", Some("abc"), None);
         let words: Vec<&str> = text_lines.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(words, ["fl-runtime", "commit", "toolchain", "route"]);
         assert!(text_lines.contains("commit     abc\ntoolchain  not stated\nroute      cargo\n"));
-        let object: serde_json::Value = serde_json::from_str(&text("fl-host", None, None, true)).unwrap();
+        let object = json("fl-host", None, None);
         assert_eq!(
             (object["program"].as_str(), object["version"].as_str()),
             (Some("fl-host"), Some(VERSION))

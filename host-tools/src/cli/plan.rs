@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
-use fl_engine::plan::{Absent, KeyReference};
+use fl_engine::{
+    plan::{Absent, KeyReference},
+    printable::one_line,
+};
 use fl_runtime::internal::trust::Role;
 use serde_json::json;
 
@@ -42,9 +45,9 @@ enum PlanCommand {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "initialize")]
 struct PlanInitialize {
-    /// host name or IP address of the aggregator
+    /// host name or IP address of the aggregator; after the first call, the known address by default
     #[argh(option, short = 'a')]
-    address: String,
+    address: Option<String>,
     /// take the model's initial values from this .safetensors file, not from a seed
     #[argh(option)]
     init_model: Option<PathBuf>,
@@ -69,8 +72,7 @@ struct PlanShow {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "check")]
 struct PlanCheck {
-    /// the folder of a Gramine installation, whose version decides the enclaves' memory sizes; by default the
-    /// installed one
+    /// the folder of the Gramine installation to compute enclave sizes for; by default the installed one
     #[argh(option)]
     gramine: Option<PathBuf>,
     /// the workspace; the current folder by default
@@ -179,7 +181,8 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
         PlanCommand::Accept(command) => accept(command),
         PlanCommand::Import(command) => {
             let done = import::file(&command.file, &command.output)?;
-            let mut text: String = done.notes.iter().map(|note| format!("{note}\n")).collect();
+            let mut text: String =
+                done.notes.iter().map(|note| format!("{}\n", one_line(&note.to_string()))).collect();
             text += &format!(
                 "next      replace each `fill_in` in {} ({}), then run `fl-host plan check`\n",
                 command.output.display(),
@@ -199,7 +202,12 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
 
 fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
     let workspace = Workspace::open(&command.workspace)?;
-    let done = plan::initialise(&workspace, &command.address, command.init_model.as_deref(), command.seed)?;
+    let done = plan::initialise(
+        &workspace,
+        command.address.as_deref(),
+        command.init_model.as_deref(),
+        command.seed,
+    )?;
     let (ca, next) = match done.ca {
         Some(ca) => (
             ca.to_string(),
@@ -214,7 +222,7 @@ fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
     let text = format!(
         "plan     {}\nca       {ca}\naddress  {}\nmodel    {}: {} tensors, {} elements\nroot     {}\nnext     {next}\n",
         done.loaded.hash,
-        command.address,
+        done.address,
         model.path.display(),
         model.tensors,
         model.elements,
@@ -223,7 +231,7 @@ fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
     let json = json!({
         "hash": done.loaded.hash.to_string(),
         "ca": done.ca.map(|ca| ca.to_string()),
-        "address": command.address,
+        "address": done.address,
         "model": model.path,
         "tensors": model.tensors,
         "elements": model.elements,

@@ -1,6 +1,9 @@
 //! The fourth stage: the image in its archive, and beside it the record of what is in the image.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use fl_engine::{Digest, Name};
 use fl_launcher::image::Target;
@@ -70,7 +73,7 @@ impl Archive {
         bar.finish_and_clear();
         files::replace(&file, &bytes)?;
         let digest = Digest::of(&bytes);
-        let record_file = file.with_file_name(format!("{}.measurement.json", record.federation));
+        let record_file = record_file(&file);
         let text = format!("{:#}\n", record.json(&image, digest, &records));
         files::replace(&record_file, text.as_bytes())?;
         Ok(Self {
@@ -87,9 +90,17 @@ impl Archive {
     }
 }
 
+/// The record's file: `DIR/v1.measurement.json` for `DIR/v1.tar.gz`, so that each archive has its own.
+fn record_file(archive: &Path) -> PathBuf {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy();
+    let stem =
+        [".tar.gz", ".tgz", ".tar"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
+    archive.with_file_name(format!("{stem}.measurement.json"))
+}
+
 /// What the user should know of the image.
 fn notes(inputs: &Inputs<'_>, gramine: Option<&Installation>) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = inputs.notes.clone();
     if inputs.programs.sbom.is_none() {
         notes.push("the image contains no list of the binary's parts: the binary's folder has no fl-runtime.cdx.json".to_owned());
     }

@@ -7,6 +7,7 @@ use fl_launcher::image::Target;
 use fl_runtime::internal::trust::Authority;
 
 use super::{
+    capability::Capability,
     gramine_files,
     programs::{self, Programs},
 };
@@ -60,6 +61,8 @@ pub(super) struct Inputs<'a> {
     pub(super) gramine: Option<PathBuf>,
     /// The key that signs, if the target is an enclave.
     pub(super) key: Option<SigningKey>,
+    /// What the user should know of the inputs.
+    pub(super) notes: Vec<String>,
 }
 
 impl<'a> Inputs<'a> {
@@ -73,6 +76,14 @@ impl<'a> Inputs<'a> {
         let key = signing_key(request)?;
         let loaded = plan::check(workspace)?;
         let programs = programs::find(request.binary.as_deref())?;
+        let mut notes: Vec<String> =
+            Capability::of(&programs.file).check(&loaded.plan)?.into_iter().collect();
+        if request.binary.is_none() && has_sources(workspace) {
+            notes.push(format!(
+                "src/ is not part of the image: the image runs {}. To use the code in src/, build it as a static program, and give the program with --binary",
+                programs.file.display()
+            ));
+        }
         let ca_file = request.ca.clone().unwrap_or_else(|| workspace.ca_file());
         let (ca, ca_digest) = certificate(&ca_file, &loaded)?;
         let model = imported_model(workspace, &loaded)?;
@@ -81,8 +92,13 @@ impl<'a> Inputs<'a> {
             Target::Native => None,
             _ => Some(gramine_files::find(request.gramine.as_deref())?),
         };
-        Ok(Self { workspace, request, loaded, programs, ca, ca_digest, model, site, gramine, key })
+        Ok(Self { workspace, request, loaded, programs, ca, ca_digest, model, site, gramine, key, notes })
     }
+}
+
+/// Whether `src/` contains anything.
+fn has_sources(workspace: &Workspace) -> bool {
+    std::fs::read_dir(workspace.root().join("src")).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn signing_key(request: &Request) -> Result<Option<SigningKey>, Failure> {
@@ -111,15 +127,9 @@ fn certificate(file: &Path, loaded: &Loaded) -> Result<(Vec<u8>, Digest), Failur
 /// The workspace's initial model, unless it is the one that every machine makes from the plan's seed.
 fn imported_model(workspace: &Workspace, loaded: &Loaded) -> Result<Option<Vec<u8>>, Failure> {
     let path = workspace.init_model_file(&loaded.plan.federation);
-    if !path.exists() {
+    let Some(shown) = model::initial(workspace, &loaded.plan, loaded.hash, &loaded.layout)? else {
         return Ok(None);
-    }
-    let shown = model::show(&path, Some(&loaded.layout))?;
-    if shown.texts.get(model::text::PLAN).is_some_and(|theirs| *theirs != loaded.hash.to_string()) {
-        let error = format!("{} was made for another plan", path.display());
-        return Err(Failure::new(Exit::Model, error)
-            .hint("run `fl-host plan initialize -a ADDRESS` again, which makes the model for this plan"));
-    }
+    };
     let seeded = loaded.plan.initial_state().map_err(|e| model::refused_model(&e))?;
     let mut bytes = Vec::new();
     seeded.write_bytes(&mut bytes);

@@ -23,6 +23,8 @@ use crate::{
 pub struct Programs {
     /// `fl-runtime`.
     pub runtime: Vec<u8>,
+    /// Its file.
+    pub file: PathBuf,
     /// `fl-launcher`.
     pub launcher: Vec<u8>,
     /// The list of what the runtime was linked from (CycloneDX), where it lies beside the binary.
@@ -81,7 +83,7 @@ fn find_in(binary: Option<&Path>, folders: &[PathBuf]) -> Result<Programs, Failu
         Some(sbom) => build_of(sbom, &bytes, &runtime)?,
         None => Build::default(),
     };
-    Ok(Programs { runtime: bytes, launcher, sbom, licences, build })
+    Ok(Programs { runtime: bytes, file: runtime, launcher, sbom, licences, build })
 }
 
 /// The first of the folders that has a static program of this name.

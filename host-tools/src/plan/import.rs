@@ -17,6 +17,8 @@ use serde_json::Value;
 use crate::{
     exit::{Exit, Failure},
     files,
+    templates::TEMPLATES,
+    workspace::set_key,
 };
 
 /// What happened to one key.
@@ -74,20 +76,37 @@ impl fmt::Display for Note {
     }
 }
 
-/// Converts the OpenFL plan `from` into the new file `to`.
+/// Converts the OpenFL plan `from` into the file `to`. A template's plan is replaced, and its federation
+/// stays.
 ///
 /// # Errors
-/// [`Exit::File`] when `to` exists or a file cannot be read or written; [`Exit::Plan`] when `from` is not a
-/// YAML map.
+/// [`Exit::File`] when `to` is a plan that somebody has edited, or a file cannot be read or written;
+/// [`Exit::Plan`] when `from` is not a YAML map.
 pub fn file(from: &Path, to: &Path) -> Result<Imported, Failure> {
-    let imported = text(&files::read_text(from, PLAN_FILE_BYTES)?)
+    let mut imported = text(&files::read_text(from, PLAN_FILE_BYTES)?)
         .map_err(|e| Failure::new(Exit::Plan, format!("{}: {}", from.display(), e.error)))?;
     if to.exists() {
-        return Err(Failure::new(Exit::File, format!("{} already exists", to.display()))
+        let present = files::read_text(to, PLAN_FILE_BYTES)?;
+        if !is_template(&present) {
+            return Err(Failure::new(
+                Exit::File,
+                format!("{} already exists, and somebody has edited it", to.display()),
+            )
             .hint("give another path with --output, or move the existing file away"));
+        }
+        // The plan that `fl-host workspace create` made: the folder's federation keeps its name.
+        if let Some(line) = present.lines().find_map(|line| line.strip_prefix("federation:")) {
+            imported.text = set_key(&imported.text, "federation", line.trim(), "schema");
+        }
     }
     files::replace(to, imported.text.as_bytes())?;
     Ok(imported)
+}
+
+/// Whether a plan is a template as `fl-host workspace create` and `fl-host plan initialize` leave it.
+fn is_template(plan: &str) -> bool {
+    let kept = |line: &&str| !["federation:", "ca:", "quorum:"].iter().any(|key| line.starts_with(key));
+    TEMPLATES.iter().any(|template| plan.lines().filter(kept).eq(template.plan.lines().filter(kept)))
 }
 
 /// Converts an OpenFL plan.

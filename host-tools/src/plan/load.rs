@@ -9,6 +9,7 @@ use fl_engine::{
     plan::{DataMap, Plan, PlanError, Site},
     tensor::Layout,
 };
+use fl_runtime::internal::trust::Authority;
 
 use super::{ca_digest, with_address, with_ca};
 use crate::{
@@ -43,11 +44,12 @@ pub(crate) fn parsed(text: &str) -> Result<Loaded, Failure> {
     Ok(Loaded { hash: plan.hash(), plan, layout })
 }
 
-/// Reads a workspace's plan, and if they exist, the site file and the data map. Computes the aggregator's
-/// memory.
+/// Reads a workspace's plan, and if they exist, the site file, the data map and the initial model. Computes
+/// the aggregator's memory.
 ///
 /// # Errors
-/// As [`load`], for each of the three; [`Exit::Plan`] when the memory exceeds the plan's limit.
+/// As [`load`], for each of the files; [`Exit::Plan`] when the memory exceeds the plan's limit;
+/// [`Exit::Model`] for an initial model that the aggregator would refuse.
 pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     let loaded = load(workspace)?;
     let memory = memory(&loaded);
@@ -71,7 +73,25 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     if let Some(text) = read(&workspace.root().join("plan/data.yaml"))? {
         DataMap::parse(&text).map_err(|e| refused(&e))?;
     }
+    check_federation(workspace, &loaded.plan)?;
+    model::initial(workspace, &loaded.plan, loaded.hash, &loaded.layout)?;
     Ok(loaded)
+}
+
+/// Checks that the plan names the federation of the roster, where this workspace has one of the workspace's
+/// CA. Every role would refuse another name.
+fn check_federation(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
+    let root = workspace.root();
+    let read = |path: &Path| files::read_text(path, PLAN_FILE_BYTES).ok();
+    let ca =
+        files::read_pem(&workspace.ca_file()).ok().and_then(|pem| Authority::from_pem(pem.as_bytes()).ok());
+    let text = read(&root.join("cert/issued/cols.yaml")).or_else(|| read(&root.join("plan/cols.yaml")));
+    // A roster that cannot be read is refused where it is used.
+    let roster = ca.zip(text).and_then(|(ca, text)| ca.open_roster(&text).ok());
+    let Some(roster) = roster.filter(|roster| *roster.federation() != plan.federation) else { return Ok(()) };
+    let (ours, theirs) = (&plan.federation, roster.federation());
+    Err(Failure::new(Exit::Plan, format!("plan/plan.yaml names the federation {ours}, but the CA and the roster belong to {theirs}"))
+        .hint(format!("set `federation: {theirs}` in plan/plan.yaml: the name is part of every certificate. A new federation needs a new CA")))
 }
 
 /// The aggregator's memory for max(`quorum.count.max` or `.min`, `sample`) collaborators. Only the aggregator
@@ -99,19 +119,21 @@ pub struct Initialised {
     pub loaded: Loaded,
     /// The federation CA's hash; `None` when `cert/ca.crt` is not there yet.
     pub ca: Option<Digest>,
+    /// The aggregator's address, as `plan/site.yaml` now has it.
+    pub address: String,
     /// The initial model.
     pub model: Made,
 }
 
-/// Sets the plan's CA and the site's address, and writes the initial model: the plan's, or `from` a file.
-/// Nothing is written before everything was checked.
+/// Sets the plan's CA and the site's address (`None` keeps the address of an earlier call), and writes the
+/// initial model: the plan's, or `from` a file. Nothing is written before everything was checked.
 ///
 /// # Errors
 /// [`Exit::Plan`], [`Exit::Trust`] for a `cert/ca.crt` that is not a certificate, [`Exit::Usage`] for an
 /// invalid address, [`Exit::Model`] for a model file that does not fit, [`Exit::File`].
 pub fn initialise(
     workspace: &Workspace,
-    address: &str,
+    address: Option<&str>,
     from: Option<&Path>,
     seed: Option<u64>,
 ) -> Result<Initialised, Failure> {
@@ -121,24 +143,38 @@ pub fn initialise(
         return Err(Failure::new(Exit::Usage, error).hint("give only one of the two options"));
     }
     let mut plan = files::read_text(&workspace.plan_file(), PLAN_FILE_BYTES)?;
+    let initialised =
+        plan.lines().any(|line| line.strip_prefix("ca:").is_some_and(|value| value.contains('"')));
     let ca = match workspace.ca_file().exists() {
-        true => Some(ca_digest(&files::read_text(&workspace.ca_file(), PLAN_FILE_BYTES)?)?),
+        true => Some(ca_digest(&files::read_pem(&workspace.ca_file())?)?),
         false => None,
     };
     if let Some(ca) = &ca {
         plan = with_ca(&plan, ca);
     }
     let loaded = parsed(&plan)?;
-    let site = with_address(&files::read_text(&workspace.site_file(), PLAN_FILE_BYTES)?, address)?;
+    check_federation(workspace, &loaded.plan)?;
+    let site_text = files::read_text(&workspace.site_file(), PLAN_FILE_BYTES)?;
+    let address = match address {
+        Some(address) => address.to_owned(),
+        // The address of an earlier call stays. The template's is nobody's.
+        None if initialised => Site::parse(&site_text).map_err(|e| refused(&e))?.address,
+        None => {
+            return Err(Failure::new(Exit::Usage, "the aggregator's address is not known yet").hint(
+                "give the aggregator's host name or IP address with -a ADDRESS; later calls keep the address",
+            ));
+        }
+    };
+    let site = with_address(&site_text, &address)?;
     Site::parse(&site).map_err(|e| refused(&e))?;
     let hash = Some(loaded.hash);
     let model = match from {
-        Some(file) => model::init_from(workspace, &loaded.plan, hash, file)?,
+        Some(file) => model::init_from(workspace, &loaded.plan, file)?,
         None => model::init(workspace, &loaded.plan, hash, seed)?,
     };
     files::replace(&workspace.plan_file(), plan.as_bytes())?;
     files::replace(&workspace.site_file(), site.as_bytes())?;
-    Ok(Initialised { loaded, ca, model })
+    Ok(Initialised { loaded, ca, address, model })
 }
 
 /// The plan that this site has accepted, and its present plan.

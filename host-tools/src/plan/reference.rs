@@ -80,8 +80,7 @@ pub fn markdown() -> String {
         // A choice that several keys share is listed once.
         match told.iter().find(|other| !key.words.is_empty() && other.words == key.words) {
             Some(other) => {
-                let with = only_with(other).map(|with| format!(" ({with})")).unwrap_or_default();
-                let _ = writeln!(out, "\nThe words are listed above, at `{}`{with}.", other.path);
+                let _ = writeln!(out, "\nThe words are those of `{}`.", other.path);
             }
             None => words(&mut out, &key),
         }

@@ -151,6 +151,16 @@ impl Registry {
         self
     }
 
+    /// The names of all loaders, tasks and rules, each kind with its word in the plural.
+    #[must_use]
+    pub fn names(&self) -> [(&'static str, Vec<&str>); 3] {
+        [
+            ("loaders", self.loaders.keys().map(String::as_str).collect()),
+            ("tasks", self.tasks.keys().map(String::as_str).collect()),
+            ("rules", self.rules.keys().map(String::as_str).collect()),
+        ]
+    }
+
     /// The method by which the plan's updates become a model; the weighted mean if no task sends updates.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use fl_engine::{
     tensor::Layout,
 };
 use fl_learn::registry::Registry;
+use fl_sys::syscall::{self, Entry};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
@@ -152,12 +153,19 @@ impl AggregatorSetup {
 
     /// Opens the store. With `fresh`, deletes the stored rounds first.
     fn open_store(&self) -> Result<(Store, Resume), Failure> {
-        let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint());
+        let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint().map(for_this_target));
         let (save, federation) = (self.workspace.path("save"), self.plan.federation.as_str());
         if self.fresh {
             // Rounds are deleted only if a run can begin with the initial model.
-            Store::check_initial(&self.system.files, &save, federation, self.hash, &self.layout)
-                .map_err(refused)?;
+            Store::check_initial(
+                &self.system.files,
+                &save,
+                federation,
+                self.hash,
+                self.plan.seed,
+                &self.layout,
+            )
+            .map_err(refused)?;
             let deleted = Store::forget(&self.system.files, &save, federation).map_err(refused)?;
             tracing::warn!(
                 "deleted {deleted} stored rounds (--fresh): the run begins with the initial model"
@@ -232,7 +240,8 @@ impl AggregatorSetup {
         startup_trust::log_measurements(self.rosters.measurements().as_ref());
         if round.0 >= plan.rounds {
             tracing::info!(
-                "all rounds were run; collaborators that connect receive the final model. To run more rounds, use a new plan, or start the aggregator with --fresh"
+                "all rounds were run; collaborators that connect receive the final model. To run more rounds, use a new plan, or {}",
+                for_this_target(FRESH.to_owned())
             );
         }
     }
@@ -294,6 +303,19 @@ impl AggregatorSetup {
     }
 }
 
+/// A hint that this process can follow: under Gramine the manifest fixes the command line.
+fn for_this_target(hint: String) -> String {
+    match syscall::entry() {
+        Entry::Library => hint,
+        Entry::Gramine => in_a_fixed_command_line(&hint),
+    }
+}
+
+fn in_a_fixed_command_line(hint: &str) -> String {
+    hint.replace(", which deletes the stored rounds; copy save/ first to keep them", "")
+        .replace(FRESH, FRESH_FOLDER)
+}
+
 /// Waits until the sessions have sent their last messages, then closes the port.
 async fn part(endpoint: &Endpoint, mut status: watch::Receiver<RunStatus>) {
     // The coordinator lives as long as its sessions. An error means that it is gone, and its sessions with
@@ -338,7 +360,29 @@ async fn stop(aggregator: Mailbox<AggregatorMessage>) {
     let _ = aggregator.deliver(AggregatorMessage::Stop).await;
 }
 
+/// How hints name the way to begin again.
+const FRESH: &str = "start the aggregator with --fresh";
+/// The same in a container of Gramine.
+const FRESH_FOLDER: &str = "start the container with an empty folder at /workspace/save";
 /// Longest wait for collaborators to receive the final model and the last messages.
 const FAREWELL: Duration = Duration::from_secs(65);
 /// Time between two reads of the roster file.
 const ROSTER_LOOK: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hint_names_an_option_only_where_the_command_line_is_free() {
+        let path = PathBuf::from("save/generations/w-0000002.fl");
+        let error = StoreError::OtherPlan { path, theirs: Digest([1; 32]), ours: Digest([2; 32]) };
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("--fresh"), "{hint}");
+        assert_eq!(for_this_target(hint.clone()), hint);
+        assert_eq!(
+            in_a_fixed_command_line(&hint),
+            "to begin with the initial model, start the container with an empty folder at /workspace/save"
+        );
+    }
+}

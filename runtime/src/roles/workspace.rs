@@ -64,7 +64,7 @@ impl Workspace {
                 let error =
                     format!("this workspace has two plans: plan/plan.yaml and {}", image_layout::PLAN);
                 return Err(Failure::new(Exit::Plan, error).hint(
-                    "in a container, mount no plan/plan.yaml, because the image has its plan in plan/plan.bin. Outside of a container, delete plan/plan.bin",
+                    "in a container, mount no plan/plan.yaml, because the image has plan/plan.bin. Outside of a container, remove plan/plan.bin",
                 ));
             }
         };
@@ -160,9 +160,14 @@ impl Workspace {
             Some(text) if text.trim().parse() == Ok(plan) => Ok(()),
             Some(text) => Err(Failure::new(
                 Exit::NotAccepted,
-                format!("this site has accepted plan {}, but plan/plan.yaml is plan {plan}", text.trim()),
+                format!("this site has accepted plan {}, but {} is plan {plan}", text.trim(), self.plan_shown()),
             )
-            .hint("read plan/plan.yaml, then run `fl-host plan accept`")),
+            .hint(match self.is_image() {
+                // The image has one plan, and `fl-host plan accept` would read another one. The file may be
+                // sealed.
+                true => "to accept the image's plan, compare its hash with the one that the federation's owner tells you. Then delete the file accepted-plan in the folder that is mounted at /workspace/save, and start the container again",
+                false => "read plan/plan.yaml, then run `fl-host plan accept`",
+            })),
             None if accept => {
                 self.files.create_folder(&self.path("save")).map_err(failed)?;
                 // Collaborators of one folder share the file.
@@ -171,6 +176,10 @@ impl Workspace {
             None => Err(Failure::new(Exit::NotAccepted, format!("this site has not accepted plan {plan}"))
                 .hint("read plan/plan.yaml, then run `fl-host plan accept` (or start with --accept-first for a trial)")),
         }
+    }
+
+    fn plan_shown(&self) -> &'static str {
+        if self.is_image() { "the image's plan" } else { "plan/plan.yaml" }
     }
 
     fn text(&self, inside: &str) -> Result<String, Failure> {
@@ -282,6 +291,25 @@ mod tests {
         assert_eq!(workspace.ca_file(), root.join("cert/ca.crt"));
         fs::write(root.join(image_layout::CA), b"").unwrap();
         assert_eq!(workspace.ca_file(), root.join(image_layout::CA));
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn plan_of_another_image_is_accepted_without_a_command() {
+        let root = std::env::temp_dir().join(format!("fl-workspace-accepted-{}", std::process::id()));
+        fs::create_dir_all(root.join("plan")).unwrap();
+        let plan =
+            Plan::parse(include_str!("../../../host-tools/src/templates/breast_cancer/plan.yaml")).unwrap();
+        fs::write(root.join(image_layout::PLAN), plan.canonical()).unwrap();
+        let workspace = open(&root);
+        workspace.check_accepted(plan.hash(), true).unwrap();
+        let refused = workspace.check_accepted(Digest([7; 32]), true).unwrap_err();
+        assert_eq!(refused.exit, Exit::NotAccepted);
+        assert!(refused.error.contains("but the image's plan is plan 0707"), "{}", refused.error);
+        let hint = refused.hint.unwrap();
+        assert!(hint.contains("delete the file accepted-plan") && !hint.contains("fl-host"), "{hint}");
+        fs::remove_file(root.join("save/accepted-plan")).unwrap();
+        workspace.check_accepted(Digest([7; 32]), true).unwrap();
         fs::remove_dir_all(&root).unwrap();
     }
 

@@ -164,7 +164,7 @@ impl StoreError {
                 "make the model again with `fl-host plan initialize`, then copy the file to save/ on the aggregator's machine"
             }
             Self::OtherPlan { .. } => {
-                "move save/ away and run `fl-host plan initialize` again, or start the aggregator with --fresh, which deletes the stored rounds"
+                "to begin with the initial model, start the aggregator with --fresh, which deletes the stored rounds; copy save/ first to keep them"
             }
             Self::NoState { .. } | Self::NoneWhole { .. } => {
                 "restore save/generations from a backup, or start the aggregator with --fresh to begin with the initial model"

@@ -31,6 +31,8 @@ pub mod text {
     pub const ROUND: &str = "round";
     /// The state's root.
     pub const ROOT: &str = "root";
+    /// Seed of the initial values.
+    pub const SEED: &str = "seed";
     /// JSON: measured on this model.
     pub const METRICS: &str = "metrics";
     /// JSON: measured in the round that made this model, on the model before it.
@@ -79,6 +81,15 @@ pub fn keep_final(
     let path = path(save, federation, &format!("{name}_final"));
     replace(files, &path, layout, payload, &texts(about), Durability::Synced)?;
     Ok(path)
+}
+
+/// Whether an initial model with these texts may begin a run of the plan that has this hash and seed. A model
+/// from the plan's seed does, whatever else of the plan has changed, and a model whose values somebody chose
+/// does. The tensors are checked elsewhere.
+#[must_use]
+pub fn begins(texts: &Texts, plan: Digest, seed: u64) -> bool {
+    let same_seed = texts.get(text::SEED).is_some_and(|text| *text == seed.to_string());
+    same_seed || texts.get(text::PLAN).is_none_or(|text| *text == plan.to_string())
 }
 
 pub(super) fn texts(about: About) -> Texts {

@@ -98,6 +98,26 @@ fn no_yaml_makes_it_fail_otherwise_than_by_a_refusal() {
     }
 }
 
+#[test]
+fn converted_plan_takes_the_place_of_a_templates_and_keeps_the_federation() {
+    let root = crate::files::tests::scratch("import-place").join("hospitals");
+    let template = crate::workspace::template("digits").unwrap();
+    crate::workspace::create(&root, template, None, &crate::workspace::Trial::default()).unwrap();
+    let (from, to) = (root.join("openfl.yaml"), root.join("plan/plan.yaml"));
+    std::fs::write(&from, include_str!("kvasir.yaml")).unwrap();
+    // As `fl-host plan initialize` leaves the template.
+    let plan = crate::plan::with_ca(&std::fs::read_to_string(&to).unwrap(), &fl_engine::Digest([7; 32]));
+    std::fs::write(&to, &plan).unwrap();
+    let done = file(&from, &to).unwrap();
+    assert!(done.text.contains("\nfederation: \"hospitals\"\n"), "{}", done.text);
+    assert_eq!(std::fs::read_to_string(&to).unwrap(), done.text);
+    // What a person has written is never replaced.
+    let refused = file(&from, &to).unwrap_err();
+    assert!(refused.error.ends_with("already exists, and somebody has edited it"), "{}", refused.error);
+    std::fs::write(&to, plan.replace("rounds: ", "rounds: 1")).unwrap();
+    assert!(file(&from, &to).is_err());
+}
+
 const KVASIR: &str = include_str!("kvasir.yaml");
 /// Classes as a plan names them, with settings.
 const FUNCTIONS: [&str; 19] = [

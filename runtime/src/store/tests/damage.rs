@@ -104,8 +104,8 @@ fn rounds_of_another_plan_are_refused() {
     assert_eq!(
         said(&error).replace(dir.0.to_str().unwrap(), "save"),
         format!(
-            "save/generations/w-0000002.fl is a round of plan {PLAN}, but this plan is {other} | move save/ away and \
-             run `fl-host plan initialize` again, or start the aggregator with --fresh, which deletes the stored rounds"
+            "save/generations/w-0000002.fl is a round of plan {PLAN}, but this plan is {other} | to begin with the \
+             initial model, start the aggregator with --fresh, which deletes the stored rounds; copy save/ first to keep them"
         )
     );
     resumes_after(&dir, &layout, 2);
@@ -126,6 +126,12 @@ fn initial_model_that_is_missing_changed_or_of_another_plan_is_refused() {
         refused(),
         format!("save/w_init.safetensors was made for plan abc, but this plan is {PLAN} {again}")
     );
+    // The values of the plan's own seed begin every plan of this layout; those of another seed do not.
+    let made = |seed: u64| [("plan", "abc".to_owned()), ("seed", seed.to_string())];
+    write_init(&dir, &layout, &made(plan().seed + 1));
+    assert!(refused().contains("was made for plan abc"), "{}", refused());
+    write_init(&dir, &layout, &made(plan().seed));
+    open(&dir, &layout).unwrap();
     write_init(&dir, &layout, &[("root", "abc".to_owned())]);
     let root = root_of(layout.hash(), &model(&layout, 1000));
     assert_eq!(
