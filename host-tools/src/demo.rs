@@ -128,9 +128,8 @@ fn told(
     text.push_str(&format!("model    {}\n", federation.last_model().display()));
     text.push_str(&format!("folders  {}: one for each machine\n", federation.dir.display()));
     text.push_str(&format!(
-        "next     {} lists all steps of this demonstration: change {}, and repeat the steps by hand\n",
+        "next     {} is a script of all steps: change the script, and run it with `sh` in an empty folder\n",
         federation.dir.join("steps.txt").display(),
-        federation.owner.join("plan/plan.yaml").display()
     ));
     text
 }

@@ -64,3 +64,35 @@ fn stopped_demonstration_says_so_and_leaves_no_process_behind() {
         assert!(left.is_empty(), "{left:?}");
     }
 }
+
+#[test]
+fn steps_of_a_demonstration_are_a_script_that_repeats_it_in_an_empty_folder() {
+    let out = demo("steps", &["--collaborators", "2", "--rounds", "2"]).wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let dir = std::env::temp_dir().join(format!("fl-demo-{}-steps", std::process::id()));
+    let empty = std::env::temp_dir().join(format!("fl-demo-{}-again", std::process::id()));
+    let _ = std::fs::remove_dir_all(&empty);
+    std::fs::create_dir(&empty).unwrap();
+    let programs = program("fl-host").parent().unwrap().to_owned();
+    let path = std::env::join_paths([programs.as_path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let again = Command::new("timeout")
+        .args(["120", "sh"])
+        .arg(dir.join("steps.txt"))
+        .env("PATH", path)
+        .current_dir(&empty)
+        .output()
+        .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&again.stderr));
+    assert_eq!(again.status.code(), Some(0), "{said}");
+    // The same plan, another CA: the same rounds.
+    let history = |dir: &Path| {
+        let text = std::fs::read_to_string(dir.join("aggregator/save/demo_history.jsonl")).unwrap();
+        text.lines().count()
+    };
+    assert_eq!((history(&dir), history(&empty)), (3, 3), "{said}");
+    assert!(said.contains("root: "), "{said}");
+    for dir in [dir, empty] {
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

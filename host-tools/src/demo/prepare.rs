@@ -74,7 +74,7 @@ pub fn prepare(
     if request.rounds == Some(0) {
         return Err(Failure::new(Exit::Usage, "--rounds is 0; a demonstration has at least one round"));
     }
-    let mut people = People { dir, steps: String::new(), command, progress };
+    let mut people = People { dir, steps: HEAD.to_owned(), command, progress };
     let (owner, aggregator) = (dir.join("owner"), dir.join("aggregator"));
 
     people.run(&[
@@ -100,6 +100,7 @@ pub fn prepare(
     let quorum = format!("{{count: {{min: {least}}}, time: {{min: 0s, max: 10m}}}}");
     people.set(&plan, "quorum", &quorum, "tasks")?;
     if let Some(change) = request.edit {
+        people.line("# here the plan was edited by hand");
         edit(&plan, change)?;
     }
     people.set(&site, "port", &port.to_string(), "address")?;
@@ -113,24 +114,28 @@ pub fn prepare(
         people.machine(&owner, &site, false)?;
         people.copy(&owner.join("data").join(name), &site.join("data").join(name))?;
         let data_map = site.join("plan/data.yaml");
-        people.step(&["echo", &format!("\"{name}: data/{name}\""), ">", &text(&data_map)]);
+        let line = format!("echo {} > {}", quoted(&format!("{name}: data/{name}")), people.shown(&data_map));
+        people.line(&line);
         write(&data_map, &format!("{name}: data/{name}\n"))?;
         people.certificate(&owner, &site, "collaborator", Some(name))?;
         people.run(&["plan", "accept", "--workspace", &text(&site)])?;
     }
     people.copy(&owner.join("plan/cols.yaml"), &aggregator.join("plan/cols.yaml"))?;
-    // The processes start later; a person would start them like this.
-    people.steps += "(cd aggregator && fl-runtime aggregator start) &\n";
+    // The demonstration starts the processes later.
+    people.steps += "\n# The roles, each on its machine.\nroles=\n";
+    people.steps += "(cd aggregator && exec fl-runtime aggregator) & roles=\"$roles $!\"\n";
     names.iter().for_each(|name| {
-        people.steps += &format!("(cd {name} && fl-runtime collaborator start -n {name}) &\n");
+        people.steps +=
+            &format!("(cd {name} && exec fl-runtime collaborator -n {name}) & roles=\"$roles $!\"\n");
     });
+    people.steps += "for role in $roles; do wait \"$role\"; done\nfl-host model show aggregator/save/demo_last.safetensors\n";
     write(&dir.join("steps.txt"), &people.steps)?;
 
     let plan = plan::load(&Workspace::open(&owner)?)?.plan;
     Ok(Federation { dir: dir.clone(), owner, aggregator, names, plan, port })
 }
 
-/// Runs the steps, and records each of them for `steps.txt`.
+/// Runs the steps, and records each of them for `steps.txt`, a script.
 struct People<'a> {
     dir: &'a Path,
     steps: String,
@@ -140,16 +145,24 @@ struct People<'a> {
 
 impl People<'_> {
     fn step(&mut self, words: &[&str]) {
-        let base = format!("{}/", self.dir.display());
-        let line = words.join(" ").replace(&base, "");
-        (self.progress)(&line);
-        self.steps.push_str(&line);
+        let words: Vec<String> = words.iter().map(|word| self.shown(Path::new(word))).collect();
+        self.line(&words.join(" "));
+    }
+
+    fn line(&mut self, line: &str) {
+        (self.progress)(line);
+        self.steps.push_str(line);
         self.steps.push('\n');
+    }
+
+    /// A word of the script: a path as it is seen from the folder of all.
+    fn shown(&self, word: &Path) -> String {
+        quoted(&text(word.strip_prefix(self.dir).unwrap_or(word)))
     }
 
     /// Sets a key of a YAML file, after the line of the key `after`.
     fn set(&mut self, file: &Path, key: &str, value: &str, after: &str) -> Result<(), Failure> {
-        self.step(&["#", "in", &text(file), "set", &format!("{key}: {value}")]);
+        self.step(&["sed", "-i", &format!("s|^{key}:.*|{key}: {value}|"), &text(file)]);
         edit(file, &|yaml| workspace::set_key(yaml, key, value, after))
     }
 
@@ -188,13 +201,17 @@ impl People<'_> {
             None => &[],
         };
         let (owner, site) = (text(owner), text(site));
-        let requested =
-            self.run(&[&["pki", "request", "--workspace", &site, "--role", role], named].concat())?;
+        let request = [&["pki", "request", "--workspace", &site, "--role", role], named].concat();
+        let words: Vec<String> = request.iter().map(|word| self.shown(Path::new(word))).collect();
+        // What the site reads to the owner by phone.
+        self.line(&format!("read_out=$(fl-host --json {} | {FINGERPRINT})", words.join(" ")));
+        let requested = (self.command)(&request)?;
         let request = requested["request"].as_str().unwrap_or_default();
         let fingerprint = requested["fingerprint"].as_str().unwrap_or_default();
-        let approve =
-            ["pki", "approve", request, "--workspace", &owner, "--role", role, "--fingerprint", fingerprint];
-        let approved = self.run(&[&approve, named].concat())?;
+        let approve = ["pki", "approve", request, "--workspace", &owner, "--fingerprint"];
+        let words: Vec<String> = approve.iter().map(|word| self.shown(Path::new(word))).collect();
+        self.line(&format!("fl-host {} \"$read_out\"", words.join(" ")));
+        let approved = (self.command)(&[&approve[..], &[fingerprint]].concat())?;
         let certificate = approved["certificate"].as_str().unwrap_or_default();
         self.run(&["pki", "import", certificate, "--workspace", &site])?;
         Ok(())
@@ -246,10 +263,29 @@ fn failed(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::File, format!("cannot {what} {}: {error}", path.display()))
 }
 
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
 const FEDERATION: &str = "demo";
+/// Takes the fingerprint out of a request's JSON.
+const FINGERPRINT: &str = r#"sed 's/.*"fingerprint":"\([0-9a-f]*\)".*/\1/'"#;
+/// The beginning of `steps.txt`.
+const HEAD: &str = "\
+#!/bin/sh
+# All steps of this demonstration. In an empty folder, `sh steps.txt` repeats the steps. fl-host and fl-runtime have to
+# be on the PATH. Each folder stands for a machine.
+set -e
+
+";
 /// Each collaborator is a process with its own threads.
 const MOST: usize = 64;
