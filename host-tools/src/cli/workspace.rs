@@ -285,7 +285,12 @@ fn import(command: &WorkspaceImport) -> Result<Answer, Failure> {
     let mut text =
         format!("workspace  {}\nsha256     {}\nplan       {}\n", done.root.display(), done.digest, done.plan);
     text.extend(done.files.iter().map(|file| format!("inside     {file}\n")));
-    text += "next       compare the sha256 with the one that the owner reads to you, for example by phone\n";
+    text += match command.digest {
+        Some(_) => "checked    the sha256 is the one that you gave\n",
+        None => {
+            "next       compare the sha256 with the one that the owner reads to you, for example by phone\n"
+        }
+    };
     let json = json!({
         "workspace": done.root, "sha256": done.digest.to_string(), "plan": done.plan.to_string(), "files": done.files,
     });

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fl_engine::Name;
+use fl_engine::{Name, limits};
 use fl_learn::data::shard::Sharding;
 
 use super::{FOLDERS, set_key};
@@ -79,6 +79,10 @@ pub fn create(
 ) -> Result<Created, Failure> {
     let federation = name_of(root, federation)?;
     files::refuse_occupied(root, "--prefix")?;
+    files::fill_new_folder(root, || fill(root, template, federation, trial))
+}
+
+fn fill(root: &Path, template: &Template, federation: Name, trial: &Trial) -> Result<Created, Failure> {
     FOLDERS.iter().try_for_each(|folder| files::make_folder(&root.join(folder)))?;
     let names = trial_names(trial.collaborators);
     let dirs: Vec<PathBuf> = names.iter().map(|name| root.join("data").join(name)).collect();
@@ -88,13 +92,14 @@ pub fn create(
         Failure::of(if matches!(e, ShardError::Data(_)) { Exit::Data } else { Exit::File }, &e)
     })?;
 
-    let plan = set_key(template.plan, "federation", &format!("\"{federation}\""), "schema");
+    let plan = for_collaborators(template.plan, names.len());
+    let plan = set_key(&plan, "federation", &format!("\"{federation}\""), "schema");
     let map: String = names.iter().map(|name| format!("{name}: data/{name}\n")).collect();
     for (file, text) in [
         ("plan/plan.yaml", plan.as_str()),
         ("plan/site.yaml", include_str!("../templates/site.yaml")),
         ("plan/data.yaml", &format!("{}{map}", include_str!("../templates/data.yaml"))),
-        ("README.md", template.readme),
+        ("README.md", &readme(template.readme, &names)),
     ] {
         files::replace(&root.join(file), text.as_bytes())?;
     }
@@ -104,6 +109,36 @@ pub fn create(
         shards: names.into_iter().zip(shards.rows).collect(),
         test_rows: shards.test_rows,
     })
+}
+
+/// The plan with a quorum that this number of collaborators can reach.
+fn for_collaborators(plan: &str, count: usize) -> String {
+    plan.replacen(
+        "count: {min: 2, max: 3}",
+        &format!("count: {{min: {}, max: {count}}}", count.clamp(1, 2)),
+        1,
+    )
+}
+
+/// The README with this workspace's folders and number in place of the template's three.
+fn readme(text: &str, names: &[String]) -> String {
+    let count = match trial_names(10).get(names.len().wrapping_sub(1)) {
+        Some(word) => word.clone(),
+        None => names.len().to_string(),
+    };
+    let plural = names.len() != 1;
+    let folders: Vec<String> = names.iter().map(|name| format!("`data/{name}`")).collect();
+    let list = match folders.as_slice() {
+        [one] => one.clone(),
+        [first, .., last] if folders.len() > 10 => format!("{first} to {last}"),
+        [all @ .., last] => format!("{} and {last}", all.join(", ")),
+        [] => String::new(),
+    };
+    let (hold, s) = if plural { ("hold", "s") } else { ("holds", "") };
+    let capital = count[..1].to_ascii_uppercase() + &count[1..];
+    let train = if plural { "train" } else { "trains" };
+    text.replacen(FOLDERS_OF_THREE, &format!("{list} {hold} trial data for {count} collaborator{s}"), 1)
+        .replacen("Three collaborators train", &format!("{capital} collaborator{s} {train}"), 1)
 }
 
 /// The template of this name.
@@ -124,13 +159,25 @@ fn name_of(root: &Path, federation: Option<&str>) -> Result<Name, Failure> {
     text.parse().map_err(|e| {
         let failure = Failure::of(Exit::Usage, &e);
         if federation.is_none() {
-            failure.hint("give the federation a name with --federation NAME")
+            // The name that comes nearest to the folder's.
+            let near: String = text
+                .to_lowercase()
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+                .skip_while(|c| !c.is_ascii_alphanumeric())
+                .take(limits::NAME_BYTES)
+                .collect();
+            let near = if near.is_empty() { "NAME" } else { &near };
+            failure.hint(format!("give the federation a name, for example with --federation {near}; the folder keeps its own name"))
         } else {
             failure
         }
     })
 }
 
+/// What the templates' READMEs say of their data.
+const FOLDERS_OF_THREE: &str =
+    "`data/one`, `data/two` and `data/three` hold trial data for three collaborators";
 /// Seed of the trial data's division.
 const TRIAL_SEED: u64 = 7;
 
@@ -162,12 +209,53 @@ mod tests {
         let root = scratch("names").join("My Federation");
         let refused = create(&root, &TEMPLATES[0], None, &Trial::default()).unwrap_err();
         assert_eq!(refused.exit, Exit::Usage);
-        assert_eq!(refused.hint.as_deref(), Some("give the federation a name with --federation NAME"));
+        let hint = |failure: Failure| failure.hint.unwrap();
+        assert_eq!(
+            hint(refused),
+            "give the federation a name, for example with --federation my-federation; the folder keeps its own name"
+        );
+        let upper = create(&root.with_file_name("Heart_2026"), &TEMPLATES[0], None, &Trial::default());
+        assert!(hint(upper.unwrap_err()).contains("--federation heart_2026"));
         assert!(!root.exists());
         assert_eq!(
             create(&root, &TEMPLATES[0], Some("mine"), &Trial::default()).unwrap().federation.as_str(),
             "mine"
         );
+    }
+
+    #[test]
+    fn plan_and_readme_speak_of_the_collaborators_that_there_are() {
+        let root = scratch("number");
+        let made = |count: usize| {
+            let folder = root.join(format!("w{count}"));
+            let trial = Trial { collaborators: count, sharding: Some(Sharding::Iid) };
+            create(&folder, &TEMPLATES[0], None, &trial).unwrap();
+            let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+            (read("plan/plan.yaml"), read("README.md"))
+        };
+        assert_eq!(made(3).1, TEMPLATES[0].readme);
+        let (plan, readme) = made(2);
+        assert!(plan.contains("\nquorum: {count: {min: 2, max: 2}, "), "{plan}");
+        assert!(
+            readme.contains("`data/one` and `data/two` hold trial data for two collaborators"),
+            "{readme}"
+        );
+        let (plan, readme) = made(1);
+        assert!(plan.contains("\nquorum: {count: {min: 1, max: 1}, "), "{plan}");
+        assert!(
+            readme.contains("\nOne collaborator trains") && readme.contains("`data/one` holds"),
+            "{readme}"
+        );
+        let (plan, readme) = made(12);
+        assert!(plan.contains("{min: 2, max: 12}"), "{plan}");
+        assert!(
+            readme.contains("`data/one` to `data/site-12` hold trial data for 12 collaborators"),
+            "{readme}"
+        );
+        // A command that fails leaves nothing in the way of the next.
+        let none = Trial { collaborators: 0, sharding: None };
+        assert!(create(&root.join("x"), &TEMPLATES[0], None, &none).is_err());
+        assert!(!root.join("x").exists());
     }
 
     #[test]
