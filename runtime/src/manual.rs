@@ -51,8 +51,12 @@ chapters! {
     /// [`Counted`]: fl_engine::wire::Counted
     /// [aggregation]: aggregation
     /// [enclaves]: enclaves
+    /// [owners_key]: owners_key
     /// [threat_model]: threat_model
     operating;
+
+    /// [quick_start]: quick_start
+    owners_key;
 
     /// [operating]: operating
     /// [plan_reference]: plan_reference
@@ -74,6 +78,7 @@ chapters! {
     /// [plan_reference]: plan_reference
     writing_your_own;
 
+    /// [operating]: operating
     enclaves;
 
     /// [aggregation]: aggregation

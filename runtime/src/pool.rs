@@ -23,10 +23,10 @@ use crate::system::Threads;
 #[non_exhaustive]
 pub enum PoolError {
     /// The closure panicked, with these words.
-    #[error("internal error in a computation: {0}")]
+    #[error("a job of the CPU pool panicked: {0}")]
     Panicked(String),
     /// The pool has no threads any more.
-    #[error("the threads for computing have ended")]
+    #[error("the CPU pool has ended")]
     Gone,
 }
 
@@ -102,7 +102,7 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
         let Ok(job) = next else { return };
         // `run` catches a panic of the closure. This catches a panic of the answer's destructor.
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
-            tracing::error!("internal error after a computation; the run goes on");
+            tracing::error!("the answer of a CPU job panicked while it was dropped");
         }
     }
 }

@@ -68,8 +68,6 @@ pub struct Text {
     pub line: usize,
     /// The words. Lines of comments and pages stay apart; escapes of strings are taken out.
     pub text: String,
-    /// The headings above the text in its page, outermost first; empty elsewhere.
-    pub under: String,
 }
 
 /// The texts of a file by its name's end: `.rs`, `.md`, and the comments of `.yaml`, `.toml` and scripts.
@@ -141,13 +139,7 @@ fn paragraphs(file: &Path, kind: Kind, lines: &[(usize, Option<String>)]) -> Vec
                 last.text.push_str(words);
             }
             (Some(words), _) => {
-                texts.push(Text {
-                    kind,
-                    file: file.to_owned(),
-                    line: *line,
-                    text: words.clone(),
-                    under: String::new(),
-                });
+                texts.push(Text { kind, file: file.to_owned(), line: *line, text: words.clone() });
             }
             (None, _) => {}
         }

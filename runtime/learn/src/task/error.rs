@@ -86,7 +86,7 @@ pub enum TaskError {
     #[error("there are too many training rows")]
     Weight(#[from] WeightError),
     /// A layer, optimiser or kind of task that the plan's format has and this program does not have.
-    #[error("the plan asks for {0}, which this version of fl-runtime does not have")]
+    #[error("this program does not know {0}")]
     Foreign(String),
 }
 

@@ -83,7 +83,7 @@ impl Runner {
                         .map_err(|what| TaskError::Failed { task: task.name.clone(), what })?;
                     None
                 }
-                other => return Err(TaskError::Foreign(format!("the task {other:?}"))),
+                other => return Err(TaskError::Foreign(format!("task {other:?}"))),
             };
             let Some(part) = part else { continue };
             computes = true;

@@ -60,16 +60,13 @@ pub fn draw(texts: &[Text], seed: u64, count: usize) -> Vec<Text> {
     drawn
 }
 
-/// The sentences as numbered text, without their places for readers who shall know nothing else. A sentence
-/// of a page comes with the headings above it.
+/// The sentences as numbered text, without their places for readers who shall know nothing else.
 #[must_use]
 pub fn numbered(drawn: &[Text], with_places: bool) -> String {
     let mut out = String::new();
     for (index, text) in drawn.iter().enumerate() {
-        let is_page = matches!(text.kind, Kind::Readme | Kind::Manual);
-        let sentence = if is_page { text.text.clone() } else { with_blanks(&text.text) };
-        let under = if text.under.is_empty() { String::new() } else { format!(", {}", text.under) };
-        let _ = writeln!(out, "{:>3}. [{}{under}] {sentence}", index + 1, text.kind.word());
+        let sentence = with_blanks(&text.text);
+        let _ = writeln!(out, "{:>3}. [{}] {sentence}", index + 1, text.kind.word());
         if with_places {
             let _ = writeln!(out, "     {}:{}", text.file.display(), text.line);
         }
@@ -77,28 +74,26 @@ pub fn numbered(drawn: &[Text], with_places: bool) -> String {
     out
 }
 
-/// `{}` and `{0:?}` as `{…}`, `{name:?}` as `{name}`, `{{` and `}}` as one brace: what stands there is filled
-/// in when the sentence is shown.
+/// `{}` and `{0:?}` as `{…}`, `{name:?}` as `{name}`: what stands there is filled in when the sentence is
+/// shown.
 fn with_blanks(sentence: &str) -> String {
     let mut out = String::new();
     let mut rest = sentence;
-    while let Some(at) = rest.find(['{', '}']) {
-        out.push_str(&rest[..at]);
-        let brace = &rest[at..=at];
-        let after = &rest[at + 1..];
-        let inside = after.split('}').next().filter(|inside| inside.len() < after.len() && brace == "{");
-        if let Some(doubled) = after.strip_prefix(brace) {
-            out.push_str(brace);
-            rest = doubled;
-        } else if let Some(inside) = inside {
-            let name = inside.split(':').next().unwrap_or_default();
-            let is_named = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
-            out.push_str(&format!("{{{}}}", if is_named { name } else { "…" }));
-            rest = &after[inside.len() + 1..];
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((inside, tail)) = after.split_once('}') else { break };
+        let name = inside.split(':').next().unwrap_or_default();
+        let has_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+        let is_place = name.chars().all(|c| c == '_' || c == '.' || c.is_alphanumeric());
+        let shown = if !is_place {
+            inside
+        } else if has_name {
+            name
         } else {
-            out.push_str(brace);
-            rest = after;
-        }
+            "…"
+        };
+        out.push_str(before);
+        out.push_str(&format!("{{{shown}}}"));
+        rest = tail;
     }
     out + rest
 }

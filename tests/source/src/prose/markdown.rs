@@ -7,31 +7,7 @@ use super::{Kind, Text, paragraphs};
 /// Paragraphs, items of lists and cells of tables, links without their addresses.
 pub(super) fn texts(file: &Path, content: &str, kind: Kind) -> Vec<Text> {
     let lines: Vec<(usize, &str)> = content.lines().enumerate().map(|(n, line)| (n + 1, line)).collect();
-    let mut texts = of_lines(file, kind, &lines);
-    let headings = headings(&lines);
-    for text in &mut texts {
-        let above = headings.partition_point(|(line, _)| *line < text.line);
-        text.under = above.checked_sub(1).map(|last| headings[last].1.clone()).unwrap_or_default();
-    }
-    texts
-}
-
-/// The line of each heading, and the heading with those that it stands under.
-fn headings(lines: &[(usize, &str)]) -> Vec<(usize, String)> {
-    let (mut open, mut in_code): (Vec<(usize, &str)>, bool) = (Vec::new(), false);
-    let mut headings = Vec::new();
-    for (number, line) in lines {
-        in_code ^= line.trim_start().starts_with("```");
-        let words = line.trim_start_matches('#');
-        let level = line.len() - words.len();
-        if in_code || level == 0 || !words.starts_with(' ') {
-            continue;
-        }
-        open.retain(|(above, _)| *above < level);
-        open.push((level, words.trim()));
-        headings.push((*number, open.iter().map(|(_, words)| *words).collect::<Vec<_>>().join(" > ")));
-    }
-    headings
+    of_lines(file, kind, &lines)
 }
 
 /// The same of lines that stand in comments.

@@ -110,10 +110,7 @@ fn sentences_end_before_a_new_one_begins() {
 
 /// A tree with ten errors, twenty sentences of the manual and one hint.
 fn tree() -> Vec<Text> {
-    let text = |kind, n: usize, text: String| {
-        let under = if kind == Kind::Manual { "Page > Part".to_owned() } else { String::new() };
-        Text { kind, file: "a.rs".into(), line: n, text, under }
-    };
+    let text = |kind, n: usize, text: String| Text { kind, file: "a.rs".into(), line: n, text };
     let mut texts = vec![text(Kind::Hint, 1, "run the command again".into())];
     texts.extend(
         (0..10).map(|n| {
@@ -155,16 +152,10 @@ fn drawn_sentences_have_numbers_places_and_blanks() {
     drawn.retain(|text| text.text.contains("number 4"));
     assert_eq!(
         numbered(&drawn, true),
-        "  1. [error] file number 4 is too long: {…} of {…} {file}\n     a.rs:4\n  2. [manual, Page > Part] Second sentence number 4.\n     a.rs:5\n  \
-         3. [manual, Page > Part] First sentence number 4.\n     a.rs:4\n"
+        "  1. [error] file number 4 is too long: {…} of {…} {file}\n     a.rs:4\n  2. [manual] Second sentence number 4.\n     a.rs:5\n  \
+         3. [manual] First sentence number 4.\n     a.rs:4\n"
     );
     assert_eq!(numbered(&drawn[..1], false), "  1. [error] file number 4 is too long: {…} of {…} {file}\n");
-    drawn[0].text = "a {{rule: {rule}}} }} in {".to_owned();
-    assert_eq!(numbered(&drawn[..1], false), "  1. [error] a {rule: {rule}} } in {\n");
-    let page = "# A\nOne.\n## B\n```sh\n# no heading\n```\nTwo.\n### C\n## D\n- three\n# E\n\n| four |\n";
-    let under = texts(Path::new("README.md"), page);
-    let under: Vec<_> = under.iter().map(|text| format!("{}: {}", text.under, text.text)).collect();
-    assert_eq!(under, ["A: One.", "A > B: Two.", "A > D: three", "E: four"]);
 }
 
 #[test]

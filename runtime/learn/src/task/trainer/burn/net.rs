@@ -183,7 +183,7 @@ impl Net {
                 Layer::Sigmoid => flow.each(activation::sigmoid, activation::sigmoid),
                 Layer::Tanh => flow.each(activation::tanh, activation::tanh),
                 Layer::Flatten => Flow::Flat(flow.flat()),
-                other => return Err(TaskError::Foreign(format!("the layer {other:?}"))),
+                other => return Err(TaskError::Foreign(format!("layer {other:?}"))),
             };
         }
         Ok(Pass { output: flow.flat(), statistics })

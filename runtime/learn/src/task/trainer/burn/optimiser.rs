@@ -90,7 +90,7 @@ impl Memory {
             Optimiser::AdamW { learning_rate, weight_decay } => {
                 self.adam(learning_rate, weight_decay, values, gradient, trained);
             }
-            other => return Err(TaskError::Foreign(format!("the optimiser {other:?}"))),
+            other => return Err(TaskError::Foreign(format!("optimiser {other:?}"))),
         }
         Ok(())
     }
