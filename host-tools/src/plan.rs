@@ -8,7 +8,7 @@ mod load;
 pub mod reference;
 mod show;
 
-use fl_engine::{Digest, plan::is_host};
+use fl_engine::{Digest, plan::host_fault};
 use fl_runtime::internal::trust::one_certificate;
 
 pub(crate) use load::parsed;
@@ -44,9 +44,9 @@ pub fn with_ca(plan: &str, ca: &Digest) -> String {
 /// # Errors
 /// [`Exit::Usage`] for a text that is neither.
 pub fn with_address(site: &str, address: &str) -> Result<String, Failure> {
-    if !is_host(address) && address.parse::<std::net::IpAddr>().is_err() {
-        return Err(Failure::new(Exit::Usage, format!("{address:?} is not a host name or IP address"))
-            .hint("give the name or address without a port; set the port in plan/site.yaml"));
+    if let Some(fault) = host_fault(address) {
+        let error = format!("{address:?} cannot be the aggregator's address");
+        return Err(Failure::new(Exit::Usage, error).hint(fault));
     }
     Ok(set_key(site, "address", &format!("\"{address}\""), "schema"))
 }

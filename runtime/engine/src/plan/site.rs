@@ -4,7 +4,7 @@
 // core's: addresses are values, and std::net is where sockets are.
 use core::net::IpAddr;
 
-use super::keys;
+use super::{host::host_fault, keys};
 use crate::settings::{self, Absent, Field, Key, PlanError, Setting, Takes, words};
 
 /// `plan/site.yaml`, checked.
@@ -62,9 +62,8 @@ struct Host(String);
 impl Setting for Host {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
         let host = field.text()?;
-        if !is_host(host) && host.parse::<IpAddr>().is_err() {
-            let hint = "give the name alone; the port has a key of its own".to_owned();
-            return Err(field.refused().with_hint(Some(hint)));
+        if let Some(fault) = host_fault(host) {
+            return Err(field.refused().with_hint(Some(fault.to_owned())));
         }
         Ok(Self(host.to_owned()))
     }
@@ -74,18 +73,6 @@ impl Setting for IpAddr {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
         field.text()?.parse().map_err(|_| field.refused())
     }
-}
-
-/// Whether a text can be a host name: RFC 1123, section 2.1, and RFC 1035's lengths.
-#[must_use]
-pub fn is_host(text: &str) -> bool {
-    text.len() <= 253
-        && text.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        })
 }
 
 /// The whole file.
