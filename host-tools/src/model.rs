@@ -12,9 +12,11 @@ use std::{
 };
 
 use fl_engine::{
-    Digest, limits,
+    Digest,
+    aggregate::outside_range,
+    limits,
     model::{self, ModelError, ModelFileError, safetensors},
-    plan::{Plan, PlanDraft},
+    plan::{ExactRange, Plan, PlanDraft},
     printable::unprintable,
     tensor::{Dtype, Layout, LayoutError, ModelState, root_of},
 };
@@ -70,6 +72,7 @@ pub fn init(
     let mut plan = PlanDraft::clone(plan);
     plan.seed = seed.unwrap_or(plan.seed);
     let state = plan.initial_state().map_err(|e| refused_model(&e))?;
+    refuse_outside(&state, plan.exact)?;
     write_init(&workspace.init_model_file(&plan.federation), &state, hash, Some(plan.seed))
 }
 
@@ -89,6 +92,7 @@ pub fn init_from(workspace: &Workspace, plan: &Plan, file: &Path) -> Result<Made
         let (plain, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
         plan.state_of(&plain).map_err(|e| refused_model(&e))?
     };
+    refuse_outside(&state, plan.exact)?;
     write_init(&workspace.init_model_file(&plan.federation), &state, None, None)
 }
 
@@ -243,6 +247,15 @@ fn refused_file(file: &Path, error: &ModelFileError) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+/// No update of a model with such a value would be taken.
+fn refuse_outside(state: &ModelState, range: ExactRange) -> Result<(), Failure> {
+    let Some(outside) = outside_range(state, range) else { return Ok(()) };
+    let error = format!("the plan's range does not hold the initial model: {outside}");
+    Err(Failure::new(Exit::Model, error).hint(
+        "set exact.value_bits in plan/plan.yaml so that the plan's range holds the value, or change the value in the model",
+    ))
 }
 
 fn write_init(
