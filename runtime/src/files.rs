@@ -19,6 +19,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use zeroize::Zeroizing;
+
 /// The files that a process reads and writes. Clones share what they know.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -148,8 +150,7 @@ impl Files {
     pub fn read_at_most(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         let bytes = self.read_start(path, limit.saturating_add(1))?;
         if bytes.len() > limit {
-            let error = format!("the file has more than the {limit} bytes that are read");
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, error));
+            return Err(too_long(limit));
         }
         Ok(bytes)
     }
@@ -171,6 +172,20 @@ impl Files {
     pub fn read_start(&self, path: &Path, most: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         fs::File::open(path)?.take(most as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a secret of at most `limit` bytes. No copy of the secret stays in memory that is given back.
+    ///
+    /// # Errors
+    /// As [`Self::read_at_most`].
+    pub fn read_secret(&self, path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+        // With room for all bytes, the vector is never moved.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(64)));
+        fs::File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+        if bytes.len() > limit {
+            return Err(too_long(limit));
+        }
         Ok(bytes)
     }
 
@@ -230,6 +245,17 @@ impl Files {
         }
         self.sync_folder(parent);
         Ok(())
+    }
+
+    /// Finds out whether this process can make files in a folder, which is made where it is missing.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn try_folder(&self, path: &Path) -> io::Result<()> {
+        self.create_folder(path)?;
+        let probe = path.join(format!("probe.{}.new", std::process::id()));
+        self.write_new(&probe, BY_UMASK, |file| file.write_all(b"probe"))?;
+        self.remove(&probe)
     }
 
     /// Renames a file without any sync.
@@ -343,6 +369,19 @@ impl File {
         self.0.set_len(length)
     }
 
+    /// Takes the lock that the kernel has for this file, which ends with this value or the process. False when
+    /// another process holds the lock.
+    ///
+    /// # Errors
+    /// The system's, also where the file system has no locks.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Makes what was written durable.
     ///
     /// # Errors
@@ -398,6 +437,11 @@ impl Seek for File {
     }
 }
 
+fn too_long(limit: usize) -> io::Error {
+    let error = format!("the file has more than the {limit} bytes that are read");
+    io::Error::new(io::ErrorKind::FileTooLarge, error)
+}
+
 /// What a crash in the middle of [`Files::replace`] leaves: `NAME.new`. The next replacement removes it.
 fn scrap_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -415,6 +459,8 @@ fn folder_of(path: &Path) -> &Path {
 
 /// Mode of a file that its owner alone may read and write.
 pub const OWNER_ONLY: u32 = 0o600;
+/// Mode bits that give anybody but the owner access.
+pub const OTHERS: u32 = 0o077;
 /// Mode of a file whose readers and writers the umask decides.
 pub const BY_UMASK: u32 = 0o666;
 

@@ -27,6 +27,7 @@
 mod error;
 mod generation;
 mod history;
+pub(crate) mod lock;
 mod model_file;
 mod released;
 
@@ -37,9 +38,9 @@ use std::{
 
 use fl_engine::{
     ByteCount, Digest, RoundNo,
-    aggregate::state_layout,
+    aggregate::{outside_range, state_layout},
     model::safetensors,
-    plan::{MetricsTo, Plan, Released},
+    plan::{ExactRange, MetricsTo, Plan, Released},
     round::{AggregatedMetric, RoundFacts},
     tensor::Layout,
 };
@@ -56,6 +57,7 @@ use crate::{
 };
 
 pub use error::StoreError;
+pub use lock::{Apart, LockError, SaveLock};
 pub use model_file::{About, begins, initial_model_file, keep_final, text};
 pub(crate) use model_file::{initial_texts, longest_model_file};
 pub use released::MemberCopies;
@@ -101,6 +103,8 @@ pub struct Store {
     generations: Generations,
     history: History,
     releases: Option<Releases>,
+    /// Held against the folder before each write. Without one nothing is checked.
+    lock: Option<Arc<SaveLock>>,
     /// Metrics of the closing round, as JSON.
     final_metrics: Option<String>,
     best: Option<Best>,
@@ -140,7 +144,7 @@ impl Store {
             }
             None => {
                 let (payload, root) =
-                    initial(files, &initial_model_file(save, federation), plan_hash, plan.seed, layout)?;
+                    initial(files, &initial_model_file(save, federation), plan_hash, plan.seed, layout, plan.exact)?;
                 (payload, root, ResumedFrom::Init, None, None)
             }
         };
@@ -158,6 +162,7 @@ impl Store {
             generations,
             history,
             releases: Releases::open(system, save, federation, plan.release, layout)?,
+            lock: None,
             final_metrics: None,
             best: None,
             next: head.map_or(RoundNo(0), |h| h.round.next()),
@@ -180,6 +185,16 @@ impl Store {
         Ok((store, resume))
     }
 
+    /// The same store, which writes only while `lock` is held.
+    #[must_use]
+    pub fn under(self, lock: Arc<SaveLock>) -> Self {
+        Self { lock: Some(lock), ..self }
+    }
+
+    fn check_lock(&self) -> Result<(), StoreError> {
+        Ok(self.lock.as_ref().map_or(Ok(()), |lock| lock.check())?)
+    }
+
     /// Checks that a run could begin with the initial model.
     ///
     /// # Errors
@@ -191,8 +206,9 @@ impl Store {
         plan_hash: Digest,
         seed: u64,
         layout: &Arc<Layout>,
+        range: ExactRange,
     ) -> Result<(), StoreError> {
-        initial(files, &initial_model_file(save, federation), plan_hash, seed, layout).map(drop)
+        initial(files, &initial_model_file(save, federation), plan_hash, seed, layout, range).map(drop)
     }
 
     /// Deletes all stored rounds (for `--fresh`): the next [`Store::open`] begins with the initial model. The
@@ -216,6 +232,7 @@ impl Store {
         payload: &[u8],
         state: Option<&[u8]>,
     ) -> Result<(), StoreError> {
+        self.check_lock()?;
         fits(&self.layout, payload)?;
         let lengths = [state.map_or(0, <[u8]>::len), self.state.as_ref().map_or(0, |l| l.byte_len())];
         let [given, expected] = lengths.map(|length| ByteCount(length as u64));
@@ -259,6 +276,7 @@ impl Store {
         metrics: &[AggregatedMetric],
         payload: &[u8],
     ) -> Result<(), StoreError> {
+        self.check_lock()?;
         let mut texts = texts(About { plan: self.plan, rounds: round.0, root });
         if self.shows_metrics {
             texts.insert(text::VALUE.to_owned(), value.to_string());
@@ -280,6 +298,7 @@ impl Store {
         metrics: &[AggregatedMetric],
         payload: &[u8],
     ) -> Result<PathBuf, StoreError> {
+        self.check_lock()?;
         self.final_metrics = self.shows_metrics.then(|| MetricJson::json(metrics));
         let mut texts = texts(About { plan: self.plan, rounds: self.next.0, root });
         texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
@@ -303,6 +322,7 @@ impl Store {
         let Some(releases) = self.releases.as_ref().filter(|r| r.what == Released::Each) else {
             return Ok(());
         };
+        self.check_lock()?;
         let about = About { plan: self.plan, rounds: rounds_through(round), root };
         let mut texts = texts(about);
         let metrics = metrics.filter(|_| self.shows_metrics).map(MetricJson::json);
@@ -318,6 +338,7 @@ impl Store {
     /// [`StoreError`]; every round is durable, and an aggregator that starts again tries the release again.
     pub fn release_at_the_end(&self, root: Digest, payload: &[u8]) -> Result<Option<PathBuf>, StoreError> {
         let Some(releases) = &self.releases else { return Ok(None) };
+        self.check_lock()?;
         match (releases.what, self.best) {
             (Released::Best, Some(Best { round, root, .. })) => {
                 releases.put_best(About { plan: self.plan, rounds: round.0, root }).map(Some)
@@ -435,6 +456,7 @@ fn initial(
     plan: Digest,
     seed: u64,
     layout: &Arc<Layout>,
+    range: ExactRange,
 ) -> Result<(Vec<u8>, Digest), StoreError> {
     let length = match files.length(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -454,6 +476,9 @@ fn initial(
     if !begins(&texts, plan, seed) {
         let (path, theirs) = (path.to_owned(), texts.get(text::PLAN).cloned().unwrap_or_default());
         return Err(StoreError::InitOfOtherPlan { path, theirs, ours: plan });
+    }
+    if let Some(source) = outside_range(&state, range) {
+        return Err(StoreError::InitRange { path: path.to_owned(), source });
     }
     let mut payload = Vec::new();
     state.write_bytes(&mut payload);

@@ -2,8 +2,11 @@
 
 use std::{io, path::PathBuf};
 
-use fl_engine::{ByteCount, Digest, RoundNo, model::ModelFileError, tensor::LayoutError};
+use fl_engine::{
+    ByteCount, Digest, RoundNo, aggregate::OutsideRange, model::ModelFileError, tensor::LayoutError,
+};
 
+use super::LockError;
 use crate::sealed::SealError;
 
 /// What the store refused or could not do; each names the file.
@@ -50,6 +53,14 @@ pub enum StoreError {
         length: ByteCount,
         /// The longest header and the layout's bytes.
         room: ByteCount,
+    },
+    /// The plan's range does not hold a value of the initial model.
+    #[error("initial model {} is refused", path.display())]
+    InitRange {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        source: OutsideRange,
     },
     /// The initial model was changed after it was written.
     #[error("{} states the root {stated}, but its tensors have the root {found}", path.display())]
@@ -131,6 +142,9 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The folder belongs to another aggregator now.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// Rounds are stored one after another.
     #[error("cannot store round {given}: round {expected} is next")]
     Order {
@@ -160,6 +174,9 @@ impl StoreError {
                 "make the model with `fl-host plan initialize`, then copy the file to save/ on the aggregator's machine"
             }
             Self::Init { source, .. } => return source.hint(),
+            Self::InitRange { .. } => {
+                "set exact.value_bits in the plan so that the plan's range holds the value, and run `fl-host plan initialize` again"
+            }
             Self::InitSize { .. } | Self::InitRoot { .. } | Self::InitOfOtherPlan { .. } => {
                 "make the model again with `fl-host plan initialize`, then copy the file to save/ on the aggregator's machine"
             }
@@ -172,6 +189,7 @@ impl StoreError {
             Self::Seal(_) => {
                 "make a key pair with `fl-host model key`, and put its public key into release.to of the plan"
             }
+            Self::Lock(error) => error.hint(),
             Self::History { .. } => "keep the file for an audit of the run, and move it out of save/",
             _ => return None,
         };

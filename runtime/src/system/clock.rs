@@ -1,6 +1,9 @@
 //! The machine's clocks.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
 
 use fl_engine::plan::roster::UnixSeconds;
 
@@ -23,6 +26,11 @@ impl Clock {
     #[must_use]
     pub fn since(&self, then: Instant) -> Duration {
         self.now().saturating_duration_since(then)
+    }
+
+    /// Blocks this thread for a time.
+    pub fn pause(&self, time: Duration) {
+        thread::sleep(time);
     }
 
     /// The time of day. The host decides it, also inside an enclave; a clock before 1970 shows 1970.
