@@ -11,9 +11,11 @@ use std::{
 };
 
 use fl_runtime::internal::{
-    files::{BY_UMASK, Files, OWNER_ONLY},
+    files::{BY_UMASK, Files, OTHERS, OWNER_ONLY},
     system::System,
 };
+
+use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
 
@@ -66,6 +68,37 @@ pub fn read_pem(path: &Path) -> Result<String, Failure> {
     }
     String::from_utf8(bytes)
         .map_err(|_| Failure::new(Exit::Trust, format!("{} is not PEM, which is text", path.display())))
+}
+
+/// Reads a secret of at most `limit` bytes from a file that its owner alone may read. No copy of the secret
+/// stays in memory that is given back.
+///
+/// # Errors
+/// [`Exit::Trust`] when other users may read or change the file, [`Exit::File`].
+pub fn read_secret_text(path: &Path, limit: usize) -> Result<Zeroizing<String>, Failure> {
+    refuse_exposed(path)?;
+    let bytes = of_process().read_secret(path, limit);
+    let mut bytes = bytes
+        .map_err(|error| Failure::new(Exit::File, format!("cannot read {}: {error}", path.display())))?;
+    String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
+        let _ = Zeroizing::new(error.into_bytes());
+        Failure::new(Exit::File, format!("{} is not UTF-8 text", path.display()))
+    })
+}
+
+/// Refuses a secret that other users than its owner may read or change.
+///
+/// # Errors
+/// [`Exit::Trust`].
+pub fn refuse_exposed(path: &Path) -> Result<(), Failure> {
+    // A file that cannot be looked at cannot be read either.
+    let mode = of_process().mode(path).unwrap_or(0);
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    let shown = path.display();
+    let error = format!("other users of this machine can read or change {shown} (its mode is {mode:04o})");
+    Err(Failure::new(Exit::Trust, error).hint(format!("run `chmod 600 {shown}`")))
 }
 
 /// Replaces a file whole: a crash leaves the old one or the new one, never a part.

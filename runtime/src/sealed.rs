@@ -29,6 +29,7 @@ use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, Nonce, UnboundKey},
     agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral},
 };
+use zeroize::Zeroizing;
 
 use crate::system::Random;
 use hpke::Schedule;
@@ -181,11 +182,11 @@ pub fn check_key(key: &PublicKey, random: &Random) -> Result<(), SealError> {
 
 /// An ephemeral public key, and its Diffie-Hellman value with `key`. RFC 9180, section 7.1.4, asks for a
 /// refusal of values that are zero: ring refuses them.
-fn encapsulate(key: &PublicKey, random: &Random) -> Result<([u8; KEY], [u8; KEY]), SealError> {
+fn encapsulate(key: &PublicKey, random: &Random) -> Result<([u8; KEY], Zeroizing<[u8; KEY]>), SealError> {
     let ours = EphemeralPrivateKey::generate(&X25519, random.for_ring()).map_err(|_| SealError::Random)?;
     let mut encapsulated = [0; KEY];
     encapsulated.copy_from_slice(ours.compute_public_key().map_err(|_| SealError::Random)?.as_ref());
-    let mut dh = [0; KEY];
+    let mut dh = Zeroizing::new([0; KEY]);
     agree_ephemeral(ours, &UnparsedPublicKey::new(&X25519, &key.0), |secret| dh.copy_from_slice(secret))
         .map_err(|_| SealError::Key(*key))?;
     Ok((encapsulated, dh))

@@ -250,10 +250,6 @@ fn sign(command: &SgxSign) -> Result<Answer, Failure> {
     let Answer { mut text, mut json } = viewed(&signed);
     text += &format!("signature    {}\n", command.output.display());
     json["signature"] = json!(command.output);
-    if let Some(warning) = key::warning(&command.key) {
-        text += &format!("warning: {warning}\n");
-        json["warning"] = json!(warning);
-    }
     Ok(Answer { text, json })
 }
 

@@ -19,6 +19,7 @@ use fl_runtime::internal::{
     system::System,
 };
 use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
 
 use super::{FILE_BYTES, refused_file, root};
 use crate::{
@@ -45,14 +46,15 @@ pub struct Opened {
 /// [`Exit::File`], also when `output` exists already.
 pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
     let secret: [u8; 32] = System::real().random.bytes().map_err(|e| Failure::of(Exit::Failed, &e))?;
+    let secret = Zeroizing::new(secret);
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    let text = pem::encode_config(&pem::Pem::new(TAG, [PREFIX, &secret[..]].concat()), lines);
+    let text = Zeroizing::new(pem::encode_config(&pem::Pem::new(TAG, [PREFIX, &secret[..]].concat()), lines));
     files::write_secret(output, text.as_bytes()).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => files::unwritten(output, &e)
             .hint("give another path with --output: models may be sealed to the key in the existing file"),
         _ => files::unwritten(output, &e),
     })?;
-    Ok(public_key(&StaticSecret::from(secret)))
+    Ok(public_key(&StaticSecret::from(*secret)))
 }
 
 /// Decrypts a sealed model with the private key in the file `key`, checks that its tensors have the root that
@@ -127,12 +129,13 @@ fn private_key(path: &Path) -> Result<StaticSecret, Failure> {
         Failure::new(Exit::Trust, format!("{} {why}", path.display()))
             .hint("give the private key file that `fl-host model key` wrote with --key")
     };
-    let text = files::read_text(path, KEY_FILE_BYTES)?;
-    let block = pem::parse(&text).map_err(|_| refused("is not a PEM file"))?;
+    let text = files::read_secret_text(path, KEY_FILE_BYTES)?;
+    let block = pem::parse(text.as_bytes()).map_err(|_| refused("is not a PEM file"))?;
     if block.tag() != TAG {
         return Err(refused(&format!("contains a {}, not a {TAG}", block.tag())));
     }
-    let secret = block.contents().strip_prefix(PREFIX).and_then(|rest| <[u8; 32]>::try_from(rest).ok());
+    let contents = Zeroizing::new(block.into_contents());
+    let secret = contents.strip_prefix(PREFIX).and_then(|rest| <[u8; 32]>::try_from(rest).ok());
     secret.map(StaticSecret::from).ok_or_else(|| refused("contains no X25519 key"))
 }
 

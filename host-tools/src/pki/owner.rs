@@ -17,6 +17,7 @@ use rcgen::{
     PKCS_ED25519, PublicKeyData as _, SerialNumber, SigningKey as _, date_time_ymd,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
+use zeroize::Zeroizing;
 
 use super::{
     approve::{lines_of, list_of},
@@ -51,7 +52,7 @@ pub struct Owner {
     pub(super) root: PathBuf,
     pub(super) authority: Authority,
     ca_pem: String,
-    key: KeyPair,
+    key: Zeroizing<KeyPair>,
     roster: Roster,
     now: UnixSeconds,
 }
@@ -84,7 +85,7 @@ pub fn init(
         }
     }
     let now = clock.now();
-    let key = KeyPair::generate_for(&PKCS_ED25519).map_err(|e| failed(&e))?;
+    let key = KeyPair::generate_for(&PKCS_ED25519).map(Zeroizing::new).map_err(|e| failed(&e))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, format!("CA of federation {federation}"));
@@ -92,7 +93,7 @@ pub fn init(
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let until = now.0 + u64::from(settings.years) * 365 * DAY;
     set_validity(&mut params, UnixSeconds(now.0.saturating_sub(SKEW)), UnixSeconds(until))?;
-    let pem = params.self_signed(&key).map_err(|e| failed(&e))?.pem();
+    let pem = params.self_signed(&*key).map_err(|e| failed(&e))?.pem();
     let authority = Authority::from_pem(pem.as_bytes()).map_err(|e| failed(&e))?;
 
     let key_file = ca_key_file(root);
@@ -186,14 +187,7 @@ impl Owner {
             return Err(Failure::new(Exit::Trust, error)
                 .hint("run this command in the workspace where `fl-host pki init` was run, or give that folder with --workspace"));
         }
-        let mode = fs::metadata(&key_file).map(|m| m.permissions().mode()).unwrap_or(0);
-        if mode & 0o007 != 0 {
-            let error = format!("every user of this machine can read or change {}", key_file.display());
-            return Err(
-                Failure::new(Exit::Trust, error).hint(format!("run `chmod 600 {}`", key_file.display()))
-            );
-        }
-        let text = files::read_pem(&key_file)?;
+        let text = files::read_secret_text(&key_file, files::PEM_BYTES)?;
         let passphrase = if vault::is_locked(&text) { passphrase()? } else { None };
         let key = vault::unlock(&text, passphrase.as_ref())?;
         let ca_pem = files::read_pem(&ca_file(root))?;
@@ -231,7 +225,7 @@ impl Owner {
     }
 
     pub(super) fn issuer(&self) -> Result<Issuer<'_, &KeyPair>, Failure> {
-        Issuer::from_ca_cert_pem(&self.ca_pem, &self.key).map_err(|e| failed(&e))
+        Issuer::from_ca_cert_pem(&self.ca_pem, &*self.key).map_err(|e| failed(&e))
     }
 
     /// Signs `draft` with the next serial and publishes it.

@@ -28,13 +28,20 @@ pub struct Imported {
     pub serial: Option<u64>,
 }
 
-/// Makes the role's key and request in the workspace `root`: [`trust::request`].
+/// Makes the role's key and request in the workspace `root`: [`trust::request`]. Only with `new` it makes a
+/// key beside another member's certificate.
 ///
 /// # Errors
 /// [`Exit::Usage`] for a collaborator without a name, [`Exit::Trust`], [`Exit::File`].
-pub fn request(root: &Path, role: Role, name: Option<&Name>) -> Result<CertificateRequest, Failure> {
-    trust::request(files::of_process(), &files::shown(root).join("cert"), role, name)
-        .map_err(|e| of_credentials(&e))
+pub fn request(
+    root: &Path,
+    role: Role,
+    name: Option<&Name>,
+    new: bool,
+) -> Result<CertificateRequest, Failure> {
+    let (files, cert) = (files::of_process(), files::shown(root).join("cert"));
+    let spelt = if new { Ok(()) } else { trust::refuse_misspelt(files, &cert, role, name) };
+    spelt.and_then(|()| trust::request(files, &cert, role, name)).map_err(|e| of_credentials(&e))
 }
 
 /// Installs the certificate in the file `certificate` beside its key, after checking that certificate, key,

@@ -172,7 +172,10 @@ fn renewal_touches_nobody_else() {
     assert_eq!(changed, std::slice::from_ref(&renewed.file));
     assert_eq!(before.len(), after.len());
     import(&rig.site("one"), &renewed.file, None, None, &clock()).unwrap();
-    assert_eq!(rig.start(Role::Collaborator, "one").unwrap().not_after(), UnixSeconds(NOW + 700 * DAY));
+    assert_eq!(
+        rig.start(Role::Collaborator, "one").unwrap().validity().not_after,
+        UnixSeconds(NOW + 700 * DAY)
+    );
     assert!(renew(&rig.owner(), Role::Collaborator, &name("three"), 1).is_err());
     revoke(&mut rig.owner(), None, &name("two"), "left").unwrap();
     assert!(renew(&rig.owner(), Role::Collaborator, &name("two"), 1).is_err(), "revoked is not renewed");
@@ -318,7 +321,7 @@ fn roster_of_before_gets_its_aggregator_at_the_next_signature() {
 fn taken_name_needs_replace_which_revokes_the_old_key() {
     let rig = Rig::new("replace");
     let first = rig.approve(Role::Collaborator, "one");
-    let stranger = request(&rig.site("stranger"), Role::Collaborator, Some(&name("one"))).unwrap();
+    let stranger = request(&rig.site("stranger"), Role::Collaborator, Some(&name("one")), false).unwrap();
     let refused =
         approve(&mut rig.owner(), &stranger.path, &approval(Role::Collaborator, "one")).unwrap_err();
     assert!(
@@ -421,7 +424,7 @@ fn list_warns_of_ends_that_are_near_and_of_a_ca_key_beside_an_aggregators() {
     assert_eq!(found.rows.len(), 2);
     sign(&mut rig.owner(), None).unwrap();
 
-    request(&rig.owner_root(), Role::Aggregator, None).unwrap();
+    request(&rig.owner_root(), Role::Aggregator, None, false).unwrap();
     let found = list(&rig.owner_root(), &clock()).unwrap();
     assert!(found.warnings[0].starts_with("the CA's key is on the same machine as an aggregator's key"));
 }
@@ -431,7 +434,7 @@ fn certificates_do_not_outlive_their_ca() {
     let root = scratch("outlive");
     init(&root, &name("w"), &Init { years: 1, passphrase: None }, &clock()).unwrap();
     let mut owner = Owner::open(&root, || Ok(None), &clock()).unwrap();
-    let asked = request(&root.join("site"), Role::Collaborator, Some(&name("one"))).unwrap();
+    let asked = request(&root.join("site"), Role::Collaborator, Some(&name("one")), false).unwrap();
     let long = Approval { days: 3650, ..approval(Role::Collaborator, "one") };
     let issued = approve(&mut owner, &asked.path, &long).unwrap();
     assert_eq!(issued.not_after, owner.authority.validity().not_after);
@@ -448,9 +451,11 @@ fn certificates_do_not_outlive_their_ca() {
 fn owner_needs_its_key_and_keeps_it_to_itself() {
     let rig = Rig::new("keeps");
     let key = ca_key_file(&rig.owner_root());
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let open = || Owner::open(&rig.owner_root(), || Ok(None), &clock()).map(drop).unwrap_err();
-    assert!(open().hint.unwrap().starts_with("run `chmod 600 "));
+    for mode in [0o644, 0o640, 0o620] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        assert!(open().hint.unwrap().starts_with("run `chmod 600 "));
+    }
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let other = Rig::new("keeps-other");
     fs::copy(ca_file(&other.owner_root()), ca_file(&rig.owner_root())).unwrap();

@@ -21,6 +21,7 @@ use ring::{
     pbkdf2,
     rand::{SecureRandom as _, SystemRandom},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     exit::{Exit, Failure},
@@ -29,7 +30,7 @@ use crate::{
 
 /// What unlocks the CA's key.
 #[derive(Clone)]
-pub struct Passphrase(Vec<u8>);
+pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
     /// From a text, without its final line break.
@@ -43,7 +44,7 @@ impl Passphrase {
             return Err(Failure::new(Exit::Trust, "the passphrase is empty")
                 .hint("give a passphrase of at least one character"));
         }
-        Ok(Self(text.to_vec()))
+        Ok(Self(Zeroizing::new(text.to_vec())))
     }
 
     /// From a file.
@@ -51,14 +52,14 @@ impl Passphrase {
     /// # Errors
     /// [`Exit::File`], [`Exit::Trust`].
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        Self::new(&files::read(path, PASSPHRASE_BYTES)?)
+        Self::new(&Zeroizing::new(files::read(path, PASSPHRASE_BYTES)?))
     }
 
     fn cipher(&self, header: &[u8], iterations: NonZeroU32) -> Result<LessSafeKey, Failure> {
-        let mut key = [0; 32];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &header[5..21], &self.0, &mut key);
-        let key =
-            UnboundKey::new(&AES_256_GCM, &key).map_err(|_| broken("the cipher's key has a wrong length"))?;
+        let mut key = Zeroizing::new([0; 32]);
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &header[5..21], &self.0, &mut *key);
+        let key = UnboundKey::new(&AES_256_GCM, &*key)
+            .map_err(|_| broken("the cipher's key has a wrong length"))?;
         Ok(LessSafeKey::new(key))
     }
 }
@@ -73,25 +74,32 @@ impl std::fmt::Debug for Passphrase {
 ///
 /// # Errors
 /// [`Exit::Trust`] when the system has no random bytes.
-pub fn lock(key: &KeyPair, passphrase: Option<&Passphrase>) -> Result<String, Failure> {
+pub fn lock(key: &KeyPair, passphrase: Option<&Passphrase>) -> Result<Zeroizing<String>, Failure> {
     lock_with(key, passphrase, ITERATIONS)
 }
 
-fn lock_with(key: &KeyPair, passphrase: Option<&Passphrase>, iterations: u32) -> Result<String, Failure> {
-    let Some(passphrase) = passphrase else { return Ok(key.serialize_pem()) };
+fn lock_with(
+    key: &KeyPair,
+    passphrase: Option<&Passphrase>,
+    iterations: u32,
+) -> Result<Zeroizing<String>, Failure> {
+    let Some(passphrase) = passphrase else { return Ok(Zeroizing::new(key.serialize_pem())) };
     let mut file = vec![0; HEADER];
     file[0] = VERSION;
     file[1..5].copy_from_slice(&iterations.to_be_bytes());
     SystemRandom::new().fill(&mut file[5..]).map_err(|_| broken("the system gives no random bytes"))?;
     let iterations = NonZeroU32::new(iterations).ok_or_else(|| broken("the number of iterations is 0"))?;
     let cipher = passphrase.cipher(&file, iterations)?;
-    let mut body = key.serialize_der();
+    // Encrypted in place. Room for the tag, so that no copy of the key stays behind.
+    let der = Zeroizing::new(key.serialize_der());
+    let mut body = Vec::with_capacity(der.len() + AES_256_GCM.tag_len());
+    body.extend_from_slice(&der);
     cipher
         .seal_in_place_append_tag(nonce(&file)?, Aad::from(&file[..]), &mut body)
         .map_err(|_| broken("the key cannot be encrypted"))?;
     file.extend(body);
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    Ok(pem::encode_config(&pem::Pem::new(TAG, file), lines))
+    Ok(Zeroizing::new(pem::encode_config(&pem::Pem::new(TAG, file), lines)))
 }
 
 /// Whether the key file needs a passphrase.
@@ -104,10 +112,10 @@ pub fn is_locked(text: &str) -> bool {
 ///
 /// # Errors
 /// [`Exit::Trust`] for a missing or wrong passphrase, or a file that is not a CA's key.
-pub fn unlock(text: &str, passphrase: Option<&Passphrase>) -> Result<KeyPair, Failure> {
+pub fn unlock(text: &str, passphrase: Option<&Passphrase>) -> Result<Zeroizing<KeyPair>, Failure> {
     let block = pem::parse(text).map_err(|e| broken(&e.to_string()))?;
     let der = match block.tag() {
-        PLAIN_TAG => block.into_contents(),
+        PLAIN_TAG => Zeroizing::new(block.into_contents()),
         TAG => {
             let passphrase = passphrase.ok_or_else(|| {
                 Failure::new(Exit::Trust, "the CA's key is encrypted, and no passphrase was given").hint(
@@ -119,14 +127,16 @@ pub fn unlock(text: &str, passphrase: Option<&Passphrase>) -> Result<KeyPair, Fa
         other => return Err(broken(&format!("the file contains a {other}"))),
     };
     let der = der.as_slice().into();
-    KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519).map_err(|e| broken(&e.to_string()))
+    KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519)
+        .map(Zeroizing::new)
+        .map_err(|e| broken(&e.to_string()))
 }
 
-fn open(mut file: Vec<u8>, passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {
+fn open(mut file: Vec<u8>, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if file.len() < HEADER || file[0] != VERSION {
         return Err(broken("this version of fl-host does not know the file's format"));
     }
-    let mut body = file.split_off(HEADER);
+    let mut body = Zeroizing::new(file.split_off(HEADER));
     let iterations = u32::from_be_bytes([file[1], file[2], file[3], file[4]]);
     let iterations = NonZeroU32::new(iterations)
         .filter(|n| n.get() <= MOST_ITERATIONS)
@@ -137,7 +147,9 @@ fn open(mut file: Vec<u8>, passphrase: &Passphrase) -> Result<Vec<u8>, Failure> 
             "check the passphrase. If it is right, cert/ca/ca.key was changed: restore it from a backup",
         )
     })?;
-    Ok(opened.to_vec())
+    let length = opened.len();
+    body.truncate(length);
+    Ok(body)
 }
 
 fn nonce(header: &[u8]) -> Result<Nonce, Failure> {

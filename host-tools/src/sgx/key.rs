@@ -6,7 +6,7 @@
 //! Hand-written over num-bigint, which is in the build anyway: ring makes no RSA keys and signs with no
 //! exponent of 3.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::path::Path;
 
 use fl_engine::Digest;
 use num_bigint::BigUint;
@@ -262,21 +262,13 @@ impl KeyError {
 /// Reads a key file: PEM, or the same in DER.
 ///
 /// # Errors
-/// [`Exit::File`]; [`Exit::Trust`] with the reason.
+/// [`Exit::File`]; [`Exit::Trust`] with the reason, also when other users may read or change the file.
 pub fn load(path: &Path) -> Result<SigningKey, Failure> {
+    files::refuse_exposed(path)?;
     let bytes = files::read(path, PEM_BYTES)?;
     SigningKey::from_bytes(&bytes).map_err(|e| {
         Failure::new(Exit::Trust, format!("cannot sign with {}: {e}", path.display())).hint(e.hint())
     })
-}
-
-/// A warning about a key file that others can read or change. The key still works.
-#[must_use]
-pub fn warning(path: &Path) -> Option<String> {
-    let mode = fs::metadata(path).ok()?.permissions().mode();
-    let shown = path.display();
-    (mode & 0o007 != 0)
-        .then(|| format!("every user of this machine can read or change {shown}: run `chmod 600 {shown}`"))
 }
 
 /// Writes a new key file, for its owner alone.

@@ -9,12 +9,13 @@
 //! ring's. The tests hold this file against the RFC's own vectors.
 
 use ring::hmac;
+use zeroize::Zeroizing;
 
-/// Key and base nonce of the messages.
+/// Key and base nonce of the messages. Neither stays in memory that is given back.
 pub(super) struct Schedule {
     /// As long as the cipher's key.
-    pub(super) key: Vec<u8>,
-    base_nonce: [u8; 12],
+    pub(super) key: Zeroizing<Vec<u8>>,
+    base_nonce: Zeroizing<[u8; 12]>,
 }
 
 /// A cipher as the RFC's section 7.3 lists it.
@@ -38,44 +39,53 @@ impl Schedule {
         let suite = [b"HPKE", &KEM[..], &KDF, &aead.id.to_be_bytes()].concat();
         let context = [
             &[MODE_BASE][..],
-            &labeled_extract(&suite, b"", b"psk_id_hash", b""),
-            &labeled_extract(&suite, b"", b"info_hash", info),
+            &*labeled_extract(&suite, b"", b"psk_id_hash", b""),
+            &*labeled_extract(&suite, b"", b"info_hash", info),
         ]
         .concat();
         let secret = labeled_extract(&suite, &shared, b"secret", b"");
-        let mut base_nonce = [0; 12];
+        let mut base_nonce = Zeroizing::new([0; 12]);
         base_nonce.copy_from_slice(&labeled_expand(&suite, &secret, b"base_nonce", &context, 12));
         Self { key: labeled_expand(&suite, &secret, b"key", &context, aead.key_bytes), base_nonce }
     }
 
     /// The nonce of message number `sequence`, from 0 (section 5.2).
     pub(super) fn nonce(&self, sequence: u64) -> [u8; 12] {
-        let mut nonce = self.base_nonce;
+        let mut nonce = *self.base_nonce;
         nonce[4..].iter_mut().zip(sequence.to_be_bytes()).for_each(|(n, s)| *n ^= s);
         nonce
     }
 }
 
 /// `ExtractAndExpand` of section 4.1.
-fn shared_secret(dh: &[u8], encapsulated: &[u8; 32], recipient: &[u8; 32]) -> Vec<u8> {
+fn shared_secret(dh: &[u8], encapsulated: &[u8; 32], recipient: &[u8; 32]) -> Zeroizing<Vec<u8>> {
     let suite = [b"KEM", &KEM[..]].concat();
     let secret = labeled_extract(&suite, b"", b"eae_prk", dh);
     labeled_expand(&suite, &secret, b"shared_secret", &[&encapsulated[..], recipient].concat(), 32)
 }
 
-fn labeled_extract(suite: &[u8], salt: &[u8], label: &[u8], secret: &[u8]) -> [u8; 32] {
-    hmac(salt, &[VERSION, suite, label, secret].concat())
+fn labeled_extract(suite: &[u8], salt: &[u8], label: &[u8], secret: &[u8]) -> Zeroizing<[u8; 32]> {
+    hmac(salt, &[VERSION, suite, label, secret])
 }
 
 /// At most 32 bytes: one block of HKDF-Expand (RFC 5869, section 2.3).
-fn labeled_expand(suite: &[u8], secret: &[u8; 32], label: &[u8], info: &[u8], bytes: usize) -> Vec<u8> {
+fn labeled_expand(
+    suite: &[u8],
+    secret: &[u8; 32],
+    label: &[u8],
+    info: &[u8],
+    bytes: usize,
+) -> Zeroizing<Vec<u8>> {
     let length = (bytes as u16).to_be_bytes();
-    hmac(secret, &[&length[..], VERSION, suite, label, info, &[1]].concat())[..bytes].to_vec()
+    Zeroizing::new(hmac(secret, &[&length, VERSION, suite, label, info, &[1]])[..bytes].to_vec())
 }
 
-fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref());
+/// Of the parts as one message.
+fn hmac(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    parts.iter().for_each(|part| context.update(part));
+    let mut out = Zeroizing::new([0; 32]);
+    out.copy_from_slice(context.sign().as_ref());
     out
 }
 
@@ -112,12 +122,12 @@ mod tests {
         let dh =
             x25519(&key("4612c550263fc8ad58375df3f557aac531d26850903e55a9f23f21d8534e8ac8"), &encapsulated);
         assert_eq!(
-            shared_secret(&dh, &encapsulated, &recipient),
+            *shared_secret(&dh, &encapsulated, &recipient),
             hex("fe0e18c9f024ce43799ae393c7e8fe8fce9d218875e8227b0187c04e7d2ea1fc")
         );
         let info = hex("4f6465206f6e2061204772656369616e2055726e");
         let schedule = Schedule::new(Aead { id: 1, key_bytes: 16 }, &dh, &encapsulated, &recipient, &info);
-        assert_eq!(schedule.key, hex("4531685d41d65f03dc48f6b8302c05b0"));
+        assert_eq!(*schedule.key, hex("4531685d41d65f03dc48f6b8302c05b0"));
         assert_eq!(schedule.nonce(0).to_vec(), hex("56d890e5accaaf011cff4b7d"));
         assert_eq!(schedule.nonce(1).to_vec(), hex("56d890e5accaaf011cff4b7c"));
         let cipher = LessSafeKey::new(UnboundKey::new(&aead::AES_128_GCM, &schedule.key).unwrap());

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use fl_engine::{Digest, limits, plan::PublicKey};
 use ring::aead::Aad;
+use zeroize::Zeroizing;
 
 use super::{CHUNK, Cipher, FIXED, KEY, Label, MAGIC, TAG, VERSION};
 
@@ -116,9 +117,9 @@ impl<R: Read> Opener<R> {
         if *key != self.label.recipient {
             return Err(OpenError::OtherKey { sealed: self.label.recipient, given: *key });
         }
-        let dh = agree(&self.encapsulated);
+        let dh = Zeroizing::new(agree(&self.encapsulated));
         // RFC 9180, section 7.1.4.
-        if dh == [0; 32] {
+        if *dh == [0; 32] {
             return Err(OpenError::Form);
         }
         let cipher = Cipher::new(&dh, &self.encapsulated, key, &self.label.head());

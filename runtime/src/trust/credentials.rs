@@ -16,18 +16,20 @@ mod key_files;
 
 use std::path::{Path, PathBuf};
 
-use fl_engine::{Digest, Name, plan::roster::UnixSeconds};
+use fl_engine::{Digest, Name};
+use ring::hmac;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroize as _;
 
 use super::{
-    Authority, AuthorityError, Fingerprint, FlooredClock, Identity, PeerError, Role,
+    Authority, AuthorityError, Fingerprint, FlooredClock, Identity, PeerError, Role, Validity,
     authority::{one_certificate, validity},
 };
 use crate::files::Files;
 use key_files::{fingerprint, is_there, read, read_key};
 
 pub use error::CredentialsError;
-pub use key_files::{KeyFiles, key_fingerprint, request};
+pub use key_files::{KeyFiles, key_fingerprint, refuse_misspelt, request};
 
 /// A request for a certificate, ready to be sent to the federation's owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub struct CertificateRequest {
 pub struct Credentials {
     identity: Identity,
     fingerprint: Fingerprint,
-    not_after: UnixSeconds,
+    validity: Validity,
     certificate: CertificateDer<'static>,
     key: PrivatePkcs8KeyDer<'static>,
     authority: Authority,
@@ -57,8 +59,8 @@ pub struct Fitting {
     pub identity: Identity,
     /// Fingerprint of its key.
     pub fingerprint: Fingerprint,
-    /// The last second in which it is valid.
-    pub not_after: UnixSeconds,
+    /// When it is valid.
+    pub validity: Validity,
     certificate: CertificateDer<'static>,
 }
 
@@ -105,9 +107,9 @@ impl Credentials {
             Authority::from_pem(&read(files, ca)?).map_err(|e| CredentialsError::Ca(ca.to_owned(), e))?;
         let fitting =
             check_certificate(files, &at.certificate, fingerprint(&key), &authority, role, name, clock)?;
-        let Fitting { identity, fingerprint, not_after, certificate } = fitting;
+        let Fitting { identity, fingerprint, validity, certificate } = fitting;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Ok(Self { identity, fingerprint, not_after, certificate, key, authority })
+        Ok(Self { identity, fingerprint, validity, certificate, key, authority })
     }
 
     /// Checks that the plan belongs to this federation and names this CA.
@@ -134,10 +136,19 @@ impl Credentials {
         self.fingerprint
     }
 
-    /// The last second in which the certificate is valid.
+    /// When the certificate is valid.
     #[must_use]
-    pub fn not_after(&self) -> UnixSeconds {
-        self.not_after
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// A secret that every process with this role's key derives alike, for the resets of links that an earlier
+    /// process left open. It does not reveal the key.
+    #[must_use]
+    pub fn reset_secret(&self) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.secret_pkcs8_der());
+        let secret = hmac::sign(&key, b"fl/1 stateless reset");
+        secret.as_ref().first_chunk().copied().unwrap_or_default()
     }
 
     /// The federation CA.
@@ -159,11 +170,17 @@ impl Credentials {
         Self {
             identity: Identity::of(&certificate).unwrap(),
             fingerprint: fingerprint(key),
-            not_after: validity(&certificate).unwrap().not_after,
+            validity: validity(&certificate).unwrap(),
             certificate,
             key: PrivatePkcs8KeyDer::from(key.serialize_der()),
             authority,
         }
+    }
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }
 
@@ -204,8 +221,8 @@ pub fn check_certificate(
         let (certificate, needed) = (file.to_owned(), needed.clone());
         return Err(CredentialsError::OtherName { certificate, needed, found: identity });
     }
-    let until = validity(&certificate).map_err(|e| unreadable(format!("is {e}")))?;
-    Ok(Fitting { identity, fingerprint: ours, not_after: until.not_after, certificate })
+    let validity = validity(&certificate).map_err(|e| unreadable(format!("is {e}")))?;
+    Ok(Fitting { identity, fingerprint: ours, validity, certificate })
 }
 
 #[cfg(test)]

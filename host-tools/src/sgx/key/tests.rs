@@ -1,6 +1,6 @@
 //! Keys of openssl and keys for openssl, and what is refused.
 
-use std::process::Command;
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use super::*;
 use crate::{
@@ -27,13 +27,20 @@ fn new_key_is_written_once_and_read_back() {
     save(&key, &path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(load(&path).unwrap().signer(), key.signer());
-    assert_eq!(warning(&path), None);
     let again = save(&key, &path).unwrap_err();
     assert!(again.error.ends_with("key.pem already exists"), "{}", again.error);
     std::os::unix::fs::symlink(dir.join("nowhere"), dir.join("link")).unwrap();
     assert!(save(&key, &dir.join("link")).is_err(), "a dangling link is something too");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
-    assert!(warning(&path).unwrap().starts_with("every user of this machine"));
+    for mode in [0o604, 0o640, 0o620, 0o660] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = load(&path).unwrap_err();
+        assert!(
+            refused.error.starts_with("other users of this machine can read or change"),
+            "{}",
+            refused.error
+        );
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(load(&path).unwrap().signer(), key.signer());
     assert_eq!(key.modulus.bits(), BITS);
     assert_ne!(SigningKey::generate().unwrap().signer(), key.signer());

@@ -16,15 +16,23 @@ pub enum CredentialsError {
     /// A collaborator without a name.
     #[error("a collaborator needs a name")]
     Nameless,
+    /// The folder holds another member's certificate, and neither key nor certificate of this one.
+    #[error("{} holds no key for this role and name, but a certificate for `{}`", cert.display(), held.join("`, `"))]
+    OtherMember {
+        /// The folder.
+        cert: PathBuf,
+        /// The roles and names that it has certificates for, as the command line takes them.
+        held: Vec<String>,
+    },
     /// A file cannot be read.
     #[error("cannot read {0}")]
     Read(PathBuf, #[source] io::Error),
     /// A file cannot be written.
     #[error("cannot write {0}")]
     Write(PathBuf, #[source] io::Error),
-    /// Every user of the machine may read or change the key.
-    #[error("every user of this machine may read or change {0}")]
-    WorldReadable(PathBuf),
+    /// Other users than its owner may read or change the key; the file's mode.
+    #[error("other users of this machine may read or change {} (its mode is {:04o})", .0.display(), .1)]
+    Exposed(PathBuf, u32),
     /// The key file holds no usable private key.
     #[error("{0} is not a usable private key: {1}")]
     Key(PathBuf, String),
@@ -89,6 +97,10 @@ impl CredentialsError {
                 request.path.display(),
                 request.fingerprint.grouped()
             ),
+            Self::OtherMember { held, .. } => format!(
+                "did you mean `{}`? To make a key for a new member, add --new",
+                held.first().map_or("", String::as_str)
+            ),
             Self::Nameless => "start with `fl-runtime collaborator -n NAME`".into(),
             Self::Read(path, _) if path.ends_with("ca.crt") => {
                 format!("copy ca.crt from the federation's owner to {}", path.display())
@@ -96,7 +108,7 @@ impl CredentialsError {
             Self::Read(path, _) | Self::Write(path, _) => {
                 format!("check the owner and the permissions of {} and of its folder", path.display())
             }
-            Self::WorldReadable(key) => {
+            Self::Exposed(key, _) => {
                 format!(
                     "run `chmod 600 {}`. If somebody else may have read the key, remove the key file: the next start makes a new key, which the federation's owner has to approve",
                     key.display()

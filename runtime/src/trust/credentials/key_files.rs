@@ -7,9 +7,11 @@ use std::{
 
 use fl_engine::Name;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, PublicKeyData as _};
+use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{CertificateRequest, CredentialsError, Fingerprint, Role};
-use crate::files::{Files, OWNER_ONLY};
+use crate::files::{Files, OTHERS, OWNER_ONLY};
 
 /// The paths of a role's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,40 @@ impl KeyFiles {
     }
 }
 
+/// Refuses to make a key for a new member in a folder that holds another member's certificate: the name may
+/// be misspelt, and a new key has to be approved.
+///
+/// # Errors
+/// [`CredentialsError::OtherMember`]; [`CredentialsError::Nameless`].
+pub fn refuse_misspelt(
+    files: &Files,
+    cert: &Path,
+    role: Role,
+    name: Option<&Name>,
+) -> Result<(), CredentialsError> {
+    let at = KeyFiles::of(files, cert, role, name)?;
+    if is_there(files, &at.key)? || is_there(files, &at.certificate)? {
+        return Ok(());
+    }
+    // A folder that cannot be listed holds no certificate for all that is known.
+    let mut stems: Vec<String> =
+        files.list(cert).unwrap_or_default().iter().filter_map(|path| member(path)).collect();
+    stems.sort();
+    match stems.is_empty() {
+        true => Ok(()),
+        false => Err(CredentialsError::OtherMember { cert: cert.to_owned(), held: stems }),
+    }
+}
+
+/// The option that starts the member whose certificate this file is.
+fn member(path: &Path) -> Option<String> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".crt")?;
+    match stem.strip_prefix("col_") {
+        Some(name) => Some(format!("collaborator -n {}", name.parse::<Name>().ok()?)),
+        None => (stem == "aggregator").then(|| stem.to_owned()),
+    }
+}
+
 /// Makes the role's key and its request, where they are missing.
 ///
 /// # Errors
@@ -66,7 +102,7 @@ pub fn request(
     params.distinguished_name = DistinguishedName::new();
     let asker = name.map_or_else(|| role.to_string(), |name| format!("{role} {name}"));
     params.distinguished_name.push(DnType::CommonName, asker);
-    let pem = params.serialize_request(&key).and_then(|request| request.pem());
+    let pem = params.serialize_request(&*key).and_then(|request| request.pem());
     let pem = pem.map_err(|e| CredentialsError::Key(at.key.clone(), e.to_string()))?;
     // Ed25519 is deterministic: the same key makes the same request.
     if !files.holds(&at.request, pem.as_bytes()) {
@@ -79,7 +115,7 @@ pub fn request(
 /// read.
 ///
 /// # Errors
-/// [`CredentialsError::Read`], [`CredentialsError::WorldReadable`], [`CredentialsError::Key`].
+/// [`CredentialsError::Read`], [`CredentialsError::Exposed`], [`CredentialsError::Key`].
 pub fn key_fingerprint(files: &Files, key: &Path) -> Result<Option<Fingerprint>, CredentialsError> {
     if read(files, key)?.starts_with(SEALED) {
         return Ok(None);
@@ -91,21 +127,28 @@ pub(super) fn fingerprint(key: &KeyPair) -> Fingerprint {
     Fingerprint::of_key(&key.subject_public_key_info())
 }
 
-fn make_key(files: &Files, path: &Path) -> Result<KeyPair, CredentialsError> {
+fn make_key(files: &Files, path: &Path) -> Result<Zeroizing<KeyPair>, CredentialsError> {
     let key = KeyPair::generate_for(&PKCS_ED25519)
+        .map(Zeroizing::new)
         .map_err(|e| CredentialsError::Key(path.to_owned(), e.to_string()))?;
-    write(files, path, key.serialize_pem().as_bytes(), OWNER_ONLY)?;
+    let pem = Zeroizing::new(key.serialize_pem());
+    write(files, path, pem.as_bytes(), OWNER_ONLY)?;
     Ok(key)
 }
 
-pub(super) fn read_key(files: &Files, path: &Path) -> Result<KeyPair, CredentialsError> {
-    let mode = files.mode(path).map_err(|e| CredentialsError::Read(path.to_owned(), e))?;
-    if mode & WORLD != 0 {
-        return Err(CredentialsError::WorldReadable(path.to_owned()));
+pub(super) fn read_key(files: &Files, path: &Path) -> Result<Zeroizing<KeyPair>, CredentialsError> {
+    let unread = |e| CredentialsError::Read(path.to_owned(), e);
+    let mode = files.mode(path).map_err(unread)?;
+    if mode & OTHERS != 0 {
+        return Err(CredentialsError::Exposed(path.to_owned(), mode));
     }
     let unusable = |what: String| CredentialsError::Key(path.to_owned(), what);
-    let pem = String::from_utf8(read(files, path)?).map_err(|_| unusable("it is not PEM".into()))?;
-    KeyPair::from_pem(&pem).map_err(|e| unusable(e.to_string()))
+    let pem = files.read_secret(path, FILE_BYTES).map_err(unread)?;
+    let mut der =
+        PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| unusable("it is not PEM of a key".into()))?;
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519);
+    der.zeroize();
+    key.map(Zeroizing::new).map_err(|_| unusable("it is no Ed25519 key in PKCS #8".into()))
 }
 
 /// Whether the file exists. An error is not the answer no: Gramine refuses access to a file that another
@@ -127,7 +170,5 @@ fn write(files: &Files, path: &Path, bytes: &[u8], mode: u32) -> Result<(), Cred
 
 /// The first bytes of a file that Gramine encrypted.
 const SEALED: &[u8] = b"GRAFS_PF";
-/// Mode bits that give every user of the machine access.
-const WORLD: u32 = 0o007;
 /// Longest key or certificate, bytes.
 const FILE_BYTES: usize = 64 << 10;

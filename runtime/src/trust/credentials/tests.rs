@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use fl_engine::plan::roster::UnixSeconds;
+
 use super::*;
 use crate::trust::fixture::{DAY, Leaf, NOW, TestCa, clock, files, scratch};
 
@@ -141,10 +143,12 @@ fn each_mistake_in_the_folder_has_its_own_error() {
     assert!(matches!(rig.load(), Err(CredentialsError::Certificate(..))));
 
     rig.with(Leaf::collaborator("one"), &rig.ca).unwrap();
-    fs::set_permissions(&rig.at.key, fs::Permissions::from_mode(0o644)).unwrap();
-    let open = rig.load().unwrap_err();
-    assert!(matches!(open, CredentialsError::WorldReadable(_)));
-    assert!(open.hint().starts_with("run `chmod 600 "));
+    for mode in [0o644, 0o640, 0o620, 0o604, 0o660] {
+        fs::set_permissions(&rig.at.key, fs::Permissions::from_mode(mode)).unwrap();
+        let open = rig.load().unwrap_err();
+        assert!(matches!(open, CredentialsError::Exposed(_, found) if found == mode), "{open}");
+        assert!(open.hint().starts_with("run `chmod 600 "));
+    }
     fs::set_permissions(&rig.at.key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::remove_file(rig.cert.join("ca.crt")).unwrap();
     assert!(rig.load().unwrap_err().hint().starts_with("copy ca.crt"));
@@ -164,4 +168,28 @@ fn names_with_dots_have_files_of_their_own() {
     };
     assert_eq!(files("a.b").key, Path::new("col_a.b.key"));
     assert_ne!(files("a.b").key, files("a.c").key);
+}
+
+#[test]
+fn misspelt_name_is_told_which_certificates_there_are_and_makes_no_key() {
+    let rig = Rig::new("misspelt");
+    let cert = &rig.cert;
+    let try_name = |name: &str| {
+        let name: Name = name.parse().unwrap();
+        refuse_misspelt(&files(), cert, Role::Collaborator, Some(&name))
+    };
+    try_name("onee").unwrap();
+    rig.with(Leaf::collaborator("one"), &rig.ca).unwrap();
+    try_name("one").unwrap();
+    let refused = try_name("onee").unwrap_err();
+    let words = "holds no key for this role and name, but a certificate for `collaborator -n one`";
+    assert!(refused.to_string().ends_with(words), "{refused}");
+    assert_eq!(
+        refused.hint(),
+        "did you mean `collaborator -n one`? To make a key for a new member, add --new"
+    );
+    assert!(refuse_misspelt(&files(), cert, Role::Aggregator, None).is_err());
+    // A member that waits for its certificate has a key.
+    request(&files(), cert, Role::Collaborator, Some(&"two".parse().unwrap())).unwrap();
+    try_name("two").unwrap();
 }
