@@ -13,7 +13,7 @@ mod workspace;
 use std::path::PathBuf;
 
 use argh::{EarlyExit, FromArgs};
-use fl_runtime::internal::{observe::json_line, version};
+use fl_runtime::internal::{cli::usage, observe::json_line, version};
 use serde_json::Value;
 
 use crate::{
@@ -115,7 +115,7 @@ pub fn run(args: &[&str]) -> Outcome {
         };
         return Outcome { out, err: String::new(), exit: Exit::Done };
     }
-    let (answer, json) = match Host::from_args(&["fl-host"], args) {
+    let (answer, json) = match parse(args) {
         Ok(Host { area: Area::Demo(area), json, .. }) => {
             // `--json` is taken before and after this command's name.
             let json = json || area.json;
@@ -125,7 +125,7 @@ pub fn run(args: &[&str]) -> Outcome {
         Err(early) if early.status.is_ok() => {
             return Outcome { out: early.output, err: String::new(), exit: Exit::Done };
         }
-        Err(early) => (Err(misused(&early)), args.contains(&"--json")),
+        Err(early) => (Err(misused(&early, args)), args.contains(&"--json")),
     };
     match answer {
         Ok(answer) => {
@@ -141,7 +141,7 @@ pub fn run(args: &[&str]) -> Outcome {
 /// # Errors
 /// The command's failure; [`Exit::Usage`] for arguments that are no command, and for `--help`.
 pub fn result(args: &[&str]) -> Result<Value, Failure> {
-    let host = Host::from_args(&["fl-host"], args).map_err(|early| misused(&early))?;
+    let host = parse(args).map_err(|early| misused(&early, args))?;
     answer(host.area).map(|answer| answer.json)
 }
 
@@ -165,9 +165,24 @@ fn demonstrate(area: DemoArea, json: bool) -> Result<Answer, Failure> {
     Ok(Answer { text: shown.text, json: shown.json })
 }
 
-fn misused(early: &EarlyExit) -> Failure {
+/// Takes `--json` before and after the command.
+fn parse(args: &[&str]) -> Result<Host, EarlyExit> {
+    // What can be read as it stands is read so: the value of an option may look like an option.
+    Host::from_args(&["fl-host"], args).or_else(|early| match usage::options_first(args, &["--json"]) {
+        Some(moved) if early.status.is_err() => Host::from_args(&["fl-host"], &moved),
+        _ => Err(early),
+    })
+}
+
+fn misused(early: &EarlyExit, args: &[&str]) -> Failure {
+    let help = |words: &[&str]| {
+        let early = Host::from_args(&["fl-host"], &[words, &["--help"]].concat()).err()?;
+        early.status.is_ok().then_some(early.output)
+    };
+    let own = usage::usage_line(args, help).map(|line| format!("the command is `{line}`"));
     Failure::of_usage(&early.output)
         .hint("`fl-host --help` lists the commands; `fl-host COMMAND --help` explains one of them")
+        .maybe_hint(own)
 }
 
 /// From the build script.

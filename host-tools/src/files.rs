@@ -191,7 +191,7 @@ pub fn shown(root: &Path) -> &Path {
 }
 
 /// Longest key, request or certificate that is read, bytes.
-const PEM_BYTES: usize = 64 << 10;
+pub(crate) const PEM_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -1,5 +1,7 @@
 //! The command line: a role is a word, with options after the word.
 
+pub mod usage;
+
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -30,6 +32,7 @@ use crate::{
 #[argh(
     example = "{command_name} aggregator",
     example = "{command_name} collaborator -n one",
+    note = "--json and -v may also follow the role.",
     note = "Ctrl-C or SIGTERM ends a run; finished rounds are saved. A second signal ends the program at once. fl-host makes
 workspaces, plans, certificates and models.",
     error_code(0, "done"),
@@ -97,6 +100,9 @@ struct AggregatorRole {
     /// delete the rounds that save/ holds and begin with the initial model
     #[argh(switch)]
     fresh: bool,
+    /// make a key although cert/ has another member's certificate
+    #[argh(switch)]
+    new: bool,
 }
 
 /// Train on one site's data and send updates.
@@ -112,6 +118,9 @@ struct CollaboratorRole {
     /// accept the plan if this site has not accepted any plan yet; meant for trials
     #[argh(switch)]
     accept_first: bool,
+    /// make a key although cert/ has another member's certificate
+    #[argh(switch)]
+    new: bool,
 }
 
 /// Runs the program with these arguments, without the program's name. `registry` holds what a user's crate
@@ -194,24 +203,44 @@ enum Early {
 }
 
 fn parse(args: &[&str]) -> Result<Runtime, Early> {
-    Runtime::from_args(&["fl-runtime"], &without_start(args)).map_err(|early| match early.status {
+    let args = without_start(args);
+    let from = |args: &[&str]| Runtime::from_args(&["fl-runtime"], args);
+    // What can be read as it stands is read so: the value of an option may look like an option.
+    let parsed =
+        from(&args).or_else(|early| match usage::options_first(&args, &["--json", "-v", "--verbose"]) {
+            Some(moved) if early.status.is_err() => from(&moved),
+            _ => Err(early),
+        });
+    parsed.map_err(|early| match early.status {
         Ok(()) => Early::Help(early.output),
-        Err(()) => Early::Mistake(
-            Failure::of_usage(&early.output).hint("`fl-runtime --help` shows both roles and all exit codes"),
-        ),
+        Err(()) => {
+            let help = |words: &[&str]| {
+                let early = from(&[words, &["--help"]].concat()).err()?;
+                early.status.is_ok().then_some(early.output)
+            };
+            let hint = usage::usage_line(&args, help).map(|line| format!("the command is `{line}`"));
+            Early::Mistake(
+                Failure::of_usage(&early.output)
+                    .hint("`fl-runtime --help` shows both roles and all exit codes")
+                    .maybe_hint(hint),
+            )
+        }
     })
 }
 
 fn start(runtime: Runtime, registry: &Registry, system: &System) -> Result<Exit, Failure> {
     match runtime.role {
         Role::Aggregator(role) => {
-            aggregator::run(system, &role.workspace, role.fresh, runtime.json, registry)
+            let AggregatorRole { workspace, fresh, new } = role;
+            let options = aggregator::Options { workspace, fresh, new, json: runtime.json };
+            aggregator::run(system, &options, registry)
         }
         Role::Collaborator(role) => {
             let options = collaborator::Options {
                 name: named(role.name, std::env::var_os(NAME_VARIABLE))?,
                 workspace: role.workspace,
                 accept_first: role.accept_first,
+                new: role.new,
                 json: runtime.json,
             };
             collaborator::run(system, &options, registry)
@@ -310,7 +339,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_answered_with_error_hint_and_code() {
-        let mistakes: [&[&str]; 9] = [
+        let mistakes: [&[&str]; 11] = [
             &[],
             &["agregator"],
             &["collaborator"],
@@ -320,6 +349,8 @@ mod tests {
             &["--json", "collaborator", "start", "--nme", "one"],
             &["collaborator", "start", "-n", "one", "--workspace", "no/such/folder"],
             &["--json", "aggregator", "start", "--workspace", "no/such/folder"],
+            &["aggregator", "-v", "--workspace", "no/such/folder", "--json"],
+            &["collaborator", "--json", "-n"],
         ];
         assert_eq!(mistakes.map(transcript).concat(), include_str!("cli/mistakes.txt"));
     }

@@ -16,6 +16,7 @@ use fl_runtime::internal::{
     trust::{Fingerprint, FlooredClock, Role},
 };
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::Answer;
 use crate::{
@@ -79,6 +80,9 @@ struct PkiRequest {
     /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
+    /// make a key although cert/ has another member's certificate
+    #[argh(switch)]
+    new: bool,
 }
 
 /// Show who a request or a certificate is for, and the fingerprint of its key. Nothing is signed.
@@ -290,7 +294,7 @@ fn request(command: &PkiRequest) -> Result<Answer, Failure> {
     if command.role == Role::Collaborator {
         name_in(command.role, command.name.as_ref())?;
     }
-    let made = pki::request(&command.workspace, command.role, command.name.as_ref())?;
+    let made = pki::request(&command.workspace, command.role, command.name.as_ref(), command.new)?;
     let text = format!(
         "request      {}\n{}next         send the request to the federation's owner, and read the fingerprint to the owner, for example by phone\n",
         made.path.display(),
@@ -395,7 +399,7 @@ fn measurements_json(of: Option<&Measurements>) -> serde_json::Value {
 fn import(command: &PkiImport) -> Result<Answer, Failure> {
     let PkiImport { certificate, ca, roster, workspace } = command;
     let made = pki::import(workspace, certificate, ca.as_deref(), roster.as_deref(), &clock())?;
-    let (identity, until) = (&made.fitting.identity, made.fitting.not_after.to_string());
+    let (identity, until) = (&made.fitting.identity, made.fitting.validity.not_after.to_string());
     let text = format!(
         "identity     {identity}\n{}good until   {until}\ncertificate  {}\n",
         fingerprint(made.fitting.fingerprint),
@@ -507,10 +511,10 @@ fn passphrase_file(named: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// A line from the terminal, without echo.
-fn ask(prompt: &str) -> Result<String, Failure> {
+fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     let terminal = console::Term::stderr();
     let asked = terminal.write_str(prompt).and_then(|()| terminal.read_secure_line());
-    asked.map_err(|e| {
+    asked.map(Zeroizing::new).map_err(|e| {
         Failure::new(Exit::Usage, format!("cannot ask for a passphrase: {e}"))
             .hint("write the passphrase to a file, and give that file with --passphrase-file")
     })
