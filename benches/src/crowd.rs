@@ -337,7 +337,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As many as the aggregator lets in before strangers must prove their address.
+/// As many handshakes at a time as the aggregator allows one socket.
 const HANDSHAKES: usize = 24;
 /// Longest handshake, and longest wait for a header.
 const PATIENCE: Duration = Duration::from_secs(30);

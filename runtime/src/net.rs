@@ -10,6 +10,7 @@ pub mod error;
 pub mod link;
 mod local;
 pub mod payload;
+pub(crate) mod places;
 pub mod quic;
 pub mod stream;
 
@@ -20,7 +21,7 @@ pub(crate) mod refusing;
 
 pub use error::LinkError;
 pub use link::{ControlReceiver, ControlSender, Link, LinkHandle};
-pub use quic::{Endpoint, Incoming, NetLimits, SocketKind};
+pub use quic::{Endpoint, EndpointError, Incoming, NetLimits, ResetKey, SocketKind, Sockets};
 pub use stream::{RecvStream, SendStream};
 
 /// The protocol name that both ends of a TLS handshake must agree on.

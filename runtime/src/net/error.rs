@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use fl_engine::printable::one_line;
+use quinn_proto::TransportErrorCode;
 
 use crate::trust::handshake::{refused_here, refused_there};
 
@@ -25,9 +26,19 @@ pub enum LinkError {
     /// The peer sent nothing for the idle timeout, or not in the time that was allowed.
     #[error("the peer did not answer in time")]
     TimedOut,
-    /// The TLS handshake failed, here or at the peer.
+    /// This side ended the TLS handshake.
     #[error("the TLS handshake failed: {0}")]
     Handshake(String),
+    /// The peer ended the TLS handshake with this alert. Before the peer's certificate has verified, anybody
+    /// can have sent the alert.
+    #[error("the TLS handshake failed: {}", refused_there(*.0))]
+    Alert(u8),
+    /// The handshake was not finished when a newer one needed its place.
+    #[error("the handshake gave way to a newer one")]
+    GaveWay,
+    /// The peer has no place for another link now.
+    #[error("the peer has no free place for another link")]
+    Busy,
     /// Any other failure of the transport.
     #[error("the connection failed: {0}")]
     Transport(String),
@@ -80,7 +91,10 @@ impl From<quinn::ConnectionError> for LinkError {
         match error {
             E::ApplicationClosed(close) => Self::closed(close.error_code.into_inner(), &close.reason),
             E::ConnectionClosed(close) if is_tls(close.error_code.into()) => {
-                Self::Handshake(refused_there(u64::from(close.error_code) as u8))
+                Self::Alert(u64::from(close.error_code) as u8)
+            }
+            E::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+                Self::Busy
             }
             E::TransportError(error) if is_tls(error.code.into()) => {
                 Self::Handshake(refused_here(&error.reason))

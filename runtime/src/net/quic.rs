@@ -4,7 +4,11 @@
 pub mod endpoint;
 pub(super) mod parting;
 pub mod portable;
+pub mod resets;
+pub mod sockets;
 pub mod transport;
 
 pub use endpoint::{Endpoint, EndpointError, Incoming, SocketKind};
+pub use resets::ResetKey;
+pub use sockets::Sockets;
 pub use transport::{IDLE_WINDOW, LINK_STATE, NetLimits};

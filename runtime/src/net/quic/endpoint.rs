@@ -1,22 +1,30 @@
 //! The UDP port: dials or accepts links. The acceptor and the collaborator's dialler call it. A peer is
 //! accepted if the TLS configuration accepts it; nothing else is decided here.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use fl_sys::syscall::{self, Entry};
 use quinn::{
     AsyncUdpSocket, EndpointConfig, Runtime, TokioRuntime, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::time::timeout;
 
-use super::{portable::PortableSocket, transport::NetLimits};
+use super::{
+    portable::PortableSocket,
+    resets::ResetKey,
+    transport::{HANDSHAKES_OF_A_SOCKET, HANDSHAKES_OF_AN_ADDRESS, NetLimits, SHORT_HANDSHAKE},
+};
 use crate::net::{
     ALPN, LinkError, RecvStream, SendStream,
     link::{Link, LinkHandle, MARK},
+    places::{Place, Places},
 };
 
 /// Which UDP socket carries the endpoint.
@@ -71,7 +79,7 @@ pub enum EndpointError {
 pub struct Endpoint {
     inner: quinn::Endpoint,
     limits: NetLimits,
-    handshakes: Arc<Semaphore>,
+    handshakes: Handshakes,
     kind: SocketKind,
 }
 
@@ -84,10 +92,28 @@ impl Endpoint {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn server(
+        config: rustls::ServerConfig,
+        bind: SocketAddr,
+        kind: SocketKind,
+        limits: NetLimits,
+    ) -> Result<Self, EndpointError> {
+        Self::server_with(config, bind, kind, limits, None)
+    }
+
+    /// As [`Self::server`]. With a key, peers of an earlier process of the same key learn from their next
+    /// datagram that their links are gone ([`ResetKey`]).
+    ///
+    /// # Errors
+    /// As [`Self::server`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn server_with(
         mut config: rustls::ServerConfig,
         bind: SocketAddr,
         kind: SocketKind,
         limits: NetLimits,
+        resets: Option<&ResetKey>,
     ) -> Result<Self, EndpointError> {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.max_early_data_size = 0;
@@ -101,7 +127,8 @@ impl Endpoint {
             .incoming_buffer_size_total(4 << 20);
         let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
         server.transport_config(limits.transport(true, kind.is_portable()));
-        Self::over(socket, kind, Some(server), limits).map_err(|error| EndpointError::Bind(bind, error))
+        Self::over(socket, kind, Some(server), limits, resets)
+            .map_err(|error| EndpointError::Bind(bind, error))
     }
 
     /// Opens a port that dials. The configuration's ALPN is replaced by [`ALPN`].
@@ -119,7 +146,7 @@ impl Endpoint {
     ) -> Result<Self, EndpointError> {
         let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
         let mut endpoint =
-            Self::over(socket, kind, None, limits).map_err(|error| EndpointError::Bind(bind, error))?;
+            Self::over(socket, kind, None, limits, None).map_err(|error| EndpointError::Bind(bind, error))?;
         let client = endpoint.client_config(config)?;
         endpoint.inner.set_default_client_config(client);
         Ok(endpoint)
@@ -139,13 +166,17 @@ impl Endpoint {
         kind: SocketKind,
         server: Option<quinn::ServerConfig>,
         limits: NetLimits,
+        resets: Option<&ResetKey>,
     ) -> io::Result<Self> {
-        let mut config = EndpointConfig::default();
+        let mut config = resets.map_or_else(EndpointConfig::default, ResetKey::endpoint_config);
         let datagram = limits.mtu.clamp(1472, MOST_DATAGRAM);
         config.max_udp_payload_size(datagram).map_err(io::Error::other)?;
         let inner =
             quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))?;
-        let handshakes = Arc::new(Semaphore::new(limits.handshakes));
+        let handshakes = Handshakes {
+            by_socket: Places::new(limits.handshakes, HANDSHAKES_OF_A_SOCKET),
+            by_address: Places::new(limits.handshakes, HANDSHAKES_OF_AN_ADDRESS),
+        };
         Ok(Self { inner, limits, handshakes, kind })
     }
 
@@ -199,8 +230,8 @@ impl Endpoint {
     /// The next peer that dials. `None` once the endpoint is closed. A client's endpoint never returns a
     /// peer.
     ///
-    /// When too many handshakes or links are open, peers are refused here, before any cryptography. Under
-    /// load they must prove their address first.
+    /// When too many links or handshakes are open, peers are refused here, before any cryptography. When many
+    /// handshakes are under way, peers must prove their address first, and old handshakes give way.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -211,17 +242,20 @@ impl Endpoint {
                 incoming.refuse();
                 continue;
             }
-            let under_way = self.limits.handshakes.saturating_sub(self.handshakes.available_permits());
-            if under_way >= self.limits.retry_from && incoming.may_retry() {
+            let is_short = self.handshakes.by_socket.held() >= self.limits.retry_from;
+            if is_short && incoming.may_retry() {
                 // `may_retry` was true: this cannot fail.
                 let _ = incoming.retry();
                 continue;
             }
-            let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            let peer = incoming.remote_address();
+            let Some(places) = self.handshakes.take(peer) else {
                 incoming.refuse();
                 continue;
             };
-            return Some(Incoming { inner: incoming, permit, limits: self.limits.clone() });
+            let time = self.limits.handshake_time;
+            let time = if is_short { time.min(SHORT_HANDSHAKE) } else { time };
+            return Some(Incoming { inner: incoming, places, time, most_window: self.limits.most_window });
         }
     }
 
@@ -253,13 +287,44 @@ impl Endpoint {
     }
 }
 
-/// A peer that dials and is not authenticated yet. It holds one of the endpoint's handshake permits. Dropping
-/// it refuses the peer.
+/// The places of handshakes that are under way.
+#[derive(Clone, Debug)]
+struct Handshakes {
+    by_socket: Places<SocketAddr>,
+    by_address: Places<IpAddr>,
+}
+
+impl Handshakes {
+    fn take(&self, peer: SocketAddr) -> Option<HandshakePlaces> {
+        let of_socket = self.by_socket.take(peer)?;
+        Some(HandshakePlaces { of_socket, of_address: self.by_address.take(network(peer.ip()))? })
+    }
+}
+
+/// The places of one handshake.
+#[derive(Debug)]
+struct HandshakePlaces {
+    of_socket: Place<SocketAddr>,
+    of_address: Place<IpAddr>,
+}
+
+impl HandshakePlaces {
+    async fn lost(&mut self) {
+        tokio::select! {
+            () = self.of_socket.lost() => {}
+            () = self.of_address.lost() => {}
+        }
+    }
+}
+
+/// A peer that dials and is not authenticated yet. It holds one of the endpoint's places for handshakes.
+/// Dropping it refuses the peer.
 #[derive(Debug)]
 pub struct Incoming {
     inner: quinn::Incoming,
-    permit: OwnedSemaphorePermit,
-    limits: NetLimits,
+    places: HandshakePlaces,
+    time: Duration,
+    most_window: u64,
 }
 
 impl Incoming {
@@ -273,12 +338,13 @@ impl Incoming {
     /// while.
     ///
     /// # Errors
-    /// When the peer's certificate is refused, it speaks another protocol, or it is too slow.
+    /// When the peer's certificate is refused, it speaks another protocol, it is too slow, or its place is
+    /// needed for a newer handshake.
     ///
     /// # Cancel safety
     /// Cancel-safe: the half-open link is closed.
     pub async fn admit(self) -> Result<Link, LinkError> {
-        let Self { inner, permit, limits } = self;
+        let Self { inner, mut places, time, most_window } = self;
         let shaking = async move {
             let connection = inner.accept()?.await?;
             let (send, recv) = connection.accept_bi().await?;
@@ -291,12 +357,21 @@ impl Incoming {
             if mark != MARK {
                 return Err(LinkError::WrongProtocol);
             }
-            let handle = LinkHandle::quic(connection, limits.most_window);
+            let handle = LinkHandle::quic(connection, most_window);
             Ok(Link::new((SendStream::quic(send), recv), handle))
         };
-        let link = timeout(limits.handshake_time, shaking).await.unwrap_or(Err(LinkError::TimedOut));
-        drop(permit);
-        link
+        tokio::select! {
+            link = timeout(time, shaking) => link.unwrap_or(Err(LinkError::TimedOut)),
+            () = places.lost() => Err(LinkError::GaveWay),
+        }
+    }
+}
+
+/// What counts as one address: under IPv6 a site has a network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
     }
 }
 
@@ -305,7 +380,9 @@ fn open(
     kind: SocketKind,
     limits: &NetLimits,
 ) -> io::Result<(Arc<dyn AsyncUdpSocket>, SocketKind)> {
-    if !kind.is_portable() {
+    // Gramine refuses the options that the native socket needs: nothing is tried there that is known to fail.
+    let is_known = kind == SocketKind::Auto && syscall::entry() == Entry::Gramine;
+    if !kind.is_portable() && !is_known {
         match TokioRuntime.wrap_udp_socket(bound(bind)?) {
             Ok(socket) => return Ok((socket, SocketKind::Native)),
             Err(error) if kind == SocketKind::Native => return Err(error),

@@ -19,9 +19,10 @@ pub struct NetLimits {
     pub send_window: u64,
     /// Uni streams that a peer may have open at once.
     pub uni_streams: u32,
-    /// Most handshakes at a time (server).
+    /// Most handshakes at a time (server). With more, an old one gives way.
     pub handshakes: usize,
-    /// With this many handshakes at a time, a new peer must prove its address first (server).
+    /// With this many handshakes at a time, a new peer must prove its address first, and has
+    /// [`SHORT_HANDSHAKE`] only (server).
     pub retry_from: usize,
     /// Most open links at a time (server). More than there are members: a member's old link may stay open for
     /// a while.
@@ -79,7 +80,7 @@ impl NetLimits {
             .max_concurrent_uni_streams(self.uni_streams.into())
             .max_concurrent_bidi_streams(u32::from(dialled).into())
             .max_idle_timeout(Some(IdleTimeout::from(IDLE_TIMEOUT)))
-            .keep_alive_interval(Some(KEEP_ALIVE))
+            .keep_alive_interval(Some(if dialled { KEEP_ALIVE } else { ASKING }))
             .initial_mtu(mtu.min(INITIAL_MTU))
             .min_mtu(LEAST_MTU)
             .mtu_discovery_config(Some(discovery))
@@ -90,6 +91,13 @@ impl NetLimits {
     }
 }
 
+/// Longest time for a handshake while many are under way.
+pub(super) const SHORT_HANDSHAKE: Duration = Duration::from_secs(2);
+/// Handshakes at a time of one socket of a peer. An honest one dials once, and again when that failed; a bench
+/// carries many members over one socket.
+pub(super) const HANDSHAKES_OF_A_SOCKET: usize = 24;
+/// Handshakes at a time of one address: many members of one site may share it.
+pub(super) const HANDSHAKES_OF_AN_ADDRESS: usize = 48;
 /// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of
 /// envelopes and the header of an upload. [`fl_engine::aggregate::PEER_BYTES`] without [`LINK_STATE`].
 pub const IDLE_WINDOW: u64 = PEER_BYTES.0 - LINK_STATE;
@@ -103,6 +111,9 @@ const GRANTED_WINDOW: u64 = 8 << 20;
 const IDLE_TIMEOUT: VarInt = VarInt::from_u32(15_000);
 /// Interval of keep-alive packets, well inside [`IDLE_TIMEOUT`].
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// Interval of the keep-alive packets of the side that dialled. The first one after a crash of the other side
+/// is answered by the next process there ([`super::ResetKey`]): an idle peer loses one second at most.
+const ASKING: Duration = Duration::from_secs(1);
 /// Size of the first datagrams, bytes: Ethernet carries so many under IPv6 and one or two tunnels.
 const INITIAL_MTU: u16 = 1452;
 /// Every QUIC path carries datagrams of this size, bytes.

@@ -83,6 +83,8 @@ over_every_socket! {
     peer_certificate_is_the_one_it_dialled_with
     stranger_is_refused
     handshakes_over_the_cap_are_refused
+    unfinished_handshakes_of_one_socket_keep_nobody_out
+    next_process_of_a_key_resets_the_links_of_the_one_before
     loaded_server_asks_for_proof_of_address_and_then_admits
     ungranted_peer_cannot_push_more_than_the_idle_window
     dropped_upload_is_abandoned_not_finished
@@ -258,7 +260,7 @@ async fn stranger_is_refused(over: Over) {
     };
     let admitting = async { server.accept().await.unwrap().admit().await.map(|_| ()) };
     let (there, here) = tokio::join!(dialling, admitting);
-    assert!(matches!(there, Err(LinkError::Handshake(_))), "{there:?}");
+    assert!(matches!(there, Err(LinkError::Alert(_))), "{there:?}");
     assert!(matches!(here, Err(LinkError::Handshake(_))), "{here:?}");
 }
 
@@ -277,11 +279,90 @@ async fn handshakes_over_the_cap_are_refused(over: Over) {
         async move { server.accept().await.is_some() }
     });
     let second = client.connect(addr, SERVER_NAME).await;
-    assert!(matches!(second, Err(LinkError::Transport(_))), "{second:?}");
+    assert_eq!(second.unwrap_err(), LinkError::Busy);
     let link = held.admit().await.unwrap();
     first.await.unwrap().unwrap();
     drop(link);
     turning_away.abort();
+}
+
+async fn unfinished_handshakes_of_one_socket_keep_nobody_out(over: Over) {
+    let authority = Authority::new();
+    // Nobody is asked to prove an address: the flood below could not.
+    let limits = NetLimits { handshakes: 32, retry_from: 1000, ..NetLimits::server() };
+    let (server, addr) = over.server(&authority, limits);
+    let accepting = tokio::spawn({
+        let server = server.clone();
+        async move {
+            while let Some(incoming) = server.accept().await {
+                tokio::spawn(async move {
+                    if let Ok(mut link) = incoming.admit().await {
+                        let _ = link.recv_envelope().await;
+                    }
+                });
+            }
+        }
+    });
+    // First datagrams of a hundred connections, which go on nowhere.
+    let flooding = over.client(&authority);
+    let trap = UdpSocket::bind(SocketAddr::new(over.loopback, 0)).await.unwrap();
+    let trap_address = trap.local_addr().unwrap();
+    let flood = UdpSocket::bind(SocketAddr::new(over.loopback, 0)).await.unwrap();
+    let mut first = vec![0; 2000];
+    for _ in 0..100 {
+        let dialling = tokio::spawn({
+            let flooding = flooding.clone();
+            async move { flooding.connect(trap_address, SERVER_NAME).await.map(drop) }
+        });
+        let (length, _) = trap.recv_from(&mut first).await.unwrap();
+        dialling.abort();
+        flood.send_to(&first[..length], addr).await.unwrap();
+    }
+    let honest = over.client(&authority);
+    let link = timeout(Duration::from_secs(3), honest.connect(addr, SERVER_NAME)).await;
+    link.unwrap().unwrap();
+    accepting.abort();
+}
+
+async fn next_process_of_a_key_resets_the_links_of_the_one_before(over: Over) {
+    let authority = Authority::new();
+    let key = ResetKey::from_secret(&[7; 32]);
+    let open = |bind: SocketAddr| {
+        Endpoint::server_with(authority.server(), bind, over.kind, NetLimits::server(), Some(&key)).unwrap()
+    };
+    // A runtime of its own: with it the first server vanishes as a process does that is killed.
+    let first_runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    first_runtime.spawn({
+        let first = {
+            let _inside = first_runtime.enter();
+            open(SocketAddr::new(over.loopback, 0))
+        };
+        async move {
+            tell.send(first.local_addr().unwrap()).unwrap();
+            let link = first.accept().await.unwrap().admit().await.unwrap();
+            std::future::pending::<()>().await;
+            drop(link);
+        }
+    });
+    let addr = told.await.unwrap();
+    let client = over.client(&authority);
+    let mut link = client.connect(addr, SERVER_NAME).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    first_runtime.shutdown_background();
+    let _second = loop {
+        // The port is free once the first runtime has dropped its tasks.
+        let bound =
+            Endpoint::server_with(authority.server(), addr, over.kind, NetLimits::server(), Some(&key));
+        match bound {
+            Ok(second) => break second,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    // Well within the idle timeout of 15 s: the first keep-alive packet is answered.
+    let lost = timeout(Duration::from_secs(3), link.recv_envelope()).await.unwrap().unwrap_err();
+    assert_eq!(lost, LinkError::Transport("reset by peer".to_owned()));
 }
 
 async fn loaded_server_asks_for_proof_of_address_and_then_admits(over: Over) {
