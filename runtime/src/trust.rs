@@ -22,16 +22,18 @@ pub(crate) mod handshake;
 pub mod identity;
 pub mod rosters;
 pub mod serials;
+pub mod terms;
 pub mod tls;
 
 pub use admission::{Admission, PeerAdmitted, Refused};
 pub use authority::{Authority, AuthorityError, PeerError, Validity, one_certificate, public_key, validity};
 pub use credentials::{
     CertificateRequest, Credentials, CredentialsError, Fitting, KeyFiles, check_certificate, key_fingerprint,
-    request,
+    refuse_misspelt, request,
 };
 pub use floored_clock::FlooredClock;
 pub use identity::{Fingerprint, Identity, IdentityError, Role};
 pub use rosters::{RosterRefused, Rosters};
 pub use serials::Serials;
+pub use terms::{OwnValidity, Term};
 pub use tls::{SERVER_NAME, client_config, server_config};

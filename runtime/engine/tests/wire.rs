@@ -76,6 +76,7 @@ fn messages() -> Vec<Message> {
         Message::Finished(Verdict::Completed { rounds: 10, root: Digest([4; 32]) }),
         Message::Leaving(Leaving {}),
         Message::Refused(RefusedUpdate { task: name("train"), refusal: Refusal::BelowThreshold }),
+        Message::Rejected(Rejection::Ended("the roster expired".into())),
     ]
 }
 

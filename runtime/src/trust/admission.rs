@@ -6,7 +6,10 @@ use fl_engine::{
 };
 use rustls::pki_types::CertificateDer;
 
-use super::identity::{Fingerprint, Identity, IdentityError, Role};
+use super::{
+    authority::validity,
+    identity::{Fingerprint, Identity, IdentityError, Role},
+};
 
 /// Decides who may take part. Outside of tests this is the roster in force.
 pub trait Admission: Send + Sync {
@@ -36,6 +39,8 @@ pub trait Admission: Send + Sync {
 pub struct PeerAdmitted {
     name: Name,
     key: Fingerprint,
+    /// The certificate's last second.
+    not_after: UnixSeconds,
 }
 
 /// Why a peer is not admitted. The peer receives the text.
@@ -73,6 +78,20 @@ pub enum Refused {
     /// The roster's last second is over.
     #[error("the aggregator's roster expired at {0}: the federation's owner has to sign it again")]
     RosterExpired(UnixSeconds),
+    /// The certificate of a link that is open has ended.
+    #[error(
+        "this collaborator's certificate expired at {0}: ask the federation's owner to run `fl-host pki renew`"
+    )]
+    CertificateExpired(UnixSeconds),
+}
+
+impl Refused {
+    /// Whether the refusal follows from the aggregator's clock: after a renewal, or with another clock, the
+    /// same collaborator is admitted.
+    #[must_use]
+    pub fn is_of_the_clock(&self) -> bool {
+        matches!(self, Self::RosterExpired(_) | Self::CertificateExpired(_))
+    }
 }
 
 impl PeerAdmitted {
@@ -86,11 +105,14 @@ impl PeerAdmitted {
     #[cfg(test)]
     pub(crate) fn unchecked(name: Name) -> Self {
         let key = Fingerprint(fl_engine::Digest::of(name.as_str().as_bytes()));
-        Self { name, key }
+        Self { name, key, not_after: UnixSeconds(u64::MAX) }
     }
 
     /// Checks that `roster`, a later one, still admits the collaborator.
     pub(super) fn still(&self, roster: &Roster, now: UnixSeconds) -> Result<(), Refused> {
+        if now > self.not_after {
+            return Err(Refused::CertificateExpired(self.not_after));
+        }
         listed(&self.name, self.key, roster, now)
     }
 }
@@ -111,7 +133,8 @@ pub(super) fn admit(
     }
     let key = Fingerprint::of(certificate)?;
     listed(&name, key, roster, now)?;
-    Ok(PeerAdmitted { name, key })
+    let not_after = validity(certificate)?.not_after;
+    Ok(PeerAdmitted { name, key, not_after })
 }
 
 fn listed(name: &Name, key: Fingerprint, roster: &Roster, now: UnixSeconds) -> Result<(), Refused> {
@@ -131,7 +154,7 @@ fn listed(name: &Name, key: Fingerprint, roster: &Roster, now: UnixSeconds) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::fixture::{Leaf, NOW, TestCa};
+    use crate::trust::fixture::{DAY, Leaf, NOW, TestCa};
 
     #[test]
     fn only_lines_with_name_and_key_admit() {
@@ -170,5 +193,10 @@ mod tests {
         let next = ca.authority().open_roster(&next).unwrap();
         assert_eq!(admitted.still(&roster, NOW), Ok(()));
         assert!(matches!(admitted.still(&next, NOW), Err(Refused::Revoked { .. })));
+        // The leaf is valid for one more day.
+        let later = UnixSeconds(NOW.0 + DAY + 1);
+        let expired = admitted.still(&roster, later).unwrap_err();
+        assert_eq!(expired, Refused::CertificateExpired(UnixSeconds(NOW.0 + DAY)));
+        assert!(expired.is_of_the_clock());
     }
 }

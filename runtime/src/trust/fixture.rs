@@ -110,6 +110,10 @@ impl TestCa {
         Authority::from_pem(self.pem().as_bytes()).unwrap()
     }
 
+    pub(crate) fn issuer(&self) -> &CertifiedIssuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     fn certificate(&self, leaf: &Leaf<'_>, key: &KeyPair) -> rcgen::Certificate {
         let own = format!("fl://{}/{}/{}", self.federation, leaf.role, leaf.name);
         let uris = leaf.uris.clone().unwrap_or_else(|| vec![own]);

@@ -17,7 +17,7 @@ pub(crate) fn refused_there(alert: u8) -> String {
     let why = match alert {
         43 => "this side's certificate has the key usage of another role",
         44 => "this side's certificate is revoked",
-        45 => "this side's certificate is expired, or not valid yet by the peer's clock",
+        EXPIRED => "this side's certificate is expired, or not valid yet by the peer's clock",
         46 => "this side's certificate names another federation, another role or no member",
         48 => "this side's certificate was issued by another CA than that of the peer's federation",
         51 => "this side's key does not belong to its certificate",
@@ -28,6 +28,14 @@ pub(crate) fn refused_there(alert: u8) -> String {
     why.to_owned()
 }
 
+/// Whether the peer would send this alert again at the next attempt: it is about what this side's certificate
+/// says, and not about the peer's clock or state.
+pub(crate) fn is_lasting(alert: u8) -> bool {
+    matches!(alert, 43 | 44 | 46 | 48 | 51 | 116)
+}
+
+/// The alert about a certificate that is expired or not valid yet, by the peer's clock.
+pub(crate) const EXPIRED: u8 = 45;
 /// rustls puts this before a verifier's error.
 const HERE: &str = "invalid peer certificate: ";
 /// rustls puts these before and behind a [`super::PeerError`].

@@ -235,4 +235,6 @@ fn unix_time(seconds: UnixSeconds) -> UnixTime {
 pub const SERVER_NAME: &str = "aggregator.fl";
 
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod tests;

@@ -110,6 +110,10 @@ pub enum Rejection {
     /// The peer broke the protocol.
     #[error("protocol broken: {0}")]
     Protocol(String),
+    /// A certificate or the roster has ended, by the aggregator's clock. The same collaborator is admitted
+    /// after a renewal, or when the clock is right.
+    #[error("not admitted now: {0}")]
+    Ended(String),
 }
 
 /// Tasks of a round.
@@ -218,9 +222,9 @@ impl Message {
             Self::Report(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
             Self::RoundDone(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
             Self::Failed(m) => at_most("text bytes", m.why.len(), TEXT_BYTES),
-            Self::Rejected(Rejection::Identity(text) | Rejection::Protocol(text)) => {
-                at_most("text bytes", text.len(), TEXT_BYTES)
-            }
+            Self::Rejected(
+                Rejection::Identity(text) | Rejection::Protocol(text) | Rejection::Ended(text),
+            ) => at_most("text bytes", text.len(), TEXT_BYTES),
             _ => Ok(()),
         }
     }

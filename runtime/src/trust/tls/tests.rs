@@ -37,6 +37,7 @@ async fn meet(aggregator: &Credentials, collaborator: &Credentials, now: UnixSec
 fn words(end: Result<Link, LinkError>) -> String {
     match end {
         Err(LinkError::Handshake(words)) => words,
+        Err(LinkError::Alert(alert)) => crate::trust::handshake::refused_there(alert),
         other => panic!("not refused in the handshake: {other:?}"),
     }
 }
@@ -167,7 +168,7 @@ async fn collaborator_without_a_certificate_is_refused() {
     };
     let admitting = async { server.accept().await.unwrap().admit().await };
     let (there, here) = tokio::join!(dialling, admitting);
-    assert_eq!(there, Err(LinkError::Handshake("this side showed no certificate".into())));
+    assert_eq!(there, Err(LinkError::Alert(116)));
     assert!(here.is_err());
 }
 
