@@ -3,4 +3,5 @@
 pub mod crowd;
 pub mod elf;
 pub mod federation;
+pub mod forger;
 pub mod stranger;

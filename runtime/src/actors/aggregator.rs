@@ -31,13 +31,14 @@ use self::{
     upload::Intake,
 };
 use super::{
-    greeting::{Greeter, RunStatus},
+    greeting::{Greeter, RunStatus, UNWELCOMED},
     mailbox::{self, Mailbox},
 };
 use crate::{
     aggregation::{Aggregation, server_step::ServerOptimiser},
     exit::{Exit, Failure},
     memory::SlotStore,
+    net::places::Places,
     payload::PayloadPool,
     pool::Pool,
     store::{Resume, Store},
@@ -132,6 +133,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         incarnation: parts.incarnation,
         admission: Arc::clone(&parts.admission),
         status: watched,
+        unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
         refused: AtomicU64::new(0),
     });
     let coordinator = Coordinator::new(CoordinatorParts {

@@ -1,5 +1,7 @@
 //! Close codes of links. The peer logs the code and decides by it whether to connect again.
 
+use crate::trust::Refused;
+
 /// The run is over.
 pub(super) const DONE: u32 = 0;
 /// The peer was not admitted. The reason was sent as a message before.
@@ -17,3 +19,10 @@ pub(super) const OVERLOADED: &str =
 pub(super) const UNLISTED: u32 = 5;
 /// The process ends, or something in it failed.
 pub(super) const LEAVING: u32 = 6;
+/// A certificate or the roster has ended, by the clock of the side that closes.
+pub(super) const ENDED: u32 = 7;
+
+/// The code for a collaborator that may not stay.
+pub(super) fn of(why: &Refused) -> u32 {
+    if why.is_of_the_clock() { ENDED } else { UNLISTED }
+}

@@ -17,8 +17,8 @@ use tokio::{sync::watch, time::timeout};
 
 use super::close_code;
 use crate::{
-    net::{ControlSender, Link, LinkError, LinkHandle},
-    trust::{Admission, PeerAdmitted},
+    net::{ControlSender, Link, LinkError, LinkHandle, places::Places},
+    trust::{Admission, Fingerprint, PeerAdmitted},
 };
 
 /// Where the run stands, for peers that connect and for the end of the process.
@@ -39,6 +39,8 @@ pub(crate) struct Greeter {
     pub(crate) incarnation: u64,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) status: watch::Receiver<RunStatus>,
+    /// Links of peers that have shaken hands and have not been welcomed or rejected yet, by their key.
+    pub(crate) unwelcomed: Places<Option<Fingerprint>>,
     /// Connections that ended in the handshake or were rejected after it.
     pub(crate) refused: AtomicU64,
 }
@@ -79,15 +81,35 @@ pub(crate) enum WelcomeError {
 }
 
 /// The aggregator's side: checks a peer and welcomes it, or tells it why it is rejected and closes the link.
+///
+/// A peer that will be rejected has [`REJECTED_WAIT`] for its Hello, and a key has few links that are not
+/// welcomed yet: a newer one closes the oldest.
 pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<AdmittedPeer, WelcomeError> {
     let admitted = greeter.admission.admit(link.handle().peer_certificates());
+    // The handshake has read the certificate.
+    let key = link.handle().peer_certificates().first().and_then(|own| Fingerprint::of(own).ok());
+    let handle = link.handle().clone();
+    let Some(mut place) = greeter.unwelcomed.take(key) else {
+        handle.close(close_code::SLOW, TOO_MANY);
+        return Err(LinkError::GaveWay.into());
+    };
     // The Hello is read although the peer may be rejected already: the peer expects the answer after its
     // Hello.
-    let envelope =
-        timeout(FIRST_BYTES_WAIT, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
+    let wait = if admitted.is_ok() { FIRST_BYTES_WAIT } else { REJECTED_WAIT };
+    let envelope = tokio::select! {
+        envelope = timeout(wait, link.recv_envelope()) => envelope.unwrap_or(Err(LinkError::TimedOut))?,
+        () = place.lost() => {
+            handle.close(close_code::SLOW, TOO_MANY);
+            return Err(LinkError::GaveWay.into());
+        }
+    };
     let (proof, checked) = match admitted {
         Ok(proof) => (Some(proof), greeter.check(&envelope)),
-        Err(why) => (None, Err(Rejection::Identity(cut_text(&why.to_string())))),
+        Err(why) => {
+            let words = cut_text(&why.to_string());
+            let lasts = !why.is_of_the_clock();
+            (None, Err(if lasts { Rejection::Identity(words) } else { Rejection::Ended(words) }))
+        }
     };
     match (proof, checked) {
         (Some(proof), Ok(hello)) => {
@@ -188,6 +210,13 @@ pub(super) async fn send_last(mut sender: ControlSender, handle: &LinkHandle, en
 
 /// Longest wait for the first bytes of a peer: its first envelope, or the header of a stream.
 pub(super) const FIRST_BYTES_WAIT: Duration = Duration::from_secs(10);
+
+/// Longest wait for the Hello of a peer that will be rejected.
+const REJECTED_WAIT: Duration = Duration::from_secs(1);
+/// Links that are not welcomed yet: in all, and of one key.
+pub(super) const UNWELCOMED: (usize, usize) = (1024, 4);
+/// What a peer reads whose link gave way.
+const TOO_MANY: &str = "too many links are open that have not said which plan they are for";
 
 /// Longest wait until a peer has read a last envelope.
 const LAST_ENVELOPE_WAIT: Duration = Duration::from_secs(3);

@@ -31,30 +31,35 @@ use crate::{
     },
     exit::{Exit, Failure},
     memory::SlotStore,
-    net::{Endpoint, NetLimits},
+    net::{Endpoint, NetLimits, ResetKey},
     observe,
     pool::Pool,
-    store::{Resume, Store, StoreError},
+    store::{Apart, LockError, Resume, SaveLock, Store, StoreError, lock::BEAT},
     system::System,
-    trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters},
+    trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters, Term},
 };
 
-/// Runs the aggregator of the workspace at `root` until training is over.
-pub(crate) fn run(
-    system: &System,
-    root: &Path,
-    fresh: bool,
-    json: bool,
-    registry: &Registry,
-) -> Result<Exit, Failure> {
+/// The options of the command line.
+pub(crate) struct Options {
+    pub(crate) workspace: PathBuf,
+    pub(crate) fresh: bool,
+    /// Whether a key may be made beside another member's certificate.
+    pub(crate) new: bool,
+    pub(crate) json: bool,
+}
+
+/// Runs the aggregator of a workspace until training is over.
+pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Result<Exit, Failure> {
     let started = system.clock.now();
+    let Options { workspace: root, fresh, new, json } = options;
+    let (fresh, json) = (*fresh, *json);
     let workspace = Workspace::open(&system.files, root)?;
     let (plan, hash) = workspace.plan()?;
     let site = workspace.site()?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let method = registry.method(&plan).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
     let clock = FlooredClock::of(&system.clock);
-    let credentials = startup_trust::credentials(&workspace, &plan, Role::Aggregator, None, &clock)?;
+    let credentials = startup_trust::credentials(&workspace, &plan, Role::Aggregator, None, *new, &clock)?;
     let rosters = Arc::new(startup_trust::rosters(&workspace, &plan, &credentials, &clock)?);
     let peers = u32::try_from(rosters.members().len()).unwrap_or(u32::MAX);
     let need = footprint(&plan, &layout, peers);
@@ -74,7 +79,10 @@ pub(crate) fn run(
         method,
         need,
         tls,
+        resets: ResetKey::from_secret(&credentials.reset_secret()),
         rosters,
+        terms: startup_trust::certificate_terms(&credentials),
+        clock,
         fresh,
         json,
         started,
@@ -96,7 +104,11 @@ struct AggregatorSetup {
     method: Method,
     need: Footprint,
     tls: rustls::ServerConfig,
+    resets: ResetKey,
     rosters: Arc<Rosters>,
+    clock: FlooredClock,
+    /// When the certificates end.
+    terms: Vec<Term>,
     fresh: bool,
     json: bool,
     started: Instant,
@@ -105,10 +117,11 @@ struct AggregatorSetup {
 async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
     // Before any peer or operator can know that the aggregator runs.
     let signals = StopSignals::watch();
-    // The port comes first: it locks the workspace's state. A second aggregator of the workspace ends here.
+    // A second aggregator of the workspace ends at the port, or at the lock where it has another port.
     let endpoint = setup.open_port()?;
+    let lock = setup.lock_save()?;
     setup.workspace.place_initial_model(&setup.plan, setup.hash, &setup.layout)?;
-    let (store, resume) = setup.open_store()?;
+    let (store, resume) = setup.open_store(&lock)?;
     let (round, model) = (resume.round, store.last_model_file());
     let parts = setup.parts(store, resume)?;
     let Running { mailbox, greeter, outcome, store } = aggregator::start(parts).await?;
@@ -122,12 +135,22 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
         mailbox.clone(),
     ));
     let watching = tokio::spawn(watch_roster(Arc::clone(&setup.rosters), mailbox.clone()));
+    let holding = tokio::spawn(hold(Arc::clone(&lock), mailbox.clone()));
+    let terms = setup.terms.clone();
+    let rosters = Arc::clone(&setup.rosters);
+    let reminding = tokio::spawn(startup_trust::remind_daily(setup.clock.clone(), move || {
+        let mut terms = terms.clone();
+        terms.push(startup_trust::roster_term(rosters.roster().not_after()));
+        terms
+    }));
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
     let outcome = outcome.await.unwrap_or_else(|_| {
         Err(Failure::new(Exit::Failed, "internal error: the aggregator ended without an outcome"))
     });
     accepting.abort();
     watching.abort();
+    reminding.abort();
+    holding.abort();
     part(&endpoint, status).await;
     stopping.abort();
     let stored = store.join().await;
@@ -140,11 +163,19 @@ impl AggregatorSetup {
     fn open_port(&self) -> Result<Endpoint, Failure> {
         let limits = NetLimits { mtu: self.site.mtu, ..NetLimits::server() };
         let limits = limits.with_members(self.rosters.members().len());
-        Endpoint::server(self.tls.clone(), self.bind(), socket_kind(self.site.socket), limits).map_err(|e| {
+        let (bind, kind) = (self.bind(), socket_kind(self.site.socket));
+        Endpoint::server_with(self.tls.clone(), bind, kind, limits, Some(&self.resets)).map_err(|e| {
             Failure::of(Exit::Network, &e).hint(
                 "in plan/site.yaml, set bind to an address of this machine, and port to a UDP port that no other program uses",
             )
         })
+    }
+
+    fn lock_save(&self) -> Result<Arc<SaveLock>, Failure> {
+        // Each process under Gramine has a kernel of its own.
+        let apart = if syscall::entry() == Entry::Gramine { Apart::Beats } else { Apart::Kernel };
+        let lock = SaveLock::take(&self.system, &self.workspace.path("save"), apart);
+        lock.map(Arc::new).map_err(|e| Failure::of(Exit::File, &e).hint(e.hint()))
     }
 
     fn bind(&self) -> SocketAddr {
@@ -152,7 +183,7 @@ impl AggregatorSetup {
     }
 
     /// Opens the store. With `fresh`, deletes the stored rounds first.
-    fn open_store(&self) -> Result<(Store, Resume), Failure> {
+    fn open_store(&self, lock: &Arc<SaveLock>) -> Result<(Store, Resume), Failure> {
         let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint().map(for_this_target));
         let (save, federation) = (self.workspace.path("save"), self.plan.federation.as_str());
         if self.fresh {
@@ -164,6 +195,7 @@ impl AggregatorSetup {
                 self.hash,
                 self.plan.seed,
                 &self.layout,
+                self.plan.exact,
             )
             .map_err(refused)?;
             let deleted = Store::forget(&self.system.files, &save, federation).map_err(refused)?;
@@ -171,7 +203,8 @@ impl AggregatorSetup {
                 "deleted {deleted} stored rounds (--fresh): the run begins with the initial model"
             );
         }
-        Store::open(&self.system, &save, federation, &self.plan, self.hash, &self.layout).map_err(refused)
+        let opened = Store::open(&self.system, &save, federation, &self.plan, self.hash, &self.layout);
+        opened.map(|(store, resume)| (store.under(Arc::clone(lock)), resume)).map_err(refused)
     }
 
     fn parts(&self, store: Store, resume: Resume) -> Result<Parts, Failure> {
@@ -325,11 +358,17 @@ async fn part(endpoint: &Endpoint, mut status: watch::Receiver<RunStatus>) {
     let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
 }
 
-/// Reads the roster again every [`ROSTER_LOOK`]: an enclave is not notified when a file changes.
+/// Reads the roster again every [`ROSTER_LOOK`]: an enclave is not notified when a file changes. Every
+/// [`CLOCK_LOOK`] reads, the aggregator also looks at the clock: links end with their certificate and with
+/// the roster.
 async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessage>) {
     let mut ticks = tokio::time::interval(ROSTER_LOOK);
-    loop {
+    for look in 1_u32.. {
         ticks.tick().await;
+        if look.is_multiple_of(CLOCK_LOOK) && aggregator.deliver(AggregatorMessage::ClockLook).await.is_err()
+        {
+            return;
+        }
         let before = rosters.measurements();
         let changed = match rosters.reload_if_changed() {
             Ok(changed) => changed,
@@ -355,6 +394,21 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessa
     }
 }
 
+/// Keeps the lock of `save/`, and ends the run when another aggregator has taken the folder over.
+async fn hold(lock: Arc<SaveLock>, aggregator: Mailbox<AggregatorMessage>) {
+    let mut ticks = tokio::time::interval(BEAT);
+    loop {
+        ticks.tick().await;
+        // The next write to the folder reports any other failure, if it lasts.
+        if let Err(error @ LockError::Lost { .. }) = lock.beat() {
+            let failure = Failure::of(Exit::File, &error).hint(error.hint());
+            // The aggregator is gone only when the process ends.
+            let _ = aggregator.deliver(AggregatorMessage::StoreFailed(failure)).await;
+            return;
+        }
+    }
+}
+
 async fn stop(aggregator: Mailbox<AggregatorMessage>) {
     // The aggregator is gone only when the process ends.
     let _ = aggregator.deliver(AggregatorMessage::Stop).await;
@@ -368,6 +422,8 @@ const FRESH_FOLDER: &str = "start the container with an empty folder at /workspa
 const FAREWELL: Duration = Duration::from_secs(65);
 /// Time between two reads of the roster file.
 const ROSTER_LOOK: Duration = Duration::from_secs(2);
+/// Reads of the roster file from one look at the clock to the next.
+const CLOCK_LOOK: u32 = 5;
 
 #[cfg(test)]
 mod tests {

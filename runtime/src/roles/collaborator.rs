@@ -22,13 +22,13 @@ use crate::{
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
-    net::{Endpoint, NetLimits, backoff::Backoff},
+    net::{NetLimits, Sockets, backoff::Backoff},
     observe,
     payload::Buffers,
     pool::Pool,
     store::{self, MemberCopies},
     system::{Random, System},
-    trust::{self, FlooredClock, Role, Serials},
+    trust::{self, FlooredClock, OwnValidity, Role, Serials, Term},
 };
 
 /// The options of the command line.
@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) name: Name,
     pub(crate) workspace: PathBuf,
     pub(crate) accept_first: bool,
+    /// Whether a key may be made beside another member's certificate.
+    pub(crate) new: bool,
     pub(crate) json: bool,
 }
 
@@ -45,23 +47,61 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     let (plan, hash) = workspace.plan()?;
     let site = workspace.site()?;
     let clock = FlooredClock::of(&system.clock);
-    let credentials =
-        startup_trust::credentials(&workspace, &plan, Role::Collaborator, Some(&options.name), &clock)?;
+    let credentials = startup_trust::credentials(
+        &workspace,
+        &plan,
+        Role::Collaborator,
+        Some(&options.name),
+        options.new,
+        &clock,
+    )?;
     let serials = startup_trust::serials(&workspace, &credentials);
     workspace.check_accepted(hash, options.accept_first)?;
     let roster = startup_trust::local_roster(&workspace, &plan, &credentials, &serials, &clock);
     let aggregators = roster.as_ref().map_or(&[][..], Roster::aggregators);
     let tls =
         trust::client_config(&credentials, &clock, aggregators).map_err(|e| Failure::of(Exit::Trust, &e))?;
+    let mut terms = startup_trust::certificate_terms(&credentials);
+    terms.extend(roster.map(|roster| startup_trust::roster_term(roster.not_after())));
+    try_save(&workspace, &plan)?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let runner = runner(&workspace, &plan, &layout, &options.name, registry)?;
     let link = plan.threads.link as usize;
-    let setup =
-        CollaboratorSetup { system, workspace, options, plan, site, hash, layout, tls, serials, runner };
+    let own = OwnValidity::new(&clock, credentials.validity());
+    let setup = CollaboratorSetup {
+        system,
+        workspace,
+        options,
+        plan,
+        site,
+        hash,
+        layout,
+        tls,
+        serials,
+        runner,
+        own,
+        terms,
+    };
     let outcome = system.threads.run(link, serve(setup));
     outcome.map_err(|e| {
         Failure::of(Exit::Failed, &e).hint("allow this user to start more threads: see `ulimit -u`")
     })?
+}
+
+/// Finds out at the start whether this site can keep the model that the plan gives it at the end.
+fn try_save(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
+    let folder = match plan.release {
+        None => workspace.path("save"),
+        Some(release) if release.to == ReleaseTo::Members => workspace.path("save/released"),
+        Some(_) => return Ok(()),
+    };
+    workspace.files().try_folder(&folder).map_err(|error| {
+        let why =
+            format!("this site keeps the model in {}, but cannot write there: {error}", folder.display());
+        Failure::new(Exit::File, why).hint(
+            "allow this user to write to the folder save/; in a container, mount a volume at /workspace/save",
+        )
+    })
 }
 
 /// What [`run`] has read and checked.
@@ -76,6 +116,8 @@ struct CollaboratorSetup<'a> {
     tls: rustls::ClientConfig,
     serials: Serials,
     runner: Runner,
+    own: OwnValidity,
+    terms: Vec<Term>,
 }
 
 fn runner(
@@ -107,16 +149,25 @@ fn runner(
 async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     // Before any peer or operator can know that the collaborator runs.
     let signals = StopSignals::watch();
-    let CollaboratorSetup { system, workspace, options, plan, site, hash, layout, tls, serials, runner } =
-        setup;
+    let CollaboratorSetup {
+        system,
+        workspace,
+        options,
+        plan,
+        site,
+        hash,
+        layout,
+        tls,
+        serials,
+        runner,
+        own,
+        terms,
+    } = setup;
     let pool =
         Pool::new(&system.threads, plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
-    let any = if site.address.parse::<std::net::Ipv6Addr>().is_ok() { "[::]:0" } else { "0.0.0.0:0" };
-    // The text is a constant and parses.
-    let bind = any.parse().map_err(|_| Failure::new(Exit::Network, "no address to send from"))?;
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
-    let endpoint = Endpoint::client(tls, bind, socket_kind(site.socket), limits)
-        .map_err(|e| Failure::of(Exit::Network, &e))?;
+    let sockets = Sockets::open(&tls, socket_kind(site.socket), &limits);
+    let sockets = Arc::new(sockets.map_err(|e| Failure::of(Exit::Network, &e))?);
 
     let buffers = Buffers::new(Arc::clone(&layout));
     let Running { mailbox, held, outcome } =
@@ -127,7 +178,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
             .map(Arc::new);
     let dialler = Dialler {
         clock: system.clock.clone(),
-        endpoint: endpoint.clone(),
+        sockets: Arc::clone(&sockets),
         host: site.address.clone(),
         port: site.port,
         federation: plan.federation.clone(),
@@ -139,6 +190,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         copies: copies.clone(),
         collaborator: mailbox.clone(),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed(&system.random)),
+        own: own.clone(),
     };
     tracing::info!(
         "collaborator {} of the federation {}, plan {}",
@@ -147,6 +199,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         hash.short()
     );
     tracing::info!("connecting to {}:{}", site.address, site.port);
+    let reminding = tokio::spawn(startup_trust::remind_daily(own.clock().clone(), move || terms.clone()));
     let dialling = tokio::spawn(dialler.run());
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
     let outcome = outcome.await.unwrap_or_else(|_| {
@@ -155,8 +208,9 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     // The aggregator closes the link once it has heard the good-bye.
     let _ = timeout(Duration::from_secs(1), dialling).await;
     stopping.abort();
-    endpoint.close(0, "the collaborator ends");
-    let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    reminding.abort();
+    sockets.close(0, "the collaborator ends");
+    let _ = timeout(Duration::from_secs(1), sockets.wait_idle()).await;
     let ended = outcome?;
     let kept = keep(&workspace, options, &plan, hash, &layout, copies.as_deref(), &ended);
     conclude(options, &plan, &ended, kept)

@@ -1,32 +1,39 @@
 //! What a role checks of trust at its start: its key and certificate, the CA and the roster, from the
 //! workspace.
 
-use std::{io::ErrorKind, path::Path};
+use std::{io::ErrorKind, path::Path, time::Duration};
 
 use fl_engine::{
     Name,
     plan::{
         Plan, Seal,
-        roster::{Measurements, Member, Roster},
+        roster::{Measurements, Member, Roster, UnixSeconds},
     },
 };
 use fl_sys::syscall::{self, Entry};
 
 use super::workspace::Workspace;
 use crate::{
+    environment::NAME_VARIABLE,
     exit::{Exit, Failure},
-    trust::{Credentials, CredentialsError, FlooredClock, Role, Rosters, Serials},
+    trust::{self, Credentials, CredentialsError, FlooredClock, Role, Rosters, Serials, Term},
 };
 
-/// This role's credentials, or the failure that says how the operator gets them.
+/// This role's credentials, or the failure that says how the operator gets them. `new`: whether the role may
+/// make a key beside another member's certificate.
 pub(super) fn credentials(
     workspace: &Workspace,
     plan: &Plan,
     role: Role,
     name: Option<&Name>,
+    new: bool,
     clock: &FlooredClock,
 ) -> Result<Credentials, Failure> {
     let sealed = (syscall::entry() == Entry::Gramine).then_some(plan.seal);
+    if !new {
+        trust::refuse_misspelt(workspace.files(), &workspace.path("cert"), role, name)
+            .map_err(|e| misspelt(&e, workspace.is_image()).unwrap_or_else(|| refused(&e, sealed)))?;
+    }
     let credentials = Credentials::load_or_request_under(
         workspace.files(),
         &workspace.path("cert"),
@@ -70,6 +77,49 @@ fn own_line(roster: &Roster, credentials: &Credentials) -> Result<(), Failure> {
     ))
 }
 
+/// When this role's certificate and the CA's certificate end.
+pub(super) fn certificate_terms(credentials: &Credentials) -> Vec<Term> {
+    let identity = credentials.identity();
+    let of = match identity.role {
+        Role::Aggregator => "--role aggregator".to_owned(),
+        Role::Collaborator => format!("-n {}", identity.name),
+    };
+    let own = Term {
+        what: format!("the certificate of {identity}"),
+        until: credentials.validity().not_after,
+        cure: format!(
+            "Ask the federation's owner to run `fl-host pki renew {of}`, and install the new certificate"
+        ),
+    };
+    let ca = Term {
+        what: "the certificate of the federation's CA".to_owned(),
+        until: credentials.authority().validity().not_after,
+        cure: "Ask the federation's owner for the next federation: all certificates end with the CA's"
+            .to_owned(),
+    };
+    vec![own, ca]
+}
+
+/// When the roster ends.
+pub(super) fn roster_term(until: UnixSeconds) -> Term {
+    let cure = "Ask the federation's owner to run `fl-host pki sign`, and install the new plan/cols.yaml";
+    Term { what: "the roster".to_owned(), until, cure: cure.to_owned() }
+}
+
+/// Warns of what ends soon, at once and then every day.
+pub(super) async fn remind_daily(clock: FlooredClock, terms: impl Fn() -> Vec<Term> + Send) {
+    loop {
+        let now = clock.now();
+        for warning in terms().iter().filter_map(|term| term.warning(now)) {
+            tracing::warn!("{warning}");
+        }
+        tokio::time::sleep(DAY).await;
+    }
+}
+
+/// Time between two reminders.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Logs the expected enclave measurements, if the roster carries any.
 pub(super) fn log_measurements(of: Option<&Measurements>) {
     if let Some(Measurements { aggregator, collaborator }) = of {
@@ -109,6 +159,16 @@ pub(super) fn local_roster(
 /// The highest serial of a roster that this workspace has seen.
 pub(super) fn serials(workspace: &Workspace, credentials: &Credentials) -> Serials {
     Serials::open(workspace.files(), &workspace.path("save/roster-serial"), credentials.authority().digest())
+}
+
+/// An image's command line takes no option, so its hint differs.
+fn misspelt(error: &CredentialsError, is_image: bool) -> Option<Failure> {
+    let CredentialsError::OtherMember { .. } = error else { return None };
+    is_image.then(|| {
+        Failure::of(Exit::Trust, error).hint(format!(
+            "set {NAME_VARIABLE} to the name on the certificate. A new member needs a volume of its own at /workspace/cert"
+        ))
+    })
 }
 
 /// `sealed` says who can open what Gramine sealed; `None` outside of Gramine.

@@ -116,7 +116,7 @@ impl Workspace {
     }
 
     /// Whether this workspace is part of an image.
-    fn is_image(&self) -> bool {
+    pub(crate) fn is_image(&self) -> bool {
         self.has(image_layout::PLAN)
     }
 

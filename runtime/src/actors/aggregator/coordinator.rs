@@ -194,6 +194,10 @@ impl Actor for Coordinator {
             M::BestRead(best) => self.conclude(Reason::Completed, best),
             M::StoreFailed(failure) => self.fail(failure),
             M::PartFailed(what) => self.fail(Failure::new(Exit::Failed, what)),
+            M::ClockLook => {
+                let gone = self.peers.cut_off_refused(&*self.admission);
+                self.left(gone, context);
+            }
             M::RosterChanged(members) => self.roster_changed(members, context),
             M::Tick => self.event(Event::Tick, context),
             M::Stop => {
@@ -222,7 +226,7 @@ impl Coordinator {
         }
         // The roster may have changed since the greeter asked.
         if let Err(why) = self.admission.still_admits(admitted.proof()) {
-            handle.close(close_code::UNLISTED, &why.to_string());
+            handle.close(close_code::of(&why), &why.to_string());
             return;
         }
         if let Some(old) = self.peers.remove(&peer) {
@@ -283,6 +287,10 @@ impl Coordinator {
         for peer in early {
             self.event(Event::Joined { peer }, context);
         }
+        self.left(gone, context);
+    }
+
+    fn left(&mut self, gone: Vec<Name>, context: &mut Context<'_, Self>) {
         for peer in gone {
             self.event(Event::Left { peer }, context);
         }

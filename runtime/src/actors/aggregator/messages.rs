@@ -38,6 +38,8 @@ pub(crate) enum AggregatorMessage {
     StoreFailed(Failure),
     /// Another part of the aggregator failed.
     PartFailed(String),
+    /// It is time to see whether a certificate or the roster has ended.
+    ClockLook,
     /// The roster has changed; everybody who is on it now.
     RosterChanged(Vec<Name>),
     /// The engine asked to be called at this time, or for the first time.

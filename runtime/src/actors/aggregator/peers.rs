@@ -66,7 +66,7 @@ impl Peers {
             Err(why) => {
                 let name = peer.proof.name();
                 tracing::warn!(collaborator = %name, "closed the link of {name}: {why}");
-                peer.handle.close(close_code::UNLISTED, &why.to_string());
+                peer.handle.close(close_code::of(&why), &why.to_string());
                 true
             }
         });

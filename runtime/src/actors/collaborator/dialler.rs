@@ -1,26 +1,32 @@
 //! Connects a collaborator to its aggregator: dials, sends the Hello, reads until the link ends, and dials
 //! again.
 //!
-//! Waits between attempts grow and have jitter. A failed attempt is logged at most every 30 seconds. The
-//! dialler gives up when another attempt would fail in the same way: a certificate, plan or roster does not
-//! fit.
+//! Waits between attempts grow and have jitter. [`outage`] says what is logged meanwhile. The dialler gives up
+//! only when another attempt would fail in the same way, which [`verdict`] decides.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod addresses;
+mod outage;
+mod verdict;
+
+use std::{sync::Arc, time::Duration};
 
 use fl_engine::{
     Digest, Name,
     tensor::Layout,
-    wire::{self, Hello, Rejection, VERSIONS},
+    wire::{self, Hello, VERSIONS},
 };
+use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::sleep,
 };
 
+use self::{
+    addresses::Addresses,
+    outage::{At, Outage},
+    verdict::{Cause, Verdict},
+};
 use super::{messages::CollaboratorMessage, model_receiver::ModelReceiver};
 use crate::{
     actors::{
@@ -29,17 +35,17 @@ use crate::{
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
-    net::{ControlReceiver, ControlSender, Endpoint, Link, LinkError, LinkHandle, backoff::Backoff},
+    net::{ControlReceiver, ControlSender, Link, LinkError, LinkHandle, Sockets, backoff::Backoff},
     payload::Buffers,
     store::MemberCopies,
     system::Clock,
-    trust::{SERVER_NAME, Serials},
+    trust::{self, FlooredClock, OwnValidity, Serials},
 };
 
 /// What every attempt to connect needs.
 pub(crate) struct Dialler {
     pub(crate) clock: Clock,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) sockets: Arc<Sockets>,
     /// Host name or IP address.
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -55,39 +61,42 @@ pub(crate) struct Dialler {
     pub(crate) copies: Option<Arc<MemberCopies>>,
     pub(crate) collaborator: Mailbox<CollaboratorMessage>,
     pub(crate) backoff: Backoff,
+    /// When this side's own certificate is valid.
+    pub(crate) own: OwnValidity,
 }
 
 /// How one attempt ended.
 enum Attempt {
     /// There was a link, and it ended for this reason.
     WasUp(String),
-    /// There was no link. Another attempt may succeed.
-    Failed(String),
-    /// Another attempt would fail in the same way.
-    Final(Failure),
+    /// There was no link, or the aggregator ended it for good.
+    NoLink(Verdict),
 }
 
 impl Dialler {
     /// Runs until the collaborator has ended, or another attempt would fail in the same way.
     pub(crate) async fn run(mut self) {
-        let mut attempt_log = AttemptLog::default();
+        let mut outage = Outage::new(self.clock.now(), false);
+        let mut addresses = Addresses::new(self.host.clone(), self.port);
         loop {
-            let attempt = self.attempt().await;
+            let attempt = self.attempt(&mut addresses).await;
             if let Attempt::WasUp(_) = attempt {
                 self.backoff.reset();
-                attempt_log = AttemptLog::default();
+                outage = Outage::new(self.clock.now(), true);
             }
-            let wait = self.backoff.next_wait();
+            let mut wait = self.backoff.next_wait();
             let (why, line) = match attempt {
                 Attempt::WasUp(why) => (why, None),
-                Attempt::Failed(why) => {
-                    let line = attempt_log.is_due(self.clock.now()).then(|| {
-                        let (host, port, wait) = (&self.host, self.port, wait.as_secs_f64());
-                        format!("no aggregator at {host}:{port} yet ({why}); next attempt in {wait:.1} s")
-                    });
-                    (why, line)
+                Attempt::NoLink(Verdict::Again(no_link)) => {
+                    // The aggregator may have a place again soon.
+                    if no_link.cause == Cause::Busy {
+                        wait = wait.min(BUSY_WAIT);
+                    }
+                    let at = At { host: &self.host, port: self.port };
+                    let line = outage.line(&no_link, at, self.clock.now(), wait);
+                    (no_link.why, line)
                 }
-                Attempt::Final(failure) => {
+                Attempt::NoLink(Verdict::Final(failure)) => {
                     // A collaborator that is gone has ended for another reason.
                     let _ = self.collaborator.deliver(CollaboratorMessage::GiveUp(failure)).await;
                     return;
@@ -97,21 +106,19 @@ impl Dialler {
             if self.collaborator.deliver(CollaboratorMessage::LinkDown { why }).await.is_err() {
                 return;
             }
-            if let Some(line) = line {
-                tracing::info!("{line}");
+            match line {
+                Some(line) if line.warns => tracing::warn!("{}", line.text),
+                Some(line) => tracing::info!("{}", line.text),
+                None => {}
             }
-            tokio::time::sleep(wait).await;
+            sleep(wait).await;
         }
     }
 
-    async fn attempt(&mut self) -> Attempt {
-        let address = match resolve(&self.host, self.port).await {
-            Ok(address) => address,
-            Err(why) => return Attempt::Failed(why),
-        };
-        let mut link = match self.endpoint.connect(address, SERVER_NAME).await {
+    async fn attempt(&mut self, addresses: &mut Addresses) -> Attempt {
+        let mut link = match addresses.connect(&self.sockets).await {
             Ok(link) => link,
-            Err(error) => return judge_link(error),
+            Err(no_link) => return Attempt::NoLink(Verdict::Again(no_link)),
         };
         let hello = Hello {
             versions: VERSIONS,
@@ -124,8 +131,12 @@ impl Dialler {
         };
         let welcome = match greeting::introduce(&mut link, hello).await {
             Ok(welcome) => welcome,
-            Err(IntroductionError::Link(error)) => return judge_link(error),
-            Err(IntroductionError::Rejected(why)) => return judge_rejection(&why, self.plan),
+            Err(IntroductionError::Link(error)) => {
+                return Attempt::NoLink(verdict::of_link(&error, &self.own));
+            }
+            Err(IntroductionError::Rejected(why)) => {
+                return Attempt::NoLink(verdict::of_rejection(&why, self.plan));
+            }
         };
         if let Err(error) = self.serials.saw(welcome.roster_serial) {
             tracing::warn!(
@@ -154,25 +165,27 @@ impl Dialler {
         if self.collaborator.deliver(up).await.is_err() {
             return Attempt::WasUp("this collaborator ends".to_owned());
         }
-        let why = self.read(&mut receiver, &handle).await;
-        if let LinkError::Closed { code: close_code::REPLACED, .. } = why {
-            return Attempt::Final(
-                Failure::new(Exit::Refused, "another process has connected under this collaborator's name")
-                    .hint(
-                        "run one collaborator for each name; stop the other process before starting this one",
-                    ),
-            );
+        let why = tokio::select! {
+            why = self.read(&mut receiver, &handle) => why,
+            () = expired(self.own.clock(), handle.peer_certificates()) => {
+                handle.close(close_code::ENDED, "the aggregator's certificate has expired");
+                handle.closed().await
+            }
+        };
+        let refused = |error: String, hint: &str| {
+            Attempt::NoLink(Verdict::Final(Failure::new(Exit::Refused, error).hint(hint)))
+        };
+        match &why {
+            LinkError::Closed { code: close_code::REPLACED, .. } => refused(
+                "another process has connected under this collaborator's name".to_owned(),
+                "run one collaborator for each name; stop the other process before starting this one",
+            ),
+            LinkError::Closed { code: close_code::UNLISTED, reason } => refused(
+                format!("this collaborator is no longer on the roster: {reason}"),
+                "ask the federation's owner for the reason; `fl-host pki list` shows the roster",
+            ),
+            why => Attempt::WasUp(why.to_string()),
         }
-        if let LinkError::Closed { code: close_code::UNLISTED, reason } = &why {
-            return Attempt::Final(
-                Failure::new(
-                    Exit::Refused,
-                    format!("this collaborator is no longer on the roster: {reason}"),
-                )
-                .hint("ask the federation's owner for the reason; `fl-host pki list` shows the roster"),
-            );
-        }
-        Attempt::WasUp(why.to_string())
     }
 
     async fn read(&self, receiver: &mut ControlReceiver, handle: &LinkHandle) -> LinkError {
@@ -209,69 +222,18 @@ async fn write(mut sender: ControlSender, mut queue: mpsc::Receiver<Vec<u8>>) {
     let _ = sender.finish().await;
 }
 
-fn judge_link(error: LinkError) -> Attempt {
-    match error {
-        LinkError::Handshake(why) => Attempt::Final(
-            Failure::new(Exit::Trust, format!("the TLS handshake failed: {why}"))
-                .hint("compare fingerprints with the federation's owner: `fl-host pki list`; renew an expired certificate with `fl-host pki renew`"),
-        ),
-        LinkError::WrongProtocol => Attempt::Final(
-            Failure::new(Exit::Network, "the server at this address does not speak fl/1")
-                .hint("check address and port in plan/site.yaml"),
-        ),
-        error => Attempt::Failed(error.to_string()),
+/// Waits until the peer's certificate has expired, by this clock.
+async fn expired(clock: &FlooredClock, certificates: &[CertificateDer<'_>]) {
+    // The handshake has read the certificate.
+    let until = certificates.first().and_then(|certificate| trust::validity(certificate).ok());
+    while until.is_none_or(|validity| clock.now() <= validity.not_after) {
+        sleep(CLOCK_LOOK).await;
     }
 }
 
-fn judge_rejection(why: &Rejection, own: Digest) -> Attempt {
-    let failure = Failure::new(Exit::Refused, format!("the aggregator rejected this collaborator: {why}"));
-    Attempt::Final(match why {
-        Rejection::Plan(_) => failure.hint(format!(
-            "this site has plan {own}: copy the federation's plan/plan.yaml here, read it, and run `fl-host plan accept`"
-        )),
-        Rejection::Federation(_) => failure.hint("check that plan/plan.yaml is of this federation and that plan/site.yaml has the address of its aggregator"),
-        Rejection::Identity(_) => failure.hint("ask the federation's owner to approve this site with `fl-host pki approve`"),
-        Rejection::Version(..) => failure.hint("install the version of fl-runtime that the federation uses"),
-        Rejection::Roster(_) => failure.hint(
-            "ask the aggregator's operator to install the newest plan/cols.yaml: an older one may admit collaborators that were revoked",
-        ),
-        Rejection::Over => Failure { exit: Exit::Done, ..failure },
-        // The cause may pass, or is a defect: the next attempt may succeed.
-        Rejection::Duplicate | Rejection::Protocol(_) => return Attempt::Failed(why.to_string()),
-        _ => failure,
-    })
-}
-
-/// The first address of `host`. "localhost" is not resolved: under a library OS there is no resolver for it.
-async fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(address, port));
-    }
-    if host == "localhost" {
-        return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-    }
-    let found = tokio::net::lookup_host((host, port)).await;
-    let mut addresses = found.map_err(|error| format!("cannot resolve {host}: {error}"))?;
-    addresses.next().ok_or_else(|| format!("{host} has no address"))
-}
-
-/// Whether a failed attempt is logged.
-#[derive(Default)]
-struct AttemptLog {
-    last: Option<Instant>,
-}
-
-impl AttemptLog {
-    fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.last.is_none_or(|at| now.duration_since(at) >= BETWEEN_LINES);
-        if is_due {
-            self.last = Some(now);
-        }
-        is_due
-    }
-}
-
-/// Least time between two such lines.
-const BETWEEN_LINES: Duration = Duration::from_secs(30);
+/// Time between two looks at the clock for the end of the aggregator's certificate.
+const CLOCK_LOOK: Duration = Duration::from_secs(10);
+/// Longest wait before the next attempt where the aggregator had no place.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// Messages that wait for the writer.
 const OUTBOX: usize = 256;
