@@ -143,8 +143,14 @@ impl Store {
                 (payload, head.root, ResumedFrom::Generation, Some((head, facts)), state)
             }
             None => {
-                let (payload, root) =
-                    initial(files, &initial_model_file(save, federation), plan_hash, plan.seed, layout, plan.exact)?;
+                let (payload, root) = initial(
+                    files,
+                    &initial_model_file(save, federation),
+                    plan_hash,
+                    plan.seed,
+                    layout,
+                    plan.exact,
+                )?;
                 (payload, root, ResumedFrom::Init, None, None)
             }
         };

@@ -261,11 +261,11 @@ fn aggregators_key_is_on_the_roster_and_is_replaced_and_revoked_as_others_are() 
     assert_eq!(lines(&rig), [("aggregator".to_owned(), None)]);
     // A second one, under any name, needs --replace.
     for of in ["aggregator", "other"] {
-        let request = request(&rig.site(&format!("second-{of}")), Role::Aggregator, None).unwrap();
+        let request = request(&rig.site(&format!("second-{of}")), Role::Aggregator, None, false).unwrap();
         let refused = approve(&mut rig.owner(), &request.path, &approval(Role::Aggregator, of)).unwrap_err();
         assert!(refused.error.contains("with another key") && refused.hint.unwrap().contains("--replace"));
     }
-    let request = request(&rig.site("second-other"), Role::Aggregator, None).unwrap();
+    let request = request(&rig.site("second-other"), Role::Aggregator, None, false).unwrap();
     let replace = Approval { replace: true, ..approval(Role::Aggregator, "other") };
     let second = approve(&mut rig.owner(), &request.path, &replace).unwrap();
     let replaced = ("aggregator".to_owned(), Some("replaced by another key".to_owned()));
@@ -292,7 +292,7 @@ fn aggregators_key_is_on_the_roster_and_is_replaced_and_revoked_as_others_are() 
 }
 
 fn pki_request(rig: &Rig, site: &str) -> PathBuf {
-    request(&rig.site(site), Role::Aggregator, None).unwrap().path
+    request(&rig.site(site), Role::Aggregator, None, false).unwrap().path
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub fn outside_range(state: &ModelState, range: ExactRange) -> Option<OutsideRan
 mod tests {
     use super::*;
     use crate::model::{Layer, ModelSpec};
-    use crate::plan::{DataSpec, Loader, Plan, Split};
+    use crate::plan::{DataSpec, Loader, PlanDraft, Split};
 
     #[test]
     fn first_value_outside_the_range_is_named_with_its_tensor_and_the_key() {
@@ -49,7 +49,7 @@ mod tests {
             split: Split { train: 1.0, validation: 0.0, test: 0.0 },
             classes: Some(2),
         };
-        let plan = Plan::trial("trial", model, data).unwrap();
+        let plan = PlanDraft::trial("trial", model, data).unwrap();
         let mut state = plan.initial_state().unwrap();
         let range = ExactRange { value_bits: 16, weight_bits: 20 };
         assert_eq!(outside_range(&state, range), None);

@@ -263,7 +263,7 @@ async fn collaborator_with_a_certificate_of_any_wrong_form_is_refused() {
 #[tokio::test]
 async fn aggregator_with_a_certificate_of_any_wrong_form_is_refused() {
     let ca = TestCa::new("w");
-    let client = client_config(&ca.credentials(Leaf::collaborator("one"), &ca), &clock(NOW)).unwrap();
+    let client = client_config(&ca.credentials(Leaf::collaborator("one"), &ca), &clock(NOW), &[]).unwrap();
     let client = Endpoint::client(client, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
     let believer = ca.credentials(Leaf::aggregator("agg"), &ca);
     let role = Role::Aggregator;
