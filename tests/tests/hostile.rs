@@ -206,6 +206,15 @@ fn update_counts_once_and_floods_are_neither_loud_nor_large() {
     let about = log.lines().filter(|line| line.contains("\"collaborator\":\"three\"")).count();
     assert!((1..50).contains(&about), "{about} lines");
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "a line is broken");
+    // What it said stands escaped in the log on standard error and in the log file.
+    let file = fs::read_to_string(federation.aggregator.join("logs/aggregator.log")).unwrap();
+    for text in [&log, &file] {
+        assert!(
+            text.contains("all is lost \\\\u{1b}[2J\\\\u{9b}2J\\\\u{202e}\\\\u{7f}\\\\u{2028}"),
+            "{text}"
+        );
+        assert_eq!(text.lines().find_map(fl_engine::printable::unprintable), None);
+    }
     let lines = running.end(memory);
     let counted = rounds(&lines).into_iter().filter(|(_, r)| contributors(r).contains(&"three")).count();
     assert!((2..=3).contains(&counted), "{counted}: one of each, or the first round's");
@@ -215,6 +224,29 @@ fn update_counts_once_and_floods_are_neither_loud_nor_large() {
         assert!(honest.eq(["one", "two"]), "{round}");
         let refused = round["refused"].as_array().unwrap().len();
         assert!(refused <= 8, "{refused}");
+    }
+}
+
+#[test]
+fn text_of_a_peer_changes_no_line_for_people() {
+    let federation = tolerant("painted", 60, "20s");
+    let start = |name: &str, folder: &std::path::Path, args: &[&str]| Process::start(name, folder, args, &[]);
+    let mut aggregator = start("aggregator", &federation.aggregator, &["aggregator"]);
+    aggregator.says("listens on", 1, SOON);
+    let mut honest = ["one", "two"]
+        .map(|name| start(name, &federation.dir.join(name), &["-v", "collaborator", "-n", name]));
+    let mut hostile = Process::hostile(&federation, "three", &["failed-flood"]);
+    hostile.timed_to_the_end();
+    assert!(hostile.ended(SOON).success(), "{}", hostile.log());
+    assert_eq!(aggregator.ended(SOON).code(), Some(0), "{}", aggregator.log());
+    honest.iter_mut().for_each(|process| assert!(process.ended(SOON).success(), "{}", process.log()));
+    let log = aggregator.log();
+    let file = fs::read_to_string(federation.aggregator.join("logs/aggregator.log")).unwrap();
+    for text in [&log, &file] {
+        assert!(text.contains("\\u{d}\\u{a}2026 error all is lost \\u{1b}[2J\\u{9b}2J\\u{202e}"), "{text}");
+        assert_eq!(text.lines().find_map(fl_engine::printable::unprintable), None);
+        // No line begins with what the peer said.
+        assert!(!text.lines().any(|line| line.starts_with("2026 error")), "{text}");
     }
 }
 

@@ -15,7 +15,7 @@ use rcgen::{
 
 use super::{
     issued_file, measurements,
-    owner::{DAY, Owner, SKEW, failed, set_validity},
+    owner::{DAY, Owner, SKEW, failed, lines_of, list_of, set_validity},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -279,21 +279,6 @@ fn admitted(
     }
     lines.push(Member { name: name.clone(), key: fingerprint.0, revoked: None });
     Ok(Some(Admitted { lines, before: None }))
-}
-
-/// The roster's lines of a role.
-pub(super) fn lines_of(roster: &Roster, role: Role) -> &[Member] {
-    match role {
-        Role::Aggregator => roster.aggregators(),
-        Role::Collaborator => roster.members(),
-    }
-}
-
-pub(super) fn list_of(draft: &mut RosterDraft, role: Role) -> &mut Vec<Member> {
-    match role {
-        Role::Aggregator => &mut draft.aggregators,
-        Role::Collaborator => &mut draft.members,
-    }
 }
 
 /// A certificate in PEM, the member that it names, and the last second of its validity.

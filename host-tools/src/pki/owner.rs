@@ -20,9 +20,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::{
-    approve::{lines_of, list_of},
-    ca_file, ca_key_file, master_roster_file, publish, read_roster, roster_file, vault,
-    vault::Passphrase,
+    ca_file, ca_key_file, master_roster_file, publish, read_roster, roster_file, vault, vault::Passphrase,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -282,6 +280,21 @@ fn save_roster(root: &Path, key: &KeyPair, draft: &RosterDraft) -> Result<String
     files::replace(&master, text.as_bytes())?;
     publish(&roster_file(root), &text)?;
     Ok(text)
+}
+
+/// The roster's lines of a role.
+pub(super) fn lines_of(roster: &Roster, role: Role) -> &[Member] {
+    match role {
+        Role::Aggregator => roster.aggregators(),
+        Role::Collaborator => roster.members(),
+    }
+}
+
+pub(super) fn list_of(draft: &mut RosterDraft, role: Role) -> &mut Vec<Member> {
+    match role {
+        Role::Aggregator => &mut draft.aggregators,
+        Role::Collaborator => &mut draft.members,
+    }
 }
 
 pub(super) fn of_roster(error: RosterError) -> Failure {

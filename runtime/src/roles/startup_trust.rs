@@ -16,7 +16,7 @@ use super::workspace::Workspace;
 use crate::{
     environment::NAME_VARIABLE,
     exit::{Exit, Failure},
-    trust::{self, Credentials, CredentialsError, FlooredClock, Role, Rosters, Serials, Term},
+    trust::{self, Credentials, CredentialsError, Fingerprint, FlooredClock, Role, Rosters, Serials, Term},
 };
 
 /// This role's credentials, or the failure that says how the operator gets them. `new`: whether the role may
@@ -59,15 +59,14 @@ pub(super) fn rosters(
     let serials = serials(workspace, credentials);
     let rosters = Rosters::open(workspace.files(), authority, plan.federation.clone(), &file, serials, clock)
         .map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
-    own_line(&rosters.roster(), credentials)?;
+    own_line(rosters.roster().aggregators(), credentials.fingerprint())?;
     Ok(rosters)
 }
 
 /// Checks that the roster admits this aggregator, where the roster lists aggregators.
-fn own_line(roster: &Roster, credentials: &Credentials) -> Result<(), Failure> {
-    let key = credentials.fingerprint();
-    let error = match roster.aggregators().iter().find(|line| line.key == key.0) {
-        None if roster.aggregators().is_empty() => return Ok(()),
+fn own_line(listed: &[Member], key: Fingerprint) -> Result<(), Failure> {
+    let error = match listed.iter().find(|line| line.key == key.0) {
+        None if listed.is_empty() => return Ok(()),
         Some(Member { revoked: None, .. }) => return Ok(()),
         Some(Member { revoked: Some(why), .. }) => format!("the roster revokes this aggregator's key: {why}"),
         None => format!("the roster lists another aggregator: this aggregator's key is {key}"),
@@ -214,6 +213,27 @@ mod tests {
     use std::io;
 
     use super::*;
+
+    #[test]
+    fn aggregator_that_the_roster_revokes_or_does_not_list_does_not_start() {
+        let digest = |byte| fl_engine::Digest([byte; 32]);
+        let line = |byte, revoked: Option<&str>| Member {
+            name: "aggregator".parse().unwrap(),
+            key: digest(byte),
+            revoked: revoked.map(str::to_owned),
+        };
+        let own = |listed: &[Member]| own_line(listed, Fingerprint(digest(1)));
+        own(&[]).unwrap();
+        own(&[line(2, Some("replaced by another key")), line(1, None)]).unwrap();
+        let revoked = own(&[line(1, Some("stolen")), line(2, None)]).unwrap_err();
+        assert_eq!(
+            (revoked.exit, &revoked.error[..]),
+            (Exit::Trust, "the roster revokes this aggregator's key: stolen")
+        );
+        let other = own(&[line(2, None)]).unwrap_err();
+        assert!(other.error.starts_with("the roster lists another aggregator"), "{}", other.error);
+        assert!(other.hint.unwrap().contains("pki approve --replace"));
+    }
 
     #[test]
     fn hint_for_a_key_that_another_image_sealed_says_what_to_do() {

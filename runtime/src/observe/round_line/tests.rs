@@ -105,7 +105,7 @@ fn refused_and_missing_collaborators_are_named_with_the_reason() {
         line.notes(),
         [
             "round 3  refused two: the update has a value that is not finite, in tensor \"fc1.weight\" at element 7",
-            "round 3  refused four: the aggregator could not keep the update: disk  [2J",
+            "round 3  refused four: the aggregator could not keep the update: disk\\u{a}\\u{1b}[2J",
             "round 3  missing three: no answer before the deadline",
         ]
     );

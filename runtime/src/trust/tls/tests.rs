@@ -16,9 +16,19 @@ use crate::{
 type Ends = (Result<Link, LinkError>, Result<Link, LinkError>);
 
 async fn meet(aggregator: &Credentials, collaborator: &Credentials, now: UnixSeconds) -> Ends {
+    meet_listed(aggregator, collaborator, now, &[]).await
+}
+
+/// As [`meet`], where the collaborator's roster lists these aggregators.
+async fn meet_listed(
+    aggregator: &Credentials,
+    collaborator: &Credentials,
+    now: UnixSeconds,
+    listed: &[Member],
+) -> Ends {
     let config = server_config(aggregator, &clock(now)).unwrap();
     let server = Endpoint::server(config, LOOPBACK, SocketKind::Auto, NetLimits::server()).unwrap();
-    let config = client_config(collaborator, &clock(now), &[]).unwrap();
+    let config = client_config(collaborator, &clock(now), listed).unwrap();
     let client = Endpoint::client(config, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
     let addr = server.local_addr().unwrap();
     let dialling = async {
@@ -207,6 +217,36 @@ async fn clock_turned_back_brings_no_certificate_to_life() {
     let admitting = async { server.accept().await.unwrap().admit().await };
     let (_there, here) = tokio::join!(client.connect(addr, SERVER_NAME), admitting);
     assert!(words(here).starts_with("the peer's certificate expired"));
+}
+
+#[tokio::test]
+async fn collaborator_with_a_roster_meets_the_aggregators_that_it_lists_and_no_others() {
+    let ca = TestCa::new("w");
+    let aggregator = ca.credentials(Leaf::aggregator("agg"), &ca);
+    let collaborator = ca.credentials(Leaf::collaborator("one"), &ca);
+    let line = |key, revoked: Option<&str>| Member {
+        name: "agg".parse().unwrap(),
+        key,
+        revoked: revoked.map(str::to_owned),
+    };
+    let own = aggregator.fingerprint().0;
+    let other = line(fl_engine::Digest([7; 32]), None);
+    let (there, here) = meet_listed(&aggregator, &collaborator, NOW, &[other.clone(), line(own, None)]).await;
+    assert!(there.is_ok() && here.is_ok());
+    for (listed, said) in [
+        (
+            vec![other.clone()],
+            format!("key {} is not on this site's roster (plan/cols.yaml)", aggregator.fingerprint()),
+        ),
+        (
+            vec![other, line(own, Some("stolen"))],
+            "key is revoked by this site's roster (plan/cols.yaml): stolen".to_owned(),
+        ),
+    ] {
+        let (there, here) = meet_listed(&aggregator, &collaborator, NOW, &listed).await;
+        assert!(here.is_err());
+        assert_eq!(words(there), format!("the peer's {said}"));
+    }
 }
 
 #[test]

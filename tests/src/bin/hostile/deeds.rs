@@ -216,7 +216,8 @@ impl Deed<'_> {
                     link.say(&report(stamp, 1, vec![(Metric::Loss, 1.0); limits::METRICS])?).await
                 }
                 Flood::Failures => {
-                    let why = "\r\n2026 error all is lost ".repeat(20);
+                    // A terminal would begin a line, clear itself, turn its direction and hide text.
+                    let why = "\r\n2026 error all is lost \u{1b}[2J\u{9b}2J\u{202e}\u{7f}\u{2028}".repeat(12);
                     let failed = Failed { stamp: stale, task: "send".parse()?, why };
                     link.say(&Message::Failed(failed)).await
                 }
