@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fl_engine::{
     Name,
-    plan::roster::{Measurements, Member, Roster, RosterDraft, UnixSeconds},
+    plan::roster::{Measurements, Member, UnixSeconds},
     printable::unprintable,
 };
 use fl_runtime::internal::trust::{Fingerprint, Identity, Role, one_certificate, public_key, validity};
