@@ -70,13 +70,12 @@ pub fn read_pem(path: &Path) -> Result<String, Failure> {
         .map_err(|_| Failure::new(Exit::Trust, format!("{} is not PEM, which is text", path.display())))
 }
 
-/// Reads a secret of at most `limit` bytes from a file that its owner alone may read. No copy of the secret
-/// stays in memory that is given back.
+/// Reads a secret of at most `limit` bytes. No copy of the secret stays in memory that is given back. The
+/// caller refuses a file that others may read ([`refuse_exposed`]).
 ///
 /// # Errors
-/// [`Exit::Trust`] when other users may read or change the file, [`Exit::File`].
+/// [`Exit::File`].
 pub fn read_secret_text(path: &Path, limit: usize) -> Result<Zeroizing<String>, Failure> {
-    refuse_exposed(path)?;
     let bytes = of_process().read_secret(path, limit);
     let mut bytes = bytes
         .map_err(|error| Failure::new(Exit::File, format!("cannot read {}: {error}", path.display())))?;

@@ -113,6 +113,8 @@ pub fn initial(
         return Ok(None);
     }
     let shown = show(&path, Some(layout))?;
+    let (state, _) = safetensors::read(&read(&path)?, layout).map_err(|e| refused_file(&path, &e))?;
+    refuse_outside(&state, plan.exact)?;
     check_texts(&path, &shown.texts, plan, hash)?;
     Ok(Some(shown))
 }

@@ -136,7 +136,9 @@ fn private_key(path: &Path) -> Result<StaticSecret, Failure> {
     }
     let contents = Zeroizing::new(block.into_contents());
     let secret = contents.strip_prefix(PREFIX).and_then(|rest| <[u8; 32]>::try_from(rest).ok());
-    secret.map(StaticSecret::from).ok_or_else(|| refused("contains no X25519 key"))
+    let secret = secret.map(StaticSecret::from).ok_or_else(|| refused("contains no X25519 key"))?;
+    files::refuse_exposed(path)?;
+    Ok(secret)
 }
 
 fn public_key(secret: &StaticSecret) -> PublicKey {

@@ -185,6 +185,7 @@ impl Owner {
             return Err(Failure::new(Exit::Trust, error)
                 .hint("run this command in the workspace where `fl-host pki init` was run, or give that folder with --workspace"));
         }
+        files::refuse_exposed(&key_file)?;
         let text = files::read_secret_text(&key_file, files::PEM_BYTES)?;
         let passphrase = if vault::is_locked(&text) { passphrase()? } else { None };
         let key = vault::unlock(&text, passphrase.as_ref())?;

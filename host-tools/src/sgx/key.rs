@@ -264,11 +264,12 @@ impl KeyError {
 /// # Errors
 /// [`Exit::File`]; [`Exit::Trust`] with the reason, also when other users may read or change the file.
 pub fn load(path: &Path) -> Result<SigningKey, Failure> {
-    files::refuse_exposed(path)?;
     let bytes = files::read(path, PEM_BYTES)?;
-    SigningKey::from_bytes(&bytes).map_err(|e| {
+    let key = SigningKey::from_bytes(&bytes).map_err(|e| {
         Failure::new(Exit::Trust, format!("cannot sign with {}: {e}", path.display())).hint(e.hint())
-    })
+    })?;
+    files::refuse_exposed(path)?;
+    Ok(key)
 }
 
 /// Writes a new key file, for its owner alone.

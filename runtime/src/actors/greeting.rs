@@ -220,3 +220,81 @@ const TOO_MANY: &str = "too many links are open that have not said which plan th
 
 /// Longest wait until a peer has read a last envelope.
 const LAST_ENVELOPE_WAIT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::CertificateDer;
+    use tokio::time::{Instant, advance};
+
+    use super::*;
+    use crate::trust::{
+        Refused,
+        fixture::{Leaf, TestCa},
+    };
+
+    /// Admits everybody, or refuses everybody.
+    struct Everybody(bool);
+
+    impl Admission for Everybody {
+        fn admit(&self, _: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused> {
+            let name: Name = "one".parse().unwrap();
+            if self.0 { Ok(PeerAdmitted::unchecked(name)) } else { Err(Refused::Unlisted(name)) }
+        }
+
+        fn still_admits(&self, _: &PeerAdmitted) -> Result<(), Refused> {
+            Ok(())
+        }
+
+        fn serial(&self) -> u64 {
+            1
+        }
+    }
+
+    fn greeter(admits: bool) -> Arc<Greeter> {
+        let status = RunStatus { round: RoundNo(0), over: false, links: 0 };
+        Arc::new(Greeter {
+            federation: "w".parse().unwrap(),
+            plan: Digest([0; 32]),
+            incarnation: 1,
+            admission: Arc::new(Everybody(admits)),
+            status: watch::channel(status).1,
+            unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    fn certificate() -> CertificateDer<'static> {
+        TestCa::new("w").issue(Leaf::collaborator("one")).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_peer_that_will_be_rejected_has_one_second() {
+        for (admits, seconds) in [(false, 1), (true, 10)] {
+            let (_silent, here) = Link::pair(vec![certificate()], Vec::new());
+            let began = Instant::now();
+            let ended = welcome(here, &greeter(admits)).await.map(drop).unwrap_err();
+            assert!(matches!(ended, WelcomeError::Link(LinkError::TimedOut)), "{ended}");
+            assert_eq!(began.elapsed().as_secs(), seconds);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn key_with_many_silent_links_keeps_few_and_leaves_other_keys_alone() {
+        let (greeter, own, other) = (greeter(true), certificate(), certificate());
+        let connect = |certificate: &CertificateDer<'static>| {
+            let (there, here) = Link::pair(vec![certificate.clone()], Vec::new());
+            let greeter = Arc::clone(&greeter);
+            (there, tokio::spawn(async move { welcome(here, &greeter).await.map(drop) }))
+        };
+        let (_alone, alone) = connect(&other);
+        let mut flood = Vec::new();
+        for _ in 0..20 {
+            flood.push(connect(&own));
+            advance(Duration::from_millis(300)).await;
+            tokio::task::yield_now().await;
+        }
+        let open = flood.iter().filter(|(_, link)| !link.is_finished()).count();
+        assert!(open <= UNWELCOMED.1, "{open} silent links of one key are open");
+        assert!(!alone.is_finished());
+    }
+}

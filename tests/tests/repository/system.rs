@@ -26,7 +26,7 @@ const DOES: [(&str, &[&str]); 6] = [
 const SOURCES: [&str; 3] = ["runtime/src", "runtime/learn/src", "runtime/engine/src"];
 
 /// Files, what each one does with the machine, and why it does so itself.
-const PLACES: [(&str, &str, &str); 10] = [
+const PLACES: [(&str, &str, &str); 11] = [
     ("runtime/learn/src/data/folder.rs", "files", "the one place that opens a site's data"),
     (
         "runtime/src/actors/collaborator/model_receiver.rs",
@@ -38,6 +38,7 @@ const PLACES: [(&str, &str, &str); 10] = [
     ("runtime/src/extend.rs", "environment", "the command line"),
     ("runtime/src/extend.rs", "real system", "the value that main hands down"),
     ("runtime/src/net/payload.rs", "clock", "a deadline by tokio's clock, which a test can stop"),
+    ("runtime/src/net/places.rs", "clock", "ages by tokio's clock, which a test can stop"),
     ("runtime/src/system/clock.rs", "clock", "the real clock"),
     ("runtime/src/system/random.rs", "randomness", "the real randomness"),
     ("runtime/src/system/threads.rs", "threads", "the real threads"),

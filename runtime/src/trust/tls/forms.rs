@@ -249,7 +249,9 @@ async fn collaborator_with_a_certificate_of_any_wrong_form_is_refused() {
         };
         let admitting = async {
             let mut link = server.accept().await.unwrap().admit().await?;
-            link.send_envelope(b"welcome").await
+            link.send_envelope(b"welcome").await?;
+            // The link lasts until the other side has read.
+            Ok::<_, crate::net::LinkError>(link)
         };
         let (there, here) = tokio::join!(dialling, admitting);
         assert_eq!(

@@ -37,6 +37,10 @@ impl Addresses {
     /// Cancel-safe: half-open links are closed.
     pub(super) async fn connect(&mut self, sockets: &Arc<Sockets>) -> Result<Link, NoLink> {
         let found = resolve(&self.host, self.port).await?;
+        self.first_link(found, sockets).await
+    }
+
+    async fn first_link(&mut self, found: Vec<SocketAddr>, sockets: &Arc<Sockets>) -> Result<Link, NoLink> {
         let several = found.len() > 1;
         let mut waiting = in_turn(found, self.last).into_iter();
         let mut dialling: JoinSet<Tried> = JoinSet::new();
@@ -123,6 +127,34 @@ const MOST_ADDRESSES: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{Endpoint, NetLimits, SocketKind, fixture::Authority};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn address_that_does_not_answer_holds_up_the_next_one_for_a_moment_only() {
+        let authority = Authority::new();
+        let config = authority.client(&authority).0;
+        let sockets = Arc::new(Sockets::open(&config, SocketKind::Auto, &NetLimits::client()).unwrap());
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server =
+            Endpoint::server(authority.server(), any, SocketKind::Auto, NetLimits::server()).unwrap();
+        let alive = server.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Some(incoming) = server.accept().await {
+                tokio::spawn(async move {
+                    if let Ok(mut link) = incoming.admit().await {
+                        let _ = link.recv_envelope().await;
+                    }
+                });
+            }
+        });
+        // A port that is open and says nothing, and an IPv6 address where nothing is.
+        let silent = std::net::UdpSocket::bind(any).unwrap();
+        let found = vec![SocketAddr::from((Ipv6Addr::LOCALHOST, 9)), silent.local_addr().unwrap(), alive];
+        let mut addresses = Addresses::new("agg.example".to_owned(), alive.port());
+        let linking = addresses.first_link(found, &sockets);
+        tokio::time::timeout(STAGGER * 6, linking).await.expect("the first address is waited for").unwrap();
+        assert_eq!(addresses.last, Some(alive));
+    }
 
     #[test]
     fn address_of_the_last_link_goes_first_and_the_others_keep_their_order() {
