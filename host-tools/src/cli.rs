@@ -2,6 +2,7 @@
 //!
 //! [`run`] takes arguments and returns text, so that tests can pin what each command prints.
 
+mod data;
 mod image;
 mod manual;
 mod model;
@@ -71,6 +72,7 @@ enum Area {
     Demo(DemoArea),
     Workspace(workspace::WorkspaceArea),
     Plan(plan::PlanArea),
+    Data(data::DataArea),
     Model(model::ModelArea),
     Pki(pki::PkiArea),
     Image(image::ImageArea),
@@ -151,6 +153,7 @@ fn answer(area: Area) -> Result<Answer, Failure> {
         Area::Model(area) => model::run(&area),
         Area::Pki(area) => pki::run(&area),
         Area::Plan(area) => plan::run(&area),
+        Area::Data(area) => data::run(&area),
         Area::Workspace(area) => workspace::run(&area),
         Area::Image(area) => image::run(&area),
         Area::Sgx(area) => sgx::run(&area),

@@ -1,6 +1,7 @@
 //! fl-host: what a federation's people do on their own machines.
 
 pub mod cli;
+pub mod data;
 pub mod demo;
 pub mod files;
 pub mod image;

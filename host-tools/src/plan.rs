@@ -6,13 +6,15 @@
 pub mod import;
 mod load;
 pub mod reference;
+mod sample;
 mod show;
 
 use fl_engine::{Digest, plan::host_fault};
 use fl_runtime::internal::trust::one_certificate;
 
-pub(crate) use load::parsed;
 pub use load::{Accepted, Initialised, Loaded, accept, accepted, check, initialise, load, memory, warning};
+pub(crate) use load::{parsed, refused};
+pub use sample::Named;
 pub use show::{aggregation, summary};
 
 use crate::{

@@ -11,7 +11,7 @@ use fl_engine::Name;
 use fl_runtime::internal::store;
 
 pub use create::{Created, Trial, create, sharding, template, trial_names};
-pub use edit::set_key;
+pub use edit::{insert_in, set_key};
 
 use crate::{
     exit::{Exit, Failure},
@@ -55,6 +55,12 @@ impl Workspace {
     #[must_use]
     pub fn site_file(&self) -> PathBuf {
         self.root.join("plan/site.yaml")
+    }
+
+    /// `plan/data.yaml`: the data map.
+    #[must_use]
+    pub fn data_map_file(&self) -> PathBuf {
+        self.root.join("plan/data.yaml")
     }
 
     /// `cert/ca.crt`: the federation CA's certificate.

@@ -68,6 +68,17 @@ pub use fl_learn::registry::Registry;
 #[doc(inline)]
 pub use fl_learn::data::Dataset;
 
+/// What [`Registry::read_data`] read, with facts and warnings for the log.
+///
+/// ```
+/// use fl_runtime::extend::{Dataset, Loaded, ndarray::array};
+///
+/// let rows = Dataset { features: array![[1.0], [2.0]].into_dyn(), labels: vec![0.0, 1.0] };
+/// assert!(Loaded::new(rows).warnings.is_empty());
+/// ```
+#[doc(inline)]
+pub use fl_learn::data::Loaded;
+
 /// ```
 /// use fl_runtime::extend::SplitData;
 ///

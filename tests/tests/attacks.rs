@@ -64,8 +64,8 @@ impl Trial {
         templates::materialise_shards(template, &Sharding::Iid, 7, &dirs, &dir).unwrap();
         let plan = Plan::parse(template.plan).unwrap();
         let mut test = plan.data.clone();
-        if let Loader::Csv { file, .. } = &mut test.loader {
-            "test.csv".clone_into(file);
+        if let Loader::Csv(spec) = &mut test.loader {
+            "test.csv".clone_into(&mut spec.file);
         }
         let held_out = data::load(&test, &plan.model.input, &dir).unwrap();
         let layout = plan.layout().unwrap();

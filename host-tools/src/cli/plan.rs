@@ -10,8 +10,9 @@ use fl_engine::{
 use fl_runtime::internal::trust::Role;
 use serde_json::json;
 
-use super::Answer;
+use super::{Answer, data::checked_json};
 use crate::{
+    data::{self, Checked},
     exit::Failure,
     image::gramine_files,
     plan::{self, import, reference},
@@ -54,6 +55,10 @@ struct PlanInitialize {
     /// seed of the model's random initial values; the plan's seed by default
     #[argh(option)]
     seed: Option<u64>,
+    /// a folder with a sample of the data, whose columns are written into the plan; by default the first
+    /// folder of plan/data.yaml
+    #[argh(option)]
+    data: Option<PathBuf>,
     /// the workspace; the current folder by default
     #[argh(option, default = "PathBuf::from(\".\")")]
     workspace: PathBuf,
@@ -125,7 +130,9 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
             Ok(Answer { text: plan::summary(&loaded), json })
         }
         PlanCommand::Check(command) => {
-            let loaded = plan::check(&Workspace::open(&command.workspace)?)?;
+            let workspace = Workspace::open(&command.workspace)?;
+            let loaded = plan::check(&workspace)?;
+            let checked = data::check_map(&workspace, &loaded.plan, None)?;
             let memory = plan::memory(&loaded);
             let told = plan::aggregation(&loaded);
             let lines: String = told.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
@@ -152,6 +159,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
                 Some(sizes),
                 release.as_ref().map(|r| format!("release {r}\n")),
                 Some(format!("seal {}\n", loaded.plan.seal)),
+                Some(checked.iter().map(Checked::lines).collect()),
                 warning.map(|w| format!("warning: {w}\n")),
             ];
             let last: String = last.into_iter().flatten().collect();
@@ -175,6 +183,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
                 "release": release,
                 "seal": loaded.plan.seal.word(),
                 "warning": warning,
+                "data": checked_json(&checked),
             });
             Ok(Answer { text, json })
         }
@@ -202,12 +211,9 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
 
 fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
     let workspace = Workspace::open(&command.workspace)?;
-    let done = plan::initialise(
-        &workspace,
-        command.address.as_deref(),
-        command.init_model.as_deref(),
-        command.seed,
-    )?;
+    let (address, from, data) =
+        (command.address.as_deref(), command.init_model.as_deref(), command.data.as_deref());
+    let done = plan::initialise(&workspace, address, from, command.seed, data)?;
     let (ca, next) = match done.ca {
         Some(ca) => (
             ca.to_string(),
@@ -219,8 +225,12 @@ fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
         ),
     };
     let model = &done.model;
+    let features = done.features.as_ref().map(|named| {
+        format!("features {} columns of {}, by name\n", named.features.len(), named.folder.display())
+    });
+    let features = features.unwrap_or_default();
     let text = format!(
-        "plan     {}\nca       {ca}\naddress  {}\nmodel    {}: {} tensors, {} elements\nroot     {}\nnext     {next}\n",
+        "plan     {}\nca       {ca}\naddress  {}\n{features}model    {}: {} tensors, {} elements\nroot     {}\nnext     {next}\n",
         done.loaded.hash,
         done.address,
         model.path.display(),
@@ -236,6 +246,7 @@ fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
         "tensors": model.tensors,
         "elements": model.elements,
         "root": model.root.to_string(),
+        "features": done.features.as_ref().map(|named| &named.features),
     });
     Ok(Answer { text, json })
 }

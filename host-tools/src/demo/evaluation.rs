@@ -41,8 +41,8 @@ impl Evaluation {
 /// Loads the aggregator's last model and the owner's held-out rows.
 pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Evaluation, Failure> {
     let (plan, mut data) = (&federation.plan, federation.plan.data.clone());
-    if let Loader::Csv { file, .. } = &mut data.loader {
-        "test.csv".clone_into(file);
+    if let Loader::Csv(spec) = &mut data.loader {
+        "test.csv".clone_into(&mut spec.file);
     }
     let folder = federation.owner.join("data");
     let rows = data::load(&data, &plan.model.input, &folder).map_err(|e| Failure::of(Exit::Data, &e))?;

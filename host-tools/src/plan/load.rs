@@ -1,6 +1,9 @@
 //! The files of `plan/` in and out of a workspace.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use fl_engine::{
     ByteCount, Digest,
@@ -11,7 +14,7 @@ use fl_engine::{
 };
 use fl_runtime::internal::trust::Authority;
 
-use super::{ca_digest, with_address, with_ca};
+use super::{ca_digest, sample, with_address, with_ca};
 use crate::{
     exit::{Exit, Failure},
     files,
@@ -70,7 +73,7 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     if let Some(text) = read(&workspace.site_file())? {
         Site::parse(&text).map_err(|e| refused(&e))?;
     }
-    if let Some(text) = read(&workspace.root().join("plan/data.yaml"))? {
+    if let Some(text) = read(&workspace.data_map_file())? {
         DataMap::parse(&text).map_err(|e| refused(&e))?;
     }
     check_federation(workspace, &loaded.plan)?;
@@ -123,19 +126,25 @@ pub struct Initialised {
     pub address: String,
     /// The initial model.
     pub model: Made,
+    /// The columns that were written into the plan, or why none were.
+    pub features: Option<sample::Named>,
 }
 
 /// Sets the plan's CA and the site's address (`None` keeps the address of an earlier call), and writes the
-/// initial model: the plan's, or `from` a file. Nothing is written before everything was checked.
+/// initial model: the plan's, or `from` a file. Writes the columns of the features into the plan where the
+/// owner has a sample: the folder `data`, or the first folder of the data map that is there. Nothing is
+/// written before everything was checked.
 ///
 /// # Errors
 /// [`Exit::Plan`], [`Exit::Trust`] for a `cert/ca.crt` that is not a certificate, [`Exit::Usage`] for an
-/// invalid address, [`Exit::Model`] for a model file that does not fit, [`Exit::File`].
+/// invalid address, [`Exit::Model`] for a model file that does not fit, [`Exit::Data`] for a sample that does
+/// not fit the plan, [`Exit::File`].
 pub fn initialise(
     workspace: &Workspace,
     address: Option<&str>,
     from: Option<&Path>,
     seed: Option<u64>,
+    data: Option<&Path>,
 ) -> Result<Initialised, Failure> {
     if from.is_some() && seed.is_some() {
         let error =
@@ -152,8 +161,21 @@ pub fn initialise(
     if let Some(ca) = &ca {
         plan = with_ca(&plan, ca);
     }
-    let loaded = parsed(&plan)?;
+    let mut loaded = parsed(&plan)?;
     check_federation(workspace, &loaded.plan)?;
+    let mut features = None;
+    if let Some(spec) = sample::unnamed(&loaded.plan) {
+        let folder =
+            data.map_or_else(|| sample_folder(workspace, &spec.file), |folder| Ok(Some(folder.to_owned())));
+        if let Some(folder) = folder? {
+            let (edited, named) = sample::name_features(&plan, spec, &folder)?;
+            (loaded, features) = (parsed(&edited)?, Some(named));
+            plan = edited;
+        }
+    } else if data.is_some() {
+        let error = "--data is for a plan that reads a CSV file with a header and has no `features` yet";
+        return Err(Failure::new(Exit::Usage, error).hint("leave --data out"));
+    }
     let site_text = files::read_text(&workspace.site_file(), PLAN_FILE_BYTES)?;
     let address = match address {
         Some(address) => address.to_owned(),
@@ -174,7 +196,18 @@ pub fn initialise(
     };
     files::replace(&workspace.plan_file(), plan.as_bytes())?;
     files::replace(&workspace.site_file(), site.as_bytes())?;
-    Ok(Initialised { loaded, ca, address, model })
+    Ok(Initialised { loaded, ca, address, model, features })
+}
+
+/// The first folder of the data map that has the file.
+fn sample_folder(workspace: &Workspace, file: &str) -> Result<Option<PathBuf>, Failure> {
+    let path = workspace.data_map_file();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let map = DataMap::parse(&files::read_text(&path, PLAN_FILE_BYTES)?).map_err(|e| refused(&e))?;
+    let mut folders = map.iter().map(|(_, folder)| workspace.root().join(folder));
+    Ok(folders.find(|folder| folder.join(file).is_file()))
 }
 
 /// The plan that this site has accepted, and its present plan.
@@ -216,7 +249,8 @@ pub fn accept(workspace: &Workspace) -> Result<Digest, Failure> {
     Ok(hash)
 }
 
-fn refused(error: &PlanError) -> Failure {
+/// A refused file of `plan/`, as a failure.
+pub(crate) fn refused(error: &PlanError) -> Failure {
     let failure = Failure::of(Exit::Plan, error);
     match error.hint() {
         Some(hint) => failure.hint(hint),

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use fl_engine::{
     Millis, Name,
-    plan::{Aggregation, Column, Loader, Optimiser, TaskKind, TaskSpec, TrainLength},
+    plan::{
+        Aggregation, Category, Coding, Column, CsvSpec, Decimal, Fill, Loader, Optimiser, Separator,
+        TaskKind, TaskSpec, TrainLength,
+    },
 };
 
 use super::Loaded;
@@ -95,18 +98,58 @@ fn word(variant: impl std::fmt::Debug) -> String {
 
 fn loader(loader: &Loader) -> String {
     match loader {
-        Loader::Csv { file, header, label } => {
-            let label = match label {
-                Column::Name(name) => format!("{name:?}"),
-                Column::Index(index) => index.to_string(),
-            };
-            format!("csv {file}, {} header, label {label}", if *header { "with" } else { "without" })
-        }
+        Loader::Csv(spec) => csv(spec),
         Loader::Npy { features, labels } => format!("npy {features}, {labels}"),
         Loader::Idx { features, labels } => format!("idx {features}, {labels}"),
         Loader::Custom { name } => format!("custom {name}"),
         other => format!("{other:?}"),
     }
+}
+
+/// `csv data.csv, with header, label "y", 2 features by name: a, b`.
+fn csv(spec: &CsvSpec) -> String {
+    let label = match &spec.label {
+        Column::Name(name) => format!("{name:?}"),
+        Column::Index(index) => index.to_string(),
+    };
+    let header = if spec.header { "with" } else { "without" };
+    let mut out = format!("csv {}, {header} header, label {label}", spec.file);
+    let mut add = |there: bool, text: String| {
+        if there {
+            out += &format!(", {text}");
+        }
+    };
+    add(spec.label_file.is_some(), format!("of {}", spec.label_file.as_deref().unwrap_or_default()));
+    add(spec.separator != Separator::Comma, format!("separator {}", spec.separator.word()));
+    add(spec.decimal != Decimal::Point, format!("decimal {}", spec.decimal.word()));
+    add(spec.skip > 0, format!("{} lines skipped", spec.skip));
+    let quoted = |names: &[String]| names.iter().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
+    let features = spec.features.as_deref().unwrap_or_default();
+    add(!features.is_empty(), format!("{} columns by name: {}", features.len(), quoted(features)));
+    add(!spec.ignore.is_empty(), format!("ignored: {}", quoted(&spec.ignore)));
+    let labels: Vec<String> =
+        spec.labels.iter().map(|code| format!("{:?} {}", code.text, code.class)).collect();
+    add(!labels.is_empty(), format!("labels {}", labels.join(", ")));
+    for Category { column, coding } in &spec.categories {
+        let texts = match coding {
+            Coding::Numbers(codes) => codes.iter().map(|c| format!("{:?} {}", c.name, c.number)).collect(),
+            Coding::OneHot(texts) => vec![format!("one feature each of {}", quoted(texts))],
+        };
+        add(true, format!("categories of {column:?}: {}", texts.join(", ")));
+    }
+    let fill = match &spec.missing.fill {
+        None => String::new(),
+        Some(Fill::Number(number)) => format!("missing values become {number}"),
+        Some(Fill::Mean) => "missing values become the mean".to_owned(),
+        Some(Fill::Columns(columns)) => {
+            let each = columns.iter().map(|c| format!("{:?} {}", c.name, c.number)).collect::<Vec<_>>();
+            format!("missing values become {}", each.join(", "))
+        }
+    };
+    add(!fill.is_empty(), fill);
+    let drop = spec.missing.drop_row;
+    add(drop > 0, format!("at most {drop} rows with missing values are left out"));
+    out
 }
 
 fn kind(task: &TaskSpec) -> String {

@@ -32,6 +32,44 @@ pub fn set_key(text: &str, key: &str, value: &str, after: &str) -> String {
     out
 }
 
+/// Adds lines to a top-level map: `key: value` as its first entry if the map stands in braces, else after the
+/// line of its key `after`. `None` if the map or that line is not found. `value` may have several lines, each
+/// indented by itself.
+#[must_use]
+pub fn insert_in(text: &str, map: &str, key: &str, value: &str, after: &str) -> Option<String> {
+    let head = format!("{map}:");
+    let start = text.split_inclusive('\n').scan(0, |at, line| {
+        let here = *at;
+        *at += line.len();
+        Some((here, line))
+    });
+    let mut inside = false;
+    for (at, line) in start {
+        if !inside {
+            let Some(rest) = line.strip_prefix(&head) else { continue };
+            if let Some(brace) = rest.find('{').filter(|brace| rest[..*brace].trim().is_empty()) {
+                let at = at + head.len() + brace + 1;
+                let edited = format!("{}{key}: {value}, {}", &text[..at], &text[at..]);
+                return Some(edited);
+            }
+            inside = true;
+            continue;
+        }
+        let (entry, blank) = (line.trim_start(), line.trim().is_empty());
+        if !blank && entry.len() == line.len() && !entry.starts_with('#') {
+            return None;
+        }
+        if entry.strip_prefix(after).is_some_and(|rest| rest.starts_with(':')) {
+            let indent = &line[..line.len() - entry.len()];
+            let end = at + line.len();
+            let newline = if line.ends_with('\n') { "" } else { "\n" };
+            let value = value.replace('\n', &format!("\n{indent}"));
+            return Some(format!("{}{newline}{indent}{key}: {value}\n{}", &text[..end], &text[end..]));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +84,21 @@ mod tests {
         );
         assert_eq!(set_key(&edited, "ca", "\"ab\"", "federation"), edited);
         assert_eq!(set_key("ca:", "ca", "1", ""), "ca: 1\n");
+    }
+
+    #[test]
+    fn entry_is_added_to_a_map_of_lines_or_in_braces() {
+        let lines = "a: 1\ndata:\n  loader: csv\n  # which\n  label: y # ours\n  classes: 2\nb: 2\n";
+        assert_eq!(
+            insert_in(lines, "data", "features", "[a,\n  b]", "label").unwrap(),
+            lines.replace("# ours\n", "# ours\n  features: [a,\n    b]\n")
+        );
+        assert_eq!(
+            insert_in("data: {loader: csv,\n label: y}\n", "data", "features", "[a]", "label").unwrap(),
+            "data: {features: [a], loader: csv,\n label: y}\n"
+        );
+        assert_eq!(insert_in("data:\n  loader: csv\nlabel: y\n", "data", "features", "[a]", "label"), None);
+        assert_eq!(insert_in("b: 1\n", "data", "features", "[a]", "label"), None);
     }
 
     #[test]

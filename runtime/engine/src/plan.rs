@@ -85,7 +85,10 @@ pub use aggregation::Aggregation;
 pub use best::BestModel;
 pub use canonical::CanonicalError;
 pub use check::Plan;
-pub use data::{Column, DataSpec, Loader, Split, Standardise};
+pub use data::{
+    Category, Coding, Column, CsvSpec, DataSpec, Decimal, Fill, LabelCode, Loader, Missing, NamedNumber,
+    Separator, Split, Standardise,
+};
 pub use data_map::DataMap;
 pub use exact::ExactRange;
 pub use groups::TaskGroup;

@@ -1,54 +1,82 @@
 //! Samples from a collaborator's data folder: loaders, standardisation, splits, shards.
 //!
-//! A collaborator calls [`crate::registry::Registry::load_data`] once, which calls [`load`] and then
+//! A collaborator calls [`crate::registry::Registry::read_data`] once, which calls [`read`] and then
 //! [`split`].
 //!
-//! - No loader repairs data. A loader refuses a value that is missing, not a number or not finite, and names
-//!   its place.
-//! - No loader opens a file outside the data folder, whatever the plan says.
+//! - No loader repairs data, unless the plan says how. A loader refuses a value that is missing, not a number
+//!   or not finite, and names its place.
+//! - No loader reinterprets data: names, shapes and types of a file agree with the plan, or the file is
+//!   refused with the cure.
+//! - No loader opens a file outside the data folder, whatever the plan says, or anything but a plain file.
 //! - No loader allocates memory only because a file's header asks for it.
 
-mod csv;
+mod array;
+pub mod csv;
 mod dataset;
 mod error;
 mod folder;
 mod idx;
+mod labels;
+mod loaded;
 mod npy;
+mod scale;
+mod shape;
 pub mod shard;
+mod signature;
 mod split;
+mod spread;
 
 use std::path::Path;
 
-use fl_engine::plan::{DataSpec, Loader, Standardise};
+use fl_engine::plan::{DataSpec, Loader};
 use ndarray::{ArrayD, IxDyn};
 
-pub use dataset::{Dataset, SplitData};
-pub use error::DataError;
-pub use split::split;
+use self::{array::Wanted, labels::Labels, scale::Scale};
+pub use self::{
+    dataset::{Dataset, SplitData},
+    error::DataError,
+    loaded::Loaded,
+    split::split,
+};
 
 /// Reads, checks, shapes and standardises the data that `spec` describes from the folder `dir`.
 ///
-/// `input_shape` is one sample's shape (`[30]`, `[1, 8, 8]`). The shape in the file may differ, but each row
-/// must have the same number of values. Labels of a classifier must be whole numbers in `0 .. classes`.
+/// `input_shape` is one sample's shape (`[30]`, `[1, 8, 8]`). A sample of the file has this shape, apart from
+/// sides of 1, or is flat. Labels of a classifier must be whole numbers in `0 .. classes`.
 ///
 /// # Errors
-/// [`DataError`], which names the file and, where there is one, the row and column.
-/// [`DataError::UnknownLoader`] for a custom loader: [`crate::registry::Registry::load_data`] knows those.
-pub fn load(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Dataset, DataError> {
-    let data = match &spec.loader {
-        Loader::Csv { file, header, label } => csv::load(dir, file, *header, label)?,
-        Loader::Npy { features, labels } => pair(npy::load(dir, features)?, npy::load(dir, labels)?)?,
-        Loader::Idx { features, labels } => pair(idx::load(dir, features)?, idx::load(dir, labels)?)?,
+/// [`DataError`], which names the file and, where there are any, rows and columns.
+/// [`DataError::UnknownLoader`] for a custom loader: [`crate::registry::Registry::read_data`] knows those.
+pub fn read(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Loaded, DataError> {
+    let standardise = spec.standardise.as_ref();
+    let samples = Wanted::Samples { input: input_shape, standardise };
+    let mut loaded = match &spec.loader {
+        Loader::Csv(table) => csv::load(dir, table, spec.classes, standardise)?,
+        Loader::Npy { features, labels } => {
+            pair(npy::load(dir, features, samples)?, npy::load(dir, labels, Wanted::Labels)?, labels, spec)?
+        }
+        Loader::Idx { features, labels } => {
+            pair(idx::load(dir, features, samples)?, idx::load(dir, labels, Wanted::Labels)?, labels, spec)?
+        }
         Loader::Custom { name } => {
             return Err(DataError::UnknownLoader { name: name.clone(), nearest: None });
         }
         other => return Err(DataError::UnknownLoader { name: format!("{other:?}"), nearest: None }),
     };
-    prepare(data, spec, input_shape)
+    loaded.data.features = shaped(loaded.data.features, input_shape)?;
+    Ok(loaded)
 }
 
-/// Checks labels, gives rows the model's input shape, and standardises. [`load`] does the same after a
-/// built-in loader.
+/// The rows of [`read`] alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn load(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Dataset, DataError> {
+    Ok(read(spec, input_shape, dir)?.data)
+}
+
+/// Checks labels, gives rows the model's input shape, and standardises. [`load`] does the same while a
+/// built-in loader reads.
 ///
 /// # Errors
 /// [`DataError::Mismatch`] if rows, labels or standardisation do not fit the plan.
@@ -58,73 +86,75 @@ pub fn prepare(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Da
     if rows == 0 {
         return Err(mismatch("there are no rows".to_owned()));
     }
-    if let Some(classes) = spec.classes {
-        let bad = data.labels.iter().position(|&l| !(l >= 0.0 && l < classes as f32 && l.fract() == 0.0));
-        if let Some(row) = bad {
-            let label = data.labels[row];
-            let what =
-                format!("sample {} has label {label}, but the classes are 0 to {}", row + 1, classes - 1);
-            return Err(mismatch(what));
+    let mut seen = Labels::new(spec.classes);
+    (1..).zip(&data.labels).for_each(|(row, label)| seen.see(row, f64::from(*label)));
+    seen.finish("the loader", false)?;
+    let inner = data.features.shape().get(1..).unwrap_or_default();
+    shape::check(inner, input_shape).map_err(|(what, hint)| DataError::file("the loader", what, hint))?;
+    let width: usize = inner.iter().product();
+    let scale = Scale::new(spec.standardise.as_ref(), width)?;
+    let mut features = shaped(data.features, input_shape)?;
+    for (at, value) in features.iter_mut().enumerate() {
+        *value = scale.apply(at % width, f64::from(*value));
+        if !value.is_finite() {
+            let (row, feature) = (at / width + 1, at % width + 1);
+            return Err(mismatch(format!(
+                "sample {row}, feature {feature} is not finite after standardisation"
+            )));
         }
     }
-    let found = data.features.len() / rows;
-    let wanted = input_shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side as usize));
-    if wanted != Some(found) {
-        return Err(mismatch(format!(
-            "a sample has {found} values, but the model's input {input_shape:?} needs {}",
-            wanted.unwrap_or(usize::MAX)
-        )));
-    }
-    let shape: Vec<usize> =
-        std::iter::once(rows).chain(input_shape.iter().map(|&side| side as usize)).collect();
-    let mut values = data.features.into_raw_vec_and_offset().0;
-    if let Some(statistics) = &spec.standardise {
-        standardise(&mut values, found, statistics)?;
-    }
-    let features = ArrayD::from_shape_vec(IxDyn(&shape), values).map_err(|e| mismatch(e.to_string()))?;
     Ok(Dataset { features, labels: data.labels })
 }
 
-fn pair(features: ArrayD<f32>, labels: ArrayD<f32>) -> Result<Dataset, DataError> {
+/// A warning about the scales of the features; see [`Loaded::warnings`].
+#[must_use]
+pub fn spread_warning(loaded: &Loaded, spec: &DataSpec) -> Option<String> {
+    spread::warning(&loaded.data.features, &loaded.features, spec.standardise.is_some())
+}
+
+/// Samples and labels of two arrays. `file` is the labels' file.
+fn pair(
+    features: ArrayD<f32>,
+    labels: ArrayD<f32>,
+    file: &str,
+    spec: &DataSpec,
+) -> Result<Loaded, DataError> {
     let rows = features.shape().first().copied().unwrap_or(0);
     if labels.len() != rows {
         let what = format!("there are {rows} samples but {} labels", labels.len());
-        return Err(DataError::Mismatch { what });
+        return Err(DataError::file(
+            file,
+            what,
+            "both arrays need an entry for each sample, in the same order",
+        ));
     }
-    Ok(Dataset { features, labels: labels.into_raw_vec_and_offset().0 })
+    let mut seen = Labels::new(spec.classes);
+    (1..).zip(&labels).for_each(|(row, label)| seen.see(row, f64::from(*label)));
+    seen.finish(file, false)?;
+    Ok(Loaded::new(Dataset { features, labels: labels.into_raw_vec_and_offset().0 }))
 }
 
-fn standardise(values: &mut [f32], width: usize, statistics: &Standardise) -> Result<(), DataError> {
-    let Standardise { mean, std } = statistics;
-    for (name, list) in [("mean", mean), ("std", std)] {
-        if list.len() != 1 && list.len() != width {
-            let what =
-                format!("standardise has {} values of {name}, but a sample has {width} features", list.len());
-            return Err(DataError::Mismatch { what });
-        }
-    }
-    if mean.iter().any(|m| !m.is_finite()) || std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-        let what = "standardise needs finite means, and standard deviations above 0".to_owned();
+/// The rows with the shape of the model's input.
+fn shaped(features: ArrayD<f32>, input_shape: &[u32]) -> Result<ArrayD<f32>, DataError> {
+    let rows = features.shape().first().copied().unwrap_or(0);
+    let (found, wanted) = (features.len() / rows.max(1), input_shape.iter().map(|side| *side as usize));
+    let shape: Vec<usize> = std::iter::once(rows).chain(wanted).collect();
+    let needed = shape.iter().skip(1).try_fold(1usize, |n, &side| n.checked_mul(side));
+    if needed != Some(found) {
+        let needed = needed.unwrap_or(usize::MAX);
+        let what =
+            format!("a sample has {found} values, but the model's input {input_shape:?} needs {needed}");
         return Err(DataError::Mismatch { what });
     }
-    for (row, sample) in values.chunks_exact_mut(width).enumerate() {
-        for (at, value) in sample.iter_mut().enumerate() {
-            *value = (*value - mean[at % mean.len()]) / std[at % std.len()];
-            if !value.is_finite() {
-                let what =
-                    format!("sample {}, feature {} is not finite after standardisation", row + 1, at + 1);
-                return Err(DataError::Mismatch { what });
-            }
-        }
-    }
-    Ok(())
+    let values = features.into_raw_vec_and_offset().0;
+    ArrayD::from_shape_vec(IxDyn(&shape), values).map_err(|e| DataError::Mismatch { what: e.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
     use std::{fs, path::PathBuf};
 
-    use fl_engine::plan::{Column, Split};
+    use fl_engine::plan::{Column, CsvSpec, Split, Standardise};
 
     use super::*;
 
@@ -142,7 +172,7 @@ mod tests {
     }
 
     fn csv(file: &str) -> Loader {
-        Loader::Csv { file: file.to_owned(), header: true, label: Column::Name("y".to_owned()) }
+        Loader::Csv(CsvSpec::new(file, Column::Name("y".to_owned())))
     }
 
     #[test]
@@ -150,7 +180,7 @@ mod tests {
         let dir = scratch("csv");
         fs::write(dir.join("d.csv"), "a,b,c,d,y\n1,2,3,4,0\n5,6,7,8,1\n").unwrap();
         let mut spec = spec(csv("d.csv"));
-        spec.standardise = Some(Standardise { mean: vec![1.0], std: vec![1.0, 2.0, 4.0, 8.0] });
+        spec.standardise = Some(Standardise::new(&[1.0], &[1.0, 2.0, 4.0, 8.0]));
         let data = load(&spec, &[1, 2, 2], &dir).unwrap();
         assert_eq!(data.features.shape(), [2, 1, 2, 2]);
         assert_eq!(data.features.as_slice().unwrap(), [0.0, 0.5, 0.5, 0.375, 4.0, 2.5, 1.5, 0.875]);
@@ -167,7 +197,7 @@ mod tests {
         assert_eq!((data.features.as_slice().unwrap(), &data.labels[..]), (&[9.0, 8.0][..], &[1.0, 0.0][..]));
         fs::write(dir.join("z"), [0, 0, 8, 1, 0, 0, 0, 1, 1]).unwrap();
         let refusal = load(&idx("z"), &[1], &dir).unwrap_err().to_string();
-        assert_eq!(refusal, "the data does not fit the plan: there are 2 samples but 1 labels");
+        assert_eq!(refusal, "z: there are 2 samples but 1 labels");
     }
 
     #[test]
@@ -176,12 +206,12 @@ mod tests {
         fs::write(dir.join("d.csv"), "a,y\n1,0\n2,2\n").unwrap();
         let refusal = |spec: &DataSpec, shape: &[u32]| load(spec, shape, &dir).unwrap_err().to_string();
         let mut s = spec(csv("d.csv"));
-        assert!(refusal(&s, &[1]).ends_with("sample 2 has label 2, but the classes are 0 to 1"));
+        assert!(refusal(&s, &[1]).contains("row 3 has the label 2, but the plan's classes are 0 to 1"));
         s.classes = None;
         assert!(refusal(&s, &[3]).ends_with("a sample has 1 values, but the model's input [3] needs 3"));
-        s.standardise = Some(Standardise { mean: vec![0.0, 0.0], std: vec![1.0] });
+        s.standardise = Some(Standardise::new(&[0.0, 0.0], &[1.0]));
         assert!(refusal(&s, &[1]).ends_with("standardise has 2 values of mean, but a sample has 1 features"));
-        s.standardise = Some(Standardise { mean: vec![0.0], std: vec![0.0] });
+        s.standardise = Some(Standardise::new(&[0.0], &[0.0]));
         assert!(refusal(&s, &[1]).ends_with("standard deviations above 0"));
     }
 

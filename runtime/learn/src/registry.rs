@@ -10,12 +10,13 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use fl_engine::{
     Name,
     aggregate::{ColumnRule, Method, RuleError, ScoreRule, Stream, method},
+    model::Layer,
     name::nearest,
     plan::{Loader, Plan, Rule, TaskKind},
 };
 
 use crate::{
-    data::{self, DataError, Dataset, SplitData},
+    data::{self, DataError, Dataset, Loaded, SplitData},
     task::{CustomTask, CustomTasks, Seed, TaskError, tasks_of},
 };
 
@@ -198,15 +199,37 @@ impl Registry {
     /// member's name.
     ///
     /// # Errors
-    /// As [`data::load`] and [`data::split`]; [`DataError::UnknownLoader`] for a loader that is not
+    /// As [`data::read`] and [`data::split`]; [`DataError::UnknownLoader`] for a loader that is not
     /// registered.
     pub fn load_data(&self, plan: &Plan, folder: &Path, member: &Name) -> Result<SplitData, DataError> {
+        Self::split_data(plan, &self.read_data(plan, folder)?, member)
+    }
+
+    /// Splits rows by the plan's seed and the member's name.
+    ///
+    /// # Errors
+    /// As [`data::split`].
+    pub fn split_data(plan: &Plan, loaded: &Loaded, member: &Name) -> Result<SplitData, DataError> {
+        data::split(&loaded.data, &plan.data.split, Seed::new(plan.seed).with(member).word("split"))
+    }
+
+    /// Reads a data folder with the plan's loader. [`data::Loaded`] says what a person should hear of it.
+    ///
+    /// # Errors
+    /// As [`data::read`]; [`DataError::UnknownLoader`] for a loader that is not registered.
+    pub fn read_data(&self, plan: &Plan, folder: &Path) -> Result<Loaded, DataError> {
         let (spec, input) = (&plan.data, &plan.model.input);
-        let rows = match &spec.loader {
-            Loader::Custom { name } => data::prepare(self.load(name, folder)?, spec, input)?,
-            _ => data::load(spec, input, folder)?,
+        let mut loaded = match &spec.loader {
+            Loader::Custom { name } => Loaded::new(data::prepare(self.load(name, folder)?, spec, input)?),
+            _ => data::read(spec, input, folder)?,
         };
-        data::split(&rows, &spec.split, Seed::new(plan.seed).with(member).word("split"))
+        // A batch normalisation in front finds the scales by itself.
+        let first = plan.model.layers.iter().find(|layer| !matches!(layer, Layer::Flatten));
+        if !matches!(first, Some(Layer::BatchNorm { .. })) {
+            let warning = data::spread_warning(&loaded, spec);
+            loaded.warnings.extend(warning);
+        }
+        Ok(loaded)
     }
 
     /// What the loader `name` reads from `folder`.

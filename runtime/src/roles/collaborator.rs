@@ -8,7 +8,7 @@ use fl_engine::{
     tensor::Layout,
     wire::Verdict,
 };
-use fl_learn::{registry::Registry, task::Runner};
+use fl_learn::{data::DataError, registry::Registry, task::Runner};
 use tokio::time::timeout;
 
 use super::{
@@ -130,8 +130,11 @@ fn runner(
     let data = match Runner::needs_data(plan, name) {
         false => None,
         true => {
-            let data = registry.load_data(plan, &workspace.data_of(name)?, name);
-            let data = data.map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
+            let refused = |e: DataError| Failure::of(Exit::Data, &e).maybe_hint(e.hint());
+            let loaded = registry.read_data(plan, &workspace.data_of(name)?).map_err(refused)?;
+            loaded.facts.iter().for_each(|fact| tracing::info!("{fact}"));
+            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let data = Registry::split_data(plan, &loaded, name).map_err(refused)?;
             tracing::info!(
                 "loaded {} rows to train on and {} rows to validate on",
                 data.train.rows(),

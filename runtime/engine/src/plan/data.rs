@@ -1,10 +1,17 @@
 //! `data`: how a collaborator reads its data folder.
 
+mod csv;
+mod standardise;
+
 use serde::Serialize;
+
+use csv::CSV;
+pub use csv::{Category, Coding, Column, CsvSpec, Decimal, Fill, LabelCode, Missing, NamedNumber, Separator};
+pub use standardise::Standardise;
 
 use super::PlanDraft;
 use crate::settings::{
-    Absent, Checked, Fault, Field, Key, PlanError, Range, Setting, Tagged, Takes, Text, Value, check, words,
+    Absent, Checked, Fault, Field, Key, PlanError, Range, Setting, Tagged, Takes, Text, check, words,
 };
 
 /// How a collaborator reads its data folder.
@@ -24,15 +31,8 @@ pub struct DataSpec {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum Loader {
-    /// One row a sample.
-    Csv {
-        /// File name in the data folder.
-        file: String,
-        /// Whether the first line names the columns.
-        header: bool,
-        /// The label's column.
-        label: Column,
-    },
+    /// A table of text: one row a sample.
+    Csv(CsvSpec),
     /// NumPy: two `.npy` files, or one `.npz` with two arrays (`file.npz:array`).
     Npy {
         /// Samples, first axis.
@@ -52,24 +52,6 @@ pub enum Loader {
         /// Its registered name.
         name: String,
     },
-}
-
-/// A CSV column.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Column {
-    /// By header name.
-    Name(String),
-    /// By index from 0; negative counts from the end.
-    Index(i32),
-}
-
-/// Declared statistics: `(x − mean) / std`, feature by feature.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Standardise {
-    /// One value a feature, or a single one for all.
-    pub mean: Vec<f32>,
-    /// As `mean`, each above 0.
-    pub std: Vec<f32>,
 }
 
 /// Shares of a site's rows.
@@ -105,11 +87,7 @@ impl Setting for DataSpec {
         let (format, data) = field.tagged()?;
         let format = format.ok_or_else(|| field.refused())?;
         let loader = match format {
-            Format::Csv => Loader::Csv {
-                file: data.get("file")?,
-                header: data.get("header")?,
-                label: data.get("label")?,
-            },
+            Format::Csv => Loader::Csv(csv::read(&data)?),
             Format::Npy => Loader::Npy { features: data.get("features")?, labels: data.get("labels")? },
             Format::Npz => {
                 let file: String = data.get("file")?;
@@ -121,36 +99,6 @@ impl Setting for DataSpec {
         };
         let (standardise, split) = (data.get("standardise")?, data.get("split")?);
         Ok(Self { loader, standardise, split, classes: data.get("classes")? })
-    }
-}
-
-impl Setting for Column {
-    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        match field.value() {
-            Value::Text(name) => Ok(Self::Name(name.clone())),
-            Value::Whole(index) => i32::try_from(*index).map(Self::Index).map_err(|_| field.refused()),
-            _ => Err(field.refused()),
-        }
-    }
-}
-
-impl Setting for Standardise {
-    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let statistics = field.section()?;
-        let list = |key: &str| statistics.get::<Statistics>(key).map(|Statistics(values)| values);
-        Ok(Self { mean: list("mean")?, std: list("std")? })
-    }
-}
-
-/// A list, or its only value.
-struct Statistics(Vec<f32>);
-
-impl Setting for Statistics {
-    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        match field.value() {
-            Value::Whole(_) | Value::Number(_) => Ok(Self(vec![f32::read(&field.entry())?])),
-            _ => Vec::read(field).map(Self),
-        }
     }
 }
 
@@ -169,7 +117,7 @@ impl Setting for Split {
 pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let data = &plan.data;
     match &data.loader {
-        Loader::Csv { file, .. } => is_file("file", file)?,
+        Loader::Csv(spec) => csv::check_in(spec, &plan.model, data.classes, data.standardise.as_ref())?,
         Loader::Npy { features, labels } | Loader::Idx { features, labels } => {
             is_file("features", features)?;
             is_file("labels", labels)?;
@@ -177,17 +125,9 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
         Loader::Custom { name } => check(CUSTOM, "data/name", name)?,
     }
     check(TAGGED.common, "data/classes", &data.classes)?;
-    if let Some(Standardise { mean, std }) = &data.standardise {
-        let features: u64 = plan.model.input.iter().map(|side| u64::from(*side)).product();
-        for (key, list) in [("mean", mean), ("std", std)] {
-            let path = format!("data/standardise/{key}");
-            if list.len() != 1 && list.len() as u64 != features {
-                let message =
-                    format!("data.standardise.{key} has {} values; it takes 1 or {features}", list.len());
-                return Err(Fault::new(path, message));
-            }
-            check(STANDARDISE, &path, list)?;
-        }
+    if let Some(statistics) = &data.standardise {
+        let features = plan.model.input.iter().map(|side| u64::from(*side)).product();
+        standardise::check_in(statistics, features)?;
     }
     let Split { train, validation, test } = data.split;
     for (key, share) in [("train", train), ("validation", validation), ("test", test)] {
@@ -229,7 +169,7 @@ pub(super) const TAGGED: &Tagged = &Tagged {
         },
         Key {
             name: "standardise",
-            takes: Takes::Section(STANDARDISE),
+            takes: Takes::Section(standardise::KEYS),
             absent: Absent::Means("features are used as they are"),
             meaning: "Statistics by which each feature is scaled: (x - mean) / std. Every collaborator uses the same.",
             example: "{mean: 0.1307, std: 0.3081}",
@@ -246,27 +186,6 @@ pub(super) const TAGGED: &Tagged = &Tagged {
 };
 
 const FILE: Takes = Takes::Text(Text::Any("name of a file in the data folder"));
-const CSV: &[Key] = &[
-    Key { name: "file", takes: FILE, absent: Absent::Refused, meaning: "The CSV file.", example: "data.csv" },
-    Key {
-        name: "header",
-        takes: Takes::Flag,
-        absent: Absent::Default("true"),
-        meaning: "Whether the first line names the columns.",
-        example: "false",
-    },
-    Key {
-        name: "label",
-        takes: Takes::Other {
-            kind: "a column's name, or its index from 0 (negative: from the end)",
-            words: &[],
-        },
-        absent: Absent::Refused,
-        meaning: "The column of the label. All other columns are features.",
-        example: "diagnosis",
-    },
-];
-
 const TWO_FILES: &[Key] = &[
     Key {
         name: "features",
@@ -315,29 +234,6 @@ const CUSTOM: &[Key] = &[Key {
     meaning: "The name under which the loader is registered.",
     example: "scans",
 }];
-const STANDARDISE: &[Key] = &[
-    Key {
-        name: "mean",
-        takes: Takes::List {
-            kind: "a number, or a list with one a feature",
-            of: &Takes::Number(Range::Finite),
-        },
-        absent: Absent::Refused,
-        meaning: "The mean of each feature, or one mean for all.",
-        example: "[14.1, 19.3]",
-    },
-    Key {
-        name: "std",
-        takes: Takes::List {
-            kind: "a number, or a list with one a feature",
-            of: &Takes::Number(Range::AboveZero),
-        },
-        absent: Absent::Refused,
-        meaning: "The standard deviation of each feature, or one for all.",
-        example: "[3.5, 4.3]",
-    },
-];
-
 const SPLIT: &[Key] = &[
     Key {
         name: "train",

@@ -186,6 +186,23 @@ impl<'a> Field<'a> {
         entries.iter().map(named).collect()
     }
 
+    /// As [`Self::named`], with keys of any text.
+    pub(crate) fn texts(&self, most: usize) -> Result<Vec<(String, Field<'a>)>, PlanError> {
+        let (Value::Map(entries), Takes::Names { of, .. }) = (&self.node.value, self.takes) else {
+            return Err(self.refused());
+        };
+        self.unique(entries)?;
+        self.at_most(entries.len(), most)?;
+        let child =
+            |(key, node): &'a (tree::Key, Node)| (key.text.clone(), self.child(&key.text, key.at, node, *of));
+        Ok(entries.iter().map(child).collect())
+    }
+
+    /// The same value, read as what another key takes.
+    pub(crate) fn taking(&self, takes: Takes) -> Field<'a> {
+        Field { takes, ..self.clone() }
+    }
+
     pub(crate) fn list(&self) -> Result<Vec<Field<'a>>, PlanError> {
         let (Value::List(nodes), Takes::List { of, .. }) = (&self.node.value, self.takes) else {
             return Err(self.refused());

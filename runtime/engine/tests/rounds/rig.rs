@@ -6,7 +6,8 @@ use fl_engine::{
     ByteCount, Digest, Millis, Name, RoundNo, Weight,
     model::{Layer, ModelSpec},
     plan::{
-        Column, DataSpec, ExactRange, Loader, Metric, Plan, PlanDraft, Quorum, Split, TaskGroup, TaskKind,
+        Column, CsvSpec, DataSpec, ExactRange, Loader, Metric, Plan, PlanDraft, Quorum, Split, TaskGroup,
+        TaskKind,
     },
     round::{
         Effect, Event, Offer, Refusal, Report, RoundEngine, RoundFacts, RoundSummary, SlotId, Stamp, Start,
@@ -43,7 +44,7 @@ pub(crate) fn root(text: &str) -> Digest {
 /// Three rounds of `check`, `train`, `tuned` for everybody; at least one update; a deadline of a minute.
 pub(crate) fn plan() -> Plan {
     let data = DataSpec {
-        loader: Loader::Csv { file: "x.csv".into(), header: false, label: Column::Index(-1) },
+        loader: Loader::Csv(CsvSpec { header: false, ..CsvSpec::new("x.csv", Column::Index(-1)) }),
         standardise: None,
         split: Split { train: 0.8, validation: 0.1, test: 0.1 },
         classes: Some(2),

@@ -1,165 +1,354 @@
-//! Comma-separated values: one sample a line, numbers only, one column is the label.
-//!
-//! A cell may stand in quotes as a whole: the loader takes the quotes off. The loader refuses a quote
-//! anywhere else.
+//! Tables of text: one sample a line, one column is the label.
 
-use std::{
-    io::{BufRead, Read},
-    path::Path,
-};
+mod cell;
+mod columns;
+mod faults;
+mod records;
 
-use fl_engine::plan::Column;
+use std::{io::BufRead, path::Path};
+
+use fl_engine::plan::{CsvSpec, LabelCode, NamedNumber, Separator, Standardise};
 use ndarray::{ArrayD, IxDyn};
 
-use super::{dataset::Dataset, error::DataError, folder};
+pub use self::{
+    cell::{Cell, read as cell},
+    records::{Record, Records},
+};
+use self::{
+    columns::{Columns, Role, SEPARATOR},
+    faults::{Fault, Faults},
+};
+use super::{dataset::Dataset, error::DataError, folder, labels::Labels, loaded::Loaded, scale::Scale};
 
-/// Reads the file `name` in `dir`. The features have the shape `[rows, columns - 1]`.
-pub(super) fn load(dir: &Path, name: &str, header: bool, label: &Column) -> Result<Dataset, DataError> {
-    let file = folder::open(dir, name)?;
-    read(file.input, &file.path, name, header, label)
+/// Reads the plan's table in `dir`. The features have the shape `[rows, values of a sample]`.
+pub(super) fn load(
+    dir: &Path,
+    spec: &CsvSpec,
+    classes: Option<u32>,
+    standardise: Option<&Standardise>,
+) -> Result<Loaded, DataError> {
+    let apart = match &spec.label_file {
+        None => None,
+        Some(file) => Some(labels(folder::open(dir, file)?.input, file, spec, classes)?),
+    };
+    read(folder::open(dir, &spec.file)?.input, spec, classes, standardise, apart)
 }
 
-fn read(
-    mut input: impl BufRead,
-    path: &Path,
+/// Opens a table of a folder, to read its rows as they are.
+///
+/// # Errors
+/// [`DataError`] for a file that cannot be opened, or is of another format.
+pub fn open(
+    dir: &Path,
     file: &str,
-    header: bool,
-    label: &Column,
-) -> Result<Dataset, DataError> {
-    let mut line = Vec::new();
-    let mut row = 0u64;
-    let mut next = |line: &mut Vec<u8>, row: &mut u64| -> Result<bool, DataError> {
-        line.clear();
-        *row += 1;
-        let read = input.by_ref().take(LINE_BYTES + 1).read_until(b'\n', line);
-        let read = read.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-        if read as u64 > LINE_BYTES {
-            let what = format!("the line is longer than {LINE_BYTES} bytes");
-            return Err(DataError::Row { file: file.to_owned(), row: *row, what });
-        }
-        Ok(read > 0)
-    };
+    separator: Separator,
+    skip: u32,
+) -> Result<Records<Box<dyn BufRead>>, DataError> {
+    Records::new(folder::open(dir, file)?.input, file, separator, skip)
+}
 
-    let mut columns = None;
-    let mut label_at = None;
-    if header {
-        if !next(&mut line, &mut row)? {
-            return Err(DataError::File { file: file.to_owned(), what: "the file is empty".to_owned() });
-        }
-        let text = text(&line, file, row)?;
-        let names: Vec<&str> = text.split(',').map(unquote).collect();
-        label_at = Some(locate(label, Some(&names), names.len(), file)?);
-        columns = Some(names.len());
-    }
+/// The names of the columns that are the plan's features, in the order of the sample; numbers for a table
+/// without a header.
+///
+/// # Errors
+/// [`DataError`] for a table whose columns do not fit the plan.
+pub fn feature_names(dir: &Path, spec: &CsvSpec) -> Result<Vec<String>, DataError> {
+    let table = Table::open(folder::open(dir, &spec.file)?.input, &spec.file, spec)?;
+    // Where the plan has no statistics, the mean cannot be known and is not asked for.
+    Columns::find(spec, None, table.header, table.width).map(|columns| columns.features)
+}
 
+/// Reads a table. `apart` are the labels of a file of their own, in the order of the rows; `None` for a
+/// missing one.
+fn read(
+    input: impl BufRead,
+    spec: &CsvSpec,
+    classes: Option<u32>,
+    standardise: Option<&Standardise>,
+    apart: Option<Vec<Option<f64>>>,
+) -> Result<Loaded, DataError> {
+    let file = &spec.file;
+    let mut table = Table::open(input, file, spec)?;
+    let columns = Columns::find(spec, standardise, table.header.clone(), table.width)?;
+    let scale = Scale::new(standardise, columns.width)?;
     let (mut features, mut labels) = (Vec::new(), Vec::new());
-    while next(&mut line, &mut row)? {
-        let text = text(&line, file, row)?;
-        if text.is_empty() {
-            continue;
+    let (mut faults, mut missing, mut seen) = (Faults::default(), Faults::default(), Labels::new(classes));
+    let (mut rows, mut dropped, mut filled) = (0, 0u64, 0u64);
+    let mut sample = vec![0.0; columns.width];
+    while let Some(record) = table.next_row()? {
+        let mut label = None;
+        let mut complete = true;
+        if let Some(apart) = &apart {
+            label = apart.get(rows).copied().flatten();
+            complete = rows >= apart.len() || label.is_some();
         }
-        let width = text.split(',').count();
-        let expected = *columns.get_or_insert(width);
-        if width != expected {
-            let what = format!("{width} columns, but the rows above have {expected}");
-            return Err(DataError::Row { file: file.to_owned(), row, what });
-        }
-        let at = match label_at {
-            Some(at) => at,
-            None => *label_at.insert(locate(label, None, width, file)?),
-        };
-        if features.len() as u64 + width as u64 > folder::VALUES {
-            let what = format!("the file has more than {} values", folder::VALUES);
-            return Err(DataError::File { file: file.to_owned(), what });
-        }
-        for (column, cell) in text.split(',').enumerate() {
-            let value = number(cell).map_err(|what| DataError::Cell {
-                file: file.to_owned(),
-                row,
-                column: column + 1,
-                what,
-            })?;
-            if column == at { labels.push(value) } else { features.push(value) }
-        }
-    }
-    let Some(columns) = columns.filter(|_| !labels.is_empty()) else {
-        return Err(DataError::File { file: file.to_owned(), what: "there are no rows".to_owned() });
-    };
-    let features = ArrayD::from_shape_vec(IxDyn(&[labels.len(), columns - 1]), features)
-        .map_err(|e| DataError::File { file: file.to_owned(), what: e.to_string() })?;
-    Ok(Dataset { features, labels })
-}
-
-fn text<'a>(line: &'a [u8], file: &str, row: u64) -> Result<&'a str, DataError> {
-    let text = std::str::from_utf8(line).map_err(|_| DataError::Row {
-        file: file.to_owned(),
-        row,
-        what: "the line is not UTF-8 text".to_owned(),
-    })?;
-    let text = if row == 1 { text.trim_start_matches('\u{feff}') } else { text };
-    Ok(text.trim_end_matches(['\n', '\r']))
-}
-
-fn unquote(cell: &str) -> &str {
-    let cell = cell.trim();
-    cell.strip_prefix('"').and_then(|c| c.strip_suffix('"')).unwrap_or(cell)
-}
-
-fn number(cell: &str) -> Result<f32, String> {
-    let cell = unquote(cell);
-    if cell.is_empty() {
-        return Err("the value is missing".to_owned());
-    }
-    match cell.parse::<f32>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        Ok(_) => Err(format!("{} is not a finite number", shown(cell))),
-        Err(_) => Err(format!("{} is not a number", shown(cell))),
-    }
-}
-
-/// The cell's first 24 characters: a log line stays short, and no patient's whole row gets into the log.
-fn shown(cell: &str) -> String {
-    format!("{:?}", cell.chars().take(24).collect::<String>())
-}
-
-fn locate(label: &Column, names: Option<&[&str]>, width: usize, file: &str) -> Result<usize, DataError> {
-    let refused = |what| DataError::File { file: file.to_owned(), what };
-    if width < 2 {
-        return Err(refused("a row needs a label and at least one feature".to_owned()));
-    }
-    match label {
-        Column::Name(name) => {
-            let Some(names) = names else {
-                return Err(refused(format!(
-                    "the label {name:?} is a column's name: the plan needs header: true"
-                )));
+        rows += 1;
+        for (column, (text, role)) in record.cells().zip(&columns.roles).enumerate() {
+            let value = match role {
+                Role::Unread => continue,
+                Role::Label => label_of(text, spec),
+                Role::Number { .. } => number_of(text, spec),
+                Role::Coded { codes, .. } => code_of(text, codes, spec),
+                Role::OneHot { texts, .. } => text_of(text, texts, spec),
             };
-            let mut found = names.iter().enumerate().filter(|(_, n)| *n == name).map(|(at, _)| at);
-            match (found.next(), found.next()) {
-                (Some(at), None) => Ok(at),
-                (Some(_), Some(_)) => Err(refused(format!("the header has {name:?} twice"))),
-                _ => Err(refused(format!("the header has no column {name:?}"))),
+            let value = match (value, role) {
+                (Err(fault), _) => {
+                    faults.add(column, fault, record.row, text);
+                    continue;
+                }
+                (Ok(None), Role::Number { fill: Some(fill), .. } | Role::Coded { fill: Some(fill), .. }) => {
+                    filled += 1;
+                    *fill
+                }
+                (Ok(None), Role::OneHot { at, texts, fill: true }) => {
+                    filled += 1;
+                    sample[*at..at + texts.len()].fill(0.0);
+                    continue;
+                }
+                (Ok(None), _) => {
+                    missing.add(column, Fault::Missing, record.row, text);
+                    complete = false;
+                    continue;
+                }
+                (Ok(Some(value)), _) => value,
+            };
+            match role {
+                Role::Unread => {}
+                Role::Label if !(value as f32).is_finite() => {
+                    faults.add(column, Fault::Large, record.row, text)
+                }
+                Role::Label => label = Some(value),
+                Role::Number { at, .. } | Role::Coded { at, .. } => {
+                    if !scale.apply(*at, value).is_finite() {
+                        faults.add(column, Fault::Large, record.row, text);
+                    }
+                    sample[*at] = value;
+                }
+                Role::OneHot { at, texts, .. } => {
+                    sample[*at..at + texts.len()].fill(0.0);
+                    sample[at + value as usize] = 1.0;
+                }
             }
         }
-        Column::Index(index) => {
-            let at = if *index < 0 { width as i64 + i64::from(*index) } else { i64::from(*index) };
-            usize::try_from(at)
-                .ok()
-                .filter(|&at| at < width)
-                .ok_or_else(|| refused(format!("there is no column {index}: a row has {width} columns")))
+        let Some(label) = label.filter(|_| complete) else {
+            dropped += u64::from(!complete);
+            continue;
+        };
+        if (features.len() + sample.len()) as u64 > folder::VALUES {
+            let what = format!("the file has more than {} values", folder::VALUES);
+            return Err(DataError::file(file, what, "divide the file among several collaborators"));
         }
+        features.extend(sample.iter().enumerate().map(|(at, value)| scale.apply(at, *value)));
+        seen.see(record.row, label);
+        labels.push(label as f32);
+    }
+    if let Some(apart) = apart.filter(|apart| apart.len() != rows) {
+        let of = spec.label_file.as_deref().unwrap_or_default();
+        let what = format!("there are {rows} samples, but {} labels in {of}", apart.len());
+        return Err(DataError::file(file, what, "both files need a line for each sample, in the same order"));
+    }
+    let most = u64::from(spec.missing.drop_row);
+    let gaps = missing.words(&columns.names);
+    if !faults.is_empty() || dropped > most {
+        let mut what = String::new();
+        if dropped > most {
+            if most > 0 {
+                what = format!("{dropped} rows have missing values, and data.missing.drop_row is {most}; ");
+            }
+            faults.append(missing);
+        }
+        return Err(DataError::file(file, what + &faults.words(&columns.names), faults.hint(&columns.names)));
+    }
+    if labels.is_empty() {
+        return Err(DataError::file(file, "there are no rows", "copy the data into the file"));
+    }
+    seen.finish(file, spec.label_file.is_none())?;
+
+    let features = ArrayD::from_shape_vec(IxDyn(&[labels.len(), columns.width]), features)
+        .map_err(|e| DataError::file(file, e.to_string(), SEPARATOR))?;
+    let mut loaded = Loaded::new(Dataset { features, labels });
+    if dropped > 0 {
+        let gaps = if gaps.is_empty() { String::new() } else { format!(": {gaps}") };
+        loaded.facts.push(format!("{file}: {dropped} rows are left out, because a value is missing{gaps}"));
+    }
+    if filled > 0 {
+        loaded.facts.push(format!("{file}: {filled} missing values are filled as the plan says"));
+    }
+    loaded.warnings.extend(table.header_of_numbers(spec).map(|names| {
+        format!(
+            "the header of {file} has numbers alone: {names}. If this line is a sample, write `header: false`"
+        )
+    }));
+    loaded.features = columns.features;
+    Ok(loaded)
+}
+
+/// The labels of a file of their own; `None` for a missing one that the plan allows.
+fn labels(
+    input: impl BufRead,
+    file: &str,
+    spec: &CsvSpec,
+    classes: Option<u32>,
+) -> Result<Vec<Option<f64>>, DataError> {
+    let mut table = Table::open(input, file, spec)?;
+    let at = columns::label(spec, file, table.header.as_deref(), table.width)?;
+    let names: Vec<String> = match &table.header {
+        Some(names) => names.clone(),
+        None => (1..=table.width).map(|number| number.to_string()).collect(),
+    };
+    let (mut faults, mut seen, mut labels) = (Faults::default(), Labels::new(classes), Vec::new());
+    while let Some(record) = table.next_row()? {
+        let text = record.cells().nth(at).unwrap_or_default();
+        match label_of(text, spec) {
+            Ok(None) if spec.missing.drop_row == 0 => faults.add(at, Fault::Missing, record.row, text),
+            Ok(label) => {
+                label.into_iter().for_each(|label| seen.see(record.row, label));
+                labels.push(label);
+            }
+            Err(fault) => faults.add(at, fault, record.row, text),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(DataError::file(file, faults.words(&names), faults.hint(&names)));
+    }
+    seen.finish(file, true)?;
+    Ok(labels)
+}
+
+/// A table whose header has been read.
+struct Table<R> {
+    records: Records<R>,
+    file: String,
+    /// `None` for a file without one.
+    header: Option<Vec<String>>,
+    /// Cells of each row.
+    width: usize,
+    /// The first row of a file without a header: its number, and its cells.
+    first: Option<(u64, Vec<String>)>,
+    /// The first row again, as a record.
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl<R: BufRead> Table<R> {
+    fn open(input: R, file: &str, spec: &CsvSpec) -> Result<Self, DataError> {
+        let mut records = Records::new(input, file, spec.separator, spec.skip)?;
+        let Some(record) = records.next_row()? else {
+            return Err(DataError::file(file, "the file is empty", "copy the data into the file"));
+        };
+        let cells: Vec<String> = record.cells().map(str::to_owned).collect();
+        let row = record.row;
+        if let ([only], true) = (cells.as_slice(), spec.label_file.is_none()) {
+            let others = [Separator::Comma, Separator::Semicolon, Separator::Tab, Separator::Pipe];
+            let there = others.into_iter().find(|other| only.contains(other.character()));
+            let there = there.or_else(|| only.contains(' ').then_some(Separator::Space));
+            if let Some(other) = there {
+                let (other, ours) = (other.word(), spec.separator.word());
+                let what = format!(
+                    "row {row} has one cell: data.separator is {ours}, and the file seems to have {other}"
+                );
+                return Err(DataError::file(
+                    file,
+                    what,
+                    format!("write `separator: {other}` into the plan's data"),
+                ));
+            }
+            let what = format!("a row needs a label and at least one feature, and row {row} has one cell");
+            return Err(DataError::file(file, what, SEPARATOR));
+        }
+        let width = cells.len();
+        let (header, first) = if spec.header { (Some(cells), None) } else { (None, Some((row, cells))) };
+        let file = file.to_owned();
+        Ok(Self { records, file, header, width, first, text: String::new(), ends: Vec::new() })
+    }
+
+    fn next_row(&mut self) -> Result<Option<Record<'_>>, DataError> {
+        if let Some((row, cells)) = self.first.take() {
+            for cell in cells {
+                self.text.push_str(&cell);
+                self.ends.push(self.text.len());
+            }
+            return Ok(Some(Record::new(row, &self.text, &self.ends)));
+        }
+        let Some(record) = self.records.next_row()? else { return Ok(None) };
+        if record.width() != self.width {
+            let (row, width) = (record.row, record.width());
+            let above = if self.header.is_some() { "the header has" } else { "the rows above have" };
+            let what = format!("row {row} has {width} cells, but {above} {}", self.width);
+            let hint = if self.header.is_some() && width == self.width + 1 {
+                "R's write.table leaves the heading of row names out: write the file with row.names = FALSE"
+            } else {
+                "write a cell that contains the separator in quotes, or remove the row"
+            };
+            return Err(DataError::file(&self.file, what, hint));
+        }
+        Ok(Some(record))
+    }
+
+    /// The first names of a header whose every cell is a number, which the plan does not compare with names
+    /// of its own.
+    fn header_of_numbers(&self, spec: &CsvSpec) -> Option<String> {
+        let names = self.header.as_ref().filter(|_| spec.features.is_none())?;
+        let number = |name: &String| matches!(cell(name, spec.decimal), Cell::Number(_));
+        names.iter().all(number).then(|| names.iter().take(4).cloned().collect::<Vec<_>>().join(", "))
     }
 }
 
-/// Longest line, bytes. A row of a 512 × 512 image as text takes about 1 MiB.
-const LINE_BYTES: u64 = 4 << 20;
+/// A cell's number; `None` if it is missing.
+fn number_of(text: &str, spec: &CsvSpec) -> Result<Option<f64>, Fault> {
+    match cell(text, spec.decimal) {
+        Cell::Number(number) => Ok(Some(number)),
+        Cell::Missing => Ok(None),
+        Cell::Infinite(_) => Err(Fault::Infinite),
+        Cell::Text(_) => Err(Fault::Text),
+    }
+}
+
+/// The label of a cell.
+fn label_of(text: &str, spec: &CsvSpec) -> Result<Option<f64>, Fault> {
+    if spec.labels.is_empty() {
+        return number_of(text, spec)
+            .map_err(|fault| if fault == Fault::Text { Fault::LabelText } else { fault });
+    }
+    let found = spec.labels.iter().find(|LabelCode { text: known, .. }| same(text, known));
+    otherwise(found.map(|code| f64::from(code.class)), text, spec, Fault::Label)
+}
+
+/// The number of a category.
+fn code_of(text: &str, codes: &[NamedNumber], spec: &CsvSpec) -> Result<Option<f64>, Fault> {
+    let found = codes.iter().find(|code| same(text, &code.name)).map(|code| code.number);
+    otherwise(found, text, spec, Fault::Category)
+}
+
+/// The index of a category.
+fn text_of(text: &str, texts: &[String], spec: &CsvSpec) -> Result<Option<f64>, Fault> {
+    let found = texts.iter().position(|known| same(text, known)).map(|at| at as f64);
+    otherwise(found, text, spec, Fault::Category)
+}
+
+/// What a cell says whose text the plan does not list.
+fn otherwise(found: Option<f64>, text: &str, spec: &CsvSpec, fault: Fault) -> Result<Option<f64>, Fault> {
+    match found {
+        Some(value) => Ok(Some(value)),
+        None if cell(text, spec.decimal) == Cell::Missing => Ok(None),
+        None => Err(fault),
+    }
+}
+
+/// Whether a cell is the text of a plan. Numbers are the same in every spelling: programs write 1 as 1.0.
+fn same(cell: &str, known: &str) -> bool {
+    cell == known || matches!((cell.parse::<f64>(), known.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+}
 
 #[cfg(test)]
 mod tests {
+    use fl_engine::plan::Column;
+
     use super::*;
 
     fn parse(text: &[u8], header: bool, label: Column) -> Result<Dataset, DataError> {
-        read(text, Path::new("t.csv"), "t.csv", header, &label)
+        let spec = CsvSpec { header, ..CsvSpec::new("t.csv", label) };
+        read(text, &spec, None, None, None).map(|loaded| loaded.data)
     }
 
     fn refusal(text: &[u8], header: bool, label: Column) -> String {
@@ -180,43 +369,34 @@ mod tests {
     }
 
     #[test]
-    fn bad_cells_are_refused_with_row_and_column() {
-        let y = || Column::Index(-1);
-        assert_eq!(refusal(b"1,2\n,1\n", false, y()), "t.csv: row 2, column 1: the value is missing");
-        assert_eq!(
-            refusal(b"a,y\n1,NaN\n", true, y()),
-            "t.csv: row 2, column 2: \"NaN\" is not a finite number"
-        );
-        assert_eq!(
-            refusal(b"1,2\n1e99,1\n", false, y()),
-            "t.csv: row 2, column 1: \"1e99\" is not a finite number"
-        );
-        assert_eq!(refusal(b"x,2\n", false, y()), "t.csv: row 1, column 1: \"x\" is not a number");
-        assert_eq!(refusal(b"\"1,2\",3\n", false, y()), "t.csv: row 1, column 1: \"\\\"1\" is not a number");
-    }
-
-    #[test]
-    fn ragged_empty_and_endless_files_are_refused() {
+    fn rows_that_are_no_samples_are_refused() {
         let y = || Column::Index(-1);
         assert_eq!(
             refusal(b"1,2\n1,2,3\n", false, y()),
-            "t.csv: row 2: 3 columns, but the rows above have 2"
+            "t.csv: row 2 has 3 cells, but the rows above have 2"
         );
         assert_eq!(refusal(b"", true, y()), "t.csv: the file is empty");
         assert_eq!(refusal(b"a,y\n", true, y()), "t.csv: there are no rows");
         assert_eq!(refusal(b"\xff,1\n", false, y()), "t.csv: row 1: the line is not UTF-8 text");
-        let endless = vec![b'1'; LINE_BYTES as usize + 1];
-        assert_eq!(refusal(&endless, false, y()), "t.csv: row 1: the line is longer than 4194304 bytes");
+        assert_eq!(
+            refusal(b"a,y\n,1\nx,NaN\n1e999,1\n", true, y()),
+            "t.csv: column a: 1 is missing, first in row 2; column a: 1 is not a number, first \"x\" in row 3; \
+             column a: 1 is not finite, first \"1e999\" in row 4; column y: 1 is missing, first in row 3"
+        );
     }
 
     #[test]
     fn labels_that_are_missing_or_there_twice_are_refused() {
         let name = |n: &str| Column::Name(n.into());
         assert_eq!(refusal(b"a,y\n1,2\n", true, name("z")), "t.csv: the header has no column \"z\"");
+        assert_eq!(
+            refusal(b"a,Why\n1,2\n", true, name("why")),
+            "t.csv: the header has no column \"why\" (is \"Why\" meant?)"
+        );
         assert_eq!(refusal(b"y,y\n1,2\n", true, name("y")), "t.csv: the header has \"y\" twice");
         assert_eq!(
             refusal(b"1,2\n", false, name("y")),
-            "t.csv: the label \"y\" is a column's name: the plan needs header: true"
+            "t.csv: the label \"y\" is a column's name, and data.header is false"
         );
         assert_eq!(
             refusal(b"1,2\n", false, Column::Index(-3)),
@@ -224,7 +404,7 @@ mod tests {
         );
         assert_eq!(
             refusal(b"1\n", false, Column::Index(0)),
-            "t.csv: a row needs a label and at least one feature"
+            "t.csv: a row needs a label and at least one feature, and row 1 has one cell"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-/// Why rows could not be loaded. Names the file and, where there is one, the row and column.
+/// Why rows could not be loaded. Names the file and, where there are any, rows and columns.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -14,41 +14,30 @@ pub enum DataError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The path leads to something else than a file.
+    #[error("{} is {what}, not a plain file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// For example `a folder`.
+        what: &'static str,
+    },
     /// The file name in the plan could lead out of the data folder.
     #[error("the plan's data file {name:?} is not the name of a file inside the data folder")]
     Outside {
         /// The name in the plan.
         name: String,
     },
-    /// A value of a file cannot be used.
-    #[error("{file}: row {row}, column {column}: {what}")]
-    Cell {
-        /// File name.
-        file: String,
-        /// Row of the file, from 1. In a CSV file the header line counts.
-        row: u64,
-        /// Column, from 1.
-        column: usize,
-        /// What is wrong with the value.
-        what: String,
-    },
-    /// A row of a file cannot be used.
-    #[error("{file}: row {row}: {what}")]
-    Row {
-        /// File name.
-        file: String,
-        /// Row of the file, from 1. In a CSV file the header line counts.
-        row: u64,
-        /// What is wrong with the row.
-        what: String,
-    },
-    /// A file as a whole cannot be used.
+    /// A file, or a part of a file, cannot be used.
     #[error("{file}: {what}")]
     File {
         /// File name.
         file: String,
-        /// What is wrong with the file.
+        /// What is wrong, with rows and columns where there are any. Rows are counted from 1; in a CSV file
+        /// every line counts, the header too.
         what: String,
+        /// What the user can do.
+        hint: String,
     },
     /// The rows do not fit the plan.
     #[error("the data does not fit the plan: {what}")]
@@ -70,21 +59,32 @@ pub enum DataError {
 }
 
 impl DataError {
+    pub(super) fn file(file: &str, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::File { file: file.to_owned(), what: what.into(), hint: hint.into() }
+    }
+
     /// What the user can do about the error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::File { hint, .. } => return Some(hint.clone()),
             Self::UnknownLoader { nearest: Some(name), .. } => {
                 return Some(format!("this program has the loader {name:?}: is that the one?"));
             }
             Self::UnknownLoader { .. } => "start your own program, which adds the loader with `with_loader`",
-            Self::Io { .. } => {
-                "plan/data.yaml names this site's data folder; `data` in the plan names the file in that folder"
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "allow the user that runs the program to read the file and to enter its folder"
+                }
+                io::ErrorKind::NotFound => {
+                    "plan/data.yaml names this site's data folder; `data` in the plan names the file in that folder"
+                }
+                _ => "copy the file again from where it came from",
+            },
+            Self::NotAFile { .. } => {
+                "put the data into a plain file of this name, or name another file in the plan's `data`"
             }
-            Self::Cell { .. } | Self::Row { .. } => "correct the value in the file, or remove the row",
-            Self::File { .. } | Self::Mismatch { .. } => {
-                "`fl-host plan show` prints what the plan expects of the data"
-            }
+            Self::Mismatch { .. } => "`fl-host plan show` prints what the plan expects of the data",
             _ => return None,
         };
         Some(hint.to_owned())

@@ -1,30 +1,71 @@
 //! The data folder: the only place where this crate opens a file.
 
 use std::{
-    fs::File,
-    io::BufReader,
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
+    os::unix::fs::FileTypeExt as _,
     path::{Component, Path, PathBuf},
 };
+
+use flate2::bufread::MultiGzDecoder;
 
 use super::error::DataError;
 
 /// A data file, open.
 pub(super) struct DataFile {
-    pub(super) input: BufReader<File>,
-    pub(super) path: PathBuf,
-    pub(super) bytes: u64,
+    /// The content, unpacked where gzip has compressed the file.
+    pub(super) input: Box<dyn BufRead>,
+    /// Bytes of the content; `None` for a compressed file, where only reading tells.
+    pub(super) bytes: Option<u64>,
 }
 
 /// Opens `name` inside `dir`. A name may lead into sub-folders. `..`, absolute names and empty names are
-/// refused.
+/// refused, as is everything that is not a plain file.
 ///
 /// Symbolic links inside the folder are the site's own business: they are followed.
 pub(super) fn open(dir: &Path, name: &str) -> Result<DataFile, DataError> {
     let path = resolve(dir, name)?;
-    match File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file))) {
-        Ok((bytes, file)) => Ok(DataFile { input: BufReader::new(file), path, bytes }),
-        Err(source) => Err(DataError::Io { path, source }),
+    let failed = |source| DataError::Io { path: path.clone(), source };
+    let (mut input, bytes) = plain(&path)?;
+    if input.fill_buf().map_err(failed)?.starts_with(GZIP) {
+        return Ok(DataFile { input: Box::new(BufReader::new(MultiGzDecoder::new(input))), bytes: None });
     }
+    Ok(DataFile { input: Box::new(input), bytes: Some(bytes) })
+}
+
+/// Opens a file that is read in any order, as it is.
+pub(super) fn open_archive(dir: &Path, name: &str) -> Result<BufReader<File>, DataError> {
+    Ok(plain(&resolve(dir, name)?)?.0)
+}
+
+/// What to say of a file whose content ends early or cannot be unpacked.
+pub(super) fn unreadable(file: &str, error: &io::Error) -> DataError {
+    let what = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the file is cut short".to_owned(),
+        _ => format!("the file cannot be read: {error}"),
+    };
+    DataError::file(file, what, "copy the file again from where it came from")
+}
+
+/// A plain file and its length. To open a FIFO would wait for a writer, for ever.
+fn plain(path: &Path) -> Result<(BufReader<File>, u64), DataError> {
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let kind = fs::metadata(path).map_err(failed)?.file_type();
+    let what = if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a FIFO (named pipe)"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    if !kind.is_file() {
+        return Err(DataError::NotAFile { path: path.to_owned(), what });
+    }
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    Ok((BufReader::new(file), bytes))
 }
 
 /// The path of `name` inside `dir`.
@@ -43,6 +84,8 @@ pub(super) fn volume(shape: &[u64]) -> Option<u64> {
 
 /// Most values of an array or table: 4 Gi values are 16 GiB.
 pub(super) const VALUES: u64 = fl_engine::limits::ELEMENTS;
+/// How a file begins that gzip has compressed.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 #[cfg(test)]
 mod tests {

@@ -2,25 +2,37 @@
 
 use std::{io::Read, path::Path};
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 
-use super::{error::DataError, folder};
+use super::{
+    array::{Filler, Wanted},
+    error::DataError,
+    folder, signature,
+};
 
 /// Reads the file `name` in `dir`. Values are bytes, 0 to 255; the plan's `standardise` scales them.
-pub(super) fn load(dir: &Path, name: &str) -> Result<ArrayD<f32>, DataError> {
+pub(super) fn load(dir: &Path, name: &str, wanted: Wanted<'_>) -> Result<ArrayD<f32>, DataError> {
     let file = folder::open(dir, name)?;
-    read(file.input, file.bytes, name)
+    read(file.input, file.bytes, name, wanted)
 }
 
-fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, DataError> {
-    let refused = |what: String| DataError::File { file: file.to_owned(), what };
-    let short = |_| refused("the file is cut short".to_owned());
+fn read(
+    mut input: impl Read,
+    length: Option<u64>,
+    file: &str,
+    wanted: Wanted<'_>,
+) -> Result<ArrayD<f32>, DataError> {
+    let refused = |what: String| {
+        DataError::file(
+            file,
+            what,
+            "take the file as MNIST's page has it, or save the arrays with numpy.save",
+        )
+    };
+    let broken = |e: std::io::Error| folder::unreadable(file, &e);
     let mut magic = [0; 4];
-    input.read_exact(&mut magic).map_err(short)?;
+    input.read_exact(&mut magic).map_err(broken)?;
     let rank = match magic {
-        [0x1f, 0x8b, ..] => {
-            return Err(refused("the file is compressed: unpack it first (gunzip)".to_owned()));
-        }
         [0, 0, 0x08, rank @ 1..=4] => usize::from(rank),
         [0, 0, 0x08, rank] => {
             return Err(refused(format!("the array has {rank} dimensions; this loader reads 1 to 4")));
@@ -30,24 +42,37 @@ fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, Da
                 "the values have the type {kind:#04x}; this loader reads bytes (0x08)"
             )));
         }
-        _ => return Err(refused("the file is not an IDX file".to_owned())),
+        _ => {
+            let found = signature::of(&magic).map(|found| format!("{}, ", found.what)).unwrap_or_default();
+            return Err(refused(format!("the file is {found}not an IDX file")));
+        }
     };
     let mut shape = Vec::with_capacity(rank);
     for _ in 0..rank {
         let mut side = [0; 4];
-        input.read_exact(&mut side).map_err(short)?;
+        input.read_exact(&mut side).map_err(broken)?;
         shape.push(u64::from(u32::from_be_bytes(side)));
     }
     let volume = folder::volume(&shape).ok_or_else(|| refused(format!("shape {shape:?} is too large")))?;
     let expected = 4 + 4 * rank as u64 + volume;
-    if length != expected {
+    if let Some(length) = length.filter(|length| *length != expected) {
         return Err(refused(format!("the file has {length} bytes, but shape {shape:?} needs {expected}")));
     }
-    let mut bytes = Vec::new();
-    input.take(volume).read_to_end(&mut bytes).map_err(short)?;
-    let shape: Vec<usize> = shape.iter().map(|&side| side as usize).collect();
-    ArrayD::from_shape_vec(IxDyn(&shape), bytes.into_iter().map(f32::from).collect())
-        .map_err(|e| refused(e.to_string()))
+    let shape = shape.iter().map(|&side| side as usize).collect();
+    let mut filler = Filler::new(file, shape, false, wanted)?;
+    let mut raw = vec![0; 8192];
+    let mut left = volume as usize;
+    while left > 0 {
+        let chunk = left.min(raw.len());
+        input.read_exact(&mut raw[..chunk]).map_err(broken)?;
+        raw[..chunk].iter().for_each(|byte| filler.push(f64::from(*byte)));
+        left -= chunk;
+    }
+    // Reading to the end is what compares the checksum of a compressed file.
+    if input.read(&mut raw).map_err(broken)? > 0 {
+        return Err(refused(format!("the file is longer than the {expected} bytes of its array")));
+    }
+    filler.finish()
 }
 
 #[cfg(test)]
@@ -55,7 +80,7 @@ mod tests {
     use super::*;
 
     fn parse(bytes: &[u8]) -> Result<ArrayD<f32>, DataError> {
-        read(bytes, bytes.len() as u64, "t.idx")
+        read(bytes, Some(bytes.len() as u64), "t.idx", Wanted::Labels)
     }
 
     fn refusal(bytes: &[u8]) -> String {
@@ -64,7 +89,9 @@ mod tests {
 
     #[test]
     fn images_of_bytes_are_read() {
-        let array = parse(&[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 7, 128, 255]).unwrap();
+        let bytes = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 7, 128, 255];
+        let wanted = Wanted::Samples { input: &[1, 2, 2], standardise: None };
+        let array = read(&bytes[..], None, "t.idx", wanted).unwrap();
         assert_eq!(array.shape(), [1, 2, 2]);
         assert_eq!(array.as_slice().unwrap(), [0.0, 7.0, 128.0, 255.0]);
     }
@@ -78,7 +105,9 @@ mod tests {
             "t.idx: the values have the type 0x0d; this loader reads bytes (0x08)"
         );
         assert_eq!(refusal(&[0, 0, 8, 200]), "t.idx: the array has 200 dimensions; this loader reads 1 to 4");
-        assert_eq!(refusal(&[0x1f, 0x8b, 8, 0]), "t.idx: the file is compressed: unpack it first (gunzip)");
+        assert!(
+            refusal(&[0x1f, 0x8b, 8, 0]).starts_with("t.idx: the file is a gzip file inside a gzip file")
+        );
         let huge = [&[0, 0, 8, 4][..], &[0xff; 16]].concat();
         assert!(refusal(&huge).ends_with("is too large"));
         let claims = [0, 0, 8, 1, 0, 0xff, 0xff, 0xff, 1];

@@ -1,34 +1,48 @@
-//! NumPy arrays: `.npy` files of versions 1 and 2, and the arrays of an `.npz` archive (`file.npz:array`).
+//! NumPy arrays: `.npy` files, and the arrays of an `.npz` archive (`file.npz:array`).
 //!
-//! NEP 1 (numpy.lib.format) defines the format. This loader reads little-endian f4, f8, i4, i8 and u1 in C
-//! order. The loader refuses everything else, above all pickled objects.
+//! NEP 1 (numpy.lib.format) defines the format. This loader reads arrays of numbers and of truth values in
+//! any byte order and memory order. The loader refuses everything else, above all pickled objects.
+
+mod element;
 
 use std::{
     io::{Read, Seek},
     path::Path,
 };
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 
-use super::{error::DataError, folder};
+use self::element::Element;
+use super::{
+    array::{Filler, Wanted},
+    error::DataError,
+    folder, signature,
+};
 
-/// Reads the file `name` (`x.npy`) in `dir`, or one array of an archive (`x.npz:array`). Values become f32; a
-/// value that f32 cannot hold is rounded.
-pub(super) fn load(dir: &Path, name: &str) -> Result<ArrayD<f32>, DataError> {
+/// Reads the file `name` (`x.npy`) in `dir`, or one array of an archive (`x.npz:array`).
+pub(super) fn load(dir: &Path, name: &str, wanted: Wanted<'_>) -> Result<ArrayD<f32>, DataError> {
     match name.split_once(".npz:") {
         Some((stem, member)) => {
             let archive = format!("{stem}.npz");
-            from_archive(folder::open(dir, &archive)?.input, member, name)
+            from_archive(folder::open_archive(dir, &archive)?, member, name, wanted)
         }
         None => {
             let file = folder::open(dir, name)?;
-            read(file.input, file.bytes, name)
+            read(file.input, file.bytes, name, wanted)
         }
     }
 }
 
-fn from_archive(archive: impl Read + Seek, member: &str, name: &str) -> Result<ArrayD<f32>, DataError> {
-    let refused = |e: zip::result::ZipError| DataError::File { file: name.to_owned(), what: e.to_string() };
+fn from_archive(
+    archive: impl Read + Seek,
+    member: &str,
+    name: &str,
+    wanted: Wanted<'_>,
+) -> Result<ArrayD<f32>, DataError> {
+    let refused = |e: zip::result::ZipError| {
+        let hint = "in Python, write the archive with numpy.savez or numpy.savez_compressed";
+        DataError::file(name, format!("the archive cannot be read: {e}"), hint)
+    };
     let mut archive = zip::ZipArchive::new(archive).map_err(refused)?;
     let inside = format!("{member}.npy");
     let Some(at) = archive.index_for_name(&inside) else {
@@ -37,57 +51,32 @@ fn from_archive(archive: impl Read + Seek, member: &str, name: &str) -> Result<A
         names.sort_unstable();
         names.truncate(16);
         let what = format!("the archive has no array {member:?}; its arrays are {}", names.join(", "));
-        return Err(DataError::File { file: name.to_owned(), what });
+        return Err(DataError::file(name, what, "write the array's name into the plan's data"));
     };
     let member = archive.by_index(at).map_err(refused)?;
     let length = member.size();
-    read(member, length, name)
+    read(member, Some(length), name, wanted)
 }
 
-/// An element type.
-#[derive(Clone, Copy)]
-enum Element {
-    F4,
-    F8,
-    I4,
-    I8,
-    U1,
-}
-
-impl Element {
-    fn bytes(self) -> usize {
-        match self {
-            Self::U1 => 1,
-            Self::F4 | Self::I4 => 4,
-            Self::F8 | Self::I8 => 8,
-        }
-    }
-
-    /// `raw` has [`Self::bytes`] bytes.
-    fn value(self, raw: &[u8]) -> f32 {
-        let mut eight = [0; 8];
-        eight[..raw.len()].copy_from_slice(raw);
-        let four = [eight[0], eight[1], eight[2], eight[3]];
-        match self {
-            Self::F4 => f32::from_le_bytes(four),
-            Self::F8 => f64::from_le_bytes(eight) as f32,
-            Self::I4 => i32::from_le_bytes(four) as f32,
-            Self::I8 => i64::from_le_bytes(eight) as f32,
-            Self::U1 => f32::from(four[0]),
-        }
-    }
-}
-
-fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, DataError> {
-    let refused = |what: String| DataError::File { file: file.to_owned(), what };
-    let broken = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => refused("the file is cut short".to_owned()),
-        _ => refused(e.to_string()),
-    };
+/// Reads an array. `length` is the number of its bytes, where that is known before they are read.
+fn read(
+    mut input: impl Read,
+    length: Option<u64>,
+    file: &str,
+    wanted: Wanted<'_>,
+) -> Result<ArrayD<f32>, DataError> {
+    let broken = |e: std::io::Error| folder::unreadable(file, &e);
+    let again = "in Python, save the array again with numpy.save";
+    let refused = |what: String| DataError::file(file, what, again);
     let mut start = [0; 8];
     input.read_exact(&mut start).map_err(broken)?;
     if &start[..6] != b"\x93NUMPY" {
-        return Err(refused("the file is not a NumPy array".to_owned()));
+        return Err(match signature::of(&start) {
+            Some(found) => {
+                DataError::file(file, format!("the file is {}, not a NumPy array", found.what), NOT_AN_ARRAY)
+            }
+            None => DataError::file(file, "the file is not a NumPy array", NOT_AN_ARRAY),
+        });
     }
     let (prefix, header_bytes) = match start[6] {
         1 => {
@@ -95,13 +84,13 @@ fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, Da
             input.read_exact(&mut size).map_err(broken)?;
             (10, usize::from(u16::from_le_bytes(size)))
         }
-        2 => {
+        2 | 3 => {
             let mut size = [0; 4];
             input.read_exact(&mut size).map_err(broken)?;
             (12, u32::from_le_bytes(size) as usize)
         }
         version => {
-            return Err(refused(format!("the file has format version {version}; this loader reads 1 and 2")));
+            return Err(refused(format!("the file has format version {version}; this loader reads 1 to 3")));
         }
     };
     if header_bytes > HEADER_BYTES {
@@ -111,46 +100,49 @@ fn read(mut input: impl Read, length: u64, file: &str) -> Result<ArrayD<f32>, Da
     }
     let mut header = vec![0; header_bytes];
     input.read_exact(&mut header).map_err(broken)?;
-    let (element, shape) = parse_header(&header).map_err(refused)?;
+    let Header { element, column_major, shape } =
+        parse_header(&header).map_err(|(what, hint)| DataError::file(file, what, hint))?;
 
     let volume = folder::volume(&shape).ok_or_else(|| refused(format!("shape {shape:?} is too large")))?;
     let expected = prefix + header_bytes as u64 + volume * element.bytes() as u64;
-    if length != expected {
+    if let Some(length) = length.filter(|length| *length != expected) {
         return Err(refused(format!("the file has {length} bytes, but shape {shape:?} needs {expected}")));
     }
-    let mut values = Vec::new();
+    let shape: Vec<usize> = shape.iter().map(|&side| side as usize).collect();
+    let mut filler = Filler::new(file, shape, column_major, wanted)?;
     let mut raw = vec![0; 8192];
     let mut left = volume as usize;
     while left > 0 {
         let take = left.min(raw.len() / element.bytes());
         let chunk = &mut raw[..take * element.bytes()];
         input.read_exact(chunk).map_err(broken)?;
-        for cell in chunk.chunks_exact(element.bytes()) {
-            let value = element.value(cell);
-            if !value.is_finite() {
-                let columns = shape.iter().skip(1).product::<u64>().max(1);
-                let at = values.len() as u64;
-                return Err(DataError::Cell {
-                    file: file.to_owned(),
-                    row: at / columns + 1,
-                    column: (at % columns) as usize + 1,
-                    what: format!("{value} is not a finite number"),
-                });
-            }
-            values.push(value);
-        }
+        chunk.chunks_exact(element.bytes()).for_each(|cell| filler.push(element.value(cell)));
         left -= take;
     }
-    let shape: Vec<usize> = shape.iter().map(|&side| side as usize).collect();
-    ArrayD::from_shape_vec(IxDyn(&shape), values).map_err(|e| refused(e.to_string()))
+    // Reading to the end is what compares the checksum of a compressed file.
+    if input.read(&mut raw).map_err(broken)? > 0 {
+        return Err(refused(format!("the file is longer than the {expected} bytes of its array")));
+    }
+    filler.finish()
 }
 
-/// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`: keys in any order, no nesting.
-fn parse_header(header: &[u8]) -> Result<(Element, Vec<u64>), String> {
-    let malformed = || "the array's header cannot be read".to_owned();
+/// What the text at the start of a file says of its array.
+struct Header {
+    element: Element,
+    /// Fortran's order: the first axis changes fastest.
+    column_major: bool,
+    /// 1 to [`fl_engine::limits::TENSOR_RANK`] sides.
+    shape: Vec<u64>,
+}
+
+/// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`: keys in any order, no nesting. The
+/// error is what is wrong, and the cure.
+fn parse_header(header: &[u8]) -> Result<Header, (String, &'static str)> {
+    let malformed =
+        || ("the array's header cannot be read".to_owned(), "save the array again with numpy.save");
     let text = std::str::from_utf8(header).map_err(|_| malformed())?.trim();
     let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(malformed)?;
-    let value_of = |key: &str| -> Result<&str, String> {
+    let value_of = |key: &str| -> Result<&str, (String, &'static str)> {
         let quoted = format!("'{key}':");
         let mut found = inner.match_indices(&quoted);
         match (found.next(), found.next()) {
@@ -158,30 +150,14 @@ fn parse_header(header: &[u8]) -> Result<(Element, Vec<u64>), String> {
             _ => Err(malformed()),
         }
     };
-    let descr = value_of("descr")?
-        .strip_prefix('\'')
-        .and_then(|t| t.split_once('\''))
-        .map(|(descr, _)| descr)
-        .ok_or_else(|| "the array holds records or objects; this loader reads numbers".to_owned())?;
-    let element = match descr {
-        "<f4" => Element::F4,
-        "<f8" => Element::F8,
-        "<i4" => Element::I4,
-        "<i8" => Element::I8,
-        "|u1" | "<u1" => Element::U1,
-        other => {
-            return Err(format!(
-                "the values have the type {other:?}; this loader reads <f4, <f8, <i4, <i8 and |u1"
-            ));
-        }
+    let descr =
+        value_of("descr")?.strip_prefix('\'').and_then(|t| t.split_once('\'')).map(|(descr, _)| descr);
+    let element = Element::of(descr)?;
+    let column_major = match value_of("fortran_order")? {
+        order if order.starts_with("True") => true,
+        order if order.starts_with("False") => false,
+        _ => return Err(malformed()),
     };
-    let order = value_of("fortran_order")?;
-    if order.starts_with("True") {
-        return Err("the array is column-major: save it with numpy.ascontiguousarray".to_owned());
-    }
-    if !order.starts_with("False") {
-        return Err(malformed());
-    }
     let sides = value_of("shape")?
         .strip_prefix('(')
         .and_then(|t| t.split_once(')'))
@@ -193,15 +169,14 @@ fn parse_header(header: &[u8]) -> Result<(Element, Vec<u64>), String> {
         sides.split(',').map(|side| side.trim().parse().map_err(|_| malformed())).collect::<Result<_, _>>()?
     };
     if shape.is_empty() || shape.len() > fl_engine::limits::TENSOR_RANK {
-        return Err(format!(
-            "the array has {} dimensions; this loader reads 1 to {}",
-            shape.len(),
-            fl_engine::limits::TENSOR_RANK
-        ));
+        let (sides, most) = (shape.len(), fl_engine::limits::TENSOR_RANK);
+        let what = format!("the array has {sides} dimensions; this loader reads 1 to {most}");
+        return Err((what, "save an array whose first axis counts the samples"));
     }
-    Ok((element, shape))
+    Ok(Header { element, column_major, shape })
 }
 
+const NOT_AN_ARRAY: &str = "in Python, save the array with numpy.save; for an archive of numpy.savez write `loader: npz` in the plan";
 /// Longest header, bytes. The header of an array of numbers has about 100.
 const HEADER_BYTES: usize = 64 * 1024;
 
@@ -228,7 +203,7 @@ mod tests {
     }
 
     fn parse(bytes: &[u8]) -> Result<ArrayD<f32>, DataError> {
-        read(bytes, bytes.len() as u64, "t.npy")
+        read(bytes, Some(bytes.len() as u64), "t.npy", Wanted::Labels)
     }
 
     fn refusal(bytes: &[u8]) -> String {
@@ -236,42 +211,46 @@ mod tests {
     }
 
     #[test]
-    fn every_element_type_and_both_versions_are_read() {
-        let cases: [(&str, Vec<u8>); 5] = [
-            ("<f4", [1.0f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect()),
-            ("<f8", [1.0f64, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect()),
-            ("<i4", [1i32, -2].iter().flat_map(|v| v.to_le_bytes()).collect()),
-            ("<i8", [1i64, -2].iter().flat_map(|v| v.to_le_bytes()).collect()),
-            ("|u1", vec![1, 254]),
-        ];
-        for (version, (descr, data)) in [1, 2].into_iter().flat_map(|v| cases.iter().map(move |c| (v, c))) {
-            let array = parse(&npy(version, &header(descr, "(2, 1)"), data)).unwrap();
-            assert_eq!(array.shape(), [2, 1], "{descr}");
-            let second = if *descr == "|u1" { 254.0 } else { -2.0 };
-            assert_eq!(array.as_slice().unwrap(), [1.0, second], "{descr}");
+    fn every_version_is_read() {
+        let data: Vec<u8> = [1.0f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        for version in [1, 2, 3] {
+            let array = parse(&npy(version, &header("<f4", "(2, 1)"), &data)).unwrap();
+            assert_eq!((array.shape(), array.as_slice().unwrap()), (&[2, 1][..], &[1.0, -2.0][..]));
         }
         assert_eq!(parse(&npy(1, &header("|u1", "(3,)"), &[1, 2, 3])).unwrap().shape(), [3]);
     }
 
     #[test]
+    fn column_major_array_is_the_same_array() {
+        let of = |order: &str, data: &[u8], shape: &str, input: &[u32]| {
+            let bytes = npy(1, &header("|u1", shape).replace("False", order), data);
+            read(&bytes[..], Some(bytes.len() as u64), "t.npy", Wanted::Samples { input, standardise: None })
+                .unwrap()
+        };
+        let rows = of("False", &[1, 2, 3, 4, 5, 6], "(2, 3)", &[3]);
+        assert_eq!(of("True", &[1, 4, 2, 5, 3, 6], "(2, 3)", &[3]), rows);
+        let images = of("False", &(0..12).collect::<Vec<u8>>(), "(2, 3, 2)", &[3, 2]);
+        let columns: Vec<u8> = images.t().iter().map(|value| *value as u8).collect();
+        assert_eq!(of("True", &columns, "(2, 3, 2)", &[3, 2]), images);
+    }
+
+    #[test]
     fn hostile_arrays_are_refused() {
         let one = 1.0f32.to_le_bytes();
-        assert_eq!(refusal(b"PK\x03\x04aaaaaaaa"), "t.npy: the file is not a NumPy array");
+        assert_eq!(refusal(b"aaaaaaaaaaaa"), "t.npy: the file is not a NumPy array");
+        assert!(refusal(b"PK\x03\x04aaaaaaaa").starts_with("t.npy: the file is a ZIP archive"));
         assert_eq!(refusal(b"\x93NU"), "t.npy: the file is cut short");
         assert_eq!(
-            refusal(&npy(3, &header("<f4", "(1,)"), &one)),
-            "t.npy: the file has format version 3; this loader reads 1 and 2"
+            refusal(&npy(4, &header("<f4", "(1,)"), &one)),
+            "t.npy: the file has format version 4; this loader reads 1 to 3"
         );
         assert_eq!(
             refusal(&npy(1, &header("|O", "(1,)"), &one)),
-            "t.npy: the values have the type \"|O\"; this loader reads <f4, <f8, <i4, <i8 and |u1"
+            "t.npy: the array holds Python objects; this loader reads numbers"
         );
         assert_eq!(
             refusal(&npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", &one)),
-            "t.npy: the array holds records or objects; this loader reads numbers"
-        );
-        assert!(
-            refusal(&npy(1, &header("<f4", "(1,)").replace("False", "True"), &one)).contains("column-major")
+            "t.npy: the array holds records; this loader reads numbers"
         );
         assert_eq!(
             refusal(&npy(1, &header("<f4", "()"), &one)),
@@ -287,7 +266,7 @@ mod tests {
         let bad: Vec<u8> = [1.0, f32::NAN].iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
         assert_eq!(
             refusal(&npy(1, &header("<f4", "(2, 1)"), &bad)),
-            "t.npy: row 2, column 1: NaN is not a finite number"
+            "t.npy: 1 values are not finite, first NaN in row 2, value 1 of the row"
         );
     }
 
@@ -305,9 +284,9 @@ mod tests {
         }
         archive.finish().unwrap();
         for name in ["a.npz:x", "a.npz:y"] {
-            assert_eq!(load(&dir, name).unwrap().as_slice().unwrap(), [1.0, 2.0, 3.0]);
+            assert_eq!(load(&dir, name, Wanted::Labels).unwrap().as_slice().unwrap(), [1.0, 2.0, 3.0]);
         }
-        let refusal = load(&dir, "a.npz:z").unwrap_err().to_string();
+        let refusal = load(&dir, "a.npz:z", Wanted::Labels).unwrap_err().to_string();
         assert_eq!(refusal, "a.npz:z: the archive has no array \"z\"; its arrays are x, y");
     }
 }

@@ -60,7 +60,7 @@ fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
     let data = load("planes", "good").unwrap();
     assert_eq!((data.train.rows(), data.validation.rows()), (80, 20));
     let refusal = load("planes", "bad").unwrap_err().to_string();
-    assert!(refusal.ends_with("sample 1 has label 7, but the classes are 0 to 1"), "{refusal}");
+    assert!(refusal.contains("row 1 has the label 7, but the plan's classes are 0 to 1"), "{refusal}");
     assert_eq!(load("columns", "good").unwrap(), data);
     let refusal = load("infinite", "good").unwrap_err().to_string();
     assert!(refusal.ends_with("loader \"infinite\" gives a value that is not finite"), "{refusal}");

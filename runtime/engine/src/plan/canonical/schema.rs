@@ -4,8 +4,9 @@ use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
     model::{Layer, ModelSpec},
     plan::{
-        BestModel, Column, DataSpec, Direction, ExactRange, Loader, Loss, Metric, MetricsTo, ModelUnderTest,
-        Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal,
+        BestModel, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange, Fill,
+        LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest, NamedNumber, Optimiser,
+        OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Separator,
         Server, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength,
         TrainSpec,
     },
@@ -54,15 +55,46 @@ choice!(Layer {
 record!(DataSpec { 1 loader, 2 standardise, 3 split, 4 classes });
 
 choice!(Loader {
-    0 Csv { 1 file, 2 header, 3 label },
+    0 Csv[spec],
     1 Npy { 1 features, 2 labels },
     2 Idx { 1 features, 2 labels },
     3 Custom { 1 name },
 });
 
+record!(CsvSpec {
+    1 file,
+    2 header,
+    3 label,
+    4 features,
+    5 ignore = Vec::<String>::new(),
+    6 separator = Separator::Comma,
+    7 decimal = Decimal::Point,
+    8 skip = 0,
+    9 label_file,
+    10 labels = Vec::new(),
+    11 categories = Vec::new(),
+    12 missing = Missing::default(),
+});
+
 choice!(Column { 0 Name(name), 1 Index(index) });
 
-record!(Standardise { 1 mean, 2 std });
+choice!(Separator { 0 Comma, 1 Semicolon, 2 Tab, 3 Space, 4 Pipe });
+
+choice!(Decimal { 0 Point, 1 Comma });
+
+record!(LabelCode { 1 text, 2 class });
+
+record!(Category { 1 column, 2 coding });
+
+choice!(Coding { 0 Numbers(numbers), 1 OneHot(texts) });
+
+record!(NamedNumber { 1 name, 2 number });
+
+record!(Missing { 1 fill, 2 drop_row = 0 });
+
+choice!(Fill { 0 Number(number), 1 Mean, 2 Columns(columns) });
+
+record!(Standardise { 1 mean, 2 std, 3 mean_rest = Vec::<f32>::new() });
 
 record!(Split { 1 train, 2 validation, 3 test });
 

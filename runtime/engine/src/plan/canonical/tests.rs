@@ -6,9 +6,9 @@ use crate::{
     ByteCount, Millis, Name,
     model::Layer,
     plan::{
-        Column, Direction, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser, OptimiserState,
-        PublicKey, Release, ReleaseTo, Released, Seal, Standardise, TaskGroup, TaskKind, TaskSpec,
-        TrainLength, TrainSpec,
+        Category, Coding, Column, CsvSpec, Decimal, Direction, Fill, LabelCode, Loader, Loss, Metric,
+        MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release, ReleaseTo,
+        Released, Seal, Separator, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength, TrainSpec,
     },
 };
 
@@ -103,11 +103,19 @@ fn train(plan: &mut PlanDraft) -> &mut TrainSpec {
     train.unwrap()
 }
 
-fn loader(plan: &mut PlanDraft) -> (&mut String, &mut bool, &mut Column) {
+fn csv(plan: &mut PlanDraft) -> &mut CsvSpec {
     match &mut plan.data.loader {
-        Loader::Csv { file, header, label } => (file, header, label),
+        Loader::Csv(spec) => spec,
         other => panic!("{other:?}"),
     }
+}
+
+fn named(name: &str, number: f64) -> NamedNumber {
+    NamedNumber { name: name.to_owned(), number }
+}
+
+fn category(plan: &mut PlanDraft, coding: Coding) {
+    csv(plan).categories = vec![Category { column: "a".to_owned(), coding }];
 }
 
 #[test]
@@ -129,14 +137,37 @@ fn every_field_changes_the_hash() {
         |p| p.data.loader = Loader::Idx { features: "a".to_owned(), labels: "b".to_owned() },
         |p| p.data.loader = Loader::Custom { name: "a".to_owned() },
         |p| p.data.loader = Loader::Custom { name: "b".to_owned() },
-        |p| loader(p).0.push('x'),
-        |p| *loader(p).1 = false,
-        |p| *loader(p).2 = Column::Name("other".to_owned()),
-        |p| *loader(p).2 = Column::Index(0),
-        |p| *loader(p).2 = Column::Index(-1),
+        |p| csv(p).file.push('x'),
+        |p| csv(p).header = false,
+        |p| csv(p).label = Column::Name("other".to_owned()),
+        |p| csv(p).label = Column::Index(0),
+        |p| csv(p).label = Column::Index(-1),
+        |p| csv(p).features = Some(vec!["a".to_owned()]),
+        |p| csv(p).features = Some(vec!["a".to_owned(), "b".to_owned()]),
+        |p| csv(p).ignore = vec!["a".to_owned()],
+        |p| csv(p).separator = Separator::Semicolon,
+        |p| csv(p).separator = Separator::Tab,
+        |p| csv(p).separator = Separator::Space,
+        |p| csv(p).separator = Separator::Pipe,
+        |p| csv(p).decimal = Decimal::Comma,
+        |p| csv(p).skip = 1,
+        |p| csv(p).label_file = Some("a".to_owned()),
+        |p| csv(p).labels = vec![LabelCode { text: "a".to_owned(), class: 0 }],
+        |p| csv(p).labels = vec![LabelCode { text: "a".to_owned(), class: 1 }],
+        |p| csv(p).labels = vec![LabelCode { text: "b".to_owned(), class: 1 }],
+        |p| category(p, Coding::Numbers(vec![named("a", 0.0)])),
+        |p| category(p, Coding::Numbers(vec![named("a", 1.0)])),
+        |p| category(p, Coding::OneHot(vec!["a".to_owned()])),
+        |p| csv(p).missing.drop_row = 1,
+        |p| csv(p).missing.fill = Some(Fill::Mean),
+        |p| csv(p).missing.fill = Some(Fill::Number(0.0)),
+        |p| csv(p).missing.fill = Some(Fill::Number(1.0)),
+        |p| csv(p).missing.fill = Some(Fill::Columns(vec![named("a", 0.0)])),
         |p| p.data.standardise = None,
-        |p| p.data.standardise = Some(Standardise { mean: vec![0.0], std: vec![1.0] }),
-        |p| p.data.standardise = Some(Standardise { mean: vec![0.0], std: vec![2.0] }),
+        |p| p.data.standardise = Some(Standardise::new(&[0.0], &[1.0])),
+        |p| p.data.standardise = Some(Standardise::new(&[0.0], &[2.0])),
+        |p| p.data.standardise = Some(Standardise::new(&[1.6e9], &[1.0])),
+        |p| p.data.standardise = Some(Standardise::new(&[1.6e9 + 1.0], &[1.0])),
         |p| p.data.split.train = 0.7,
         |p| p.data.split.validation = 0.3,
         |p| p.data.split.test = 0.1,

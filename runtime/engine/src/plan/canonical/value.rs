@@ -66,6 +66,11 @@ impl<'a> Fields<'a> {
         self.take(tag)?.map_or(Ok(default), T::read)
     }
 
+    /// The record that all remaining fields are.
+    pub(super) fn all<T: Canonical>(&mut self) -> Result<T, Cut> {
+        T::read(std::mem::take(&mut self.rest))
+    }
+
     /// Refuses fields that nobody asked for.
     pub(super) fn end(self) -> Result<(), Cut> {
         if self.rest.is_empty() { Ok(()) } else { Err(Cut) }
@@ -259,15 +264,18 @@ macro_rules! record {
     (@read $fields:ident, $tag:literal, $default:expr) => { $fields.later($tag, $default) };
 }
 
-/// `choice!(Type { 0 Unit, 1 Tuple(value), 2 Struct { 1 field, 2 field } });` A tuple's value is its field 1.
+/// `choice!(Type { 0 Unit, 1 Tuple(value), 2 Struct { 1 field, 2 field }, 3 Tuple[record] });`
+///
+/// A tuple's value is its field 1. A value in brackets is a record, and its fields are the variant's own.
 macro_rules! choice {
-    ($type:ident { $($number:literal $variant:ident $(($value:ident))? $({ $($tag:literal $field:ident),* $(,)? })?),* $(,)? }) => {
+    ($type:ident { $($number:literal $variant:ident $(($value:ident))? $([$record:ident])? $({ $($tag:literal $field:ident),* $(,)? })?),* $(,)? }) => {
         impl Canonical for $type {
             fn write(&self, out: &mut Vec<u8>) {
                 match self {
-                    $(Self::$variant $(($value))? $({ $($field),* })? => {
+                    $(Self::$variant $(($value))? $(($record))? $({ $($field),* })? => {
                         out.push($number);
                         $(record!(@write out, 1, $value);)?
+                        $($record.write(out);)?
                         $($(record!(@write out, $tag, $field);)*)?
                     })*
                 }
@@ -280,8 +288,9 @@ macro_rules! choice {
                 let value = match *number {
                     $($number => {
                         $(let $value = fields.field(1)?;)?
+                        $(let $record = fields.all()?;)?
                         $($(let $field = fields.field($tag)?;)*)?
-                        Self::$variant $(($value))? $({ $($field),* })?
+                        Self::$variant $(($value))? $(($record))? $({ $($field),* })?
                     })*
                     _ => return Err(Cut),
                 };

@@ -1,3 +1,4 @@
+mod data;
 mod keys;
 
 use super::*;
@@ -5,7 +6,7 @@ use crate::{
     ByteCount, Millis,
     model::{Layer, ModelSpec},
     plan::{
-        Column, Direction, ExactRange, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser,
+        Column, CsvSpec, Direction, ExactRange, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser,
         OptimiserState, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Server, Split, TaskKind,
         TaskSpec, Threads, TrainLength, TrainSpec,
     },
@@ -21,11 +22,7 @@ fn templates_are_read_as_they_are_meant() {
     let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
     let layers = vec![linear("fc1", 16), Layer::Relu, linear("fc2", 2)];
     assert_eq!(plan.model, ModelSpec { input: vec![30], layers });
-    let csv = Loader::Csv {
-        file: "data.csv".to_owned(),
-        header: true,
-        label: Column::Name("diagnosis".to_owned()),
-    };
+    let csv = Loader::Csv(CsvSpec::new("data.csv", Column::Name("diagnosis".to_owned())));
     assert_eq!(plan.data.loader, csv);
     assert_eq!(plan.data.standardise.as_ref().unwrap().mean[0], 14.1273);
     let train = TrainSpec {
@@ -134,7 +131,7 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
     assert_eq!(loader("loader: idx, features: x.idx, labels: y.idx"), Loader::Idx { features, labels });
     assert_eq!(loader("loader: custom, name: scans"), Loader::Custom { name: "scans".to_owned() });
     let label = Column::Index(-1);
-    let csv = Loader::Csv { file: "a.csv".to_owned(), header: false, label };
+    let csv = Loader::Csv(CsvSpec { header: false, ..CsvSpec::new("a.csv", label) });
     assert_eq!(loader("loader: csv, file: a.csv, header: false, label: -1"), csv);
 
     let optimiser = |text: &str| {

@@ -1,0 +1,629 @@
+//! `data` with `loader: csv`: which columns of a table are read, and how.
+
+use serde::Serialize;
+
+use super::{is_file, standardise::Standardise};
+use crate::{
+    limits,
+    model::ModelSpec,
+    name::nearest,
+    settings::{
+        Absent, Checked, Fault, Field, Key, PlanError, Range, Section, Setting, Takes, Text, Value, check,
+        words,
+    },
+};
+
+/// How a CSV file is read. One row is one sample.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CsvSpec {
+    /// File name in the data folder.
+    pub file: String,
+    /// Whether the first line names the columns.
+    pub header: bool,
+    /// The label's column.
+    pub label: Column,
+    /// The columns of the features, by name, in the order of the model's input. `None`: every column but the
+    /// label, in the file's order.
+    pub features: Option<Vec<String>>,
+    /// Columns that nobody reads: names, or prefixes with a final `*`.
+    pub ignore: Vec<String>,
+    /// What stands between two cells.
+    pub separator: Separator,
+    /// What stands before a number's fraction.
+    pub decimal: Decimal,
+    /// Lines before the table.
+    pub skip: u32,
+    /// A second file with the labels, in the order of the samples. `None`: the labels are in `file`.
+    pub label_file: Option<String>,
+    /// The class of each label's text, by text. Empty: labels are numbers.
+    pub labels: Vec<LabelCode>,
+    /// Columns of text, by column.
+    pub categories: Vec<Category>,
+    /// What becomes of missing values.
+    pub missing: Missing,
+}
+
+/// A CSV column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Column {
+    /// By header name.
+    Name(String),
+    /// By index from 0; negative counts from the end.
+    Index(i32),
+}
+
+words! {
+    /// What stands between two cells of a line.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    pub enum Separator {
+        /// A comma.
+        Comma = "comma",
+        /// A semicolon.
+        Semicolon = "semicolon",
+        /// A tab.
+        Tab = "tab",
+        /// One or more spaces or tabs.
+        Space = "space",
+        /// A vertical bar.
+        Pipe = "pipe",
+    }
+}
+
+words! {
+    /// What stands before a number's fraction.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    pub enum Decimal {
+        /// A point, as in `1.5`.
+        Point = "point",
+        /// A comma, as in `1,5`.
+        Comma = "comma",
+    }
+}
+
+/// The class of a label's text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LabelCode {
+    /// The label as the file spells it.
+    pub text: String,
+    /// The index of its class.
+    pub class: u32,
+}
+
+/// A column of text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Category {
+    /// The column's name.
+    pub column: String,
+    /// How its texts become numbers.
+    pub coding: Coding,
+}
+
+/// How texts of a column become numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Coding {
+    /// Each text has a number: one feature. In the order of the texts.
+    Numbers(Vec<NamedNumber>),
+    /// Each text has a feature of its own, which is 1 for this text and 0 for another one.
+    OneHot(Vec<String>),
+}
+
+/// A text and its number.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NamedNumber {
+    /// A category, or a column.
+    pub name: String,
+    /// Finite.
+    pub number: f64,
+}
+
+/// What becomes of missing values. Without either, a missing value is refused.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Missing {
+    /// What takes the place of missing features.
+    pub fill: Option<Fill>,
+    /// The most rows that may be left out because a value is missing that nothing fills.
+    pub drop_row: u32,
+}
+
+/// What takes the place of a missing feature.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Fill {
+    /// This number, in every column.
+    Number(f64),
+    /// The column's mean in `standardise`.
+    Mean,
+    /// A number for each of these columns. In the order of the names.
+    Columns(Vec<NamedNumber>),
+}
+
+impl CsvSpec {
+    /// A table with a header, commas and numbers alone, and with the label in the column `label`.
+    #[must_use]
+    pub fn new(file: impl Into<String>, label: Column) -> Self {
+        Self {
+            file: file.into(),
+            header: true,
+            label,
+            features: None,
+            ignore: Vec::new(),
+            separator: Separator::Comma,
+            decimal: Decimal::Point,
+            skip: 0,
+            label_file: None,
+            labels: Vec::new(),
+            categories: Vec::new(),
+            missing: Missing::default(),
+        }
+    }
+
+    /// How texts of the column become numbers; `None` for a column of numbers.
+    #[must_use]
+    pub fn coding(&self, column: &str) -> Option<&Coding> {
+        self.categories.iter().find(|category| category.column == column).map(|category| &category.coding)
+    }
+
+    /// Whether the plan says that nobody reads the column.
+    #[must_use]
+    pub fn ignores(&self, column: &str) -> bool {
+        self.ignore.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => column.starts_with(prefix),
+            None => column == pattern,
+        })
+    }
+}
+
+impl Coding {
+    /// How many features the column gives.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Numbers(_) => 1,
+            Self::OneHot(texts) => texts.len(),
+        }
+    }
+}
+
+impl Separator {
+    /// The character itself; for [`Self::Space`] the one that stands for its runs.
+    #[must_use]
+    pub fn character(self) -> char {
+        match self {
+            Self::Comma => ',',
+            Self::Semicolon => ';',
+            Self::Tab => '\t',
+            Self::Space => ' ',
+            Self::Pipe => '|',
+        }
+    }
+}
+
+pub(super) fn read(data: &Section<'_>) -> Result<CsvSpec, PlanError> {
+    Ok(CsvSpec {
+        file: data.get("file")?,
+        header: data.get("header")?,
+        label: data.get("label")?,
+        features: data.get("features")?,
+        ignore: data.get("ignore")?,
+        separator: data.get::<Spelt>("separator")?.0,
+        decimal: data.get("decimal")?,
+        skip: data.get("skip")?,
+        label_file: data.get("label_file")?,
+        labels: data.get::<Labels>("labels")?.0,
+        categories: data.get::<Categories>("categories")?.0,
+        missing: data.get("missing")?,
+    })
+}
+
+impl Setting for Column {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        match field.value() {
+            Value::Text(name) => Ok(Self::Name(name.clone())),
+            Value::Whole(index) => i32::try_from(*index).map(Self::Index).map_err(|_| field.refused()),
+            _ => Err(field.refused()),
+        }
+    }
+}
+
+/// A separator by its word, or the character itself.
+struct Spelt(Separator);
+
+impl Setting for Spelt {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let all = [Separator::Comma, Separator::Semicolon, Separator::Tab, Separator::Space, Separator::Pipe];
+        let is = |text: &str| all.into_iter().find(|one| text.chars().eq([one.character()]));
+        match field.value() {
+            Value::Text(text) if is(text).is_some() => is(text).map(Self).ok_or_else(|| field.refused()),
+            _ => Separator::read(field).map(Self),
+        }
+    }
+}
+
+/// Texts with their classes, in the order of the texts.
+struct Labels(Vec<LabelCode>);
+
+impl Setting for Labels {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let code = |(text, field): (String, Field<'_>)| Ok(LabelCode { text, class: u32::read(&field)? });
+        let mut codes: Vec<LabelCode> =
+            field.texts(limits::PLAN_FILE_BYTES)?.into_iter().map(code).collect::<Result<_, PlanError>>()?;
+        codes.sort_by(|a, b| a.text.cmp(&b.text));
+        Ok(Self(codes))
+    }
+}
+
+/// Columns of text, in the order of their names.
+struct Categories(Vec<Category>);
+
+impl Setting for Categories {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let category = |(column, field): (String, Field<'_>)| {
+            let coding = match field.value() {
+                Value::List(_) => Coding::OneHot(Vec::read(&field.taking(TEXTS))?),
+                _ => Coding::Numbers(numbers(&field)?),
+            };
+            Ok(Category { column, coding })
+        };
+        let mut all: Vec<Category> = field
+            .texts(limits::PLAN_FILE_BYTES)?
+            .into_iter()
+            .map(category)
+            .collect::<Result<_, PlanError>>()?;
+        all.sort_by(|a, b| a.column.cmp(&b.column));
+        Ok(Self(all))
+    }
+}
+
+/// A map from texts to numbers, in the order of the texts.
+fn numbers(field: &Field<'_>) -> Result<Vec<NamedNumber>, PlanError> {
+    let number = |(name, field): (String, Field<'_>)| Ok(NamedNumber { name, number: f64::read(&field)? });
+    let mut all: Vec<NamedNumber> =
+        field.texts(limits::PLAN_FILE_BYTES)?.into_iter().map(number).collect::<Result<_, PlanError>>()?;
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+impl Setting for Missing {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        if matches!(field.value(), Value::Text(word) if word == REFUSE) {
+            return Ok(Self::default());
+        }
+        if !matches!(field.value(), Value::Map(_)) {
+            return Err(field.wrong(format!("{REFUSE}, or a map with the keys fill and drop_row")));
+        }
+        let rule = field.section()?;
+        Ok(Self { fill: rule.get("fill")?, drop_row: rule.get("drop_row")? })
+    }
+}
+
+impl Setting for Fill {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        match field.value() {
+            Value::Text(word) if word == MEAN => Ok(Self::Mean),
+            Value::Map(_) => numbers(field).map(Self::Columns),
+            Value::Whole(_) | Value::Number(_) => f64::read(&field.taking(NUMBER)).map(Self::Number),
+            _ => Err(field.refused()),
+        }
+    }
+}
+
+/// Checks the table's keys against each other, and against the model and the classes.
+pub(super) fn check_in(
+    csv: &CsvSpec,
+    model: &ModelSpec,
+    classes: Option<u32>,
+    standardise: Option<&Standardise>,
+) -> Checked {
+    is_file("file", &csv.file)?;
+    csv.label_file.as_ref().map_or(Ok(()), |file| is_file("label_file", file))?;
+    check(CSV, "data/skip", &csv.skip)?;
+    if csv.decimal == Decimal::Comma && csv.separator == Separator::Comma {
+        let message = "data.decimal is comma, and data.separator is comma, too";
+        return Err(Fault::new("data/decimal", message)
+            .hint(Some("write `separator: semicolon`, or the file's own separator".to_owned())));
+    }
+    check_columns(csv, model)?;
+    check_labels(csv, classes)?;
+    check_categories(csv)?;
+    check_missing(csv, standardise)
+}
+
+fn check_columns(csv: &CsvSpec, model: &ModelSpec) -> Checked {
+    let named = [
+        ("features", csv.features.is_some()),
+        ("ignore", !csv.ignore.is_empty()),
+        ("categories", !csv.categories.is_empty()),
+    ];
+    if let Some((key, _)) = named.into_iter().find(|(_, there)| *there && !csv.header) {
+        let message = format!("data.{key} names columns, but data.header is false");
+        let hint = "a file without a header has no names: remove the key, or write names into the first line";
+        return Err(Fault::new(format!("data/{key}"), message).hint(Some(hint.to_owned())));
+    }
+    let label = match &csv.label {
+        Column::Name(name) if csv.label_file.is_none() => Some(name),
+        _ => None,
+    };
+    let Some(features) = &csv.features else { return Ok(()) };
+    if features.is_empty() {
+        return Err(Fault::new("data/features", "data.features is empty; it takes at least one column"));
+    }
+    for (index, name) in features.iter().enumerate() {
+        let refused = |what: &str| {
+            let message = format!("data.features has the column {name:?}{what}");
+            Err(Fault::new(format!("data/features/{index}"), message))
+        };
+        if features[..index].contains(name) {
+            return refused(" twice");
+        }
+        if label == Some(name) {
+            return refused(", which is the label");
+        }
+    }
+    let width: usize = features.iter().map(|name| csv.coding(name).map_or(1, Coding::width)).sum();
+    let needed: u64 = model.input.iter().map(|side| u64::from(*side)).product();
+    if width as u64 != needed {
+        let message = format!(
+            "data.features gives {width} values a sample; model.input {:?} takes {needed}",
+            model.input
+        );
+        let hint =
+            "a column is one value; a column with a list in data.categories is one value for each text";
+        return Err(Fault::new("data/features", message).hint(Some(hint.to_owned())));
+    }
+    Ok(())
+}
+
+fn check_labels(csv: &CsvSpec, classes: Option<u32>) -> Checked {
+    check_order("labels", csv.labels.iter().map(|code| code.text.as_str()))?;
+    if csv.labels.is_empty() {
+        return Ok(());
+    }
+    let Some(classes) = classes else {
+        let hint = "add `classes`: the number of classes";
+        return Err(Fault::new("data/labels", "data.labels needs the key classes beside it")
+            .hint(Some(hint.to_owned())));
+    };
+    for LabelCode { text, class } in &csv.labels {
+        if *class >= classes {
+            let message = format!("data.labels.{text} is {class}; the classes are 0 to {}", classes - 1);
+            return Err(Fault::new(format!("data/labels/{text}"), message));
+        }
+    }
+    let unnamed = (0..classes).find(|class| !csv.labels.iter().any(|code| code.class == *class));
+    match unnamed {
+        None => Ok(()),
+        Some(class) => {
+            let message = format!("no label of data.labels is the class {class}; data.classes is {classes}");
+            Err(Fault::new("data/labels", message))
+        }
+    }
+}
+
+fn check_categories(csv: &CsvSpec) -> Checked {
+    check_order("categories", csv.categories.iter().map(|category| category.column.as_str()))?;
+    for Category { column, coding } in &csv.categories {
+        is_feature(csv, "categories", column)?;
+        let key = format!("categories/{column}");
+        let empty = match coding {
+            Coding::Numbers(codes) => {
+                check_order(&key, codes.iter().map(|code| code.name.as_str()))?;
+                check_finite(&key, codes)?;
+                codes.is_empty()
+            }
+            Coding::OneHot(texts) => {
+                if let Some(index) = (0..texts.len()).find(|&index| texts[..index].contains(&texts[index])) {
+                    let message = format!("data.categories.{column} has {:?} twice", texts[index]);
+                    return Err(Fault::new(format!("data/{key}/{index}"), message));
+                }
+                texts.is_empty()
+            }
+        };
+        if empty {
+            let message = format!("data.categories.{column} is empty; it takes at least one category");
+            return Err(Fault::new(format!("data/{key}"), message));
+        }
+    }
+    Ok(())
+}
+
+fn check_missing(csv: &CsvSpec, standardise: Option<&Standardise>) -> Checked {
+    check(MISSING, "data/missing/drop_row", &csv.missing.drop_row)?;
+    match &csv.missing.fill {
+        Some(Fill::Mean) if standardise.is_none() => {
+            let message = "data.missing.fill is mean, but the plan has no data.standardise with the means";
+            let hint = "add `standardise`, or write a number for each column: fill: {age: 40}";
+            Err(Fault::new("data/missing/fill", message).hint(Some(hint.to_owned())))
+        }
+        Some(Fill::Number(number)) if !number.is_finite() => {
+            Err(Fault::new("data/missing/fill", "data.missing.fill is not a finite number"))
+        }
+        Some(Fill::Columns(columns)) => {
+            let key = "missing/fill";
+            if !csv.header {
+                let message = "data.missing.fill names columns, but data.header is false";
+                return Err(Fault::new(format!("data/{key}"), message));
+            }
+            check_order(key, columns.iter().map(|column| column.name.as_str()))?;
+            check_finite(key, columns)?;
+            columns.iter().try_for_each(|column| is_feature(csv, key, &column.name))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a column that is the label, or that a plan with `features` does not list.
+fn is_feature(csv: &CsvSpec, key: &str, column: &str) -> Checked {
+    let refused = |what: String, hint: Option<String>| {
+        let message = format!("data.{} has the column {column:?}, which {what}", key.replace('/', "."));
+        Err(Fault::new(format!("data/{key}/{column}"), message).hint(hint))
+    };
+    if csv.label_file.is_none() && matches!(&csv.label, Column::Name(label) if label == column) {
+        return refused(
+            "is the label".to_owned(),
+            Some("the key `labels` names the label's classes".to_owned()),
+        );
+    }
+    match &csv.features {
+        Some(features) if !features.iter().any(|name| name == column) => {
+            let near = nearest(column, features.iter().map(String::as_str));
+            let hint = near.map(|near| format!("did you mean {near:?}?"));
+            refused("is not in data.features".to_owned(), hint)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Keys of a map have one order in the canonical bytes, and each is there once.
+fn check_order<'a>(key: &str, texts: impl Iterator<Item = &'a str> + Clone) -> Checked {
+    let twice = texts.clone().zip(texts.skip(1)).find(|(a, b)| a >= b);
+    twice.map_or(Ok(()), |(_, text)| {
+        Err(Fault::new(format!("data/{key}"), format!("data.{} has {text:?} twice", key.replace('/', "."))))
+    })
+}
+
+fn check_finite(key: &str, numbers: &[NamedNumber]) -> Checked {
+    match numbers.iter().find(|named| !named.number.is_finite()) {
+        None => Ok(()),
+        Some(named) => {
+            let message = format!("data.{}.{} is not a finite number", key.replace('/', "."), named.name);
+            Err(Fault::new(format!("data/{key}"), message))
+        }
+    }
+}
+
+const FILE: Takes = Takes::Text(Text::Any("name of a file in the data folder"));
+const TEXTS: Takes = Takes::List { kind: "a list of texts", of: &Takes::Text(Text::Any("text")) };
+const NUMBER: Takes = Takes::Number(Range::Finite);
+const REFUSE: &str = "refuse";
+const MEAN: &str = "mean";
+
+pub(super) const CSV: &[Key] = &[
+    Key {
+        name: "file",
+        takes: FILE,
+        absent: Absent::Refused,
+        meaning: "The CSV file. A file that gzip has compressed is read, too.",
+        example: "data.csv",
+    },
+    Key {
+        name: "header",
+        takes: Takes::Flag,
+        absent: Absent::Default("true"),
+        meaning: "Whether the first line names the columns.",
+        example: "false",
+    },
+    Key {
+        name: "label",
+        takes: Takes::Other {
+            kind: "a column's name, or its index from 0 (negative: from the end)",
+            words: &[],
+        },
+        absent: Absent::Refused,
+        meaning: "The column of the label.",
+        example: "diagnosis",
+    },
+    Key {
+        name: "features",
+        takes: Takes::List {
+            kind: "a list of columns' names",
+            of: &Takes::Text(Text::Any("name of a column")),
+        },
+        absent: Absent::Means("every column but the label and `ignore`, in the order of each file"),
+        meaning: "The columns of the features, in the order of the model's input. Each site finds the columns by name, so \
+                  the order in its file does not matter. A column that is missing, doubled, or neither here nor in `ignore` \
+                  is refused.",
+        example: "[age, weight]",
+    },
+    Key {
+        name: "ignore",
+        takes: Takes::List {
+            kind: "a list of columns' names; a final * stands for any ending",
+            of: &Takes::Text(Text::Any("name of a column")),
+        },
+        absent: Absent::Default("[]"),
+        meaning: "Columns that are not read, such as an index. A file may lack them. `*` alone ignores every column that \
+                  no other key names.",
+        example: "[id, \"note*\"]",
+    },
+    Key {
+        name: "separator",
+        takes: Takes::Word(Separator::TABLE),
+        absent: Absent::Default("comma"),
+        meaning: "What stands between two cells of a line. The character itself in quotes says the same as its word.",
+        example: "semicolon",
+    },
+    Key {
+        name: "decimal",
+        takes: Takes::Word(Decimal::TABLE),
+        absent: Absent::Default("point"),
+        meaning: "What stands before the fraction of a number.",
+        example: "comma",
+    },
+    Key {
+        name: "skip",
+        takes: Takes::Whole { least: 0, most: 1000, unit: "lines" },
+        absent: Absent::Default("0"),
+        meaning: "How many lines stand before the header or, without a header, before the first row.",
+        example: "1",
+    },
+    Key {
+        name: "label_file",
+        takes: FILE,
+        absent: Absent::Means("the labels are in `file`"),
+        meaning: "A second file of the same form with the labels, in the order of the samples. `label` is a column of this \
+                  file.",
+        example: "targets.csv",
+    },
+    Key {
+        name: "labels",
+        takes: Takes::Names {
+            kind: "a map from a label's text to the index of its class",
+            of: &Takes::Whole { least: 0, most: 1_000_000, unit: "" },
+        },
+        absent: Absent::Default("{}"),
+        meaning: "The class of each label. Without the key, a label is the index itself.",
+        example: "{B: 0, M: 1}",
+    },
+    Key {
+        name: "categories",
+        takes: Takes::Names {
+            kind: "a map from a column's name to its categories",
+            of: &Takes::Names {
+                kind: "a map from a text to its number, or a list of texts, each of which becomes a feature of 0 or 1",
+                of: &NUMBER,
+            },
+        },
+        absent: Absent::Default("{}"),
+        meaning: "Columns of text. A text that is not listed is refused.",
+        example: "{sex: {male: 0, female: 1}, island: [Biscoe, Dream, Torgersen]}",
+    },
+    Key {
+        name: "missing",
+        takes: Takes::Section(MISSING),
+        absent: Absent::Default(REFUSE),
+        meaning: "What becomes of missing values: `refuse`, or a map with one or both of the keys below. A cell is missing \
+                  if it is empty or one of NA, N/A, NaN, null, None, ? and the point.",
+        example: "{fill: mean}",
+    },
+];
+
+const MISSING: &[Key] = &[
+    Key {
+        name: "fill",
+        takes: Takes::Names {
+            kind: "a number for every column, a map from a column's name to its number, or the word mean",
+            of: &NUMBER,
+        },
+        absent: Absent::Means("no value takes the place of a missing one"),
+        meaning: "What takes the place of a missing feature. `mean` is the column's mean in `standardise`. A column with a \
+                  list of categories becomes 0 in all of them. A missing label is never filled.",
+        example: "{age: 40}",
+    },
+    Key {
+        name: "drop_row",
+        takes: Takes::Whole { least: 0, most: 1_000_000_000, unit: "rows" },
+        absent: Absent::Default("0"),
+        meaning: "The most rows that a site may leave out because a value is missing that `fill` does not fill. A file with \
+                  more such rows is refused.",
+        example: "20",
+    },
+];

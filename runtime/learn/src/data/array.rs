@@ -1,0 +1,118 @@
+//! An array's values in the file's order become samples or labels.
+
+use fl_engine::plan::Standardise;
+use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
+
+use super::{error::DataError, scale::Scale, shape};
+
+/// What an array is read as.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// Samples of this shape, scaled by these statistics.
+    Samples { input: &'a [u32], standardise: Option<&'a Standardise> },
+    /// One number a sample.
+    Labels,
+}
+
+/// Takes the values of one array.
+pub(super) struct Filler<'a> {
+    file: &'a str,
+    /// At least one side.
+    shape: Vec<usize>,
+    column_major: bool,
+    scale: Scale,
+    /// Where a column of a column-major array stands in a sample.
+    places: Vec<usize>,
+    /// Values of a row of the first axis.
+    width: usize,
+    values: Vec<f32>,
+    bad: u64,
+    /// Row, value of the row, and the value itself: both counted from 1.
+    first: Option<(usize, usize, f64)>,
+}
+
+impl<'a> Filler<'a> {
+    /// Refuses an array whose shape does not fit, before its values are read.
+    pub(super) fn new(
+        file: &'a str,
+        shape: Vec<usize>,
+        column_major: bool,
+        wanted: Wanted<'_>,
+    ) -> Result<Self, DataError> {
+        let rows = shape.first().copied().unwrap_or(0);
+        let inner = shape.get(1..).unwrap_or_default();
+        let width = inner.iter().product();
+        let scale = match wanted {
+            Wanted::Samples { input, standardise } => {
+                if rows == 0 || width == 0 {
+                    let what = format!("the array has the shape {shape:?}: there are no rows");
+                    return Err(DataError::file(file, what, "save the array with its samples"));
+                }
+                shape::check(inner, input).map_err(|(what, hint)| DataError::file(file, what, hint))?;
+                Scale::new(standardise, width)?
+            }
+            Wanted::Labels => {
+                if shape.iter().filter(|&&side| side != 1).count() > 1 {
+                    let what = format!("the labels have the shape {shape:?}; a sample has one label");
+                    let hint =
+                        "turn labels with a column for each class into indices: numpy.argmax(y, axis=1)";
+                    return Err(DataError::file(file, what, hint));
+                }
+                Scale::new(None, width)?
+            }
+        };
+        let places = if column_major { places(inner) } else { Vec::new() };
+        let values = Vec::new();
+        Ok(Self { file, shape, column_major, scale, places, width, values, bad: 0, first: None })
+    }
+
+    /// The next value of the file.
+    pub(super) fn push(&mut self, value: f64) {
+        let at = self.values.len();
+        let rows = self.shape[0].max(1);
+        let (row, feature) = match self.column_major {
+            true => (at % rows, self.places[at / rows]),
+            false => (at / self.width.max(1), at % self.width.max(1)),
+        };
+        let scaled = self.scale.apply(feature, value);
+        if !scaled.is_finite() {
+            self.bad += 1;
+            self.first.get_or_insert((row + 1, feature + 1, value));
+        }
+        self.values.push(scaled);
+    }
+
+    /// The array, row after row.
+    pub(super) fn finish(self) -> Result<ArrayD<f32>, DataError> {
+        if let Some((row, feature, value)) = self.first {
+            let (bad, what) = (self.bad, if value.is_finite() { "too large for f32" } else { "not finite" });
+            let what =
+                format!("{bad} values are {what}, first {value} in row {row}, value {feature} of the row");
+            let hint = match value.is_finite() {
+                true => "scale the values, for example with `standardise` in the plan's data",
+                false => {
+                    "replace or remove missing values before the array is saved, for example with numpy.nan_to_num"
+                }
+            };
+            return Err(DataError::file(self.file, what, hint));
+        }
+        let array = ArrayD::from_shape_vec(IxDyn(&self.shape).set_f(self.column_major), self.values);
+        let array = array.map_err(|e| DataError::file(self.file, e.to_string(), "save the array again"))?;
+        Ok(if self.column_major { array.as_standard_layout().into_owned() } else { array })
+    }
+}
+
+/// For each column of a column-major array, in the file's order, its index in a row-major sample.
+fn places(sides: &[usize]) -> Vec<usize> {
+    let count = sides.iter().product();
+    (0..count)
+        .map(|mut column| {
+            let mut steps = Vec::with_capacity(sides.len());
+            for side in sides {
+                steps.push(column % side);
+                column /= side;
+            }
+            steps.iter().zip(sides).fold(0, |place, (step, side)| place * side + step)
+        })
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! Whether samples of one shape are samples of the model's shape.
+
+/// Refuses samples whose values would be read as something else than they are: says why, and the cure.
+///
+/// Equal shapes fit, and shapes that differ by sides of 1. A flat sample fits every shape of as many values.
+pub(super) fn check(found: &[usize], input: &[u32]) -> Result<(), (String, String)> {
+    let input: Vec<usize> = input.iter().map(|&side| side as usize).collect();
+    let without_ones = |sides: &[usize]| sides.iter().copied().filter(|&side| side != 1).collect::<Vec<_>>();
+    let (inner, needed) = (without_ones(found), without_ones(&input));
+    let values = |sides: &[usize]| sides.iter().try_fold(1usize, |n, &side| n.checked_mul(side));
+    if inner == needed || inner.len() <= 1 && values(&inner) == values(&needed) {
+        return Ok(());
+    }
+    if inner.len() <= 1 || values(&inner) != values(&needed) {
+        let (has, needs) = (values(&inner).unwrap_or(usize::MAX), values(&needed).unwrap_or(usize::MAX));
+        let what = format!("a sample has {has} values, but the model's input {input:?} needs {needs}");
+        let hint = "change model.input in the plan, or remove the columns that are not features";
+        return Err((what, hint.to_owned()));
+    }
+    let what = format!("a sample has the shape {found:?}, but the model's input has the shape {input:?}");
+    let hint = match transposition(&inner, &needed) {
+        Some(order) => {
+            let squeezed = if inner.len() == found.len() { "x" } else { "x.squeeze()" };
+            let axes: Vec<String> = order.iter().map(|axis| (axis + 1).to_string()).collect();
+            format!(
+                "save the array with its axes in the model's order: numpy.transpose({squeezed}, (0, {}))",
+                axes.join(", ")
+            )
+        }
+        None => format!(
+            "write `input: {found:?}` into the plan's model, or save the array in the model's shape: numpy.reshape(x, (-1, {}))",
+            input.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    Err((what, hint))
+}
+
+/// The order of the axes of `found` that gives `needed`; equal sides keep their order.
+fn transposition(found: &[usize], needed: &[usize]) -> Option<Vec<usize>> {
+    let mut order = Vec::new();
+    for side in needed {
+        let axis = (0..found.len()).find(|axis| found[*axis] == *side && !order.contains(axis))?;
+        order.push(axis);
+    }
+    (order.len() == found.len()).then_some(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_shapes_flat_rows_and_sides_of_one_fit() {
+        for (found, input) in [
+            (&[3, 8, 9][..], &[3, 8, 9][..]),
+            (&[216], &[3, 8, 9]),
+            (&[8, 9], &[1, 8, 9]),
+            (&[1, 8, 9], &[8, 9]),
+            (&[8, 9, 1], &[1, 8, 9]),
+            (&[1, 64, 1], &[64]),
+            (&[1], &[1]),
+            (&[], &[1]),
+        ] {
+            assert_eq!(check(found, input), Ok(()), "{found:?} {input:?}");
+        }
+    }
+
+    #[test]
+    fn other_shapes_are_refused_with_their_cure() {
+        let cure = |found: &[usize], input: &[u32]| check(found, input).unwrap_err().1;
+        let transposed = "save the array with its axes in the model's order: numpy.transpose";
+        assert_eq!(cure(&[32, 32, 3], &[3, 32, 32]), format!("{transposed}(x, (0, 3, 1, 2))"));
+        assert_eq!(cure(&[9, 1, 8], &[1, 8, 9]), format!("{transposed}(x.squeeze(), (0, 2, 1))"));
+        assert!(cure(&[28, 28], &[784]).starts_with("write `input: [28, 28]` into the plan's model, or"));
+        assert!(cure(&[4, 9], &[6, 6]).ends_with("numpy.reshape(x, (-1, 6, 6))"));
+        let (what, _) = check(&[3], &[4]).unwrap_err();
+        assert_eq!(what, "a sample has 3 values, but the model's input [4] needs 4");
+    }
+}
