@@ -33,8 +33,8 @@ pub enum LinkError {
     /// can have sent the alert.
     #[error("the TLS handshake failed: {}", refused_there(*.0))]
     Alert(u8),
-    /// The handshake was not finished when a newer one needed its place.
-    #[error("the handshake gave way to a newer one")]
+    /// A newer link needed the place of this one, which had not come far.
+    #[error("a newer link needed the place of this one")]
     GaveWay,
     /// The peer has no place for another link now.
     #[error("the peer has no free place for another link")]
