@@ -134,6 +134,18 @@ fn same_workspace_is_the_same_archive_and_the_same_layout() {
 }
 
 #[test]
+fn each_archive_has_its_own_record() {
+    let workspace = workspace("image-records");
+    let to = |name: &str| Request { output: Some(workspace.root().join(name)), ..native(&workspace) };
+    let records =
+        ["v1.tar.gz", "v2.tar.gz", "v3"].map(|name| dockerize(&workspace, &to(name)).unwrap().record_file);
+    let names = records.each_ref().map(|path| path.file_name().unwrap().to_str().unwrap());
+    assert_eq!(names, ["v1.measurement.json", "v2.measurement.json", "v3.measurement.json"]);
+    let usual = dockerize(&workspace, &native(&workspace)).unwrap().record_file;
+    assert!(usual.ends_with("heart_1.measurement.json"));
+}
+
+#[test]
 fn initial_model_goes_in_only_where_the_plans_seed_does_not_make_it() {
     let workspace = workspace("image-model");
     let path = workspace.root().display().to_string();

@@ -184,6 +184,81 @@ fn plan_that_releases_nothing_is_warned_of() {
 }
 
 #[test]
+fn json_of_a_plan_has_the_plans_words_and_hashes_as_text() {
+    let dir = made("plan-json");
+    let root = dir.join("w").display().to_string();
+    for args in [&["pki", "init"][..], &["plan", "initialize", "-a", "localhost"]] {
+        let said = cli::run(&[args, &["--workspace", &root]].concat());
+        assert_eq!(said.err, "");
+    }
+    let said = cli::run(&["--json", "plan", "show", "--workspace", &root]);
+    let value: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let plan = &value["plan"];
+    assert_eq!(plan["ca"].as_str().map(str::len), Some(64), "{plan}");
+    assert_eq!(plan["tasks"][0]["metrics"], serde_json::json!(["accuracy", "loss"]));
+    assert_eq!(plan["tasks"][1]["kind"]["train"]["optimiser"]["sgd"]["momentum"], 0.9f32);
+    assert_eq!(plan["data"]["loader"]["csv"]["label"], serde_json::json!({"name": "diagnosis"}));
+    assert_eq!(plan["release"], serde_json::json!({"what": "last", "to": "members"}));
+    assert_eq!(plan["seal"], "mrenclave");
+    // No name of a Rust variant.
+    let words = plan.to_string();
+    let rust = words.split('"').find(|word| word.starts_with(|c: char| c.is_ascii_uppercase()));
+    assert_eq!(rust, None);
+}
+
+#[test]
+fn federation_renamed_after_pki_init_is_refused_by_every_command_that_hands_the_plan_on() {
+    let dir = made("plan-renamed");
+    let root = dir.join("w").display().to_string();
+    let run = |args: &[&str]| cli::run(&[args, &["--workspace", &root]].concat());
+    for args in [&["pki", "init"][..], &["plan", "initialize", "-a", "localhost"]] {
+        assert_eq!(run(args).err, "");
+    }
+    let file = dir.join("w/plan/plan.yaml");
+    let plan = fs::read_to_string(&file).unwrap();
+    fs::write(&file, plan.replace("federation: \"w\"", "federation: other")).unwrap();
+    let commands: [&[&str]; 4] = [
+        &["plan", "initialize"],
+        &["plan", "check"],
+        &["workspace", "export"],
+        &["workspace", "dockerize", "--native-target"],
+    ];
+    for args in commands {
+        let said = run(args);
+        assert_eq!(said.exit as u8, 4, "{}", said.err);
+        assert!(
+            said.err.starts_with(
+                "error: plan/plan.yaml names the federation other, but the CA and the roster belong to w\nhint: set `federation: w`"
+            ),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn second_experiment_keeps_address_and_model() {
+    let dir = made("plan-second");
+    let root = dir.join("w").display().to_string();
+    let run = |args: &[&str]| cli::run(&[args, &["--workspace", &root]].concat());
+    assert_eq!(run(&["pki", "init"]).err, "");
+    // Nobody has said the address yet: the template's is not taken for it.
+    let said = run(&["plan", "initialize"]);
+    assert!(said.exit as u8 == 2 && said.err.contains("address is not known yet"), "{}", said.err);
+    assert_eq!(run(&["plan", "initialize", "-a", "agg.example.org"]).err, "");
+    let file = dir.join("w/plan/plan.yaml");
+    let plan = fs::read_to_string(&file).unwrap();
+    fs::write(&file, plan.replace("rounds: 10", "rounds: 20")).unwrap();
+    // The model in place still belongs to the plan; the address stays.
+    assert_eq!(run(&["plan", "check"]).err, "");
+    let said = run(&["plan", "initialize"]);
+    assert!(said.out.contains("\naddress  agg.example.org\n"), "{}{}", said.out, said.err);
+    fs::write(&file, plan.replace("seed: 7", "seed: 8")).unwrap();
+    let said = run(&["plan", "check"]);
+    assert!(said.exit as u8 == 6 && said.err.contains("was made for another plan"), "{}", said.err);
+}
+
+#[test]
 fn openfl_plan_is_imported_once() {
     let dir = scratch("plan-import");
     let openfl = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/import/kvasir.yaml");

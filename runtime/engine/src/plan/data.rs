@@ -29,6 +29,7 @@ pub struct DataSpec {
 
 /// A file format.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Loader {
     /// A table of text: one row a sample.
@@ -67,7 +68,7 @@ pub struct Split {
 
 words! {
     /// The word of a loader.
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Copy, Debug, Serialize)]
     enum Format {
         /// A CSV file: one line a sample.
         Csv = "csv" => CSV,

@@ -1,5 +1,7 @@
 //! `model`: layers, or a named network that expands to layers.
 
+use serde::Serialize;
+
 use crate::{
     model::{Layer, ModelSpec},
     settings::{Absent, Field, Key, PlanError, Section, Setting, Tagged, Takes, words},
@@ -7,7 +9,7 @@ use crate::{
 
 words! {
     /// A named network.
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Copy, Debug, Serialize)]
     enum Network {
         /// Linear layers with ReLU between them: `fc1`, `fc2`, and so on.
         Mlp = "mlp" => MLP,

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::PlanDraft;
 use crate::{
@@ -35,6 +35,7 @@ words! {
 
 /// Who can read what leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReleaseTo {
     /// Every collaborator: each keeps what it was sent.
@@ -46,13 +47,19 @@ pub enum ReleaseTo {
 }
 
 /// An X25519 public key (RFC 7748); shown as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey(pub [u8; 32]);
 
 /// A text that is not 64 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a public key is 64 hex digits")]
 pub struct PublicKeyError;
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl Release {
     /// Whether members are sent the best model when all rounds are run: it is not the one that they hold

@@ -4,6 +4,8 @@
 // core's: addresses are values, and std::net is where sockets are.
 use core::net::IpAddr;
 
+use serde::Serialize;
+
 use super::{host::host_fault, keys};
 use crate::settings::{self, Absent, Field, Key, PlanError, Setting, Takes, words};
 
@@ -25,7 +27,7 @@ pub struct Site {
 
 words! {
     /// A UDP socket.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     #[non_exhaustive]
     pub enum SocketKind {
         /// The fastest socket that opens.

@@ -31,6 +31,7 @@ pub struct TaskSpec {
 
 /// What a task does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TaskKind {
     /// Trains from the round's base model and sends an update.
@@ -83,6 +84,7 @@ pub struct TrainSpec {
 
 /// Epochs or steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TrainLength {
     /// Passes over the training rows.
     Epochs(u32),
@@ -92,7 +94,7 @@ pub enum TrainLength {
 
 words! {
     /// The word of a task's kind.
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Copy, Debug, Serialize)]
     enum Kind {
         /// Trains from the base model of the round and sends an update.
         Train = "train" => TRAIN,

@@ -72,7 +72,7 @@ impl<'f, 'a> Chosen<'f, 'a> {
     }
 }
 
-/// Defines an enum as a table: each variant with its word and its meaning, each setting with what it takes,
+/// Defines an enum, which derives `Serialize`, as a table: each variant with its word and its meaning, each setting with what it takes,
 /// what its absence means, an example and its meaning. The comments are the meanings. Where the settings are
 /// read apart, `=> KEYS` names their table. All arms are written out: a variant that is not wired somewhere
 /// does not compile.
@@ -104,6 +104,8 @@ macro_rules! words {
         $(#[$outer])*
         $visibility enum $name {$(
             $(#[doc = $meaning])+
+            // JSON has the plan's word. Bytes have the variant's number, whatever its name.
+            #[serde(rename = $word)]
             $variant $({$(
                 $(#[doc = $about])+
                 $key: $type

@@ -45,6 +45,7 @@ pub struct CsvSpec {
 
 /// A CSV column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Column {
     /// By header name.
     Name(String),
@@ -100,6 +101,7 @@ pub struct Category {
 
 /// How texts of a column become numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Coding {
     /// Each text has a number: one feature. In the order of the texts.
     Numbers(Vec<NamedNumber>),
@@ -127,6 +129,7 @@ pub struct Missing {
 
 /// What takes the place of a missing feature.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fill {
     /// This number, in every column.
     Number(f64),
