@@ -1,4 +1,4 @@
-//! The layout, the random numbers and the rig of the tests of aggregation.
+//! The layout, the updates and the rig of the tests of aggregation.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use fl_engine::{
-    ByteCount, Name, Weight,
+    ByteCount, Draws, Name, Weight,
     aggregate::{Method, method},
     plan::{self, ExactRange, Rule},
     tensor::{Combine, Dtype, Layout, ModelState, TensorSpec},
@@ -22,17 +22,13 @@ use crate::{
     memory::SlotStore,
     payload::{Payload, PayloadPool},
     pool::Pool,
+    system::System,
 };
 
 /// Four leaves and a bit of f32, with a tensor held out across a leaf's end, then integers of three kinds.
 /// The integers of an update lie in a chunk of their own.
 pub(crate) fn layout() -> Arc<Layout> {
     let held = TensorSpec { combine: Combine::Keep, ..TensorSpec::f32("held", [9_000]) };
-    let integers = |name: &str, combine| TensorSpec {
-        dtype: Dtype::I64,
-        combine,
-        ..TensorSpec::f32(name.to_owned(), [3])
-    };
     Layout::new(vec![
         TensorSpec::f32("a", [60_000]),
         integers("steps", Combine::Sum),
@@ -44,24 +40,13 @@ pub(crate) fn layout() -> Arc<Layout> {
     .unwrap()
 }
 
-/// splitmix64 (Steele, Lea, Flood 2014).
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) fn integers(name: &str, combine: Combine) -> TensorSpec {
+    TensorSpec { dtype: Dtype::I64, combine, ..TensorSpec::f32(name.to_owned(), [3]) }
+}
 
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub(crate) fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
+/// A number between -1 and 1.
+pub(crate) fn signed(draws: &mut Draws) -> f32 {
+    (2.0 * draws.unit() - 1.0) as f32
 }
 
 /// An update, as a collaborator would send it.
@@ -92,14 +77,10 @@ impl<A> Rig<A> {
         let folder = std::env::temp_dir().join(format!("fl-aggregation-{}-{number}", std::process::id()));
         let len = layout().byte_len() as u64;
         let (in_memory, on_disk) = (ByteCount(memory as u64 * len), ByteCount(disk as u64 * (len + 4096)));
-        let store =
-            SlotStore::new(&crate::system::System::real(), in_memory, on_disk, folder.clone(), len).unwrap();
+        let store = SlotStore::new(&System::real(), in_memory, on_disk, folder.clone(), len).unwrap();
         assert_eq!(store.free(), (memory, disk));
         let payloads = PayloadPool::new(layout());
-        let aggregation = aggregation(
-            Pool::new(&crate::system::System::real().threads, threads).unwrap(),
-            payloads.clone(),
-        );
+        let aggregation = aggregation(pool(threads), payloads.clone());
         Self { aggregation, payloads, store, folder, slots: (memory, disk) }
     }
 
@@ -136,6 +117,30 @@ impl<A> Drop for Rig<A> {
     }
 }
 
+fn pool(threads: usize) -> Pool {
+    Pool::new(&System::real().threads, threads).unwrap()
+}
+
+/// A store for one update of `len` bytes, in memory.
+pub(crate) fn one_slot(len: u64) -> SlotStore {
+    SlotStore::new(&System::real(), ByteCount(len), ByteCount(0), PathBuf::new(), len).unwrap()
+}
+
+/// An aggregation over these tensors on three threads, one update for it, and the same update as a base.
+pub(crate) fn alone<A>(
+    tensors: Vec<TensorSpec>,
+    aggregation: impl FnOnce(Pool, PayloadPool) -> A,
+) -> (A, StagedUpdate, Payload) {
+    let layout = Layout::new(tensors).unwrap();
+    let mut state = ModelState::zeros(Arc::clone(&layout));
+    state.f32.fill(1.5);
+    state.i64.fill(-2);
+    let update = Payload::from_state(&state);
+    let store = one_slot(layout.byte_len() as u64);
+    let staged = staged(&store, &site(0), update.as_slice(), Weight::new(9).unwrap());
+    (aggregation(pool(3), PayloadPool::new(layout)), staged, update)
+}
+
 /// An update in a slot of `store`.
 pub(crate) fn staged(store: &SlotStore, name: &Name, payload: &[u8], weight: Weight) -> StagedUpdate {
     let mut writer = store.try_reserve().unwrap().unwrap();
@@ -150,14 +155,14 @@ pub(crate) fn site(number: usize) -> Name {
 
 /// Updates in order of their names. The last two are far from the others.
 pub(crate) fn given(count: usize, seed: u64) -> Vec<Given> {
-    let mut random = Random(seed);
+    let mut draws = Draws::new(seed);
     let layout = layout();
     let one = |n: usize| {
         let far = if n + 2 >= count { 40.0 } else { 1.0 };
-        let values = (0..layout.f32_len()).map(|_| random.unit() * far);
+        let values = (0..layout.f32_len()).map(|_| signed(&mut draws) * far);
         let mut payload: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
-        (0..layout.i64_len()).for_each(|_| payload.extend(random.next().to_le_bytes()));
-        let weight = Weight::new(1 + random.next() % 1000).unwrap();
+        (0..layout.i64_len()).for_each(|_| payload.extend(draws.next_u64().to_le_bytes()));
+        let weight = Weight::new(1 + draws.next_u64() % 1000).unwrap();
         Given { name: site(n), payload, weight }
     };
     (0..count).map(one).collect()
@@ -165,8 +170,8 @@ pub(crate) fn given(count: usize, seed: u64) -> Vec<Given> {
 
 pub(crate) fn base() -> Payload {
     let mut state = ModelState::zeros(layout());
-    let mut random = Random(77);
-    state.f32.iter_mut().for_each(|value| *value = random.unit() / 4.0);
+    let mut draws = Draws::new(77);
+    state.f32.iter_mut().for_each(|value| *value = signed(&mut draws) / 4.0);
     state.i64.iter_mut().for_each(|value| *value = 5);
     Payload::from_state(&state)
 }

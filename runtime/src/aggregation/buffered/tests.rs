@@ -3,7 +3,6 @@
 
 use std::{
     future::Future,
-    path::PathBuf,
     pin::pin,
     sync::{Mutex, PoisonError, mpsc},
     task::{Context, Waker},
@@ -11,16 +10,18 @@ use std::{
 };
 
 use fl_engine::{
-    ByteCount,
+    Draws,
     aggregate::{Block, Method, Order, RuleError, combine_payloads},
     plan::Rule,
-    tensor::{Combine, Dtype, Layout, ModelState, TensorSpec, root_of},
+    tensor::{Combine, Layout, ModelState, TensorSpec, root_of},
 };
 
 use super::*;
 use crate::{
-    aggregation::fixture::{self, EXACT, Given, Random, base, given, layout, method_of, site, staged},
-    memory::{MemoryError, SlotStore},
+    aggregation::fixture::{
+        self, EXACT, Given, alone, base, given, integers, layout, method_of, one_slot, site, staged,
+    },
+    memory::MemoryError,
     pool::PoolError,
 };
 
@@ -65,17 +66,15 @@ async fn model(rig: &mut Rig, base: &Payload) -> Result<Payload, AggregationErro
 
 #[tokio::test]
 async fn arrival_threads_and_places_change_no_bit_of_any_rule() {
-    let mut random = Random(2);
+    let mut draws = Draws::new(2);
     for (case, rule) in rules().iter().enumerate() {
         let mut given = given(7, 1);
         let expected = engine(rule, &given);
         for threads in [1, 2 + case % 3] {
-            let memory = random.below(8);
+            let memory = draws.below(8) as usize;
             let mut rig = rig(buffered(rule), threads, memory, 7 - memory);
-            for i in (1..given.len()).rev() {
-                given.swap(i, random.below(i + 1));
-            }
-            for some in given.chunks(1 + random.below(4)) {
+            draws.shuffle(&mut given);
+            for some in given.chunks(1 + draws.below(4) as usize) {
                 rig.aggregation.absorb(rig.stage(some)).unwrap();
             }
             assert_eq!(rig.aggregation.kept.len(), 7);
@@ -126,8 +125,7 @@ async fn what_cannot_be_kept_is_refused_and_changes_nothing() {
     let other = Layout::new(vec![TensorSpec::f32("a", [4])]).unwrap();
     let wrong = Payload::from_state(&ModelState::zeros(other));
     assert!(matches!(model(&mut rig, &wrong).await, Err(AggregationError::Length)));
-    let short = SlotStore::new(&crate::system::System::real(), ByteCount(4), ByteCount(0), PathBuf::new(), 4)
-        .unwrap();
+    let short = one_slot(4);
     let refused = rig.aggregation.absorb(vec![staged(&short, &site(0), &[0; 4], given[0].weight)]);
     assert!(matches!(refused, Err(AggregationError::Length)));
     assert_eq!(short.free(), (1, 0));
@@ -241,7 +239,7 @@ async fn waiting_for_a_buffer_can_be_dropped_without_harm() {
 
 #[tokio::test]
 async fn a_model_of_one_small_tensor_or_of_integers_alone_is_combined() {
-    let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Sum, ..TensorSpec::f32("n", [2]) };
+    let steps = integers("n", Combine::Sum);
     for (tensors, rule) in [
         (vec![TensorSpec::f32("a", [3])], Rule::Median),
         (
@@ -250,19 +248,9 @@ async fn a_model_of_one_small_tensor_or_of_integers_alone_is_combined() {
         ),
         (vec![steps], Rule::Median),
     ] {
-        let layout = Layout::new(tensors).unwrap();
-        let len = layout.byte_len() as u64;
-        let store =
-            SlotStore::new(&crate::system::System::real(), ByteCount(len), ByteCount(0), PathBuf::new(), len)
-                .unwrap();
-        let payloads = PayloadPool::new(Arc::clone(&layout));
-        let pool = Pool::new(&crate::system::System::real().threads, 3).unwrap();
-        let mut aggregation = BufferedAggregation::new(buffered(&rule), pool, payloads, EXACT);
-        let mut state = ModelState::zeros(Arc::clone(&layout));
-        state.f32.fill(1.5);
-        state.i64.fill(-2);
-        let update = Payload::from_state(&state);
-        let last = staged(&store, &site(0), update.as_slice(), Weight::new(9).unwrap());
+        let rule = buffered(&rule);
+        let (mut aggregation, last, update) =
+            alone(tensors, |pool, payloads| BufferedAggregation::new(rule, pool, payloads, EXACT));
         assert_eq!(aggregation.finish(vec![last], &update, None).await.unwrap().0, update);
     }
 }

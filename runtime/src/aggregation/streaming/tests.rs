@@ -3,7 +3,6 @@
 
 use std::{
     future::Future,
-    path::PathBuf,
     pin::pin,
     sync::mpsc,
     task::{Context, Poll, Waker},
@@ -11,16 +10,16 @@ use std::{
 };
 
 use fl_engine::{
-    ByteCount,
+    Draws,
     aggregate::{Method, combine_payloads},
-    tensor::{Combine, Dtype, Layout, ModelState, TensorSpec, root_of},
+    tensor::{Combine, Layout, ModelState, TensorSpec, root_of},
 };
 use num_bigint::{BigInt, Sign};
 
 use super::*;
 use crate::{
-    aggregation::fixture::{self, EXACT, Given, Random, layout, site, staged},
-    memory::{MemoryError, SlotStore},
+    aggregation::fixture::{self, EXACT, Given, alone, integers, layout, one_slot, signed, site, staged},
+    memory::MemoryError,
     pool::PoolError,
 };
 
@@ -29,22 +28,22 @@ type Rig = fixture::Rig<StreamingAggregation>;
 /// Updates in threes: values over 26 binades, small ones, and the first again with the other sign and all but
 /// cancelling.
 fn updates(count: usize, seed: u64) -> Vec<Given> {
-    let mut random = Random(seed);
+    let mut draws = Draws::new(seed);
     let layout = layout();
     let (mut wide, mut heavy) = (vec![0.0f32; layout.f32_len()], 1);
     let update = |n: usize| {
-        let weight = 1 + random.next() % 1000;
+        let weight = 1 + draws.next_u64() % 1000;
         heavy = if n.is_multiple_of(3) { weight } else { heavy };
         let value = |wide: &mut f32| match n % 3 {
             0 => {
-                *wide = random.unit() * f32::exp2((random.next() % 26) as f32 - 10.0);
+                *wide = signed(&mut draws) * f32::exp2((draws.next_u64() % 26) as f32 - 10.0);
                 *wide
             }
-            1 => random.unit() * 1e-4,
+            1 => signed(&mut draws) * 1e-4,
             _ => -*wide * (1.0 + 1e-6),
         };
         let mut payload: Vec<u8> = wide.iter_mut().map(value).flat_map(f32::to_le_bytes).collect();
-        (0..layout.i64_len()).for_each(|_| payload.extend(random.next().to_le_bytes()));
+        (0..layout.i64_len()).for_each(|_| payload.extend(draws.next_u64().to_le_bytes()));
         Given {
             name: site(n),
             payload,
@@ -103,18 +102,16 @@ async fn absorb(rig: &mut Rig, given: &[Given], base: &Payload) -> Result<(), Ag
 async fn batches_order_threads_and_places_change_no_bit() {
     let mut updates = updates(7, 1);
     let expected = engine(&updates);
-    let mut random = Random(2);
+    let mut draws = Draws::new(2);
     for case in 0..12 {
-        let memory = random.below(8);
+        let memory = draws.below(8) as usize;
         let mut rig = rig(1 + case % 5, memory, 7 - memory);
-        for i in (1..updates.len()).rev() {
-            updates.swap(i, random.below(i + 1));
-        }
-        let fused = random.below(8);
+        draws.shuffle(&mut updates);
+        let fused = draws.below(8) as usize;
         let (apart, last) = updates.split_at(7 - fused);
         let mut rest = apart;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(1 + random.below(rest.len()));
+            let (now, later) = rest.split_at(1 + draws.below(rest.len() as u64) as usize);
             absorb(&mut rig, now, &base()).await.unwrap();
             assert!(rig.everything_came_back());
             rest = later;
@@ -129,23 +126,23 @@ async fn batches_order_threads_and_places_change_no_bit() {
 
 /// A base whose values can be summed.
 fn sound_base() -> Payload {
-    let mut random = Random(99);
-    let mut bytes: Vec<u8> = (0..layout().f32_len()).flat_map(|_| random.unit().to_le_bytes()).collect();
-    (0..layout().i64_len()).for_each(|_| bytes.extend(random.next().to_le_bytes()));
+    let mut draws = Draws::new(99);
+    let mut bytes: Vec<u8> = (0..layout().f32_len()).flat_map(|_| signed(&mut draws).to_le_bytes()).collect();
+    (0..layout().i64_len()).for_each(|_| bytes.extend(draws.next_u64().to_le_bytes()));
     Payload::new(&layout(), bytes.into()).unwrap()
 }
 
 /// Updates at distances of about 40 to 640 from [`sound_base`].
 fn near(count: usize, seed: u64) -> Vec<Given> {
-    let mut random = Random(seed);
+    let mut draws = Draws::new(seed);
     let base = sound_base();
     let update = |n: usize| {
         let scale = 0.15 * f32::exp2((n % 5) as f32);
         let floats = 0..layout().f32_len();
-        let value = |e: usize| f32_of(base.as_slice(), e) + scale * random.unit();
+        let value = |e: usize| f32_of(base.as_slice(), e) + scale * signed(&mut draws);
         let mut payload: Vec<u8> = floats.map(value).flat_map(f32::to_le_bytes).collect();
-        (0..layout().i64_len()).for_each(|_| payload.extend(random.next().to_le_bytes()));
-        Given { name: site(n), payload, weight: Weight::new(1 + random.next() % 1000).unwrap() }
+        (0..layout().i64_len()).for_each(|_| payload.extend(draws.next_u64().to_le_bytes()));
+        Given { name: site(n), payload, weight: Weight::new(1 + draws.next_u64() % 1000).unwrap() }
     };
     (0..count).map(update).collect()
 }
@@ -154,23 +151,21 @@ fn near(count: usize, seed: u64) -> Vec<Given> {
 async fn every_streaming_rule_gives_the_bits_of_the_engine_whatever_the_batches_and_places() {
     let mut updates = near(7, 21);
     let clip = |norm| Stream::Clipped(Clip::new(norm, EXACT));
-    let mut random = Random(22);
+    let mut draws = Draws::new(22);
     for stream in [Stream::WeightedMean, Stream::Mean, clip(1e-3), clip(150.0), clip(1e9)] {
         let all: Vec<_> = updates.iter().map(|u| (u.payload.as_slice(), u.weight)).collect();
         let base = sound_base();
         let method = Method::Stream(stream);
         let expected = combine_payloads(&method, &layout(), EXACT, &all, base.as_slice()).unwrap();
         for threads in [1, 3] {
-            let memory = random.below(8);
+            let memory = draws.below(8) as usize;
             let mut rig = rig_of(stream, threads, memory, 7 - memory);
             for _ in 0..2 {
-                for i in (1..updates.len()).rev() {
-                    updates.swap(i, random.below(i + 1));
-                }
-                let (apart, last) = updates.split_at(7 - random.below(8));
+                draws.shuffle(&mut updates);
+                let (apart, last) = updates.split_at(7 - draws.below(8) as usize);
                 let mut rest = apart;
                 while !rest.is_empty() {
-                    let (now, later) = rest.split_at(1 + random.below(rest.len()));
+                    let (now, later) = rest.split_at(1 + draws.below(rest.len() as u64) as usize);
                     absorb(&mut rig, now, &base).await.unwrap();
                     assert!(rig.everything_came_back());
                     rest = later;
@@ -286,8 +281,7 @@ async fn what_cannot_be_added_is_refused_and_changes_nothing() {
     let wrong = Payload::from_state(&ModelState::zeros(other));
     let refused = mean(&mut rig, &wrong).await;
     assert!(matches!(refused, Err(AggregationError::Length)));
-    let short = SlotStore::new(&crate::system::System::real(), ByteCount(4), ByteCount(0), PathBuf::new(), 4)
-        .unwrap();
+    let short = one_slot(4);
     let update = staged(&short, &site(0), &[0; 4], updates[0].weight);
     let refused = rig.aggregation.absorb(vec![update], &base()).await;
     assert!(matches!(refused, Err(AggregationError::Length)));
@@ -430,21 +424,11 @@ async fn updates_that_are_lost_while_a_call_waits_for_a_buffer_make_the_sum_inco
 
 #[tokio::test]
 async fn a_model_of_one_small_tensor_or_of_integers_alone_is_summed() {
-    let steps = TensorSpec { dtype: Dtype::I64, combine: Combine::Sum, ..TensorSpec::f32("n", [2]) };
+    let steps = integers("n", Combine::Sum);
     for tensors in [vec![TensorSpec::f32("a", [3])], vec![steps]] {
-        let layout = Layout::new(tensors).unwrap();
-        let len = layout.byte_len() as u64;
-        let store =
-            SlotStore::new(&crate::system::System::real(), ByteCount(len), ByteCount(0), PathBuf::new(), len)
-                .unwrap();
-        let payloads = PayloadPool::new(Arc::clone(&layout));
-        let pool = Pool::new(&crate::system::System::real().threads, 3).unwrap();
-        let mut streaming = StreamingAggregation::new(Stream::WeightedMean, pool, payloads, RANGE);
-        let mut state = ModelState::zeros(Arc::clone(&layout));
-        state.f32.fill(1.5);
-        state.i64.fill(-2);
-        let update = Payload::from_state(&state);
-        let last = staged(&store, &site(0), update.as_slice(), Weight::new(9).unwrap());
+        let (mut streaming, last, update) = alone(tensors, |pool, payloads| {
+            StreamingAggregation::new(Stream::WeightedMean, pool, payloads, RANGE)
+        });
         assert_eq!(streaming.finish(vec![last], &update, None).await.unwrap(), update);
     }
 }
