@@ -2,8 +2,8 @@
 //!
 //! [`Files::replace`] gives a file new content such that a crash leaves the old content or the new, each
 //! whole. Its steps: make a new file `NAME.new` with the right mode, write it, sync it, rename it to `NAME`,
-//! sync the file again, sync its folder. The second sync is for Gramine, whose rename of a sealed file writes
-//! the new path into the file and does not sync that.
+//! sync its folder. Under Gramine the file is synced again after the rename, because Gramine's rename of a
+//! sealed file writes the new path into the file and does not sync that.
 //!
 //! [`Files::read_at_most`] reads a file and refuses one that is longer than its reader expects. The length
 //! that the system states is no bound: a file may grow while it is read, and a device has no length.
@@ -19,6 +19,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use fl_sys::syscall::{self, Entry};
 use zeroize::Zeroizing;
 
 /// The files that a process reads and writes. Clones share what they know.
@@ -49,8 +50,8 @@ impl Files {
     /// One process at a time may replace a file in this way: two would write to the same `NAME.new`.
     ///
     /// # Errors
-    /// The system's, and those of `write`. The old content stays, unless the last sync failed: then the new
-    /// content is in place and may not be durable.
+    /// The system's, and those of `write`. The old content stays, unless the sync after a rename under
+    /// Gramine failed: then the new content is in place and may not be durable.
     pub fn replace<T>(
         &self,
         path: &Path,
@@ -96,7 +97,9 @@ impl Files {
         let (file, written) = self.fill(scrap, mode, durability, write)?;
         fs::rename(scrap, path).inspect_err(|_| self.drop_scrap(scrap))?;
         if durability == Durability::Synced {
-            file.sync()?;
+            if syscall::entry() == Entry::Gramine {
+                file.sync()?;
+            }
             self.sync_folder(folder_of(path));
         }
         Ok(written)
