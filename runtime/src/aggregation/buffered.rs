@@ -194,7 +194,7 @@ impl BufferedAggregation {
         let leaves = call.each_shard(shards.count(), work).await?;
         // Every job has dropped its share of the pass before it answered, and with it the part that it
         // filled.
-        let model = Arc::into_inner(pass).and_then(|pass| shards.join(pass.parts, leaves));
+        let model = Arc::into_inner(pass).map(|pass| shards.join(pass.parts, leaves));
         Ok((model.ok_or(AggregationError::Incomplete)?, left_out))
     }
 

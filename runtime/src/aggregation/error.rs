@@ -2,7 +2,7 @@
 
 use fl_engine::{
     Name,
-    aggregate::{AbsorbError, Fault, RuleError},
+    aggregate::{AbsorbError, PayloadFault, RuleError},
 };
 
 use crate::{memory::MemoryError, pool::PoolError};
@@ -26,7 +26,7 @@ pub enum AggregationError {
     Base,
     /// Updates are clipped, and the base model holds a value that cannot be summed. Nothing has changed.
     #[error("updates cannot be clipped around the base model")]
-    UnfitBase(#[source] Fault),
+    UnfitBase(#[source] PayloadFault),
     /// The rule or the server's step has no answer.
     #[error(transparent)]
     Rule(#[from] RuleError),

@@ -132,7 +132,7 @@ impl ServerOptimiser {
     /// Makes the state after `step` the newest. The step was taken in every shard, and `step` is its last
     /// clone.
     pub(super) fn finish(&mut self, step: RoundStep) {
-        let built = Arc::into_inner(step.0).and_then(|inner| inner.change?.new.join());
+        let built = Arc::into_inner(step.0).and_then(|inner| Some(inner.change?.new.join()));
         if let (Some(state), Some(draft)) = (&mut self.state, built) {
             state.newest = draft.into_bytes();
         }

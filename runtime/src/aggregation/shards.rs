@@ -67,9 +67,9 @@ impl Shards {
 
     /// The payload whose parts every shard has filled. `leaves` are the digests of the leaves in each shard,
     /// in order.
-    pub(super) fn join(&self, parts: Parts, leaves: Vec<Vec<Digest>>) -> Option<Payload> {
+    pub(super) fn join(&self, parts: Parts, leaves: Vec<Vec<Digest>>) -> Payload {
         let layout = &self.layout;
         let root = root_over(layout.hash(), leaves.into_iter().flatten(), layout.byte_len() as u64);
-        Some(parts.join()?.finish_with(root))
+        parts.join().finish_with(root)
     }
 }

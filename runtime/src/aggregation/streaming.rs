@@ -333,7 +333,7 @@ impl StreamingAggregation {
         free(&self.pool, batch.into_updates()).await?;
         let leaves = leaves?;
         self.residual = residual;
-        let model = last.and_then(|LastPass { parts, .. }| {
+        let model = last.map(|LastPass { parts, .. }| {
             self.forget();
             self.sum.shards.join(parts, leaves)
         });

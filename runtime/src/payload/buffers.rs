@@ -42,7 +42,7 @@ impl Buffers {
     pub(super) fn lend(&self, permit: Option<OwnedSemaphorePermit>) -> Lent {
         let reused = self.home.idle().pop();
         let buffer = reused.unwrap_or_else(|| BytesMut::zeroed(self.home.layout.byte_len()));
-        Lent { buffer, home: Arc::clone(&self.home), permit }
+        Lent { buffer, parts: Vec::new(), home: Arc::clone(&self.home), permit }
     }
 
     pub(super) fn layout(&self) -> &Arc<Layout> {
@@ -60,6 +60,8 @@ impl Home {
 #[derive(Debug)]
 pub(super) struct Lent {
     pub(super) buffer: BytesMut,
+    /// Parts that were cut off the buffer's start, in order.
+    pub(super) parts: Vec<Mutex<BytesMut>>,
     home: Arc<Home>,
     #[expect(dead_code, reason = "held for its drop")]
     permit: Option<OwnedSemaphorePermit>,
@@ -68,6 +70,21 @@ pub(super) struct Lent {
 impl Lent {
     pub(super) fn layout(&self) -> &Arc<Layout> {
         &self.home.layout
+    }
+
+    /// Cuts the buffer after each of `lengths` bytes.
+    pub(super) fn split(&mut self, lengths: impl Iterator<Item = usize>) {
+        self.parts.extend(lengths.map(|len| Mutex::new(self.buffer.split_to(len))));
+    }
+
+    /// Puts the parts back. Nothing is copied.
+    pub(super) fn join(&mut self) {
+        let mut whole = BytesMut::new();
+        for part in self.parts.drain(..) {
+            whole.unsplit(part.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
+        whole.unsplit(std::mem::take(&mut self.buffer));
+        self.buffer = whole;
     }
 }
 
@@ -79,6 +96,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
+        self.join();
         let buffer = std::mem::take(&mut self.buffer);
         let mut idle = self.home.idle();
         // A buffer that lost a part is too short for another payload.

@@ -1,6 +1,6 @@
 //! A payload that is being built.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use fl_engine::{
@@ -65,45 +65,24 @@ impl Draft {
 
     /// Cuts the buffer after each of `lengths` bytes, for threads that fill the parts side by side.
     pub(crate) fn split(mut self, lengths: impl Iterator<Item = usize>) -> Parts {
-        let parts = lengths.map(|len| Mutex::new(self.lent.buffer.split_to(len))).collect();
-        Parts { lent: Some(self.lent), parts }
+        self.lent.split(lengths);
+        Parts(self.lent)
     }
 }
 
 /// A draft in parts. Dropping it gives the whole buffer back.
 #[derive(Debug)]
-pub(crate) struct Parts {
-    /// Holds the bytes behind the last part. `None` once the parts are joined.
-    lent: Option<Lent>,
-    parts: Vec<Mutex<BytesMut>>,
-}
+pub(crate) struct Parts(Lent);
 
 impl Parts {
     /// Part `index`. One thread fills it.
     pub(crate) fn part(&self, index: usize) -> MutexGuard<'_, BytesMut> {
-        self.parts[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.parts[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The parts as one draft again. Nothing is copied. Always `Some`: only this and the destructor take the
-    /// buffer out.
-    pub(crate) fn join(mut self) -> Option<Draft> {
-        self.whole().map(|lent| Draft { lent })
-    }
-
-    fn whole(&mut self) -> Option<Lent> {
-        let mut lent = self.lent.take()?;
-        let mut buffer = BytesMut::new();
-        for part in self.parts.drain(..) {
-            buffer.unsplit(part.into_inner().unwrap_or_else(PoisonError::into_inner));
-        }
-        buffer.unsplit(std::mem::take(&mut lent.buffer));
-        lent.buffer = buffer;
-        Some(lent)
-    }
-}
-
-impl Drop for Parts {
-    fn drop(&mut self) {
-        drop(self.whole());
+    /// The parts as one draft again. Nothing is copied.
+    pub(crate) fn join(mut self) -> Draft {
+        self.0.join();
+        Draft { lent: self.0 }
     }
 }

@@ -103,7 +103,7 @@ mod tests {
         }
         let parts = draft.split([70_000, layout().byte_len() - 70_000].into_iter());
         parts.part(1).copy_from_slice(&encoded.as_slice()[70_000..]);
-        let joined = parts.join().unwrap().finish();
+        let joined = parts.join().finish();
         assert_eq!((joined.as_slice().as_ptr(), &joined), (place, &encoded));
     }
 }
