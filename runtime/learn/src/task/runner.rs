@@ -162,10 +162,7 @@ impl Runner {
         seed: Seed,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<TaskOutput, TaskError> {
-        let start = self.own(base);
-        if let Some(tuned) = &mut self.tuned {
-            tuned.round = None;
-        }
+        let start = self.begin(base, true);
         let none = || TaskError::NoData(task.name.clone());
         let data = &self.data.as_ref().ok_or_else(none)?.train;
         let trainer = self.trainer.as_mut().ok_or_else(none)?;
@@ -208,11 +205,8 @@ impl Runner {
         seed: Seed,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<TaskOutput, TaskError> {
-        let start = self.own(base);
         let updates = task.kind.sends_update();
-        if let Some(tuned) = self.tuned.as_mut().filter(|_| updates) {
-            tuned.round = None;
-        }
+        let start = self.begin(base, updates);
         let own = self.custom.get_mut(&task.name).ok_or_else(|| TaskError::Unknown(task.name.clone()))?;
         let output = own.run(&CustomJob {
             plan: &self.plan,
@@ -250,6 +244,16 @@ impl Runner {
             |metric: Metric| output.metrics.iter().find(|(m, _)| *m == metric).map(|(_, value)| *value);
         let metrics = finite(task, task.metrics.iter().filter_map(|m| Some((*m, found(*m)?))).collect())?;
         Ok(TaskOutput { update, samples: output.samples, metrics })
+    }
+
+    /// The model that a task starts from. A task that `trains` takes the tuned model away from later tasks,
+    /// until the training has ended.
+    fn begin<'a>(&mut self, base: &'a ModelState, trains: bool) -> Cow<'a, ModelState> {
+        let start = self.own(base);
+        if let Some(tuned) = self.tuned.as_mut().filter(|_| trains) {
+            tuned.round = None;
+        }
+        start
     }
 
     /// `base` with the member's own values in the tensors that are held out of aggregation.
