@@ -42,7 +42,7 @@ mod spans;
 mod whole;
 
 pub use block::{Block, ColumnRule, Order, Pair};
-pub use check::{Fault, PayloadChecker};
+pub use check::{PayloadChecker, PayloadFault};
 pub use clip::Clip;
 pub use columns::{Median, NearMedian, TrimmedMean, WeightedMedian};
 pub use combiner::Combiner;

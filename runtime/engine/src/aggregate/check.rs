@@ -7,10 +7,10 @@ use crate::{
     tensor::{Dtype, Layout},
 };
 
-/// A value that may not enter the sum.
+/// What is wrong with a payload: a value that may not enter the sum, or another length than the layout's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum PayloadFault {
     /// NaN or an infinity.
     #[error("an update has a value that is not finite, in tensor {tensor:?} at element {element}")]
     NotFinite {
@@ -59,11 +59,11 @@ impl PayloadChecker {
     /// Checks the next bytes.
     ///
     /// # Errors
-    /// [`Fault`] with the first tensor and element at fault; nothing more may be given to it then.
-    pub fn update(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
+    /// [`PayloadFault`] with the first tensor and element at fault; nothing more may be given to it then.
+    pub fn update(&mut self, mut bytes: &[u8]) -> Result<(), PayloadFault> {
         let expected = self.layout.byte_len();
         if bytes.len() > expected - self.seen {
-            return Err(Fault::Length { given: self.seen + bytes.len(), expected });
+            return Err(PayloadFault::Length { given: self.seen + bytes.len(), expected });
         }
         let floats = self.layout.f32_len() * 4;
         let held = self.seen % 4;
@@ -93,23 +93,23 @@ impl PayloadChecker {
     /// Whether the payload is complete.
     ///
     /// # Errors
-    /// [`Fault::Length`] when bytes are missing.
-    pub fn finish(&self) -> Result<(), Fault> {
+    /// [`PayloadFault::Length`] when bytes are missing.
+    pub fn finish(&self) -> Result<(), PayloadFault> {
         match (self.seen, self.layout.byte_len()) {
-            (given, expected) if given < expected => Err(Fault::Length { given, expected }),
+            (given, expected) if given < expected => Err(PayloadFault::Length { given, expected }),
             _ => Ok(()),
         }
     }
 
-    fn fault(&self, index: usize, bytes: [u8; 4]) -> Fault {
+    fn fault(&self, index: usize, bytes: [u8; 4]) -> PayloadFault {
         let place = self.layout.segments(Dtype::F32).find(|s| s.range.contains(&index));
         let (tensor, element) = place.map_or_else(
             || (String::new(), index),
             |s| (self.layout.tensors()[s.tensor].name.clone(), index - s.range.start),
         );
         match f32::from_le_bytes(bytes).is_finite() {
-            true => Fault::OutOfRange { tensor, element },
-            false => Fault::NotFinite { tensor, element },
+            true => PayloadFault::OutOfRange { tensor, element },
+            false => PayloadFault::NotFinite { tensor, element },
         }
     }
 }
@@ -157,7 +157,7 @@ mod tests {
         bytes
     }
 
-    fn check(bytes: &[u8], piece: usize) -> Result<(), Fault> {
+    fn check(bytes: &[u8], piece: usize) -> Result<(), PayloadFault> {
         let mut checker = PayloadChecker::new(layout(), RANGE);
         bytes.chunks(piece).try_for_each(|p| checker.update(p))?;
         checker.finish()
@@ -171,11 +171,11 @@ mod tests {
                 let (tensor, element) =
                     if at < 600 { ("a".to_owned(), at) } else { ("b".to_owned(), at - 600) };
                 for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                    let fault = Fault::NotFinite { tensor: tensor.clone(), element };
+                    let fault = PayloadFault::NotFinite { tensor: tensor.clone(), element };
                     assert_eq!(check(&payload(Some((at, bad))), piece), Err(fault));
                 }
                 for bad in [65536.0, -65536.0, 3e38] {
-                    let fault = Fault::OutOfRange { tensor: tensor.clone(), element };
+                    let fault = PayloadFault::OutOfRange { tensor: tensor.clone(), element };
                     assert_eq!(check(&payload(Some((at, bad))), piece), Err(fault));
                 }
             }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn too_short_and_too_long_are_refused() {
         let bytes = payload(None);
-        assert!(matches!(check(&bytes[..bytes.len() - 1], 100), Err(Fault::Length { .. })));
-        assert!(matches!(check(&[bytes.as_slice(), &[0]].concat(), 100), Err(Fault::Length { .. })));
+        assert!(matches!(check(&bytes[..bytes.len() - 1], 100), Err(PayloadFault::Length { .. })));
+        assert!(matches!(check(&[bytes.as_slice(), &[0]].concat(), 100), Err(PayloadFault::Length { .. })));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteCount, Name, RoundNo, aggregate::Fault};
+use crate::{ByteCount, Name, RoundNo, aggregate::PayloadFault};
 
 /// Why an update does not count. New variants are added at the end only, because their numbers are on the
 /// wire.
@@ -96,12 +96,16 @@ impl Refusal {
     }
 }
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<PayloadFault> for Refusal {
+    fn from(fault: PayloadFault) -> Self {
         match fault {
-            Fault::NotFinite { tensor, element } => Self::NotFinite { tensor, element: element as u64 },
-            Fault::OutOfRange { tensor, element } => Self::OutOfRange { tensor, element: element as u64 },
-            Fault::Length { given, expected } => {
+            PayloadFault::NotFinite { tensor, element } => {
+                Self::NotFinite { tensor, element: element as u64 }
+            }
+            PayloadFault::OutOfRange { tensor, element } => {
+                Self::OutOfRange { tensor, element: element as u64 }
+            }
+            PayloadFault::Length { given, expected } => {
                 Self::Length { given: ByteCount(given as u64), expected: ByteCount(expected as u64) }
             }
         }
