@@ -236,19 +236,11 @@ pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
 /// A plan's model that was refused, as a failure.
 #[must_use]
 pub fn refused_model(error: &ModelError) -> Failure {
-    let failure = Failure::of(Exit::Plan, error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::of(Exit::Plan, error).maybe_hint(error.hint())
 }
 
 fn refused_file(file: &Path, error: &ModelFileError) -> Failure {
-    let failure = Failure::new(Exit::Model, format!("{}: {error}", file.display()));
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::new(Exit::Model, format!("{}: {error}", file.display())).maybe_hint(error.hint())
 }
 
 /// No update of a model with such a value would be taken.

@@ -251,9 +251,5 @@ pub fn accept(workspace: &Workspace) -> Result<Digest, Failure> {
 
 /// A refused file of `plan/`, as a failure.
 pub(crate) fn refused(error: &PlanError) -> Failure {
-    let failure = Failure::of(Exit::Plan, error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::of(Exit::Plan, error).maybe_hint(error.hint().map(str::to_owned))
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use fl_engine::{
-    Millis, Name,
+    Name,
     plan::{
         Aggregation, Category, Coding, Column, CsvSpec, Decimal, Fill, Loader, Optimiser, Separator,
         TaskKind, TaskSpec, TrainLength,
@@ -46,16 +46,16 @@ pub fn summary(loaded: &Loaded) -> String {
     }
     let quorum = plan.quorum;
     let most = quorum.count_max.map_or_else(|| "all".to_owned(), |max| max.to_string());
-    let times = format!("{} to {}", time(quorum.time_min), time(quorum.time_max));
+    let times = format!("{} to {}", quorum.time_min, quorum.time_max);
     line("quorum", format!("{} to {most} collaborators, {times}", quorum.count_min));
     line("sample", plan.sample.map_or_else(|| "all".to_owned(), |k| format!("{k} a round")));
-    line("optimiser", word(plan.optimiser_state));
+    line("optimiser", plan.optimiser_state.word().to_owned());
     line("exact", format!("{} value bits, {} weight bits", plan.exact.value_bits, plan.exact.weight_bits));
     let best = &plan.best;
-    line("best", format!("{} of {}, {}", best.metric.word(), best.task, word(best.direction)));
+    line("best", format!("{} of {}, {}", best.metric.word(), best.task, best.direction.word()));
     line("limits", format!("memory {}, spill {}", plan.memory_budget, plan.spill_budget));
     line("threads", format!("link {}, cpu {}", plan.threads.link, plan.threads.cpu));
-    line("metrics", word(plan.metrics));
+    line("metrics", plan.metrics.word().to_owned());
     line("release", plan.release.map_or_else(|| "nothing".to_owned(), |release| release.to_string()));
     line("seal", plan.seal.to_string());
     out
@@ -71,29 +71,8 @@ pub fn aggregation(loaded: &Loaded) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// In the largest unit of the plan's that gives a whole number.
-fn time(Millis(ms): Millis) -> String {
-    match ms {
-        ms if ms > 0 && ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
-        ms => format!("{ms}ms"),
-    }
-}
-
 fn names(names: &[Name]) -> String {
     names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// A plain variant as a plan spells it: `ContinueLocal` is `continue_local`.
-fn word(variant: impl std::fmt::Debug) -> String {
-    let mut word = String::new();
-    for letter in format!("{variant:?}").chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_lowercase());
-    }
-    word
 }
 
 fn loader(loader: &Loader) -> String {
@@ -174,9 +153,13 @@ fn kind(task: &TaskSpec) -> String {
             };
             let proximal =
                 if spec.fedprox_mu > 0.0 { format!(", FedProx {}", spec.fedprox_mu) } else { String::new() };
-            format!("train {length} of batches of {}, {optimiser}, {}{proximal}", spec.batch, word(spec.loss))
+            format!(
+                "train {length} of batches of {}, {optimiser}, {}{proximal}",
+                spec.batch,
+                spec.loss.word()
+            )
         }
-        TaskKind::Validate(model) => format!("validate {}", word(model)),
+        TaskKind::Validate(model) => format!("validate {}", model.word()),
         TaskKind::Synthetic { weight, .. } => format!("synthetic, weight {weight}"),
         TaskKind::Custom { name, rule } => {
             format!("custom {name}{}", if rule.is_some() { ", sends an update" } else { "" })

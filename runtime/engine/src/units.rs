@@ -70,9 +70,15 @@ impl fmt::Display for RoundNo {
     }
 }
 
+/// As a plan spells it, in the largest unit that leaves a whole number: `10m`.
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms", self.0)
+        match self.0 {
+            time if time > 0 && time.is_multiple_of(3_600_000) => write!(f, "{}h", time / 3_600_000),
+            time if time > 0 && time.is_multiple_of(60_000) => write!(f, "{}m", time / 60_000),
+            time if time.is_multiple_of(1_000) => write!(f, "{}s", time / 1_000),
+            time => write!(f, "{time}ms"),
+        }
     }
 }
 

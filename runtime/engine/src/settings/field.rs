@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::{
     error::{At, PlanError},
-    fault::{Checked, Fault},
+    fault::{Checked, Fault, number_of},
     key::{Absent, Key, Tagged, Takes, Text, names},
     tree::{self, Node, Value, did_you_mean, duplicate, quoted},
     units,
@@ -21,8 +21,7 @@ pub(crate) trait Setting: Sized {
         None
     }
 
-    /// Refuses a value that the key does not take. A value that was read is one that it takes: this is for
-    /// plans that come as canonical bytes.
+    /// Refuses a value that the key does not take.
     fn check(&self, _takes: &Takes, _path: &str) -> Checked {
         Ok(())
     }
@@ -178,7 +177,7 @@ impl<'a> Field<'a> {
             return Err(self.refused());
         };
         self.unique(entries)?;
-        self.at_most(entries.len(), most)?;
+        number_of(&self.path, entries.len(), most).map_err(|fault| self.error(fault.message))?;
         let named = |(key, node): &'a (tree::Key, Node)| {
             let name = key.text.parse().map_err(|e: NameError| self.error_at(key.at, e.to_string()))?;
             Ok((name, self.child(&key.text, key.at, node, *of)))
@@ -226,14 +225,6 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Refuses a list or map of more than `most` entries.
-    fn at_most(&self, count: usize, most: usize) -> Result<(), PlanError> {
-        if count <= most {
-            return Ok(());
-        }
-        Err(self.error(format!("{} has {count} entries; it takes at most {most}", self.path)))
-    }
-
     pub(crate) fn text(&self) -> Result<&'a str, PlanError> {
         match &self.node.value {
             Value::Text(text) => Ok(text),
@@ -244,13 +235,10 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A finite number, of any range.
-    fn number(&self) -> Result<f64, PlanError> {
-        match self.node.value {
-            Value::Whole(number) => Ok(number as f64),
-            Value::Number(number) if number.is_finite() => Ok(number),
-            _ => Err(self.refused()),
-        }
+    /// A value, if there is one and the key takes it.
+    fn taken<T: Setting>(&self, value: Option<T>) -> Result<T, PlanError> {
+        let taken = value.filter(|value| value.check(&self.takes, &self.path).is_ok());
+        taken.ok_or_else(|| self.refused())
     }
 }
 
@@ -334,11 +322,10 @@ macro_rules! whole_numbers {
     ($($number:ty),*) => {$(
         impl Setting for $number {
             fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-                let (Value::Whole(number), Takes::Whole { least, most, .. }) = (field.value(), field.takes) else {
-                    return Err(field.refused());
-                };
-                let within = (i128::from(least)..=i128::from(most)).contains(number);
-                Self::try_from(*number).ok().filter(|_| within).ok_or_else(|| field.refused())
+                match field.value() {
+                    Value::Whole(number) => field.taken(Self::try_from(*number).ok()),
+                    _ => Err(field.refused()),
+                }
             }
 
             fn check(&self, takes: &Takes, path: &str) -> Checked {
@@ -357,9 +344,9 @@ whole_numbers!(u16, u32, u64);
 
 impl Setting for f64 {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let number = field.number()?;
-        match field.takes {
-            Takes::Number(range) if range.contains(number) => Ok(number),
+        match *field.value() {
+            Value::Whole(number) => field.taken(Some(number as Self)),
+            Value::Number(number) => field.taken(Some(number)),
             _ => Err(field.refused()),
         }
     }
@@ -397,11 +384,7 @@ impl Setting for bool {
 
 impl Setting for String {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let text = field.text()?;
-        match field.takes {
-            Takes::Text(Text::Registered(_)) if !is_registered(text) => Err(field.refused()),
-            _ => Ok(text.to_owned()),
-        }
+        field.taken(Some(field.text()?.to_owned()))
     }
 
     fn check(&self, takes: &Takes, path: &str) -> Checked {
@@ -428,27 +411,26 @@ impl Setting for Name {
 
 impl Setting for ByteCount {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        match field.value() {
+        field.taken(match field.value() {
             Value::Text(text) => units::size(text),
             Value::Whole(0) => Some(Self(0)),
             _ => None,
-        }
-        .ok_or_else(|| field.refused())
+        })
     }
 }
 
 impl Setting for Millis {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let (Value::Text(text), Takes::Time { least, most }) = (field.value(), field.takes) else {
-            return Err(field.refused());
-        };
-        units::duration(text).filter(|time| (least..=most).contains(time)).ok_or_else(|| field.refused())
+        match field.value() {
+            Value::Text(text) => field.taken(units::duration(text)),
+            _ => Err(field.refused()),
+        }
     }
 
     fn check(&self, takes: &Takes, path: &str) -> Checked {
         match takes {
             Takes::Time { least, most } if !(*least..=*most).contains(self) => {
-                Err(Fault::value(path, units::spelt(*self), takes))
+                Err(Fault::value(path, self, takes))
             }
             _ => Ok(()),
         }

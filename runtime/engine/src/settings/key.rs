@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::units;
 use crate::{Millis, limits};
 
 /// One key of a file.
@@ -174,7 +173,6 @@ impl fmt::Display for Takes {
             Self::Text(text) => text.fmt(f),
             Self::Size => f.write_str("a size: a whole number with B, KiB, MiB, GiB or TiB, as in 512MiB"),
             Self::Time { least, most } => {
-                let (least, most) = (units::spelt(*least), units::spelt(*most));
                 write!(f, "a time of {least} to {most}: a whole number with ms, s, m or h, as in 10m")
             }
             Self::Word(words) | Self::Variant(words) => write!(f, "one of {}", list(words)),

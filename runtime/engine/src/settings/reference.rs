@@ -1,9 +1,6 @@
 //! The tables of keys as a list, for the manual and `fl-host plan reference`.
 
-use super::{
-    key::{Absent, Key, Tagged, Takes, Text, Word},
-    units,
-};
+use super::key::{Absent, Key, Tagged, Takes, Text, Word};
 
 /// What is known of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,9 +141,7 @@ fn range(takes: &Takes) -> Option<String> {
         Takes::Whole { least, most, .. } if least == most => Some(format!("{least} only")),
         Takes::Whole { least, most, .. } => Some(format!("{least} to {most}")),
         Takes::Number(range) if !range.words().is_empty() => Some(range.words().to_owned()),
-        Takes::Time { least, most } if most.0 < u64::MAX => {
-            Some(format!("{} to {}", units::spelt(*least), units::spelt(*most)))
-        }
+        Takes::Time { least, most } if most.0 < u64::MAX => Some(format!("{least} to {most}")),
         Takes::Text(text @ Text::Registered(_)) => Some(text.to_string()),
         Takes::List { of, .. } => range(of).map(|range| format!("each {range}")),
         _ => None,
