@@ -121,7 +121,7 @@ pub struct PlanDraft {
     pub ca: Option<Digest>,
     /// Rounds to run.
     pub rounds: u32,
-    /// Seed of initial values, sampling and splits.
+    /// Seed of initial values, splits of rows, and what tasks draw at random.
     pub seed: u64,
     /// The model.
     pub model: ModelSpec,

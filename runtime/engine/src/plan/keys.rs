@@ -45,7 +45,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "seed",
         takes: Takes::Whole { least: 0, most: u64::MAX, unit: "" },
         absent: Absent::Default("0"),
-        meaning: "Seed of everything random that all parties have to agree on: first values of the model, splits of rows.",
+        meaning: "Seed of the first values of the model, of each collaborator's split of its rows, and of what its tasks draw \
+                  at random. The draw of `sample` uses a secret of the aggregator in place of this seed.",
         example: "7",
     },
     Key {
