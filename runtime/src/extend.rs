@@ -492,7 +492,7 @@ pub use fl_engine::model::Layer;
 /// ```
 /// use fl_runtime::extend::plan::Plan;
 ///
-/// // A plan is made by parsing alone; a misspelt key is refused.
+/// // Every plan has passed its checks; a misspelt key is refused.
 /// assert!(Plan::parse("schema: 1\nfederatoin: trial\n").is_err());
 /// ```
 pub use fl_engine::plan;
