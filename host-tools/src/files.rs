@@ -7,23 +7,20 @@ use std::{
     fs,
     io::{self, Write as _},
     path::Path,
-    sync::LazyLock,
 };
 
-use fl_runtime::internal::{
-    files::{BY_UMASK, Files, OTHERS, OWNER_ONLY},
-    system::System,
-};
-
+use fl_runtime::internal::files::{BY_UMASK, Files, OTHERS, OWNER_ONLY};
 use zeroize::Zeroizing;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    machine::machine,
+};
 
 /// The files of this process, as the runtime's functions take them.
 #[must_use]
 pub fn of_process() -> &'static Files {
-    static FILES: LazyLock<Files> = LazyLock::new(|| System::real().files);
-    &FILES
+    &machine().files
 }
 
 /// Reads a text file of at most `limit` bytes.

@@ -5,6 +5,7 @@ pub mod data;
 pub mod demo;
 pub mod files;
 pub mod image;
+pub mod machine;
 pub mod manual;
 pub mod model;
 pub mod pki;

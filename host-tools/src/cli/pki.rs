@@ -11,16 +11,14 @@ use fl_engine::{
     plan::roster::{Measurement, Measurements},
     printable::printable,
 };
-use fl_runtime::internal::{
-    system::System,
-    trust::{Fingerprint, FlooredClock, Role},
-};
+use fl_runtime::internal::trust::{Fingerprint, FlooredClock, Role};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
+    machine::machine,
     pki::{self, Approval, Init, Issued, Listed, Owner, vault::Passphrase},
 };
 
@@ -492,7 +490,7 @@ fn name_in(role: Role, name: Option<&Name>) -> Result<Name, Failure> {
 }
 
 fn clock() -> FlooredClock {
-    FlooredClock::of(&System::real().clock)
+    FlooredClock::of(&machine().clock)
 }
 
 fn owner(root: &Path, file: Option<&Path>) -> Result<Owner, Failure> {

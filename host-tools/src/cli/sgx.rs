@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 use fl_engine::{Digest, limits::PLAN_FILE_BYTES, plan::Plan, printable::one_line};
-use fl_runtime::internal::{system::System, trust::FlooredClock};
+use fl_runtime::internal::trust::FlooredClock;
 use serde_json::{Value, json};
 
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
     files,
+    machine::machine,
     sgx::{
         self, Date, SigningKey, Sigstruct,
         explain::explain,
@@ -244,7 +245,7 @@ fn measure(command: &SgxMeasure) -> Result<Answer, Failure> {
 fn sign(command: &SgxSign) -> Result<Answer, Failure> {
     let signing = key::load(&command.key)?;
     let (_, measured) = sgx::measure_files(&command.manifest, &command.libpal, command.gramine_version)?;
-    let date = command.date.unwrap_or_else(|| Date::of_unix(FlooredClock::of(&System::real().clock).now().0));
+    let date = command.date.unwrap_or_else(|| Date::of_unix(FlooredClock::of(&machine().clock).now().0));
     let signed = Sigstruct::sign(&signing, &measured.attributes, &measured.measurement, date)?;
     files::replace(&command.output, signed.bytes().as_slice())?;
     let Answer { mut text, mut json } = viewed(&signed);

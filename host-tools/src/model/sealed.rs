@@ -16,7 +16,6 @@ use fl_engine::{
 use fl_runtime::internal::{
     files::{BY_UMASK, File},
     sealed::{Label, OpenError, Opener},
-    system::System,
 };
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
@@ -25,6 +24,7 @@ use super::{FILE_BYTES, refused_file, root};
 use crate::{
     exit::{Exit, Failure},
     files,
+    machine::machine,
 };
 
 /// A sealed model that was opened.
@@ -45,7 +45,7 @@ pub struct Opened {
 /// # Errors
 /// [`Exit::File`], also when `output` exists already.
 pub fn new_key(output: &Path) -> Result<PublicKey, Failure> {
-    let secret: [u8; 32] = System::real().random.bytes().map_err(|e| Failure::of(Exit::Failed, &e))?;
+    let secret: [u8; 32] = machine().random.bytes().map_err(|e| Failure::of(Exit::Failed, &e))?;
     let secret = Zeroizing::new(secret);
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let text = Zeroizing::new(pem::encode_config(&pem::Pem::new(TAG, [PREFIX, &secret[..]].concat()), lines));
