@@ -12,6 +12,7 @@ pub mod pki;
 pub mod plan;
 pub mod sgx;
 pub mod templates;
+pub mod transfer;
 pub mod workspace;
 
 /// How a command ends; the table is the same as fl-runtime's.

@@ -3,7 +3,6 @@
 
 mod create;
 mod edit;
-pub mod transfer;
 
 use std::path::{Path, PathBuf};
 

@@ -14,7 +14,8 @@ use crate::{
     image::{self, Archive},
     sgx::Date,
     templates::TEMPLATES,
-    workspace::{self, Trial, Workspace, transfer},
+    transfer,
+    workspace::{self, Trial, Workspace},
 };
 
 /// Make workspaces, container images of them, and archives for other machines.

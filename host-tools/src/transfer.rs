@@ -13,7 +13,6 @@ use std::{
 
 use fl_engine::{Digest, limits};
 
-use super::{FOLDERS, Workspace};
 use crate::{
     exit::{Exit, Failure},
     files,
@@ -24,6 +23,7 @@ use crate::{
     },
     model, plan,
     sgx::trusted_files,
+    workspace::{FOLDERS, Workspace},
 };
 
 /// An archive that was written.
