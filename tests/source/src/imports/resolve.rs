@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Import, Imports,
-    modules::{ModuleId, Tree, Use},
+    modules::{Module, ModuleId, Tree, Use},
 };
 
 /// What a name stands for.
@@ -37,8 +37,10 @@ fn use_imports(tree: &Tree, id: ModuleId, import: &Use, imports: &mut Imports) {
     if names.is_empty() {
         leads_outside(tree, id, import.line, &import.path, imports);
     }
-    let words = &tree.modules[id].words;
-    let used_here = import.name.as_ref().is_some_and(|name| words.contains(name));
+    // A child's name is among the words by its declaration.
+    let Module { words, children, .. } = &tree.modules[id];
+    let is_used = |name: &String| words.contains(name) && !children.contains_key(name);
+    let used_here = import.name.as_ref().is_some_and(is_used);
     for name in names {
         let owner = match (name, &import.name) {
             (Named::Item(owner), _) | (Named::Module(owner), None) => owner,
@@ -127,13 +129,14 @@ fn resolve(
 /// What `name` stands for in the module `id`. `tried` holds the look-ups under way, against re-exports in a
 /// circle.
 fn look_up(tree: &Tree, id: ModuleId, name: &str, tried: &mut BTreeSet<(ModuleId, String)>) -> Vec<Named> {
-    if !tried.insert((id, name.to_owned())) {
-        return Vec::new();
-    }
     let module = &tree.modules[id];
     let mut found = BTreeSet::new();
     found.extend(module.children.get(name).map(|child| Named::Module(*child)));
     found.extend(module.items.contains(name).then_some(Named::Item(id)));
+    // Also on the way of `pub use load::load`, which looks for the module `load` to find its item.
+    if !tried.insert((id, name.to_owned())) {
+        return found.into_iter().collect();
+    }
     for import in module.uses.iter().filter(|import| import.name.as_deref() == Some(name)) {
         let names = resolve(tree, id, &import.path, tried);
         let is_ours = matches!(import.path[0].as_str(), "crate" | "self" | "super");

@@ -44,6 +44,17 @@ fn loop_of_two_files_is_found() {
 }
 
 #[test]
+fn re_export_of_an_item_that_has_the_name_of_its_module_is_followed() {
+    let found = read(&[
+        ("lib.rs", "mod plan;\nmod user;"),
+        ("plan.rs", "mod load;\npub use load::load;"),
+        ("plan/load.rs", "pub fn load() {}"),
+        ("user.rs", "use crate::plan;\nfn f() { plan::load() }"),
+    ]);
+    assert_eq!(lines(&found), ["user.rs:2 plan::load plan/load.rs"]);
+}
+
+#[test]
 fn loop_through_a_re_export_is_found() {
     let found = read(&[
         ("lib.rs", "mod deep;\nmod other;\npub use deep::Renamed as Public;"),
