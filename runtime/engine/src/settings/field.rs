@@ -173,16 +173,11 @@ impl<'a> Field<'a> {
 
     /// A map whose keys are names that the author chose, at most `most` of them.
     pub(crate) fn named(&self, most: usize) -> Result<Vec<(Name, Field<'a>)>, PlanError> {
-        let (Value::Map(entries), Takes::Names { of, .. }) = (&self.node.value, self.takes) else {
-            return Err(self.refused());
+        let named = |(text, field): (String, Field<'a>)| {
+            let name = text.parse().map_err(|e: NameError| self.error_at(field.key, e.to_string()))?;
+            Ok((name, field))
         };
-        self.unique(entries)?;
-        number_of(&self.path, entries.len(), most).map_err(|fault| self.error(fault.message))?;
-        let named = |(key, node): &'a (tree::Key, Node)| {
-            let name = key.text.parse().map_err(|e: NameError| self.error_at(key.at, e.to_string()))?;
-            Ok((name, self.child(&key.text, key.at, node, *of)))
-        };
-        entries.iter().map(named).collect()
+        self.texts(most)?.into_iter().map(named).collect()
     }
 
     /// As [`Self::named`], with keys of any text.
@@ -191,7 +186,7 @@ impl<'a> Field<'a> {
             return Err(self.refused());
         };
         self.unique(entries)?;
-        self.at_most(entries.len(), most)?;
+        number_of(&self.path, entries.len(), most).map_err(|fault| self.error(fault.message))?;
         let child =
             |(key, node): &'a (tree::Key, Node)| (key.text.clone(), self.child(&key.text, key.at, node, *of));
         Ok(entries.iter().map(child).collect())
@@ -220,7 +215,7 @@ impl<'a> Field<'a> {
     /// The value itself as the only entry of a list.
     pub(crate) fn entry(&self) -> Field<'a> {
         match self.takes {
-            Takes::List { of, .. } => Field { takes: *of, ..self.clone() },
+            Takes::List { of, .. } => self.taking(*of),
             _ => self.clone(),
         }
     }
