@@ -372,8 +372,8 @@ impl File {
         self.0.set_len(length)
     }
 
-    /// Takes the lock that the kernel has for this file, which ends with this value or the process. False when
-    /// another process holds the lock.
+    /// Takes the lock that the kernel has for this file, which ends with this value or the process. False
+    /// when another process holds the lock.
     ///
     /// # Errors
     /// The system's, also where the file system has no locks.

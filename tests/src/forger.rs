@@ -9,8 +9,8 @@ use rustls::{
     {Side, SupportedCipherSuite},
 };
 
-/// Waits for a datagram at `socket`, and answers an Initial with a packet that closes the connection with this
-/// TLS alert. True when an answer was sent.
+/// Waits for a datagram at `socket`, and answers an Initial with a packet that closes the connection with
+/// this TLS alert. True when an answer was sent.
 ///
 /// # Errors
 /// The socket's, also when nothing comes in its time.

@@ -2,6 +2,11 @@
 
 use crate::trust::Refused;
 
+/// The code for a collaborator that may not stay.
+pub(super) fn of(why: &Refused) -> u32 {
+    if why.is_of_the_clock() { ENDED } else { UNLISTED }
+}
+
 /// The run is over.
 pub(super) const DONE: u32 = 0;
 /// The peer was not admitted. The reason was sent as a message before.
@@ -21,8 +26,3 @@ pub(super) const UNLISTED: u32 = 5;
 pub(super) const LEAVING: u32 = 6;
 /// A certificate or the roster has ended, by the clock of the side that closes.
 pub(super) const ENDED: u32 = 7;
-
-/// The code for a collaborator that may not stay.
-pub(super) fn of(why: &Refused) -> u32 {
-    if why.is_of_the_clock() { ENDED } else { UNLISTED }
-}

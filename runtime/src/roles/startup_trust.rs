@@ -116,9 +116,6 @@ pub(super) async fn remind_daily(clock: FlooredClock, terms: impl Fn() -> Vec<Te
     }
 }
 
-/// Time between two reminders.
-const DAY: Duration = Duration::from_secs(86_400);
-
 /// Logs the expected enclave measurements, if the roster carries any.
 pub(super) fn log_measurements(of: Option<&Measurements>) {
     if let Some(Measurements { aggregator, collaborator }) = of {
@@ -207,6 +204,9 @@ fn unsealable(error: &CredentialsError, seal: Seal) -> Option<String> {
         certificate.display()
     ))
 }
+
+/// Time between two reminders.
+const DAY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,8 @@
 //! `save/lock` names its holder: the process, its start and a random token. A process on the same kernel is
 //! kept out by a lock of the operating system on this file, which a crash gives back at once. Where the
 //! system has no such lock between processes, as under Gramine or on some network file systems, the holder
-//! rewrites the file every [`BEAT`] instead, and a newcomer watches it for [`WATCH`]: a file that stands still
-//! is a dead holder's.
+//! rewrites the file every [`BEAT`] instead, and a newcomer watches it for [`WATCH`]: a file that stands
+//! still is a dead holder's.
 //!
 //! No lock is sure: a machine may sleep, and a file system may lose locks. So the holder reads the file
 //! before each write to `save/`. A holder that finds another token there writes nothing more.

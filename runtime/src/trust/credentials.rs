@@ -142,8 +142,8 @@ impl Credentials {
         self.validity
     }
 
-    /// A secret that every process with this role's key derives alike, for the resets of links that an earlier
-    /// process left open. It does not reveal the key.
+    /// A secret that every process with this role's key derives alike, for the resets of links that an
+    /// earlier process left open. The secret does not reveal the key.
     #[must_use]
     pub fn reset_secret(&self) -> [u8; 32] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.secret_pkcs8_der());

@@ -1,8 +1,8 @@
 //! Connects a collaborator to its aggregator: dials, sends the Hello, reads until the link ends, and dials
 //! again.
 //!
-//! Waits between attempts grow and have jitter. [`outage`] says what is logged meanwhile. The dialler gives up
-//! only when another attempt would fail in the same way, which [`verdict`] decides.
+//! Waits between attempts grow and have jitter. [`outage`] says what is logged meanwhile. The dialler gives
+//! up only when another attempt would fail in the same way, which [`verdict`] decides.
 
 mod addresses;
 mod outage;

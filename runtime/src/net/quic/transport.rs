@@ -95,8 +95,8 @@ impl NetLimits {
 
 /// Longest time for a handshake while many are under way.
 pub(super) const SHORT_HANDSHAKE: Duration = Duration::from_secs(2);
-/// Handshakes at a time of one socket of a peer. An honest one dials once, and again when that failed; a bench
-/// carries many members over one socket.
+/// Handshakes at a time of one socket of a peer. An honest one dials once, and again when that failed; a
+/// bench carries many members over one socket.
 pub(super) const HANDSHAKES_OF_A_SOCKET: usize = 24;
 /// Handshakes at a time of one address: many members of one site may share it.
 pub(super) const HANDSHAKES_OF_AN_ADDRESS: usize = 48;

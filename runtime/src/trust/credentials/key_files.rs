@@ -148,7 +148,7 @@ pub(super) fn read_key(files: &Files, path: &Path) -> Result<Zeroizing<KeyPair>,
         PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| unusable("it is not PEM of a key".into()))?;
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ED25519);
     der.zeroize();
-    key.map(Zeroizing::new).map_err(|_| unusable("it is no Ed25519 key in PKCS #8".into()))
+    key.map(Zeroizing::new).map_err(|_| unusable("it is not an Ed25519 key in PKCS #8".into()))
 }
 
 /// Whether the file exists. An error is not the answer no: Gramine refuses access to a file that another
