@@ -41,11 +41,13 @@ pub enum Exit {
     QuorumMissed = 13,
     /// Stopped on request before the last round; finished rounds are saved.
     Stopped = 14,
+    /// No update counted: tasks failed, or updates were refused.
+    NoUpdate = 15,
 }
 
 impl Exit {
     /// Every code, in order: `--help` of both programs lists them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -61,6 +63,7 @@ impl Exit {
         Self::Refused,
         Self::QuorumMissed,
         Self::Stopped,
+        Self::NoUpdate,
     ];
 
     /// The meaning that `--help` prints.
@@ -82,6 +85,7 @@ impl Exit {
             Self::Refused => "the aggregator rejected this collaborator",
             Self::QuorumMissed => "a round's deadline passed with too few updates",
             Self::Stopped => "stopped on request before the last round; finished rounds are saved",
+            Self::NoUpdate => "no update counted: tasks failed, or updates were refused",
         }
     }
 }

@@ -53,6 +53,7 @@ chapters! {
     /// [enclaves]: enclaves
     /// [owners_key]: owners_key
     /// [threat_model]: threat_model
+    /// [who_waits]: who_waits
     operating;
 
     /// [quick_start]: quick_start
@@ -61,6 +62,9 @@ chapters! {
     /// [operating]: operating
     /// [plan_reference]: plan_reference
     files;
+
+    /// [exit_codes]: exit_codes
+    who_waits;
 
     exit_codes;
 

@@ -9,11 +9,13 @@ mod member_line;
 mod metric_json;
 mod round_line;
 mod traffic;
+mod waiting_line;
 
 pub use member_line::{done_line, task_line};
 pub use metric_json::MetricJson;
 pub use round_line::{RoundLine, Timeline};
 pub use traffic::Traffic;
+pub use waiting_line::{names, waiting_line};
 
 use std::{fmt::Display, io::Write as _};
 

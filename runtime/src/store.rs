@@ -7,6 +7,7 @@
 //! save/W_init.safetensors         read: the model that the first round starts from
 //! save/generations/W-0000012.fl   state: the last two finished rounds, each with its length and digest
 //! save/W_history.jsonl            one line per round; each names the digest of the line before
+//! save/W_history.1.jsonl          the history of the rounds that `--fresh` has deleted, then 2 and so on
 //! save/W_last.safetensors         a copy of the newest generation for people
 //! save/W_best.safetensors         the best model so far by the plan's metric
 //! save/released/                  models that the plan releases from the enclave
@@ -40,12 +41,12 @@ use fl_engine::{
     ByteCount, Digest, RoundNo,
     aggregate::{outside_range, state_layout},
     model::safetensors,
-    plan::{ExactRange, MetricsTo, Plan, Released},
+    plan::{ExactRange, MetricsTo, ModelUnderTest, Plan, Released, TaskKind},
     round::{AggregatedMetric, RoundFacts},
     tensor::Layout,
 };
 use generation::{Best, Generation, Generations, Head};
-use history::{History, facts_json};
+use history::{History, Lines, facts_json};
 use model_file::{fits, replace, rounds_through, texts};
 use released::Releases;
 
@@ -76,6 +77,8 @@ pub struct Resume {
     pub state: Option<Vec<u8>>,
     /// The metric of the model in `W_best`; `None` when there is no such model.
     pub best: Option<f64>,
+    /// Whether the final model was measured: a run that is over has nothing left to do.
+    pub measured: bool,
     /// Where the base model was found.
     pub from: ResumedFrom,
 }
@@ -87,6 +90,15 @@ pub enum ResumedFrom {
     Init,
     /// The newest generation that is whole.
     Generation,
+}
+
+/// What `--fresh` has deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Rounds that were run.
+    pub rounds: u32,
+    /// The new name of their history, if there was one.
+    pub history: Option<PathBuf>,
 }
 
 /// The open store of one run.
@@ -107,6 +119,12 @@ pub struct Store {
     lock: Option<Arc<SaveLock>>,
     /// Metrics of the closing round, as JSON.
     final_metrics: Option<String>,
+    /// Whether `W_last` is the model with which the run ended, measured.
+    is_final: bool,
+    /// Metrics of the newest round, as JSON.
+    round_metrics: Option<String>,
+    /// Whether the closing round measures anything.
+    measures: bool,
     best: Option<Best>,
     next: RoundNo,
 }
@@ -115,13 +133,14 @@ impl Store {
     /// Opens the folder `save` for the federation of this name, and finds where the run continues. A missing
     /// folder is made.
     ///
-    /// Three kinds of damage cost a warning: a generation that is not whole (the one before it is used), a
-    /// last line of the history that is not whole (it is removed), and a `W_best` that cannot be read.
+    /// Four kinds of damage cost a warning: a generation that is not whole (the one before it is used), a
+    /// last line of the history that is not whole (it is removed), rounds that the history lacks, and a
+    /// `W_best` that cannot be read.
     ///
     /// # Errors
     /// [`StoreError`] when there is neither an initial model nor a generation, when one of them belongs to
-    /// another plan, when no generation is whole, when the history was changed, or when the folder cannot be
-    /// written to.
+    /// another plan, when no generation is whole, when there is none although the history has rounds, when
+    /// the history was changed, or when the folder cannot be written to.
     pub fn open(
         system: &System,
         save: &Path,
@@ -156,7 +175,15 @@ impl Store {
         };
         let head = kept.as_ref().map(|(head, _)| *head);
         let (history, found) =
-            History::open(files, save.join(format!("{federation}_history.jsonl")), head.as_ref())?;
+            History::open(files, history_file(save, federation), plan_hash, head.as_ref())?;
+        if let (None, Some(last)) = (&head, found.last)
+            && generations.is_empty()?
+        {
+            return Err(StoreError::NoGeneration {
+                dir: save.join("generations"),
+                rounds: rounds_through(last),
+            });
+        }
         let mut store = Self {
             files: files.clone(),
             save: save.to_owned(),
@@ -170,24 +197,29 @@ impl Store {
             releases: Releases::open(system, save, federation, plan.release, layout)?,
             lock: None,
             final_metrics: None,
+            is_final: false,
+            round_metrics: None,
+            measures: plan.tasks.iter().any(|t| t.kind == TaskKind::Validate(ModelUnderTest::Aggregated)),
             best: None,
             next: head.map_or(RoundNo(0), |h| h.round.next()),
         };
         store.sweep();
         // Without a generation, `W_best` is from a run whose rounds were deleted.
         store.best = head.and_then(|head| store.best_on_disk(head.best));
+        let mut measured = false;
         if let Some((head, facts)) = &kept {
-            if !found {
-                store.complete_history(head, facts)?;
+            store.compare(head, &found);
+            if !found.has_sought {
+                store.history.append(facts)?;
             }
-            store.mend_last(head, &payload);
+            measured = store.mend_last(head, &payload) && store.next.0 >= plan.rounds;
             // A crash may have come between a round and its release.
             if store.releases.as_ref().is_some_and(|r| !r.has_round(rounds_through(head.round))) {
                 store.release_round(head.round, head.root, None, &payload)?;
             }
         }
         let best = store.best.map(|b| b.value);
-        let resume = Resume { round: store.next, payload, root, state, best, from };
+        let resume = Resume { round: store.next, payload, root, state, best, measured, from };
         Ok((store, resume))
     }
 
@@ -217,13 +249,15 @@ impl Store {
         initial(files, &initial_model_file(save, federation), plan_hash, seed, layout, range).map(drop)
     }
 
-    /// Deletes all stored rounds (for `--fresh`): the next [`Store::open`] begins with the initial model. The
-    /// history and the copies stay until a round replaces them. Returns the number of rounds deleted.
+    /// Deletes the models of all stored rounds (for `--fresh`): the next [`Store::open`] begins with the
+    /// initial model. The history is renamed, and the copies stay until a round replaces them.
     ///
     /// # Errors
     /// [`StoreError::Read`], [`StoreError::Write`].
-    pub fn forget(files: &Files, save: &Path, federation: &str) -> Result<usize, StoreError> {
-        Generations::new(files, save, federation).delete()
+    pub fn forget(files: &Files, save: &Path, federation: &str) -> Result<Forgotten, StoreError> {
+        let rounds = Generations::new(files, save, federation).delete()?;
+        let history = history::put_aside(files, &history_file(save, federation))?;
+        Ok(Forgotten { rounds, history })
     }
 
     /// Stores a finished round: when this returns, the round is durable. `payload` is the model that the
@@ -263,6 +297,7 @@ impl Store {
         self.next = facts.round.next();
         self.generations.prune(facts.round);
         let measured = self.shows_metrics.then(|| MetricJson::json(&facts.metrics));
+        self.round_metrics.clone_from(&measured);
         if let Err(error) = self.write_last(facts.round, facts.root, measured, payload) {
             warn_of_copy(&error);
         }
@@ -294,7 +329,8 @@ impl Store {
     }
 
     /// Writes `W_last` again at the run's end, synced, with the metrics that the closing round measured on
-    /// it.
+    /// it. Where it should have measured some and nobody did, the file keeps what it has, and an aggregator
+    /// that starts again measures.
     ///
     /// # Errors
     /// [`StoreError`]; the previous copy and the generation stay.
@@ -305,9 +341,15 @@ impl Store {
         payload: &[u8],
     ) -> Result<PathBuf, StoreError> {
         self.check_lock()?;
-        self.final_metrics = self.shows_metrics.then(|| MetricJson::json(metrics));
         let mut texts = texts(About { plan: self.plan, rounds: self.next.0, root });
-        texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
+        if self.measures && metrics.is_empty() {
+            texts.extend(self.round_metrics.clone().map(|json| (text::ROUND_METRICS.to_owned(), json)));
+        } else {
+            self.final_metrics = self.shows_metrics.then(|| MetricJson::json(metrics));
+            texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
+            self.is_final = true;
+            texts.extend(self.final_text());
+        }
         let path = self.last_model_file();
         replace(&self.files, &path, &self.layout, payload, &texts, Durability::Synced)?;
         Ok(path)
@@ -355,6 +397,7 @@ impl Store {
                 }
                 let about = About { plan: self.plan, rounds: self.next.0, root };
                 let mut texts = texts(about);
+                texts.extend(self.final_text());
                 texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
                 releases.put(Released::Last, about, &texts, payload).map(Some)
             }
@@ -412,22 +455,49 @@ impl Store {
         }
     }
 
-    /// Writes the history's line of the newest generation, which a crash left out.
-    fn complete_history(&mut self, head: &Head, facts: &str) -> Result<(), StoreError> {
-        if self.history.is_empty() && head.round > RoundNo(0) {
-            tracing::warn!("the history in save/ has no lines for the rounds before round {}", head.round);
+    /// Holds the history against the newest generation, and warns where they differ.
+    fn compare(&self, head: &Head, found: &Lines) {
+        let path = history_file(&self.save, &self.federation);
+        // A crash leaves out the newest round's line at most.
+        let next = found.last.map_or(0, |last| last.0 + 1);
+        let cut = (next < head.round.0).then(|| (next, head.round.0 - 1));
+        for (first, last) in found.missing.iter().copied().chain(cut) {
+            let rounds =
+                if first == last { format!("round {first}") } else { format!("rounds {first} to {last}") };
+            tracing::warn!(
+                "{} has no line for {rounds}: lines were removed from it. The models in save/generations are whole",
+                path.display()
+            );
         }
-        self.history.append(facts)
+        if let Some(last) = found.last.filter(|last| *last > head.round) {
+            tracing::warn!(
+                "the history knows round {last}, but the newest whole model in save/generations is of round {}: the rounds \
+                 after it are run again",
+                head.round
+            );
+        }
     }
 
-    /// Writes `W_last` again where that file is not the newest generation's model.
-    fn mend_last(&self, head: &Head, payload: &[u8]) {
+    /// Writes `W_last` again where that file is not the newest generation's model; otherwise remembers its
+    /// metrics. Returns whether the file says that the final model was measured.
+    fn mend_last(&mut self, head: &Head, payload: &[u8]) -> bool {
         let last = model_file::examine(&self.files, &self.last_model_file(), &self.layout);
-        if last.is_none_or(|(root, _)| root != head.root)
-            && let Err(error) = self.write_last(head.round, head.root, None, payload)
-        {
-            warn_of_copy(&error);
-        }
+        let Some((_, texts)) = last.filter(|(root, _)| *root == head.root) else {
+            if let Err(error) = self.write_last(head.round, head.root, None, payload) {
+                warn_of_copy(&error);
+            }
+            return false;
+        };
+        self.final_metrics = texts.get(text::METRICS).cloned();
+        self.round_metrics = texts.get(text::ROUND_METRICS).cloned();
+        // The first releases wrote no `final`.
+        self.is_final =
+            texts.contains_key(text::FINAL) || self.final_metrics.as_ref().is_some_and(|json| json != "[]");
+        self.is_final
+    }
+
+    fn final_text(&self) -> Option<(String, String)> {
+        self.is_final.then(|| (text::FINAL.to_owned(), "yes".to_owned()))
     }
 
     /// The best model that `W_best` holds; `known` is the best model that the newest generation names. After
@@ -453,6 +523,10 @@ impl Store {
         }
         best
     }
+}
+
+fn history_file(save: &Path, federation: &str) -> PathBuf {
+    save.join(format!("{federation}_history.jsonl"))
 }
 
 /// Payload and root of the model that the first round starts from.

@@ -215,6 +215,8 @@ fn update_counts_once_and_floods_are_neither_loud_nor_large() {
         );
         assert_eq!(text.lines().find_map(fl_engine::printable::unprintable), None);
     }
+    let ignored = "ignored the metrics of three for task send: it claims 18446744073709551615 rows";
+    assert!(log.contains(ignored), "{log}");
     let lines = running.end(memory);
     let counted = rounds(&lines).into_iter().filter(|(_, r)| contributors(r).contains(&"three")).count();
     assert!((2..=3).contains(&counted), "{counted}: one of each, or the first round's");

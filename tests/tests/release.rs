@@ -138,7 +138,7 @@ fn members_keep_the_best_model_where_it_is_not_the_last() {
     let federation = federation("best", 2, &|plan| {
         let plan = set_block(plan, "release", "{what: best, to: members}");
         // Training lowers the loss, so the greatest is never the last model's.
-        let best = "{task: aggregated_model_validation, metric: loss, direction: max}";
+        let best = "{task: aggregated_model_validation, metric: loss, direction: max, against_habit: true}";
         set_key(&set_block(&plan, "best", best), "rounds", "3", "schema")
     });
     let best = federation.aggregator.join("save/demo_best.safetensors");

@@ -281,15 +281,20 @@ fn silent_dependencies(manifest: &str) -> Vec<String> {
 }
 
 #[test]
-fn threat_chapter_names_tests_that_exist() {
-    let chapter = read(Path::new("runtime/src/manual/threat_model.md"));
+fn chapters_name_tests_that_exist() {
+    names_tests("threat_model", 15);
+    names_tests("who_waits", 20);
+}
+
+fn names_tests(chapter: &str, least: usize) {
+    let chapter = read(&Path::new("runtime/src/manual").join(format!("{chapter}.md")));
     // Every second piece stands between backticks.
     let words = chapter.split('`').skip(1).step_by(2);
     let is_test = |word: &&str| {
         word.matches('_').count() >= 3 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
     };
     let named: Vec<&str> = words.filter(is_test).collect();
-    assert!(named.len() >= 15, "{named:?}");
+    assert!(named.len() >= least, "{named:?}");
     let sources: String = rust_files().iter().map(|path| read(path)).collect();
     let missing: Vec<&str> =
         named.into_iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();

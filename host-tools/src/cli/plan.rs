@@ -136,6 +136,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
             let memory = plan::memory(&loaded);
             let told = plan::aggregation(&loaded);
             let lines: String = told.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
+            let share = plan::largest_share(&loaded);
             let release = loaded.plan.release.map(|release| release.to_string());
             let warning = plan::warning(&loaded);
             let installed = gramine_files::installed(command.gramine.as_deref())?;
@@ -155,6 +156,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
             };
             let sizes: String = enclaves.iter().map(told_of).collect();
             let last = [
+                share.as_ref().map(|(_, text)| format!("largest share of one site {text}\n")),
                 Some(format!("gramine {version}\n")),
                 Some(sizes),
                 release.as_ref().map(|r| format!("release {r}\n")),
@@ -172,6 +174,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
                 "rule": told("rule"),
                 "server": told("server"),
                 "threshold": told("threshold"),
+                "largest_share": share.map(|(share, _)| share),
                 "gramine": installed,
                 "sized_for": numbers.version,
                 "enclaves": enclaves.iter().map(|(role, size)| json!({

@@ -172,7 +172,7 @@ mod tests {
     fn key_is_found_by_its_path_by_its_end_and_below_a_name_of_the_plan() {
         assert_eq!(find(None).unwrap(), reference());
         assert_eq!(paths("rounds"), ["rounds"]);
-        assert_eq!(paths("limits"), ["limits", "limits.memory", "limits.spill"]);
+        assert_eq!(paths("limits"), ["limits", "limits.memory", "limits.spill", "limits.rows"]);
         assert_eq!(paths("spill"), ["limits.spill"]);
         let of_rule = paths("rule");
         assert!(of_rule.contains(&"tasks.*.rule.trimmed_mean.trim".to_owned()), "{of_rule:?}");

@@ -53,12 +53,40 @@ pub fn summary(loaded: &Loaded) -> String {
     line("exact", format!("{} value bits, {} weight bits", plan.exact.value_bits, plan.exact.weight_bits));
     let best = &plan.best;
     line("best", format!("{} of {}, {}", best.metric.word(), best.task, best.direction.word()));
-    line("limits", format!("memory {}, spill {}", plan.memory_budget, plan.spill_budget));
+    let rows = plan.most_rows();
+    line("limits", format!("memory {}, spill {}, {rows} rows a site", plan.memory_budget, plan.spill_budget));
     line("threads", format!("link {}, cpu {}", plan.threads.link, plan.threads.cpu));
     line("metrics", plan.metrics.word().to_owned());
     line("release", plan.release.map_or_else(|| "nothing".to_owned(), |release| release.to_string()));
     line("seal", plan.seal.to_string());
     out
+}
+
+/// The largest share of a round's weight that one collaborator can get by its claim, and what it takes;
+/// `None` for a plan without updates.
+#[must_use]
+pub fn largest_share(loaded: &Loaded) -> Option<(f64, String)> {
+    let plan = &loaded.plan;
+    let rule = plan.aggregation()?.rule;
+    let others = u64::from(plan.quorum.count_min.saturating_sub(1));
+    if !rule.counts_weights() || others == 0 {
+        let why = match others {
+            0 => "a round may have one update alone (quorum.count.min 1)".to_owned(),
+            _ => format!("every update of a round counts the same (rule {})", rule.word()),
+        };
+        let share = 1.0 / (others + 1) as f64;
+        return Some((share, format!("{:.1} %: {why}", 100.0 * share)));
+    }
+    let rows = u64::from(plan.most_rows());
+    let share = rows as f64 / (rows + others) as f64;
+    let from =
+        if plan.row_limit.is_some() { "limits.rows" } else { "exact.weight_bits; limits.rows lowers it" };
+    let text = format!(
+        "{:.1} %: one site claims {rows} rows ({from}) beside {others} with one row each; over half, unless the others have \
+         {rows} rows together",
+        100.0 * share
+    );
+    Some((share, text))
 }
 
 /// How updates become the next model, in words under the plan's keys; nothing for a plan without updates.

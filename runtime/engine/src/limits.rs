@@ -44,6 +44,21 @@ pub const OPENING_GRACE: Millis = Millis(5_000);
 /// Longest closing round, where the plan's `time.max` is not shorter: the model is final and stored, only its
 /// measurement is missing.
 pub const CLOSING_TIME: Millis = Millis(120_000);
+/// How long a finished run that is started again waits for collaborators that need the final model, from its
+/// start or from the last one on. Collaborators try to connect at least every ten seconds.
+pub const SERVING: Millis = Millis(15_000);
+/// Deadlines in a row that a collaborator may miss. Later rounds ask it too, and do not wait for it.
+pub const DEADLINES_MISSED: u32 = 2;
+/// Rounds that do not wait for such a collaborator, before one waits again: a site may be slower than others
+/// and sound. The number doubles each time, up to [`LONGEST_UNAWAITED`].
+pub const UNAWAITED: u32 = 16;
+/// See [`UNAWAITED`].
+pub const LONGEST_UNAWAITED: u32 = 1024;
+/// While a round is open, the engine is called at least this often.
+pub const HEARTBEAT: Millis = Millis(1_000);
+/// A call that comes this much later than [`HEARTBEAT`] says that the machine stood still: it was suspended,
+/// or the process was. The time does not count for the deadline.
+pub const STOOD_STILL: Millis = Millis(2_000);
 /// Rounds whose facts may be on their way to the disk. The next sum is not finished before the facts of the
 /// oldest round are on the disk.
 pub const STORES_UNDER_WAY: usize = 2;

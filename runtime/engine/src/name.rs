@@ -16,11 +16,22 @@ pub struct Name(String);
 
 /// Why a text is not a [`Name`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a name: use 1 to {max} of a-z 0-9 - _ . beginning with a letter or digit",
-    max = limits::NAME_BYTES
-)]
-pub struct NameError(pub String);
+pub enum NameError {
+    /// Longer than [`limits::NAME_BYTES`].
+    #[error("\"{start}…\" has {bytes} bytes; a name has at most {max}", max = limits::NAME_BYTES)]
+    Long {
+        /// Its first characters.
+        start: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// It has a character that a name does not have, or begins with the wrong one.
+    #[error(
+        "{0:?} is not a name: use 1 to {max} of a-z 0-9 - _ . beginning with a letter or digit",
+        max = limits::NAME_BYTES
+    )]
+    Form(String),
+}
 
 impl Name {
     /// The text.
@@ -36,10 +47,10 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
-        if first && rest && text.len() <= limits::NAME_BYTES {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError(text.chars().take(limits::NAME_BYTES).collect()))
+        match (first && rest, text.len()) {
+            (true, 0..=limits::NAME_BYTES) => Ok(Self(text.to_owned())),
+            (true, bytes) => Err(NameError::Long { start: text[..20].to_owned(), bytes }),
+            (false, _) => Err(NameError::Form(text.chars().take(limits::NAME_BYTES).collect())),
         }
     }
 }
@@ -76,6 +87,8 @@ mod tests {
         for bad in ["", "../x", "a/b", "A", "a b", "-a", ".", "..", "ä", &"a".repeat(65)] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
         }
+        let long = "a".repeat(65).parse::<Name>().unwrap_err().to_string();
+        assert_eq!(long, "\"aaaaaaaaaaaaaaaaaaaa…\" has 65 bytes; a name has at most 64");
         for good in ["one", "0", "site-1_b.c", &"a".repeat(64)] {
             assert_eq!(good.parse::<Name>().map(|n| n.to_string()), Ok(good.to_owned()));
         }

@@ -97,7 +97,7 @@ pub use keys::reference;
 pub use loss::Loss;
 pub use metric::{Direction, Metric, MetricsTo};
 pub use optimiser::{Optimiser, OptimiserState};
-pub use quorum::Quorum;
+pub use quorum::{Quorum, Short};
 pub use release::{PublicKey, PublicKeyError, Release, ReleaseTo, Released};
 pub use resources::Threads;
 pub use rule::{Rule, Scope};
@@ -147,6 +147,8 @@ pub struct PlanDraft {
     pub memory_budget: ByteCount,
     /// Disk that spilled updates may take at the aggregator.
     pub spill_budget: ByteCount,
+    /// Most rows that one collaborator may claim; `None` leaves that to `exact.weight_bits`.
+    pub row_limit: Option<u32>,
     /// Fixed thread counts.
     pub threads: Threads,
     /// Who may read other collaborators' metrics.
@@ -166,6 +168,13 @@ impl PlanDraft {
             let rule = task.kind.rule()?;
             Some(Aggregation { rule, server: task.server, threshold: task.threshold.as_ref() })
         })
+    }
+
+    /// Most rows that one collaborator may claim in a round: as the weight of its update, and as the samples
+    /// of a report.
+    #[must_use]
+    pub fn most_rows(&self) -> u32 {
+        self.row_limit.unwrap_or_else(|| self.exact.most_weight())
     }
 
     /// The group that takes this collaborator: the first that names it, else the first that takes everyone.

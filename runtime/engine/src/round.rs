@@ -7,8 +7,9 @@
 //! ```text
 //!            enough members       answered, enough, deadline       Finalised
 //!  gathering ────────────▶ open (Assign) ──────────▶ summing (Finalise) ─┬─▶ gathering, RoundClosed,
-//!                            │ Stop, quorum missed                       │   Store; then Durable ─▶ Counted
-//!                            ▼                                           ▼ no round left
+//!                 too few    │  ▲   │ Stop, quorum missed,              │   Store; then Durable ─▶ Counted
+//!            at the deadline └──┘   │ every update lost                  │
+//!               (Reopened)          ▼                                    ▼ no round left
 //!                         draining ◀──────────────────── closing round (measures the final model)
 //!                            │ every store Durable
 //!                            ▼
@@ -21,17 +22,24 @@ mod effect;
 mod engine;
 mod event;
 mod facts;
+mod lost;
 mod members;
 mod metrics;
 mod open;
+mod patience;
 mod refusal;
 mod refusal_notes;
+mod report_fault;
 mod sample;
 mod threshold;
+mod waiting;
 mod work;
 
 pub use effect::{Effect, Reason, RoundSummary, WhyClosed};
 pub use engine::{RoundEngine, Start};
 pub use event::{Event, Offer, Report, SlotId, Stamp};
 pub use facts::{AggregatedMetric, Contribution, RefusalFact, RoundFacts};
+pub use lost::{Lost, LostCause};
 pub use refusal::Refusal;
+pub use report_fault::ReportFault;
+pub use waiting::Waiting;

@@ -16,3 +16,5 @@ mod opening;
 mod rig;
 #[path = "rounds/threshold.rs"]
 mod threshold;
+#[path = "rounds/waiting.rs"]
+mod waiting;

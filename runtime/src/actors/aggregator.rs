@@ -13,6 +13,7 @@ mod round_report;
 mod session;
 mod store_thread;
 mod upload;
+mod wait_log;
 mod window;
 
 use std::sync::{Arc, atomic::AtomicU64};
@@ -96,7 +97,7 @@ pub(crate) struct Running {
 /// Outside an actix system.
 pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     let Parts { system, plan, plan_hash, layout, method, pool, slots, store, resume, .. } = parts;
-    let Resume { round, payload, root, state, best, .. } = resume;
+    let Resume { round, payload, root, state, best, measured, .. } = resume;
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let mut draft = payloads.take().await;
     draft.as_mut_slice().copy_from_slice(&payload);
@@ -119,6 +120,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         members: parts.members,
         secret: parts.secret,
         best,
+        measured,
         layout_bytes: ByteCount(layout.byte_len() as u64),
         plan_hash,
     };
@@ -153,7 +155,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         .map_err(|e| Failure::of(Exit::Failed, &e))?;
     aggregation_task::start(system.clock, aggregation, aggregation_jobs, slots, mailbox.clone());
     // The mailbox is empty.
-    let _ = mailbox.tell(AggregatorMessage::Tick);
+    let _ = mailbox.tell(AggregatorMessage::Start);
     Ok(Running { mailbox, greeter, outcome, store })
 }
 

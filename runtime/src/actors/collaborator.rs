@@ -7,19 +7,26 @@ mod coordinator;
 mod dialler;
 mod messages;
 mod model_receiver;
+mod part;
+mod refused_value;
 mod task_runner;
 
 use std::sync::Arc;
 
-use fl_engine::{Digest, tensor::Layout};
+use fl_engine::{Digest, plan::Plan, tensor::Layout};
 use fl_learn::task::Runner;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::{coordinator::Coordinator, task_runner::TaskRunner};
+use self::{
+    coordinator::{Coordinator, CoordinatorParts},
+    task_runner::TaskRunner,
+};
 use super::mailbox::{self, Mailbox};
-use crate::{exit::Failure, payload::Buffers, pool::Pool};
+use crate::{exit::Failure, payload::Buffers, pool::Pool, system::Clock};
 
-pub(crate) use self::{coordinator::CollaboratorOutcome, dialler::Dialler, messages::CollaboratorMessage};
+pub(crate) use self::{
+    coordinator::CollaboratorOutcome, dialler::Dialler, messages::CollaboratorMessage, part::Part,
+};
 
 /// A run of a collaborator that is not connected yet.
 pub(crate) struct Running {
@@ -35,11 +42,22 @@ pub(crate) struct Running {
 ///
 /// # Panics
 /// Outside an actix system.
-pub(crate) fn start(runner: Runner, layout: Arc<Layout>, buffers: Buffers, pool: Pool) -> Running {
+pub(crate) fn start(
+    clock: Clock,
+    plan: Arc<Plan>,
+    runner: Runner,
+    layout: Arc<Layout>,
+    buffers: Buffers,
+    pool: Pool,
+) -> Running {
     let (ended, outcome) = oneshot::channel();
     let (holds, held) = watch::channel(None);
     let (tasks, jobs) = mpsc::channel(MAILBOX);
-    let mailbox = mailbox::open(Coordinator::new(tasks, holds, ended), MAILBOX);
+    let parts =
+        CoordinatorParts { plan, layout: Arc::clone(&layout), clock, tasks, held: holds, outcome: ended };
+    let mailbox = mailbox::open(Coordinator::new(parts), MAILBOX);
+    // The mailbox is empty.
+    let _ = mailbox.tell(CollaboratorMessage::Look);
     tokio::spawn(TaskRunner::new(runner, layout, buffers, pool, mailbox.clone()).run(jobs));
     Running { mailbox, held, outcome }
 }

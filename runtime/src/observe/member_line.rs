@@ -4,19 +4,27 @@ use fl_engine::{Name, RoundNo, plan::Metric, wire::RoundDone};
 
 use super::round_line::number;
 
-/// A task of this site that has ended: `round 3  train  96 rows  loss 0.104`.
+/// A task of this site that has ended: `round 3  train  96 rows  loss 0.104`. `rounds`: the plan's.
 #[must_use]
-pub fn task_line(round: RoundNo, task: &Name, rows: u64, metrics: &[(Metric, f64)]) -> String {
+pub fn task_line(round: RoundNo, rounds: u32, task: &Name, rows: u64, metrics: &[(Metric, f64)]) -> String {
     let measured: Vec<String> =
         metrics.iter().map(|(metric, value)| format!("{} {}", metric.word(), number(*value))).collect();
-    let line = format!("round {round}  {task}  {rows} rows  {}", measured.join(" "));
+    let line = format!("{}  {task}  {rows} rows  {}", named(round, rounds), measured.join(" "));
     line.trim_end().to_owned()
 }
 
-/// A closed round, as the aggregator describes it to members: `round 4 done by 2 sites check accuracy 0.500`.
+/// A closed round, as the aggregator describes it to members: `round 4  2 updates  check accuracy 0.500`. The
+/// round after the last one measures the final model.
 #[must_use]
-pub fn done_line(done: &RoundDone) -> String {
-    let mut line = format!("round {}  done by {} sites", done.round, done.contributors);
+pub fn done_line(done: &RoundDone, rounds: u32) -> String {
+    let mut line = named(done.round, rounds);
+    if done.round.0 < rounds {
+        line.push_str(&match done.contributors {
+            0 => "  ended without an update".to_owned(),
+            1 => "  1 update".to_owned(),
+            updates => format!("  {updates} updates"),
+        });
+    }
     let mut task = None;
     for metric in &done.metrics {
         if task != Some(&metric.task) {
@@ -26,6 +34,11 @@ pub fn done_line(done: &RoundDone) -> String {
         line.push_str(&format!(" {} {}", metric.metric.word(), number(metric.value)));
     }
     line
+}
+
+/// `round 3`, or `final model` after the last round.
+fn named(round: RoundNo, rounds: u32) -> String {
+    if round.0 < rounds { format!("round {round}") } else { "final model".to_owned() }
 }
 
 #[cfg(test)]
@@ -42,10 +55,11 @@ mod tests {
     fn lines_name_task_rows_and_metrics() {
         let metrics = [(Metric::Loss, 0.10449), (Metric::Accuracy, 1.0)];
         assert_eq!(
-            task_line(RoundNo(3), &name("train"), 96, &metrics),
+            task_line(RoundNo(3), 10, &name("train"), 96, &metrics),
             "round 3  train  96 rows  loss 0.104 accuracy 1.000"
         );
-        assert_eq!(task_line(RoundNo(3), &name("send"), 5, &[]), "round 3  send  5 rows");
+        assert_eq!(task_line(RoundNo(3), 10, &name("send"), 5, &[]), "round 3  send  5 rows");
+        assert_eq!(task_line(RoundNo(10), 10, &name("check"), 5, &[]), "final model  check  5 rows");
         let metric = |task: &str, metric, value| AggregatedMetric {
             task: name(task),
             metric,
@@ -58,10 +72,16 @@ mod tests {
             metric("check", Metric::Loss, 2.0),
             metric("train", Metric::Loss, 1.0),
         ];
-        let done = RoundDone { round: RoundNo(4), contributors: 2, metrics };
+        let mut done = RoundDone { round: RoundNo(4), contributors: 2, metrics };
         assert_eq!(
-            done_line(&done),
-            "round 4  done by 2 sites  check accuracy 0.500 loss 2.000  train loss 1.000"
+            done_line(&done, 10),
+            "round 4  2 updates  check accuracy 0.500 loss 2.000  train loss 1.000"
         );
+        done.metrics.truncate(1);
+        done.contributors = 1;
+        assert_eq!(done_line(&done, 10), "round 4  1 update  check accuracy 0.500");
+        done.contributors = 0;
+        assert_eq!(done_line(&done, 4), "final model  check accuracy 0.500", "no updates are asked for");
+        assert_eq!(done_line(&done, 10), "round 4  ended without an update  check accuracy 0.500");
     }
 }

@@ -4,9 +4,10 @@
 use std::{fmt::Write as _, time::Duration};
 
 use fl_engine::{
+    Name,
     plan::{MetricsTo, Plan},
     printable::one_line,
-    round::{RoundSummary, WhyClosed},
+    round::{LostCause, RoundSummary, WhyClosed},
 };
 use serde_json::{Value, json};
 
@@ -93,13 +94,19 @@ impl RoundLine<'_> {
         let spans = spans.filter_map(|(name, span)| Some(format!("{name} {}", duration(span?))));
         parts.push(spans.collect::<Vec<_>>().join(" "));
         parts.extend(self.times.turnaround.map(|t| format!("turnaround {}", duration(t))));
+        parts.extend(match summary.reopened {
+            0 => None,
+            1 => Some("opened again once".to_owned()),
+            times => Some(format!("opened again {times} times")),
+        });
         parts.extend((summary.why == WhyClosed::Deadline).then(|| "closed at its deadline".to_owned()));
         parts.extend(self.best.then(|| "best so far".to_owned()));
         parts.retain(|part| !part.is_empty());
         parts.join("  ")
     }
 
-    /// A line for each refused update and each missing collaborator, with the reason.
+    /// A line for each refused update, each report that does not count, and each missing collaborator, with
+    /// the reason.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let summary = self.summary;
@@ -111,7 +118,11 @@ impl RoundLine<'_> {
             .map(|(who, why)| format!("{round}  refused {who}: {}", one_line(&why.to_string())));
         let missing =
             summary.missing.iter().map(|who| format!("{round}  missing {who}: {}", self.why_missing()));
-        refused.chain(missing).collect()
+        let ignored = summary
+            .ignored
+            .iter()
+            .map(|(who, task, why)| format!("{round}  ignored the metrics of {who} for task {task}: {why}"));
+        refused.chain(ignored).chain(missing).collect()
     }
 
     /// The round as one JSON object. Spans are in milliseconds.
@@ -140,6 +151,20 @@ impl RoundLine<'_> {
                 .map(|(name, why)| json!({"collaborator": name, "reason": why.to_string()}))
                 .collect::<Vec<_>>(),
             "missing": summary.missing,
+            "failed": summary.lost
+                .iter()
+                .filter_map(|lost| match &lost.cause {
+                    LostCause::Failed(why) => {
+                        Some(json!({"collaborator": lost.collaborator, "task": lost.task, "reason": why}))
+                    }
+                    _ => None,
+                })
+                .collect::<Vec<_>>(),
+            "reopened": summary.reopened,
+            "ignored": summary.ignored
+                .iter()
+                .map(|(name, task, why)| json!({"collaborator": name, "task": task, "reason": why.to_string()}))
+                .collect::<Vec<_>>(),
             "closed": closed(summary.why),
             "millis": millis.collect::<serde_json::Map<_, _>>(),
             "best": self.best,
@@ -148,6 +173,28 @@ impl RoundLine<'_> {
             object["metrics"] = json!(MetricJson::all(&summary.metrics));
         }
         object
+    }
+
+    /// The collaborator that holds over half of the weights of a round with others, where weights count.
+    #[must_use]
+    pub fn heaviest(&self) -> Option<&Name> {
+        let counts = self.plan.aggregation().is_some_and(|aggregation| aggregation.rule.counts_weights());
+        let all = self.summary.contributors.iter().filter(|_| counts && self.summary.contributors.len() > 1);
+        let (name, weight) = all.max_by_key(|(_, weight)| *weight)?;
+        (2 * u64::from(weight.value()) > self.rows()).then_some(name)
+    }
+
+    /// The warning about [`Self::heaviest`].
+    #[must_use]
+    pub fn heavy(&self, name: &Name) -> String {
+        let weight =
+            self.summary.contributors.iter().find(|(of, _)| of == name).map_or(0, |(_, w)| w.value());
+        let (round, all) = (self.summary.stamp.round, grouped(self.rows()));
+        format!(
+            "round {round}  {name} claims {} of the round's {all} rows, over half: {name} has more influence on the model \
+             than all other collaborators together. `limits.rows` in the plan bounds what one collaborator may claim",
+            grouped(weight.into())
+        )
     }
 
     /// Rows that the updates stand for: their weights.
@@ -208,7 +255,7 @@ fn grouped(n: u64) -> String {
 }
 
 /// `0.4 ms`, `12 ms`, `1.2 s`, `45 s`, `3 min 20 s`.
-fn duration(span: Duration) -> String {
+pub(super) fn duration(span: Duration) -> String {
     let micros = span.as_micros();
     let seconds = span.as_secs_f64();
     match micros {

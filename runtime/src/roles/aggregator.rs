@@ -11,7 +11,7 @@ use fl_engine::{
     Digest, RoundNo,
     aggregate::{Footprint, Method, footprint},
     plan::{Plan, Released, Site},
-    round::Reason,
+    round::{Lost, LostCause, Reason},
     tensor::Layout,
 };
 use fl_learn::registry::Registry;
@@ -34,7 +34,7 @@ use crate::{
     net::{Endpoint, NetLimits, ResetKey},
     observe,
     pool::Pool,
-    store::{Apart, LockError, Resume, SaveLock, Store, StoreError, lock::BEAT},
+    store::{Apart, Forgotten, LockError, Resume, SaveLock, Store, StoreError, lock::BEAT},
     system::System,
     trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters, Term},
 };
@@ -198,9 +198,12 @@ impl AggregatorSetup {
                 self.plan.exact,
             )
             .map_err(refused)?;
-            let deleted = Store::forget(&self.system.files, &save, federation).map_err(refused)?;
+            let Forgotten { rounds, history } =
+                Store::forget(&self.system.files, &save, federation).map_err(refused)?;
+            let history = history.map(|path| format!("; their history is now {}", path.display()));
             tracing::warn!(
-                "deleted {deleted} stored rounds (--fresh): the run begins with the initial model"
+                "--fresh: the run begins with the initial model. The models of {rounds} rounds are deleted{}",
+                history.unwrap_or_default()
             );
         }
         let opened = Store::open(&self.system, &save, federation, &self.plan, self.hash, &self.layout);
@@ -273,7 +276,9 @@ impl AggregatorSetup {
         startup_trust::log_measurements(self.rosters.measurements().as_ref());
         if round.0 >= plan.rounds {
             tracing::info!(
-                "all rounds were run; collaborators that connect receive the final model. To run more rounds, use a new plan, or {}",
+                "all rounds were run. Collaborators that connect now receive the final model; the aggregator ends when none \
+                 has come for {} s. To run more rounds, use a new plan, or {}",
+                fl_engine::limits::SERVING.0 / 1000,
                 for_this_target(FRESH.to_owned())
             );
         }
@@ -301,10 +306,12 @@ impl AggregatorSetup {
                 "reason": match outcome.reason {
                     Reason::Completed => "completed",
                     Reason::QuorumMissed { .. } => "quorum_missed",
+                    Reason::NoUpdate { .. } => "no_update",
                     _ => "stopped",
                 },
                 "rounds": outcome.round.0.min(plan.rounds),
                 "root": outcome.root.to_string(),
+                "lost": outcome.lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "model": model,
                 "released": released,
                 "traffic": outcome.traffic,
@@ -316,13 +323,23 @@ impl AggregatorSetup {
                 tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());
                 Ok(Exit::Done)
             }
-            Reason::QuorumMissed { round, have, need } => Err(Failure::new(
-                Exit::QuorumMissed,
-                format!("round {round} had {have} updates at its deadline, but needs at least {need}"),
-            )
-            .hint("finished rounds are saved: start again when the collaborators are back, or change quorum in the plan")),
+            Reason::QuorumMissed { round, have, need } => {
+                let error = format!("round {round} had {have} updates, but needs at least {need}");
+                Err(Failure::new(Exit::QuorumMissed, with_causes(error, &outcome.lost)).hint(
+                    "finished rounds are saved: start again when the collaborators are back. With `quorum: {short: wait}` in \
+                     the plan, a round waits for them",
+                ))
+            }
+            Reason::NoUpdate { round } => {
+                let error = format!("round {round}: every site failed, or its update was refused");
+                Err(Failure::new(Exit::NoUpdate, with_causes(error, &outcome.lost)).hint(cure(&outcome.lost)))
+            }
             _ if all_run => {
-                tracing::info!("stopped; all {} rounds were run; the model is {}", plan.rounds, model.display());
+                tracing::info!(
+                    "stopped; all {} rounds were run; the model is {}",
+                    plan.rounds,
+                    model.display()
+                );
                 Ok(Exit::Done)
             }
             _ => {
@@ -347,6 +364,25 @@ fn for_this_target(hint: String) -> String {
 fn in_a_fixed_command_line(hint: &str) -> String {
     hint.replace(", which deletes the stored rounds; copy save/ first to keep them", "")
         .replace(FRESH, FRESH_FOLDER)
+}
+
+/// The error with why the round got no update, site by site.
+fn with_causes(error: String, lost: &[Lost]) -> String {
+    let mut causes: Vec<String> = lost.iter().take(CAUSES).map(ToString::to_string).collect();
+    if lost.len() > CAUSES {
+        causes.push(format!("and {} more", lost.len() - CAUSES));
+    }
+    if causes.is_empty() { error } else { format!("{error}: {}", causes.join("; ")) }
+}
+
+/// What to do about the causes. Each site's own log has the cure of a failed task.
+fn cure(lost: &[Lost]) -> String {
+    let of_refusal = lost.iter().find_map(|lost| match &lost.cause {
+        LostCause::Refused(refusal) => refusal.cure(),
+        _ => None,
+    });
+    let first = of_refusal.unwrap_or("read each site's log, which names the cause and its cure");
+    format!("{first}; then start the aggregator and the sites again: finished rounds are saved")
 }
 
 /// Waits until the sessions have sent their last messages, then closes the port.
@@ -420,6 +456,8 @@ const FRESH: &str = "start the aggregator with --fresh";
 const FRESH_FOLDER: &str = "start the container with an empty folder at /workspace/save";
 /// Longest wait for collaborators to receive the final model and the last messages.
 const FAREWELL: Duration = Duration::from_secs(65);
+/// Most sites that an error names.
+const CAUSES: usize = 5;
 /// Time between two reads of the roster file.
 const ROSTER_LOOK: Duration = Duration::from_secs(2);
 /// Reads of the roster file from one look at the clock to the next.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     actors::{
-        collaborator::{self, CollaboratorMessage, CollaboratorOutcome, Dialler, Running},
+        collaborator::{self, CollaboratorMessage, CollaboratorOutcome, Dialler, Part, Running},
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
@@ -135,6 +135,7 @@ fn runner(
             loaded.facts.iter().for_each(|fact| tracing::info!("{fact}"));
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let data = Registry::split_data(plan, &loaded, name).map_err(refused)?;
+            check_rows(plan, data.train.rows().max(data.validation.rows()) as u64)?;
             tracing::info!(
                 "loaded {} rows to train on and {} rows to validate on",
                 data.train.rows(),
@@ -147,6 +148,18 @@ fn runner(
         .tasks(plan, name)
         .and_then(|custom| Runner::new(Arc::clone(plan), Arc::clone(layout), name, data, custom))
         .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))
+}
+
+/// The aggregator would refuse every update of a site with more rows.
+fn check_rows(plan: &Plan, rows: u64) -> Result<(), Failure> {
+    let (most, key) =
+        (plan.most_rows(), if plan.row_limit.is_some() { "limits.rows" } else { "exact.weight_bits" });
+    if rows <= most.into() {
+        return Ok(());
+    }
+    let error = format!("this site has {rows} rows; {key} of the plan allows one site at most {most} rows");
+    Err(Failure::new(Exit::Data, error)
+        .hint(format!("ask the federation's owner to raise {key} in plan/plan.yaml, or use fewer rows")))
 }
 
 async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
@@ -173,8 +186,9 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let sockets = Arc::new(sockets.map_err(|e| Failure::of(Exit::Network, &e))?);
 
     let buffers = Buffers::new(Arc::clone(&layout));
+    let (clock, for_tasks) = (system.clock.clone(), Arc::clone(&plan));
     let Running { mailbox, held, outcome } =
-        collaborator::start(runner, Arc::clone(&layout), buffers.clone(), pool);
+        collaborator::start(clock, for_tasks, runner, Arc::clone(&layout), buffers.clone(), pool);
     let (save, federation) = (workspace.path("save"), plan.federation.as_str());
     let copies =
         MemberCopies::new(&system.files, &save, federation, &options.name, hash, plan.release, &layout)
@@ -275,7 +289,13 @@ fn conclude(
             Some(Verdict::QuorumMissed { .. }) => "quorum_missed",
             _ => "stopped",
         };
-        observe::say_event(&serde_json::json!({"event": "ended", "reason": verdict, "model": kept}));
+        observe::say_event(&serde_json::json!({
+            "event": "ended", "reason": verdict, "model": kept,
+            "asked": ended.part.asked, "counted": ended.part.counted,
+        }));
+    }
+    if ended.part.asked > 0 {
+        tracing::info!("{}", ended.part.line());
     }
     match ended.verdict.clone() {
         Some(Verdict::Completed { rounds, root }) => {
@@ -299,17 +319,31 @@ fn conclude(
                     "the connection broke before the final model arrived. To get the final model, start this collaborator again"
                 );
             }
+            if ended.part.is_empty() {
+                return Err(no_part(&ended.part, "training is over"));
+            }
             Ok(Exit::Done)
+        }
+        Some(Verdict::QuorumMissed { .. }) if ended.part.is_empty() => {
+            Err(no_part(&ended.part, "the aggregator ended the run"))
         }
         Some(Verdict::QuorumMissed { round }) => Err(Failure::new(
             Exit::QuorumMissed,
-            format!("the aggregator ended the run: round {round} had too few updates at its deadline"),
+            format!("the aggregator ended the run: round {round} had too few updates"),
         )
         .hint(
             "when the aggregator's operator has started the aggregator again, start this collaborator again",
         )),
         _ => Ok(Exit::Stopped),
     }
+}
+
+/// The failure of a site that tried and took part in no round.
+fn no_part(part: &Part, over: &str) -> Failure {
+    let why = part.failure.as_deref().unwrap_or("no update came");
+    Failure::new(Exit::NoUpdate, format!("{over}, and no update of this site counted: {why}")).hint(
+        "the lines above name the cause and its cure; repair it before this site takes part in another run",
+    )
 }
 
 /// A seed for the waits between attempts to connect, so that collaborators do not connect in step.

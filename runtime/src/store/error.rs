@@ -106,6 +106,14 @@ pub enum StoreError {
         /// The number of files.
         count: usize,
     },
+    /// The history has rounds of this plan, and there is no stored model.
+    #[error("{} has no stored round, but the history says that {rounds} rounds were run", dir.display())]
+    NoGeneration {
+        /// The folder of the stored rounds.
+        dir: PathBuf,
+        /// Rounds in the history.
+        rounds: u32,
+    },
     /// A line of the history does not have the digest that the next line states.
     #[error("line {line} of {} was changed after the line was written", path.display())]
     History {
@@ -183,7 +191,7 @@ impl StoreError {
             Self::OtherPlan { .. } => {
                 "to begin with the initial model, start the aggregator with --fresh, which deletes the stored rounds; copy save/ first to keep them"
             }
-            Self::NoState { .. } | Self::NoneWhole { .. } => {
+            Self::NoState { .. } | Self::NoneWhole { .. } | Self::NoGeneration { .. } => {
                 "restore save/generations from a backup, or start the aggregator with --fresh to begin with the initial model"
             }
             Self::Seal(_) => {

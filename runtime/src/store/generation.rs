@@ -168,8 +168,13 @@ impl Generations {
         }
     }
 
-    /// Deletes all generations; returns how many there were.
-    pub(super) fn delete(&self) -> Result<usize, StoreError> {
+    /// Whether there is no file of a generation, whole or not.
+    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.list()?.is_empty())
+    }
+
+    /// Deletes all generations; returns how many rounds were run, by their numbers.
+    pub(super) fn delete(&self) -> Result<u32, StoreError> {
         let files = match self.list() {
             Err(StoreError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(0),
             listed => listed?,
@@ -177,7 +182,7 @@ impl Generations {
         for (_, path) in &files {
             self.files.remove(path).map_err(StoreError::write(path))?;
         }
-        Ok(files.len())
+        Ok(files.first().map_or(0, |(newest, _)| newest.saturating_add(1)))
     }
 
     /// Numbers and paths of the generations, the newest first. Files of other names are ignored.

@@ -8,7 +8,7 @@
 
 use std::{
     io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use fl_engine::{Digest, RoundNo, round::RoundFacts};
@@ -28,6 +28,17 @@ pub(super) struct History {
     /// Length of the whole lines.
     length: u64,
     previous: Digest,
+}
+
+/// What the history has of one plan's rounds, since another plan's.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Lines {
+    /// Whether there is a line for the round that was sought.
+    pub(super) has_sought: bool,
+    /// The last line's round.
+    pub(super) last: Option<RoundNo>,
+    /// Rounds without a line, before others with one: first and last.
+    pub(super) missing: Vec<(u32, u32)>,
 }
 
 /// The fields of a line that opening the history reads.
@@ -85,25 +96,27 @@ pub(super) fn facts_json(facts: &RoundFacts, metrics: bool) -> String {
 }
 
 impl History {
-    /// Opens or makes the file, checks the digests, and returns whether there is a line for the round of
-    /// `sought`. A last line that is not whole is removed with a warning.
+    /// Opens or makes the file, checks the digests, and returns what it has of this plan's rounds. A last
+    /// line that is not whole is removed with a warning.
     pub(super) fn open(
         files: &Files,
         path: PathBuf,
+        plan: Digest,
         sought: Option<&Head>,
-    ) -> Result<(Self, bool), StoreError> {
+    ) -> Result<(Self, Lines), StoreError> {
         // Append mode would write behind a last line that could not be removed.
         let file = files.open_or_create(&path).map_err(StoreError::write(&path))?;
         let mut history = Self { path, file, length: 0, previous: FIRST };
-        let found = history.check(sought)?;
+        let found = history.check(plan, sought)?;
         Ok((history, found))
     }
 
-    fn check(&mut self, sought: Option<&Head>) -> Result<bool, StoreError> {
+    fn check(&mut self, plan: Digest, sought: Option<&Head>) -> Result<Lines, StoreError> {
         let read = || StoreError::read(&self.path);
         let changed = |line| StoreError::History { path: self.path.clone(), line };
         let mut lines = BufReader::new(&mut self.file);
-        let (mut text, mut number, mut torn, mut found) = (Vec::new(), 0, false, false);
+        let (mut text, mut number, mut torn, mut found) = (Vec::new(), 0, false, Lines::default());
+        let plan = plan.to_string();
         let (mut length, mut previous) = (0, FIRST);
         loop {
             text.clear();
@@ -122,7 +135,7 @@ impl History {
                 Some((bytes, line)) => {
                     previous = Digest::of(bytes);
                     length += text.len() as u64;
-                    found |= sought.is_some_and(|head| line.is_of(head));
+                    found.add(&line, &plan, sought);
                 }
                 None => torn = true,
             }
@@ -153,10 +166,38 @@ impl History {
         self.previous = Digest::of(line.as_bytes());
         Ok(())
     }
+}
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.length == 0
+impl Lines {
+    fn add(&mut self, line: &Line, plan: &str, sought: Option<&Head>) {
+        if line.plan != plan {
+            // What follows is another run.
+            *self = Self::default();
+            return;
+        }
+        let next = self.last.map_or(0, |last| last.0 + 1);
+        if line.round > next {
+            self.missing.push((next, line.round - 1));
+        }
+        self.last = Some(RoundNo(line.round));
+        self.has_sought |= sought.is_some_and(|head| line.is_of(head));
     }
+}
+
+/// Renames the history of a run that is given up: `W_history.jsonl` becomes `W_history.1.jsonl`, or the next
+/// free number. Returns the new name; `None` where there is no history.
+pub(super) fn put_aside(files: &Files, path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    if !files.exists(path).map_err(StoreError::read(path))? {
+        return Ok(None);
+    }
+    for number in 1..=u32::MAX {
+        let aside = path.with_extension(format!("{number}.jsonl"));
+        if !files.exists(&aside).map_err(StoreError::read(&aside))? {
+            files.rename(path, &aside).map_err(StoreError::write(path))?;
+            return Ok(Some(aside));
+        }
+    }
+    Ok(None)
 }
 
 impl Line {

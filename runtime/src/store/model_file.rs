@@ -37,6 +37,8 @@ pub mod text {
     pub const METRICS: &str = "metrics";
     /// JSON: measured in the round that made this model, on the model before it.
     pub const ROUND_METRICS: &str = "round_metrics";
+    /// `yes` for the model with which a run ended, once it was measured.
+    pub const FINAL: &str = "final";
     /// The metric that selects the best model, in the shortest digits that give the same f64.
     pub const VALUE: &str = "value";
 }

@@ -163,7 +163,15 @@ fn first_run_starts_from_the_initial_model() {
     let root = root_of(layout.hash(), &payload);
     assert_eq!(
         resume,
-        Resume { round: RoundNo(0), payload, root, state: None, best: None, from: ResumedFrom::Init }
+        Resume {
+            round: RoundNo(0),
+            payload,
+            root,
+            state: None,
+            best: None,
+            measured: false,
+            from: ResumedFrom::Init
+        }
     );
 }
 
@@ -242,6 +250,7 @@ fn copies_for_people_say_what_they_are() {
     assert_eq!(path, dir.path("w_last.safetensors"));
     let texts = texts_of(&dir, "w_last.safetensors");
     assert_eq!((texts["round"].as_str(), &texts["metrics"]), ("2", &json));
+    assert_eq!(texts["final"], "yes");
     let about = About { plan: PLAN, rounds: 2, root: of_facts.root };
     let path =
         keep_final(&System::real().files, &dir.0, "w", &name("one"), about, &layout, &model(&layout, 1))
@@ -298,6 +307,28 @@ fn best_model_that_is_lost_does_not_stand_in_the_way_of_the_next() {
     // Lost, so the next model that is measured is kept, good or not.
     fs::remove_file(store.best_model_file()).unwrap();
     assert_eq!(open(&dir, &layout).unwrap().1.best, None);
+}
+
+#[test]
+fn what_the_final_model_is_known_to_be_is_not_overwritten_by_less() {
+    let (dir, layout) = prepared();
+    let of = |rounds| self::plan().edited(|plan| plan.rounds = rounds).unwrap();
+    let plan = of(2);
+    let open = |plan: &Plan| Store::open(&System::real(), &dir.0, "w", plan, PLAN, &layout).unwrap();
+    let (mut store, _) = open(&plan);
+    put(&mut store, &layout, 0..2);
+    let (mut store, resume) = open(&plan);
+    assert!(!resume.measured, "the run ended before its closing round");
+    let of_facts = facts(&layout, 1);
+    store.put_final(of_facts.root, &[], &model(&layout, 1)).unwrap();
+    let texts = texts_of(&dir, "w_last.safetensors");
+    assert!(texts.contains_key("round_metrics") && !texts.contains_key("metrics"), "{texts:?}");
+    let (mut store, resume) = open(&plan);
+    assert!(!resume.measured, "nobody has measured it");
+    store.put_final(of_facts.root, &of_facts.metrics, &model(&layout, 1)).unwrap();
+    let (_, resume) = open(&plan);
+    assert!(resume.measured);
+    assert!(!open(&of(3)).1.measured, "a round is left");
 }
 
 #[test]

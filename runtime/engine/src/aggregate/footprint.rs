@@ -94,7 +94,7 @@ pub fn footprint(plan: &PlanDraft, layout: &Layout, peers: u32) -> Footprint {
     let (payload, peers) = (layout.byte_len() as u64, u64::from(peers));
     let chunk = payload.min(limits::SPILL_CHUNK_BYTES as u64);
     let spilled = plan.spill_budget.0.checked_div(on_disk(payload)).unwrap_or(u64::MAX);
-    let round = Round::of(plan, peers);
+    let round = Round::of(plan, peers, holds);
     let term = |name: String, bytes: u64| Term { name, bytes: ByteCount(bytes) };
     let mut terms = vec![term(format!("{LIVE_MODELS} models"), LIVE_MODELS * payload)];
     if need == Need::Sum {
@@ -186,9 +186,11 @@ struct Round {
 }
 
 impl Round {
-    fn of(plan: &PlanDraft, peers: u64) -> Self {
+    /// `holds`: a threshold holds updates beyond `count.max` too, until it applies.
+    fn of(plan: &PlanDraft, peers: u64, holds: bool) -> Self {
         let givers = plan.sample.map_or(peers, |sample| peers.min(sample.into()));
-        let most = plan.quorum.count_max.map_or(givers, |most| givers.min(most.into()));
+        let enough = plan.quorum.count_max.filter(|_| !holds);
+        let most = enough.map_or(givers, |most| givers.min(most.into()));
         // Until time.min has passed, updates beyond count.max are taken where there is room.
         let read = if plan.quorum.time_min.0 == 0 { most } else { givers };
         Self { needed: most, read, givers }

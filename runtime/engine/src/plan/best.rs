@@ -17,6 +17,8 @@ pub struct BestModel {
     pub metric: Metric,
     /// Its better direction.
     pub direction: Direction,
+    /// Whether the plan says that `direction` is not the metric's usual one.
+    pub against_habit: bool,
 }
 
 impl Setting for BestModel {
@@ -24,7 +26,12 @@ impl Setting for BestModel {
         let best = field.section()?;
         let metric: Metric = best.get("metric")?;
         let direction: Option<Direction> = best.get("direction")?;
-        Ok(Self { task: best.get("task")?, metric, direction: direction.unwrap_or(metric.better()) })
+        Ok(Self {
+            task: best.get("task")?,
+            metric,
+            direction: direction.unwrap_or(metric.better()),
+            against_habit: best.get("against_habit")?,
+        })
     }
 }
 
@@ -34,13 +41,14 @@ impl BestModel {
     pub(super) fn of(tasks: &[TaskSpec]) -> Option<Self> {
         let first = tasks.iter().find_map(|task| Some((task, *task.metrics.first()?)));
         let (task, metric) = first.or_else(|| Some((tasks.last()?, Metric::Loss)))?;
-        Some(Self { task: task.name.clone(), metric, direction: metric.better() })
+        Some(Self { task: task.name.clone(), metric, direction: metric.better(), against_habit: false })
     }
 }
 
-/// Checks that the task exists and reports the metric.
+/// Checks that the task exists and reports the metric, and that the direction is meant.
 pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let best = &plan.best;
+    check_direction(best)?;
     task::exists(plan, best.task.as_str(), &|| "best/task".to_owned())?;
     let reports = |task: &TaskSpec| task.name == best.task && task.metrics.contains(&best.metric);
     // A plan that measures nothing keeps no best model.
@@ -51,6 +59,34 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let message = format!("best.metric is {metric}, which the task {} does not report", best.task);
     let hint = format!("add {metric} to the metrics of the task {}", best.task);
     Err(Fault::new("best/metric", message).hint(Some(hint)))
+}
+
+/// With the wrong direction, the worst model would be kept as the best.
+fn check_direction(best: &BestModel) -> Checked {
+    let (metric, direction, usual) = (best.metric.word(), best.direction, best.metric.better());
+    match best.against_habit {
+        false if direction != usual => {
+            let better = if usual == Direction::Max { "larger" } else { "smaller" };
+            let message = format!(
+                "best.direction is {}, but a {better} {metric} is better: the worst model would be kept as the best",
+                direction.word()
+            );
+            let hint = format!(
+                "write direction: {}; if the worst model is meant, add against_habit: true",
+                usual.word()
+            );
+            Err(Fault::new("best/direction", message).hint(Some(hint)))
+        }
+        true if direction == usual => {
+            let message = format!(
+                "best.against_habit is true, but {} is the usual direction of {metric}",
+                usual.word()
+            );
+            let hint = "leave out best.against_habit, or write the other direction".to_owned();
+            Err(Fault::new("best/against_habit", message).hint(Some(hint)))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) const KEYS: &[Key] = &[
@@ -74,5 +110,13 @@ pub(super) const KEYS: &[Key] = &[
         absent: Absent::Means("max for accuracy and auc, min for loss and rmse"),
         meaning: "Which way the metric improves.",
         example: "max",
+    },
+    Key {
+        name: "against_habit",
+        takes: Takes::Flag,
+        absent: Absent::Default("false"),
+        meaning: "Whether a direction that is not the metric's usual one is meant. A plan with such a direction is \
+                  refused otherwise.",
+        example: "true",
     },
 ];

@@ -74,6 +74,7 @@ fn check(plan: &PlanDraft) -> Checked {
     groups::check_in(plan)?;
     quorum::check_in(plan)?;
     exact::check_range(plan.exact)?;
+    resources::check_rows(plan)?;
     aggregation::check_needs(plan)?;
     best::check_in(plan)?;
     release::check_in(plan)?;

@@ -17,6 +17,14 @@ pub struct ExactRange {
     pub weight_bits: u32,
 }
 
+impl ExactRange {
+    /// The largest weight in the range.
+    #[must_use]
+    pub fn most_weight(self) -> u32 {
+        u32::try_from((1_u64 << self.weight_bits.min(Weight::BITS)) - 1).unwrap_or(u32::MAX)
+    }
+}
+
 /// The key as a plan has it: the default of `weight_bits` depends on the rule.
 pub(super) struct Spelt {
     value_bits: u32,

@@ -134,8 +134,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits",
         takes: Takes::Section(resources::LIMITS),
         absent: Absent::Default("{}"),
-        meaning: "Memory and disk that the aggregator may take.",
-        example: "{memory: 1GiB, spill: 16GiB}",
+        meaning: "Memory and disk that the aggregator may take, and rows that one collaborator may claim.",
+        example: "{memory: 1GiB, spill: 16GiB, rows: 1000}",
     },
     Key {
         name: "threads",

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::PlanDraft;
 use crate::{
     Millis, limits,
-    settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, check},
+    settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, check, words},
 };
 
 /// Four numbers that decide when a round closes.
@@ -19,6 +19,19 @@ pub struct Quorum {
     pub time_min: Millis,
     /// The deadline.
     pub time_max: Millis,
+    /// What happens at the deadline of a round with too few updates.
+    pub short: Short,
+}
+
+words! {
+    /// What happens at the deadline of a round with too few updates.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    pub enum Short {
+        /// The round is opened again, as often as it takes: it keeps its updates and waits for more.
+        Wait = "wait",
+        /// The run ends.
+        End = "end",
+    }
 }
 
 impl Setting for Quorum {
@@ -26,7 +39,7 @@ impl Setting for Quorum {
         let section = field.section()?;
         let (Bounds(count_min, count_max), Bounds(time_min, time_max)) =
             (section.get("count")?, section.get("time")?);
-        Ok(Self { count_min, count_max, time_min, time_max })
+        Ok(Self { count_min, count_max, time_min, time_max, short: section.get("short")? })
     }
 }
 
@@ -42,7 +55,7 @@ impl<A: Setting, B: Setting> Setting for Bounds<A, B> {
 
 /// Checks both keys.
 pub(super) fn check_in(plan: &PlanDraft) -> Checked {
-    let Quorum { count_min, count_max, time_min, time_max } = plan.quorum;
+    let Quorum { count_min, count_max, time_min, time_max, short: _ } = plan.quorum;
     check(COUNT, "quorum/count/min", &count_min)?;
     check(COUNT, "quorum/count/max", &count_max)?;
     if let Some(max) = count_max.filter(|max| *max < count_min) {
@@ -79,6 +92,13 @@ pub(super) const KEYS: &[Key] = &[
         meaning: "How long a round is open.",
         example: "{min: 10s, max: 5m}",
     },
+    Key {
+        name: "short",
+        takes: Takes::Word(Short::TABLE),
+        absent: Absent::Default("wait"),
+        meaning: "What happens when a round has fewer updates than count.min at its deadline.",
+        example: "end",
+    },
 ];
 
 const COUNT: &[Key] = &[
@@ -86,7 +106,7 @@ const COUNT: &[Key] = &[
         name: "min",
         takes: MEMBERS,
         absent: Absent::Default("1"),
-        meaning: "Fewest updates of a valid round. A round that has fewer at its deadline ends the run.",
+        meaning: "Fewest updates of a valid round. `short` says what happens to a round that has fewer at its deadline.",
         example: "2",
     },
     Key {

@@ -3,7 +3,7 @@
 use super::{
     BestModel, Plan, PlanDraft, PlanError, TaskGroup, TaskSpec, exact,
     keys::{self, KEYS},
-    resources::Budgets,
+    resources::Limits,
     seal::Enclave,
 };
 use crate::{
@@ -52,7 +52,7 @@ fn read(file: &Field<'_>) -> Result<PlanDraft, PlanError> {
     let plan = file.section()?;
     keys::check_schema(&plan)?;
     let Tasks(tasks) = plan.get("tasks")?;
-    let Budgets { memory, spill } = plan.get("limits")?;
+    let Limits { memory, spill, rows } = plan.get("limits")?;
     let Enclave { seal } = plan.get("enclave")?;
     let rule = tasks.iter().find_map(|task| task.kind.rule());
     Ok(PlanDraft {
@@ -78,6 +78,7 @@ fn read(file: &Field<'_>) -> Result<PlanDraft, PlanError> {
         },
         memory_budget: memory,
         spill_budget: spill,
+        row_limit: rows,
         threads: plan.get("threads")?,
         metrics: plan.get("metrics")?,
         release: plan.get("release")?,

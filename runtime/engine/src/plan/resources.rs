@@ -1,10 +1,11 @@
-//! `limits` and `threads`: what a role may take of its machine.
+//! `limits` and `threads`: what a role may take of its machine, and what one collaborator may claim.
 
 use serde::Serialize;
 
+use super::PlanDraft;
 use crate::{
-    ByteCount,
-    settings::{Absent, Checked, Field, Key, PlanError, Setting, Takes, check},
+    ByteCount, Weight,
+    settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, check},
 };
 
 /// Fixed thread counts, never derived from the machine.
@@ -16,16 +17,17 @@ pub struct Threads {
     pub cpu: u32,
 }
 
-/// The two budgets of `limits`.
-pub(super) struct Budgets {
+/// The section `limits`.
+pub(super) struct Limits {
     pub(super) memory: ByteCount,
     pub(super) spill: ByteCount,
+    pub(super) rows: Option<u32>,
 }
 
-impl Setting for Budgets {
+impl Setting for Limits {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
         let limits = field.section()?;
-        Ok(Self { memory: limits.get("memory")?, spill: limits.get("spill")? })
+        Ok(Self { memory: limits.get("memory")?, spill: limits.get("spill")?, rows: limits.get("rows")? })
     }
 }
 
@@ -33,6 +35,21 @@ impl Setting for Threads {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
         let threads = field.section()?;
         Ok(Self { link: threads.get("link")?, cpu: threads.get("cpu")? })
+    }
+}
+
+/// Checks that every weight up to the limit fits into the accumulator.
+pub(super) fn check_rows(plan: &PlanDraft) -> Checked {
+    check(LIMITS, "limits/rows", &plan.row_limit)?;
+    let most = plan.exact.most_weight();
+    match plan.row_limit {
+        Some(rows) if rows > most => {
+            let bits = plan.exact.weight_bits;
+            let message = format!("limits.rows is {rows}; exact.weight_bits {bits} allows at most {most}");
+            let hint = "lower limits.rows, or raise exact.weight_bits".to_owned();
+            Err(Fault::new("limits/rows", message).hint(Some(hint)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -56,6 +73,15 @@ pub(super) const LIMITS: &[Key] = &[
         absent: Absent::Default("4GiB"),
         meaning: "Disk that the aggregator may take for updates that have no room in memory. They are encrypted there.",
         example: "16GiB",
+    },
+    Key {
+        name: "rows",
+        takes: Takes::Whole { least: 1, most: (1 << Weight::BITS) - 1, unit: "rows" },
+        absent: Absent::Means("as many as exact.weight_bits allows: 536870911 by default"),
+        meaning: "Most rows that one collaborator may claim in a round, for its update and for its metrics. Set it \
+                  little above the rows of the largest site: a collaborator can claim rows that it does not have. \
+                  `fl-host plan check` shows the largest share of a round that one collaborator can get.",
+        example: "1000",
     },
 ];
 

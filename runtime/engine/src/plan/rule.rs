@@ -88,6 +88,24 @@ words! {
 }
 
 impl Rule {
+    /// Whether an update with a larger weight has more influence.
+    #[must_use]
+    pub fn counts_weights(&self) -> bool {
+        match self {
+            Self::WeightedMean
+            | Self::ClippedMean { .. }
+            | Self::WeightedMedian
+            | Self::GeometricMedian { .. }
+            | Self::Custom { .. } => true,
+            Self::Mean
+            | Self::Median
+            | Self::TrimmedMean { .. }
+            | Self::Krum { .. }
+            | Self::MultiKrum { .. }
+            | Self::Bulyan { .. } => false,
+        }
+    }
+
     /// Fewest updates of a round that the rule can work with and does what it is for.
     #[must_use]
     pub fn least_updates(&self) -> u64 {

@@ -10,7 +10,8 @@ use crate::{
     settings::{Absent, Field, Key, PlanError, Range, Setting, Takes, Text},
 };
 
-/// Updates count only from collaborators whose reported metric is good enough; when no one's is, all count.
+/// Updates count only from collaborators whose reported metric is good enough. When fewer than `count.min` of
+/// a round's metrics are, all count.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Threshold {
     /// The task that reports the metric, of the same group.

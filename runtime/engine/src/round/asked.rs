@@ -1,6 +1,6 @@
 //! One collaborator in the open round: what it still owes, and where its update stands.
 
-use super::{Contribution, Offer, Refusal, Report, SlotId, threshold::Standing};
+use super::{Contribution, LostCause, Offer, Refusal, SlotId, threshold::Standing};
 use crate::{Digest, Name, Weight, limits, plan::Threshold};
 
 /// What one collaborator was asked and has answered.
@@ -11,6 +11,8 @@ use crate::{Digest, Name, Weight, limits, plan::Threshold};
 /// is gone. The round always waits for the report that the plan's threshold needs: a new link may bring it.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
+    /// Whether the round waits for it while it is connected.
+    waited: bool,
     answers: Vec<(Name, Heard)>,
     update: Option<OwedUpdate>,
     standing: Standing,
@@ -24,6 +26,8 @@ enum Heard {
     Nothing,
     /// No report, and the round does not wait for one: the task is done, and the link is gone.
     Waived,
+    /// The task failed.
+    Failed,
     Reported,
 }
 
@@ -51,17 +55,19 @@ enum Fate {
         weight: Weight,
         root: Digest,
         slot: SlotId,
+        /// Whether it is among the held updates that pass the threshold.
+        passes: bool,
     },
     /// In the sum.
     Counted {
         weight: Weight,
         root: Digest,
-        passed: bool,
     },
     /// Not under way. The collaborator may not offer the update again.
     Refused(Refusal),
-    /// The task failed at the collaborator. An update that was granted before may still arrive, and counts.
-    Failed,
+    /// The task failed at the collaborator, which said why. An update that was granted before may still
+    /// arrive, and counts.
+    Failed(String),
 }
 
 /// A staged update was granted and is held.
@@ -72,10 +78,16 @@ pub(super) struct Accepted {
 }
 
 impl Asked {
-    /// `update` is the one of `tasks` that ends in an update.
-    pub(super) fn new(tasks: &[Name], update: Option<&Name>, threshold: Option<&Threshold>) -> Self {
+    /// `update` is the one of `tasks` that ends in an update. `waited`: whether the round waits for it.
+    pub(super) fn new(
+        tasks: &[Name],
+        update: Option<&Name>,
+        threshold: Option<&Threshold>,
+        waited: bool,
+    ) -> Self {
         let place = |task: &Name| OwedUpdate { task: task.clone(), coming: Vec::new(), fate: Fate::Awaited };
         Self {
+            waited,
             answers: tasks.iter().map(|t| (t.clone(), Heard::Nothing)).collect(),
             update: update.map(place),
             standing: match threshold {
@@ -94,6 +106,53 @@ impl Asked {
 
     pub(super) fn has_answered(&self) -> bool {
         self.missing().next().is_none()
+    }
+
+    /// Whether the round waits for it while it is connected.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waited && !self.has_answered()
+    }
+
+    /// The round does not wait for it any more.
+    pub(super) fn stop_waiting(&mut self) {
+        self.waited = false;
+    }
+
+    /// Whether it did its part: it has answered, or its update is in the sum.
+    pub(super) fn took_part(&self) -> bool {
+        let counted = |u: &OwedUpdate| matches!(u.fate, Fate::Counted { .. });
+        self.has_answered() || self.update.as_ref().is_some_and(counted)
+    }
+
+    /// Why no update comes from it any more, if none comes.
+    pub(super) fn lost(&self) -> Option<(&Name, LostCause)> {
+        let update = self.update.as_ref().filter(|update| update.coming.is_empty())?;
+        match &update.fate {
+            Fate::Failed(why) => Some((&update.task, LostCause::Failed(why.clone()))),
+            Fate::Refused(refusal) => Some((&update.task, LostCause::Refused(refusal.clone()))),
+            _ => None,
+        }
+    }
+
+    /// Asks for an update that was lost, and for everything else that failed, again. Returns the tasks.
+    pub(super) fn retry(&mut self) -> Vec<Name> {
+        if self.is_lost()
+            && let Some(update) = &mut self.update
+        {
+            update.fate = Fate::Awaited;
+            for (task, heard) in &mut self.answers {
+                if *heard == Heard::Failed || *task == update.task {
+                    *heard = Heard::Nothing;
+                }
+            }
+        }
+        self.missing().cloned().collect()
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.update.as_ref().is_some_and(|update| {
+            update.coming.is_empty() && matches!(update.fate, Fate::Failed(_) | Fate::Refused(_))
+        })
     }
 
     /// Tasks that the collaborator still has to run, or to run again.
@@ -119,33 +178,33 @@ impl Asked {
     }
 
     /// The collaborator left the roster: its update does not count, whether under way or held. Returns slot
-    /// and task of a held update.
-    pub(super) fn forget_coming(&mut self) -> Option<(SlotId, Name)> {
+    /// and task of a held update, and whether it passes the threshold.
+    pub(super) fn forget_coming(&mut self) -> Option<(SlotId, Name, bool)> {
         let update = self.update.as_mut()?;
         update.coming.clear();
-        let Fate::Held { slot, .. } = update.fate else { return None };
+        let Fate::Held { slot, passes, .. } = update.fate else { return None };
         update.fate = Fate::Awaited;
-        Some((slot, update.task.clone()))
+        Some((slot, update.task.clone(), passes))
     }
 
-    /// Takes a report; returns whether it is the first of its task.
-    pub(super) fn report(&mut self, report: &Report, threshold: Option<&Threshold>) -> bool {
-        let passes = threshold.is_some_and(|threshold| threshold.passes(report));
-        self.hear(&report.task, passes)
+    /// Takes the report of a task, which `passes` the threshold or does not; returns whether it is the first
+    /// of its task.
+    pub(super) fn hear(&mut self, task: &Name, passes: bool) -> bool {
+        self.note(task, Heard::Reported, passes)
     }
 
-    fn hear(&mut self, task: &Name, passes: bool) -> bool {
-        let news = self.note(task);
+    fn note(&mut self, task: &Name, how: Heard, passes: bool) -> bool {
+        let news = self.answer(task, how);
         if news && self.standing == Standing::Open && self.judged_by.as_ref() == Some(task) {
             self.standing = if passes { Standing::Passes } else { Standing::Fails };
         }
         news
     }
 
-    fn note(&mut self, task: &Name) -> bool {
+    fn answer(&mut self, task: &Name, how: Heard) -> bool {
         match self.answers.iter_mut().find(|(t, _)| t == task) {
-            Some((_, heard)) if *heard != Heard::Reported => {
-                *heard = Heard::Reported;
+            Some((_, heard)) if !matches!(heard, Heard::Reported | Heard::Failed) => {
+                *heard = how;
                 true
             }
             _ => false,
@@ -153,12 +212,12 @@ impl Asked {
     }
 
     /// The task failed: no update or report will come for it.
-    pub(super) fn fail(&mut self, task: &Name) {
-        self.hear(task, false);
+    pub(super) fn fail(&mut self, task: &Name, why: String) {
+        self.note(task, Heard::Failed, false);
         if let Some(update) = self.update.as_mut().filter(|u| u.task == *task)
             && matches!(update.fate, Fate::Awaited)
         {
-            update.fate = Fate::Failed;
+            update.fate = Fate::Failed(why);
         }
     }
 
@@ -172,7 +231,7 @@ impl Asked {
             Fate::Awaited => None,
             Fate::Held { .. } | Fate::Counted { .. } => Some(Refusal::Duplicate),
             Fate::Refused(refusal) => Some(refusal.clone()),
-            Fate::Failed => Some(Refusal::NotAssigned(task.clone())),
+            Fate::Failed(_) => Some(Refusal::NotAssigned(task.clone())),
         }
     }
 
@@ -220,7 +279,7 @@ impl Asked {
         if let Fate::Held { .. } | Fate::Counted { .. } | Fate::Refused(_) = update.fate {
             return Err(why_not.unwrap_or(Refusal::Duplicate));
         }
-        update.fate = Fate::Held { weight: offer.weight, root: offer.root, slot };
+        update.fate = Fate::Held { weight: offer.weight, root: offer.root, slot, passes: false };
         if !coming.live {
             self.waive_update_report();
         }
@@ -232,6 +291,14 @@ impl Asked {
         self.held_slot().map(|_| self.standing)
     }
 
+    /// Its held update passes the threshold. Returns whether that is news.
+    pub(super) fn mark_passing(&mut self) -> bool {
+        match self.update.as_mut().map(|update| &mut update.fate) {
+            Some(Fate::Held { passes, .. }) => !std::mem::replace(passes, true),
+            _ => false,
+        }
+    }
+
     /// The slot of its held update.
     pub(super) fn held_slot(&self) -> Option<SlotId> {
         match self.update.as_ref()?.fate {
@@ -241,10 +308,10 @@ impl Asked {
     }
 
     /// Its held update goes into the sum.
-    pub(super) fn count(&mut self, passed: bool) -> Option<(SlotId, Weight)> {
+    pub(super) fn count(&mut self) -> Option<(SlotId, Weight)> {
         let update = self.update.as_mut()?;
-        let Fate::Held { weight, root, slot } = update.fate else { return None };
-        update.fate = Fate::Counted { weight, root, passed };
+        let Fate::Held { weight, root, slot, .. } = update.fate else { return None };
+        update.fate = Fate::Counted { weight, root };
         Some((slot, weight))
     }
 
@@ -254,14 +321,6 @@ impl Asked {
         let Fate::Held { slot, .. } = update.fate else { return None };
         update.fate = Fate::Refused(refusal);
         Some((slot, update.task.clone()))
-    }
-
-    /// Takes its update out of the sum, if the update is there without having passed; returns the task.
-    pub(super) fn take_back(&mut self) -> Option<Name> {
-        let update = self.update.as_mut()?;
-        let Fate::Counted { passed: false, .. } = update.fate else { return None };
-        update.fate = Fate::Refused(Refusal::BelowThreshold);
-        Some(update.task.clone())
     }
 
     /// The share of the round's total weight that is kept for it.
@@ -276,7 +335,7 @@ impl Asked {
     /// Its counted update.
     pub(super) fn contribution(&self, collaborator: &Name) -> Option<Contribution> {
         let update = self.update.as_ref()?;
-        let Fate::Counted { weight, root, .. } = update.fate else { return None };
+        let Fate::Counted { weight, root } = update.fate else { return None };
         Some(Contribution { collaborator: collaborator.clone(), task: update.task.clone(), weight, root })
     }
 

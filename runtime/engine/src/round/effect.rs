@@ -2,7 +2,7 @@
 
 use crate::{Digest, Millis, Name, RoundNo, Weight};
 
-use super::{AggregatedMetric, Refusal, RoundFacts, SlotId, Stamp};
+use super::{AggregatedMetric, Lost, Refusal, ReportFault, RoundFacts, SlotId, Stamp};
 
 /// Something to do. Effects of one call are carried out in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,12 +54,6 @@ pub enum Effect {
         /// The weight of the update.
         weight: Weight,
     },
-    /// Empty the sum of this round, and free the updates in it. The first update that passes the plan's
-    /// threshold comes next; no update before it passed.
-    Clear {
-        /// The round.
-        round: RoundNo,
-    },
     /// Free this update; it does not count.
     Discard {
         /// The slot that holds the update.
@@ -89,6 +83,45 @@ pub enum Effect {
         /// Everything that the round has measured.
         metrics: Vec<AggregatedMetric>,
     },
+    /// A round had too few updates at its deadline and is open again: it keeps what it has.
+    Reopened {
+        /// The round.
+        round: RoundNo,
+        /// How often it was opened again by now.
+        times: u32,
+        /// Updates that it has.
+        have: u32,
+        /// `count.min`.
+        need: u32,
+        /// Collaborators that were asked and have not answered.
+        missing: Vec<Name>,
+        /// Collaborators that have answered without an update that counts. They were asked again.
+        lost: Vec<Lost>,
+    },
+    /// Nobody called the engine for so long: the machine stood still. The open round's deadline is as much
+    /// later.
+    StoodStill {
+        /// How long.
+        by: Millis,
+    },
+    /// The collaborator has missed so many deadlines in a row: rounds ask it and do not wait for it.
+    Unawaited {
+        /// The collaborator.
+        peer: Name,
+        /// Deadlines.
+        missed: u32,
+    },
+    /// The collaborator has answered: rounds wait for it again.
+    AwaitedAgain {
+        /// The collaborator.
+        peer: Name,
+    },
+    /// All rounds were run and measured before: give the collaborator the model that members end with, and
+    /// tell it that the run is over.
+    Serve {
+        /// The collaborator.
+        peer: Name,
+    },
     /// A round is over: tell logs and members.
     RoundClosed(Box<RoundSummary>),
     /// Write the newest model and the facts of the round, then report `Durable`.
@@ -115,7 +148,7 @@ pub enum Reason {
     Completed,
     /// The operator asked for it.
     Stopped,
-    /// A round's deadline passed with too few updates.
+    /// A round's deadline passed with too few updates, or too few could come, and the plan ends the run then.
     QuorumMissed {
         /// The round.
         round: RoundNo,
@@ -123,6 +156,11 @@ pub enum Reason {
         have: u32,
         /// `count.min`.
         need: u32,
+    },
+    /// Every collaborator that the round asked for an update has failed, or its update was refused.
+    NoUpdate {
+        /// The round.
+        round: RoundNo,
     },
 }
 
@@ -151,6 +189,12 @@ pub struct RoundSummary {
     pub refused: Vec<(Name, Refusal)>,
     /// Collaborators that were asked, and have neither answered nor had an update refused.
     pub missing: Vec<Name>,
+    /// Reports that do not count: collaborator, task and reason.
+    pub ignored: Vec<(Name, Name, ReportFault)>,
+    /// Collaborators that have answered without an update that counts, by name, with the reason.
+    pub lost: Vec<Lost>,
+    /// How often the round was opened again.
+    pub reopened: u32,
     /// Means of the metrics, weighted by samples.
     pub metrics: Vec<AggregatedMetric>,
     /// Why it closed.

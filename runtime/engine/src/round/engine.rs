@@ -3,6 +3,8 @@
 //! The roster bounds its memory: one entry for each member, one for each collaborator asked, a few refusals
 //! for each, and the contributors of at most [`limits::STORES_UNDER_WAY`] rounds that are not on disk yet.
 
+mod deadline;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
@@ -34,6 +36,9 @@ pub struct Start {
     pub secret: [u8; 32],
     /// The best metric of earlier runs.
     pub best: Option<f64>,
+    /// Whether an earlier run has measured the final model. Then, after the last round, nothing is left but
+    /// to give members the model.
+    pub measured: bool,
     /// Length of an update's payload.
     pub layout_bytes: ByteCount,
     /// The plan's.
@@ -63,6 +68,8 @@ pub struct RoundEngine {
     /// Rounds that are being stored and are not durable yet.
     unstored: Vec<Unstored>,
     now: Millis,
+    /// When a collaborator joined last.
+    last_join: Millis,
 }
 
 enum Phase {
@@ -76,6 +83,11 @@ enum Phase {
     Summing {
         closed: Box<Closed>,
         asked: bool,
+    },
+    /// The run is over and was measured before: nothing is left but to give members the model. Nobody has
+    /// been connected `since` then.
+    Serving {
+        since: Millis,
     },
     /// Waits for the disk, then finishes.
     Draining(Reason),
@@ -91,22 +103,27 @@ impl RoundEngine {
     /// A run that begins at `start`; nobody is connected yet.
     #[must_use]
     pub fn new(plan: Arc<Plan>, start: Start) -> Self {
+        let finished = start.measured && start.round.0 >= plan.rounds;
         Self {
             incarnation: start.incarnation,
             secret: start.secret,
             plan_hash: start.plan_hash,
-            bounds: Bounds { range: plan.exact, bytes: start.layout_bytes },
+            bounds: Bounds { range: plan.exact, rows: plan.most_rows(), bytes: start.layout_bytes },
             members: Members::new(Arc::clone(&plan), start.members),
             round: start.round.min(RoundNo(plan.rounds)),
             base: start.base,
-            best: start.best.filter(|b| b.is_finite()),
-            phase: Phase::Gathering { since: None },
+            best: start.best.filter(|best| plan.best.metric.allows(*best)),
+            phase: match finished {
+                true => Phase::Serving { since: Millis(0) },
+                false => Phase::Gathering { since: None },
+            },
             first: true,
             stopping: false,
             last: None,
             notes: Notes::default(),
             unstored: Vec::new(),
             now: Millis(0),
+            last_join: Millis(0),
             plan,
         }
     }
@@ -129,7 +146,8 @@ impl RoundEngine {
     ///
     /// A deadline that has passed counts before the event does.
     pub fn on(&mut self, event: Event, now: Millis) -> Vec<Effect> {
-        self.now = self.now.max(now);
+        let before = self.now;
+        self.now = before.max(now);
         let mut out = Vec::new();
         if let Phase::Finished = self.phase {
             if let Event::Staged { slot, .. } = event {
@@ -137,15 +155,16 @@ impl RoundEngine {
             }
             return out;
         }
+        self.stood_still(before, &mut out);
         self.expire(&mut out);
         match event {
             Event::Joined { peer } => self.joined(&peer, &mut out),
-            Event::Left { peer } => self.left(&peer),
+            Event::Left { peer } => self.left(&peer, &mut out),
             Event::RosterChanged { members } => self.roster_changed(members, &mut out),
             Event::Offered { peer, offer } => self.offered(peer, offer, &mut out),
             Event::Staged { peer, offer, slot } => self.staged(peer, offer, slot, &mut out),
             Event::Refused { peer, offer, refusal } => self.turned_down(peer, &offer, refusal, &mut out),
-            Event::Failed { peer, stamp, task } => self.failed(&peer, stamp, &task, &mut out),
+            Event::Failed { peer, stamp, task, why } => self.failed(&peer, stamp, &task, why, &mut out),
             Event::Reported { peer, report } => self.reported(&peer, &report, &mut out),
             Event::Finalised { round, root } => self.finalised(round, root, &mut out),
             Event::Durable { round } => self.durable(round, &mut out),
@@ -154,19 +173,6 @@ impl RoundEngine {
         }
         self.settle(&mut out);
         out
-    }
-
-    /// When a `Tick` is due; `None` when only events matter. A time in the past means at once.
-    #[must_use]
-    pub fn wake(&self) -> Option<Millis> {
-        match &self.phase {
-            // A run that has only its closing round left opens it with the first event.
-            Phase::Gathering { .. } if self.is_closing() => Some(self.now),
-            Phase::Gathering { since } => since.filter(|_| self.has_enough_members()).map(|s| self.grace(s)),
-            Phase::Open(round) if self.has_enough(round) => Some(self.floor(round).min(self.deadline(round))),
-            Phase::Open(round) => Some(self.deadline(round)),
-            Phase::Summing { .. } | Phase::Draining(_) | Phase::Finished => None,
-        }
     }
 
     /// Whether [`Effect::Finished`] was returned.
@@ -189,6 +195,12 @@ impl RoundEngine {
 
     fn joined(&mut self, peer: &Name, out: &mut Vec<Effect>) {
         let Some(work) = self.members.join(peer) else { return };
+        if let Phase::Serving { .. } = self.phase {
+            out.push(Effect::Serve { peer: peer.clone() });
+            return;
+        }
+        self.last_join = self.now;
+        let (waited, least) = (self.members.waits_for(peer), self.count_min());
         let Phase::Open(round) = &mut self.phase else { return };
         let stamp = round.stamp;
         // A new link may replace one whose end was not seen.
@@ -197,7 +209,7 @@ impl RoundEngine {
             // A collaborator without a task to measure is sent the final model too.
             let again = round.ask_again(peer);
             let tasks = again.unwrap_or_else(|| {
-                round.ask(peer, &work.closing, None);
+                round.ask(peer, &work.closing, None, waited);
                 work.closing.clone()
             });
             out.push(Effect::Assign { peer: peer.clone(), stamp, tasks });
@@ -207,11 +219,14 @@ impl RoundEngine {
             return;
         }
         let full = self.plan.sample.is_some_and(|k| round.contributors() >= k as usize);
+        // With a new link, a site may be repaired. A round that has enough updates does not wait for that.
+        let short = round.awaits_nobody() && round.updates_if_closed() < least;
         let tasks = match round.was_asked(peer) {
+            true if short => round.retry(peer),
             true => round.ask_again(peer).unwrap_or_default(),
             false if work.update.is_some() && full => return,
             false => {
-                round.ask(peer, &work.tasks, work.update.as_ref());
+                round.ask(peer, &work.tasks, work.update.as_ref(), waited);
                 work.tasks.clone()
             }
         };
@@ -220,10 +235,13 @@ impl RoundEngine {
         }
     }
 
-    fn left(&mut self, peer: &Name) {
+    fn left(&mut self, peer: &Name, out: &mut Vec<Effect>) {
         self.members.leave(peer);
-        if let Phase::Open(round) = &mut self.phase {
-            round.link_lost(peer);
+        self.left_late(peer, out);
+        match &mut self.phase {
+            Phase::Open(round) => round.link_lost(peer),
+            Phase::Serving { since } => *since = self.now,
+            _ => {}
         }
     }
 
@@ -291,40 +309,33 @@ impl RoundEngine {
         self.refuse(peer, offer.task.clone(), refusal, out);
     }
 
-    fn failed(&mut self, peer: &Name, stamp: Stamp, task: &Name, out: &mut Vec<Effect>) {
+    fn failed(&mut self, peer: &Name, stamp: Stamp, task: &Name, why: String, out: &mut Vec<Effect>) {
         if let Some(round) = self.open_for(peer, stamp) {
-            round.fail(peer, task);
+            round.fail(peer, task, why);
             self.decide(peer, out);
         }
     }
 
     fn reported(&mut self, peer: &Name, report: &Report, out: &mut Vec<Effect>) {
+        let fault = report.fault(&self.plan);
         if let Some(round) = self.open_for(peer, report.stamp) {
-            round.report(peer, report);
+            round.report(peer, report, fault);
             self.decide(peer, out);
         }
     }
 
-    /// Decides on a collaborator's held update, if it can be decided.
+    /// Decides on held updates, if they can be decided now that this collaborator is heard.
     fn decide(&mut self, peer: &Name, out: &mut Vec<Effect>) {
-        if let Phase::Open(round) = &mut self.phase
-            && let Some(decision) = round.decide(peer)
-        {
-            self.decided(peer.clone(), decision, out);
+        if let Phase::Open(round) = &mut self.phase {
+            for (peer, decision) in round.decide(peer) {
+                self.decided(peer, decision, out);
+            }
         }
     }
 
     fn decided(&mut self, peer: Name, decision: Decision, out: &mut Vec<Effect>) {
         match decision {
-            Decision::Count { slot, weight, instead_of } => {
-                if !instead_of.is_empty() {
-                    out.push(Effect::Clear { round: self.round });
-                }
-                for (other, task) in instead_of {
-                    self.refuse(other, task, Refusal::BelowThreshold, out);
-                }
-                out.push(Effect::Absorb { peer, slot, weight });
-            }
+            Decision::Count { slot, weight } => out.push(Effect::Absorb { peer, slot, weight }),
             Decision::LeaveOut { slot, task, refusal } => {
                 out.push(Effect::Discard { slot });
                 self.refuse(peer, task, refusal, out);
@@ -372,19 +383,10 @@ impl RoundEngine {
                 self.last = Some(round.stamp);
                 self.phase = Phase::Draining(Reason::Stopped);
             }
-            Phase::Gathering { .. } => self.phase = Phase::Draining(Reason::Stopped),
+            Phase::Gathering { .. } | Phase::Serving { .. } => self.phase = Phase::Draining(Reason::Stopped),
             // All updates of the round are in the sum: the run waits for its model.
             Phase::Summing { .. } => self.stopping = true,
             Phase::Draining(_) | Phase::Finished => {}
-        }
-    }
-
-    /// Closes a round whose deadline has passed.
-    fn expire(&mut self, out: &mut Vec<Effect>) {
-        if let Phase::Open(round) = &self.phase
-            && self.now >= self.deadline(round)
-        {
-            self.close(WhyClosed::Deadline, out);
         }
     }
 
@@ -398,16 +400,27 @@ impl RoundEngine {
                         return;
                     }
                 }
-                Phase::Open(_) => match self.why_close() {
-                    Some(why) => self.close(why, out),
-                    None => return,
-                },
+                Phase::Open(_) => {
+                    self.ask_in_place(out);
+                    match self.why_close() {
+                        Some(why) => self.close(why, out),
+                        None => return,
+                    }
+                }
                 Phase::Summing { closed, asked } => {
                     if !*asked && self.unstored.len() < limits::STORES_UNDER_WAY {
                         *asked = true;
                         out.push(Effect::Finalise { round: closed.round.stamp.round });
                     }
                     return;
+                }
+                Phase::Serving { since } => {
+                    if self.members.here().next().is_some()
+                        || self.now < deadline::after(*since, limits::SERVING)
+                    {
+                        return;
+                    }
+                    self.phase = Phase::Draining(Reason::Completed);
                 }
                 Phase::Draining(reason) => {
                     if self.unstored.is_empty() {
@@ -438,8 +451,8 @@ impl RoundEngine {
         let closing = self.is_closing();
         let stamp = Stamp { incarnation: self.incarnation, round: self.round, base: self.base };
         let threshold = self.plan.aggregation().and_then(|a| a.threshold).cloned();
-        let mut round = Box::new(OpenRound::new(stamp, closing, self.now, threshold));
-        let drawn = self.plan.sample.filter(|_| !closing).map(|k| self.draw(k as usize));
+        let mut round = Box::new(OpenRound::new(stamp, closing, self.now, threshold, self.count_min()));
+        let drawn = self.plan.sample.filter(|_| !closing).map(|k| self.draw(k as usize, |_| true));
         let is_drawn = |peer: &Name| drawn.as_ref().is_none_or(|drawn| drawn.contains(peer));
         for (peer, work) in self.members.here() {
             let (tasks, update) = match work {
@@ -449,7 +462,7 @@ impl RoundEngine {
                 Work { tasks, update, .. } if update.is_none() || is_drawn(peer) => (tasks, update.as_ref()),
                 _ => continue,
             };
-            round.ask(peer, tasks, update);
+            round.ask(peer, tasks, update, self.members.waits_for(peer));
             out.push(Effect::Assign { peer: peer.clone(), stamp, tasks: tasks.clone() });
         }
         self.phase = Phase::Open(round);
@@ -458,22 +471,11 @@ impl RoundEngine {
         self.first &= closing;
     }
 
-    fn draw(&self, k: usize) -> BTreeSet<Name> {
+    /// Draws `k` of the connected collaborators that send updates and that `may` be drawn.
+    fn draw(&self, k: usize, may: impl Fn(&Name) -> bool) -> BTreeSet<Name> {
         let candidates = self.members.here().filter(|(_, work)| work.update.is_some()).map(|(peer, _)| peer);
+        let candidates = candidates.filter(|peer| may(peer));
         sample::draw(&self.secret, &self.plan_hash, self.round, candidates, k)
-    }
-
-    /// Why the open round is over before its deadline, if it is.
-    fn why_close(&self) -> Option<WhyClosed> {
-        let Phase::Open(round) = &self.phase else { return None };
-        if round.closing {
-            let all_came = !self.first || self.members.listed().all(|peer| round.was_asked(peer));
-            return (round.awaits_nobody() && all_came).then_some(WhyClosed::Everybody);
-        }
-        if round.awaits_nobody() && round.updates_if_closed() >= self.count_min() {
-            return Some(WhyClosed::Everybody);
-        }
-        (self.has_enough(round) && self.now >= self.floor(round)).then_some(WhyClosed::Enough)
     }
 
     fn close(&mut self, why: WhyClosed, out: &mut Vec<Effect>) {
@@ -489,16 +491,18 @@ impl RoundEngine {
         for (peer, decision) in round.decide_rest(why == WhyClosed::Enough) {
             self.decided(peer, decision, out);
         }
+        self.note_answers(&round, why, out);
         let unanswered = round.asked().filter(|p| !round.has_answered(p) && self.members.is_here(p));
         out.extend(unanswered.map(|peer| Effect::Cancel { peer: peer.clone(), stamp }));
 
         let metrics = round.metrics();
-        if let Some(value) = improvement(&self.plan.best, self.best, &metrics) {
+        if let Some(value) = improvement(&self.plan.best, self.best, &metrics, self.least_measured()) {
             self.best = Some(value);
             let metrics = metrics.clone();
             out.push(Effect::Best { round: stamp.round, root: stamp.base, value, metrics });
         }
         let (have, need) = (round.updates(), self.count_min());
+        let nothing = round.lost_count() > 0 && round.lost_count() == round.contributors();
         let (closing, closed) = (round.closing, Closed { round, why, at: self.now, metrics });
         if !closing && have >= need {
             self.phase = Phase::Summing { closed: Box::new(closed), asked: false };
@@ -508,6 +512,7 @@ impl RoundEngine {
         out.push(Effect::RoundClosed(Box::new(closed.summary(&notes, self.now))));
         self.phase = Phase::Draining(match closing {
             true => Reason::Completed,
+            false if nothing => Reason::NoUpdate { round: stamp.round },
             false => Reason::QuorumMissed { round: stamp.round, have, need },
         });
     }
@@ -546,27 +551,15 @@ impl RoundEngine {
         self.plan.quorum.count_min.max(1)
     }
 
+    /// Fewest collaborators whose measurements may make a model the best: as many as a round needs, or all
+    /// that measure.
+    fn least_measured(&self) -> u32 {
+        let all = self.members.measuring_listed();
+        self.count_min().min(u32::try_from(all).unwrap_or(u32::MAX)).max(1)
+    }
+
     fn has_enough_members(&self) -> bool {
         self.members.contributors_here() >= self.count_min() as usize
-    }
-
-    fn has_enough(&self, round: &OpenRound) -> bool {
-        enough(&self.plan, round)
-    }
-
-    /// When the first round opens although members are missing.
-    fn grace(&self, since: Millis) -> Millis {
-        after(since, limits::OPENING_GRACE.max(self.plan.quorum.time_min))
-    }
-
-    /// Before this the round only closes when everybody has answered.
-    fn floor(&self, round: &OpenRound) -> Millis {
-        after(round.opened, self.plan.quorum.time_min)
-    }
-
-    fn deadline(&self, round: &OpenRound) -> Millis {
-        let longest = self.plan.quorum.time_max;
-        after(round.opened, if round.closing { longest.min(limits::CLOSING_TIME) } else { longest })
     }
 }
 
@@ -578,8 +571,4 @@ fn enough(plan: &Plan, round: &OpenRound) -> bool {
 /// Updates with which a round may close before everybody has answered.
 fn most_updates(plan: &Plan) -> Option<u32> {
     plan.quorum.count_max.map(|most| most.max(plan.quorum.count_min).max(1))
-}
-
-fn after(start: Millis, span: Millis) -> Millis {
-    Millis(start.0.saturating_add(span.0))
 }

@@ -102,6 +102,8 @@ pub enum Event {
         stamp: Stamp,
         /// The task.
         task: Name,
+        /// The reason, in the collaborator's words.
+        why: String,
     },
     /// Metrics of one task.
     Reported {

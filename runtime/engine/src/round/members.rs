@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::work::Work;
+use super::{patience::Patience, work::Work};
 use crate::{Name, plan::Plan};
 
 /// Everybody on the roster.
@@ -14,11 +14,14 @@ pub(super) struct Members {
     all: BTreeMap<Name, Member>,
     here: Count,
     listed: Count,
+    /// Collaborators that have missed a deadline and not answered since. Mostly none.
+    silent: BTreeSet<Name>,
 }
 
 struct Member {
     here: bool,
     work: Arc<Work>,
+    patience: Patience,
 }
 
 /// Numbers of collaborators, kept up to date so that no event has to count the roster.
@@ -28,13 +31,15 @@ struct Count {
     asked: usize,
     /// Collaborators that have a task with an update.
     contributors: usize,
+    /// Collaborators that report the metric of the best model.
+    measuring: usize,
 }
 
 impl Members {
     /// All collaborators of the roster; nobody is connected yet.
     pub(super) fn new(plan: Arc<Plan>, names: Vec<Name>) -> Self {
         let (here, listed) = (Count::default(), Count::default());
-        let mut members = Self { plan, all: BTreeMap::new(), here, listed };
+        let mut members = Self { plan, all: BTreeMap::new(), here, listed, silent: BTreeSet::new() };
         members.replace(names);
         members
     }
@@ -46,6 +51,7 @@ impl Members {
         let removed: Vec<Name> = self.all.keys().filter(|n| !names.contains(*n)).cloned().collect();
         for name in &removed {
             self.leave(name);
+            self.silent.remove(name);
             if let Some(member) = self.all.remove(name) {
                 self.listed.change(&member.work, false);
             }
@@ -54,7 +60,7 @@ impl Members {
             if !self.all.contains_key(&name) {
                 let work = Arc::new(Work::new(&self.plan, self.plan.group_of(&name)));
                 self.listed.change(&work, true);
-                self.all.insert(name, Member { here: false, work });
+                self.all.insert(name, Member { here: false, work, patience: Patience::default() });
             }
         }
         removed
@@ -100,6 +106,47 @@ impl Members {
         self.here.contributors
     }
 
+    /// How many are listed whose tasks end in an update.
+    pub(super) fn contributors_listed(&self) -> usize {
+        self.listed.contributors
+    }
+
+    /// How many are listed that report the metric of the best model.
+    pub(super) fn measuring_listed(&self) -> usize {
+        self.listed.measuring
+    }
+
+    /// Listed collaborators that a round would ask and that are not here, by name.
+    pub(super) fn absent(&self) -> impl Iterator<Item = &Name> {
+        self.all.iter().filter(|(_, m)| !m.here && !m.work.tasks.is_empty()).map(|(n, _)| n)
+    }
+
+    /// Whether rounds wait for this collaborator.
+    pub(super) fn waits_for(&self, name: &Name) -> bool {
+        self.all.get(name).is_some_and(|member| member.patience.waits())
+    }
+
+    /// It has answered. Returns whether rounds did not wait for it.
+    pub(super) fn answered(&mut self, name: &Name) -> bool {
+        self.silent.remove(name) && self.all.get_mut(name).is_some_and(|member| member.patience.answered())
+    }
+
+    /// A round waited for it in vain. Returns how often in a row when rounds do not wait from now on.
+    pub(super) fn missed(&mut self, name: &Name) -> Option<u32> {
+        let member = self.all.get_mut(name)?;
+        self.silent.insert(name.clone());
+        member.patience.missed()
+    }
+
+    /// A round is over.
+    pub(super) fn round_over(&mut self) {
+        for name in &self.silent {
+            if let Some(member) = self.all.get_mut(name) {
+                member.patience.round_over();
+            }
+        }
+    }
+
     /// Whether everybody is here whom a round would ask.
     pub(super) fn all_here(&self) -> bool {
         self.here.asked == self.listed.asked
@@ -115,5 +162,6 @@ impl Count {
         };
         step(&mut self.asked, !work.tasks.is_empty());
         step(&mut self.contributors, work.update.is_some());
+        step(&mut self.measuring, work.measures);
     }
 }

@@ -21,43 +21,46 @@ struct Measured {
 }
 
 impl Metrics {
-    /// Adds a report. A value that is not finite, or that was measured over no rows, is left out. A metric
-    /// that is named twice counts once.
+    /// Adds a report without a fault. A report over no rows is left out. A metric that is named twice counts
+    /// once.
     pub(super) fn add(&mut self, peer: &Name, report: &Report) {
         if report.samples == 0 {
             return;
         }
-        for (metric, value) in report.metrics.iter().take(limits::METRICS).filter(|(_, v)| v.is_finite()) {
+        for (metric, value) in report.metrics.iter().take(limits::METRICS) {
             let of_metric = self.by_task.entry((report.task.clone(), *metric)).or_default();
             let measured = Measured { value: *value, samples: report.samples };
             of_metric.entry(peer.clone()).or_insert(measured);
         }
     }
 
-    /// Means weighted by rows; by task, then metric. A mean that overflows is left out.
+    /// Means weighted by rows; by task, then metric. Values and rows have bounds, so no sum overflows.
     pub(super) fn means(&self) -> Vec<AggregatedMetric> {
         let mean = |((task, metric), of_metric): (&(Name, Metric), &BTreeMap<Name, Measured>)| {
             let rows: f64 = of_metric.values().map(|m| m.samples as f64).sum();
             let sum: f64 = of_metric.values().map(|m| m.value * m.samples as f64).sum();
-            Some(AggregatedMetric {
+            AggregatedMetric {
                 task: task.clone(),
                 metric: *metric,
-                value: Some(sum / rows).filter(|v| v.is_finite())?,
-                samples: of_metric.values().fold(0, |all: u64, m| all.saturating_add(m.samples)),
+                value: sum / rows,
+                samples: of_metric.values().map(|m| m.samples).sum(),
                 collaborators: u32::try_from(of_metric.len()).unwrap_or(u32::MAX),
-            })
+            }
         };
-        self.by_task.iter().filter_map(mean).collect()
+        self.by_task.iter().map(mean).collect()
     }
 }
 
-/// The plan's best-model metric among `metrics`, when it improves on the best so far.
+/// The plan's best-model metric among `metrics`, when `least` collaborators or more have measured it and it
+/// improves on the best so far.
 pub(super) fn improvement(
     best: &BestModel,
     so_far: Option<f64>,
     metrics: &[AggregatedMetric],
+    least: u32,
 ) -> Option<f64> {
-    let measured = metrics.iter().find(|m| m.task == best.task && m.metric == best.metric)?.value;
+    let measured = metrics.iter().find(|m| m.task == best.task && m.metric == best.metric)?;
+    let measured = Some(measured.value).filter(|_| measured.collaborators >= least)?;
     let improves = |so_far| match best.direction {
         Direction::Max => measured > so_far,
         Direction::Min => measured < so_far,
@@ -104,29 +107,31 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_left_out() {
-        let nan = ("a", report(10, &[(Metric::Accuracy, f64::NAN), (Metric::Loss, 2.0)]));
-        let infinite = ("b", report(10, &[(Metric::Accuracy, f64::INFINITY)]));
+        let some = ("a", report(10, &[(Metric::Loss, 2.0)]));
         let no_rows = ("c", report(0, &[(Metric::Loss, 4.0)]));
-        assert_eq!(means(&[nan, infinite, no_rows]), [(2.0, 10, 1)]);
+        assert_eq!(means(&[some, no_rows]), [(2.0, 10, 1)]);
         let twice = ("a", report(10, &[(Metric::Loss, 1.0), (Metric::Loss, 9.0)]));
         assert_eq!(means(&[twice]), [(1.0, 10, 1)]);
-        let huge = ("a", report(u64::MAX, &[(Metric::Loss, f64::MAX)]));
-        assert_eq!(means(&[huge]), []);
     }
 
     #[test]
     fn best_follows_the_plans_direction_and_needs_more_than_a_draw() {
-        let rule =
-            |direction| BestModel { task: "validate".parse().unwrap(), metric: Metric::Loss, direction };
+        let rule = |direction| BestModel {
+            task: "validate".parse().unwrap(),
+            metric: Metric::Loss,
+            direction,
+            against_habit: direction == Direction::Max,
+        };
         let mut metrics = Metrics::default();
         metrics.add(&"a".parse().unwrap(), &report(1, &[(Metric::Loss, 3.0)]));
         let means = metrics.means();
         let (max, min) = (rule(Direction::Max), rule(Direction::Min));
-        assert_eq!(improvement(&max, None, &means), Some(3.0));
-        assert_eq!(improvement(&max, Some(2.0), &means), Some(3.0));
-        assert_eq!(improvement(&min, Some(2.0), &means), None);
-        assert_eq!(improvement(&min, Some(4.0), &means), Some(3.0));
-        assert_eq!(improvement(&max, Some(3.0), &means), None);
-        assert_eq!(improvement(&max, None, &[]), None);
+        assert_eq!(improvement(&max, None, &means, 1), Some(3.0));
+        assert_eq!(improvement(&max, Some(2.0), &means, 1), Some(3.0));
+        assert_eq!(improvement(&min, Some(2.0), &means, 1), None);
+        assert_eq!(improvement(&min, Some(4.0), &means, 1), Some(3.0));
+        assert_eq!(improvement(&max, Some(3.0), &means, 1), None);
+        assert_eq!(improvement(&max, None, &[], 1), None);
+        assert_eq!(improvement(&max, None, &means, 2), None, "one collaborator alone has measured it");
     }
 }

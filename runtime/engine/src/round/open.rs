@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    AggregatedMetric, Contribution, Offer, Refusal, Report, SlotId, Stamp,
+    AggregatedMetric, Contribution, Lost, Offer, Refusal, Report, ReportFault, SlotId, Stamp,
     asked::{Accepted, Asked},
     metrics::Metrics,
     threshold::{Decision, Standing},
@@ -20,54 +20,82 @@ pub(super) struct OpenRound {
     /// Whether it only measures the final model.
     pub(super) closing: bool,
     pub(super) opened: Millis,
+    /// What the deadline counts from: when it was opened, the last time.
+    pub(super) since: Millis,
+    /// How often it was opened again.
+    pub(super) reopened: u32,
     pub(super) first_staged: Option<Millis>,
     asked: BTreeMap<Name, Asked>,
-    /// Collaborators that were asked, are connected, and have not answered.
+    /// Collaborators that were asked, are connected, and have not answered, without those that the round does
+    /// not wait for.
     awaited: BTreeSet<Name>,
     /// Collaborators that were asked for an update.
     contributors: usize,
+    /// Those among `contributors` from which no update comes any more.
+    lost: usize,
     threshold: Option<Threshold>,
+    /// As many updates as a round needs: so many have to pass for the threshold to apply.
+    least: u32,
     /// Updates in the sum.
     updates: u32,
-    /// Whether the updates in the sum pass the threshold.
-    passed: bool,
+    /// Whether the threshold applies: only updates that pass count.
+    applies: bool,
     /// Staged updates for which it is not decided yet whether they count.
     held: u32,
+    /// Those among `held` that pass the threshold.
+    passing: u32,
     /// Weights in the sum and under way. A granted update always fits.
     claimed: u64,
     metrics: Metrics,
+    /// Reports that do not count, with their tasks.
+    ignored: Vec<(Name, Name, ReportFault)>,
 }
 
 /// The bounds that an offer has to keep.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) range: ExactRange,
+    /// Most rows that one collaborator may claim.
+    pub(super) rows: u32,
     /// Length of the layout's payload.
     pub(super) bytes: ByteCount,
 }
 
 impl OpenRound {
-    pub(super) fn new(stamp: Stamp, closing: bool, opened: Millis, threshold: Option<Threshold>) -> Self {
+    /// With a `threshold`, `least` updates have to pass for the threshold to apply.
+    pub(super) fn new(
+        stamp: Stamp,
+        closing: bool,
+        opened: Millis,
+        threshold: Option<Threshold>,
+        least: u32,
+    ) -> Self {
         Self {
             stamp,
             closing,
             opened,
+            since: opened,
+            reopened: 0,
             first_staged: None,
             asked: BTreeMap::new(),
             awaited: BTreeSet::new(),
             contributors: 0,
+            lost: 0,
             threshold,
+            least,
             updates: 0,
-            passed: false,
+            applies: false,
             held: 0,
+            passing: 0,
             claimed: 0,
             metrics: Metrics::default(),
+            ignored: Vec::new(),
         }
     }
 
-    /// Asks a collaborator for the first time.
-    pub(super) fn ask(&mut self, peer: &Name, tasks: &[Name], update: Option<&Name>) {
-        let asked = Asked::new(tasks, update, self.threshold.as_ref());
+    /// Asks a collaborator for the first time. `waited`: whether the round waits for its answer.
+    pub(super) fn ask(&mut self, peer: &Name, tasks: &[Name], update: Option<&Name>, waited: bool) {
+        let asked = Asked::new(tasks, update, self.threshold.as_ref(), waited);
         self.contributors += usize::from(asked.contributes());
         self.asked.insert(peer.clone(), asked);
         self.await_unanswered(peer);
@@ -81,6 +109,19 @@ impl OpenRound {
         Some(missing)
     }
 
+    /// Asks a collaborator again whose update was lost; returns the tasks.
+    pub(super) fn retry(&mut self, peer: &Name) -> Vec<Name> {
+        let tasks = self.change(peer, Asked::retry).unwrap_or_default();
+        self.await_unanswered(peer);
+        tasks
+    }
+
+    /// The round does not wait for this collaborator any more.
+    pub(super) fn stop_waiting(&mut self, peer: &Name) {
+        self.change(peer, Asked::stop_waiting);
+        self.awaited.remove(peer);
+    }
+
     /// A link is gone: the round does not wait for the collaborator until it joins again.
     pub(super) fn link_lost(&mut self, peer: &Name) {
         self.change(peer, Asked::link_lost);
@@ -92,9 +133,10 @@ impl OpenRound {
     /// count: its slot and its task are returned.
     pub(super) fn unlisted(&mut self, peer: &Name) -> Option<(SlotId, Name)> {
         self.link_lost(peer);
-        let held = self.change(peer, Asked::forget_coming).flatten();
-        self.held -= u32::from(held.is_some());
-        held
+        let (slot, task, passes) = self.change(peer, Asked::forget_coming).flatten()?;
+        self.held -= 1;
+        self.passing -= u32::from(passes);
+        Some((slot, task))
     }
 
     /// Takes an offer with the stamp of this round.
@@ -141,39 +183,64 @@ impl OpenRound {
         Ok(accepted)
     }
 
-    /// Decides on a collaborator's held update. `None` when no update is held, or while its metric may still
-    /// come.
-    pub(super) fn decide(&mut self, peer: &Name) -> Option<Decision> {
-        match self.asked.get(peer)?.held()? {
+    /// Decides on a collaborator's held update, and on others that were held because of it. Decides nothing
+    /// while its metric may still come, or while the threshold may still apply.
+    pub(super) fn decide(&mut self, peer: &Name) -> Vec<(Name, Decision)> {
+        let Some(standing) = self.asked.get(peer).and_then(Asked::held) else { return Vec::new() };
+        let decision = match standing {
             Standing::Open => None,
-            Standing::Passes => self.count(peer, true),
-            Standing::Fails if self.passed => self.leave_out(peer, Refusal::BelowThreshold),
-            Standing::Fails => self.count(peer, false),
-        }
+            Standing::Passes if self.threshold.is_none() || self.applies => self.count(peer),
+            Standing::Passes => return self.note_passing(peer),
+            Standing::Fails if self.applies => self.leave_out(peer, Refusal::BelowThreshold),
+            Standing::Fails => None,
+        };
+        decision.into_iter().map(|decision| (peer.clone(), decision)).collect()
     }
 
-    /// Decides on all updates that are still held, by name, when the round closes. With `enough`, no further
-    /// update goes into the sum.
-    pub(super) fn decide_rest(&mut self, enough: bool) -> Vec<(Name, Decision)> {
-        let held = self.asked.iter().filter(|(_, asked)| asked.held().is_some());
-        let held: Vec<Name> = held.map(|(peer, _)| peer.clone()).collect();
+    /// One more held update passes. When enough of them do, the threshold applies to all that are held.
+    fn note_passing(&mut self, peer: &Name) -> Vec<(Name, Decision)> {
+        self.passing += u32::from(self.change(peer, Asked::mark_passing) == Some(true));
+        if self.passing < self.least {
+            return Vec::new();
+        }
+        self.applies = true;
+        let held = self.held_peers();
         let decide = |peer: Name| {
-            let decision = match enough {
-                true => self.leave_out(&peer, Refusal::Late),
-                false if self.passed => self.leave_out(&peer, Refusal::BelowThreshold),
-                false => self.count(&peer, false),
+            let decision = match self.asked.get(&peer)?.held()? {
+                Standing::Passes => self.count(&peer),
+                Standing::Fails => self.leave_out(&peer, Refusal::BelowThreshold),
+                Standing::Open => None,
             };
             Some((peer, decision?))
         };
         held.into_iter().filter_map(decide).collect()
     }
 
-    fn count(&mut self, peer: &Name, passes: bool) -> Option<Decision> {
-        let (slot, weight) = self.change(peer, |asked| asked.count(passes))??;
-        let instead_of = if passes && !self.passed { self.start_over() } else { Vec::new() };
+    /// Decides on all updates that are still held, by name, when the round closes. With `enough`, no further
+    /// update goes into the sum.
+    pub(super) fn decide_rest(&mut self, enough: bool) -> Vec<(Name, Decision)> {
+        let held = self.held_peers();
+        let decide = |peer: Name| {
+            let decision = match enough {
+                true => self.leave_out(&peer, Refusal::Late),
+                false if self.applies => self.leave_out(&peer, Refusal::BelowThreshold),
+                false => self.count(&peer),
+            };
+            Some((peer, decision?))
+        };
+        held.into_iter().filter_map(decide).collect()
+    }
+
+    fn held_peers(&self) -> Vec<Name> {
+        let held = self.asked.iter().filter(|(_, asked)| asked.held().is_some());
+        held.map(|(peer, _)| peer.clone()).collect()
+    }
+
+    fn count(&mut self, peer: &Name) -> Option<Decision> {
+        let (slot, weight) = self.change(peer, Asked::count)??;
         self.held -= 1;
         self.updates += 1;
-        Some(Decision::Count { slot, weight, instead_of })
+        Some(Decision::Count { slot, weight })
     }
 
     fn leave_out(&mut self, peer: &Name, refusal: Refusal) -> Option<Decision> {
@@ -182,24 +249,9 @@ impl OpenRound {
         Some(Decision::LeaveOut { slot, task, refusal })
     }
 
-    /// The first update passes the threshold: the updates that were summed before do not count.
-    fn start_over(&mut self) -> Vec<(Name, Name)> {
-        self.passed = true;
-        self.updates = 0;
-        let mut left_out = Vec::new();
-        for (peer, asked) in &mut self.asked {
-            let before = asked.claim();
-            if let Some(task) = asked.take_back() {
-                self.claimed = self.claimed - before + asked.claim();
-                left_out.push((peer.clone(), task));
-            }
-        }
-        left_out
-    }
-
     /// Updates that would be in the sum if the round closed now.
     pub(super) fn updates_if_closed(&self) -> u32 {
-        self.updates + if self.passed { 0 } else { self.held }
+        self.updates + if self.applies { 0 } else { self.held }
     }
 
     /// Slots of the updates that are held.
@@ -212,18 +264,22 @@ impl OpenRound {
         self.change(peer, |asked| asked.drop_coming(offer, refusal));
     }
 
-    /// Takes metrics that answer a task of this round, the first time that they come.
-    pub(super) fn report(&mut self, peer: &Name, report: &Report) {
-        let threshold = self.threshold.take();
-        if self.change(peer, |asked| asked.report(report, threshold.as_ref())) == Some(true) {
-            self.metrics.add(peer, report);
+    /// Takes metrics that answer a task of this round, the first time that they come. With a `fault` they are
+    /// an answer, and do not count.
+    pub(super) fn report(&mut self, peer: &Name, report: &Report, fault: Option<ReportFault>) {
+        let passes = fault.is_none() && self.threshold.as_ref().is_some_and(|t| t.passes(report));
+        if self.change(peer, |asked| asked.hear(&report.task, passes)) != Some(true) {
+            return;
         }
-        self.threshold = threshold;
+        match fault {
+            None => self.metrics.add(peer, report),
+            Some(fault) => self.ignored.push((peer.clone(), report.task.clone(), fault)),
+        }
     }
 
-    /// A task failed at the collaborator.
-    pub(super) fn fail(&mut self, peer: &Name, task: &Name) {
-        self.change(peer, |asked| asked.fail(task));
+    /// A task failed at the collaborator, which says why.
+    pub(super) fn fail(&mut self, peer: &Name, task: &Name, why: String) {
+        self.change(peer, |asked| asked.fail(task, why));
     }
 
     /// Updates in the sum.
@@ -234,6 +290,40 @@ impl OpenRound {
     /// Collaborators that were asked for an update, here or gone.
     pub(super) fn contributors(&self) -> usize {
         self.contributors
+    }
+
+    /// How many of [`Self::contributors`] have answered without an update that counts.
+    pub(super) fn lost_count(&self) -> usize {
+        self.lost
+    }
+
+    /// The collaborators from which no update comes any more, by name, with the reason.
+    pub(super) fn lost(&self) -> Vec<Lost> {
+        let of = |(name, asked): (&Name, &Asked)| {
+            let (task, cause) = asked.lost()?;
+            Some(Lost { collaborator: name.clone(), task: task.clone(), cause })
+        };
+        self.asked.iter().filter_map(of).collect()
+    }
+
+    /// Whether every collaborator that was asked has answered, also if it is gone.
+    pub(super) fn all_have_answered(&self) -> bool {
+        self.awaited.is_empty() && self.asked.values().all(Asked::has_answered)
+    }
+
+    /// Collaborators that the round waits for: connected, without an answer.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = &Name> {
+        self.awaited.iter()
+    }
+
+    /// Everybody asked, with whether it did its part.
+    pub(super) fn took_part(&self) -> impl Iterator<Item = (&Name, bool)> {
+        self.asked.iter().map(|(name, asked)| (name, asked.took_part()))
+    }
+
+    /// Whether the round waits for this collaborator.
+    pub(super) fn waits_for(&self, peer: &Name) -> bool {
+        self.awaited.contains(peer)
     }
 
     /// Whether everybody asked has answered or is gone.
@@ -264,6 +354,11 @@ impl OpenRound {
         self.asked.iter().filter_map(|(name, asked)| asked.contribution(name)).collect()
     }
 
+    /// Reports that do not count: collaborator, task and reason, in order of arrival.
+    pub(super) fn ignored(&self) -> &[(Name, Name, ReportFault)] {
+        &self.ignored
+    }
+
     pub(super) fn metrics(&self) -> Vec<AggregatedMetric> {
         self.metrics.means()
     }
@@ -271,9 +366,10 @@ impl OpenRound {
     /// Changes one collaborator's state and what follows from it.
     fn change<T>(&mut self, peer: &Name, change: impl FnOnce(&mut Asked) -> T) -> Option<T> {
         let asked = self.asked.get_mut(peer)?;
-        let before = asked.claim();
+        let (before, was_lost) = (asked.claim(), asked.is_lost());
         let result = change(asked);
         self.claimed = self.claimed - before + asked.claim();
+        self.lost = self.lost - usize::from(was_lost) + usize::from(asked.is_lost());
         if asked.has_answered() {
             self.awaited.remove(peer);
         }
@@ -281,7 +377,7 @@ impl OpenRound {
     }
 
     fn await_unanswered(&mut self, peer: &Name) {
-        if !self.has_answered(peer) {
+        if self.asked.get(peer).is_some_and(Asked::is_waited_for) {
             self.awaited.insert(peer.clone());
         }
     }
@@ -300,6 +396,6 @@ impl Bounds {
     }
 
     fn allows(&self, weight: Weight) -> bool {
-        u64::from(weight.value()) < 1 << self.range.weight_bits
+        weight.value() <= self.rows
     }
 }

@@ -24,8 +24,8 @@ pub enum Refusal {
     /// The collaborator was not asked for this.
     #[error("the update was not asked for: the task {0} is not assigned to this collaborator in this round")]
     NotAssigned(Name),
-    /// Weight zero or past the plan's bound.
-    #[error("the update's weight {0} is outside the plan's range (exact.weight_bits)")]
+    /// Weight past the plan's bound.
+    #[error("the update's weight {0} is outside the plan's range (limits.rows, exact.weight_bits)")]
     Weight(u64),
     /// Not the layout's length.
     #[error("the update has {} bytes; an update of this plan has {}", .given.0, .expected.0)]
@@ -81,8 +81,8 @@ pub enum Refusal {
     /// The aggregator could not keep the update (disk, memory). The sender did nothing wrong.
     #[error("the aggregator could not keep the update: {0}")]
     Internal(String),
-    /// The collaborator's metric does not pass the plan's threshold, and another collaborator's does. The
-    /// text has no value: the aggregator logs refusals, and the plan may hide metrics from its host.
+    /// The collaborator's metric does not pass the plan's threshold, and enough others' metrics do. The text
+    /// has no value: the aggregator logs refusals, and the plan may hide metrics from its host.
     #[error("the update does not count: the collaborator's metric does not pass the plan's threshold")]
     BelowThreshold,
 }
@@ -93,6 +93,21 @@ impl Refusal {
     #[must_use]
     pub fn may_retry(&self) -> bool {
         matches!(self, Self::Dropped { .. } | Self::TooSlow { .. } | Self::Internal(_))
+    }
+
+    /// What the owner or the site can do about it, if it is not in the site's own program.
+    #[must_use]
+    pub fn cure(&self) -> Option<&'static str> {
+        match self {
+            Self::OutOfRange { .. } => Some(
+                "standardise the data, lower the learning rate, raise exact.value_bits in the plan, or leave the \
+                 tensor out with the plan's key hold_out",
+            ),
+            Self::NotFinite { .. } => Some("lower the learning rate in the plan, or standardise the data"),
+            Self::Weight(_) => Some("raise limits.rows in the plan, within what exact.weight_bits allows"),
+            Self::TotalWeight => Some("lower limits.rows and exact.weight_bits in the plan"),
+            _ => None,
+        }
     }
 }
 

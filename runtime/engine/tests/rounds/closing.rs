@@ -2,7 +2,7 @@
 
 use fl_engine::{
     Millis, RoundNo,
-    plan::Metric,
+    plan::{Metric, Short},
     round::{Event, Refusal, Report, Start},
 };
 
@@ -154,7 +154,6 @@ fn count_max_closes_the_round_and_cancels_the_others() {
 fn enough_updates_wait_for_time_min() {
     let mut rig = opened(|p| p.quorum = quorum(1, Some(1), 10_000, 60_000));
     rig.answer("a", 1);
-    assert_eq!(rig.engine.wake(), Some(Millis(10_000)));
     assert_eq!(rig.update("b", 2).len(), 3, "one more than enough still counts");
     assert_eq!(rig.at(9_999), NOTHING);
     assert_eq!(rig.at(10_000), ["cancel b 0", "cancel c 0", "best 0: 0.5", "finalise 0"]);
@@ -191,7 +190,8 @@ fn a_deadline_that_nobody_ticked_counts_before_the_update_that_came_after_it() {
     rig.answer("a", 1);
     let offer = rig.offer_of("b", 1);
     rig.offer("b", &offer);
-    rig.now = 60_000;
+    assert_eq!(rig.at(59_500), NOTHING);
+    rig.now = 60_400;
     let said = rig.stage("b", &offer);
     let late = [
         "cancel b 0",
@@ -205,19 +205,25 @@ fn a_deadline_that_nobody_ticked_counts_before_the_update_that_came_after_it() {
 }
 
 #[test]
-fn a_deadline_with_too_few_updates_ends_training() {
-    let mut rig = opened(|p| p.quorum.count_min = 3);
+fn a_deadline_with_too_few_updates_ends_training_where_the_plan_says_so() {
+    let mut rig = opened(|p| {
+        p.quorum.count_min = 3;
+        p.quorum.short = Short::End;
+    });
     rig.answer("a", 1);
     let said = rig.at(60_000);
     let end = "finished QuorumMissed { round: RoundNo(0), have: 1, need: 3 }";
-    assert_eq!(said, ["cancel b 0", "cancel c 0", "best 0: 0.5", "closed 0: Deadline", end]);
+    assert_eq!(said, ["cancel b 0", "cancel c 0", "closed 0: Deadline", end]);
     assert_eq!(rig.facts.len(), 0);
     assert_eq!(rig.closed[0].missing, names(&["b", "c"]));
 }
 
 #[test]
 fn a_missed_quorum_waits_for_what_was_stored_before() {
-    let mut rig = opened(only_train);
+    let mut rig = opened(|p| {
+        only_train(p);
+        p.quorum.short = Short::End;
+    });
     for peer in ABC {
         rig.report(peer, "train", 1, 0.5);
         rig.update(peer, 1);
@@ -271,4 +277,66 @@ fn best_is_announced_when_a_base_improves_on_it() {
     }
     assert_eq!(best, ["best 1: 0.6", "best 3: 0.7"]);
     assert_eq!(rig.report("a", "check", 10, 0.8)[0], "best 4: 0.8", "the final model may be the best");
+}
+
+#[test]
+fn a_report_that_cannot_be_true_is_left_out_by_name_and_decides_nothing() {
+    let report = |rig: &Rig, samples: u64, metric, value| {
+        let metrics = vec![(Metric::Accuracy, 0.5), (metric, value)];
+        Report { stamp: rig.stamp, task: name("check"), samples, metrics }
+    };
+    let (most, past_most) = ((1 << 20) - 1, 1 << 20);
+    let wrong = [
+        (u64::MAX, Metric::Auc, 1.0),
+        (past_most, Metric::Auc, 1.0),
+        (10, Metric::Accuracy, 99.0),
+        (10, Metric::Auc, 1.0 + f64::EPSILON),
+        (10, Metric::Accuracy, -1e300),
+        (10, Metric::Loss, -1e-300),
+        (10, Metric::Loss, 1e39),
+        (10, Metric::Rmse, f64::INFINITY),
+        (10, Metric::Rmse, f64::NAN),
+    ];
+    for (samples, metric, value) in wrong {
+        let mut rig = opened(|plan| plan.best.task = name("check"));
+        let said = rig.on(Event::Reported { peer: name("c"), report: report(&rig, samples, metric, value) });
+        assert_eq!(said, NOTHING);
+        for peer in ["a", "b"] {
+            rig.report(peer, "check", 10, 0.25);
+        }
+        for peer in ABC {
+            rig.report(peer, "train", 10, 0.5);
+            rig.report(peer, "tuned", 10, 0.5);
+            rig.update(peer, 1);
+        }
+        rig.finalised(0);
+        assert_eq!(rig.facts[0].contributions.len(), 3, "the update counts");
+        let check = &rig.facts[0].metrics[0];
+        assert_eq!((check.value, check.samples, check.collaborators), (0.25, 20, 2), "{metric:?} {value}");
+        let [(who, task, _)] = &rig.closed[0].ignored[..] else { panic!("{metric:?} {value}") };
+        assert_eq!((who.as_str(), task.as_str()), ("c", "check"));
+    }
+    for (metric, value) in [(Metric::Auc, 0.0), (Metric::Loss, 3e38), (Metric::Rmse, 0.0)] {
+        let mut rig = opened(|_| {});
+        rig.on(Event::Reported { peer: name("c"), report: report(&rig, most, metric, value) });
+        rig.answer("a", 1);
+        rig.at(60_000);
+        rig.finalised(0);
+        assert_eq!(rig.closed[0].ignored, [], "{metric:?} {value}");
+    }
+
+    // A best model that an earlier version kept for a metric that cannot be true.
+    let mut rig = Rig::with(plan(), Start { best: Some(99.0), ..start(&["a"]) });
+    rig.join("a");
+    assert!(rig.answer("a", 1).contains(&"best 0: 0.5".to_owned()));
+}
+
+#[test]
+fn a_weight_over_the_plans_rows_is_refused() {
+    let mut rig = opened(|plan| plan.row_limit = Some(1000));
+    let offer = rig.offer_of("a", 1001);
+    let refused =
+        "refuse a: the update's weight 1001 is outside the plan's range (limits.rows, exact.weight_bits)";
+    assert_eq!(rig.offer("a", &offer), [refused]);
+    assert_eq!(rig.offer("b", &rig.offer_of("b", 1000)), ["grant b train"]);
 }

@@ -93,7 +93,7 @@ fn the_closing_round_has_a_deadline_of_its_own() {
     rig.join("a");
     rig.answer("a", 1);
     rig.finalised(0);
-    assert_eq!(rig.engine.wake(), Some(limits::CLOSING_TIME));
+    assert_eq!(rig.deadline(), limits::CLOSING_TIME);
     assert_eq!(rig.at(limits::CLOSING_TIME.0), ["cancel a 1", "closing 1: Deadline"]);
     assert_eq!(rig.durable(0), ["counted a 0", "finished Completed"]);
 }
@@ -124,7 +124,45 @@ fn a_restart_after_the_last_round_only_closes_and_waits_for_the_members_to_come_
     assert_eq!(rig.report("b", "check", 1, 0.5), end);
 
     let mut rig = Rig::with(plan(), begin);
-    assert_eq!(rig.at(60_000), ["closing 3: Deadline", "finished Completed"], "nobody came");
+    assert_eq!(rig.at(limits::SERVING.0 - 1), NOTHING);
+    assert_eq!(rig.at(limits::SERVING.0), ["closing 3: Everybody", "finished Completed"], "nobody came");
+}
+
+#[test]
+fn a_run_that_was_measured_measures_nothing_again_and_serves_members_at_once() {
+    let begin = Start { round: RoundNo(3), measured: true, ..start(&["a", "b"]) };
+    let mut rig = Rig::with(plan(), begin.clone());
+    assert_eq!(rig.on(Event::Tick), NOTHING);
+    rig.at(10_000);
+    assert_eq!(rig.join("a"), ["serve a"]);
+    assert_eq!(rig.at(40_000), NOTHING, "a takes its time");
+    assert_eq!(rig.join("b"), ["serve b"]);
+    rig.leave("b");
+    rig.at(41_000);
+    assert_eq!(rig.leave("a"), NOTHING);
+    assert_eq!(rig.at(41_000 + limits::SERVING.0 - 1), NOTHING);
+    assert_eq!(rig.at(41_000 + limits::SERVING.0), ["finished Completed"]);
+
+    let mut rig = Rig::with(plan(), begin.clone());
+    rig.on(Event::Tick);
+    assert_eq!(rig.at(limits::SERVING.0), ["finished Completed"], "nobody needs the model");
+    assert_eq!((rig.closed.len(), rig.facts.len()), (0, 0));
+    let mut rig = Rig::with(plan(), begin);
+    assert_eq!(rig.stop(), ["finished Stopped"]);
+    let mut rig = Rig::with(plan(), Start { measured: true, ..start(&["a"]) });
+    assert_eq!(rig.join("a"), ["assign a 0: check train tuned"], "rounds are left");
+}
+
+#[test]
+fn one_site_alone_makes_no_model_the_best() {
+    let plan = plan().edited(|plan| plan.quorum.count_min = 2).unwrap();
+    let begin = Start { round: RoundNo(3), best: Some(0.5), ..start(&["a", "b"]) };
+    let mut rig = Rig::with(plan, begin);
+    rig.join("a");
+    rig.report("a", "check", 1, 1.0);
+    let said = rig.at(limits::SERVING.0);
+    assert_eq!(said, ["closing 3: Everybody", "finished Completed"], "no `best 3`");
+    assert_eq!(rig.closed[0].metrics[0].value, 1.0, "it is measured nevertheless");
 }
 
 #[test]

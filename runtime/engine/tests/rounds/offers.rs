@@ -94,12 +94,16 @@ fn a_weight_past_the_plans_bound_is_refused_for_good() {
     let heavy = rig.offer_of("a", most + 1);
     assert_eq!(
         rig.offer("a", &heavy),
-        ["refuse a: the update's weight 1048576 is outside the plan's range (exact.weight_bits)"]
+        [
+            "refuse a: the update's weight 1048576 is outside the plan's range (limits.rows, exact.weight_bits)"
+        ]
     );
     let light = rig.offer_of("a", 1);
     assert_eq!(
         rig.offer("a", &light),
-        ["refuse a: the update's weight 1048576 is outside the plan's range (exact.weight_bits)"]
+        [
+            "refuse a: the update's weight 1048576 is outside the plan's range (limits.rows, exact.weight_bits)"
+        ]
     );
     let bound = rig.offer_of("b", most);
     assert_eq!(rig.offer("b", &bound), ["grant b train"]);

@@ -14,7 +14,7 @@ fn a_round_opens_once_everybody_on_the_roster_is_here() {
     let everybody =
         ["assign a 0: check train tuned", "assign b 0: check train tuned", "assign c 0: check train tuned"];
     assert_eq!(rig.join("b"), everybody);
-    assert_eq!(rig.engine.wake(), Some(Millis(60_000)), "the deadline");
+    assert_eq!((rig.deadline(), rig.engine.wake()), (Millis(60_000), Some(limits::HEARTBEAT)));
 }
 
 #[test]

@@ -6,11 +6,12 @@ use fl_engine::{
     ByteCount, Digest, Millis, Name, RoundNo, Weight,
     model::{Layer, ModelSpec},
     plan::{
-        Column, CsvSpec, DataSpec, ExactRange, Loader, Metric, Plan, PlanDraft, Quorum, Split, TaskGroup,
-        TaskKind,
+        BestModel, Column, CsvSpec, DataSpec, Direction, ExactRange, Loader, Metric, Plan, PlanDraft, Quorum,
+        Short, Split, TaskGroup, TaskKind,
     },
     round::{
         Effect, Event, Offer, Refusal, Report, RoundEngine, RoundFacts, RoundSummary, SlotId, Stamp, Start,
+        Waiting,
     },
 };
 
@@ -63,7 +64,8 @@ pub(crate) fn plan() -> Plan {
 }
 
 pub(crate) fn quorum(count_min: u32, count_max: Option<u32>, time_min: u64, time_max: u64) -> Quorum {
-    Quorum { count_min, count_max, time_min: Millis(time_min), time_max: Millis(time_max) }
+    let (time_min, time_max) = (Millis(time_min), Millis(time_max));
+    Quorum { count_min, count_max, time_min, time_max, short: Short::Wait }
 }
 
 pub(crate) fn group(name_of: &str, collaborators: Option<&[&str]>, tasks: &[&str]) -> TaskGroup {
@@ -74,7 +76,8 @@ pub(crate) fn group(name_of: &str, collaborators: Option<&[&str]>, tasks: &[&str
 pub(crate) fn only_train(plan: &mut PlanDraft) {
     plan.tasks.retain(|t| !matches!(t.kind, TaskKind::Validate(_)));
     plan.groups[0].tasks = names(&["train"]);
-    (plan.best.task, plan.best.metric) = (name("train"), Metric::Loss);
+    let (metric, direction) = (Metric::Loss, Direction::Min);
+    plan.best = BestModel { task: name("train"), metric, direction, against_habit: false };
 }
 
 pub(crate) fn start(members: &[&str]) -> Start {
@@ -85,6 +88,7 @@ pub(crate) fn start(members: &[&str]) -> Start {
         members: names(members),
         secret: [5; 32],
         best: None,
+        measured: false,
         layout_bytes: LAYOUT,
         plan_hash: root("plan"),
     }
@@ -123,6 +127,14 @@ impl Rig {
         }
         self.now = now;
         said
+    }
+
+    /// The open round's deadline.
+    pub(crate) fn deadline(&self) -> Millis {
+        match self.engine.waiting() {
+            Some(Waiting::Answers { deadline, .. }) => deadline,
+            other => panic!("no round is open: {other:?}"),
+        }
     }
 
     pub(crate) fn join(&mut self, peer: &str) -> Vec<String> {
@@ -181,7 +193,8 @@ impl Rig {
     }
 
     pub(crate) fn fail(&mut self, peer: &str, task: &str) -> Vec<String> {
-        self.on(Event::Failed { peer: name(peer), stamp: self.stamp, task: name(task) })
+        let (peer, why) = (name(peer), "no luck".to_owned());
+        self.on(Event::Failed { peer, stamp: self.stamp, task: name(task), why })
     }
 
     /// Does all that a round of `check`, `train`, `tuned` asks for.
@@ -217,11 +230,17 @@ impl Rig {
             Effect::Refuse { peer, refusal, .. } => format!("refuse {peer}: {refusal}"),
             Effect::Received { peer, .. } => format!("received {peer}"),
             Effect::Absorb { slot, weight, .. } => format!("absorb {} x {}", slot.0, weight.value()),
-            Effect::Clear { round } => format!("clear {round}"),
             Effect::Discard { slot } => format!("discard {}", slot.0),
             Effect::Cancel { peer, stamp } => format!("cancel {peer} {}", stamp.round),
             Effect::Finalise { round } => format!("finalise {round}"),
             Effect::Best { round, value, .. } => format!("best {round}: {value}"),
+            Effect::Reopened { round, times, have, need, .. } => {
+                format!("reopened {round}: {times}, {have} of {need}")
+            }
+            Effect::StoodStill { by } => format!("stood still {}", by.0),
+            Effect::Unawaited { peer, missed } => format!("unawaited {peer}: {missed}"),
+            Effect::AwaitedAgain { peer } => format!("awaited {peer}"),
+            Effect::Serve { peer } => format!("serve {peer}"),
             Effect::RoundClosed(summary) => {
                 self.closed.push((**summary).clone());
                 let word = if summary.closing { "closing" } else { "closed" };

@@ -77,8 +77,6 @@ async fn run(
 /// The jobs that one pass does.
 #[derive(Default)]
 struct Gathered {
-    /// Whether every earlier update is forgotten first.
-    clear: bool,
     updates: Vec<StagedUpdate>,
     /// The base of the updates' round.
     base: Option<Payload>,
@@ -121,10 +119,6 @@ impl Gathered {
                 self.updates.push(update);
                 (self.base, self.hurries) = (Some(base), last_but_one);
             }
-            AggregationJob::Clear => {
-                self.clear = true;
-                self.updates.clear();
-            }
         }
     }
 
@@ -132,10 +126,7 @@ impl Gathered {
         self,
         aggregation: &mut Aggregation,
     ) -> Result<Option<(RoundNo, RoundModel)>, AggregationError> {
-        let Self { clear, updates, base, last, hurries: _ } = self;
-        if clear {
-            aggregation.clear().await?;
-        }
+        let Self { updates, base, last, hurries: _ } = self;
         match (base, last) {
             (Some(base), Some(round)) => Ok(Some((round, aggregation.finish(updates, &base).await?))),
             (Some(base), None) => {

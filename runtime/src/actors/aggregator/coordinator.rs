@@ -22,8 +22,8 @@ use bytes::Bytes;
 use fl_engine::{
     Digest, Millis, Name, RoundNo,
     plan::{MetricsTo, Plan},
-    round::{Effect, Event, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
-    wire::{Cancelled, Counted, Message, Received, RefusedUpdate, RoundDone, Verdict},
+    round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
+    wire::{Cancelled, Counted, Failed, Message, Received, RefusedUpdate, RoundDone, Verdict},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -33,6 +33,7 @@ use super::{
     round_report::RoundReports,
     session,
     upload::Intake,
+    wait_log::WaitLog,
 };
 use crate::{
     actors::{
@@ -43,7 +44,7 @@ use crate::{
     aggregation::StagedUpdate,
     exit::{Exit, Failure},
     memory::StagedSlot,
-    observe::Traffic,
+    observe::{self, Traffic},
     payload::Payload,
     system::Clock,
     trust::Admission,
@@ -58,6 +59,8 @@ pub(crate) struct AggregatorOutcome {
     pub(crate) round: RoundNo,
     /// Root of the newest model.
     pub(crate) root: Digest,
+    /// Collaborators from which the last round got no update, with the reason.
+    pub(crate) lost: Vec<Lost>,
     /// Counts of the whole run, without the refused connections: the greeter counts those.
     pub(crate) traffic: Traffic,
 }
@@ -84,6 +87,10 @@ pub(super) struct Coordinator {
     status: watch::Sender<RunStatus>,
     traffic: Traffic,
     reports: RoundReports,
+    wait_log: WaitLog,
+    serving: Serving,
+    /// Collaborators from which the last closed round got no update.
+    lost: Vec<Lost>,
     outcome: Option<oneshot::Sender<Result<AggregatorOutcome, Failure>>>,
 }
 
@@ -91,6 +98,17 @@ pub(super) struct Coordinator {
 pub(super) struct Workers {
     pub(super) aggregation: mpsc::UnboundedSender<AggregationJob>,
     pub(super) store: mpsc::UnboundedSender<StoreJob>,
+}
+
+/// Members that are given the final model after the run.
+#[derive(Default)]
+struct Serving {
+    /// The best model and its round, once it was read: members end with it where the plan says so.
+    best: Option<Option<(RoundNo, Payload)>>,
+    /// Whether it is being read.
+    reading: bool,
+    /// Members that wait for it.
+    waiting: Vec<Name>,
 }
 
 /// What caused an event: effects need more of it than the engine keeps.
@@ -141,6 +159,9 @@ impl Coordinator {
             status,
             traffic: Traffic::default(),
             reports,
+            wait_log: WaitLog::default(),
+            serving: Serving::default(),
+            lost: Vec::new(),
             outcome: Some(outcome),
         }
     }
@@ -191,7 +212,7 @@ impl Actor for Coordinator {
                 self.reports.stored(round, took);
                 self.event(Event::Durable { round }, context);
             }
-            M::BestRead(best) => self.conclude(Reason::Completed, best),
+            M::BestRead(best) => self.best_read(best),
             M::StoreFailed(failure) => self.fail(failure),
             M::PartFailed(what) => self.fail(Failure::new(Exit::Failed, what)),
             M::ClockLook => {
@@ -199,7 +220,15 @@ impl Actor for Coordinator {
                 self.left(gone, context);
             }
             M::RosterChanged(members) => self.roster_changed(members, context),
+            M::Start => {
+                context.after(LOOK, M::Look);
+                self.event(Event::Tick, context);
+            }
             M::Tick => self.event(Event::Tick, context),
+            M::Look => {
+                self.look();
+                context.after(LOOK, M::Look);
+            }
             M::Stop => {
                 tracing::info!("stopping; the process ends when every finished round is saved");
                 self.event(Event::Stop, context);
@@ -255,7 +284,8 @@ impl Coordinator {
                 if self.peers.may_log(&peer, self.clock.now()) {
                     tracing::warn!(collaborator = %peer, "{peer} could not finish task {}: {}", failed.task, failed.why);
                 }
-                self.event(Event::Failed { peer, stamp: failed.stamp, task: failed.task }, context);
+                let Failed { stamp, task, why } = failed;
+                self.event(Event::Failed { peer, stamp, task, why }, context);
             }
             // The session passes on no other message.
             _ => {}
@@ -365,7 +395,6 @@ impl Coordinator {
                     self.aggregate(job);
                 }
             }
-            Effect::Clear { .. } => self.aggregate(AggregationJob::Clear),
             Effect::Discard { slot } => drop(self.slots.remove(&slot)),
             Effect::Cancel { peer, stamp } => {
                 self.peers.tell(&peer, SessionMessage::Cancel(Message::Cancel(Cancelled { stamp })));
@@ -380,6 +409,15 @@ impl Coordinator {
                 let job = StoreJob::Best { round, root, value, metrics, model };
                 self.store(job);
             }
+            Effect::Reopened { .. } | Effect::StoodStill { .. } => self.reports.went_on(&effect),
+            Effect::Unawaited { peer, missed } => tracing::warn!(
+                collaborator = %peer,
+                "{peer} has missed {missed} deadlines in a row: rounds ask {peer} and do not wait for its answer any more"
+            ),
+            Effect::AwaitedAgain { peer } => {
+                tracing::info!(collaborator = %peer, "{peer} has answered: rounds wait for {peer} again");
+            }
+            Effect::Serve { peer } => self.serve(peer),
             Effect::RoundClosed(summary) => self.round_closed(*summary, cause.aggregation),
             Effect::Store { facts } => {
                 let (model, state) = (self.base.clone(), self.state.take());
@@ -400,6 +438,7 @@ impl Coordinator {
             MetricsTo::Members => summary.metrics.clone(),
             _ => Vec::new(),
         };
+        self.lost.clone_from(&summary.lost);
         let contributors = u32::try_from(summary.contributors.len()).unwrap_or(u32::MAX);
         let done = Message::RoundDone(RoundDone { round: summary.stamp.round, contributors, metrics });
         self.peers.tell_all(|| SessionMessage::Say(done.clone()));
@@ -411,14 +450,50 @@ impl Coordinator {
         self.reports.closed(&self.clock, summary, took.map(|took| (self.base.root(), took)));
     }
 
-    fn finished(&mut self, reason: Reason) {
-        if reason == Reason::Completed
-            && self.plan.release.is_some_and(|release| release.is_best_to_members())
-        {
-            // Members hold the final model. They are told that the run ends once the best model is in memory.
+    /// Gives a member the model that members end with, and tells it that the run is over.
+    fn serve(&mut self, peer: Name) {
+        let best = match (self.ends_with_best(), &self.serving.best) {
+            (false, _) => None,
+            (true, Some(best)) => best.clone(),
+            (true, None) => {
+                self.serving.waiting.push(peer);
+                self.read_best();
+                return;
+            }
+        };
+        let (round, model) = best.unwrap_or_else(|| (self.engine.round(), self.base.clone()));
+        let stamp = Stamp { incarnation: self.engine.incarnation(), round, base: model.root() };
+        let last = Message::Finished(Verdict::Completed { rounds: self.plan.rounds, root: model.root() });
+        tracing::info!(collaborator = %peer, "{peer} is given the final model");
+        self.peers.tell(&peer, SessionMessage::Finish { last, model: Some((stamp, model)) });
+    }
+
+    fn ends_with_best(&self) -> bool {
+        self.plan.release.is_some_and(|release| release.is_best_to_members())
+    }
+
+    fn read_best(&mut self) {
+        if !std::mem::replace(&mut self.serving.reading, true) {
             self.store(StoreJob::ReadBest);
-        } else {
-            self.conclude(reason, None);
+        }
+    }
+
+    fn best_read(&mut self, best: Option<(RoundNo, Payload)>) {
+        if self.engine.is_finished() {
+            return self.conclude(Reason::Completed, best);
+        }
+        self.serving.best = Some(best);
+        for peer in std::mem::take(&mut self.serving.waiting) {
+            self.serve(peer);
+        }
+    }
+
+    fn finished(&mut self, reason: Reason) {
+        match self.serving.best.take() {
+            Some(best) if reason == Reason::Completed => self.conclude(reason, best),
+            // Members hold the final model. They are told that the run ends once the best model is in memory.
+            None if reason == Reason::Completed && self.ends_with_best() => self.read_best(),
+            _ => self.conclude(reason, None),
         }
     }
 
@@ -428,7 +503,10 @@ impl Coordinator {
         let root = model.as_ref().map_or_else(|| self.base.root(), |(_, model)| model.root());
         let verdict = match reason {
             Reason::Completed => Verdict::Completed { rounds: self.plan.rounds, root },
-            Reason::QuorumMissed { round, .. } => Verdict::QuorumMissed { round },
+            // A collaborator knows why its own update did not count.
+            Reason::QuorumMissed { round, .. } | Reason::NoUpdate { round } => {
+                Verdict::QuorumMissed { round }
+            }
             _ => Verdict::Stopped,
         };
         if self.engine.round().0 >= self.plan.rounds && self.plan.release.is_some() {
@@ -440,7 +518,8 @@ impl Coordinator {
         let model = model.map(|(round, model)| (Stamp { incarnation, round, base: root }, model));
         self.peers.tell_all(|| SessionMessage::Finish { last: last.clone(), model: model.clone() });
         let (round, root) = (self.engine.round(), self.base.root());
-        self.end(Ok(AggregatorOutcome { reason, round, root, traffic: self.traffic }));
+        let lost = std::mem::take(&mut self.lost);
+        self.end(Ok(AggregatorOutcome { reason, round, root, lost, traffic: self.traffic }));
     }
 
     /// Ends the run with a failure. Collaborators connect again when the aggregator runs again.
@@ -481,7 +560,22 @@ impl Coordinator {
         }
     }
 
+    /// Says what the run waits for, twice a minute.
+    fn look(&mut self) {
+        let (now, clock) = (self.now(), self.clock.now());
+        let Some(waiting) = self.engine.waiting().filter(|_| self.outcome.is_some()) else {
+            self.wait_log = WaitLog::default();
+            return;
+        };
+        if let Some(waited) = self.wait_log.is_due(&waiting, clock) {
+            tracing::info!("{}", observe::waiting_line(&waiting, waited, now));
+        }
+    }
+
     fn now(&self) -> Millis {
         Millis(u64::try_from(self.clock.since(self.origin).as_millis()).unwrap_or(u64::MAX))
     }
 }
+
+/// Time between two looks at what the run waits for.
+const LOOK: Duration = Duration::from_secs(5);

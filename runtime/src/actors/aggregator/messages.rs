@@ -42,8 +42,12 @@ pub(crate) enum AggregatorMessage {
     ClockLook,
     /// The roster has changed; everybody who is on it now.
     RosterChanged(Vec<Name>),
-    /// The engine asked to be called at this time, or for the first time.
+    /// The first message.
+    Start,
+    /// The engine asked to be called at this time.
     Tick,
+    /// It is time to see what the run waits for.
+    Look,
     /// The operator wants to stop.
     Stop,
 }
@@ -78,8 +82,6 @@ pub(crate) enum AggregationJob {
         /// Whether the next update is the round's last.
         last_but_one: bool,
     },
-    /// Forget every update that was taken since the last finished round.
-    Clear,
     /// Make the round's model of every update that was taken since the last finished round.
     Finalise { round: RoundNo, base: Payload },
 }

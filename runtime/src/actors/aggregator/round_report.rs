@@ -1,14 +1,15 @@
 //! Closed rounds until their lines are printed. The times that the shell measures arrive one by one.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use fl_engine::{
-    Digest, RoundNo,
+    Digest, Name, RoundNo,
     plan::Plan,
-    round::{RoundSummary, Stamp},
+    round::{Effect, RoundSummary, Stamp},
 };
 
 use crate::{
@@ -28,13 +29,15 @@ pub(super) struct RoundReports {
     receivers: usize,
     /// Closed rounds, the oldest first. Each waits for the disk, or until everybody holds its model.
     closed: Vec<RoundReport>,
+    /// Collaborators that had over half of a round's weight.
+    heavy: BTreeSet<Name>,
 }
 
 impl RoundReports {
     /// For a run that begins. With `json`, rounds are printed to standard output too.
     pub(super) fn new(plan: Arc<Plan>, json: bool) -> Self {
-        let (arrivals, closed) = (Arrivals::default(), Vec::new());
-        Self { plan, json, arrivals, best: false, receivers: 0, closed }
+        let (arrivals, closed, heavy) = (Arrivals::default(), Vec::new(), BTreeSet::new());
+        Self { plan, json, arrivals, best: false, receivers: 0, closed, heavy }
     }
 
     /// An update of the open round began at `began` and was staged at `staged`.
@@ -57,6 +60,34 @@ impl RoundReports {
         self.receivers = 0;
     }
 
+    /// The open round goes on past its deadline.
+    pub(super) fn went_on(&self, effect: &Effect) {
+        match effect {
+            Effect::Reopened { round, times, have, need, missing, lost } => {
+                let mut why: Vec<String> = lost.iter().map(|lost| format!("no update of {lost}")).collect();
+                if !missing.is_empty() {
+                    why.insert(0, format!("no answer of {}", observe::names(missing)));
+                }
+                let why = if why.is_empty() { "nobody was connected".to_owned() } else { why.join("; ") };
+                tracing::warn!(
+                    "round {round} has {have} of the {need} updates that it needs at its deadline, and is opened again \
+                     (number {times}): {why}"
+                );
+                if self.json {
+                    observe::say_event(&serde_json::json!({
+                        "event": "reopened", "round": round, "times": times, "updates": have, "needed": need,
+                        "missing": missing, "lost": lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    }));
+                }
+            }
+            Effect::StoodStill { by } => tracing::warn!(
+                "this program stood still for {:.0} s: the open round's deadline is as much later",
+                by.0 as f64 / 1000.0
+            ),
+            _ => {}
+        }
+    }
+
     /// The open round has closed. `made`: root of its model, and the time to absorb and to finalise.
     pub(super) fn closed(
         &mut self,
@@ -65,6 +96,7 @@ impl RoundReports {
         made: Option<(Digest, (Duration, Duration))>,
     ) {
         self.closed.iter_mut().for_each(RoundReport::give_up_delivery);
+        self.warn_of_heavy(&summary);
         let mut report = RoundReport::new(summary, &self.plan, std::mem::take(&mut self.best));
         let arrivals = std::mem::replace(&mut self.arrivals, Arrivals::opened(clock.now()));
         if let Some((root, took)) = made {
@@ -72,6 +104,16 @@ impl RoundReports {
         }
         self.closed.push(report);
         self.print_complete();
+    }
+
+    /// Warns of a collaborator that holds over half of the round's weight, once for each collaborator.
+    fn warn_of_heavy(&mut self, summary: &RoundSummary) {
+        let line = RoundLine { summary, times: Timeline::default(), best: false, plan: &self.plan };
+        if let Some(name) = line.heaviest()
+            && self.heavy.insert(name.clone())
+        {
+            tracing::warn!(collaborator = %name, "{}", line.heavy(name));
+        }
     }
 
     /// A collaborator holds the model of `stamp`, after this long.

@@ -11,11 +11,17 @@
 //!                                     └─────────────┘ ── payload ────▶ upload ─▶ uni stream
 //! ```
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fl_engine::{
     ByteCount, Digest, Name, RoundNo,
+    plan::Plan,
     round::{Offer, Refusal, Report, Stamp},
+    tensor::Layout,
     wire::{self, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, cut_text},
 };
 use fl_learn::task::TaskError;
@@ -24,7 +30,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::messages::{CollaboratorMessage, TaskEnded, TaskJob, TaskResult};
+use super::{
+    messages::{CollaboratorMessage, TaskEnded, TaskJob, TaskResult},
+    part::Part,
+    refused_value,
+};
 use crate::{
     actors::{
         close_code,
@@ -35,6 +45,7 @@ use crate::{
     net::LinkHandle,
     observe,
     payload::Payload,
+    system::Clock,
 };
 
 /// How a collaborator's run ended.
@@ -44,10 +55,15 @@ pub(crate) struct CollaboratorOutcome {
     pub(crate) verdict: Option<Verdict>,
     /// The newest model that the collaborator holds, and its round.
     pub(crate) model: Option<(RoundNo, Payload)>,
+    /// What the collaborator took part in.
+    pub(crate) part: Part,
 }
 
 /// The actor.
 pub(super) struct Coordinator {
+    plan: Arc<Plan>,
+    layout: Arc<Layout>,
+    clock: Clock,
     tasks: mpsc::Sender<TaskJob>,
     link: Option<LinkUp>,
     held: watch::Sender<Option<Digest>>,
@@ -57,6 +73,9 @@ pub(super) struct Coordinator {
     upload: Option<JoinHandle<()>>,
     /// Set when the run is over and the final model has not arrived yet.
     verdict: Option<Verdict>,
+    part: Part,
+    /// What the collaborator waits for, since when, and when that was said last.
+    watch: Option<(String, Instant, Instant)>,
     outcome: Option<oneshot::Sender<Result<CollaboratorOutcome, Failure>>>,
 }
 
@@ -72,6 +91,20 @@ struct Open {
     tasks: VecDeque<Name>,
     /// The task that was given to the task runner.
     running: Option<Name>,
+    /// A task of this work that failed: tasks that need its model cannot run.
+    failed: Option<Name>,
+}
+
+/// What a [`Coordinator`] is made from.
+pub(super) struct CoordinatorParts {
+    pub(super) plan: Arc<Plan>,
+    pub(super) layout: Arc<Layout>,
+    pub(super) clock: Clock,
+    pub(super) tasks: mpsc::Sender<TaskJob>,
+    /// Says which model the collaborator holds.
+    pub(super) held: watch::Sender<Option<Digest>>,
+    /// Is told once how the run ended.
+    pub(super) outcome: oneshot::Sender<Result<CollaboratorOutcome, Failure>>,
 }
 
 /// An update that is not counted yet.
@@ -85,13 +118,12 @@ struct Made {
 }
 
 impl Coordinator {
-    /// `held` says which model the collaborator holds; `outcome` is told once how the run ended.
-    pub(super) fn new(
-        tasks: mpsc::Sender<TaskJob>,
-        held: watch::Sender<Option<Digest>>,
-        outcome: oneshot::Sender<Result<CollaboratorOutcome, Failure>>,
-    ) -> Self {
+    pub(super) fn new(parts: CoordinatorParts) -> Self {
+        let CoordinatorParts { plan, layout, clock, tasks, held, outcome } = parts;
         Self {
+            plan,
+            layout,
+            clock,
             tasks,
             link: None,
             held,
@@ -100,6 +132,8 @@ impl Coordinator {
             made: None,
             upload: None,
             verdict: None,
+            part: Part::default(),
+            watch: None,
             outcome: Some(outcome),
         }
     }
@@ -112,8 +146,12 @@ impl Actor for Coordinator {
         use CollaboratorMessage as M;
         match message {
             M::LinkUp { outbox, handle, welcome } => {
-                let round = welcome.round;
-                tracing::info!("connected as {}; round {round} is open or opens next", welcome.name);
+                let (name, round) = (welcome.name, welcome.round);
+                if round.0 >= self.plan.rounds {
+                    tracing::info!("connected as {name}; all rounds were run");
+                } else {
+                    tracing::info!("connected as {name}; round {round} is open or opens next");
+                }
                 self.link = Some(LinkUp { outbox, handle });
             }
             M::LinkDown { why } => {
@@ -136,6 +174,10 @@ impl Actor for Coordinator {
             }
             M::TaskEnded(ended) => self.task_ended(ended),
             M::OfferAgain(stamp) => self.offer(stamp),
+            M::Look => {
+                self.look();
+                context.after(LOOK, M::Look);
+            }
             M::GiveUp(failure) => self.end(Err(failure)),
             M::Stop => {
                 self.cancel_work();
@@ -167,6 +209,7 @@ impl Coordinator {
                 }
             }
             Message::Counted(counted) => {
+                self.part.counted();
                 tracing::info!(
                     "round {}: the aggregator has counted this site's update and saved the round",
                     counted.round
@@ -174,11 +217,7 @@ impl Coordinator {
             }
             Message::Cancel(cancelled) => {
                 if self.open.as_ref().is_some_and(|open| open.stamp == cancelled.stamp) {
-                    tracing::info!(
-                        "round {}: remaining work cancelled by the aggregator",
-                        cancelled.stamp.round
-                    );
-                    self.cancel_work();
+                    self.cancelled(cancelled.stamp.round);
                 }
             }
             Message::RoundDone(done) => self.round_done(&done),
@@ -188,6 +227,9 @@ impl Coordinator {
     }
 
     fn assigned(&mut self, stamp: Stamp, tasks: Vec<Name>) {
+        if tasks.iter().any(|task| self.sends_update(task)) {
+            self.part.asked(stamp.round);
+        }
         let same = self.open.as_ref().is_some_and(|open| open.stamp == stamp);
         if !same {
             self.cancel_work();
@@ -199,7 +241,7 @@ impl Coordinator {
             !is_made && running.as_ref() != Some(*task)
         });
         let tasks = left.cloned().collect();
-        self.open = Some(Open { stamp, tasks, running });
+        self.open = Some(Open { stamp, tasks, running, failed: None });
         // The update was made before this link: nothing is trained again.
         if let Some(made) = made {
             made.offers = 0;
@@ -232,12 +274,25 @@ impl Coordinator {
             Ok(result) => self.report(stamp, task, result),
             Err(TaskError::Cancelled) => {}
             Err(error) => {
-                tracing::error!("round {}: task {task} failed: {error}", stamp.round);
-                if let Some(hint) = error.hint() {
-                    tracing::error!("hint: {hint}");
+                let why = match (&error, &open.failed) {
+                    // Not a fault of its own.
+                    (TaskError::NotTrained { .. }, Some(first)) => {
+                        tracing::warn!("round {}: task {task} was not run: {first} failed", stamp.round);
+                        format!("not run: {first} failed")
+                    }
+                    _ => {
+                        tracing::error!("round {}: task {task} failed: {error}", stamp.round);
+                        if let Some(hint) = error.hint() {
+                            tracing::error!("hint: {hint}");
+                        }
+                        open.failed.get_or_insert_with(|| task.clone());
+                        error.to_string()
+                    }
+                };
+                if self.sends_update(&task) {
+                    self.part.failed(stamp.round, &task, &why);
                 }
-                let why = cut_text(&error.to_string());
-                self.say(&Message::Failed(Failed { stamp, task, why }));
+                self.say(&Message::Failed(Failed { stamp, task, why: cut_text(&why) }));
             }
         }
         self.next_task();
@@ -245,7 +300,7 @@ impl Coordinator {
 
     fn report(&mut self, stamp: Stamp, task: Name, result: TaskResult) {
         let TaskResult { samples, metrics, update } = result;
-        tracing::info!("{}", observe::task_line(stamp.round, &task, samples, &metrics));
+        tracing::info!("{}", observe::task_line(stamp.round, self.plan.rounds, &task, samples, &metrics));
         let report = Report { stamp, task: task.clone(), samples, metrics };
         self.say(&Message::Report(report.clone()));
         if let Some((payload, weight)) = update {
@@ -279,28 +334,38 @@ impl Coordinator {
 
     fn refused(&mut self, refused: &RefusedUpdate, context: &mut Context<'_, Self>) {
         let RefusedUpdate { task, refusal } = refused;
-        tracing::warn!("the aggregator refused the update of task {task}: {refusal}");
+        let made = self.made.as_ref().filter(|made| made.offer.task == *task);
+        let value = made.and_then(|made| {
+            refused_value::explain(refusal, made.payload.as_slice(), &self.layout, self.plan.exact)
+        });
+        let why = value.unwrap_or_else(|| refusal.to_string());
+        tracing::warn!("the aggregator refused the update of task {task}: {why}");
+        if let Some(cure) = refusal.cure() {
+            tracing::warn!("hint: {cure}");
+        }
         if let Refusal::Late | Refusal::Stale { .. } = refusal {
             // The refused update is of a round that is over. The update held now may be of the next round
             // already.
             return;
         }
         let Some(made) = self.made.take_if(|made| made.offer.task == *task) else { return };
+        let stamp = made.offer.stamp;
         if !refusal.may_retry() {
+            self.part.failed(stamp.round, task, &why);
             return;
         }
-        let stamp = made.offer.stamp;
         if made.offers < OFFERS {
             context.after(RETRY * made.offers, CollaboratorMessage::OfferAgain(stamp));
             self.made = Some(made);
         } else {
             let why = cut_text(&format!("the update was refused {OFFERS} times: {refusal}"));
+            self.part.failed(stamp.round, task, &why);
             self.say(&Message::Failed(Failed { stamp, task: task.clone(), why }));
         }
     }
 
     fn round_done(&self, done: &RoundDone) {
-        tracing::info!("{}", observe::done_line(done));
+        tracing::info!("{}", observe::done_line(done, self.plan.rounds));
     }
 
     fn finished(&mut self, verdict: Verdict) {
@@ -333,6 +398,61 @@ impl Coordinator {
             let verdict = self.verdict.take();
             self.end_with(verdict);
         }
+    }
+
+    /// The round is closed. Where this site's update is in it, only measurements were left.
+    fn cancelled(&mut self, round: RoundNo) {
+        let open = self.open.as_ref();
+        let mut left = open.into_iter().flat_map(|open| open.tasks.iter().chain(&open.running));
+        if self.made.is_some() || left.any(|task| self.sends_update(task)) {
+            tracing::info!(
+                "round {round} was closed without this site's update: enough others had come, or it was the deadline"
+            );
+        } else {
+            tracing::debug!("round {round} was closed; this site's remaining measurements are not needed");
+        }
+        self.cancel_work();
+    }
+
+    fn sends_update(&self, task: &Name) -> bool {
+        self.plan.tasks.iter().any(|of| of.name == *task && of.kind.sends_update())
+    }
+
+    /// Says what this site waits for, twice a minute. The dialler says so while there is no link.
+    fn look(&mut self) {
+        let now = self.clock.now();
+        let Some(what) = self.waits_for() else {
+            self.watch = None;
+            return;
+        };
+        match &mut self.watch {
+            Some((of, since, said)) if *of == what => {
+                if now.duration_since(*said) >= BETWEEN_LINES {
+                    *said = now;
+                    tracing::info!("{what}, for {} s", now.duration_since(*since).as_secs());
+                }
+            }
+            other => *other = Some((what, now, now)),
+        }
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.link.as_ref()?;
+        let Some(open) = &self.open else {
+            return Some("waiting for the aggregator's next round".to_owned());
+        };
+        let round = open.stamp.round;
+        Some(match &open.running {
+            Some(task) => format!("round {round}: task {task} is running"),
+            None if !open.tasks.is_empty() => format!("round {round}: waiting for the model"),
+            None if self.upload.as_ref().is_some_and(|upload| !upload.is_finished()) => {
+                format!("round {round}: sending this site's update")
+            }
+            None if self.made.is_some() => {
+                format!("round {round}: waiting until the aggregator takes this site's update")
+            }
+            None => format!("round {round}: this site has answered; waiting for the others"),
+        })
     }
 
     fn cancel_work(&mut self) {
@@ -373,7 +493,8 @@ impl Coordinator {
 
     fn end_with(&mut self, verdict: Option<Verdict>) {
         let model = self.model.take().map(|(stamp, model)| (stamp.round, model));
-        self.end(Ok(CollaboratorOutcome { verdict, model }));
+        let part = std::mem::take(&mut self.part);
+        self.end(Ok(CollaboratorOutcome { verdict, model, part }));
     }
 
     fn end(&mut self, outcome: Result<CollaboratorOutcome, Failure>) {
@@ -387,6 +508,10 @@ impl Coordinator {
 
 /// Most offers of one update over one link.
 const OFFERS: u32 = 4;
+/// Time between two looks at what this site waits for.
+pub(super) const LOOK: Duration = Duration::from_secs(5);
+/// Time between two lines about it.
+const BETWEEN_LINES: Duration = Duration::from_secs(29);
 /// Wait before an update is offered again, multiplied by the number of offers so far.
 const RETRY: Duration = Duration::from_millis(300);
 

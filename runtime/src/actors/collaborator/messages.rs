@@ -25,6 +25,8 @@ pub(crate) enum CollaboratorMessage {
     TaskEnded(TaskEnded),
     /// It is time to offer an update again that was refused for no fault of its own.
     OfferAgain(Stamp),
+    /// It is time to see what the collaborator waits for.
+    Look,
     /// Another attempt to connect would fail in the same way.
     GiveUp(Failure),
     /// The operator wants to stop.

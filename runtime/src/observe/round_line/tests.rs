@@ -3,8 +3,8 @@
 use fl_engine::{
     Digest, Millis, Name, RoundNo, Weight,
     model::{Layer, ModelSpec},
-    plan::{DataSpec, Loader, Metric, PlanDraft, Split},
-    round::{AggregatedMetric, Refusal, Stamp},
+    plan::{DataSpec, Loader, Metric, PlanDraft, Rule, Split, TaskKind},
+    round::{AggregatedMetric, Refusal, ReportFault, Stamp},
 };
 
 use super::*;
@@ -44,6 +44,9 @@ fn summary() -> RoundSummary {
         ],
         refused: Vec::new(),
         missing: Vec::new(),
+        ignored: Vec::new(),
+        lost: Vec::new(),
+        reopened: 0,
         metrics: vec![
             metric("aggregated_model_validation", Metric::Accuracy, 0.9621),
             metric("aggregated_model_validation", Metric::Loss, 0.10449),
@@ -109,6 +112,21 @@ fn refused_and_missing_collaborators_are_named_with_the_reason() {
             "round 3  missing three: no answer before the deadline",
         ]
     );
+    let fault = ReportFault::Samples { given: u64::MAX, most: 1000 };
+    summary.ignored = vec![
+        (name("two"), name("check"), fault),
+        (name("four"), name("train"), ReportFault::Value(Metric::Accuracy)),
+    ];
+    let line = RoundLine { summary: &summary, times: Timeline::default(), best: false, plan: &plan };
+    assert_eq!(
+        line.notes()[2..4],
+        [
+            "round 3  ignored the metrics of two for task check: it claims 18446744073709551615 rows; one collaborator may \
+             claim 1000 (limits.rows, exact.weight_bits)",
+            "round 3  ignored the metrics of four for task train: its accuracy is not a number from 0 to 1",
+        ]
+    );
+    assert_eq!(line.json()["ignored"][1]["collaborator"], "four");
     let mut reasons = Vec::new();
     for why in [WhyClosed::Enough, WhyClosed::Everybody] {
         summary.why = why;
@@ -164,6 +182,9 @@ fn json_says_the_same() {
             ],
             "refused": [{"collaborator": "four", "reason": "the update came too late: the round has closed"}],
             "missing": ["five"],
+            "failed": [],
+            "ignored": [],
+            "reopened": 0,
             "closed": "everybody",
             "millis": {
                 "wait": 1200.0, "receive": 8.0, "absorb": 3.4, "finalise": 2.0, "store": 12.0, "broadcast": 0.41,
@@ -215,4 +236,28 @@ fn durations_and_numbers_have_the_digits_that_people_read() {
     let shown = [0.0, 0.96249, -1.5, 0.0004, 123_456.0, f64::MAX].map(number);
     assert_eq!(shown, ["0.000", "0.962", "-1.500", "4.000e-4", "1.235e5", "1.798e308"]);
     assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1 000", "1 234 567"]);
+}
+
+#[test]
+fn a_collaborator_with_over_half_of_the_weight_is_told_where_weights_count() {
+    let (mut summary, plan) = (summary(), plan());
+    let heaviest = |summary: &RoundSummary, plan: &Plan| {
+        let line = RoundLine { summary, times: Timeline::default(), best: false, plan };
+        line.heaviest().map(|name| line.heavy(name))
+    };
+    let told = "round 3  one claims 1 000 of the round's 1 438 rows, over half: one has more influence on the model than all \
+                other collaborators together. `limits.rows` in the plan bounds what one collaborator may claim";
+    assert_eq!(heaviest(&summary, &plan).as_deref(), Some(told));
+    summary.contributors[0].1 = Weight::new(438).unwrap();
+    assert_eq!(heaviest(&summary, &plan), None, "exactly half");
+    summary.contributors.truncate(1);
+    assert_eq!(heaviest(&summary, &plan), None, "there is no other");
+    summary = self::summary();
+    let plan = plan.edited(|plan| {
+        if let TaskKind::Train(spec) = &mut plan.tasks[1].kind {
+            spec.rule = Rule::Median;
+        }
+    });
+    let plan = plan.unwrap();
+    assert_eq!(heaviest(&summary, &plan), None, "weights do not count");
 }

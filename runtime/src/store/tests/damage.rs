@@ -66,9 +66,51 @@ fn no_whole_generation_is_not_a_new_run_unless_asked_for() {
         "all 2 stored rounds in save/generations are damaged | restore save/generations from a backup, or start the \
          aggregator with --fresh to begin with the initial model"
     );
-    assert_eq!(Store::forget(&System::real().files, &dir.0, "w").unwrap(), 2);
+    let aside = dir.path("w_history.1.jsonl");
+    let given_up = Forgotten { rounds: 3, history: Some(aside.clone()) };
+    assert_eq!(Store::forget(&System::real().files, &dir.0, "w").unwrap(), given_up);
     assert_eq!(open(&dir, &layout).unwrap().1.from, ResumedFrom::Init);
+    assert_eq!(fs::read_to_string(aside).unwrap().lines().count(), 3);
+    assert_eq!(history(&dir).len(), 0, "of the next run");
+    let given_up = Store::forget(&System::real().files, &dir.0, "w").unwrap();
+    assert_eq!(given_up, Forgotten { rounds: 0, history: Some(dir.path("w_history.2.jsonl")) });
+}
+
+#[test]
+fn rounds_of_the_history_without_a_stored_model_are_not_a_new_run() {
+    let (dir, layout) = three_rounds();
+    fs::remove_dir_all(dir.path("generations")).unwrap();
+    let error = open(&dir, &layout).unwrap_err();
+    assert_eq!(
+        said(&error).replace(dir.0.to_str().unwrap(), "save"),
+        "save/generations has no stored round, but the history says that 3 rounds were run | restore save/generations \
+         from a backup, or start the aggregator with --fresh to begin with the initial model"
+    );
     assert_eq!(history(&dir).len(), 3);
+}
+
+#[test]
+fn a_history_says_which_rounds_it_lacks() {
+    let (dir, layout) = three_rounds();
+    let path = dir.path("w_history.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines = |wanted: &[usize]| {
+        let all: Vec<&str> = text.lines().collect();
+        wanted.iter().map(|at| format!("{}\n", all[*at])).collect::<String>()
+    };
+    let lacks = |wanted: &[usize]| {
+        fs::write(&path, lines(wanted)).unwrap();
+        let (_, found) = History::open(&System::real().files, path.clone(), PLAN, None).unwrap();
+        (found.last, found.missing)
+    };
+    assert_eq!(lacks(&[0, 1, 2]), (Some(RoundNo(2)), vec![]));
+    assert_eq!(lacks(&[0]), (Some(RoundNo(0)), vec![]));
+    assert_eq!(lacks(&[]), (None, vec![]));
+    // The newest round's line is written again, and the ones between are missed at every start.
+    fs::write(&path, lines(&[0])).unwrap();
+    resumes_after(&dir, &layout, 2);
+    let (_, found) = History::open(&System::real().files, path.clone(), PLAN, None).unwrap();
+    assert_eq!((found.last, found.missing), (Some(RoundNo(2)), vec![(1, 1)]));
 }
 
 #[test]

@@ -154,6 +154,8 @@ fn threshold_may_hold_every_update_of_a_round() {
     plan.tasks[1].threshold = Some(crate::plan::Threshold { task, metric, bound: 0.5, direction });
     let sum = footprint(&plan, &layout(), 10);
     assert_eq!(sum.needed, 10);
+    plan.quorum.count_max = Some(3);
+    assert_eq!(footprint(&plan, &layout(), 10).needed, 10, "beyond count.max too");
     assert_eq!(sum.least().0, REST + windows(10) - windows(3) + 10 * 40_000_008);
     assert!(sum.to_string().contains("a threshold keeps updates of a round: up to 10"), "{sum}");
 }

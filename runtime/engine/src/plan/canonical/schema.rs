@@ -7,7 +7,7 @@ use crate::{
         BestModel, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange, Fill,
         LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest, NamedNumber, Optimiser,
         OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Separator,
-        Server, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength,
+        Server, Short, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength,
         TrainSpec,
     },
 };
@@ -33,6 +33,7 @@ record!(PlanDraft {
     18 metrics,
     19 release,
     20 seal = Seal::Enclave,
+    21 row_limit,
 });
 
 record!(ModelSpec { 1 input, 2 layers });
@@ -151,13 +152,15 @@ record!(Threshold { 1 task, 2 metric, 3 bound, 4 direction });
 
 record!(TaskGroup { 1 name, 2 collaborators, 3 tasks });
 
-record!(Quorum { 1 count_min, 2 count_max, 3 time_min, 4 time_max });
+record!(Quorum { 1 count_min, 2 count_max, 3 time_min, 4 time_max, 5 short = Short::Wait });
+
+choice!(Short { 0 Wait, 1 End });
 
 choice!(OptimiserState { 0 Reset, 1 ContinueLocal, 2 ContinueGlobal });
 
 record!(ExactRange { 1 value_bits, 2 weight_bits });
 
-record!(BestModel { 1 task, 2 metric, 3 direction });
+record!(BestModel { 1 task, 2 metric, 3 direction, 4 against_habit = false });
 
 choice!(Direction { 0 Max, 1 Min });
 

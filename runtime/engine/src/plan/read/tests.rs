@@ -7,8 +7,8 @@ use crate::{
     model::{Layer, ModelSpec},
     plan::{
         Column, CsvSpec, Direction, ExactRange, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser,
-        OptimiserState, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Server, Split, TaskKind,
-        TaskSpec, Threads, TrainLength, TrainSpec,
+        OptimiserState, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Server, Short, Split,
+        TaskKind, TaskSpec, Threads, TrainLength, TrainSpec,
     },
 };
 
@@ -39,7 +39,13 @@ fn templates_are_read_as_they_are_meant() {
     assert_eq!(kinds, [before, TaskKind::Train(train), after]);
     assert_eq!(plan.groups.len(), 1);
     assert_eq!((plan.groups[0].name.as_str(), plan.groups[0].tasks.len()), ("all", 3));
-    let quorum = Quorum { count_min: 2, count_max: Some(3), time_min: Millis(0), time_max: Millis(600_000) };
+    let quorum = Quorum {
+        count_min: 2,
+        count_max: Some(3),
+        time_min: Millis(0),
+        time_max: Millis(600_000),
+        short: Short::Wait,
+    };
     assert_eq!(plan.quorum, quorum);
     assert_eq!((plan.memory_budget, plan.spill_budget), (ByteCount(512 << 20), ByteCount(4 << 30)));
 
@@ -59,7 +65,8 @@ fn what_is_left_out_has_a_default() {
     assert_eq!((plan.exact, plan.threads, plan.metrics), (EXACT, THREADS, MetricsTo::Members));
     assert_eq!(plan.optimiser_state, OptimiserState::Reset);
     assert_eq!(plan.data.split, SPLIT);
-    let best = BestModel { task: name("train"), metric: Metric::Loss, direction: Direction::Min };
+    let (metric, direction) = (Metric::Loss, Direction::Min);
+    let best = BestModel { task: name("train"), metric, direction, against_habit: false };
     assert_eq!(plan.best, best);
     let spelt = SMALL.replace("kind: train,", "kind: train, fedprox_mu: 0, rule: weighted_mean,")
         + "ca:\nseed: 0\nquorum: {count: {min: 1}, time: {min: 0s, max: 10m}}\noptimiser_state: reset\nhold_out: []\n\
@@ -446,8 +453,13 @@ fn no_text_makes_the_parser_panic() {
 
 const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
 const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
-const QUORUM: Quorum =
-    Quorum { count_min: 1, count_max: None, time_min: Millis(0), time_max: Millis(600_000) };
+const QUORUM: Quorum = Quorum {
+    count_min: 1,
+    count_max: None,
+    time_min: Millis(0),
+    time_max: Millis(600_000),
+    short: Short::Wait,
+};
 const EXACT: ExactRange = ExactRange { value_bits: 16, weight_bits: 29 };
 const THREADS: Threads = Threads { link: 2, cpu: 2 };
 const SPLIT: Split = Split { train: 0.8, validation: 0.2, test: 0.0 };

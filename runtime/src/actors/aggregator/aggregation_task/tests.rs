@@ -96,11 +96,3 @@ async fn last_update_of_a_round_is_left_to_its_last_pass() {
     let mut gathered = Box::pin(Gathered::from(rig.absorb_before(true), &mut todo, &rig.slots));
     assert!(!is_pending(&mut gathered).await, "waits for the last");
 }
-
-#[tokio::test]
-async fn cleared_updates_go_into_no_sum() {
-    let rig = Rig::new(2);
-    let gathered = rig.gathered_with(|| AggregationJob::Clear).await;
-    assert!(gathered.clear && gathered.updates.is_empty());
-    assert_eq!(rig.slots.free().0, 2, "its slot is free");
-}

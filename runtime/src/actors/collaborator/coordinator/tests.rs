@@ -70,10 +70,12 @@ impl Rig {
         let base = Payload::from_state(&plan.initial_state().unwrap());
         let name = "one".parse().unwrap();
         let custom = registry.tasks(&plan, &name).unwrap();
-        let runner = Runner::new(Arc::new(plan), Arc::clone(&layout), &name, None, custom).unwrap();
-        let pool = Pool::new(&crate::system::System::real().threads, 1).unwrap();
-        let running =
-            collaborator::start(runner, Arc::clone(&layout), Buffers::new(Arc::clone(&layout)), pool);
+        let plan = Arc::new(plan);
+        let runner = Runner::new(Arc::clone(&plan), Arc::clone(&layout), &name, None, custom).unwrap();
+        let system = crate::system::System::real();
+        let pool = Pool::new(&system.threads, 1).unwrap();
+        let buffers = Buffers::new(Arc::clone(&layout));
+        let running = collaborator::start(system.clock, plan, runner, Arc::clone(&layout), buffers, pool);
         let (collaborator, ended) = (running.mailbox, running.outcome);
         Self { collaborator, ended, runs, layout, base }
     }
