@@ -109,6 +109,15 @@ fn refused_initialisation_changes_nothing() {
     fs::remove_file(dir.join("w/cert/ca.crt")).unwrap();
     let said = transcript(&dir, &["plan initialize -a 10.0.0.1 --init-model D/none --workspace D/w"]);
     assert!(said.ends_with("=> 3\n"), "{said}");
+    let plan = fl_engine::plan::Plan::parse(&before[0]).unwrap();
+    let mut far = plan.initial_state().unwrap();
+    far.f32[0] = -1.1e30;
+    let far = fl_engine::model::safetensors::write(&far, &Default::default());
+    fs::write(dir.join("far.safetensors"), far).unwrap();
+    let said =
+        transcript(&dir, &["plan initialize -a 10.0.0.1 --init-model D/far.safetensors --workspace D/w"]);
+    assert!(said.contains("-1.1e30 in tensor") && said.contains("exact.value_bits"), "{said}");
+    assert!(said.ends_with("=> 6\n"), "{said}");
     assert_eq!(read(), before);
     assert!(!dir.join("w/save/w_init.safetensors").exists());
 }

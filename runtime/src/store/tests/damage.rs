@@ -244,3 +244,35 @@ fn lost_or_stale_copy_is_made_again() {
         assert_eq!(texts_of(&dir, "w_last.safetensors")["root"], facts(&layout, 2).root.to_string());
     }
 }
+
+#[test]
+fn initial_model_outside_the_range_of_the_plan_is_refused_with_tensor_value_and_key() {
+    let (dir, layout) = (Scratch::new(), plan().layout().unwrap());
+    let mut state = ModelState::from_bytes(Arc::clone(&layout), &model(&layout, 1000)).unwrap();
+    state.f32[1] = 1.1e30;
+    let init = safetensors::write(&state, &safetensors::Texts::new());
+    fs::write(dir.path("w_init.safetensors"), init).unwrap();
+    let refused = said(&open(&dir, &layout).unwrap_err()).replace(dir.0.to_str().unwrap(), "save");
+    let words = "initial model save/w_init.safetensors is refused: 1.1e30 in tensor";
+    assert!(refused.starts_with(words) && refused.contains("exact.value_bits"), "{refused}");
+}
+
+#[test]
+fn store_whose_folder_was_taken_over_writes_nothing_more() {
+    let (dir, layout) = prepared();
+    let lock = Arc::new(SaveLock::take(&System::real(), &dir.0, Apart::Beats).unwrap());
+    let mut store = open(&dir, &layout).unwrap().0.under(Arc::clone(&lock));
+    put(&mut store, &layout, 0..2);
+    let before = files(&dir.0);
+    // The first holder does not beat: it stands still, as a machine does that sleeps.
+    let next = SaveLock::take(&System::real(), &dir.0, Apart::Beats).unwrap();
+    let (facts, model) = (facts(&layout, 2), model(&layout, 2));
+    let refused = store.put_round(&facts, &model, None).unwrap_err();
+    assert!(matches!(refused, StoreError::Lock(LockError::Lost { .. })), "{refused}");
+    assert!(store.put_best(RoundNo(2), facts.root, 1.0, &[], &model).is_err());
+    assert!(store.put_final(facts.root, &[], &model).is_err());
+    assert_eq!(files(&dir.0), before);
+    next.check().unwrap();
+    drop(next);
+    resumes_after(&dir, &layout, 1);
+}
