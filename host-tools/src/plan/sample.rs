@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fl_engine::plan::{CsvSpec, Loader, Plan};
+use fl_engine::plan::{CsvSpec, Loader, Plan, TaskKind};
 use fl_learn::data::csv;
 
 use crate::{
@@ -19,8 +19,11 @@ pub struct Named {
     pub folder: PathBuf,
 }
 
-/// The plan's table, if it has a header and the plan lists no columns yet.
+/// The plan's table, if a task reads it, it has a header, and the plan lists no columns yet.
 pub(super) fn unnamed(plan: &Plan) -> Option<&CsvSpec> {
+    if plan.tasks.iter().all(|task| matches!(task.kind, TaskKind::Synthetic { .. })) {
+        return None;
+    }
     match &plan.data.loader {
         Loader::Csv(spec) if spec.header && spec.features.is_none() => Some(spec),
         _ => None,
