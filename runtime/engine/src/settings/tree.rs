@@ -137,6 +137,8 @@ impl Node {
     fn printable(&self, file: &'static str) -> Result<(), PlanError> {
         let check = |at: At, text: &str| unprintable(text).map_or(Ok(()), |c| Err(control(file, at, c)));
         match &self.value {
+            // The separator of a table; alone, a tab hides nothing.
+            Value::Text(text) if text == "\t" => Ok(()),
             Value::Text(text) => check(self.at, text),
             Value::List(nodes) => nodes.iter().try_for_each(|node| node.printable(file)),
             Value::Map(entries) => entries.iter().try_for_each(|(key, node)| {
