@@ -63,6 +63,9 @@ chapters! {
     /// [plan_reference]: plan_reference
     files;
 
+    /// [plan_reference]: plan_reference
+    data_files;
+
     /// [exit_codes]: exit_codes
     who_waits;
 

@@ -32,8 +32,8 @@ enum DataCommand {
     Check(DataCheck),
 }
 
-/// Print rows, classes, mean, deviation and missing values of each column. In a workspace, describe the plan's
-/// file; elsewhere, every table of the folder.
+/// Print rows, classes, mean, deviation and missing values of each column. In a workspace, describe the
+/// plan's file; elsewhere, every table of the folder.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "describe")]
 struct DataDescribe {

@@ -90,8 +90,8 @@ pub fn describe(folder: &Path, spec: &CsvSpec) -> Result<TableSummary, Failure> 
 }
 
 /// Describes every table in a folder: files that end with `.csv`, `.tsv`, `.txt` or `.data`, or with `.gz`
-/// after that. The separator is the one that divides the first rows into the most cells, and the first line is
-/// a header unless it has a number. A table that cannot be read gives its failure.
+/// after that. The separator is the one that divides the first rows into the most cells, and the first line
+/// is a header unless it has a number. A table that cannot be read gives its failure.
 ///
 /// # Errors
 /// [`Exit::File`] for a folder that cannot be read, [`Exit::Data`] for a folder without tables.
@@ -240,7 +240,7 @@ fn row(column: &ColumnSummary) -> Vec<String> {
     let texts = if column.words == 0 {
         String::new()
     } else if column.more_texts {
-        format!("{} cells are no numbers; over {MOST_TEXTS} different", column.words)
+        format!("{} cells are not numbers; over {MOST_TEXTS} different", column.words)
     } else {
         let words = column.texts.iter().filter(|(text, _)| is_word(text));
         words.map(|(text, count)| format!("{text:?} {count}")).collect::<Vec<_>>().join(", ")

@@ -87,7 +87,7 @@ impl<'a> Filler<'a> {
         if let Some((row, feature, value)) = self.first {
             let (bad, what) = (self.bad, if value.is_finite() { "too large for f32" } else { "not finite" });
             let what =
-                format!("{bad} values are {what}, first {value} in row {row}, value {feature} of the row");
+                format!("{bad} values are {what}, first {value:?} in row {row}, value {feature} of the row");
             let hint = match value.is_finite() {
                 true => "scale the values, for example with `standardise` in the plan's data",
                 false => {

@@ -7,7 +7,10 @@ mod records;
 
 use std::{io::BufRead, path::Path};
 
-use fl_engine::plan::{CsvSpec, LabelCode, NamedNumber, Separator, Standardise};
+use fl_engine::{
+    Digest,
+    plan::{CsvSpec, LabelCode, NamedNumber, Separator, Standardise},
+};
 use ndarray::{ArrayD, IxDyn};
 
 pub use self::{
@@ -167,6 +170,12 @@ fn read(
     let features = ArrayD::from_shape_vec(IxDyn(&[labels.len(), columns.width]), features)
         .map_err(|e| DataError::file(file, e.to_string(), SEPARATOR))?;
     let mut loaded = Loaded::new(Dataset { features, labels });
+    if table.header.is_some() && spec.features.is_none() {
+        let digest = Digest::of(columns.features.join("\n").as_bytes()).short();
+        loaded.facts.push(format!(
+            "{file}: the plan names no columns; the digest of their names in order is {digest}, which has to be the same at every site"
+        ));
+    }
     if dropped > 0 {
         let gaps = if gaps.is_empty() { String::new() } else { format!(": {gaps}") };
         loaded.facts.push(format!("{file}: {dropped} rows are left out, because a value is missing{gaps}"));

@@ -41,7 +41,7 @@ impl Labels {
         let Self { count, bad, least, most, .. } = self;
         let most_class = classes - 1;
         let what = format!(
-            "row {row} has the label {label}, but the plan's classes are 0 to {most_class}; {bad} of {count} labels are no class"
+            "row {row} has the label {label}, but the plan's classes are 0 to {most_class}; {bad} of {count} labels are outside of this range"
         );
         let mapped = |labels: [f64; 2]| {
             let pairs = format!("{}: 0, {}: 1", labels[0], labels[1]);
@@ -86,7 +86,7 @@ mod tests {
         let (what, cure) = hint(2, &[1.0, 2.0, 2.0]);
         assert_eq!(
             what,
-            "y.csv: row 3 has the label 2, but the plan's classes are 0 to 1; 2 of 3 labels are no class"
+            "y.csv: row 3 has the label 2, but the plan's classes are 0 to 1; 2 of 3 labels are outside of this range"
         );
         assert_eq!(
             cure,

@@ -28,11 +28,20 @@ pub(super) fn check(found: &[usize], input: &[u32]) -> Result<(), (String, Strin
             )
         }
         None => format!(
-            "write `input: {found:?}` into the plan's model, or save the array in the model's shape: numpy.reshape(x, (-1, {}))",
+            "write `input: {}` into the plan's model, or save the array in the model's shape: numpy.reshape(x, (-1, {}))",
+            as_input(found),
             input.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
         ),
     };
     Err((what, hint))
+}
+
+/// A sample's shape as `model.input` has it: an image of one channel has three sides there.
+fn as_input(found: &[usize]) -> String {
+    match found {
+        [height, width] => format!("[1, {height}, {width}]"),
+        sides => format!("{sides:?}"),
+    }
 }
 
 /// The order of the axes of `found` that gives `needed`; equal sides keep their order.
@@ -71,7 +80,7 @@ mod tests {
         let transposed = "save the array with its axes in the model's order: numpy.transpose";
         assert_eq!(cure(&[32, 32, 3], &[3, 32, 32]), format!("{transposed}(x, (0, 3, 1, 2))"));
         assert_eq!(cure(&[9, 1, 8], &[1, 8, 9]), format!("{transposed}(x.squeeze(), (0, 2, 1))"));
-        assert!(cure(&[28, 28], &[784]).starts_with("write `input: [28, 28]` into the plan's model, or"));
+        assert!(cure(&[28, 28], &[784]).starts_with("write `input: [1, 28, 28]` into the plan's model, or"));
         assert!(cure(&[4, 9], &[6, 6]).ends_with("numpy.reshape(x, (-1, 6, 6))"));
         let (what, _) = check(&[3], &[4]).unwrap_err();
         assert_eq!(what, "a sample has 3 values, but the model's input [4] needs 4");

@@ -42,7 +42,6 @@ fn keys_of_a_table_are_read_as_they_are_meant() {
     assert_eq!((spec.separator, spec.decimal, spec.skip), (Separator::Tab, Decimal::Comma, 2));
     for (text, separator) in [
         ("\";\"", Separator::Semicolon),
-        ("\"\\t\"", Separator::Tab),
         ("\",\"", Separator::Comma),
         ("pipe", Separator::Pipe),
         ("\" \"", Separator::Space),
