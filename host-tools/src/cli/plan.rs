@@ -228,10 +228,15 @@ fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
         ),
     };
     let model = &done.model;
-    let features = done.features.as_ref().map(|named| {
-        format!("features {} columns of {}, by name\n", named.features.len(), named.folder.display())
-    });
-    let features = features.unwrap_or_default();
+    let features = match (&done.features, &done.unnamed) {
+        (Some(named), _) => {
+            format!("features {} columns of {}, by name\n", named.features.len(), named.folder.display())
+        }
+        (None, Some(why)) => {
+            format!("features none written into the plan: the data in plan/data.yaml do not fit it: {why}\n")
+        }
+        (None, None) => String::new(),
+    };
     let text = format!(
         "plan     {}\nca       {ca}\naddress  {}\n{features}model    {}: {} tensors, {} elements\nroot     {}\nnext     {next}\n",
         done.loaded.hash,
@@ -250,6 +255,7 @@ fn initialise(command: &PlanInitialize) -> Result<Answer, Failure> {
         "elements": model.elements,
         "root": model.root.to_string(),
         "features": done.features.as_ref().map(|named| &named.features),
+        "unnamed": done.unnamed,
     });
     Ok(Answer { text, json })
 }

@@ -126,19 +126,21 @@ pub struct Initialised {
     pub address: String,
     /// The initial model.
     pub model: Made,
-    /// The columns that were written into the plan, or why none were.
+    /// The columns that were written into the plan.
     pub features: Option<sample::Named>,
+    /// Why the columns of the data map's folder were not written into the plan.
+    pub unnamed: Option<String>,
 }
 
 /// Sets the plan's CA and the site's address (`None` keeps the address of an earlier call), and writes the
 /// initial model: the plan's, or `from` a file. Writes the columns of the features into the plan where the
-/// owner has a sample: the folder `data`, or the first folder of the data map that is there. Nothing is
-/// written before everything was checked.
+/// owner has a sample: the folder `data`, or the first folder of the data map that is there and fits the
+/// plan. Nothing is written before everything was checked.
 ///
 /// # Errors
 /// [`Exit::Plan`], [`Exit::Trust`] for a `cert/ca.crt` that is not a certificate, [`Exit::Usage`] for an
-/// invalid address, [`Exit::Model`] for a model file that does not fit, [`Exit::Data`] for a sample that does
-/// not fit the plan, [`Exit::File`].
+/// invalid address, [`Exit::Model`] for a model file that does not fit, [`Exit::Data`] for a folder
+/// `data` that does not fit the plan, [`Exit::File`].
 pub fn initialise(
     workspace: &Workspace,
     address: Option<&str>,
@@ -163,14 +165,20 @@ pub fn initialise(
     }
     let mut loaded = parsed(&plan)?;
     check_federation(workspace, &loaded.plan)?;
-    let mut features = None;
+    let (mut features, mut unnamed) = (None, None);
     if let Some(spec) = sample::unnamed(&loaded.plan) {
         let folder =
             data.map_or_else(|| sample_folder(workspace, &spec.file), |folder| Ok(Some(folder.to_owned())));
         if let Some(folder) = folder? {
-            let (edited, named) = sample::name_features(&plan, spec, &folder)?;
-            (loaded, features) = (parsed(&edited)?, Some(named));
-            plan = edited;
+            match sample::name_features(&plan, spec, &folder) {
+                Ok((edited, named)) => {
+                    (loaded, features) = (parsed(&edited)?, Some(named));
+                    plan = edited;
+                }
+                // Nobody asked for this folder: a template's trial data, say, under a plan for other data.
+                Err(other) if data.is_none() => unnamed = Some(other.error),
+                Err(failure) => return Err(failure),
+            }
         }
     } else if data.is_some() {
         let error = "--data is for a plan that reads a CSV file with a header and has no `features` yet";
@@ -196,7 +204,7 @@ pub fn initialise(
     };
     files::replace(&workspace.plan_file(), plan.as_bytes())?;
     files::replace(&workspace.site_file(), site.as_bytes())?;
-    Ok(Initialised { loaded, ca, address, model, features })
+    Ok(Initialised { loaded, ca, address, model, features, unnamed })
 }
 
 /// The first folder of the data map that has the file.

@@ -72,10 +72,10 @@ impl<'f, 'a> Chosen<'f, 'a> {
     }
 }
 
-/// Defines an enum, which derives `Serialize`, as a table: each variant with its word and its meaning, each setting with what it takes,
-/// what its absence means, an example and its meaning. The comments are the meanings. Where the settings are
-/// read apart, `=> KEYS` names their table. All arms are written out: a variant that is not wired somewhere
-/// does not compile.
+/// Defines an enum, which derives `Serialize`, as a table: each variant with its word and its meaning, each
+/// setting with what it takes, what its absence means, an example and its meaning. The comments are the
+/// meanings. Where the settings are read apart, `=> KEYS` names their table. All arms are written out: a
+/// variant that is not wired somewhere does not compile.
 ///
 /// ```text
 /// words! {
