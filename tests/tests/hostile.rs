@@ -279,8 +279,9 @@ fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more() {
     let lines = running.end(memory);
     let rounds = rounds(&lines);
     let at_deadline = rounds.iter().filter(|(_, round)| round["closed"] == "deadline").count();
-    // The drip took place in the first round, whose length is not known.
-    assert!(at_deadline >= 2, "{at_deadline}");
+    // The drip took place in the first round, whose length is not known. After its second miss, rounds do not
+    // wait for this member any more.
+    assert_eq!(at_deadline, 1);
     for (length, round) in &rounds {
         assert!(*length < Duration::from_millis(1600), "{length:?}: {round}");
         assert_eq!(contributors(round), ["one", "two"], "{round}");
