@@ -39,7 +39,8 @@ pub(crate) fn plan() -> Plan {
 pub(crate) fn only_send(plan: &mut PlanDraft, kind: TaskKind) {
     let send = TaskSpec { name: name("send"), kind, metrics: vec![], server: None, threshold: None };
     plan.groups[0].tasks = vec![send.name.clone()];
-    (plan.best.task, plan.best.metric) = (send.name.clone(), Metric::Loss);
+    plan.best.task = send.name.clone();
+    (plan.best.metric, plan.best.direction) = (Metric::Loss, Metric::Loss.better());
     plan.tasks = vec![send];
 }
 

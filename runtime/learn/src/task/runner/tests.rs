@@ -204,7 +204,7 @@ mod with_training {
                 for task in &mut plan.tasks {
                     task.metrics = vec![Metric::Loss];
                 }
-                plan.best.metric = Metric::Loss;
+                (plan.best.metric, plan.best.direction) = (Metric::Loss, Metric::Loss.better());
                 plan.data.classes = (loss == Loss::BinaryCrossEntropy).then_some(2);
             });
             let (_, losses) = alone(&plan, 6);
