@@ -40,13 +40,25 @@ impl Running {
     }
 
     /// Waits for the end, and checks memory, exit code and log. Returns the aggregator's lines.
-    fn end(mut self, memory: u64) -> Vec<(Instant, Value)> {
+    fn end(self, memory: u64) -> Vec<(Instant, Value)> {
+        self.ended(memory, 0)
+    }
+
+    /// Stops a run that has rounds left, and checks as [`Self::end`].
+    fn stop(self, memory: u64) -> Vec<(Instant, Value)> {
+        for process in self.honest.iter().chain([&self.aggregator]) {
+            process.signal("TERM");
+        }
+        self.ended(memory, 14)
+    }
+
+    fn ended(mut self, memory: u64, code: i32) -> Vec<(Instant, Value)> {
         let lines = self.aggregator.timed_to_the_end();
         let status = self.aggregator.ended(SOON);
         let log = self.aggregator.log();
-        assert_eq!(status.code(), Some(0), "{log}");
+        assert_eq!(status.code(), Some(code), "{log}");
         for process in &mut self.honest {
-            assert!(process.ended(SOON).success(), "{}", process.log());
+            assert_eq!(process.ended(SOON).code(), Some(code), "{}", process.log());
         }
         assert!(memory < MEMORY, "{} MiB", memory >> 20);
         let bad = |line: &&str| line.contains("\"level\":\"error\"") || line.contains("panicked");
@@ -178,7 +190,8 @@ fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
 fn update_counts_once_and_floods_are_neither_loud_nor_large() {
     let federation = tolerant("floods", 200, "20s");
     let running = Running::start(&federation);
-    let floods = ["offer-flood", "report-flood", "failed-flood", "ungranted", "abandoned-streams"];
+    // What the first flood says is logged; then the lines about `three` are rationed.
+    let floods = ["failed-flood", "offer-flood", "report-flood", "ungranted", "abandoned-streams"];
     let misdeeds = [["duplicate", "unknown-odd", "odd-metrics"].as_slice(), &floods, &["deaf"]].concat();
     let mut hostile = Process::hostile(&federation, "three", &misdeeds);
     let heard = hostile.timed_to_the_end();
@@ -254,7 +267,7 @@ fn text_of_a_peer_changes_no_line_for_people() {
 
 #[test]
 fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more() {
-    let federation = tolerant("slow", 12, "1s");
+    let federation = tolerant("slow", 1_000_000, "1s");
     let running = Running::start(&federation);
     let mut strangers = Process::hostile(&federation, "two", &["silent"]);
     let mut hostile = Process::hostile(&federation, "three", &["drip"]);
@@ -276,12 +289,12 @@ fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more() {
     assert_eq!(told(&heard, "silent", "done", "misdeed"), ["silent"]);
 
     let memory = running.aggregator.peak_memory();
-    let lines = running.end(memory);
+    let lines = running.stop(memory);
     let rounds = rounds(&lines);
     let at_deadline = rounds.iter().filter(|(_, round)| round["closed"] == "deadline").count();
-    // The drip took place in the first round, whose length is not known. After its second miss, rounds do not
-    // wait for this member any more.
-    assert_eq!(at_deadline, 1);
+    // The drip took place in the first round, whose length is not known. After its second miss, rounds wait for
+    // this member only now and then.
+    assert!((1..20).contains(&at_deadline), "{at_deadline} of {}", rounds.len());
     for (length, round) in &rounds {
         assert!(*length < Duration::from_millis(1600), "{length:?}: {round}");
         assert_eq!(contributors(round), ["one", "two"], "{round}");

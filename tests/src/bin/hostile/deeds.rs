@@ -72,8 +72,22 @@ impl Deed<'_> {
                 Ok(())
             }
             Silence::Idle => self.workspace.enter(self.misdeed, WINDOW).await?.closed().await,
+            Silence::Sluggish => self.sluggish().await,
             Silence::Deaf => self.deaf().await,
         }
+    }
+
+    /// Answers each round with a failure, after most of a second.
+    async fn sluggish(&self) -> Result<(), Failure> {
+        let mut link = self.workspace.enter(self.misdeed, WINDOW).await?;
+        while let Ok(stamp) = link.work().await {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            let failed = Failed { stamp, task: "send".parse()?, why: "slow".to_owned() };
+            if link.say(&Message::Failed(failed)).await.is_err() {
+                break;
+            }
+        }
+        link.closed().await
     }
 
     /// Never reads an answer, and asks for more of them.

@@ -37,6 +37,7 @@ misdeeds! {
         Silent: "silent",
         Streamless: "streamless",
         Idle: "idle",
+        Sluggish: "sluggish",
         Deaf: "deaf",
     }
     /// An offer that is refused before a byte of the update is sent.

@@ -12,7 +12,9 @@ use crate::{
     limits,
     model::ModelSpec,
     name::nearest,
-    settings::{Checked, Fault, Field, PlanError, Range, Section, Setting, Takes, Text, Value, check, words},
+    settings::{
+        Checked, Fault, Field, PlanError, Range, Section, Setting, Takes, Text, Value, Word, check, words,
+    },
 };
 
 /// How a CSV file is read. One row is one sample.
@@ -497,5 +499,7 @@ fn check_finite(key: &str, numbers: &[NamedNumber]) -> Checked {
 
 const TEXTS: Takes = Takes::List { kind: "a list of texts", of: &Takes::Text(Text::Any("text")) };
 const NUMBER: Takes = Takes::Number(Range::Finite);
+const SEPARATORS: &[Word] = Separator::TABLE;
+const DECIMALS: &[Word] = Decimal::TABLE;
 const REFUSE: &str = "refuse";
 const MEAN: &str = "mean";

@@ -1,6 +1,6 @@
 //! The keys of `data` beside `loader: csv`.
 
-use super::{Decimal, NUMBER, REFUSE, Separator};
+use super::{DECIMALS, NUMBER, REFUSE, SEPARATORS};
 use crate::settings::{Absent, Key, Takes, Text};
 
 pub(in crate::plan::data) const CSV: &[Key] = &[
@@ -53,14 +53,14 @@ pub(in crate::plan::data) const CSV: &[Key] = &[
     },
     Key {
         name: "separator",
-        takes: Takes::Word(Separator::TABLE),
+        takes: Takes::Word(SEPARATORS),
         absent: Absent::Default("comma"),
         meaning: "What stands between two cells of a line. Apart from the tab, the character itself in quotes says the same as its word.",
         example: "semicolon",
     },
     Key {
         name: "decimal",
-        takes: Takes::Word(Decimal::TABLE),
+        takes: Takes::Word(DECIMALS),
         absent: Absent::Default("point"),
         meaning: "What stands before the fraction of a number.",
         example: "comma",
