@@ -292,8 +292,8 @@ fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more() {
     let lines = running.stop(memory);
     let rounds = rounds(&lines);
     let at_deadline = rounds.iter().filter(|(_, round)| round["closed"] == "deadline").count();
-    // The drip took place in the first round, whose length is not known. After its second miss, rounds wait for
-    // this member only now and then.
+    // The drip took place in the first round, whose length is not known. After its second miss, rounds wait
+    // for this member only now and then.
     assert!((1..20).contains(&at_deadline), "{at_deadline} of {}", rounds.len());
     for (length, round) in &rounds {
         assert!(*length < Duration::from_millis(1600), "{length:?}: {round}");
