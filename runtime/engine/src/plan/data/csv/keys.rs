@@ -55,7 +55,7 @@ pub(in crate::plan::data) const CSV: &[Key] = &[
         name: "separator",
         takes: Takes::Word(SEPARATORS),
         absent: Absent::Default("comma"),
-        meaning: "What stands between two cells of a line. Apart from the tab, the character itself in quotes says the same as its word.",
+        meaning: "What stands between two cells of a line. The character itself in quotes says the same as its word.",
         example: "semicolon",
     },
     Key {
