@@ -6,5 +6,5 @@ pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
 
 /// Is `1` under Gramine and unset elsewhere. A manifest fixes the variable, so in an enclave it is measured.
 /// It chooses how system calls are made ([`fl_sys::syscall`]), and has replaced files synced again
-/// ([`crate::files`]). It changes nothing else.
+/// (`files`). It changes nothing else.
 pub const GRAMINE_VARIABLE: &str = "FL_GRAMINE";

@@ -43,6 +43,7 @@ macro_rules! chapters {
 }
 
 chapters! {
+    /// [data_files]: data_files
     /// [exit_codes]: exit_codes
     /// [operating]: operating
     /// [plan_reference]: plan_reference
@@ -64,6 +65,8 @@ chapters! {
     files;
 
     /// [plan_reference]: plan_reference
+    // Shapes such as [3] are not links.
+    #[allow(rustdoc::broken_intra_doc_links)]
     data_files;
 
     /// [exit_codes]: exit_codes

@@ -8,7 +8,7 @@ use std::{io, mem::MaybeUninit, ptr};
 pub struct HeldSignals(libc::sigset_t);
 
 impl HeldSignals {
-    /// Holds [`STOPPING`] and the signal about a child that ended. Call this in a program of one thread:
+    /// Holds `STOPPING` and the signal about a child that ended. Call this in a program of one thread:
     /// other threads would still receive the signals.
     ///
     /// # Errors

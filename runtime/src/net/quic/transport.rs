@@ -22,7 +22,7 @@ pub struct NetLimits {
     /// Most handshakes at a time (server). With more, an old one gives way.
     pub handshakes: usize,
     /// With this many handshakes at a time, a new peer must prove its address first, and has
-    /// [`SHORT_HANDSHAKE`] only (server).
+    /// `SHORT_HANDSHAKE` only (server).
     pub retry_from: usize,
     /// Most open links at a time (server). More than there are members: a member's old link may stay open for
     /// a while.
