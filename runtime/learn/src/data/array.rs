@@ -1,9 +1,11 @@
 //! An array's values in the file's order become samples or labels.
 
+use std::io::Read;
+
 use fl_engine::plan::Standardise;
 use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
 
-use super::{error::DataError, scale::Scale, shape};
+use super::{error::DataError, folder, scale::Scale, shape};
 
 /// What an array is read as.
 #[derive(Clone, Copy)]
@@ -14,8 +16,63 @@ pub(super) enum Wanted<'a> {
     Labels,
 }
 
+/// The values of an array's file, after its header.
+pub(super) struct Body<'a> {
+    /// The file's name.
+    pub(super) file: &'a str,
+    /// What to do with a damaged file.
+    pub(super) hint: &'static str,
+    /// Bytes of the header.
+    pub(super) start: u64,
+    /// Bytes of the file, where that is known before they are read.
+    pub(super) length: Option<u64>,
+    /// The sides that the header states.
+    pub(super) shape: &'a [u64],
+    /// Whether the first axis runs fastest.
+    pub(super) column_major: bool,
+    /// Bytes of one value.
+    pub(super) element: usize,
+}
+
+impl Body<'_> {
+    /// Reads the values to the end of `input`; `value` gives the number of one value's bytes.
+    pub(super) fn read(
+        &self,
+        mut input: impl Read,
+        value: impl Fn(&[u8]) -> f64,
+        wanted: Wanted<'_>,
+    ) -> Result<ArrayD<f32>, DataError> {
+        let Self { file, shape, element, .. } = *self;
+        let broken = |e: std::io::Error| folder::unreadable(file, &e);
+        let refused = |what: String| DataError::file(file, what, self.hint);
+        let volume = folder::volume(shape).ok_or_else(|| refused(format!("shape {shape:?} is too large")))?;
+        let expected = self.start + volume * element as u64;
+        if let Some(length) = self.length.filter(|length| *length != expected) {
+            return Err(refused(format!(
+                "the file has {length} bytes, but shape {shape:?} needs {expected}"
+            )));
+        }
+        let shape = shape.iter().map(|&side| side as usize).collect();
+        let mut filler = Filler::new(file, shape, self.column_major, wanted)?;
+        let mut raw = vec![0; 8192];
+        let mut left = volume as usize;
+        while left > 0 {
+            let take = left.min(raw.len() / element);
+            let chunk = &mut raw[..take * element];
+            input.read_exact(chunk).map_err(broken)?;
+            chunk.chunks_exact(element).for_each(|cell| filler.push(value(cell)));
+            left -= take;
+        }
+        // Reading to the end is what compares the checksum of a compressed file.
+        if input.read(&mut raw).map_err(broken)? > 0 {
+            return Err(refused(format!("the file is longer than the {expected} bytes of its array")));
+        }
+        filler.finish()
+    }
+}
+
 /// Takes the values of one array.
-pub(super) struct Filler<'a> {
+struct Filler<'a> {
     file: &'a str,
     /// At least one side.
     shape: Vec<usize>,
@@ -33,7 +90,7 @@ pub(super) struct Filler<'a> {
 
 impl<'a> Filler<'a> {
     /// Refuses an array whose shape does not fit, before its values are read.
-    pub(super) fn new(
+    fn new(
         file: &'a str,
         shape: Vec<usize>,
         column_major: bool,
@@ -67,7 +124,7 @@ impl<'a> Filler<'a> {
     }
 
     /// The next value of the file.
-    pub(super) fn push(&mut self, value: f64) {
+    fn push(&mut self, value: f64) {
         let at = self.values.len();
         let rows = self.shape[0].max(1);
         let (row, feature) = match self.column_major {
@@ -83,7 +140,7 @@ impl<'a> Filler<'a> {
     }
 
     /// The array, row after row.
-    pub(super) fn finish(self) -> Result<ArrayD<f32>, DataError> {
+    fn finish(self) -> Result<ArrayD<f32>, DataError> {
         if let Some((row, feature, value)) = self.first {
             let (bad, what) = (self.bad, if value.is_finite() { "too large for f32" } else { "not finite" });
             let what =

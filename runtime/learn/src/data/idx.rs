@@ -5,7 +5,7 @@ use std::{io::Read, path::Path};
 use ndarray::ArrayD;
 
 use super::{
-    array::{Filler, Wanted},
+    array::{Body, Wanted},
     error::DataError,
     folder, signature,
 };
@@ -22,13 +22,7 @@ fn read(
     file: &str,
     wanted: Wanted<'_>,
 ) -> Result<ArrayD<f32>, DataError> {
-    let refused = |what: String| {
-        DataError::file(
-            file,
-            what,
-            "take the file as MNIST's page has it, or save the arrays with numpy.save",
-        )
-    };
+    let refused = |what: String| DataError::file(file, what, AGAIN);
     let broken = |e: std::io::Error| folder::unreadable(file, &e);
     let mut magic = [0; 4];
     input.read_exact(&mut magic).map_err(broken)?;
@@ -53,27 +47,19 @@ fn read(
         input.read_exact(&mut side).map_err(broken)?;
         shape.push(u64::from(u32::from_be_bytes(side)));
     }
-    let volume = folder::volume(&shape).ok_or_else(|| refused(format!("shape {shape:?} is too large")))?;
-    let expected = 4 + 4 * rank as u64 + volume;
-    if let Some(length) = length.filter(|length| *length != expected) {
-        return Err(refused(format!("the file has {length} bytes, but shape {shape:?} needs {expected}")));
-    }
-    let shape = shape.iter().map(|&side| side as usize).collect();
-    let mut filler = Filler::new(file, shape, false, wanted)?;
-    let mut raw = vec![0; 8192];
-    let mut left = volume as usize;
-    while left > 0 {
-        let chunk = left.min(raw.len());
-        input.read_exact(&mut raw[..chunk]).map_err(broken)?;
-        raw[..chunk].iter().for_each(|byte| filler.push(f64::from(*byte)));
-        left -= chunk;
-    }
-    // Reading to the end is what compares the checksum of a compressed file.
-    if input.read(&mut raw).map_err(broken)? > 0 {
-        return Err(refused(format!("the file is longer than the {expected} bytes of its array")));
-    }
-    filler.finish()
+    let body = Body {
+        file,
+        hint: AGAIN,
+        start: 4 + 4 * rank as u64,
+        length,
+        shape: &shape,
+        column_major: false,
+        element: 1,
+    };
+    body.read(input, |cell| f64::from(cell[0]), wanted)
 }
+
+const AGAIN: &str = "take the file as MNIST's page has it, or save the arrays with numpy.save";
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use ndarray::ArrayD;
 
 use self::element::Element;
 use super::{
-    array::{Filler, Wanted},
+    array::{Body, Wanted},
     error::DataError,
     folder, signature,
 };
@@ -103,27 +103,10 @@ fn read(
     let Header { element, column_major, shape } =
         parse_header(&header).map_err(|(what, hint)| DataError::file(file, what, hint))?;
 
-    let volume = folder::volume(&shape).ok_or_else(|| refused(format!("shape {shape:?} is too large")))?;
-    let expected = prefix + header_bytes as u64 + volume * element.bytes() as u64;
-    if let Some(length) = length.filter(|length| *length != expected) {
-        return Err(refused(format!("the file has {length} bytes, but shape {shape:?} needs {expected}")));
-    }
-    let shape: Vec<usize> = shape.iter().map(|&side| side as usize).collect();
-    let mut filler = Filler::new(file, shape, column_major, wanted)?;
-    let mut raw = vec![0; 8192];
-    let mut left = volume as usize;
-    while left > 0 {
-        let take = left.min(raw.len() / element.bytes());
-        let chunk = &mut raw[..take * element.bytes()];
-        input.read_exact(chunk).map_err(broken)?;
-        chunk.chunks_exact(element.bytes()).for_each(|cell| filler.push(element.value(cell)));
-        left -= take;
-    }
-    // Reading to the end is what compares the checksum of a compressed file.
-    if input.read(&mut raw).map_err(broken)? > 0 {
-        return Err(refused(format!("the file is longer than the {expected} bytes of its array")));
-    }
-    filler.finish()
+    let start = prefix + header_bytes as u64;
+    let body =
+        Body { file, hint: again, start, length, shape: &shape, column_major, element: element.bytes() };
+    body.read(input, |cell| element.value(cell), wanted)
 }
 
 /// What the text at the start of a file says of its array.
