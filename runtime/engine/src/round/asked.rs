@@ -55,8 +55,6 @@ enum Fate {
         weight: Weight,
         root: Digest,
         slot: SlotId,
-        /// Whether it is among the held updates that pass the threshold.
-        passes: bool,
     },
     /// In the sum.
     Counted {
@@ -143,8 +141,21 @@ impl Asked {
             for (task, heard) in &mut self.answers {
                 if *heard == Heard::Failed || *task == update.task {
                     *heard = Heard::Nothing;
+                    if self.judged_by.as_ref() == Some(task) {
+                        self.standing = Standing::Open;
+                    }
                 }
             }
+        }
+        self.missing().cloned().collect()
+    }
+
+    /// Asks again, over a new link, a collaborator that is on the roster. Returns the tasks.
+    pub(super) fn ask_again(&mut self) -> Vec<Name> {
+        if let Some(update) = &mut self.update
+            && matches!(update.fate, Fate::Refused(Refusal::NotOnRoster))
+        {
+            update.fate = Fate::Awaited;
         }
         self.missing().cloned().collect()
     }
@@ -177,14 +188,18 @@ impl Asked {
         }
     }
 
-    /// The collaborator left the roster: its update does not count, whether under way or held. Returns slot
-    /// and task of a held update, and whether it passes the threshold.
-    pub(super) fn forget_coming(&mut self) -> Option<(SlotId, Name, bool)> {
+    /// The collaborator left the roster: no update of it counts any more, but one that is in the sum. Returns
+    /// slot and task of a held update.
+    pub(super) fn unlisted(&mut self) -> Option<(SlotId, Name)> {
         let update = self.update.as_mut()?;
         update.coming.clear();
-        let Fate::Held { slot, passes, .. } = update.fate else { return None };
-        update.fate = Fate::Awaited;
-        Some((slot, update.task.clone(), passes))
+        let held = match update.fate {
+            Fate::Awaited => None,
+            Fate::Held { slot, .. } => Some((slot, update.task.clone())),
+            Fate::Counted { .. } | Fate::Refused(_) | Fate::Failed(_) => return None,
+        };
+        update.fate = Fate::Refused(Refusal::NotOnRoster);
+        held
     }
 
     /// Takes the report of a task, which `passes` the threshold or does not; returns whether it is the first
@@ -279,7 +294,7 @@ impl Asked {
         if let Fate::Held { .. } | Fate::Counted { .. } | Fate::Refused(_) = update.fate {
             return Err(why_not.unwrap_or(Refusal::Duplicate));
         }
-        update.fate = Fate::Held { weight: offer.weight, root: offer.root, slot, passes: false };
+        update.fate = Fate::Held { weight: offer.weight, root: offer.root, slot };
         if !coming.live {
             self.waive_update_report();
         }
@@ -289,14 +304,6 @@ impl Asked {
     /// What is known of its metric, while its update is held.
     pub(super) fn held(&self) -> Option<Standing> {
         self.held_slot().map(|_| self.standing)
-    }
-
-    /// Its held update passes the threshold. Returns whether that is news.
-    pub(super) fn mark_passing(&mut self) -> bool {
-        match self.update.as_mut().map(|update| &mut update.fate) {
-            Some(Fate::Held { passes, .. }) => !std::mem::replace(passes, true),
-            _ => false,
-        }
     }
 
     /// The slot of its held update.
@@ -310,7 +317,7 @@ impl Asked {
     /// Its held update goes into the sum.
     pub(super) fn count(&mut self) -> Option<(SlotId, Weight)> {
         let update = self.update.as_mut()?;
-        let Fate::Held { weight, root, slot, .. } = update.fate else { return None };
+        let Fate::Held { weight, root, slot } = update.fate else { return None };
         update.fate = Fate::Counted { weight, root };
         Some((slot, weight))
     }

@@ -200,7 +200,7 @@ impl RoundEngine {
             return;
         }
         self.last_join = self.now;
-        let (waited, least) = (self.members.waits_for(peer), self.count_min());
+        let waited = self.members.waits_for(peer);
         let Phase::Open(round) = &mut self.phase else { return };
         let stamp = round.stamp;
         // A new link may replace one whose end was not seen.
@@ -220,7 +220,7 @@ impl RoundEngine {
         }
         let full = self.plan.sample.is_some_and(|k| round.contributors() >= k as usize);
         // With a new link, a site may be repaired. A round that has enough updates does not wait for that.
-        let short = round.awaits_nobody() && round.updates_if_closed() < least;
+        let short = round.awaits_nobody() && round.is_short();
         let tasks = match round.was_asked(peer) {
             true if short => round.retry(peer),
             true => round.ask_again(peer).unwrap_or_default(),
@@ -502,7 +502,7 @@ impl RoundEngine {
             out.push(Effect::Best { round: stamp.round, root: stamp.base, value, metrics });
         }
         let (have, need) = (round.updates(), self.count_min());
-        let nothing = round.lost_count() > 0 && round.lost_count() == round.contributors();
+        let nothing = round.all_lost();
         let (closing, closed) = (round.closing, Closed { round, why, at: self.now, metrics });
         if !closing && have >= need {
             self.phase = Phase::Summing { closed: Box::new(closed), asked: false };

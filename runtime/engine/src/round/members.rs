@@ -76,6 +76,11 @@ impl Members {
         Some(Arc::clone(&member.work))
     }
 
+    /// What rounds ask of a collaborator on the roster.
+    pub(super) fn work(&self, name: &Name) -> Option<&Work> {
+        self.all.get(name).map(|member| &*member.work)
+    }
+
     pub(super) fn leave(&mut self, name: &Name) {
         if let Some(member) = self.all.get_mut(name).filter(|m| m.here) {
             member.here = false;
@@ -131,18 +136,28 @@ impl Members {
         self.silent.remove(name) && self.all.get_mut(name).is_some_and(|member| member.patience.answered())
     }
 
-    /// A round waited for it in vain. Returns how often in a row when rounds do not wait from now on.
+    /// A round waited for it in vain; a deadline counts once. Returns how often in a row when rounds do not
+    /// wait from now on.
     pub(super) fn missed(&mut self, name: &Name) -> Option<u32> {
         let member = self.all.get_mut(name)?;
         self.silent.insert(name.clone());
         member.patience.missed()
     }
 
+    /// A deadline has passed, and the round goes on.
+    pub(super) fn deadline_over(&mut self) {
+        self.each_silent(Patience::deadline_over);
+    }
+
     /// A round is over.
     pub(super) fn round_over(&mut self) {
+        self.each_silent(Patience::round_over);
+    }
+
+    fn each_silent(&mut self, note: impl Fn(&mut Patience)) {
         for name in &self.silent {
             if let Some(member) = self.all.get_mut(name) {
-                member.patience.round_over();
+                note(&mut member.patience);
             }
         }
     }

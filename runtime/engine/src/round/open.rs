@@ -42,7 +42,7 @@ pub(super) struct OpenRound {
     applies: bool,
     /// Staged updates for which it is not decided yet whether they count.
     held: u32,
-    /// Those among `held` that pass the threshold.
+    /// Those among `held` that pass the threshold, or all without a threshold.
     passing: u32,
     /// Weights in the sum and under way. A granted update always fits.
     claimed: u64,
@@ -104,7 +104,7 @@ impl OpenRound {
     /// Asks a collaborator again that has a new link; returns the tasks that it has not answered. `None` when
     /// it was not asked before.
     pub(super) fn ask_again(&mut self, peer: &Name) -> Option<Vec<Name>> {
-        let missing = self.asked.get(peer)?.missing().cloned().collect();
+        let missing = self.change(peer, Asked::ask_again)?;
         self.await_unanswered(peer);
         Some(missing)
     }
@@ -133,10 +133,7 @@ impl OpenRound {
     /// count: its slot and its task are returned.
     pub(super) fn unlisted(&mut self, peer: &Name) -> Option<(SlotId, Name)> {
         self.link_lost(peer);
-        let (slot, task, passes) = self.change(peer, Asked::forget_coming).flatten()?;
-        self.held -= 1;
-        self.passing -= u32::from(passes);
-        Some((slot, task))
+        self.change(peer, Asked::unlisted).flatten()
     }
 
     /// Takes an offer with the stamp of this round.
@@ -178,7 +175,6 @@ impl OpenRound {
     ) -> Result<Accepted, Refusal> {
         let not_asked = || Err(Refusal::NotAssigned(offer.task.clone()));
         let accepted = self.change(peer, |asked| asked.stage(offer, slot)).unwrap_or_else(not_asked)?;
-        self.held += 1;
         self.first_staged.get_or_insert(now);
         Ok(accepted)
     }
@@ -190,16 +186,15 @@ impl OpenRound {
         let decision = match standing {
             Standing::Open => None,
             Standing::Passes if self.threshold.is_none() || self.applies => self.count(peer),
-            Standing::Passes => return self.note_passing(peer),
+            Standing::Passes => return self.apply_threshold(),
             Standing::Fails if self.applies => self.leave_out(peer, Refusal::BelowThreshold),
             Standing::Fails => None,
         };
         decision.into_iter().map(|decision| (peer.clone(), decision)).collect()
     }
 
-    /// One more held update passes. When enough of them do, the threshold applies to all that are held.
-    fn note_passing(&mut self, peer: &Name) -> Vec<(Name, Decision)> {
-        self.passing += u32::from(self.change(peer, Asked::mark_passing) == Some(true));
+    /// When enough of the held updates pass, the threshold applies to all that are held.
+    fn apply_threshold(&mut self) -> Vec<(Name, Decision)> {
         if self.passing < self.least {
             return Vec::new();
         }
@@ -238,14 +233,12 @@ impl OpenRound {
 
     fn count(&mut self, peer: &Name) -> Option<Decision> {
         let (slot, weight) = self.change(peer, Asked::count)??;
-        self.held -= 1;
         self.updates += 1;
         Some(Decision::Count { slot, weight })
     }
 
     fn leave_out(&mut self, peer: &Name, refusal: Refusal) -> Option<Decision> {
         let (slot, task) = self.change(peer, |asked| asked.leave_out(refusal.clone()))??;
-        self.held -= 1;
         Some(Decision::LeaveOut { slot, task, refusal })
     }
 
@@ -292,9 +285,14 @@ impl OpenRound {
         self.contributors
     }
 
-    /// How many of [`Self::contributors`] have answered without an update that counts.
-    pub(super) fn lost_count(&self) -> usize {
-        self.lost
+    /// Whether no update comes any more from anybody who was asked for one.
+    pub(super) fn all_lost(&self) -> bool {
+        self.lost > 0 && self.lost == self.contributors
+    }
+
+    /// Whether it would have too few updates if it closed now. A closing round needs none.
+    pub(super) fn is_short(&self) -> bool {
+        !self.closing && self.updates_if_closed() < self.least
     }
 
     /// The collaborators from which no update comes any more, by name, with the reason.
@@ -366,10 +364,14 @@ impl OpenRound {
     /// Changes one collaborator's state and what follows from it.
     fn change<T>(&mut self, peer: &Name, change: impl FnOnce(&mut Asked) -> T) -> Option<T> {
         let asked = self.asked.get_mut(peer)?;
-        let (before, was_lost) = (asked.claim(), asked.is_lost());
+        let (before, was_lost, was_held) = (asked.claim(), asked.is_lost(), asked.held());
         let result = change(asked);
+        let (is_lost, is_held) = (asked.is_lost(), asked.held());
+        let passes = |held| u32::from(held == Some(Standing::Passes));
         self.claimed = self.claimed - before + asked.claim();
-        self.lost = self.lost - usize::from(was_lost) + usize::from(asked.is_lost());
+        self.lost = self.lost - usize::from(was_lost) + usize::from(is_lost);
+        self.held = self.held - u32::from(was_held.is_some()) + u32::from(is_held.is_some());
+        self.passing = self.passing - passes(was_held) + passes(is_held);
         if asked.has_answered() {
             self.awaited.remove(peer);
         }

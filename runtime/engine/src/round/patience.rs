@@ -16,6 +16,8 @@ pub(super) struct Patience {
     unawaited: u32,
     /// The last number of such rounds.
     last: u32,
+    /// Whether the present deadline is among `missed` already.
+    noted: bool,
 }
 
 impl Patience {
@@ -34,6 +36,9 @@ impl Patience {
     /// A round waited until its deadline in vain. Returns the deadlines missed in a row when rounds do not
     /// wait from now on.
     pub(super) fn missed(&mut self) -> Option<u32> {
+        if std::mem::replace(&mut self.noted, true) {
+            return None;
+        }
         self.missed = self.missed.saturating_add(1);
         if self.missed < limits::DEADLINES_MISSED {
             return None;
@@ -43,8 +48,15 @@ impl Patience {
         Some(self.missed)
     }
 
-    /// A round that did not wait is over.
+    /// The round goes on to another deadline.
+    pub(super) fn deadline_over(&mut self) {
+        self.noted = false;
+    }
+
+    /// A round is over. One that was missed itself is not among those that do not wait.
     pub(super) fn round_over(&mut self) {
-        self.unawaited = self.unawaited.saturating_sub(1);
+        if !std::mem::take(&mut self.noted) {
+            self.unawaited = self.unawaited.saturating_sub(1);
+        }
     }
 }

@@ -230,6 +230,20 @@ fn what_is_held_at_the_deadline_is_left_out_when_somebody_passed() {
 }
 
 #[test]
+fn a_repaired_site_may_pass_in_the_round_in_which_its_tasks_failed() {
+    let mut rig = judged(|plan| plan.quorum.count_min = 2);
+    rig.report("a", "tuned", 10, 0.9);
+    rig.update("a", 1);
+    rig.fail("b", "train");
+    rig.fail("b", "tuned");
+    let said = rig.at(60_000);
+    assert!(said.last().unwrap().starts_with("assign b 0: "), "{said:?}");
+    rig.report("b", "tuned", 10, 0.9);
+    let said = rig.update("b", 1);
+    assert_eq!(said[2..4], ["absorb 1 x 1", "absorb 2 x 1"]);
+}
+
+#[test]
 fn a_good_metric_of_fewer_than_the_quorum_leaves_nobody_out() {
     let mut rig = judged(|plan| plan.quorum.count_min = 2);
     rig.report("a", "tuned", 10, 1.0);

@@ -85,6 +85,35 @@ fn a_run_ends_at_once_when_every_site_has_failed_or_was_refused() {
 }
 
 #[test]
+fn a_site_that_left_the_roster_keeps_no_run_open_whose_other_sites_have_failed() {
+    let mut rig = opened(two_of_three);
+    rig.fail("a", "train");
+    rig.fail("b", "train");
+    let said = rig.roster(&["a", "b"]);
+    assert_eq!(said, ["closed 0: Everybody", "finished NoUpdate { round: RoundNo(0) }"]);
+    assert_eq!(rig.closed[0].lost[2].cause, LostCause::Refused(Refusal::NotOnRoster));
+
+    // A site that is listed again is asked again.
+    let mut rig = opened(two_of_three);
+    train(&mut rig, "a");
+    assert_eq!(rig.roster(&["a", "b"]), NOTHING);
+    rig.roster(&ABC);
+    assert_eq!(rig.join("c"), ["assign c 0: train"]);
+    assert_eq!(train(&mut rig, "c")[..3], ["grant c train", "received c", "absorb 2 x 1"]);
+}
+
+#[test]
+fn a_deadline_is_missed_once_by_a_site_that_leaves_late_and_comes_back() {
+    let mut rig = opened(two_of_three);
+    train(&mut rig, "a");
+    rig.at(40_000);
+    rig.leave("b");
+    rig.join("b");
+    assert_eq!(rig.at(60_000), ["reopened 0: 1, 1 of 2"]);
+    assert_eq!(rig.at(120_000), ["reopened 0: 2, 1 of 2", "unawaited b: 2", "unawaited c: 2"]);
+}
+
+#[test]
 fn one_failing_site_ends_nothing_while_others_may_still_come() {
     let mut rig = Rig::new(&ABC, only_train);
     rig.join("a");

@@ -70,10 +70,8 @@ impl RoundEngine {
         if self.now < self.deadline(round) {
             return;
         }
-        let short = !round.closing && round.updates_if_closed() < self.count_min();
-        let lost = round.contributors() > 0 && round.lost_count() == round.contributors();
         match self.plan.quorum.short {
-            Short::Wait if short && !lost => self.reopen(out),
+            Short::Wait if round.is_short() && !round.all_lost() => self.reopen(out),
             _ => self.close(WhyClosed::Deadline, out),
         }
     }
@@ -88,8 +86,7 @@ impl RoundEngine {
                 || self.now >= after(self.last_join.max(round.opened), limits::SERVING);
             return (round.awaits_nobody() && all_came).then_some(WhyClosed::Everybody);
         }
-        let short = round.updates_if_closed() < self.count_min();
-        if round.awaits_nobody() && (!short || self.is_hopeless(round)) {
+        if round.awaits_nobody() && (!round.is_short() || self.is_hopeless(round)) {
             return Some(WhyClosed::Everybody);
         }
         (self.has_enough(round) && self.now >= self.floor(round)).then_some(WhyClosed::Enough)
@@ -101,8 +98,7 @@ impl RoundEngine {
     fn is_hopeless(&self, round: &OpenRound) -> bool {
         let all_asked =
             round.contributors() > 0 && round.contributors() >= self.members.contributors_listed();
-        let all_lost = round.lost_count() == round.contributors();
-        all_asked && (all_lost || (self.plan.quorum.short == Short::End && round.all_have_answered()))
+        all_asked && (round.all_lost() || (self.plan.quorum.short == Short::End && round.all_have_answered()))
     }
 
     /// Opens a round again that has too few updates at its deadline. It keeps its updates; collaborators
@@ -129,13 +125,14 @@ impl RoundEngine {
         for peer in in_vain {
             self.missed(&peer, out);
         }
+        self.members.deadline_over();
         self.ask_others(out);
     }
 
     /// When nobody of a sample is left to answer and the updates are too few, others are asked.
     pub(super) fn ask_in_place(&mut self, out: &mut Vec<Effect>) {
         let Phase::Open(round) = &self.phase else { return };
-        if !round.closing && round.awaits_nobody() && round.updates_if_closed() < self.count_min() {
+        if round.awaits_nobody() && round.is_short() {
             self.ask_others(out);
         }
     }
@@ -147,20 +144,16 @@ impl RoundEngine {
         let (stamp, open) = (round.stamp, round.awaited().count() + round.updates_if_closed() as usize);
         let others = |peer: &Name| !round.was_asked(peer);
         let drawn = self.draw((sample as usize).saturating_sub(open), others);
+        let Phase::Open(round) = &mut self.phase else { return };
         for peer in drawn {
-            let (Some(work), waited) = (self.members.join(&peer), self.members.waits_for(&peer)) else {
-                continue;
-            };
-            if let Phase::Open(round) = &mut self.phase {
-                round.ask(&peer, &work.tasks, work.update.as_ref(), waited);
-                out.push(Effect::Assign { peer, stamp, tasks: work.tasks.clone() });
-            }
+            let Some(work) = self.members.work(&peer) else { continue };
+            round.ask(&peer, &work.tasks, work.update.as_ref(), self.members.waits_for(&peer));
+            out.push(Effect::Assign { peer, stamp, tasks: work.tasks.clone() });
         }
     }
 
     /// Notes who answered a round that closes, and who was waited for in vain.
     pub(super) fn note_answers(&mut self, round: &OpenRound, why: WhyClosed, out: &mut Vec<Effect>) {
-        self.members.round_over();
         for (peer, took_part) in round.took_part() {
             if took_part {
                 if self.members.answered(peer) {
@@ -170,6 +163,7 @@ impl RoundEngine {
                 self.missed(peer, out);
             }
         }
+        self.members.round_over();
     }
 
     /// A collaborator that leaves late and without an answer held the round up like one that stays silent.
