@@ -17,7 +17,7 @@ use fl_engine::{
     limits,
     model::{self, ModelError, ModelFileError, safetensors},
     plan::{ExactRange, Plan, PlanDraft},
-    printable::unprintable,
+    printable::{unprintable, unprintable_in_lines},
     tensor::{Dtype, Layout, LayoutError, ModelState, root_of},
 };
 use fl_runtime::internal::store;
@@ -167,10 +167,7 @@ pub fn check_initial_header(
     let texts = parsed["__metadata__"].as_object().map_or_else(safetensors::Texts::new, |map| {
         map.iter().filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned()))).collect()
     });
-    if texts
-        .iter()
-        .any(|(key, text)| unprintable(key).is_some() || unprintable(&text.replace('\n', "")).is_some())
-    {
+    if texts.iter().any(|(key, text)| unprintable(key).is_some() || unprintable_in_lines(text).is_some()) {
         return Err(refused("the metadata contains a control character".to_owned()));
     }
     check_texts(Path::new(file), &texts, plan, hash)

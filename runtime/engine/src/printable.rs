@@ -28,10 +28,20 @@ pub fn unprintable(text: &str) -> Option<char> {
     text.chars().find(|c| !is_printable(*c))
 }
 
+/// As [`unprintable`], for a text that may have several lines.
+#[must_use]
+pub fn unprintable_in_lines(text: &str) -> Option<char> {
+    text.chars().find(|c| !in_lines(*c))
+}
+
 /// `text` with every character escaped that is not printable, except line feeds.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| c == '\n' || is_printable(c))
+    escaped(text, in_lines)
+}
+
+fn in_lines(c: char) -> bool {
+    c == '\n' || is_printable(c)
 }
 
 /// `text` with every character escaped that is not printable, line feeds too: it stays one line.
@@ -44,15 +54,14 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 /// it prints nothing else. The JSON stays valid.
 #[must_use]
 pub fn json(serialised: &str) -> Cow<'_, str> {
-    let plain = |c: char| c == '\n' || is_printable(c);
-    if !serialised.contains('\\') && serialised.chars().all(plain) {
+    if !serialised.contains('\\') && serialised.chars().all(in_lines) {
         return Cow::Borrowed(serialised);
     }
     let mut out = String::with_capacity(serialised.len());
     let mut rest = serialised.chars();
     while let Some(c) = rest.next() {
         if c != '\\' {
-            if plain(c) {
+            if in_lines(c) {
                 out.push(c)
             } else {
                 push_json(&mut out, c)
@@ -70,7 +79,7 @@ pub fn json(serialised: &str) -> Cow<'_, str> {
             _ => None,
         };
         match meant {
-            Some(c) if !plain(c) => push_json(&mut out, c),
+            Some(c) if !in_lines(c) => push_json(&mut out, c),
             _ => {
                 out.extend(['\\', named]);
                 out.push_str(&digits);

@@ -86,9 +86,7 @@ pub fn prepare(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Da
     if rows == 0 {
         return Err(mismatch("there are no rows".to_owned()));
     }
-    let mut seen = Labels::new(spec.classes);
-    (1..).zip(&data.labels).for_each(|(row, label)| seen.see(row, f64::from(*label)));
-    seen.finish("the loader", false)?;
+    Labels::check(spec.classes, &data.labels, "the loader")?;
     let inner = data.features.shape().get(1..).unwrap_or_default();
     shape::check(inner, input_shape).map_err(|(what, hint)| DataError::file("the loader", what, hint))?;
     let width: usize = inner.iter().product();
@@ -128,10 +126,9 @@ fn pair(
             "both arrays need an entry for each sample, in the same order",
         ));
     }
-    let mut seen = Labels::new(spec.classes);
-    (1..).zip(&labels).for_each(|(row, label)| seen.see(row, f64::from(*label)));
-    seen.finish(file, false)?;
-    Ok(Loaded::new(Dataset { features, labels: labels.into_raw_vec_and_offset().0 }))
+    let labels = labels.into_raw_vec_and_offset().0;
+    Labels::check(spec.classes, &labels, file)?;
+    Ok(Loaded::new(Dataset { features, labels }))
 }
 
 /// The rows with the shape of the model's input.

@@ -102,16 +102,21 @@ impl PayloadChecker {
     }
 
     fn fault(&self, index: usize, bytes: [u8; 4]) -> PayloadFault {
-        let place = self.layout.segments(Dtype::F32).find(|s| s.range.contains(&index));
-        let (tensor, element) = place.map_or_else(
-            || (String::new(), index),
-            |s| (self.layout.tensors()[s.tensor].name.clone(), index - s.range.start),
-        );
+        let (tensor, element) = tensor_at(&self.layout, index);
         match f32::from_le_bytes(bytes).is_finite() {
             true => PayloadFault::OutOfRange { tensor, element },
             false => PayloadFault::NotFinite { tensor, element },
         }
     }
+}
+
+/// The tensor of an f32 element, and its index there.
+pub(super) fn tensor_at(layout: &Layout, index: usize) -> (String, usize) {
+    let segment = layout.segments(Dtype::F32).find(|segment| segment.range.contains(&index));
+    segment.map_or_else(
+        || (String::new(), index),
+        |s| (layout.tensors()[s.tensor].name.clone(), index - s.range.start),
+    )
 }
 
 /// Bit pattern of `2^value_bits` as f32: magnitudes compare as integers.

@@ -6,7 +6,7 @@ use super::{
     Bins, Block, Chosen, ColumnRule, MOST_AT_ONCE, Order, Pair, Products, RuleError, ScoreRule, Scratch,
     Then,
     block::block_width,
-    check::{BLOCK, all_in_range, limit_bits},
+    check::{BLOCK, all_in_range, limit_bits, tensor_at},
     keep_base, most_total,
     network::Network,
     share_bits,
@@ -331,18 +331,9 @@ pub(super) fn check(layout: &Layout, exact: ExactRange, from: usize, out: &[u8])
     let Some((index, value)) = blocks.filter(|(_, e)| !all_in_range(e, limit)).find_map(fault) else {
         return Ok(());
     };
-    let (tensor, element) = name(layout, index);
+    let (tensor, element) = tensor_at(layout, index);
     Err(match value.is_finite() {
         true => RuleError::OutOfRange { tensor, element },
         false => RuleError::NotFinite { tensor, element },
     })
-}
-
-/// The tensor of an f32 element, and its index there.
-pub(super) fn name(layout: &Layout, index: usize) -> (String, usize) {
-    let segment = layout.segments(Dtype::F32).find(|segment| segment.range.contains(&index));
-    segment.map_or_else(
-        || (String::new(), index),
-        |s| (layout.tensors()[s.tensor].name.clone(), index - s.range.start),
-    )
 }

@@ -1,10 +1,7 @@
 //! The first value of a model that the plan's range does not hold. No update of such a model would be taken.
 
-use super::check::limit_bits;
-use crate::{
-    plan::ExactRange,
-    tensor::{Dtype, ModelState},
-};
+use super::check::{limit_bits, tensor_at};
+use crate::{plan::ExactRange, tensor::ModelState};
 
 /// A value of a model that the plan's range does not hold.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -25,11 +22,7 @@ pub struct OutsideRange {
 pub fn outside_range(state: &ModelState, range: ExactRange) -> Option<OutsideRange> {
     let limit = limit_bits(range);
     let at = state.f32.iter().position(|value| value.to_bits() & 0x7fff_ffff >= limit)?;
-    let place = state.layout().segments(Dtype::F32).find(|segment| segment.range.contains(&at));
-    let (tensor, element) = place.map_or_else(
-        || (String::new(), at),
-        |segment| (state.layout().tensors()[segment.tensor].name.clone(), at - segment.range.start),
-    );
+    let (tensor, element) = tensor_at(state.layout(), at);
     Some(OutsideRange { tensor, element, value: state.f32[at], value_bits: range.value_bits })
 }
 

@@ -8,10 +8,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{
-    RuleError,
-    combiner::{check, name},
-};
+use super::{RuleError, check::tensor_at, combiner::check};
 use crate::{
     model::{is_optimiser_tensor, is_statistic},
     plan::{ExactRange, Server},
@@ -154,7 +151,7 @@ impl ServerStep {
             let fault = |values: &[[u8; 4]]| check(&self.layout, self.exact, start, values.as_flattened());
             fault(elements.x)?;
             if !elements.m.iter().chain(&*elements.v).all(|value| f32::from_le_bytes(*value).is_finite()) {
-                let (tensor, element) = name(&self.layout, start);
+                let (tensor, element) = tensor_at(&self.layout, start);
                 return Err(RuleError::NotFinite { tensor: format!("server.*.{tensor}"), element });
             }
         }

@@ -48,13 +48,13 @@ pub enum ModelError {
         what: String,
     },
     /// A field name that no Python attribute could have.
-    #[error("{0}: a field name is letters, digits and _, in parts with . between them")]
+    #[error("{0}: a layer's name has letters, digits and _ only, in parts with . between them")]
     FieldName(LayerAt),
     /// A field name whose tensors would be taken for optimiser state.
     #[error("{0}: names that begin with {name} are reserved for optimiser state", name = super::optimiser::OPTIMISER)]
     Reserved(LayerAt),
     /// Two layers share a field name, and would share tensors.
-    #[error("{second} has the field name of layers[{first}]")]
+    #[error("{second} has the same name as layers[{first}]")]
     Duplicate {
         /// Index of the first.
         first: usize,

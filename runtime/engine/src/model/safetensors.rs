@@ -21,7 +21,7 @@ use super::is_optimiser_tensor;
 use crate::{
     limits,
     name::nearest,
-    printable::{is_printable, unprintable},
+    printable::{unprintable, unprintable_in_lines},
     tensor::{Combine, Dtype, Layout, ModelState, TensorSpec},
 };
 
@@ -314,8 +314,7 @@ fn printable_header(metadata: &Metadata) -> Result<(), ModelFileError> {
         check("the tensor", &name, unprintable(&name))?;
     }
     for (key, text) in metadata.metadata().iter().flatten() {
-        let in_text = text.chars().find(|c| *c != '\n' && !is_printable(*c));
-        check("the metadata", key, unprintable(key).or(in_text))?;
+        check("the metadata", key, unprintable(key).or_else(|| unprintable_in_lines(text)))?;
     }
     Ok(())
 }

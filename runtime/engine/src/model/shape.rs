@@ -215,11 +215,11 @@ mod tests {
             ),
             (
                 refusal(&[3], vec![linear("a", 2), Layer::Relu, linear("a", 2)]),
-                "layers[2] (linear \"a\") has the field name of layers[0]",
+                "layers[2] (linear \"a\") has the same name as layers[0]",
             ),
             (
                 refusal(&[3], vec![linear("a b", 2)]),
-                "layers[0] (linear \"a b\"): a field name is letters, digits and _, in parts with . between them",
+                "layers[0] (linear \"a b\"): a layer's name has letters, digits and _ only, in parts with . between them",
             ),
             (refusal(&[3], vec![linear("a", 0)]), "layers[0] (linear \"a\"): out is 0; it is at least 1"),
             (

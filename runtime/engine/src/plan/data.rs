@@ -179,7 +179,7 @@ pub(super) const TAGGED: &Tagged = &Tagged {
             name: "split",
             takes: Takes::Section(SPLIT),
             absent: Absent::Default("{train: 0.8, validation: 0.2, test: 0}"),
-            meaning: "Shares of a collaborator's rows. They sum to 1.",
+            meaning: "Shares of a collaborator's rows. The three shares sum to 1.",
             example: "{train: 0.7, validation: 0.2, test: 0.1}",
         },
     ],

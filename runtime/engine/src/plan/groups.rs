@@ -128,7 +128,7 @@ pub(super) const KEYS: &[Key] = &[
             of: &Takes::Text(Text::Name("name of a task")),
         },
         absent: Absent::Means("every task"),
-        meaning: "The tasks of the group. They run in the order in which `tasks` lists them. A group has at most one task \
+        meaning: "The tasks of the group. The tasks run in the order in which `tasks` lists them. A group has at most one task \
                   that sends an update.",
         example: "[aggregated_model_validation, train]",
     },

@@ -95,7 +95,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "sample",
         takes: quorum::MEMBERS,
         absent: Absent::Means("every collaborator is asked"),
-        meaning: "How many collaborators each round asks. They are drawn at random.",
+        meaning: "How many collaborators each round asks. The aggregator draws the collaborators at random.",
         example: "2",
     },
     Key {

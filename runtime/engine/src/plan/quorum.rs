@@ -130,7 +130,7 @@ const TIME: &[Key] = &[
         name: "max",
         takes: Takes::Time { least: Millis(1), most: LONGEST_ROUND },
         absent: Absent::Default("10m"),
-        meaning: "The deadline: the round closes with the updates that it has.",
+        meaning: "The deadline: the round closes with the updates that it has, if they are at least count.min. If not, see short.",
         example: "5m",
     },
 ];

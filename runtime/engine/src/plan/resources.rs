@@ -71,7 +71,7 @@ pub(super) const LIMITS: &[Key] = &[
         name: "spill",
         takes: Takes::Size,
         absent: Absent::Default("4GiB"),
-        meaning: "Disk that the aggregator may take for updates that have no room in memory. They are encrypted there.",
+        meaning: "Disk that the aggregator may take for updates that have no room in memory. Updates on disk are encrypted.",
         example: "16GiB",
     },
     Key {

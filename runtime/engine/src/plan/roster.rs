@@ -51,7 +51,7 @@ use serde::Deserialize;
 
 use crate::{
     Digest, Name, limits,
-    printable::{is_printable, unprintable},
+    printable::{unprintable, unprintable_in_lines},
 };
 
 pub use measurements::{Measurement, Measurements};
@@ -178,7 +178,7 @@ impl Roster {
         if !verify(&signed_bytes(body), &signature) {
             return Err(RosterError::Signature);
         }
-        if let Some(c) = body.chars().find(|c| *c != '\n' && !is_printable(*c)) {
+        if let Some(c) = unprintable_in_lines(body) {
             return Err(RosterError::Malformed(format!(
                 "it contains the control character {}",
                 c.escape_unicode()
@@ -376,7 +376,7 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         federation: Name,
         serial: u64,
         not_after: UnixSeconds,
-        ca: Hex,
+        ca: Digest,
         collaborators: Vec<Line>,
         #[serde(default)]
         aggregators: Vec<Line>,
@@ -387,7 +387,7 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
     #[serde(deny_unknown_fields)]
     struct Line {
         name: Name,
-        key: Hex,
+        key: Digest,
         #[serde(default)]
         revoked: Option<String>,
     }
@@ -396,26 +396,17 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
     if file.schema != SCHEMA {
         return Err(RosterError::Schema(file.schema));
     }
-    let member = |Line { name, key, revoked }| Member { name, key: key.0, revoked };
+    let member = |Line { name, key, revoked }| Member { name, key, revoked };
     Ok(RosterDraft {
         federation: file.federation,
         serial: file.serial,
         not_after: file.not_after,
-        ca: file.ca.0,
+        ca: file.ca,
         members: file.collaborators.into_iter().map(member).collect(),
         aggregators: file.aggregators.into_iter().map(member).collect(),
         measurements: file.measurements.map(Measurements::from),
         other: other_sections(body),
     })
-}
-
-/// A digest as text.
-struct Hex(Digest);
-
-impl<'de> Deserialize<'de> for Hex {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map(Self).map_err(serde::de::Error::custom)
-    }
 }
 
 /// The top-level sections whose keys are not [`KEYS`], verbatim.

@@ -232,11 +232,6 @@ struct Table<R> {
     header: Option<Vec<String>>,
     /// Cells of each row.
     width: usize,
-    /// The first row of a file without a header: its number, and its cells.
-    first: Option<(u64, Vec<String>)>,
-    /// The first row again, as a record.
-    text: String,
-    ends: Vec<usize>,
 }
 
 impl<R: BufRead> Table<R> {
@@ -266,19 +261,14 @@ impl<R: BufRead> Table<R> {
             return Err(DataError::file(file, what, SEPARATOR));
         }
         let width = cells.len();
-        let (header, first) = if spec.header { (Some(cells), None) } else { (None, Some((row, cells))) };
-        let file = file.to_owned();
-        Ok(Self { records, file, header, width, first, text: String::new(), ends: Vec::new() })
+        let header = spec.header.then_some(cells);
+        if header.is_none() {
+            records.again();
+        }
+        Ok(Self { records, file: file.to_owned(), header, width })
     }
 
     fn next_row(&mut self) -> Result<Option<Record<'_>>, DataError> {
-        if let Some((row, cells)) = self.first.take() {
-            for cell in cells {
-                self.text.push_str(&cell);
-                self.ends.push(self.text.len());
-            }
-            return Ok(Some(Record::new(row, &self.text, &self.ends)));
-        }
         let Some(record) = self.records.next_row()? else { return Ok(None) };
         if record.width() != self.width {
             let (row, width) = (record.row, record.width());
@@ -319,20 +309,30 @@ fn label_of(text: &str, spec: &CsvSpec) -> Result<Option<f64>, Fault> {
         return number_of(text, spec)
             .map_err(|fault| if fault == Fault::Text { Fault::LabelText } else { fault });
     }
-    let found = spec.labels.iter().find(|LabelCode { text: known, .. }| same(text, known));
-    otherwise(found.map(|code| f64::from(code.class)), text, spec, Fault::Label)
+    let found = listed(text, spec.labels.iter().map(|LabelCode { text, class }| (text, f64::from(*class))));
+    otherwise(found, text, spec, Fault::Label)
 }
 
 /// The number of a category.
 fn code_of(text: &str, codes: &[NamedNumber], spec: &CsvSpec) -> Result<Option<f64>, Fault> {
-    let found = codes.iter().find(|code| same(text, &code.name)).map(|code| code.number);
+    let found = listed(text, codes.iter().map(|code| (&code.name, code.number)));
     otherwise(found, text, spec, Fault::Category)
 }
 
 /// The index of a category.
 fn text_of(text: &str, texts: &[String], spec: &CsvSpec) -> Result<Option<f64>, Fault> {
-    let found = texts.iter().position(|known| same(text, known)).map(|at| at as f64);
+    let found = listed(text, texts.iter().zip(0u32..).map(|(text, at)| (text, f64::from(at))));
     otherwise(found, text, spec, Fault::Category)
+}
+
+/// What the plan says of a cell's text. Numbers are the same in every spelling: programs write 1 as 1.0.
+fn listed<'a>(cell: &str, known: impl Iterator<Item = (&'a String, f64)> + Clone) -> Option<f64> {
+    let exact = known.clone().find(|(text, _)| *text == cell);
+    let found = exact.or_else(|| {
+        let number: f64 = cell.parse().ok()?;
+        known.clone().find(|(text, _)| text.parse() == Ok(number))
+    });
+    found.map(|(_, value)| value)
 }
 
 /// What a cell says whose text the plan does not list.
@@ -342,11 +342,6 @@ fn otherwise(found: Option<f64>, text: &str, spec: &CsvSpec, fault: Fault) -> Re
         None if cell(text, spec.decimal) == Cell::Missing => Ok(None),
         None => Err(fault),
     }
-}
-
-/// Whether a cell is the text of a plan. Numbers are the same in every spelling: programs write 1 as 1.0.
-fn same(cell: &str, known: &str) -> bool {
-    cell == known || matches!((cell.parse::<f64>(), known.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
 }
 
 #[cfg(test)]

@@ -13,12 +13,21 @@ pub(super) struct Labels {
     least: f64,
     most: f64,
     whole: bool,
+    /// The first three different labels.
+    kinds: Vec<f64>,
 }
 
 impl Labels {
     pub(super) fn new(classes: Option<u32>) -> Self {
         let (least, most) = (f64::INFINITY, f64::NEG_INFINITY);
-        Self { classes, count: 0, bad: 0, first: None, least, most, whole: true }
+        Self { classes, count: 0, bad: 0, first: None, least, most, whole: true, kinds: Vec::new() }
+    }
+
+    /// Refuses a file whose labels, in the order of its rows, are not all the index of a class.
+    pub(super) fn check(classes: Option<u32>, labels: &[f32], file: &str) -> Result<(), DataError> {
+        let mut seen = Self::new(classes);
+        (1..).zip(labels).for_each(|(row, label)| seen.see(row, f64::from(*label)));
+        seen.finish(file, false)
     }
 
     /// Looks at the label of a row, which is counted from 1.
@@ -28,6 +37,9 @@ impl Labels {
         self.least = self.least.min(label);
         self.most = self.most.max(label);
         self.whole &= label.fract() == 0.0;
+        if self.kinds.len() < 3 && !self.kinds.contains(&label) {
+            self.kinds.push(label);
+        }
         if !(label >= 0.0 && label < f64::from(classes) && label.fract() == 0.0) {
             self.bad += 1;
             self.first.get_or_insert((row, label));
@@ -56,7 +68,7 @@ impl Labels {
             "a label is the index of its class, a whole number from 0; a plan without `classes` is a regression".to_owned()
         } else if least == 1.0 && most == f64::from(classes) {
             format!("the labels count from 1: subtract 1 from each{}", mapped([1.0, 2.0]))
-        } else if classes == 2 {
+        } else if classes == 2 && self.kinds.len() <= 2 {
             format!("the labels are {least} to {most}: change them to 0 and 1{}", mapped([least, most]))
         } else if least >= 0.0 {
             format!("set data.classes to {}, or correct the labels in the file", most + 1.0)
@@ -94,6 +106,10 @@ mod tests {
         );
         assert!(hint(2, &[-1.0, 1.0]).1.ends_with("`labels: {-1: 0, 1: 1}` into the plan's data"));
         assert!(hint(3, &[0.0, 3.0]).1.starts_with("set data.classes to 4,"));
+        assert!(
+            hint(2, &[0.0, 1.0, 2.0]).1.starts_with("set data.classes to 3,"),
+            "a map of two labels would not do"
+        );
         assert!(hint(3, &[0.5]).1.contains("a plan without `classes` is a regression"));
         let mut regression = Labels::new(None);
         regression.see(1, -7.5);

@@ -412,7 +412,7 @@ impl Coordinator {
             Effect::Reopened { .. } | Effect::StoodStill { .. } => self.reports.went_on(&effect),
             Effect::Unawaited { peer, missed } => tracing::warn!(
                 collaborator = %peer,
-                "{peer} has missed {missed} deadlines in a row: rounds ask {peer} and do not wait for its answer any more"
+                "{peer} has missed {missed} deadlines in a row: the next rounds ask {peer} and do not wait for its answer"
             ),
             Effect::AwaitedAgain { peer } => {
                 tracing::info!(collaborator = %peer, "{peer} has answered: rounds wait for {peer} again");

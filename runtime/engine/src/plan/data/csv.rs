@@ -250,11 +250,8 @@ struct Labels(Vec<LabelCode>);
 
 impl Setting for Labels {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let code = |(text, field): (String, Field<'_>)| Ok(LabelCode { text, class: u32::read(&field)? });
-        let mut codes: Vec<LabelCode> =
-            field.texts(limits::PLAN_FILE_BYTES)?.into_iter().map(code).collect::<Result<_, PlanError>>()?;
-        codes.sort_by(|a, b| a.text.cmp(&b.text));
-        Ok(Self(codes))
+        let codes = by_text(field, u32::read)?;
+        Ok(Self(codes.into_iter().map(|(text, class)| LabelCode { text, class }).collect()))
     }
 }
 
@@ -263,29 +260,30 @@ struct Categories(Vec<Category>);
 
 impl Setting for Categories {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
-        let category = |(column, field): (String, Field<'_>)| {
-            let coding = match field.value() {
-                Value::List(_) => Coding::OneHot(Vec::read(&field.taking(TEXTS))?),
-                _ => Coding::Numbers(numbers(&field)?),
-            };
-            Ok(Category { column, coding })
+        let coding = |field: &Field<'_>| match field.value() {
+            Value::List(_) => Vec::read(&field.taking(TEXTS)).map(Coding::OneHot),
+            _ => numbers(field).map(Coding::Numbers),
         };
-        let mut all: Vec<Category> = field
-            .texts(limits::PLAN_FILE_BYTES)?
-            .into_iter()
-            .map(category)
-            .collect::<Result<_, PlanError>>()?;
-        all.sort_by(|a, b| a.column.cmp(&b.column));
-        Ok(Self(all))
+        let all = by_text(field, coding)?;
+        Ok(Self(all.into_iter().map(|(column, coding)| Category { column, coding }).collect()))
     }
 }
 
 /// A map from texts to numbers, in the order of the texts.
 fn numbers(field: &Field<'_>) -> Result<Vec<NamedNumber>, PlanError> {
-    let number = |(name, field): (String, Field<'_>)| Ok(NamedNumber { name, number: f64::read(&field)? });
-    let mut all: Vec<NamedNumber> =
-        field.texts(limits::PLAN_FILE_BYTES)?.into_iter().map(number).collect::<Result<_, PlanError>>()?;
-    all.sort_by(|a, b| a.name.cmp(&b.name));
+    let all = by_text(field, f64::read)?;
+    Ok(all.into_iter().map(|(name, number)| NamedNumber { name, number }).collect())
+}
+
+/// The entries of a map from texts, in the order of the texts.
+fn by_text<T>(
+    field: &Field<'_>,
+    read: impl Fn(&Field<'_>) -> Result<T, PlanError>,
+) -> Result<Vec<(String, T)>, PlanError> {
+    let entry = |(text, field): (String, Field<'_>)| Ok((text, read(&field)?));
+    let mut all: Vec<(String, T)> =
+        field.texts(limits::PLAN_FILE_BYTES)?.into_iter().map(entry).collect::<Result<_, PlanError>>()?;
+    all.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(all)
 }
 

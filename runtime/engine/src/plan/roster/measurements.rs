@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::{Hex, RosterError};
+use super::RosterError;
 use crate::Digest;
 
 /// The measurements of both roles.
@@ -80,8 +80,8 @@ pub(super) struct Section {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Lines {
-    mrenclave: Hex,
-    mrsigner: Hex,
+    mrenclave: Digest,
+    mrsigner: Digest,
     product: u16,
     svn: u16,
 }
@@ -89,8 +89,8 @@ struct Lines {
 impl From<Section> for Measurements {
     fn from(Section { aggregator, collaborator }: Section) -> Self {
         let of = |Lines { mrenclave, mrsigner, product, svn }| Measurement {
-            enclave: mrenclave.0,
-            signer: mrsigner.0,
+            enclave: mrenclave,
+            signer: mrsigner,
             product,
             svn,
         };

@@ -18,6 +18,10 @@ pub struct Records<R> {
     /// The cells of the row one after another, and where each ends.
     text: String,
     ends: Vec<usize>,
+    /// The line on which the row begins.
+    row: u64,
+    /// Whether the row is given again.
+    again: bool,
 }
 
 /// The cells of one row.
@@ -30,11 +34,6 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// A row of cells that stand one after another in `text`; `ends` says where each ends.
-    pub(super) fn new(row: u64, text: &'a str, ends: &'a [usize]) -> Self {
-        Self { row, text, ends }
-    }
-
     /// Number of cells.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -63,7 +62,8 @@ impl<R: BufRead> Records<R> {
             ));
         }
         let (line, text, ends) = (Vec::new(), String::new(), Vec::new());
-        let mut records = Self { input, file: file.to_owned(), separator, lines: 0, line, text, ends };
+        let file = file.to_owned();
+        let mut records = Self { input, file, separator, lines: 0, line, text, ends, row: 0, again: false };
         for _ in 0..skip {
             records.read_line()?;
         }
@@ -75,6 +75,9 @@ impl<R: BufRead> Records<R> {
     /// # Errors
     /// [`DataError`] for a line that is too long, not UTF-8, or whose quotes do not fit.
     pub fn next_row(&mut self) -> Result<Option<Record<'_>>, DataError> {
+        if std::mem::take(&mut self.again) {
+            return Ok(Some(self.record()));
+        }
         loop {
             if !self.read_line()? {
                 return Ok(None);
@@ -84,25 +87,28 @@ impl<R: BufRead> Records<R> {
                 break;
             }
         }
-        let row = self.lines;
+        self.row = self.lines;
         self.text.clear();
         self.ends.clear();
         let mut quoted = self.split(false)?;
         while quoted {
             if self.text.len() as u64 > LINE_BYTES || !self.read_line()? {
                 let hint = "close the quote, or remove it: a cell in quotes begins and ends with one";
-                return Err(self.refused(row, "a quote is opened and not closed", hint));
+                return Err(self.refused(self.row, "a quote is opened and not closed", hint));
             }
             self.text.push('\n');
             quoted = self.split(true)?;
         }
-        Ok(Some(Record { row, text: &self.text, ends: &self.ends }))
+        Ok(Some(self.record()))
     }
 
-    /// Lines read so far, those that were skipped and blank ones included.
-    #[must_use]
-    pub fn lines(&self) -> u64 {
-        self.lines
+    /// The next row is the last one again.
+    pub(super) fn again(&mut self) {
+        self.again = true;
+    }
+
+    fn record(&self) -> Record<'_> {
+        Record { row: self.row, text: &self.text, ends: &self.ends }
     }
 
     /// Reads a line without its end; false at the end of the file.
