@@ -15,7 +15,7 @@ use fl_runtime::internal::trust::one_certificate;
 pub use load::{Accepted, Initialised, Loaded, accept, accepted, check, initialise, load, memory, warning};
 pub(crate) use load::{parsed, refused};
 pub use sample::Named;
-pub use show::{aggregation, largest_share, summary};
+pub use show::{aggregation, kept, largest_share, summary};
 
 use crate::{
     exit::{Exit, Failure},

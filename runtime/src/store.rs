@@ -6,6 +6,7 @@
 //! ```text
 //! save/W_init.safetensors         read: the model that the first round starts from
 //! save/generations/W-0000012.fl   state: the last two finished rounds, each with its length and digest
+//! save/kept/                      the rounds that the plan's `keep` names
 //! save/W_history.jsonl            one line per round; each names the digest of the line before
 //! save/W_history.1.jsonl          the history of the rounds that `--fresh` has deleted, then 2 and so on
 //! save/W_last.safetensors         a copy of the newest generation for people
@@ -20,7 +21,8 @@
 //! model, so a restart changes no result. The copies for people hold models without that state.
 //!
 //! The disk needs room for seven models and for three server states: three generations while one of them is
-//! written, `W_last` and `W_best`, and a second file of each of these two while it is replaced.
+//! written, `W_last` and `W_best`, and a second file of each of these two while it is replaced. Each kept
+//! round takes a model and a server state more, and at most one best model.
 //!
 //! The history lies in `save/` because under Gramine `save/` is an encrypted mount, while `logs/` belongs to
 //! the host.
@@ -28,6 +30,7 @@
 mod error;
 mod generation;
 mod history;
+mod kept;
 pub(crate) mod lock;
 mod model_file;
 mod released;
@@ -47,6 +50,7 @@ use fl_engine::{
 };
 use generation::{Best, Generation, Generations, Head};
 use history::{History, Lines, facts_json};
+use kept::Kept;
 use model_file::{fits, replace, rounds_through, texts};
 use released::Releases;
 
@@ -114,6 +118,8 @@ pub struct Store {
     state: Option<Arc<Layout>>,
     generations: Generations,
     history: History,
+    /// The rounds that the plan keeps.
+    kept: Option<Kept>,
     releases: Option<Releases>,
     /// Held against the folder before each write. Without one nothing is checked.
     lock: Option<Arc<SaveLock>>,
@@ -150,7 +156,7 @@ impl Store {
         layout: &Arc<Layout>,
     ) -> Result<(Self, Resume), StoreError> {
         let files = &system.files;
-        let generations = Generations::new(files, save, federation);
+        let generations = Generations::new(files, save.join("generations"), federation);
         generations.prepare()?;
         let of_state = match plan.aggregation().and_then(|aggregation| aggregation.server) {
             Some(server) => state_layout(server, layout).map_err(StoreError::StateLayout)?,
@@ -177,7 +183,7 @@ impl Store {
         let (history, found) =
             History::open(files, history_file(save, federation), plan_hash, head.as_ref())?;
         if let (None, Some(last)) = (&head, found.last)
-            && generations.is_empty()?
+            && generations.rounds()?.is_empty()
         {
             return Err(StoreError::NoGeneration {
                 dir: save.join("generations"),
@@ -194,6 +200,7 @@ impl Store {
             state: of_state,
             generations,
             history,
+            kept: Kept::open(files, save, federation, plan.keep)?,
             releases: Releases::open(system, save, federation, plan.release, layout)?,
             lock: None,
             final_metrics: None,
@@ -213,6 +220,7 @@ impl Store {
                 store.history.append(facts)?;
             }
             measured = store.mend_last(head, &payload) && store.next.0 >= plan.rounds;
+            store.mend_kept(head, facts, &payload, state.as_deref())?;
             // A crash may have come between a round and its release.
             if store.releases.as_ref().is_some_and(|r| !r.has_round(rounds_through(head.round))) {
                 store.release_round(head.round, head.root, None, &payload)?;
@@ -255,7 +263,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`], [`StoreError::Write`].
     pub fn forget(files: &Files, save: &Path, federation: &str) -> Result<Forgotten, StoreError> {
-        let rounds = Generations::new(files, save, federation).delete()?;
+        let rounds = Generations::new(files, save.join("generations"), federation).delete()?;
+        kept::delete(files, save, federation)?;
         let history = history::put_aside(files, &history_file(save, federation))?;
         Ok(Forgotten { rounds, history })
     }
@@ -282,17 +291,8 @@ impl Store {
         if facts.round != self.next {
             return Err(StoreError::Order { given: facts.round, expected: self.next });
         }
-        let head = Head {
-            plan: self.plan,
-            layout: self.layout.hash(),
-            root: facts.root,
-            incarnation: facts.incarnation,
-            round: facts.round,
-            best: self.best,
-        };
         let json = facts_json(facts, self.shows_metrics);
-        let state = self.state.as_ref().map(|layout| layout.hash()).zip(state);
-        self.generations.write(&head, &json, payload, state)?;
+        self.generations.write(&self.head_of(facts), &json, payload, self.with_layout(state))?;
         self.history.append(&json)?;
         self.next = facts.round.next();
         self.generations.prune(facts.round);
@@ -302,6 +302,41 @@ impl Store {
             warn_of_copy(&error);
         }
         Ok(())
+    }
+
+    /// Keeps a durable round in `save/kept`, where the plan says so. `payload` and `state` are those of
+    /// [`Self::put_round`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; the round itself is durable.
+    pub fn keep_round(
+        &mut self,
+        facts: &RoundFacts,
+        payload: &[u8],
+        state: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let (head, state) = (self.head_of(facts), self.with_layout(state));
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.keeps(facts.round)) else { return Ok(()) };
+        if let Some(lock) = &self.lock {
+            lock.check()?;
+        }
+        kept.put(&head, &facts_json(facts, self.shows_metrics), payload, state)
+    }
+
+    fn head_of(&self, facts: &RoundFacts) -> Head {
+        Head {
+            plan: self.plan,
+            layout: self.layout.hash(),
+            root: facts.root,
+            incarnation: facts.incarnation,
+            round: facts.round,
+            best: self.best,
+        }
+    }
+
+    /// A state of the server's step, with the hash of its layout.
+    fn with_layout<'s>(&self, state: Option<&'s [u8]>) -> Option<(Digest, &'s [u8])> {
+        self.state.as_ref().map(|layout| layout.hash()).zip(state)
     }
 
     /// Stores the best model so far: the base model of `round`, the round that measured it. The caller calls
@@ -494,6 +529,23 @@ impl Store {
         self.is_final =
             texts.contains_key(text::FINAL) || self.final_metrics.as_ref().is_some_and(|json| json != "[]");
         self.is_final
+    }
+
+    /// Keeps the newest generation, where the plan keeps it and a crash came before.
+    fn mend_kept(
+        &mut self,
+        head: &Head,
+        facts: &str,
+        payload: &[u8],
+        state: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        // A crash may have come after a newer best model.
+        let head = Head { best: head.best.filter(|best| self.best == Some(*best)), ..*head };
+        let (state, layout) = (self.with_layout(state), self.state.as_deref());
+        match self.kept.as_mut().filter(|kept| kept.keeps(head.round)) {
+            Some(kept) if !kept.has(&head, &self.layout, layout) => kept.put(&head, facts, payload, state),
+            _ => Ok(()),
+        }
     }
 
     fn final_text(&self) -> Option<(String, String)> {

@@ -138,7 +138,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
             let lines: String = told.iter().map(|(key, text)| format!("{key} {text}\n")).collect();
             let share = plan::largest_share(&loaded);
             let release = loaded.plan.release.map(|release| release.to_string());
-            let warning = plan::warning(&loaded);
+            let (kept, warning) = (plan::kept(&loaded), plan::warning(&loaded));
             let installed = gramine_files::installed(command.gramine.as_deref())?;
             let known = installed.as_deref().and_then(Gramine::said);
             let numbers = known.unwrap_or(Gramine::NEWEST);
@@ -161,6 +161,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
                 Some(sizes),
                 release.as_ref().map(|r| format!("release {r}\n")),
                 Some(format!("seal {}\n", loaded.plan.seal)),
+                kept.as_ref().map(|(_, _, text)| format!("keep {text}\n")),
                 Some(checked.iter().map(Checked::lines).collect()),
                 warning.map(|w| format!("warning: {w}\n")),
             ];
@@ -185,6 +186,7 @@ pub(super) fn run(area: &PlanArea) -> Result<Answer, Failure> {
                 })).collect::<Vec<_>>(),
                 "release": release,
                 "seal": loaded.plan.seal.word(),
+                "keep": kept.as_ref().map(|(rounds, bytes, _)| json!({"rounds": rounds, "bytes": bytes.0})),
                 "warning": warning,
                 "data": checked_json(&checked),
             });

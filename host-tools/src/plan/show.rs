@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use fl_engine::{
-    Name,
+    ByteCount, Name,
+    aggregate::state_layout,
     plan::{
         Aggregation, Category, Coding, Column, CsvSpec, Decimal, Fill, Loader, Optimiser, Separator,
         TaskKind, TaskSpec, TrainLength,
@@ -59,7 +60,27 @@ pub fn summary(loaded: &Loaded) -> String {
     line("metrics", plan.metrics.word().to_owned());
     line("release", plan.release.map_or_else(|| "nothing".to_owned(), |release| release.to_string()));
     line("seal", plan.seal.to_string());
+    if let Some((_, _, text)) = kept(loaded) {
+        line("keep", text);
+    }
     out
+}
+
+/// How many rounds the aggregator keeps at most, and the bytes of their files; `None` for a plan that keeps
+/// the last two rounds alone.
+#[must_use]
+pub fn kept(loaded: &Loaded) -> Option<(u32, ByteCount, String)> {
+    let plan = &loaded.plan;
+    let keep = plan.keep?;
+    let files = keep.files(plan.rounds);
+    let server = plan.aggregation().and_then(|aggregation| aggregation.server);
+    let state = server.and_then(|server| state_layout(server, &loaded.layout).ok()?);
+    // Beside each round, the model that was the best then, if it is another one than before.
+    let round = 2 * loaded.layout.byte_len() + state.map_or(0, |layout| layout.byte_len());
+    let bytes = ByteCount(u64::from(files) * round as u64);
+    let rounds = if files == 1 { "round" } else { "rounds" };
+    let text = format!("{keep}: at most {files} {rounds} and as many best models in save/kept, {bytes}");
+    Some((files, bytes, text))
 }
 
 /// The largest share of a round's weight that one collaborator can get by its claim, and what it takes;

@@ -31,6 +31,7 @@
 //! sample: 2
 //! hold_out: ["norm1.*", fc1.bias]
 //! release: {what: best, to: host} # last, each; to members, key:PUBLIC_KEY (64 hex digits)
+//! keep: {every: 10, most: 5}
 //! enclave: {seal: mrenclave} # or mrsigner: later images of the same signer can read what was saved
 //! ```
 //!
@@ -60,6 +61,7 @@ mod data_map;
 mod exact;
 mod groups;
 mod host;
+mod keep;
 mod keys;
 mod layout;
 mod loss;
@@ -93,6 +95,7 @@ pub use data_map::DataMap;
 pub use exact::ExactRange;
 pub use groups::TaskGroup;
 pub use host::host_fault;
+pub use keep::Keep;
 pub use keys::reference;
 pub use loss::Loss;
 pub use metric::{Direction, Metric, MetricsTo};
@@ -158,6 +161,8 @@ pub struct PlanDraft {
     pub release: Option<Release>,
     /// Which enclaves can read what one of them saved.
     pub seal: Seal,
+    /// Which finished rounds the aggregator keeps; `None`: the last two.
+    pub keep: Option<Keep>,
 }
 
 impl PlanDraft {

@@ -98,6 +98,20 @@ pub enum StoreError {
         /// The generation.
         path: PathBuf,
     },
+    /// A stored round's file is damaged.
+    #[error("{} is damaged: {why}", path.display())]
+    NotWhole {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A stored round's file holds another round than its name says.
+    #[error("{} holds another round than its name says", path.display())]
+    OtherRound {
+        /// The file.
+        path: PathBuf,
+    },
     /// There are stored rounds, and none of their files is whole.
     #[error("all {count} stored rounds in {} are damaged", dir.display())]
     NoneWhole {

@@ -85,8 +85,9 @@ enum Found {
 type Broken = String;
 
 impl Generations {
-    pub(super) fn new(files: &Files, save: &Path, federation: &str) -> Self {
-        Self { files: files.clone(), dir: save.join("generations"), prefix: format!("{federation}-") }
+    /// The files of `federation` in `dir`.
+    pub(super) fn new(files: &Files, dir: PathBuf, federation: &str) -> Self {
+        Self { files: files.clone(), dir, prefix: format!("{federation}-") }
     }
 
     /// Makes the folder.
@@ -129,6 +130,33 @@ impl Generations {
         }
     }
 
+    /// The generation of this round. `None` when there is no file of the round; a file that is not whole is
+    /// an error.
+    pub(super) fn of_round(
+        &self,
+        round: RoundNo,
+        plan: Digest,
+        layout: &Layout,
+        state: Option<&Layout>,
+    ) -> Result<Option<Generation>, StoreError> {
+        let path = self.path(round);
+        if !self.files.exists(&path).map_err(StoreError::read(&path))? {
+            return Ok(None);
+        }
+        match examine(&self.files, &path, plan, layout, state) {
+            Ok(Found::Whole(whole)) if whole.head.round == round => Ok(Some(*whole)),
+            Ok(Found::Whole(_)) => Err(StoreError::OtherRound { path }),
+            Ok(Found::OtherPlan(theirs)) => Err(StoreError::OtherPlan { path, theirs, ours: plan }),
+            Ok(Found::NoState) => Err(StoreError::NoState { path }),
+            Err(why) => Err(StoreError::NotWhole { path, why }),
+        }
+    }
+
+    /// The file of a round.
+    pub(super) fn path(&self, round: RoundNo) -> PathBuf {
+        self.dir.join(format!("{}{:07}.fl", self.prefix, round.0))
+    }
+
     /// Writes a generation: when this returns, it is durable. A file of the same name is replaced: it is a
     /// part that a crash left, or the same round stored again.
     pub(super) fn write(
@@ -138,7 +166,7 @@ impl Generations {
         payload: &[u8],
         state: Option<(Digest, &[u8])>,
     ) -> Result<(), StoreError> {
-        let path = self.dir.join(format!("{}{:07}.fl", self.prefix, head.round.0));
+        let path = self.path(head.round);
         let write = |file: &mut File| {
             let mut out = Hashing::new(file);
             let (version, behind) = state.map_or((PLAIN, 0), |(_, state)| (STATEFUL, DIGEST + state.len()));
@@ -168,9 +196,15 @@ impl Generations {
         }
     }
 
-    /// Whether there is no file of a generation, whole or not.
-    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
-        Ok(self.list()?.is_empty())
+    /// Deletes all generations but the newest `most`.
+    pub(super) fn keep_newest(&self, most: usize) -> Result<(), StoreError> {
+        let mut older = self.list()?.into_iter().skip(most);
+        older.try_for_each(|(_, path)| self.files.remove(&path).map_err(StoreError::write(path)))
+    }
+
+    /// The rounds that there is a file of, whole or not, the newest first.
+    pub(super) fn rounds(&self) -> Result<Vec<RoundNo>, StoreError> {
+        Ok(self.list()?.into_iter().map(|(round, _)| RoundNo(round)).collect())
     }
 
     /// Deletes all generations; returns how many rounds were run, by their numbers.

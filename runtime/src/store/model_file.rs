@@ -150,6 +150,24 @@ pub(super) fn payload(files: &Files, path: &Path, layout: &Layout) -> io::Result
     Ok(payload)
 }
 
+/// Copies a model's file. When this returns, the copy is durable.
+pub(super) fn copy(files: &Files, from: &Path, to: &Path) -> Result<(), StoreError> {
+    let mut file = files.open(from).map_err(StoreError::read(from))?;
+    let write = |out: &mut File| pass_on(&mut file, &mut |piece| out.write_all(piece));
+    files.replace_with(to, Durability::Synced, write).map_err(StoreError::write(to))
+}
+
+/// Reads a file to its end, piece by piece: a large model needs little memory.
+pub(super) fn pass_on(file: &mut File, put: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(()),
+            read => put(&piece[..read])?,
+        }
+    }
+}
+
 pub(super) fn fits(layout: &Layout, payload: &[u8]) -> Result<(), StoreError> {
     let (given, expected) = (ByteCount(payload.len() as u64), ByteCount(layout.byte_len() as u64));
     if given == expected { Ok(()) } else { Err(StoreError::Length { given, expected }) }
@@ -164,3 +182,6 @@ pub(crate) fn longest_model_file(layout: &Layout) -> usize {
 pub(super) fn rounds_through(round: RoundNo) -> u32 {
     round.next().0
 }
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 256 << 10;

@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -112,11 +112,9 @@ impl Releases {
         let mut file = self.files.open(&from).map_err(StoreError::read(&from))?;
         let length = file.length().map_err(StoreError::read(&from))?;
         let Some(key) = self.key else {
-            let write = |out: &mut File| copy(&mut file, &mut |piece| out.write_all(piece));
-            let written = self.files.replace_with(&path, Durability::Synced, write);
-            return written.map_err(StoreError::write(&path)).map(|()| logged(path));
+            return model_file::copy(&self.files, &from, &path).map(|()| logged(path));
         };
-        self.seal(path, key, about, length, &mut |put| copy(&mut file, put))
+        self.seal(path, key, about, length, &mut |put| model_file::pass_on(&mut file, put))
     }
 
     fn seal(
@@ -211,18 +209,5 @@ fn logged(path: PathBuf) -> PathBuf {
     path
 }
 
-fn copy(file: &mut File, put: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(()),
-            read => put(&piece[..read])?,
-        }
-    }
-}
-
 /// Takes the next bytes of a model's file.
 type Put<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
-
-/// Bytes that are copied at a time.
-const PIECE: usize = 256 << 10;

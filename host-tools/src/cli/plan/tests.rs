@@ -311,3 +311,19 @@ fn plan_is_accepted_at_a_site_that_has_no_save_folder_yet() {
     assert!(found.ends_with("=> 0\n"), "{found}");
     assert!(dir.join("w/save/accepted-plan").is_file());
 }
+
+#[test]
+fn check_says_how_much_disk_the_kept_rounds_take() {
+    let dir = made("plan-keep");
+    let file = dir.join("w/plan/plan.yaml");
+    let plan = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{plan}keep: {{every: 4, most: 2}}\n")).unwrap();
+    let root = dir.join("w").display().to_string();
+    let said = cli::run(&["plan", "check", "--workspace", &root]);
+    let line = "\nkeep every 4 rounds, the newest 2: at most 2 rounds and as many best models in save/kept, 8480 B\n";
+    assert!(said.out.contains(line), "{}{}", said.out, said.err);
+    let json = cli::result(&["plan", "check", "--workspace", &root]).unwrap();
+    assert_eq!(json["keep"], serde_json::json!({"rounds": 2, "bytes": 8480}));
+    let shown = cli::run(&["plan", "show", "--workspace", &root]).out;
+    assert!(shown.contains("\nkeep        every 4 rounds, the newest 2: "), "{shown}");
+}

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use super::{
-    PlanDraft, aggregation, best, data, exact, groups, keys::KEYS, quorum, release, resources, task,
+    PlanDraft, aggregation, best, data, exact, groups, keep, keys::KEYS, quorum, release, resources, task,
 };
 use crate::{
     ByteCount, limits,
@@ -78,6 +78,7 @@ fn check(plan: &PlanDraft) -> Checked {
     aggregation::check_needs(plan)?;
     best::check_in(plan)?;
     release::check_in(plan)?;
+    keep::check_in(plan)?;
     if plan.memory_budget < payload {
         let (memory, payload) = (plan.memory_budget.0, payload.0);
         let message = format!("limits.memory is {memory} B; one model of this plan takes {payload} B");

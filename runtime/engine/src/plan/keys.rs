@@ -1,7 +1,8 @@
 //! The keys at the top of `plan.yaml`. The tables below each stand with the key's type.
 
 use super::{
-    MetricsTo, OptimiserState, best, data, exact, groups, network, quorum, release, resources, seal, task,
+    MetricsTo, OptimiserState, best, data, exact, groups, keep, network, quorum, release, resources, seal,
+    task,
 };
 use crate::settings::{self, Absent, Key, KeyReference, PlanError, Section, Takes, Text};
 
@@ -159,6 +160,14 @@ pub(super) const KEYS: &[Key] = &[
         ),
         meaning: "Which models leave the aggregator, and who can read them.",
         example: "{what: last, to: members}",
+    },
+    Key {
+        name: "keep",
+        takes: Takes::Section(keep::KEYS),
+        absent: Absent::Means("the last two rounds alone"),
+        meaning: "Which finished rounds the aggregator keeps in save/kept, with their models. `fl-host plan check` shows the \
+                  disk space.",
+        example: "{every: 10}",
     },
     Key {
         name: "enclave",

@@ -82,6 +82,7 @@ fn read(file: &Field<'_>) -> Result<PlanDraft, PlanError> {
         threads: plan.get("threads")?,
         metrics: plan.get("metrics")?,
         release: plan.get("release")?,
+        keep: plan.get("keep")?,
         seal,
         tasks,
     })

@@ -108,9 +108,10 @@ fn work(
             }
         };
         let done = done.and_then(|()| {
-            let StoreJob::Round { facts, model, .. } = &job else { return Ok(()) };
-            // Nobody waits for the release.
+            let StoreJob::Round { facts, model, state } = &job else { return Ok(()) };
+            // Nobody waits for the kept round and the release.
             tell(AggregatorMessage::Stored { round: facts.round, took: clock.since(started) });
+            store.keep_round(facts, model.as_slice(), state.as_deref())?;
             store.release_round(facts.round, facts.root, Some(&facts.metrics), model.as_slice())
         });
         if let Err(error) = done {

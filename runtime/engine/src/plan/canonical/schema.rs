@@ -4,7 +4,7 @@ use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
     model::{Layer, ModelSpec},
     plan::{
-        BestModel, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange, Fill,
+        BestModel, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange, Fill, Keep,
         LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest, NamedNumber, Optimiser,
         OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Separator,
         Server, Short, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength,
@@ -34,6 +34,7 @@ record!(PlanDraft {
     19 release,
     20 seal = Seal::Enclave,
     21 row_limit,
+    22 keep,
 });
 
 record!(ModelSpec { 1 input, 2 layers });
@@ -169,6 +170,8 @@ record!(Threads { 1 link, 2 cpu });
 choice!(MetricsTo { 0 Host, 1 Members, 2 None });
 
 record!(Release { 1 what, 2 to });
+
+record!(Keep { 1 every, 2 most });
 
 choice!(Released { 0 Last, 1 Best, 2 Each });
 

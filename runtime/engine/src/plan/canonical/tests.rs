@@ -6,7 +6,7 @@ use crate::{
     ByteCount, Millis, Name,
     model::Layer,
     plan::{
-        Category, Coding, Column, CsvSpec, Decimal, Direction, Fill, LabelCode, Loader, Loss, Metric,
+        Category, Coding, Column, CsvSpec, Decimal, Direction, Fill, Keep, LabelCode, Loader, Loss, Metric,
         MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release, ReleaseTo,
         Released, Seal, Separator, Short, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength, TrainSpec,
     },
@@ -249,6 +249,9 @@ fn every_field_changes_the_hash() {
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([1; 32]))),
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([2; 32]))),
         |p| p.seal = Seal::Signer,
+        |p| p.keep = Some(Keep { every: 1, most: None }),
+        |p| p.keep = Some(Keep { every: 2, most: None }),
+        |p| p.keep = Some(Keep { every: 2, most: Some(2) }),
     ];
     let mut hashes = vec![full().hash()];
     for change in changes {
