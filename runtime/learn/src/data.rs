@@ -10,34 +10,44 @@
 //! - No loader opens a file outside the data folder, whatever the plan says, or anything but a plain file.
 //! - No loader allocates memory only because a file's header asks for it.
 
+#[cfg(feature = "tables")]
 mod array;
+#[cfg(feature = "tables")]
 pub mod csv;
 mod dataset;
 mod error;
+#[cfg(feature = "tables")]
 mod folder;
+#[cfg(feature = "tables")]
 mod idx;
 mod labels;
 mod loaded;
+#[cfg(feature = "tables")]
 mod npy;
 mod scale;
 mod shape;
 pub mod shard;
+#[cfg(feature = "tables")]
 mod signature;
 mod split;
 mod spread;
 
 use std::path::Path;
 
-use fl_engine::plan::{DataSpec, Loader};
+use fl_engine::plan::DataSpec;
+#[cfg(feature = "tables")]
+use fl_engine::plan::Loader;
 use ndarray::{ArrayD, IxDyn};
 
-use self::{array::Wanted, labels::Labels, scale::Scale};
+#[cfg(feature = "tables")]
+use self::array::Wanted;
 pub use self::{
     dataset::{Dataset, SplitData},
     error::DataError,
     loaded::Loaded,
     split::split,
 };
+use self::{labels::Labels, scale::Scale};
 
 /// Reads, checks, shapes and standardises the data that `spec` describes from the folder `dir`.
 ///
@@ -47,6 +57,8 @@ pub use self::{
 /// # Errors
 /// [`DataError`], which names the file and, where there are any, rows and columns.
 /// [`DataError::UnknownLoader`] for a custom loader: [`crate::registry::Registry::read_data`] knows those.
+/// [`DataError::NoLoaders`] without the feature `tables`.
+#[cfg(feature = "tables")]
 pub fn read(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Loaded, DataError> {
     let standardise = spec.standardise.as_ref();
     let samples = Wanted::Samples { input: input_shape, standardise };
@@ -65,6 +77,15 @@ pub fn read(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Loaded, 
     };
     loaded.data.features = shaped(loaded.data.features, input_shape)?;
     Ok(loaded)
+}
+
+/// This program has no built-in loader.
+///
+/// # Errors
+/// [`DataError::NoLoaders`].
+#[cfg(not(feature = "tables"))]
+pub fn read(_: &DataSpec, _: &[u32], _: &Path) -> Result<Loaded, DataError> {
+    Err(DataError::NoLoaders)
 }
 
 /// The rows of [`read`] alone.
@@ -111,6 +132,7 @@ pub fn spread_warning(loaded: &Loaded, spec: &DataSpec) -> Option<String> {
 }
 
 /// Samples and labels of two arrays. `file` is the labels' file.
+#[cfg(feature = "tables")]
 fn pair(
     features: ArrayD<f32>,
     labels: ArrayD<f32>,
@@ -147,6 +169,7 @@ fn shaped(features: ArrayD<f32>, input_shape: &[u32]) -> Result<ArrayD<f32>, Dat
     ArrayD::from_shape_vec(IxDyn(&shape), values).map_err(|e| DataError::Mismatch { what: e.to_string() })
 }
 
+#[cfg(feature = "tables")]
 #[cfg(test)]
 mod tests {
     use std::{fs, path::PathBuf};

@@ -1,4 +1,5 @@
 //! Plays every row of the manual's chapter on data files: read as the row says, or refused with its words.
+#![cfg(feature = "tables")]
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{

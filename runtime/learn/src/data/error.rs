@@ -53,6 +53,9 @@ pub enum DataError {
         /// A registered name that is close to that name.
         nearest: Option<String>,
     },
+    /// This program was compiled without the feature `tables`.
+    #[error("this program cannot read data files")]
+    NoLoaders,
     /// A custom loader failed, in its own words.
     #[error("{0}")]
     Loader(String),
@@ -84,6 +87,7 @@ impl DataError {
             Self::NotAFile { .. } => {
                 "put the data into a plain file of this name, or name another file in the plan's `data`"
             }
+            Self::NoLoaders => "build fl-runtime with its default features (the feature `tables`)",
             Self::Mismatch { .. } => "`fl-host plan show` prints what the plan expects of the data",
             _ => return None,
         };

@@ -104,6 +104,14 @@ fn build_without_training_says_so() {
     assert!(error.hint().unwrap().contains("feature `train`"));
 }
 
+#[cfg(not(feature = "tables"))]
+#[test]
+fn build_without_loaders_says_so() {
+    let error = crate::data::load(&plan().data, &[1], std::path::Path::new(".")).unwrap_err();
+    assert_eq!(error.to_string(), "this program cannot read data files");
+    assert!(error.hint().unwrap().contains("feature `tables`"));
+}
+
 #[cfg(feature = "train")]
 mod with_training {
     use fl_engine::plan::{Loss, Optimiser, OptimiserState, TrainLength};
