@@ -114,14 +114,14 @@ const BROKEN: &[(&str, &str)] = &[
     ("zero-weight", "message of kind 8 cannot be decoded"),
     ("huge-weight", "message of kind 8 cannot be decoded"),
     ("undecodable", "message of kind 8 cannot be decoded"),
-    ("trailing", "4 bytes follow the message of kind 8"),
+    ("trailing", "the message of kind 8 has 4 bytes too many"),
     ("empty-envelope", "a message of 0 bytes is too short to have a kind"),
     ("unknown-even", "a message of kind 900 is not known to this version"),
     ("second-hello", "may not send this message after its Hello"),
     ("aggregators-words", "may not send this message after its Hello"),
     ("model-header", "the stream's header does not name an update"),
     ("bad-header", "cannot be decoded"),
-    ("big-header", "1025 bytes announced, at most 1024 are allowed"),
+    ("big-header", "the peer announced 1025 bytes, but may send at most 1024"),
 ];
 
 /// Misdeeds that are rejected at the hello, and the answer.
@@ -159,7 +159,7 @@ fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
         let why = told(&heard, misdeed, "rejected", "why");
         assert!(why.len() == 1 && why[0].contains(words), "{misdeed}: {why:?}");
     }
-    assert!(told(&heard, "big-envelope", "closed", "reason")[0].contains("4294967295 bytes announced"));
+    assert!(told(&heard, "big-envelope", "closed", "reason")[0].contains("announced 4294967295 bytes"));
     // The name is that of the certificate, whatever the client says.
     let welcomes = heard.iter().filter(|(_, line)| line["event"] == "welcome");
     assert!(welcomes.clone().count() > REFUSED.len() && welcomes.clone().all(|(_, w)| w["name"] == "three"));

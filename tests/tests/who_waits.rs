@@ -300,8 +300,13 @@ fn rounds_that_were_removed_are_missed() {
     assert!(again.log().contains("has no line for round 1"), "{}", again.log());
     drop(again);
 
+    // A folder that cannot be read says nothing about the rounds in it.
     fs::write(&history, lines).unwrap();
-    fs::remove_dir_all(federation.aggregator.join("save/generations")).unwrap();
+    let generations = federation.aggregator.join("save/generations");
+    fs::rename(&generations, generations.with_extension("away")).unwrap();
+    fs::write(&generations, "").unwrap();
+    ends(&mut Process::aggregator(&federation), 3);
+    fs::remove_file(&generations).unwrap();
     let mut refused = Process::aggregator(&federation);
     ends(&mut refused, 6);
     assert!(refused.log().contains("the history says that 3 rounds were run"), "{}", refused.log());

@@ -86,7 +86,7 @@ struct SgxMeasure {
     /// the manifest, X.manifest.sgx
     #[argh(option)]
     manifest: PathBuf,
-    /// sgx/libpal.so in Gramine's folder
+    /// the file sgx/libpal.so of the Gramine installation
     #[argh(option)]
     libpal: PathBuf,
     /// with --json: the plan.yaml, so that `fl-host sgx explain` can name its keys later
@@ -107,7 +107,7 @@ struct SgxSign {
     /// the manifest, X.manifest.sgx
     #[argh(option)]
     manifest: PathBuf,
-    /// sgx/libpal.so in Gramine's folder
+    /// the file sgx/libpal.so of the Gramine installation
     #[argh(option)]
     libpal: PathBuf,
     /// the date in the signature, YYYY-MM-DD; today by default
@@ -140,7 +140,7 @@ struct SgxVerify {
     /// the enclave's manifest; needs --libpal
     #[argh(option)]
     manifest: Option<PathBuf>,
-    /// sgx/libpal.so in Gramine's folder
+    /// the file sgx/libpal.so of the Gramine installation
     #[argh(option)]
     libpal: Option<PathBuf>,
     /// the MRSIGNER that the signature must have

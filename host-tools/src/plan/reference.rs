@@ -80,7 +80,11 @@ pub fn markdown() -> String {
         // A choice that several keys share is listed once.
         match told.iter().find(|other| !key.words.is_empty() && other.words == key.words) {
             Some(other) => {
-                let _ = writeln!(out, "\nThe words are those of `{}`.", other.path);
+                let _ = writeln!(
+                    out,
+                    "\nThe words are in the table of the first section `{}` of this chapter.",
+                    other.path
+                );
             }
             None => words(&mut out, &key),
         }
@@ -147,8 +151,9 @@ const INTRODUCTION: &str = "\
 Every key of `plan/plan.yaml` with what it takes, its default, its meaning and an example.
 
 `fl-host plan reference KEY` prints the part about one key. `fl-host plan show` prints a plan with all defaults filled in,
-and `fl-host plan check` names every mistake with line and column. The file is YAML. In the names of keys below, `*` stands
-for a name that you choose, and `[]` for each entry of a list. Write a size and a time with their unit: `512MiB`, `10m`.
+and `fl-host plan check` names the first mistake with line and column. The file is YAML. In the names of keys below, `*`
+stands for a name that you choose, and `[]` for each entry of a list. Write a size and a time with their unit: `512MiB`,
+`10m`.
 ";
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Sigstruct {
         // A wrong result could reveal the key, so it is never written.
         Self::parse(bytes.as_slice()).map_err(|e| {
             Failure::new(Exit::Failed, format!("the new signature fails its own check: {e}"))
-                .hint("nothing was written: try again, and use another machine if it fails again")
+                .hint("no signature was written. Sign again. If the check fails a second time, sign on another machine: this one may be faulty")
         })
     }
 

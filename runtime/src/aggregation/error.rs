@@ -22,16 +22,16 @@ pub enum AggregationError {
     Absorb(#[from] AbsorbError),
     /// Updates are clipped, and the base model is not the one that the first update of the round was clipped
     /// around. Nothing has changed.
-    #[error("updates of one round must be clipped around the same base model")]
+    #[error("the rule clipped_mean needs one base model for all updates of a round")]
     Base,
     /// Updates are clipped, and the base model holds a value that cannot be summed. Nothing has changed.
-    #[error("updates cannot be clipped around the base model")]
+    #[error("the rule clipped_mean cannot use the base model of the round")]
     UnfitBase(#[source] PayloadFault),
     /// The rule or the server's step has no answer.
     #[error(transparent)]
     Rule(#[from] RuleError),
     /// An update could not be read back: its spill file was changed, or the disk failed.
-    #[error("the update of {name} cannot be read back")]
+    #[error("the aggregator cannot read the stored update of {name} again")]
     Update {
         /// The collaborator that sent the update.
         name: Name,

@@ -22,7 +22,7 @@ use crate::payload::{Parts, PayloadPool};
 #[non_exhaustive]
 pub enum ServerStepError {
     /// The tensors of the state make no valid layout.
-    #[error("the server optimiser's state has no valid layout")]
+    #[error("the plan's model leaves no room for the state of the server optimiser")]
     Layout(#[from] LayoutError),
     /// The stored state has another length than the plan's step needs.
     #[error(

@@ -52,7 +52,7 @@ pub enum LinkError {
     #[error("the stream ended too early")]
     Ended,
     /// An envelope or header is longer than its bound.
-    #[error("{bytes} bytes announced, at most {limit} are allowed")]
+    #[error("the peer announced {bytes} bytes, but may send at most {limit}")]
     TooLarge {
         /// Announced length, bytes.
         bytes: u64,

@@ -48,7 +48,7 @@ pub enum PayloadError<E> {
         expected: u64,
     },
     /// The function that takes the bytes refused them.
-    #[error("the receiver refused the payload")]
+    #[error("this side refused the values that arrived")]
     Sink(E),
 }
 

@@ -184,7 +184,10 @@ impl AggregatorSetup {
 
     /// Opens the store. With `fresh`, deletes the stored rounds first.
     fn open_store(&self, lock: &Arc<SaveLock>) -> Result<(Store, Resume), Failure> {
-        let refused = |e: StoreError| Failure::of(Exit::Model, &e).maybe_hint(e.hint().map(for_this_target));
+        let refused = |e: StoreError| {
+            let exit = if e.is_of_the_system() { Exit::File } else { Exit::Model };
+            Failure::of(exit, &e).maybe_hint(e.hint().map(for_this_target))
+        };
         let (save, federation) = (self.workspace.path("save"), self.plan.federation.as_str());
         if self.fresh {
             // Rounds are deleted only if a run can begin with the initial model.

@@ -145,7 +145,7 @@ pub enum StoreError {
         expected: ByteCount,
     },
     /// The state of the plan's server step would have no valid layout.
-    #[error("the server optimiser's state has no valid layout")]
+    #[error("the plan's model leaves no room for the state of the server optimiser")]
     StateLayout(#[source] LayoutError),
     /// The state is not the length of the state of the plan's server step.
     #[error("cannot store a server state of {given}: the plan's server step needs {expected}")]
@@ -216,6 +216,12 @@ impl StoreError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// Whether the system refused to read or write, in place of what a file contains.
+    #[must_use]
+    pub fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::Write { .. } | Self::Lock(_))
     }
 
     /// For `map_err` on a read of `path`.

@@ -117,7 +117,7 @@ pub(super) const KEYS: &[Key] = &[
             kind: "a list of collaborators' names",
             of: &Takes::Text(Text::Name("name of a collaborator")),
         },
-        absent: Absent::Means("everybody that no other group names"),
+        absent: Absent::Means("every collaborator that no other group names"),
         meaning: "The collaborators of the group. A collaborator is in one group at most.",
         example: "[one, two]",
     },

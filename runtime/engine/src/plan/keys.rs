@@ -81,7 +81,7 @@ pub(super) const KEYS: &[Key] = &[
             kind: "a map from a group's name to its collaborators and tasks",
             of: &Takes::Section(groups::KEYS),
         },
-        absent: Absent::Means("one group `all`: every task, for everybody"),
+        absent: Absent::Means("one group `all`: every task, for every collaborator"),
         meaning: "Which collaborators run which tasks.",
         example: "{some: {collaborators: [one, two], tasks: [train]}}",
     },

@@ -27,7 +27,7 @@ words! {
     /// What happens at the deadline of a round with too few updates.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     pub enum Short {
-        /// The round is opened again, as often as it takes: it keeps its updates and waits for more.
+        /// The round keeps its updates, and is opened again until enough updates have arrived.
         Wait = "wait",
         /// The run ends.
         End = "end",
@@ -106,14 +106,14 @@ const COUNT: &[Key] = &[
         name: "min",
         takes: MEMBERS,
         absent: Absent::Default("1"),
-        meaning: "Fewest updates of a valid round. `short` says what happens to a round that has fewer at its deadline.",
+        meaning: "The smallest number of updates of a valid round. `short` says what happens to a round that has fewer at its deadline.",
         example: "2",
     },
     Key {
         name: "max",
         takes: MEMBERS,
         absent: Absent::Means("as many as collaborators were asked"),
-        meaning: "Enough updates: the round closes as soon as it has as many, but not before time.min.",
+        meaning: "Enough updates: the round closes as soon as so many updates have arrived, but not before `time.min`.",
         example: "3",
     },
 ];
@@ -123,14 +123,14 @@ const TIME: &[Key] = &[
         name: "min",
         takes: Takes::Time { least: Millis(0), most: LONGEST_ROUND },
         absent: Absent::Default("0s"),
-        meaning: "The round does not close earlier, unless everybody who was asked has answered.",
+        meaning: "The round does not close earlier, unless every collaborator that was asked has answered.",
         example: "10s",
     },
     Key {
         name: "max",
         takes: Takes::Time { least: Millis(1), most: LONGEST_ROUND },
         absent: Absent::Default("10m"),
-        meaning: "The deadline: the round closes with the updates that it has, if they are at least count.min. If not, see short.",
+        meaning: "The deadline: the round closes if `count.min` updates or more have arrived. Otherwise `short` decides.",
         example: "5m",
     },
 ];

@@ -78,8 +78,8 @@ pub(super) const LIMITS: &[Key] = &[
         name: "rows",
         takes: Takes::Whole { least: 1, most: (1 << Weight::BITS) - 1, unit: "rows" },
         absent: Absent::Means("as many as exact.weight_bits allows: 536870911 by default"),
-        meaning: "Most rows that one collaborator may claim in a round, for its update and for its metrics. Set it \
-                  little above the rows of the largest site: a collaborator can claim rows that it does not have. \
+        meaning: "The largest number of rows that one collaborator may claim in a round, for its update and for its metrics. Set the \
+                  limit a little above the rows of the largest site: a collaborator can claim rows that it does not have. \
                   `fl-host plan check` shows the largest share of a round that one collaborator can get.",
         example: "1000",
     },

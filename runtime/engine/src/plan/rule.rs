@@ -37,13 +37,13 @@ words! {
         /// The update nearest to its neighbours (Blanchard et al., NeurIPS 2017). Weights do not count. A
         /// round needs at least 2 byzantine + 3 updates.
         Krum = "krum" {
-            /// Most updates that may be hostile.
+            /// The largest number of hostile updates that the rule withstands.
             byzantine: u32 = BYZANTINE, Absent::Refused, "1";
         },
         /// Mean of the updates nearest to their neighbours (Blanchard et al., NeurIPS 2017). Weights do not
         /// count. A round needs at least 2 byzantine + 3 updates.
         MultiKrum = "multi_krum" {
-            /// Most updates that may be hostile.
+            /// The largest number of hostile updates that the rule withstands.
             byzantine: u32 = BYZANTINE, Absent::Refused, "1";
             /// Updates that are kept. A round needs at least byzantine + keep updates.
             keep: Option<u32> =
@@ -54,13 +54,13 @@ words! {
         /// The choice of Krum, made again and again, then a trimmed mean around the median (El Mhamdi et al.,
         /// arXiv:1802.07927). Weights do not count. A round needs at least 4 byzantine + 3 updates.
         Bulyan = "bulyan" {
-            /// Most updates that may be hostile.
+            /// The largest number of hostile updates that the rule withstands.
             byzantine: u32 = BYZANTINE, Absent::Refused, "1";
         },
         /// Geometric median by smoothed Weiszfeld iterations (RFA: Pillutla et al., arXiv:1912.13445).
         // The defaults are those of the authors' program.
         GeometricMedian = "geometric_median" {
-            /// Most iterations in one round.
+            /// The largest number of iterations in one round.
             iterations: u32 =
                 Takes::Whole { least: 1, most: 1_000, unit: "iterations" }, Absent::Default("4"), "10";
             /// Smallest distance that an update counts with.

@@ -50,7 +50,7 @@ pub(super) const KEYS: &[Key] = &[Key {
     name: "seal",
     takes: Takes::Word(Seal::TABLE),
     absent: Absent::Default("mrenclave"),
-    meaning: "What saved state and private keys are sealed to: which enclaves can read what one of them saved. Outside \
-              enclaves it means nothing.",
+    meaning: "Which enclaves can read the private keys and the folder save/ that an enclave has sealed. Outside of enclaves \
+              the key has no effect.",
     example: "mrsigner",
 }];

@@ -25,7 +25,7 @@ words! {
         FedAdagrad = "fedadagrad" {
             /// The learning rate η.
             learning_rate: f64 = POSITIVE, Absent::Refused, "0.1";
-            /// The decay β₁ of the first moment. Reddi et al. run this step without momentum.
+            /// The decay β₁ of the first moment. The default 0 is a step without momentum, as in Reddi et al.
             beta1: f64 = SHARE, Absent::Default("0"), "0.9";
             /// The number τ that is added to the divisor.
             tau: f64 = POSITIVE, Absent::Default("0.001"), "0.01";
@@ -54,7 +54,7 @@ words! {
         },
         /// Exponential smoothing over rounds: `x ← x + (1 − keep)·Δ`.
         Smoothing = "smoothing" {
-            /// Share of the base that stays.
+            /// The share of the base model that stays in the next model.
             keep: f64 = SHARE, Absent::Refused, "0.1";
         },
     }

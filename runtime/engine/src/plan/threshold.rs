@@ -76,14 +76,14 @@ pub(super) const KEYS: &[Key] = &[
         name: MIN,
         takes: Takes::Number(Range::FromZeroToOne),
         absent: Absent::Means("the threshold has `max`"),
-        meaning: "Least value that is good enough: for accuracy and auc, of which more is better.",
+        meaning: "The smallest value that is good enough. For accuracy and auc, because a larger value is better.",
         example: "0.7",
     },
     Key {
         name: MAX,
         takes: Takes::Number(Range::FromZero),
         absent: Absent::Means("the threshold has `min`"),
-        meaning: "Largest value that is good enough: for loss and rmse, of which less is better.",
+        meaning: "The largest value that is good enough. For loss and rmse, because a smaller value is better.",
         example: "0.5",
     },
 ];

@@ -19,7 +19,7 @@ pub enum WireError {
         what: String,
     },
     /// Bytes after the message.
-    #[error("{bytes} bytes follow the message of kind {kind}")]
+    #[error("the message of kind {kind} has {bytes} bytes too many")]
     Trailing {
         /// The kind.
         kind: u16,

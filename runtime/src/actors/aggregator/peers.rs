@@ -126,7 +126,7 @@ impl Peer {
             // an empty one.
             Err(Undelivered::Full) => {
                 let name = self.proof.name();
-                tracing::debug!(collaborator = %name, "closed the link of {name}: its session's mailbox is full");
+                tracing::debug!(collaborator = %name, "closed the link of {name}: {name} sends messages and does not read the answers");
                 self.handle.close(close_code::SLOW, close_code::OVERLOADED);
             }
         }

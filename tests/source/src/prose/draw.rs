@@ -65,7 +65,11 @@ pub fn draw(texts: &[Text], seed: u64, count: usize) -> Vec<Text> {
 pub fn numbered(drawn: &[Text], with_places: bool) -> String {
     let mut out = String::new();
     for (index, text) in drawn.iter().enumerate() {
-        let sentence = with_blanks(&text.text);
+        let sentence = match text.kind {
+            // Braces in a document are examples.
+            Kind::Readme | Kind::Manual => text.text.clone(),
+            _ => with_blanks(&text.text),
+        };
         let _ = writeln!(out, "{:>3}. [{}] {sentence}", index + 1, text.kind.word());
         if with_places {
             let _ = writeln!(out, "     {}:{}", text.file.display(), text.line);

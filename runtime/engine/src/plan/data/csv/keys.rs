@@ -108,7 +108,8 @@ pub(in crate::plan::data) const CSV: &[Key] = &[
         takes: Takes::Section(MISSING),
         absent: Absent::Default(REFUSE),
         meaning: "What becomes of missing values: `refuse`, or a map with one or both of the keys below. A cell is missing \
-                  if it is empty or has a word for it, such as NA, NaN, null or ?. The chapter `data_files` lists the words.",
+                  if it is empty or has a word for it, such as NA, NaN, null or ?. The chapter `data_files` lists \
+                  all words for a missing cell.",
         example: "{fill: mean}",
     },
 ];
