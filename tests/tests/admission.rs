@@ -222,7 +222,7 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
     people.revoke("two", "laptop stolen");
     ends_with(&mut two, 12, "no longer on the roster");
     people.is_refused("two", 12, "two was revoked: laptop stolen");
-    people.publish(&first, "it is an old one");
+    people.publish(&first, "the roster is an old one");
     people.publish(&first[..first.len() / 2], "the old one stays");
     people.is_refused("two", 12, "two was revoked: laptop stolen");
 

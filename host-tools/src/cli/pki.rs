@@ -114,7 +114,7 @@ struct PkiApprove {
     /// allow another role or name than the request's; a member on the roster gets the new name
     #[argh(switch)]
     rename: bool,
-    /// reassign the name: the key that has it is revoked
+    /// give the name to the key of this request: the key that has the name now is revoked
     #[argh(switch)]
     replace: bool,
     /// days until the certificate expires; 365 by default

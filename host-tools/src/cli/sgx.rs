@@ -161,7 +161,7 @@ struct SgxExplain {
     /// the output of `fl-host sgx measure --json`, an image's .measurement.json, or a .manifest.sgx
     #[argh(positional)]
     before: PathBuf,
-    /// the second one, in any of these forms
+    /// the second measurement, in one of these forms
     #[argh(positional)]
     after: PathBuf,
 }

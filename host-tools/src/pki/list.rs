@@ -90,7 +90,10 @@ pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
     let (ca_days, roster_days) = (days(authority.validity().not_after, now), days(roster.not_after(), now));
 
     let mut warnings = Vec::new();
-    if ca_key_file(root).exists() && root.join("cert/aggregator.key").exists() {
+    let is_of_an_aggregator = |key: &&str| root.join(key).exists();
+    if ca_key_file(root).exists()
+        && ["cert/aggregator.key", "cert/private/aggregator.key"].iter().any(is_of_an_aggregator)
+    {
         warnings.push(
             "the CA's key is on the same machine as an aggregator's key: an intruder there could admit anybody; keep \
              cert/ca/ on the owner's machine only"

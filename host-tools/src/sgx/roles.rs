@@ -104,7 +104,8 @@ pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> 
     let text = manifest.text()?;
     let trusted = manifest.trusted()?;
     if trusted.len() > MOST_TRUSTED {
-        let error = format!("{name} trusts {} files; at most {MOST_TRUSTED} are allowed", trusted.len());
+        let error =
+            format!("the manifest {name} trusts {} files; at most {MOST_TRUSTED} are allowed", trusted.len());
         return Err(Failure::new(Exit::Failed, error));
     }
     if let Some((file, folder)) = manifest.unchecked()?.first() {

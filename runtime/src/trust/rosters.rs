@@ -68,7 +68,7 @@ pub enum RosterRefused {
     #[error("the roster expired at {0}")]
     Expired(UnixSeconds),
     /// The roster is older than one that was seen.
-    #[error("roster has serial {found}, but serial {seen} was seen before: it is an old one")]
+    #[error("roster has serial {found}, but serial {seen} was seen before: the roster is an old one")]
     Older {
         /// The file's.
         found: u64,

@@ -24,7 +24,7 @@ pub enum ModelError {
     #[error("input shape {0:?} is not [features] or [channels, height, width] with sides above 0")]
     Input(Vec<u32>),
     /// No layers, or more than [`crate::limits::LAYERS`].
-    #[error("the model has {0} layers; it takes 1 to {max}", max = crate::limits::LAYERS)]
+    #[error("the model has {0} layers; a model has 1 to {max}", max = crate::limits::LAYERS)]
     Layers(usize),
     /// Nothing to train or to aggregate.
     #[error("the model has no layer with parameters")]

@@ -234,7 +234,7 @@ mod tests {
                 refusal(&[3, 0, 3], vec![]),
                 "input shape [3, 0, 3] is not [features] or [channels, height, width] with sides above 0",
             ),
-            (refusal(&[3], vec![]), "the model has 0 layers; it takes 1 to 4096"),
+            (refusal(&[3], vec![]), "the model has 0 layers; a model has 1 to 4096"),
         ];
         for (found, expected) in cases {
             assert_eq!(found, expected);

@@ -192,7 +192,7 @@ const TWO_FILES: &[Key] = &[
         name: "features",
         takes: FILE,
         absent: Absent::Refused,
-        meaning: "The file of the samples: one entry of its first axis a sample.",
+        meaning: "The file of the samples. Each entry along the first axis is one sample.",
         example: "images",
     },
     Key {
@@ -216,7 +216,7 @@ const NPZ: &[Key] = &[
         name: "features",
         takes: Takes::Text(Text::Any("name of an array in the archive")),
         absent: Absent::Refused,
-        meaning: "The array of the samples: one entry of its first axis a sample.",
+        meaning: "The array of the samples. Each entry along the first axis is one sample.",
         example: "x",
     },
     Key {

@@ -9,7 +9,7 @@ words! {
     /// A loss.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     pub enum Loss {
-        /// Softmax cross-entropy over the plan's classes: the model has one output a class.
+        /// Softmax cross-entropy over the plan's classes: the model has one output for each class.
         CrossEntropy = "cross_entropy",
         /// Binary cross-entropy: the plan has two classes, the model one output.
         BinaryCrossEntropy = "binary_cross_entropy",

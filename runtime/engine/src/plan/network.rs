@@ -113,7 +113,7 @@ const OUTPUTS: Key = Key {
     name: "outputs",
     takes: NUMBER,
     absent: Absent::Refused,
-    meaning: "Outputs of the last linear layer: one a class, or 1 for a regression.",
+    meaning: "Outputs of the last linear layer: one for each class, or 1 for a regression.",
     example: "10",
 };
 

@@ -140,7 +140,7 @@ impl<'a> Field<'a> {
             let message = format!("the key {name:?} is missing in {}; it takes {takes}", self.path);
             return Err(self.error(message));
         };
-        let hint = || Some(format!("other keys go with the key {name}, which takes {takes}"));
+        let hint = || Some(format!("for other keys, first write the key {name}, which takes {takes}"));
         let section = self.with_keys(common.iter().chain(*keys).copied().collect());
         Ok((None, section.map_err(|e| if e.hint.is_none() { e.with_hint(hint()) } else { e })?))
     }

@@ -79,7 +79,7 @@ pub struct Layout {
 #[non_exhaustive]
 pub enum LayoutError {
     /// More than [`limits::TENSORS`] or none.
-    #[error("the model has {0} tensors; it takes 1 to {max}", max = limits::TENSORS)]
+    #[error("the model has {0} tensors; a model has 1 to {max}", max = limits::TENSORS)]
     Count(usize),
     /// Two tensors share a name.
     #[error("two tensors of the model have the name {0:?}")]

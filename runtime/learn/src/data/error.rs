@@ -72,7 +72,7 @@ impl DataError {
         let hint = match self {
             Self::File { hint, .. } => return Some(hint.clone()),
             Self::UnknownLoader { nearest: Some(name), .. } => {
-                return Some(format!("this program has the loader {name:?}: is that the one?"));
+                return Some(format!("did you mean {name:?}, a loader that this program has?"));
             }
             Self::UnknownLoader { .. } => "start your own program, which adds the loader with `with_loader`",
             Self::Io { source, .. } => match source.kind() {

@@ -69,6 +69,6 @@ fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
         unknown.to_string(),
         "the plan needs the data loader \"plans\", which this program does not have"
     );
-    assert!(unknown.hint().unwrap().starts_with("this program has the loader \"planes\":"));
+    assert!(unknown.hint().unwrap().starts_with("did you mean \"planes\", a loader"));
     assert!(load("csv", "good").unwrap_err().hint().unwrap().contains("with_loader"));
 }

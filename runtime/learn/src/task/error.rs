@@ -96,7 +96,7 @@ impl TaskError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Custom { nearest: Some(name), .. } => {
-                return Some(format!("this program has the custom task {name:?}: is that the one?"));
+                return Some(format!("did you mean {name:?}, a custom task that this program has?"));
             }
             Self::Data(error) => return error.hint(),
             Self::NoTraining => "build fl-runtime with its default features (the feature `train`)",

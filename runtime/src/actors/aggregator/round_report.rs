@@ -81,7 +81,7 @@ impl RoundReports {
                 }
             }
             Effect::StoodStill { by } => tracing::warn!(
-                "this program stood still for {:.0} s: the open round's deadline is as much later",
+                "this program stood still for {:.0} s: the deadline of the open round moves by this time",
                 by.0 as f64 / 1000.0
             ),
             _ => {}

@@ -79,5 +79,5 @@ fn custom_task_that_is_unknown_unwilling_or_breaks_the_plan_is_refused() {
         unknown.to_string(),
         "task send needs the custom task \"incremnt\", which this program does not have"
     );
-    assert_eq!(unknown.hint().unwrap(), "this program has the custom task \"increment\": is that the one?");
+    assert_eq!(unknown.hint().unwrap(), "did you mean \"increment\", a custom task that this program has?");
 }
