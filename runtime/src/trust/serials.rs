@@ -1,9 +1,11 @@
 //! The highest serial of a federation's roster that this folder has seen, `save/roster-serial`.
 //!
-//! An aggregator remembers the serials of its own rosters. A collaborator remembers those that its aggregator
-//! named, and that of the roster in its own workspace. So neither accepts an old roster as the newest, also
-//! after a restart. The file holds one line, `SERIAL CA`: with another CA the serials begin again. A host may
-//! remove the file, and this side does not notice; peers that remember a higher serial do.
+//! An aggregator remembers the serials of its own rosters, and a collaborator that of the roster in its own
+//! workspace: the owner's signature of both was verified. So neither accepts an old roster as the newest, also
+//! after a restart. What an aggregator names without a signature is remembered until the process ends, and is
+//! not written: a false serial would keep a site away from its federation for good. The file holds one line,
+//! `SERIAL CA`: with another CA the serials begin again. A host may remove the file, and this side does not
+//! notice; peers that remember a higher serial do.
 
 use std::{
     io,
@@ -21,7 +23,10 @@ pub struct Serials {
     files: Files,
     file: PathBuf,
     ca: Digest,
+    /// Of all serials, also those that an aggregator only named.
     highest: AtomicU64,
+    /// Of rosters whose signature was verified, as in the file.
+    signed: AtomicU64,
 }
 
 impl Serials {
@@ -40,8 +45,9 @@ impl Serials {
                 file.display()
             );
         }
-        let highest = AtomicU64::new(highest.unwrap_or(0));
-        Self { files: files.clone(), file: file.to_owned(), ca, highest }
+        let signed = highest.unwrap_or(0);
+        let [highest, signed] = [signed; 2].map(AtomicU64::new);
+        Self { files: files.clone(), file: file.to_owned(), ca, highest, signed }
     }
 
     /// The highest serial seen; 0 when none was seen.
@@ -50,13 +56,19 @@ impl Serials {
         self.highest.load(Ordering::Relaxed)
     }
 
-    /// Remembers the serial of a verified roster, or one that an authenticated aggregator named. When this
-    /// returns, the serial is durable.
+    /// Remembers a serial that an aggregator named and did not prove, until the process ends.
+    pub fn heard(&self, serial: u64) {
+        self.highest.fetch_max(serial, Ordering::Relaxed);
+    }
+
+    /// Remembers the serial of a roster whose signature was verified. When this returns, the serial is
+    /// durable.
     ///
     /// # Errors
     /// When the file cannot be written. The serial is then remembered until the process ends.
     pub fn saw(&self, serial: u64) -> io::Result<()> {
-        if self.highest.fetch_max(serial, Ordering::Relaxed) >= serial {
+        self.highest.fetch_max(serial, Ordering::Relaxed);
+        if self.signed.fetch_max(serial, Ordering::Relaxed) >= serial {
             return Ok(());
         }
         if let Some(folder) = self.file.parent() {
@@ -100,5 +112,18 @@ mod tests {
             assert_eq!(open(ca).highest(), 0, "{torn:?}");
         }
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn serial_that_was_only_named_ends_with_the_process() {
+        let file = scratch("named-serials").join("save/roster-serial");
+        let open = || Serials::open(&files(), &file, Digest::of(b"ca"));
+        let serials = open();
+        serials.heard(u64::MAX);
+        assert_eq!(serials.highest(), u64::MAX);
+        assert!(!file.exists());
+        // The roster that follows is signed: its serial is kept, though a higher one was named.
+        serials.saw(7).unwrap();
+        assert_eq!((serials.highest(), open().highest()), (u64::MAX, 7));
     }
 }
