@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    observe::report_panics(args.contains(&"--json"));
     let said = cli::run(&args);
     observe::say(said.out);
     observe::complain(said.err);

@@ -128,6 +128,7 @@ struct CollaboratorRole {
 /// adds.
 #[must_use]
 pub fn run(args: &[&str], registry: &Registry, system: &System) -> ExitCode {
+    observe::report_panics(args.contains(&"--json"));
     if matches!(args, ["--version"] | ["--json", "--version"] | ["--version", "--json"]) {
         let (commit, toolchain) = (version::COMMIT, version::TOOLCHAIN);
         match args {

@@ -7,12 +7,14 @@
 pub mod log;
 mod member_line;
 mod metric_json;
+mod panics;
 mod round_line;
 mod traffic;
 mod waiting_line;
 
 pub use member_line::{done_line, task_line};
 pub use metric_json::MetricJson;
+pub use panics::report_panics;
 pub use round_line::{RoundLine, Timeline};
 pub use traffic::Traffic;
 pub use waiting_line::{names, waiting_line};
