@@ -30,7 +30,10 @@ pub fn of_process() -> &'static Files {
 pub fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
     let bytes = read(path, limit)?;
     String::from_utf8(bytes)
-        .map_err(|_| Failure::new(Exit::File, format!("{} is not UTF-8 text", path.display())))
+        .map_err(|_| {
+            Failure::new(Exit::File, format!("{} is not UTF-8 text", path.display()))
+                .hint("save the file as UTF-8 text, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW; -f UTF-16 for a file of Windows")
+        })
 }
 
 /// Reads a file of at most `limit` bytes.
@@ -87,14 +90,17 @@ pub fn read_secret_text(path: &Path, limit: usize) -> Result<Zeroizing<String>, 
 /// # Errors
 /// [`Exit::Trust`].
 pub fn refuse_exposed(path: &Path) -> Result<(), Failure> {
-    // A file that cannot be looked at cannot be read either.
-    let mode = of_process().mode(path).unwrap_or(0);
-    if mode & OTHERS == 0 {
-        return Ok(());
-    }
+    let Some(mode) = exposed(path) else { return Ok(()) };
     let shown = path.display();
     let error = format!("other users of this machine can read or change {shown} (its mode is {mode:04o})");
     Err(Failure::new(Exit::Trust, error).hint(format!("run `chmod 600 {shown}`")))
+}
+
+/// The mode of a file that other users than its owner may read or change.
+#[must_use]
+pub fn exposed(path: &Path) -> Option<u32> {
+    // A file that cannot be looked at cannot be read either.
+    of_process().mode(path).ok().filter(|mode| mode & OTHERS != 0)
 }
 
 /// Replaces a file whole: a crash leaves the old one or the new one, never a part.

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
+    files,
     machine::machine,
     pki::{self, Approval, Init, Issued, Listed, Owner, vault::Passphrase},
 };
@@ -216,6 +217,35 @@ struct PkiSign {
 }
 
 pub(super) fn run(area: &PkiArea) -> Result<Answer, Failure> {
+    let mut answer = answer(area)?;
+    let named = match &area.command {
+        PkiCommand::Init(command) => &command.passphrase_file,
+        PkiCommand::Approve(command) => &command.passphrase_file,
+        PkiCommand::Renew(command) => &command.passphrase_file,
+        PkiCommand::Revoke(command) => &command.passphrase_file,
+        PkiCommand::Sign(command) => &command.passphrase_file,
+        _ => return Ok(answer),
+    };
+    if let Some(warning) = passphrase_file(named.as_deref()).and_then(|file| exposed_passphrase(&file)) {
+        answer.text += &format!("warning: {warning}\n");
+        answer.json["warnings"] = json!([warning]);
+    }
+    Ok(answer)
+}
+
+/// A container's secrets can be read by every user of the container, and their mode cannot be changed there.
+fn exposed_passphrase(file: &Path) -> Option<String> {
+    if file.starts_with(CONTAINER_SECRETS) {
+        return None;
+    }
+    let mode = files::exposed(file)?;
+    let shown = file.display();
+    Some(format!(
+        "other users of this machine can read or change the passphrase file {shown} (its mode is {mode:04o}): run `chmod 600 {shown}`"
+    ))
+}
+
+fn answer(area: &PkiArea) -> Result<Answer, Failure> {
     match &area.command {
         PkiCommand::Init(command) => init(command),
         PkiCommand::Request(command) => request(command),
@@ -522,6 +552,8 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
 const SITES_HINT: &str = "sites        send plan/cols.yaml to each site: a site that holds the roster does not connect to a revoked aggregator\n";
 /// Where a passphrase file may be named instead of on the command line.
 const PASSPHRASE_VARIABLE: &str = "FL_PASSPHRASE_FILE";
+/// Where container programs mount secrets, with mode 0444.
+const CONTAINER_SECRETS: &str = "/run/secrets";
 
 #[cfg(test)]
 mod tests;

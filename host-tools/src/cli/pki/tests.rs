@@ -1,5 +1,7 @@
 //! What the commands say, with what differs from run to run put out of sight.
 
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
 use crate::{cli, files::tests::scratch};
 
 /// Runs command lines; `D` stands for the folder.
@@ -44,8 +46,9 @@ fn pki_commands_answer_as_their_transcript_says() {
         ("wrong", "correct house\n"),
     ] {
         let path = folder.join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let found = transcript(
         &folder.display().to_string(),
@@ -72,4 +75,29 @@ fn pki_commands_answer_as_their_transcript_says() {
         ],
     );
     assert_eq!(found, include_str!("../pki.txt"));
+}
+
+#[test]
+fn passphrase_file_that_others_can_read_is_warned_of_with_its_cure() {
+    let folder = scratch("pki-exposed");
+    fs::create_dir_all(folder.join("owner/plan")).unwrap();
+    fs::write(folder.join("owner/plan/plan.yaml"), "schema: 1\nfederation: w\n").unwrap();
+    let secret = folder.join("secret");
+    fs::write(&secret, "correct horse\n").unwrap();
+    let mode = |mode| fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+    let run = |words: &str| transcript(&folder.display().to_string(), &[words]);
+    let warning = |mode: &str| {
+        format!(
+            "other users of this machine can read or change the passphrase file D/secret (its mode is {mode}): run `chmod 600 D/secret`"
+        )
+    };
+    mode(0o644);
+    let said = run("pki init --workspace D/owner --passphrase-file D/secret");
+    assert!(said.ends_with(&format!("warning: {}\n=> 0\n", warning("0644"))), "{said}");
+    mode(0o620);
+    let said = run("--json pki sign --workspace D/owner --passphrase-file D/secret");
+    assert!(said.contains(&format!("\"warnings\":[\"{}\"]", warning("0620"))), "{said}");
+    mode(0o400);
+    let said = run("pki sign --workspace D/owner --passphrase-file D/secret");
+    assert!(said.ends_with("=> 0\n") && !said.contains("warning"), "{said}");
 }
