@@ -92,6 +92,9 @@ impl Setting for DataSpec {
             Format::Npy => Loader::Npy { features: data.get("features")?, labels: data.get("labels")? },
             Format::Npz => {
                 let file: String = data.get("file")?;
+                if let Some(field) = data.optional("file").filter(|_| !file.ends_with(".npz")) {
+                    return Err(field.wrong("a name that ends with .npz"));
+                }
                 let array = |key| Ok(format!("{file}:{}", data.get::<String>(key)?));
                 Loader::Npy { features: array("features")?, labels: array("labels")? }
             }

@@ -183,7 +183,8 @@ impl Value {
             Self::Null => "empty".to_owned(),
             Self::Flag(flag) => flag.to_string(),
             Self::Whole(number) => number.to_string(),
-            Self::Number(number) => number.to_string(),
+            // With its point or exponent: 1.0 is no whole number, and 1e300 has many zeros.
+            Self::Number(number) => format!("{number:?}"),
             Self::Text(text) => format!("the text {}", quoted(text)),
             Self::List(_) => "a list".to_owned(),
             Self::Map(_) => "a map".to_owned(),

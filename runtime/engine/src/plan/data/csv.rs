@@ -320,6 +320,14 @@ pub(super) fn check_in(
 ) -> Checked {
     is_file("file", &csv.file)?;
     csv.label_file.as_ref().map_or(Ok(()), |file| is_file("label_file", file))?;
+    if csv.label_file.as_ref() == Some(&csv.file) {
+        let message = format!(
+            "data.label_file is {:?}, and so is data.file: the label would be a feature, too",
+            csv.file
+        );
+        let hint = "remove data.label_file: without it, the labels are in data.file".to_owned();
+        return Err(Fault::new("data/label_file", message).hint(Some(hint)));
+    }
     check(CSV, "data/skip", &csv.skip)?;
     if csv.decimal == Decimal::Comma && csv.separator == Separator::Comma {
         let message = "data.decimal is comma, and data.separator is comma, too";
@@ -343,10 +351,21 @@ fn check_columns(csv: &CsvSpec, model: &ModelSpec) -> Checked {
         let hint = "a file without a header has no names: remove the key, or write names into the first line";
         return Err(Fault::new(format!("data/{key}"), message).hint(Some(hint.to_owned())));
     }
+    if let (Column::Name(name), false) = (&csv.label, csv.header) {
+        let message = format!("data.label is the column's name {name:?}, but data.header is false");
+        let hint = "write `header: true`, or the label's index: `label: -1` is the last column".to_owned();
+        return Err(Fault::new("data/label", message).hint(Some(hint)));
+    }
     let label = match &csv.label {
         Column::Name(name) if csv.label_file.is_none() => Some(name),
         _ => None,
     };
+    let twice = |name: &&String| csv.ignore.contains(name);
+    if let Some(name) = label.into_iter().chain(csv.features.iter().flatten()).find(twice) {
+        let message = format!("data.ignore has the column {name:?}, which the plan reads");
+        let hint = "remove the name from data.ignore, or from the columns that the plan reads".to_owned();
+        return Err(Fault::new("data/ignore", message).hint(Some(hint)));
+    }
     let Some(features) = &csv.features else { return Ok(()) };
     if features.is_empty() {
         return Err(Fault::new("data/features", "data.features is empty; it takes at least one column"));
@@ -379,6 +398,7 @@ fn check_columns(csv: &CsvSpec, model: &ModelSpec) -> Checked {
 
 fn check_labels(csv: &CsvSpec, classes: Option<u32>) -> Checked {
     check_order("labels", csv.labels.iter().map(|code| code.text.as_str()))?;
+    check_spellings("labels", csv.labels.iter().map(|code| code.text.as_str()))?;
     if csv.labels.is_empty() {
         return Ok(());
     }
@@ -411,6 +431,7 @@ fn check_categories(csv: &CsvSpec) -> Checked {
         let empty = match coding {
             Coding::Numbers(codes) => {
                 check_order(&key, codes.iter().map(|code| code.name.as_str()))?;
+                check_spellings(&key, codes.iter().map(|code| code.name.as_str()))?;
                 check_finite(&key, codes)?;
                 codes.is_empty()
             }
@@ -419,6 +440,7 @@ fn check_categories(csv: &CsvSpec) -> Checked {
                     let message = format!("data.categories.{column} has {:?} twice", texts[index]);
                     return Err(Fault::new(format!("data/{key}/{index}"), message));
                 }
+                check_spellings(&key, texts.iter().map(String::as_str))?;
                 texts.is_empty()
             }
         };
@@ -449,6 +471,14 @@ fn check_missing(csv: &CsvSpec, standardise: Option<&Standardise>) -> Checked {
             }
             check_order(key, columns.iter().map(|column| column.name.as_str()))?;
             check_finite(key, columns)?;
+            let one_hot = |column: &&NamedNumber| matches!(csv.coding(&column.name), Some(Coding::OneHot(_)));
+            if let Some(NamedNumber { name, .. }) = columns.iter().filter(one_hot).find(|c| c.number != 0.0) {
+                let message = format!(
+                    "data.missing.fill has a number for the column {name:?}, each text of which is a feature of 0 or 1"
+                );
+                let hint = format!("write `{name}: 0`: each of the features is 0 where the value is missing");
+                return Err(Fault::new(format!("data/{key}/{name}"), message).hint(Some(hint)));
+            }
             columns.iter().try_for_each(|column| is_feature(csv, key, &column.name))
         }
         _ => Ok(()),
@@ -483,6 +513,21 @@ fn check_order<'a>(key: &str, texts: impl Iterator<Item = &'a str> + Clone) -> C
     twice.map_or(Ok(()), |(_, text)| {
         Err(Fault::new(format!("data/{key}"), format!("data.{} has {text:?} twice", key.replace('/', "."))))
     })
+}
+
+/// Refuses two texts that are one number: a cell is found by its number where no text is the cell's own.
+fn check_spellings<'a>(key: &str, texts: impl Iterator<Item = &'a str>) -> Checked {
+    let mut numbers: Vec<(f64, &str)> = texts
+        .filter_map(|text| Some((text.parse().ok()?, text)))
+        .filter(|(number, _)| !f64::is_nan(*number))
+        .collect();
+    // Zeros of both signs are one number.
+    numbers.sort_by(|a, b| (a.0 + 0.0).total_cmp(&(b.0 + 0.0)));
+    let Some(pair) = numbers.windows(2).find(|pair| pair[0].0 == pair[1].0) else { return Ok(()) };
+    let name = key.replace('/', ".");
+    let message = format!("data.{name} has {:?} and {:?}, which are one number", pair[0].1, pair[1].1);
+    let hint = "write the number once: a file may spell 1 as 1.0".to_owned();
+    Err(Fault::new(format!("data/{key}"), message).hint(Some(hint)))
 }
 
 fn check_finite(key: &str, numbers: &[NamedNumber]) -> Checked {

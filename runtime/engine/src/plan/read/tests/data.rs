@@ -94,6 +94,32 @@ fn keys_that_do_not_fit_each_other_are_refused() {
         ("decimal: comma", "data.decimal is comma, and data.separator is comma, too"),
         ("labels: {M: 2, B: 0}", "data.labels.M is 2; the classes are 0 to 1"),
         ("labels: {M: 1}", "no label of data.labels is the class 0; data.classes is 2"),
+        ("features: [a, b], ignore: [c, a]", "data.ignore has the column \"a\", which the plan reads"),
+        ("ignore: [y]", "data.ignore has the column \"y\", which the plan reads"),
+        (
+            "standardise: {mean: 1e300, std: 1}",
+            "data.standardise.mean is 1e300; it takes a number below 3.4e38",
+        ),
+        ("header: false", "data.label is the column's name \"y\", but data.header is false"),
+        (
+            "label_file: a.csv",
+            "data.label_file is \"a.csv\", and so is data.file: the label would be a feature, too",
+        ),
+        (
+            "categories: {b: [x]}, missing: {fill: {b: 3}}",
+            "data.missing.fill has a number for the column \"b\", each text of which is a feature of 0 or 1",
+        ),
+        ("skip: 1.0", "data.skip is 1.0; it takes a whole number of 0 to 1000"),
+        ("labels: {1: 0, \"1.0\": 1}", "data.labels has \"1\" and \"1.0\", which are one number"),
+        ("labels: {a: 1, \"1e1\": 0, 10: 1}", "data.labels has \"10\" and \"1e1\", which are one number"),
+        (
+            "categories: {a: {\"-0\": 1, 0: 2}}",
+            "data.categories.a has \"-0\" and \"0\", which are one number",
+        ),
+        (
+            "categories: {a: [\"2\", x, \"02\"]}",
+            "data.categories.a has \"2\" and \"02\", which are one number",
+        ),
         ("categories: {y: {a: 1}}", "data.categories has the column \"y\", which is the label"),
         ("categories: {a: {}}", "data.categories.a is empty; it takes at least one category"),
         ("categories: {a: [x, x]}", "data.categories.a has \"x\" twice"),
