@@ -41,7 +41,11 @@ fn bytes(line: &str) -> Vec<u8> {
             "n" => (1, vec![b'\n']),
             "0" => (1, vec![0]),
             "x" => (3, vec![u8::from_str_radix(&after[1..3], 16).unwrap()]),
-            "u" => (7, "\u{feff}".into()),
+            "u" => {
+                let hex = after[2..].split('}').next().unwrap();
+                let character = char::from_u32(u32::from_str_radix(hex, 16).unwrap()).unwrap();
+                (hex.len() + 3, character.to_string().into())
+            }
             other => panic!("{other}"),
         };
         out.extend(found);

@@ -44,7 +44,13 @@ pub(super) fn unreadable(file: &str, error: &io::Error) -> DataError {
         io::ErrorKind::UnexpectedEof => "the file is cut short".to_owned(),
         _ => format!("the file cannot be read: {error}"),
     };
-    DataError::file(file, what, "copy the file again from where it came from")
+    let hint = match error.kind() {
+        io::ErrorKind::Unsupported => {
+            "in Python, write the archive with numpy.savez or numpy.savez_compressed"
+        }
+        _ => "copy the file again from where it came from",
+    };
+    DataError::file(file, what, hint)
 }
 
 /// A plain file and its length. To open a FIFO would wait for a writer, for ever.

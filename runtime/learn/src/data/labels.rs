@@ -53,7 +53,8 @@ impl Labels {
         let Self { count, bad, least, most, .. } = self;
         let most_class = classes - 1;
         let what = format!(
-            "row {row} has the label {label}, but the plan's classes are 0 to {most_class}; {bad} of {count} labels are outside of this range"
+            "row {row} has the label {}, but the plan's classes are 0 to {most_class}; {bad} of {count} labels are outside of this range",
+            number(label)
         );
         let mapped = |labels: [f64; 2]| {
             let pairs = format!("{}: 0, {}: 1", labels[0], labels[1]);
@@ -79,6 +80,14 @@ impl Labels {
             )
         };
         Err(DataError::file(file, what, hint))
+    }
+}
+
+/// Small and large numbers with an exponent.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if value != 0.0 && !(1e-5..1e16).contains(&size) => format!("{value:e}"),
+        _ => value.to_string(),
     }
 }
 

@@ -6,7 +6,7 @@
 mod element;
 
 use std::{
-    io::{Read, Seek},
+    io::{BufRead, Read, Seek},
     path::Path,
 };
 
@@ -34,7 +34,7 @@ pub(super) fn load(dir: &Path, name: &str, wanted: Wanted<'_>) -> Result<ArrayD<
 }
 
 fn from_archive(
-    archive: impl Read + Seek,
+    mut archive: impl BufRead + Seek,
     member: &str,
     name: &str,
     wanted: Wanted<'_>,
@@ -43,11 +43,21 @@ fn from_archive(
         let hint = "in Python, write the archive with numpy.savez or numpy.savez_compressed";
         DataError::file(name, format!("the archive cannot be read: {e}"), hint)
     };
+    let start = archive.fill_buf().map_err(|e| folder::unreadable(name, &e))?;
+    if let Some(found) = signature::of(start).filter(|_| !start.starts_with(b"PK")) {
+        let what = format!("the file is {}, not an archive of numpy.savez", found.what);
+        let hint = if start.starts_with(b"\x93NUMPY") {
+            "write `loader: npy` and both files' names into the plan's data"
+        } else {
+            "in Python, write the archive with numpy.savez or numpy.savez_compressed"
+        };
+        return Err(DataError::file(name, what, hint));
+    }
     let mut archive = zip::ZipArchive::new(archive).map_err(refused)?;
     let inside = format!("{member}.npy");
     let Some(at) = archive.index_for_name(&inside) else {
-        let shown = |n: &str| n.strip_suffix(".npy").unwrap_or(n).to_owned();
-        let mut names: Vec<String> = archive.file_names().flatten().map(|n| shown(&n)).collect();
+        let shown = |n: &str| n.strip_suffix(".npy").map(str::to_owned);
+        let mut names: Vec<String> = archive.file_names().flatten().filter_map(|n| shown(&n)).collect();
         names.sort_unstable();
         names.truncate(16);
         let what = format!("the archive has no array {member:?}; its arrays are {}", names.join(", "));
@@ -265,11 +275,16 @@ mod tests {
             archive.start_file(name, options).unwrap();
             archive.write_all(&bytes).unwrap();
         }
+        archive.start_file("z", zip::write::SimpleFileOptions::default()).unwrap();
         archive.finish().unwrap();
         for name in ["a.npz:x", "a.npz:y"] {
             assert_eq!(load(&dir, name, Wanted::Labels).unwrap().as_slice().unwrap(), [1.0, 2.0, 3.0]);
         }
         let refusal = load(&dir, "a.npz:z", Wanted::Labels).unwrap_err().to_string();
         assert_eq!(refusal, "a.npz:z: the archive has no array \"z\"; its arrays are x, y");
+        std::fs::write(dir.join("b.npz"), &bytes).unwrap();
+        let refused = load(&dir, "b.npz:x", Wanted::Labels).unwrap_err();
+        assert_eq!(refused.to_string(), "b.npz:x: the file is a NumPy array, not an archive of numpy.savez");
+        assert!(refused.hint().unwrap().starts_with("write `loader: npy`"));
     }
 }

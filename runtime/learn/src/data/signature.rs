@@ -13,6 +13,29 @@ pub(super) fn of(start: &[u8]) -> Option<Signature> {
     KNOWN.iter().find(|(bytes, ..)| start.starts_with(bytes)).map(|(_, what, cure)| Signature { what, cure })
 }
 
+/// [`of`] for a file that may be text: a column's name may begin as a format does, for example `PAR1` or
+/// `[Fe/H]`.
+pub(super) fn of_table(start: &[u8]) -> Option<Signature> {
+    let (bytes, ..) = KNOWN.iter().find(|(bytes, ..)| start.starts_with(bytes))?;
+    let next = start.get(bytes.len()).copied();
+    let among = |set: &[u8]| next.is_none_or(|next| set.contains(&next));
+    let is_meant = match *bytes {
+        b"{" => among(b"\"} \t\r\n"),
+        b"[" => among(b"[{\"-] \t\r\n") || next.is_some_and(|next| next.is_ascii_digit()),
+        b"<" => among(b"!?/") || next.is_some_and(|next| next.is_ascii_alphabetic()),
+        text if text.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') => {
+            // The format is binary: text has no such characters.
+            let control = |byte: &u8| byte.is_ascii_control() && !b"\t\r\n".contains(byte);
+            text == PDF || start.iter().take(BEGINNING).any(control)
+        }
+        _ => true,
+    };
+    of(start).filter(|_| is_meant)
+}
+
+const PDF: &[u8] = b"%PDF-1";
+/// Bytes of a file of which a binary format shows that it is not text.
+const BEGINNING: usize = 256;
 const AS_CSV: &str = "open the file in the program that wrote it, and save it as CSV";
 const UTF8: &str = "convert the file: iconv -f UTF-16 -t UTF-8 FILE > NEW";
 const UNPACK: &str = "unpack the file first; of compressed files, only those of gzip are read";
@@ -49,7 +72,7 @@ const KNOWN: &[(&[u8], &str, &str)] = &[
     (b"\x80\x03", "a Python pickle", NUMPY),
     (b"\x80\x04", "a Python pickle", NUMPY),
     (b"\x80\x05", "a Python pickle", NUMPY),
-    (b"%PDF", "a PDF document", AS_CSV),
+    (PDF, "a PDF document", AS_CSV),
     (b"<", "a web page or an XML file", AS_CSV),
     (b"{", "a JSON file", "in Python, write a CSV file: pandas.read_json(F).to_csv(G, index=False)"),
     (b"[", "a JSON file", "in Python, write a CSV file: pandas.read_json(F).to_csv(G, index=False)"),
@@ -65,5 +88,35 @@ mod tests {
         assert_eq!(of(b"\xff\xfea\0").unwrap().what, "text in UTF-16");
         assert_eq!(of(b"a,b\n1,2\n"), None);
         assert_eq!(of(b""), None);
+    }
+
+    #[test]
+    fn names_of_columns_that_begin_as_a_format_does_are_text() {
+        for text in [
+            "PAR1,y\n1,0\n",
+            "PAR1",
+            "BZh\u{e4}ufig,y\n",
+            "ARROW1,y\n",
+            "RDX2,y\r\n1,0\r\n",
+            "SQLite format 3,y\n",
+            "[Fe/H],y\n",
+            "{a},y\n",
+            "<18,y\n",
+            "%PDF,y\n",
+        ] {
+            assert_eq!(of_table(text.as_bytes()), None, "{text}");
+        }
+        for (bytes, what) in [
+            (&b"PAR1\x15\x04\x15"[..], "a Parquet file"),
+            (b"BZh91AY&SY\x0d\x1f", "a bzip2 file"),
+            (b"SQLite format 3\0", "an SQLite database"),
+            (b"%PDF-1.7\n", "a PDF document"),
+            (b"[[1, 2], [3, 4]]", "a JSON file"),
+            (b"{\n \"a\": 1}", "a JSON file"),
+            (b"<!DOCTYPE html>", "a web page or an XML file"),
+            (b"<html>", "a web page or an XML file"),
+        ] {
+            assert_eq!(of_table(bytes).map(|found| found.what), Some(what));
+        }
     }
 }

@@ -128,6 +128,10 @@ impl Faults {
                 Fault::Text if tally.row == 1 => {
                     "write `header: true` into the plan's data if row 1 names the columns".to_owned()
                 }
+                Fault::Text if begins_as_a_number(text) => format!(
+                    "write plain numbers, for example -1.5 or 2e3; if column {name} has categories, give each a number in \
+                     the plan's data.categories"
+                ),
                 Fault::Text => {
                     format!(
                         "give texts their numbers in the plan: `categories: {{{name}: {{{text}: 0, …}}}}`"
@@ -161,6 +165,11 @@ fn is_decimal_comma(text: &str) -> bool {
     text.contains(',') && !text.contains('.') && text.replacen(',', ".", 1).parse::<f64>().is_ok()
 }
 
+/// `10%`, `0x10`, `1_000`, digits of another script, a minus that is not ASCII.
+fn begins_as_a_number(text: &str) -> bool {
+    text.trim_start_matches(|c: char| !c.is_alphanumeric()).starts_with(char::is_numeric)
+}
+
 fn is_date(text: &str) -> bool {
     let digits = text.chars().filter(char::is_ascii_digit).count();
     digits >= 6 && text.matches(['-', '/', '.', ':']).count() >= 2
@@ -178,6 +187,11 @@ mod tests {
         let names = ["age", "sex", "when"].map(str::to_owned);
         let mut faults = Faults::default();
         assert!(faults.is_empty());
+        for text in ["10%", "0x10", "1_000", "\u{ff11}", "\u{2212}1", "\u{feff}1", "$5"] {
+            let mut faults = Faults::default();
+            faults.add(0, Fault::Text, 2, text);
+            assert!(faults.hint(&names).starts_with("write plain numbers"), "{text}");
+        }
         faults.add(1, Fault::Text, 2, "male");
         faults.add(0, Fault::Missing, 3, "");
         faults.add(0, Fault::Missing, 5, "NA");

@@ -14,6 +14,8 @@ pub struct Records<R> {
     separator: Separator,
     /// Lines read so far.
     lines: u64,
+    /// Lines of these that ended with a line feed.
+    feeds: u64,
     line: Vec<u8>,
     /// The cells of the row one after another, and where each ends.
     text: String,
@@ -54,7 +56,7 @@ impl<R: BufRead> Records<R> {
     /// [`DataError`] for a file of another format, and when the file cannot be read.
     pub fn new(mut input: R, file: &str, separator: Separator, skip: u32) -> Result<Self, DataError> {
         let start = input.fill_buf().map_err(|e| folder::unreadable(file, &e))?;
-        if let Some(found) = signature::of(start) {
+        if let Some(found) = signature::of_table(start) {
             return Err(DataError::file(
                 file,
                 format!("the file is {}, not a CSV file", found.what),
@@ -63,7 +65,8 @@ impl<R: BufRead> Records<R> {
         }
         let (line, text, ends) = (Vec::new(), String::new(), Vec::new());
         let file = file.to_owned();
-        let mut records = Self { input, file, separator, lines: 0, line, text, ends, row: 0, again: false };
+        let mut records =
+            Self { input, file, separator, lines: 0, feeds: 0, line, text, ends, row: 0, again: false };
         for _ in 0..skip {
             records.read_line()?;
         }
@@ -124,6 +127,7 @@ impl<R: BufRead> Records<R> {
             self.line.drain(..BYTE_ORDER_MARK.len());
         }
         if self.line.ends_with(b"\n") {
+            self.feeds += 1;
             self.line.pop();
         }
         if self.line.ends_with(b"\r") {
@@ -174,9 +178,17 @@ impl<R: BufRead> Records<R> {
             } else {
                 let end = if space { rest.find(blank) } else { rest.find(character) };
                 let (cell, after) = rest.split_at(end.unwrap_or(rest.len()));
-                if cell.contains('\r') {
+                if cell.contains('\r') && self.feeds == 0 {
                     let hint = "convert the file: tr '\\r' '\\n' < FILE > NEW";
                     return Err(DataError::file(&self.file, "its lines end with CR alone", hint));
+                }
+                if cell.contains('\r') {
+                    let hint = "remove the character: tr -d '\\r' < FILE > NEW";
+                    return Err(self.refused(
+                        self.lines,
+                        "a carriage return (CR) stands inside the line",
+                        hint,
+                    ));
                 }
                 self.text.push_str(cell.trim_end_matches(blank));
                 rest = after;
@@ -266,6 +278,7 @@ mod tests {
         assert_eq!(refusal("a\n\"b\n1\n"), "t.csv: row 2: a quote is opened and not closed");
         assert_eq!(refusal("\"a\"b,c\n"), "t.csv: row 1: text stands after the closing quote of a cell");
         assert_eq!(refusal("a,b\r1,2\r"), "t.csv: its lines end with CR alone");
+        assert_eq!(refusal("a,b\n1\r,2\n"), "t.csv: row 2: a carriage return (CR) stands inside the line");
         assert_eq!(refusal("a\0,\0b"), "t.csv: row 1: the line has NUL bytes, as text in UTF-16 has");
         let endless = "1".repeat(LINE_BYTES as usize + 1);
         assert_eq!(refusal(&endless), "t.csv: row 1: the line is longer than 4194304 bytes");
