@@ -60,6 +60,8 @@ fn commands_of_the_quick_start_train_the_model_that_its_last_section_uses() {
     let [requests, rounds] = ["error: waiting for a certificate", "  2 updates of 520 rows  accuracy "]
         .map(|words| said.matches(words).count());
     assert_eq!((requests, rounds), (3, 10), "{said}");
+    let [described, checked] = ["data.csv: ", "data of "].map(|words| said.matches(words).count());
+    assert!(described >= 2 && checked >= 2 && said.contains("disease"), "{said}");
     assert!(said.contains("all 10 rounds were run; the model is save/heart_last.safetensors"), "{said}");
     // What `model show` says of the file that the Python of the last section reads.
     assert!(said.contains("fc1.weight  F32  [8, 3]") && said.contains("fc2.bias    F32  [2]"), "{said}");

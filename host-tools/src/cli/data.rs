@@ -202,3 +202,6 @@ pub(super) fn checked_json(checked: &[Checked]) -> Value {
     };
     checked.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests;
