@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use fl_engine::{
-    Name,
+    Digest, Name,
     limits::PLAN_FILE_BYTES,
     plan::{DataMap, Loader, Plan},
 };
@@ -28,6 +28,8 @@ pub struct Checked {
     pub classes: BTreeMap<u32, usize>,
     /// Names of the features, where the data has names.
     pub features: Vec<String>,
+    /// The digest of the columns, where the aggregator compares the sites.
+    pub columns: Option<Digest>,
     /// What the plan has done with the rows.
     pub facts: Vec<String>,
     /// What is probably not meant.
@@ -72,8 +74,8 @@ pub fn check(plan: &Plan, name: &Name, folder: &Path) -> Result<Checked, Failure
         }
     }
     let rows = [split.train.rows(), split.validation.rows(), split.test.rows()];
-    let Loaded { features, facts, warnings, .. } = loaded;
-    Ok(Checked { name: name.clone(), rows, classes, features, facts, warnings })
+    let Loaded { features, columns, facts, warnings, .. } = loaded;
+    Ok(Checked { name: name.clone(), rows, classes, features, columns, facts, warnings })
 }
 
 /// Checks every line of the data map, or the line of `only`. Empty without a data map, and for a plan whose
@@ -104,7 +106,13 @@ pub fn check_map(workspace: &Workspace, plan: &Plan, only: Option<&Name>) -> Res
 
 /// Refuses columns that differ between collaborators where the plan does not name columns.
 fn same_columns(first: &Checked, all: &[Checked]) -> Result<(), Failure> {
-    let Some(other) = all.iter().find(|other| other.features != first.features) else { return Ok(()) };
+    let Some(other) = all.iter().find(|other| other.features != first.features) else {
+        // What else the aggregator compares.
+        let Some(other) = all.iter().find(|other| other.columns != first.columns) else { return Ok(()) };
+        let error = format!("the label's column has another name at {} than at {}", other.name, first.name);
+        return Err(Failure::new(Exit::Data, error)
+            .hint("give the column one name at all sites, or name the columns in the plan: `features: [A, B]` under data"));
+    };
     let at = (0..first.features.len()).find(|&at| first.features.get(at) != other.features.get(at));
     let column = |checked: &Checked| {
         at.and_then(|at| checked.features.get(at)).cloned().unwrap_or_else(|| "missing".to_owned())

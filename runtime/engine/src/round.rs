@@ -18,6 +18,7 @@
 
 mod asked;
 mod closed_round;
+mod columns;
 mod effect;
 mod engine;
 mod event;

@@ -11,7 +11,7 @@ mod payload;
 pub use envelope::{Kind, decode, encode};
 pub use error::WireError;
 pub use message::{
-    Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
+    Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
     Rejection, RoundDone, Verdict, Welcome, cut_text,
 };
 pub use payload::PayloadHeader;

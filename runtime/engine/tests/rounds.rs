@@ -4,6 +4,8 @@
 
 #[path = "rounds/closing.rs"]
 mod closing;
+#[path = "rounds/columns.rs"]
+mod columns;
 #[path = "rounds/ending.rs"]
 mod ending;
 #[path = "rounds/members.rs"]

@@ -77,6 +77,11 @@ fn messages() -> Vec<Message> {
         Message::Leaving(Leaving {}),
         Message::Refused(RefusedUpdate { task: name("train"), refusal: Refusal::BelowThreshold }),
         Message::Rejected(Rejection::Ended("the roster expired".into())),
+        Message::Columns(Columns { digest: Digest([5; 32]) }),
+        Message::Refused(RefusedUpdate {
+            task: name("train"),
+            refusal: Refusal::Columns { own: Digest([5; 32]), others: Some(Digest([6; 32])) },
+        }),
     ]
 }
 

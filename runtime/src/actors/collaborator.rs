@@ -39,6 +39,7 @@ pub(crate) struct Running {
 }
 
 /// Starts the coordinator on this thread, and what runs its tasks. Updates are encoded into `buffers`.
+/// `columns` is told to every aggregator that welcomes this site.
 ///
 /// # Panics
 /// Outside an actix system.
@@ -46,6 +47,7 @@ pub(crate) fn start(
     clock: Clock,
     plan: Arc<Plan>,
     runner: Runner,
+    columns: Option<Digest>,
     layout: Arc<Layout>,
     buffers: Buffers,
     pool: Pool,
@@ -53,8 +55,15 @@ pub(crate) fn start(
     let (ended, outcome) = oneshot::channel();
     let (holds, held) = watch::channel(None);
     let (tasks, jobs) = mpsc::channel(MAILBOX);
-    let parts =
-        CoordinatorParts { plan, layout: Arc::clone(&layout), clock, tasks, held: holds, outcome: ended };
+    let parts = CoordinatorParts {
+        plan,
+        layout: Arc::clone(&layout),
+        columns,
+        clock,
+        tasks,
+        held: holds,
+        outcome: ended,
+    };
     let mailbox = mailbox::open(Coordinator::new(parts), MAILBOX);
     // The mailbox is empty.
     let _ = mailbox.tell(CollaboratorMessage::Look);

@@ -65,7 +65,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     terms.extend(roster.map(|roster| startup_trust::roster_term(roster.not_after())));
     try_save(&workspace, &plan)?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
-    let runner = runner(&workspace, &plan, &layout, &options.name, registry)?;
+    let (runner, columns) = runner(&workspace, &plan, &layout, &options.name, registry)?;
     let link = plan.threads.link as usize;
     let own = OwnValidity::new(&clock, credentials.validity());
     let setup = CollaboratorSetup {
@@ -79,6 +79,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         tls,
         serials,
         runner,
+        columns,
         own,
         terms,
     };
@@ -116,17 +117,20 @@ struct CollaboratorSetup<'a> {
     tls: rustls::ClientConfig,
     serials: Serials,
     runner: Runner,
+    columns: Option<Digest>,
     own: OwnValidity,
     terms: Vec<Term>,
 }
 
+/// What runs this site's tasks, and the digest of the columns of its table, where the sites compare them.
 fn runner(
     workspace: &Workspace,
     plan: &Arc<Plan>,
     layout: &Arc<Layout>,
     name: &Name,
     registry: &Registry,
-) -> Result<Runner, Failure> {
+) -> Result<(Runner, Option<Digest>), Failure> {
+    let mut columns = None;
     let data = match Runner::needs_data(plan, name) {
         false => None,
         true => {
@@ -134,6 +138,7 @@ fn runner(
             let loaded = registry.read_data(plan, &workspace.data_of(name)?).map_err(refused)?;
             loaded.facts.iter().for_each(|fact| tracing::info!("{fact}"));
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            columns = loaded.columns;
             let data = Registry::split_data(plan, &loaded, name).map_err(refused)?;
             check_rows(plan, data.train.rows().max(data.validation.rows()) as u64)?;
             tracing::info!(
@@ -144,10 +149,11 @@ fn runner(
             Some(data)
         }
     };
-    registry
+    let runner = registry
         .tasks(plan, name)
         .and_then(|custom| Runner::new(Arc::clone(plan), Arc::clone(layout), name, data, custom))
-        .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))
+        .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
+    Ok((runner, columns))
 }
 
 /// The aggregator would refuse every update of a site with more rows.
@@ -176,6 +182,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         tls,
         serials,
         runner,
+        columns,
         own,
         terms,
     } = setup;
@@ -188,7 +195,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let buffers = Buffers::new(Arc::clone(&layout));
     let (clock, for_tasks) = (system.clock.clone(), Arc::clone(&plan));
     let Running { mailbox, held, outcome } =
-        collaborator::start(clock, for_tasks, runner, Arc::clone(&layout), buffers.clone(), pool);
+        collaborator::start(clock, for_tasks, runner, columns, Arc::clone(&layout), buffers.clone(), pool);
     let (save, federation) = (workspace.path("save"), plan.federation.as_str());
     let copies =
         MemberCopies::new(&system.files, &save, federation, &options.name, hash, plan.release, &layout)

@@ -8,8 +8,9 @@ mod deadline;
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Effect, Event, Offer, Reason, Refusal, Report, SlotId, Stamp, WhyClosed,
+    Effect, Event, Lost, LostCause, Offer, Reason, Refusal, Report, ReportFault, SlotId, Stamp, WhyClosed,
     closed_round::Closed,
+    columns::Columns,
     members::Members,
     metrics::improvement,
     open::{Bounds, OpenRound},
@@ -53,6 +54,7 @@ pub struct RoundEngine {
     plan_hash: Digest,
     bounds: Bounds,
     members: Members,
+    columns: Columns,
     /// The open round, or the one that opens next.
     round: RoundNo,
     base: Digest,
@@ -110,6 +112,7 @@ impl RoundEngine {
             plan_hash: start.plan_hash,
             bounds: Bounds { range: plan.exact, rows: plan.most_rows(), bytes: start.layout_bytes },
             members: Members::new(Arc::clone(&plan), start.members),
+            columns: Columns::default(),
             round: start.round.min(RoundNo(plan.rounds)),
             base: start.base,
             best: start.best.filter(|best| plan.best.metric.allows(*best)),
@@ -161,6 +164,7 @@ impl RoundEngine {
             Event::Joined { peer } => self.joined(&peer, &mut out),
             Event::Left { peer } => self.left(&peer, &mut out),
             Event::RosterChanged { members } => self.roster_changed(members, &mut out),
+            Event::Columns { peer, digest } => self.columns_told(&peer, digest, &mut out),
             Event::Offered { peer, offer } => self.offered(peer, offer, &mut out),
             Event::Staged { peer, offer, slot } => self.staged(peer, offer, slot, &mut out),
             Event::Refused { peer, offer, refusal } => self.turned_down(peer, &offer, refusal, &mut out),
@@ -247,6 +251,7 @@ impl RoundEngine {
 
     fn roster_changed(&mut self, names: Vec<Name>, out: &mut Vec<Effect>) {
         for peer in self.members.replace(names) {
+            self.columns.forget(&peer);
             if let Phase::Open(round) = &mut self.phase
                 && let Some((slot, task)) = round.unlisted(&peer)
             {
@@ -256,14 +261,31 @@ impl RoundEngine {
         }
     }
 
+    /// Asks collaborators again whose updates were refused for their columns, where they count now.
+    fn columns_told(&mut self, peer: &Name, digest: Digest, out: &mut Vec<Effect>) {
+        if !self.members.is_listed(peer) || !self.columns.tell(peer, digest) {
+            return;
+        }
+        let Phase::Open(round) = &mut self.phase else { return };
+        let stamp = round.stamp;
+        for Lost { collaborator, cause, .. } in round.lost() {
+            let refused = matches!(cause, LostCause::Refused(Refusal::Columns { .. }));
+            if refused && self.members.is_here(&collaborator) && self.columns.why_not(&collaborator).is_none()
+            {
+                let tasks = round.retry(&collaborator);
+                out.push(Effect::Assign { peer: collaborator, stamp, tasks });
+            }
+        }
+    }
+
     fn offered(&mut self, peer: Name, offer: Offer, out: &mut Vec<Effect>) {
         let (task, stamp) = (offer.task.clone(), offer.stamp);
-        let bounds = self.bounds;
+        let (bounds, odd) = (self.bounds, self.columns.why_not(&peer));
         let expected = offer.bytes;
         let granted = match &mut self.phase {
             _ if !self.members.is_listed(&peer) => Err(Refusal::NotOnRoster),
             Phase::Open(round) if round.stamp == stamp => match self.members.is_here(&peer) {
-                true => round.offer(&peer, offer, bounds),
+                true => round.offer(&peer, offer, bounds, odd),
                 // The link was lost while the offer was on its way here.
                 false => Err(Refusal::Dropped { got: ByteCount(0), expected }),
             },
@@ -279,12 +301,19 @@ impl RoundEngine {
     fn staged(&mut self, peer: Name, offer: Offer, slot: SlotId, out: &mut Vec<Effect>) {
         let accepted = match &mut self.phase {
             _ if !self.members.is_listed(&peer) => Err(Refusal::NotOnRoster),
-            Phase::Open(round) if round.stamp == offer.stamp => round.stage(&peer, &offer, slot, self.now),
+            Phase::Open(round) if round.stamp == offer.stamp => match self.columns.why_not(&peer) {
+                None => round.stage(&peer, &offer, slot, self.now),
+                Some(refusal) => {
+                    round.dropped(&peer, &offer, &refusal);
+                    Err(refusal)
+                }
+            },
             _ => Err(self.untimely(offer.stamp)),
         };
         match accepted {
             Ok(accepted) => {
                 let stamp = offer.stamp;
+                self.columns.let_in(&peer);
                 out.push(Effect::Received { peer: peer.clone(), task: offer.task, stamp });
                 self.decide(&peer, out);
                 if accepted.redone && self.members.is_here(&peer) && self.has_answered(&peer) {
@@ -317,7 +346,8 @@ impl RoundEngine {
     }
 
     fn reported(&mut self, peer: &Name, report: &Report, out: &mut Vec<Effect>) {
-        let fault = report.fault(&self.plan);
+        let odd = || self.columns.why_not(peer).map(|_| ReportFault::Columns);
+        let fault = report.fault(&self.plan).or_else(odd);
         if let Some(round) = self.open_for(peer, report.stamp) {
             round.report(peer, report, fault);
             self.decide(peer, out);
@@ -466,6 +496,7 @@ impl RoundEngine {
             out.push(Effect::Assign { peer: peer.clone(), stamp, tasks: tasks.clone() });
         }
         self.phase = Phase::Open(round);
+        self.columns.round_opens();
         // Members of a run that begins with its closing round are still on their way: `why_close` waits for
         // them.
         self.first &= closing;

@@ -69,6 +69,13 @@ pub enum Event {
         /// Every collaborator on the new roster.
         members: Vec<Name>,
     },
+    /// A collaborator tells the digest of the names of its table's columns.
+    Columns {
+        /// The collaborator.
+        peer: Name,
+        /// The digest.
+        digest: Digest,
+    },
     /// A collaborator wants to send an update.
     Offered {
         /// The collaborator.

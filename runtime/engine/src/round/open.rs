@@ -136,11 +136,17 @@ impl OpenRound {
         self.change(peer, Asked::unlisted).flatten()
     }
 
-    /// Takes an offer with the stamp of this round.
+    /// Takes an offer with the stamp of this round. `odd`: why nothing of this collaborator counts, if so.
     ///
     /// # Errors
     /// Why the update may not come.
-    pub(super) fn offer(&mut self, peer: &Name, offer: Offer, bounds: Bounds) -> Result<(), Refusal> {
+    pub(super) fn offer(
+        &mut self,
+        peer: &Name,
+        offer: Offer,
+        bounds: Bounds,
+        odd: Option<Refusal>,
+    ) -> Result<(), Refusal> {
         let (claimed, task) = (self.claimed, offer.task.clone());
         self.change(peer, |asked| {
             if let Some(refusal) = asked.why_not(&offer.task) {
@@ -148,7 +154,7 @@ impl OpenRound {
             }
             let own = asked.claim();
             let total = claimed - own + own.max(offer.weight.value().into());
-            match bounds.check(&offer, total) {
+            match odd.or_else(|| bounds.check(&offer, total)) {
                 None => {
                     asked.grant(offer);
                     Ok(())

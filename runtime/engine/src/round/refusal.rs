@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteCount, Name, RoundNo, aggregate::PayloadFault};
+use crate::{ByteCount, Digest, Name, RoundNo, aggregate::PayloadFault};
 
 /// Why an update does not count. New variants are added at the end only, because their numbers are on the
 /// wire.
@@ -85,6 +85,14 @@ pub enum Refusal {
     /// has no value: the aggregator logs refusals, and the plan may hide metrics from its host.
     #[error("the update does not count: the collaborator's metric does not pass the plan's threshold")]
     BelowThreshold,
+    /// The names of the columns of the collaborator's table are not those of the others.
+    #[error("{}", columns_differ(own, others.as_ref()))]
+    Columns {
+        /// The digest that the collaborator told.
+        own: Digest,
+        /// The digest that counts; `None` when no digest has more than half of the collaborators.
+        others: Option<Digest>,
+    },
 }
 
 impl Refusal {
@@ -105,9 +113,25 @@ impl Refusal {
             ),
             Self::NotFinite { .. } => Some("lower the learning rate in the plan, or standardise the data"),
             Self::Weight(_) => Some("raise limits.rows in the plan, within what exact.weight_bits allows"),
+            Self::Columns { .. } => Some(
+                "list the columns in the plan's key data.features: each site then finds its columns by name, in any order",
+            ),
             Self::TotalWeight => Some("lower limits.rows and exact.weight_bits in the plan"),
             _ => None,
         }
+    }
+}
+
+fn columns_differ(own: &Digest, others: Option<&Digest>) -> String {
+    let own = own.short();
+    match others {
+        Some(others) => format!(
+            "the columns of the sites differ: the names at this site have the digest {own}, those at the other sites {}",
+            others.short()
+        ),
+        None => format!(
+            "the columns of the sites differ, and no digest is that of more than half of the sites: the names at this site have the digest {own}"
+        ),
     }
 }
 

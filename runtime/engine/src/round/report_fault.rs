@@ -19,6 +19,9 @@ pub enum ReportFault {
     /// A value that the metric cannot have.
     #[error("its {} is not a number {}", .0.word(), .0.range())]
     Value(Metric),
+    /// The collaborator measured on other columns than the others.
+    #[error("the columns of its table are not those of the other sites")]
+    Columns,
 }
 
 impl Report {

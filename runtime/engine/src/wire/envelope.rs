@@ -5,8 +5,8 @@
 use super::{
     error::WireError,
     message::{
-        Assigned, Cancelled, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
-        Rejection, RoundDone, Verdict, Welcome,
+        Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received,
+        RefusedUpdate, Rejection, RoundDone, Verdict, Welcome,
     },
 };
 use crate::{
@@ -47,6 +47,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::RoundDone(m) => postcard::to_extend(m, out),
         Message::Finished(m) => postcard::to_extend(m, out),
         Message::Leaving(m) => postcard::to_extend(m, out),
+        Message::Columns(m) => postcard::to_extend(m, out),
     };
     // These types hold nothing that postcard cannot encode, and a Vec does not fill up.
     encoded.unwrap_or_default()
@@ -75,6 +76,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
         24 => Message::Finished(whole::<Verdict>(kind, body)?),
         26 => Message::Leaving(whole::<Leaving>(kind, body)?),
         1 => Message::RoundDone(whole::<RoundDone>(kind, body)?),
+        3 => Message::Columns(whole::<Columns>(kind, body)?),
         _ if kind.is_optional() => return Ok(None),
         _ => return Err(WireError::UnknownKind(kind.0)),
     };
@@ -110,5 +112,6 @@ fn kind_of(message: &Message) -> Kind {
         Message::Finished(_) => 24,
         Message::Leaving(_) => 26,
         Message::RoundDone(_) => 1,
+        Message::Columns(_) => 3,
     })
 }

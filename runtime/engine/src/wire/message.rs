@@ -42,6 +42,8 @@ pub enum Message {
     Finished(Verdict),
     /// The sender is about to close the link on purpose.
     Leaving(Leaving),
+    /// Optional: the columns of the collaborator's table, where the plan does not name them.
+    Columns(Columns),
 }
 
 /// A collaborator introduces itself. Its name comes from its certificate, not from here.
@@ -211,6 +213,14 @@ pub enum Verdict {
 /// The last message of a link that the sender closes on purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaving {}
+
+/// Which columns the features of a collaborator are. Two sites whose digests are equal read the same columns
+/// in the same order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Columns {
+    /// The digest of the columns' names.
+    pub digest: Digest,
+}
 
 impl Message {
     /// Checks the bounds that the types do not carry.

@@ -7,10 +7,7 @@ mod records;
 
 use std::{io::BufRead, path::Path};
 
-use fl_engine::{
-    Digest,
-    plan::{CsvSpec, LabelCode, NamedNumber, Separator, Standardise},
-};
+use fl_engine::plan::{CsvSpec, LabelCode, NamedNumber, Separator, Standardise};
 use ndarray::{ArrayD, IxDyn};
 
 pub use self::{
@@ -75,6 +72,8 @@ fn read(
     let columns = Columns::find(spec, standardise, table.header.clone(), table.width)?;
     let scale = Scale::new(standardise, columns.width)?;
     let (mut features, mut labels) = (Vec::new(), Vec::new());
+    // The labels of a file of their own were looked at in that file, whose rows and cures are its own.
+    let classes = classes.filter(|_| apart.is_none());
     let (mut faults, mut missing, mut seen) = (Faults::default(), Faults::default(), Labels::new(classes));
     let (mut rows, mut dropped, mut filled) = (0, 0u64, 0u64);
     let mut sample = vec![0.0; columns.width];
@@ -165,16 +164,18 @@ fn read(
     if labels.is_empty() {
         return Err(DataError::file(file, "there are no rows", "copy the data into the file"));
     }
-    seen.finish(file, spec.label_file.is_none())?;
+    seen.finish(file, true)?;
 
     let features = ArrayD::from_shape_vec(IxDyn(&[labels.len(), columns.width]), features)
         .map_err(|e| DataError::file(file, e.to_string(), SEPARATOR))?;
     let mut loaded = Loaded::new(Dataset { features, labels });
     if table.header.is_some() && spec.features.is_none() {
-        let digest = Digest::of(columns.features.join("\n").as_bytes()).short();
+        let digest = columns.digest();
         loaded.facts.push(format!(
-            "{file}: the plan names no columns; the digest of their names in order is {digest}, which has to be the same at every site"
+            "{file}: the plan names no columns; the digest of their names in order is {}, which has to be the same at every site",
+            digest.short()
         ));
+        loaded.columns = Some(digest);
     }
     if dropped > 0 {
         let gaps = if gaps.is_empty() { String::new() } else { format!(": {gaps}") };
@@ -238,8 +239,18 @@ impl<R: BufRead> Table<R> {
     fn open(input: R, file: &str, spec: &CsvSpec) -> Result<Self, DataError> {
         let mut records = Records::new(input, file, spec.separator, spec.skip)?;
         let Some(record) = records.next_row()? else {
+            if spec.skip > 0 {
+                let what =
+                    format!("there is no row after the first {} lines, which data.skip skips", spec.skip);
+                return Err(DataError::file(file, what, "correct data.skip in the plan, or the file"));
+            }
             return Err(DataError::file(file, "the file is empty", "copy the data into the file"));
         };
+        if record.width() <= 2 && record.cells().next().is_some_and(|cell| cell.starts_with("sep=")) {
+            let what = format!("row {} is a line for Excel, `sep=`, and not the header", record.row);
+            let hint = format!("write `skip: {}` into the plan's data", spec.skip + 1);
+            return Err(DataError::file(file, what, hint));
+        }
         let cells: Vec<String> = record.cells().map(str::to_owned).collect();
         let row = record.row;
         if let ([only], true) = (cells.as_slice(), spec.label_file.is_none()) {
@@ -274,7 +285,10 @@ impl<R: BufRead> Table<R> {
             let (row, width) = (record.row, record.width());
             let above = if self.header.is_some() { "the header has" } else { "the rows above have" };
             let what = format!("row {row} has {width} cells, but {above} {}", self.width);
-            let hint = if self.header.is_some() && width == self.width + 1 {
+            let is_longer = width == self.width + 1;
+            let hint = if is_longer && record.cells().last() == Some("") {
+                "a separator stands at the end of the row: remove it from each row, or add it to the header with a name that data.ignore names"
+            } else if self.header.is_some() && is_longer {
                 "R's write.table leaves the heading of row names out: write the file with row.names = FALSE"
             } else {
                 "write a cell that contains the separator in quotes, or remove the row"

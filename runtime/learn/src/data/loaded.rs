@@ -1,5 +1,7 @@
 //! What a loader read, and what a person should hear of it.
 
+use fl_engine::Digest;
+
 use super::dataset::Dataset;
 
 /// A site's rows, with what is worth saying about them.
@@ -10,6 +12,8 @@ pub struct Loaded {
     pub data: Dataset,
     /// Names of the columns that are features, in the order of the sample; empty for data without names.
     pub features: Vec<String>,
+    /// The digest of the names of the table's columns, where the plan does not say which columns are read.
+    pub columns: Option<Digest>,
     /// What was done as the plan says: rows left out, values filled.
     pub facts: Vec<String>,
     /// What is probably not meant.
@@ -20,6 +24,6 @@ impl Loaded {
     /// Rows of which there is nothing to say.
     #[must_use]
     pub fn new(data: Dataset) -> Self {
-        Self { data, features: Vec::new(), facts: Vec::new(), warnings: Vec::new() }
+        Self { data, features: Vec::new(), columns: None, facts: Vec::new(), warnings: Vec::new() }
     }
 }

@@ -23,7 +23,7 @@ use fl_engine::{
     Digest, Millis, Name, RoundNo,
     plan::{MetricsTo, Plan},
     round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
-    wire::{Cancelled, Counted, Failed, Message, Received, RefusedUpdate, RoundDone, Verdict},
+    wire::{Cancelled, Columns, Counted, Failed, Message, Received, RefusedUpdate, RoundDone, Verdict},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -279,6 +279,7 @@ impl Coordinator {
                 let cause = Cause { offer: Some(offer.clone()), ..Cause::default() };
                 self.take_in(Event::Offered { peer, offer }, &cause, context);
             }
+            Message::Columns(Columns { digest }) => self.event(Event::Columns { peer, digest }, context),
             Message::Report(report) => self.event(Event::Reported { peer, report }, context),
             Message::Failed(failed) => {
                 if self.peers.may_log(&peer, self.clock.now()) {

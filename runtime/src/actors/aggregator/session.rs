@@ -265,7 +265,9 @@ async fn read(
         };
         let message = match message {
             Ok(Some(Message::Leaving(_))) => break (close_code::DONE, "it left the run".to_owned()),
-            Ok(Some(message @ (Message::Offer(_) | Message::Report(_) | Message::Failed(_)))) => message,
+            Ok(Some(
+                message @ (Message::Offer(_) | Message::Report(_) | Message::Failed(_) | Message::Columns(_)),
+            )) => message,
             Ok(Some(_)) => {
                 break (
                     close_code::PROTOCOL,

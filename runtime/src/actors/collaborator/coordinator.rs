@@ -22,7 +22,9 @@ use fl_engine::{
     plan::Plan,
     round::{Offer, Refusal, Report, Stamp},
     tensor::Layout,
-    wire::{self, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, cut_text},
+    wire::{
+        self, Columns, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, cut_text,
+    },
 };
 use fl_learn::task::TaskError;
 use tokio::{
@@ -63,6 +65,7 @@ pub(crate) struct CollaboratorOutcome {
 pub(super) struct Coordinator {
     plan: Arc<Plan>,
     layout: Arc<Layout>,
+    columns: Option<Digest>,
     clock: Clock,
     tasks: mpsc::Sender<TaskJob>,
     link: Option<LinkUp>,
@@ -99,6 +102,8 @@ struct Open {
 pub(super) struct CoordinatorParts {
     pub(super) plan: Arc<Plan>,
     pub(super) layout: Arc<Layout>,
+    /// The digest of this site's columns, where the sites compare them.
+    pub(super) columns: Option<Digest>,
     pub(super) clock: Clock,
     pub(super) tasks: mpsc::Sender<TaskJob>,
     /// Says which model the collaborator holds.
@@ -119,10 +124,11 @@ struct Made {
 
 impl Coordinator {
     pub(super) fn new(parts: CoordinatorParts) -> Self {
-        let CoordinatorParts { plan, layout, clock, tasks, held, outcome } = parts;
+        let CoordinatorParts { plan, layout, columns, clock, tasks, held, outcome } = parts;
         Self {
             plan,
             layout,
+            columns,
             clock,
             tasks,
             link: None,
@@ -153,6 +159,9 @@ impl Actor for Coordinator {
                     tracing::info!("connected as {name}; round {round} is open or opens next");
                 }
                 self.link = Some(LinkUp { outbox, handle });
+                if let Some(digest) = self.columns {
+                    self.say(&Message::Columns(Columns { digest }));
+                }
             }
             M::LinkDown { why } => {
                 let was_up = self.link.take().is_some();

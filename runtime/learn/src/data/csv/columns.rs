@@ -1,6 +1,7 @@
 //! Which column of a file is what: the label, a feature, or not read.
 
 use fl_engine::{
+    Digest,
     name::nearest,
     plan::{Coding, Column, CsvSpec, Fill, NamedNumber, Standardise},
 };
@@ -100,6 +101,14 @@ impl<'a> Columns<'a> {
             }
         }
         Ok(Self { roles, names, width: at, features })
+    }
+
+    /// The digest of what is read from where: the names of the features in their order, then the label's.
+    pub(super) fn digest(&self) -> Digest {
+        let label = self.names.iter().zip(&self.roles).find(|(_, role)| matches!(role, Role::Label));
+        let names = self.features.iter().chain(label.map(|(name, _)| name));
+        // A length in front of each name: names may contain line feeds.
+        Digest::of(names.map(|name| format!("{} {name}\n", name.len())).collect::<String>().as_bytes())
     }
 }
 
@@ -212,7 +221,12 @@ fn doubled(names: &[String], is_read: impl Fn(usize, &String) -> bool) -> Option
 
 /// ` (is it "age"?)`, if a name is near; without regard to case, too.
 fn near(wrong: &str, known: &[String]) -> String {
-    let folded = known.iter().find(|name| name.to_lowercase() == wrong.to_lowercase()).cloned();
+    // Quotes, spaces and signs that no editor shows make another name, too.
+    let plain = |name: &str| name.to_lowercase().replace(|c: char| !c.is_alphanumeric(), "");
+    let folded = known.iter().find(|name| name.to_lowercase() == wrong.to_lowercase());
+    let folded =
+        folded.or_else(|| known.iter().find(|name| plain(name) == plain(wrong) && !plain(wrong).is_empty()));
+    let folded = folded.cloned();
     // Every name is near to one of two letters.
     let long = || wrong.chars().count() > 2;
     let near = folded.or_else(|| nearest(wrong, known.iter().map(String::as_str)).filter(|_| long()));

@@ -75,7 +75,8 @@ impl Rig {
         let system = crate::system::System::real();
         let pool = Pool::new(&system.threads, 1).unwrap();
         let buffers = Buffers::new(Arc::clone(&layout));
-        let running = collaborator::start(system.clock, plan, runner, Arc::clone(&layout), buffers, pool);
+        let running =
+            collaborator::start(system.clock, plan, runner, None, Arc::clone(&layout), buffers, pool);
         let (collaborator, ended) = (running.mailbox, running.outcome);
         Self { collaborator, ended, runs, layout, base }
     }
