@@ -85,6 +85,25 @@ pub fn set_block(plan: &str, key: &str, value: &str) -> String {
     out
 }
 
+/// The lines of the aggregator's history: one for each finished round, in order.
+///
+/// # Panics
+/// Without a history, or with a line that is not JSON.
+#[must_use]
+pub fn history(federation: &Federation) -> Vec<Value> {
+    let path = federation.aggregator.join("save/demo_history.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
+}
+
+/// Waits for the end of a process, for a minute, and checks its exit code.
+///
+/// # Panics
+/// When it does not end, or ends with another code.
+pub fn ends(process: &mut Process, code: i32) {
+    assert_eq!(process.ended(Duration::from_secs(60)).code(), Some(code), "{}", process.log());
+}
+
 /// A running role.
 pub struct Process {
     child: Child,
@@ -105,6 +124,12 @@ impl Process {
     #[must_use]
     pub fn collaborator(federation: &Federation, name: &str) -> Self {
         Self::start(name, &federation.dir.join(name), &["--json", "collaborator", "-n", name, "start"], &[])
+    }
+
+    /// Starts all collaborators of the federation, in the order of its names.
+    #[must_use]
+    pub fn collaborators(federation: &Federation) -> Vec<Self> {
+        federation.names.iter().map(|name| Self::collaborator(federation, name)).collect()
     }
 
     /// Starts `fl-runtime` with `args` in `folder`, wrapped in `wrapper` (for example `sh -c 'ulimit …'`).

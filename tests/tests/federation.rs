@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use fl_engine::{RoundNo, Weight, model::safetensors, plan::Plan, tensor::ModelState};
 use fl_host_tools::demo::Federation;
 use fl_learn::task::{CustomTasks, Runner};
-use fl_tests::federation::{Process, federation, synthetic};
+use fl_tests::federation::{Process, federation, history, synthetic};
 use num_bigint::BigInt;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -14,7 +14,7 @@ const LATER: Duration = Duration::from_secs(60);
 
 fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
     let aggregator = Process::aggregator(federation);
-    let collaborators = federation.names.iter().map(|name| Process::collaborator(federation, name)).collect();
+    let collaborators = Process::collaborators(federation);
     (aggregator, collaborators)
 }
 
@@ -42,8 +42,11 @@ fn federation_trains_and_everybody_keeps_the_same_model() {
         let (kept, _) = safetensors::read(&fs::read(&path).unwrap(), last.layout()).unwrap();
         assert_eq!(kept, last, "{name}");
     }
-    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
-    assert_eq!(history.lines().count(), 3);
+    assert_eq!(history(&federation).len(), 3);
+    for name in &federation.names {
+        // The aggregator named the roster's serial, and these sites have no roster that proves the serial.
+        assert!(!federation.dir.join(name).join("save/roster-serial").exists());
+    }
 }
 
 /// A log on a full disk, a reader of rounds that has gone.
@@ -187,8 +190,7 @@ fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on() {
     aggregator.signal("TERM");
     assert_eq!(aggregator.event("ended", SOON)["reason"], "stopped");
     assert_eq!(aggregator.ended(SOON).code(), Some(14), "{}", aggregator.log());
-    let done =
-        fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap().lines().count();
+    let done = history(&federation).len();
     assert!(done >= 1);
 
     // The collaborators wait for it to come back.

@@ -30,8 +30,7 @@ fn memory_of_a_late_round_is_that_of_round_50() {
     });
     let aggregator = Process::aggregator(&federation);
     aggregator.event("listening", LATER);
-    let members: Vec<_> =
-        federation.names.iter().map(|name| Process::collaborator(&federation, name)).collect();
+    let members: Vec<_> = Process::collaborators(&federation);
     let everybody = || -> Vec<u64> { members.iter().chain([&aggregator]).map(Process::memory).collect() };
 
     let mut warm = Vec::new();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, federation, synthetic};
+use fl_tests::federation::{Process, federation, history, synthetic};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -173,8 +173,7 @@ fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
         assert_ne!(round["closed"], "deadline", "{round}");
     }
     // The history on disk and the rounds' events name each refused update and its collaborator.
-    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
-    let facts: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let facts = history(&federation);
     let printed: Vec<Value> = lines.iter().map(|(_, line)| line.clone()).collect();
     for told in [facts, printed] {
         let refused: Vec<&Value> = told.iter().filter_map(|f| f["refused"].as_array()).flatten().collect();

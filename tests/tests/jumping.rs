@@ -10,7 +10,7 @@ use std::{
 };
 
 use fl_host_tools::workspace::set_key;
-use fl_tests::federation::{Process, federation, synthetic};
+use fl_tests::federation::{Process, federation, history, synthetic};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -71,8 +71,7 @@ fn run(name: &str, variable: &str, has_entry: bool) -> Ran {
         assert!(process.ended(SOON).success(), "{}", process.log());
         logs.push(process.log());
     }
-    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
-    assert_eq!(history.lines().count(), 3, "{history}");
+    assert_eq!(history(&federation).len(), 3);
     let names = std::iter::once("aggregator").chain(federation.names.iter().map(|name| name.as_str()));
     let counters = names.filter_map(|name| fs::read(counter(name)).ok());
     Ran { jumps: counters.map(|page| u64::from_le_bytes(*page.first_chunk().unwrap())).collect(), logs }

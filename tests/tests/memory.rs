@@ -68,8 +68,7 @@ fn runs_within(collaborators: usize) {
     let federation = large(collaborators);
     let mut aggregator = start(&federation, Some(limit));
     aggregator.event("listening", LATER);
-    let members: Vec<_> =
-        federation.names.iter().map(|name| Process::collaborator(&federation, name)).collect();
+    let members: Vec<_> = Process::collaborators(&federation);
     let rounds = aggregator.events_to_the_end("round");
     assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
     assert_eq!(rounds.len(), 2);
@@ -92,8 +91,7 @@ fn thirty_collaborators_live_in_the_same_memory() {
 fn limit_without_room_for_the_slots_kills() {
     let federation = large(3);
     let mut aggregator = start(&federation, Some(limit() - SLOTS * 4 * u64::from(PARAMETERS)));
-    let members: Vec<_> =
-        federation.names.iter().map(|name| Process::collaborator(&federation, name)).collect();
+    let members: Vec<_> = Process::collaborators(&federation);
     assert!(!aggregator.ended(LATER).success());
     drop(members);
     let _ = std::fs::remove_dir_all(&federation.dir);

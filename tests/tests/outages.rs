@@ -14,10 +14,9 @@ use std::{
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_tests::{
-    federation::{Process, federation, synthetic},
+    federation::{Process, federation, history, synthetic},
     forger::forge_close,
 };
-use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -29,10 +28,6 @@ fn pair(name: &str, rounds: u32) -> Federation {
     })
 }
 
-fn members(federation: &Federation) -> Vec<Process> {
-    federation.names.iter().map(|name| Process::collaborator(federation, name.as_str())).collect()
-}
-
 fn all_end_well(aggregator: &mut Process, members: &mut [Process]) {
     assert!(aggregator.ended(Duration::from_secs(60)).success(), "{}", aggregator.log());
     for member in members {
@@ -42,18 +37,14 @@ fn all_end_well(aggregator: &mut Process, members: &mut [Process]) {
 
 /// Each round stands once in the history, in order.
 fn assert_history(federation: &Federation, rounds: u64) {
-    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
-    let found: Vec<u64> = history
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["round"].as_u64().unwrap())
-        .collect();
+    let found: Vec<u64> = history(federation).iter().map(|line| line["round"].as_u64().unwrap()).collect();
     assert_eq!(found, (0..rounds).collect::<Vec<_>>());
 }
 
 #[test]
 fn forged_close_of_nobody_ends_no_collaborator() {
     let federation = pair("forged", 3);
-    let mut members = members(&federation);
+    let mut members = Process::collaborators(&federation);
     let port = UdpSocket::bind(("127.0.0.1", federation.port)).unwrap();
     port.set_read_timeout(Some(SOON)).unwrap();
     // Alerts about this side's certificate, about the other side's, about the protocol, and an inner error.
@@ -154,7 +145,7 @@ fn ends_of_certificate_and_roster_are_warned_of_from_the_start() {
 #[test]
 fn crash_of_the_aggregator_costs_less_than_two_seconds() {
     let federation = pair("crash", 4000);
-    let mut members = members(&federation);
+    let mut members = Process::collaborators(&federation);
     let mut costs = Vec::new();
     for _ in 0..5 {
         let aggregator = Process::aggregator(&federation);
@@ -186,7 +177,7 @@ fn kills(name: &str, rounds: u32, of_aggregator: u32, of_members: u32, seed: u64
         (draw >> 33) % below
     };
     let mut aggregator = Process::aggregator(&federation);
-    let mut members = members(&federation);
+    let mut members = Process::collaborators(&federation);
     let (mut left_aggregator, mut left_members) = (of_aggregator, of_members);
     while left_aggregator + left_members > 0 {
         aggregator.event("round", Duration::from_secs(60));
@@ -242,7 +233,7 @@ fn second_aggregator_on_another_port_is_kept_out_of_save() {
     assert!(second.log().contains(&words), "{}", second.log());
     let mut fresh = Process::start("fresh", &federation.aggregator, &["aggregator", "--fresh"], &[]);
     assert_eq!(fresh.ended(SOON).code(), Some(3), "{}", fresh.log());
-    let mut members = members(&federation);
+    let mut members = Process::collaborators(&federation);
     all_end_well(&mut aggregator, &mut members);
     assert_history(&federation, 200);
 }

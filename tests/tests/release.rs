@@ -14,7 +14,7 @@ use fl_host_tools::{
     model::sealed::{self, Opened},
     workspace::set_key,
 };
-use fl_tests::federation::{Process, federation, set_block, synthetic};
+use fl_tests::federation::{Process, federation, history, set_block, synthetic};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -36,8 +36,7 @@ fn key(name: &str) -> (PathBuf, String) {
 /// Runs the federation to its end. Returns the aggregator's last event.
 fn run(federation: &Federation) -> Value {
     let mut aggregator = Process::aggregator(federation);
-    let mut collaborators: Vec<Process> =
-        federation.names.iter().map(|name| Process::collaborator(federation, name)).collect();
+    let mut collaborators: Vec<Process> = Process::collaborators(federation);
     let ended = aggregator.event("ended", LATER);
     assert_eq!(ended["reason"], "completed", "{}", aggregator.log());
     assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
@@ -121,8 +120,7 @@ fn members_keep_each_rounds_model_where_the_plan_gives_them_each() {
     let ended = run(&federation);
     assert_eq!(ended["released"], Value::Null, "the aggregator itself releases nothing");
     assert_eq!(released_at(&federation, "aggregator"), [""; 0]);
-    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
-    let lines: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = history(&federation);
     for name in &federation.names {
         let expected = [1, 2, 3].map(|n| format!("demo_{name}_round_000000{n}.safetensors"));
         assert_eq!(released_at(&federation, name), expected);

@@ -30,7 +30,7 @@ fn ruled(plan: &str, keys: &str, inputs: u32, rounds: u32, collaborators: usize)
 
 fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
     let aggregator = Process::aggregator(federation);
-    let collaborators = federation.names.iter().map(|name| Process::collaborator(federation, name)).collect();
+    let collaborators = Process::collaborators(federation);
     (aggregator, collaborators)
 }
 

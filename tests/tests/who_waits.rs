@@ -7,7 +7,7 @@ use std::{
 };
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, federation, set_block, synthetic};
+use fl_tests::federation::{Process, ends, federation, history, set_block, synthetic};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -29,8 +29,7 @@ fn training(name: &str, sites: usize, rounds: u32, quorum: &str) -> Federation {
 fn start(federation: &Federation) -> (Process, Vec<Process>) {
     let aggregator = Process::aggregator(federation);
     aggregator.event("listening", SOON);
-    let sites = federation.names.iter().map(|name| Process::collaborator(federation, name)).collect();
-    (aggregator, sites)
+    (aggregator, Process::collaborators(federation))
 }
 
 /// Makes the features of a site so large that its training fails.
@@ -54,10 +53,6 @@ fn spoil(federation: &Federation, name: &str) {
     fs::write(path, format!("{header}\n{spoilt}")).unwrap();
 }
 
-fn ends(process: &mut Process, code: i32) {
-    assert_eq!(process.ended(LATER).code(), Some(code), "{}", process.log());
-}
-
 #[test]
 fn too_few_updates_at_a_deadline_open_the_round_again_until_a_site_comes() {
     let federation = quorum_of("again", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 2s}}");
@@ -73,10 +68,7 @@ fn too_few_updates_at_a_deadline_open_the_round_again_until_a_site_comes() {
     for process in [&mut aggregator].into_iter().chain(&mut sites) {
         ends(process, 0);
     }
-    assert_eq!(
-        fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap().lines().count(),
-        400
-    );
+    assert_eq!(history(&federation).len(), 400);
 }
 
 #[test]

@@ -147,8 +147,7 @@ fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figu
     let layout = federation.plan.layout()?;
     let aggregator = Process::aggregator(&federation);
     aggregator.event("listening", LATER);
-    let members: Vec<_> =
-        federation.names.iter().map(|name| Process::collaborator(&federation, name)).collect();
+    let members: Vec<_> = Process::collaborators(&federation);
     let everybody = || -> Result<f64, Failure> {
         let ids = members.iter().chain([&aggregator]).map(Process::id);
         let times = ids.map(process::cpu).collect::<Result<Vec<Duration>, Failure>>()?;
