@@ -9,15 +9,20 @@ mod startup_trust;
 mod stop_signals;
 mod workspace;
 
-use fl_engine::plan;
+use fl_engine::plan::{LinkKind, Site, SocketKind};
 
-use crate::net::SocketKind;
+use crate::net::{self, Carrier};
 
-/// The endpoint's value for the word in the site file.
-fn socket_kind(socket: plan::SocketKind) -> SocketKind {
-    match socket {
-        plan::SocketKind::Portable => SocketKind::Portable,
-        plan::SocketKind::Native => SocketKind::Native,
-        _ => SocketKind::Auto,
+/// What the site file allows to carry links, the preferred carrier first.
+fn carriers(site: &Site) -> Vec<Carrier> {
+    let quic = Carrier::Quic(match site.socket {
+        SocketKind::Portable => net::SocketKind::Portable,
+        SocketKind::Native => net::SocketKind::Native,
+        _ => net::SocketKind::Auto,
+    });
+    match site.link {
+        LinkKind::Quic => vec![quic],
+        LinkKind::Tcp => vec![Carrier::Tcp],
+        _ => vec![quic, Carrier::Tcp],
     }
 }

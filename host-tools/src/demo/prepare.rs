@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::UdpSocket,
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
 };
 
@@ -43,7 +43,7 @@ pub struct Federation {
     pub names: Vec<String>,
     /// The plan that all have accepted.
     pub plan: Plan,
-    /// The aggregator's UDP port on 127.0.0.1.
+    /// The aggregator's UDP and TCP port on 127.0.0.1.
     pub port: u16,
 }
 
@@ -245,9 +245,23 @@ fn names(count: usize) -> Result<Vec<String>, Failure> {
 }
 
 /// A UDP port that is free now.
+/// A number whose UDP port and TCP port are both free.
 fn free_port() -> Result<u16, Failure> {
-    let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map(|a| a.port());
-    port.map_err(|e| Failure::new(Exit::Network, format!("cannot find a free UDP port on 127.0.0.1: {e}")))
+    let here = Ipv4Addr::LOCALHOST;
+    let both = || {
+        let udp = UdpSocket::bind((here, 0))?;
+        TcpListener::bind((here, udp.local_addr()?.port()))?.local_addr()
+    };
+    let mut found = both();
+    for _ in 0..PORTS_TRIED {
+        if found.is_ok() {
+            break;
+        }
+        found = both();
+    }
+    found.map(|address| address.port()).map_err(|e| {
+        Failure::new(Exit::Network, format!("cannot find a free UDP and TCP port on 127.0.0.1: {e}"))
+    })
 }
 
 fn edit(path: &Path, change: &dyn Fn(&str) -> String) -> Result<(), Failure> {
@@ -287,5 +301,7 @@ const HEAD: &str = "\
 set -e
 
 ";
+/// Free UDP ports of which one is free for TCP too.
+const PORTS_TRIED: usize = 20;
 /// Each collaborator is a process with its own threads.
 const MOST: usize = 64;

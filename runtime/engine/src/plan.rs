@@ -106,7 +106,7 @@ pub use resources::Threads;
 pub use rule::{Rule, Scope};
 pub use seal::Seal;
 pub use server::Server;
-pub use site::{Site, SocketKind};
+pub use site::{LinkKind, Site, SocketKind};
 pub use task::{ModelUnderTest, TaskKind, TaskSpec, TrainLength, TrainSpec};
 pub use threshold::Threshold;
 

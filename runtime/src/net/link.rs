@@ -1,4 +1,4 @@
-//! A link: what sessions see of a connection, over QUIC or inside one process.
+//! A link: what sessions see of a connection, over QUIC, over TCP or inside one process.
 //!
 //! A link is a control stream (length-prefixed envelopes, both ways) and uni streams in both directions.
 //! Sessions split it: a reader task owns the [`ControlReceiver`], a writer task owns the [`ControlSender`],
@@ -13,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 use super::{
     LinkError, RecvStream, SendStream, local,
     quic::{parting, transport::IDLE_WINDOW},
+    tcp::end as tcp,
 };
 
 /// A connection to one authenticated peer.
@@ -166,6 +167,7 @@ pub struct LinkHandle {
 #[derive(Clone, Debug)]
 enum Handle {
     Quic { connection: quinn::Connection, certificates: Arc<[CertificateDer<'static>]>, most_window: u64 },
+    Tcp(Arc<tcp::End>),
     Local(Arc<local::End>),
 }
 
@@ -176,6 +178,10 @@ impl LinkHandle {
             .and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok())
             .map_or_else(|| Arc::from([]), |chain| Arc::from(*chain));
         Self { inner: Handle::Quic { connection, certificates, most_window } }
+    }
+
+    pub(crate) fn tcp(end: Arc<tcp::End>) -> Self {
+        Self { inner: Handle::Tcp(end) }
     }
 
     pub(crate) fn local(end: Arc<local::End>) -> Self {
@@ -192,6 +198,7 @@ impl LinkHandle {
     pub async fn open_uni(&self) -> Result<SendStream, LinkError> {
         match &self.inner {
             Handle::Quic { connection, .. } => Ok(SendStream::quic(connection.open_uni().await?)),
+            Handle::Tcp(end) => end.open_uni().await.map(SendStream::tcp),
             Handle::Local(end) => end.open_uni().await.map(SendStream::local),
         }
     }
@@ -206,6 +213,7 @@ impl LinkHandle {
     pub async fn accept_uni(&self) -> Result<RecvStream, LinkError> {
         match &self.inner {
             Handle::Quic { connection, .. } => Ok(RecvStream::quic(connection.accept_uni().await?)),
+            Handle::Tcp(end) => end.accept_uni().await.map(RecvStream::tcp),
             Handle::Local(end) => end.accept_uni().await.map(RecvStream::local),
         }
     }
@@ -214,9 +222,13 @@ impl LinkHandle {
     /// window for a granted upload, and lower it afterwards. It stays between the idle window and the link's
     /// own bound. Without effect on a local link.
     pub fn grant(&self, bytes: u64) {
-        if let Handle::Quic { connection, most_window, .. } = &self.inner {
-            let window = bytes.clamp(IDLE_WINDOW.min(*most_window), *most_window);
-            connection.set_receive_window(quinn::VarInt::from_u64(window).unwrap_or(quinn::VarInt::MAX));
+        match &self.inner {
+            Handle::Quic { connection, most_window, .. } => {
+                let window = bytes.clamp(IDLE_WINDOW.min(*most_window), *most_window);
+                connection.set_receive_window(quinn::VarInt::from_u64(window).unwrap_or(quinn::VarInt::MAX));
+            }
+            Handle::Tcp(end) => end.grant(bytes),
+            Handle::Local(_) => {}
         }
     }
 
@@ -227,6 +239,7 @@ impl LinkHandle {
                 parting::part(connection);
                 connection.close(code.into(), reason.as_bytes());
             }
+            Handle::Tcp(end) => end.close(code, reason),
             Handle::Local(end) => end.close(code, reason),
         }
     }
@@ -238,6 +251,7 @@ impl LinkHandle {
     pub async fn closed(&self) -> LinkError {
         match &self.inner {
             Handle::Quic { connection, .. } => connection.closed().await.into(),
+            Handle::Tcp(end) => end.closed().await,
             Handle::Local(end) => end.closed().await,
         }
     }
@@ -248,27 +262,60 @@ impl LinkHandle {
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         match &self.inner {
             Handle::Quic { certificates, .. } => certificates,
+            Handle::Tcp(end) => end.peer_certificates(),
             Handle::Local(end) => end.peer_certificates(),
         }
     }
 
-    /// Largest datagram that the path is known to carry now, bytes of UDP payload; `None` on a local link.
+    /// Fills `out` with bytes that both ends of this link can make and nobody else (RFC 5705, RFC 8446
+    /// section 7.5). The bytes differ for each link, `label` and `context`.
+    ///
+    /// # Errors
+    /// On a local link, which has no keys, and for an empty `out` or one over 8,160 bytes.
+    pub fn export_keying_material(
+        &self,
+        out: &mut [u8],
+        label: &[u8],
+        context: &[u8],
+    ) -> Result<(), LinkError> {
+        match &self.inner {
+            Handle::Quic { connection, .. } => connection
+                .export_keying_material(out, label, context)
+                .map_err(|_| LinkError::Transport("the link exports no such key".to_owned())),
+            Handle::Tcp(end) => end.export(out, label, context),
+            Handle::Local(_) => Err(LinkError::Transport("a link inside one process has no keys".to_owned())),
+        }
+    }
+
+    /// Largest datagram that the path is known to carry now, bytes of UDP payload; `None` for other links
+    /// than QUIC.
     #[must_use]
     pub fn path_mtu(&self) -> Option<u16> {
         match &self.inner {
             Handle::Quic { connection, .. } => Some(connection.stats().path.current_mtu),
-            Handle::Local(_) => None,
+            Handle::Tcp(_) | Handle::Local(_) => None,
         }
     }
 
-    /// Where the peer's datagrams come from; `None` on a local link.
+    /// Where the peer's bytes come from; `None` on a local link.
     #[must_use]
     pub fn remote_address(&self) -> Option<SocketAddr> {
         match &self.inner {
             Handle::Quic { connection, .. } => Some(connection.remote_address()),
+            Handle::Tcp(end) => Some(end.remote_address()),
             Handle::Local(_) => None,
         }
     }
+}
+
+/// Reads the first bytes of the control stream, from the side that dialled.
+pub(crate) async fn expect_mark(control: &mut RecvStream) -> Result<(), LinkError> {
+    let mut mark = Vec::with_capacity(MARK.len());
+    while mark.len() < MARK.len() {
+        let piece = control.read(MARK.len() - mark.len()).await?.ok_or(LinkError::Ended)?;
+        mark.extend_from_slice(&piece);
+    }
+    if mark == MARK { Ok(()) } else { Err(LinkError::WrongProtocol) }
 }
 
 /// `body` behind its u32 little-endian length.

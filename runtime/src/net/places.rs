@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -109,6 +110,14 @@ impl<K> Place<K> {
 impl<K> Drop for Place<K> {
     fn drop(&mut self) {
         self.shared.held().retain(|held| held.number != self.number);
+    }
+}
+
+/// What counts as one address: under IPv6 a site has a network of 64 bits.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
     }
 }
 

@@ -1,12 +1,12 @@
-//! One direction of bytes over a link, over QUIC or inside one process. Payload code and the control halves
-//! call it.
+//! One direction of bytes over a link: over QUIC, over TCP or inside one process. Payload code and the
+//! control halves call it.
 //!
 //! A stream that is dropped before [`SendStream::finish`] is reset, so a receiver can never take a cut upload
 //! for a whole one.
 
 use bytes::Bytes;
 
-use super::{LinkError, READ_BYTES, local};
+use super::{LinkError, READ_BYTES, local, tcp::end as tcp};
 
 /// The sending half. Dropping it unfinished, or while its delivery is waited for, resets the stream.
 #[derive(Debug)]
@@ -21,12 +21,17 @@ enum Sender {
         stream: quinn::SendStream,
         kept: bool,
     },
+    Tcp(tcp::Sender),
     Local(local::Sender),
 }
 
 impl SendStream {
     pub(crate) fn quic(stream: quinn::SendStream) -> Self {
         Self { inner: Sender::Quic { stream, kept: false } }
+    }
+
+    pub(crate) fn tcp(sender: tcp::Sender) -> Self {
+        Self { inner: Sender::Tcp(sender) }
     }
 
     pub(crate) fn local(sender: local::Sender) -> Self {
@@ -43,6 +48,12 @@ impl SendStream {
     pub async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<(), LinkError> {
         match &mut self.inner {
             Sender::Quic { stream, .. } => Ok(stream.write_all_chunks(chunks).await?),
+            Sender::Tcp(sender) => {
+                for chunk in chunks {
+                    sender.write(std::mem::take(chunk)).await?;
+                }
+                Ok(())
+            }
             Sender::Local(sender) => {
                 for chunk in chunks {
                     sender.write(std::mem::take(chunk)).await?;
@@ -63,6 +74,7 @@ impl SendStream {
                 *kept = true;
                 Ok(())
             }
+            Sender::Tcp(sender) => sender.finish(),
             Sender::Local(sender) => sender.finish(),
         }
     }
@@ -88,15 +100,20 @@ impl SendStream {
                     Err(other) => Err(LinkError::Transport(other.to_string())),
                 }
             }
+            Sender::Tcp(sender) => sender.delivered().await,
             Sender::Local(sender) => sender.delivered().await,
         }
     }
 
     /// Sends this stream before others of the link that have data waiting (higher goes first, 0 by default).
     pub fn set_priority(&self, priority: i32) {
-        if let Sender::Quic { stream, .. } = &self.inner {
-            // Fails only on a closed stream, and the next write reports that.
-            let _ = stream.set_priority(priority);
+        match &self.inner {
+            Sender::Quic { stream, .. } => {
+                // Fails only on a closed stream, and the next write reports that.
+                let _ = stream.set_priority(priority);
+            }
+            Sender::Tcp(sender) => sender.set_priority(priority),
+            Sender::Local(_) => {}
         }
     }
 }
@@ -120,12 +137,17 @@ pub struct RecvStream {
 #[derive(Debug)]
 enum Receiver {
     Quic(quinn::RecvStream),
+    Tcp(tcp::Receiver),
     Local(local::Receiver),
 }
 
 impl RecvStream {
     pub(crate) fn quic(stream: quinn::RecvStream) -> Self {
         Self { inner: Receiver::Quic(stream) }
+    }
+
+    pub(crate) fn tcp(receiver: tcp::Receiver) -> Self {
+        Self { inner: Receiver::Tcp(receiver) }
     }
 
     pub(crate) fn local(receiver: local::Receiver) -> Self {
@@ -143,6 +165,7 @@ impl RecvStream {
         let most = most.min(READ_BYTES);
         match &mut self.inner {
             Receiver::Quic(stream) => Ok(stream.read_chunk(most, true).await?.map(|chunk| chunk.bytes)),
+            Receiver::Tcp(receiver) => receiver.read(most).await,
             Receiver::Local(receiver) => receiver.read(most).await,
         }
     }
@@ -159,6 +182,7 @@ impl RecvStream {
     pub(crate) async fn read_pieces(&mut self, into: &mut [Bytes]) -> Result<Option<usize>, LinkError> {
         match &mut self.inner {
             Receiver::Quic(stream) => Ok(stream.read_chunks(into).await?),
+            Receiver::Tcp(receiver) => receiver.read_pieces(into).await,
             Receiver::Local(receiver) => {
                 let Some(first) = into.first_mut() else { return Ok(Some(0)) };
                 let piece = receiver.read(READ_BYTES).await?;

@@ -16,10 +16,10 @@ use fl_engine::{
 };
 use fl_learn::registry::Registry;
 use fl_sys::syscall::{self, Entry};
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use super::{
-    socket_kind, startup_trust,
+    carriers, startup_trust,
     stop_signals::{self, StopSignals},
     workspace::Workspace,
 };
@@ -31,7 +31,7 @@ use crate::{
     },
     exit::{Exit, Failure},
     memory::SlotStore,
-    net::{Endpoint, NetLimits, ResetKey},
+    net::{Carrier, Endpoint, NetLimits, ResetKey},
     observe,
     pool::Pool,
     store::{Apart, Forgotten, LockError, Resume, SaveLock, Store, StoreError, lock::BEAT},
@@ -118,22 +118,21 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
     // Before any peer or operator can know that the aggregator runs.
     let signals = StopSignals::watch();
     // A second aggregator of the workspace ends at the port, or at the lock where it has another port.
-    let endpoint = setup.open_port()?;
+    let endpoints = setup.open_ports()?;
     let lock = setup.lock_save()?;
     setup.workspace.place_initial_model(&setup.plan, setup.hash, &setup.layout)?;
     let (store, resume) = setup.open_store(&lock)?;
     let (round, model) = (resume.round, store.last_model_file());
     let parts = setup.parts(store, resume)?;
     let Running { mailbox, greeter, outcome, store } = aggregator::start(parts).await?;
-    setup.announce(&endpoint, round);
+    setup.announce(&endpoints, round);
 
     let status = greeter.status.clone();
-    let accepting = tokio::spawn(aggregator::accept(
-        setup.system.clock.clone(),
-        endpoint.clone(),
-        Arc::clone(&greeter),
-        mailbox.clone(),
-    ));
+    let accept = |endpoint: &Endpoint| {
+        let (clock, endpoint) = (setup.system.clock.clone(), endpoint.clone());
+        tokio::spawn(aggregator::accept(clock, endpoint, Arc::clone(&greeter), mailbox.clone()))
+    };
+    let accepting: Vec<_> = endpoints.iter().map(accept).collect();
     let watching = tokio::spawn(watch_roster(Arc::clone(&setup.rosters), mailbox.clone()));
     let holding = tokio::spawn(hold(Arc::clone(&lock), mailbox.clone()));
     let terms = setup.terms.clone();
@@ -147,11 +146,11 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
     let outcome = outcome.await.unwrap_or_else(|_| {
         Err(Failure::new(Exit::Failed, "internal error: the aggregator ended without an outcome"))
     });
-    accepting.abort();
+    accepting.iter().for_each(JoinHandle::abort);
     watching.abort();
     reminding.abort();
     holding.abort();
-    part(&endpoint, status).await;
+    part(&endpoints, status).await;
     stopping.abort();
     let stored = store.join().await;
     let mut outcome = outcome?;
@@ -160,13 +159,18 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
 }
 
 impl AggregatorSetup {
-    fn open_port(&self) -> Result<Endpoint, Failure> {
+    /// The port with this number for each carrier.
+    fn open_ports(&self) -> Result<Vec<Endpoint>, Failure> {
         let limits = NetLimits { mtu: self.site.mtu, ..NetLimits::server() };
         let limits = limits.with_members(self.rosters.members().len());
-        let (bind, kind) = (self.bind(), socket_kind(self.site.socket));
-        Endpoint::server_with(self.tls.clone(), bind, kind, limits, Some(&self.resets)).map_err(|e| {
+        let open = |carrier: Carrier| {
+            let (tls, limits) = (self.tls.clone(), limits.clone());
+            Endpoint::server_with(tls, self.bind(), carrier, limits, Some(&self.resets))
+        };
+        let opened: Result<Vec<_>, _> = carriers(&self.site).into_iter().map(open).collect();
+        opened.map_err(|e| {
             Failure::of(Exit::Network, &e).hint(
-                "in plan/site.yaml, set bind to an address of this machine, and port to a UDP port that no other program uses",
+                "in plan/site.yaml, set bind to an address of this machine, and port to a number that no other program uses for UDP or TCP",
             )
         })
     }
@@ -250,22 +254,35 @@ impl AggregatorSetup {
     }
 
     /// Logs that the aggregator listens, and at which round the run begins.
-    fn announce(&self, endpoint: &Endpoint, round: RoundNo) {
+    fn announce(&self, endpoints: &[Endpoint], round: RoundNo) {
         let (plan, ready) = (&self.plan, self.system.clock.since(self.started));
-        let address = endpoint.local_addr().unwrap_or(self.bind());
-        let socket = endpoint.socket_kind().as_str();
+        let local = endpoints.first().and_then(|endpoint| endpoint.local_addr().ok());
+        let address = local.unwrap_or(self.bind());
+        let socket = endpoints.iter().find_map(|endpoint| match endpoint.carrier() {
+            Carrier::Quic(kind) => Some(kind.as_str()),
+            Carrier::Tcp => None,
+        });
+        let tcp = endpoints.iter().any(|endpoint| endpoint.carrier() == Carrier::Tcp);
         if self.json {
             observe::say_event(&serde_json::json!({
                 "event": "listening",
                 "address": address.to_string(),
                 "socket": socket,
+                "tcp": tcp,
                 "round": round,
                 "plan": self.hash.to_string(),
                 "ready_ms": ready.as_secs_f64() * 1000.0,
             }));
         }
+        let ports = match (socket, tcp) {
+            (Some(socket), true) => {
+                format!("udp and tcp {address} (socket of plan/site.yaml: {socket})")
+            }
+            (Some(socket), false) => format!("udp {address} (socket of plan/site.yaml: {socket})"),
+            (None, _) => format!("tcp {address}"),
+        };
         tracing::info!(
-            "aggregator of {} listens on udp {address} (socket of plan/site.yaml: {socket}), ready after {} ms",
+            "aggregator of {} listens on {ports}, ready after {} ms",
             plan.federation,
             ready.as_millis()
         );
@@ -388,13 +405,18 @@ fn cure(lost: &[Lost]) -> String {
     format!("{first}; then start the aggregator and the sites again: finished rounds are saved")
 }
 
-/// Waits until the sessions have sent their last messages, then closes the port.
-async fn part(endpoint: &Endpoint, mut status: watch::Receiver<RunStatus>) {
+/// Waits until the sessions have sent their last messages, then closes the ports.
+async fn part(endpoints: &[Endpoint], mut status: watch::Receiver<RunStatus>) {
     // The coordinator lives as long as its sessions. An error means that it is gone, and its sessions with
     // it.
     let _ = timeout(FAREWELL, status.wait_for(|now| now.links == 0)).await;
-    endpoint.close(0, "the aggregator ends");
-    let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    let idle = async {
+        for endpoint in endpoints {
+            endpoint.wait_idle().await;
+        }
+    };
+    endpoints.iter().for_each(|endpoint| endpoint.close(0, "the aggregator ends"));
+    let _ = timeout(Duration::from_secs(1), idle).await;
 }
 
 /// Reads the roster again every [`ROSTER_LOOK`]: an enclave is not notified when a file changes. Every

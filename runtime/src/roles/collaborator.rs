@@ -12,7 +12,7 @@ use fl_learn::{data::DataError, registry::Registry, task::Runner};
 use tokio::time::timeout;
 
 use super::{
-    socket_kind, startup_trust,
+    carriers, startup_trust,
     stop_signals::{self, StopSignals},
     workspace::Workspace,
 };
@@ -189,7 +189,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let pool =
         Pool::new(&system.threads, plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
-    let sockets = Sockets::open(&tls, socket_kind(site.socket), &limits);
+    let sockets = Sockets::open(&tls, &carriers(&site), &limits);
     let sockets = Arc::new(sockets.map_err(|e| Failure::of(Exit::Network, &e))?);
 
     let buffers = Buffers::new(Arc::clone(&layout));
@@ -215,6 +215,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         collaborator: mailbox.clone(),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed(&system.random)),
         own: own.clone(),
+        carrier: None,
     };
     tracing::info!(
         "collaborator {} of the federation {}, plan {}",

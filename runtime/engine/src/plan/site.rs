@@ -15,7 +15,7 @@ use crate::settings::{self, Absent, Field, Key, PlanError, Setting, Takes, words
 pub struct Site {
     /// Host name or IP address that collaborators connect to.
     pub address: String,
-    /// UDP port of the aggregator.
+    /// UDP and TCP port of the aggregator.
     pub port: u16,
     /// Where the aggregator listens.
     pub bind: IpAddr,
@@ -23,6 +23,8 @@ pub struct Site {
     pub mtu: u16,
     /// Which UDP socket is used.
     pub socket: SocketKind,
+    /// What carries the link.
+    pub link: LinkKind,
 }
 
 words! {
@@ -36,6 +38,20 @@ words! {
         Portable = "portable",
         /// The socket with the operating system's offloads, and no other.
         Native = "native",
+    }
+}
+
+words! {
+    /// What carries a link.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    #[non_exhaustive]
+    pub enum LinkKind {
+        /// QUIC or TCP: what answers, QUIC if both answer. An aggregator listens on both.
+        Auto = "auto",
+        /// QUIC over UDP, and nothing else.
+        Quic = "quic",
+        /// TLS over TCP, and nothing else.
+        Tcp = "tcp",
     }
 }
 
@@ -54,6 +70,7 @@ impl Site {
             bind: site.get("bind")?,
             mtu: site.get("mtu")?,
             socket: site.get("socket")?,
+            link: site.get("link")?,
         })
     }
 }
@@ -91,7 +108,7 @@ const KEYS: &[Key] = &[
         name: "port",
         takes: Takes::Whole { least: 1, most: u16::MAX as u64, unit: "" },
         absent: Absent::Default("7464"),
-        meaning: "UDP port of the aggregator.",
+        meaning: "UDP and TCP port of the aggregator.",
         example: "7464",
     },
     Key {
@@ -116,6 +133,13 @@ const KEYS: &[Key] = &[
         meaning: "Which UDP socket is used.",
         example: "portable",
     },
+    Key {
+        name: "link",
+        takes: Takes::Word(LinkKind::TABLE),
+        absent: Absent::Default("auto"),
+        meaning: "What carries the link; with `auto` a collaborator takes what answers, and the aggregator listens on both.",
+        example: "tcp",
+    },
 ];
 
 const FILE: &str = "plan/site.yaml";
@@ -139,12 +163,15 @@ mod tests {
             bind: "0.0.0.0".parse().unwrap(),
             mtu: 1200,
             socket: SocketKind::Auto,
+            link: LinkKind::Auto,
         };
         assert_eq!(site, expected);
         assert_eq!(Site::parse("schema: 1\naddress: localhost\n"), Ok(expected));
         let six =
             Site::parse("schema: 1\naddress: '::1'\nbind: '::'\nsocket: portable\nmtu: 65527\n").unwrap();
         assert_eq!((six.socket, six.mtu), (SocketKind::Portable, 65527));
+        let tcp = Site::parse("schema: 1\naddress: a\nlink: tcp\n").unwrap();
+        assert_eq!(tcp.link, LinkKind::Tcp);
         assert!(six.bind.is_ipv6());
     }
 
@@ -165,6 +192,7 @@ mod tests {
         assert!(other("bind: everywhere").contains("an IP address"));
         assert!(other("soket: auto").contains("unknown key \"soket\""));
         assert!(other("socket: fast").contains("one of auto, portable, native"));
+        assert!(other("link: udp").contains("one of auto, quic, tcp"));
         assert!(refusal("schema: 2\naddress: a").contains("schema is 2; it takes 1"));
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use self::{
-    addresses::Addresses,
+    addresses::{Addresses, Way},
     outage::{At, Outage},
     verdict::{Cause, Verdict},
 };
@@ -35,7 +35,7 @@ use crate::{
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
-    net::{ControlReceiver, ControlSender, Link, LinkError, LinkHandle, Sockets, backoff::Backoff},
+    net::{Carrier, ControlReceiver, ControlSender, Link, LinkError, LinkHandle, Sockets, backoff::Backoff},
     payload::Buffers,
     store::MemberCopies,
     system::Clock,
@@ -63,6 +63,8 @@ pub(crate) struct Dialler {
     pub(crate) backoff: Backoff,
     /// When this side's own certificate is valid.
     pub(crate) own: OwnValidity,
+    /// What carried the last link.
+    pub(crate) carrier: Option<Carrier>,
 }
 
 /// How one attempt ended.
@@ -92,7 +94,7 @@ impl Dialler {
                     if no_link.cause == Cause::Busy {
                         wait = wait.min(BUSY_WAIT);
                     }
-                    let at = At { host: &self.host, port: self.port };
+                    let at = At { host: &self.host, port: self.port, protocols: self.protocols() };
                     let line = outage.line(&no_link, at, self.clock.now(), wait);
                     (no_link.why, line)
                 }
@@ -116,8 +118,8 @@ impl Dialler {
     }
 
     async fn attempt(&mut self, addresses: &mut Addresses) -> Attempt {
-        let mut link = match addresses.connect(&self.sockets).await {
-            Ok(link) => link,
+        let (mut link, way) = match addresses.connect(&self.sockets).await {
+            Ok(linked) => linked,
             Err(no_link) => return Attempt::NoLink(Verdict::Again(no_link)),
         };
         let hello = Hello {
@@ -138,8 +140,35 @@ impl Dialler {
                 return Attempt::NoLink(verdict::of_rejection(&why, self.plan));
             }
         };
+        self.say_carrier(way);
         self.serials.heard(welcome.roster_serial);
         self.serve(link, welcome).await
+    }
+
+    /// What a firewall has to let through.
+    fn protocols(&self) -> &'static str {
+        let mut carriers = self.sockets.carriers();
+        match (carriers.next(), carriers.next()) {
+            (_, Some(_)) => "UDP or TCP",
+            (Some(Carrier::Tcp), None) => "TCP",
+            _ => "UDP",
+        }
+    }
+
+    /// Says what carries the link, and why, whenever that is new.
+    fn say_carrier(&mut self, (address, carrier): Way) {
+        if self.carrier.replace(carrier) == Some(carrier) {
+            return;
+        }
+        let why = match (self.sockets.carriers().count(), carrier) {
+            (..=1, Carrier::Quic(_)) => "plan/site.yaml allows no TCP, or no TCP is possible here",
+            (..=1, Carrier::Tcp) => "plan/site.yaml allows no QUIC, or no QUIC is possible here",
+            (_, Carrier::Quic(_)) => "QUIC has answered, and plan/site.yaml has `link: auto`",
+            (_, Carrier::Tcp) => {
+                "QUIC has not answered: no datagram comes back from this UDP port. plan/site.yaml has `link: auto`"
+            }
+        };
+        tracing::info!("the link to {address} goes over {carrier}: {why}");
     }
 
     /// Runs the tasks of the link and reads until the link ends.

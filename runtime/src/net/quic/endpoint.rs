@@ -23,92 +23,31 @@ use super::{
 };
 use crate::net::{
     ALPN, LinkError, RecvStream, SendStream,
-    link::{Link, LinkHandle, MARK},
-    places::{Place, Places},
+    carrier::{EndpointError, SocketKind},
+    link::{self, Link, LinkHandle, MARK},
+    places::{Place, Places, network},
 };
-
-/// Which UDP socket carries the endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SocketKind {
-    /// The native one, or the portable one where the native one does not open.
-    #[default]
-    Auto,
-    /// quinn's own: segmentation offload, ECN, source address control.
-    Native,
-    /// Datagrams without options, several a system call where the system can; works inside a library OS.
-    Portable,
-    /// The portable socket with one datagram a system call, which [`Self::Portable`] falls back to. For tests
-    /// and benches: no site file names it.
-    PortablePlain,
-}
-
-impl SocketKind {
-    /// One word, for logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Native => "native",
-            Self::Portable => "portable",
-            Self::PortablePlain => "portable, plain",
-        }
-    }
-}
-
-impl SocketKind {
-    /// Whether the kernel segments nothing. Kernel segmentation excludes datagrams over 1452 bytes.
-    fn is_portable(self) -> bool {
-        matches!(self, Self::Portable | Self::PortablePlain)
-    }
-}
-
-/// Why an endpoint could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EndpointError {
-    /// The UDP port cannot be bound.
-    #[error("cannot bind the UDP address {0}")]
-    Bind(SocketAddr, #[source] io::Error),
-    /// The TLS configuration lacks QUIC's initial cipher suite (AES-128-GCM with SHA-256).
-    #[error("the TLS configuration lacks the cipher suite that QUIC begins with (AES-128-GCM with SHA-256)")]
-    Tls,
-}
 
 /// A UDP port that dials and, as a server, accepts links. Clones share the port.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub(crate) struct QuicEndpoint {
     inner: quinn::Endpoint,
     limits: NetLimits,
     handshakes: Handshakes,
     kind: SocketKind,
 }
 
-impl Endpoint {
-    /// Opens a port that accepts links. The configuration's ALPN is replaced by [`ALPN`].
+impl QuicEndpoint {
+    /// Opens a port that accepts links. The configuration's ALPN is replaced by [`ALPN`]. With a key, peers
+    /// of an earlier process of the same key learn from their next datagram that their links are gone
+    /// ([`ResetKey`]).
     ///
     /// # Errors
     /// When the port cannot be bound or `config` does not fit QUIC.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn server(
-        config: rustls::ServerConfig,
-        bind: SocketAddr,
-        kind: SocketKind,
-        limits: NetLimits,
-    ) -> Result<Self, EndpointError> {
-        Self::server_with(config, bind, kind, limits, None)
-    }
-
-    /// As [`Self::server`]. With a key, peers of an earlier process of the same key learn from their next
-    /// datagram that their links are gone ([`ResetKey`]).
-    ///
-    /// # Errors
-    /// As [`Self::server`].
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    pub fn server_with(
+    pub(crate) fn server_with(
         mut config: rustls::ServerConfig,
         bind: SocketAddr,
         kind: SocketKind,
@@ -125,10 +64,11 @@ impl Endpoint {
             .max_incoming(limits.handshakes.saturating_mul(2))
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(4 << 20);
-        let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
+        let (socket, kind) =
+            open(bind, kind, &limits).map_err(|error| EndpointError::Bind("UDP", bind, error))?;
         server.transport_config(limits.transport(true, kind.is_portable()));
         Self::over(socket, kind, Some(server), limits, resets)
-            .map_err(|error| EndpointError::Bind(bind, error))
+            .map_err(|error| EndpointError::Bind("UDP", bind, error))
     }
 
     /// Opens a port that dials. The configuration's ALPN is replaced by [`ALPN`].
@@ -138,15 +78,16 @@ impl Endpoint {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn client(
+    pub(crate) fn client(
         config: rustls::ClientConfig,
         bind: SocketAddr,
         kind: SocketKind,
         limits: NetLimits,
     ) -> Result<Self, EndpointError> {
-        let (socket, kind) = open(bind, kind, &limits).map_err(|error| EndpointError::Bind(bind, error))?;
-        let mut endpoint =
-            Self::over(socket, kind, None, limits, None).map_err(|error| EndpointError::Bind(bind, error))?;
+        let (socket, kind) =
+            open(bind, kind, &limits).map_err(|error| EndpointError::Bind("UDP", bind, error))?;
+        let mut endpoint = Self::over(socket, kind, None, limits, None)
+            .map_err(|error| EndpointError::Bind("UDP", bind, error))?;
         let client = endpoint.client_config(config)?;
         endpoint.inner.set_default_client_config(client);
         Ok(endpoint)
@@ -191,7 +132,7 @@ impl Endpoint {
     ///
     /// # Cancel safety
     /// Cancel-safe: the half-open link is closed.
-    pub async fn connect(&self, addr: SocketAddr, server_name: &str) -> Result<Link, LinkError> {
+    pub(crate) async fn connect(&self, addr: SocketAddr, server_name: &str) -> Result<Link, LinkError> {
         let dial = |error: quinn::ConnectError| LinkError::Dial(addr, error.to_string());
         self.dial(self.inner.connect(addr, server_name).map_err(dial)?).await
     }
@@ -204,7 +145,7 @@ impl Endpoint {
     ///
     /// # Cancel safety
     /// As there.
-    pub async fn connect_as(
+    pub(crate) async fn connect_as(
         &self,
         config: rustls::ClientConfig,
         addr: SocketAddr,
@@ -235,7 +176,7 @@ impl Endpoint {
     ///
     /// # Cancel safety
     /// Cancel-safe.
-    pub async fn accept(&self) -> Option<Incoming> {
+    pub(crate) async fn accept(&self) -> Option<QuicIncoming> {
         loop {
             let incoming = self.inner.accept().await?;
             if self.inner.open_connections() >= self.limits.links {
@@ -255,7 +196,12 @@ impl Endpoint {
             };
             let time = self.limits.handshake_time;
             let time = if is_short { time.min(SHORT_HANDSHAKE) } else { time };
-            return Some(Incoming { inner: incoming, places, time, most_window: self.limits.most_window });
+            return Some(QuicIncoming {
+                inner: incoming,
+                places,
+                time,
+                most_window: self.limits.most_window,
+            });
         }
     }
 
@@ -263,18 +209,17 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the system does not tell the address.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
 
     /// The socket in use; never [`SocketKind::Auto`].
-    #[must_use]
-    pub fn socket_kind(&self) -> SocketKind {
+    pub(crate) fn socket_kind(&self) -> SocketKind {
         self.kind
     }
 
     /// Closes every link and stops accepting.
-    pub fn close(&self, code: u32, reason: &str) {
+    pub(crate) fn close(&self, code: u32, reason: &str) {
         self.inner.close(VarInt::from_u32(code), reason.as_bytes());
     }
 
@@ -282,7 +227,7 @@ impl Endpoint {
     ///
     /// # Cancel safety
     /// Cancel-safe.
-    pub async fn wait_idle(&self) {
+    pub(crate) async fn wait_idle(&self) {
         self.inner.wait_idle().await;
     }
 }
@@ -320,17 +265,16 @@ impl HandshakePlaces {
 /// A peer that dials and is not authenticated yet. It holds one of the endpoint's places for handshakes.
 /// Dropping it refuses the peer.
 #[derive(Debug)]
-pub struct Incoming {
+pub(crate) struct QuicIncoming {
     inner: quinn::Incoming,
     places: HandshakePlaces,
     time: Duration,
     most_window: u64,
 }
 
-impl Incoming {
+impl QuicIncoming {
     /// The address that the peer claims to have.
-    #[must_use]
-    pub fn remote_address(&self) -> SocketAddr {
+    pub(crate) fn remote_address(&self) -> SocketAddr {
         self.inner.remote_address()
     }
 
@@ -343,20 +287,13 @@ impl Incoming {
     ///
     /// # Cancel safety
     /// Cancel-safe: the half-open link is closed.
-    pub async fn admit(self) -> Result<Link, LinkError> {
+    pub(crate) async fn admit(self) -> Result<Link, LinkError> {
         let Self { inner, mut places, time, most_window } = self;
         let shaking = async move {
             let connection = inner.accept()?.await?;
             let (send, recv) = connection.accept_bi().await?;
             let mut recv = RecvStream::quic(recv);
-            let mut mark = Vec::with_capacity(MARK.len());
-            while mark.len() < MARK.len() {
-                let piece = recv.read(MARK.len() - mark.len()).await?.ok_or(LinkError::Ended)?;
-                mark.extend_from_slice(&piece);
-            }
-            if mark != MARK {
-                return Err(LinkError::WrongProtocol);
-            }
+            link::expect_mark(&mut recv).await?;
             let handle = LinkHandle::quic(connection, most_window);
             Ok(Link::new((SendStream::quic(send), recv), handle))
         };
@@ -364,14 +301,6 @@ impl Incoming {
             link = timeout(time, shaking) => link.unwrap_or(Err(LinkError::TimedOut)),
             () = places.lost() => Err(LinkError::GaveWay),
         }
-    }
-}
-
-/// What counts as one address: under IPv6 a site has a network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-        address => address,
     }
 }
 
@@ -410,6 +339,3 @@ fn bound(bind: SocketAddr) -> io::Result<std::net::UdpSocket> {
 const SOCKET_BUFFER: usize = 4 << 20;
 /// Largest datagram that is ever received, bytes.
 const MOST_DATAGRAM: u16 = 65_527;
-
-#[cfg(test)]
-mod tests;

@@ -94,12 +94,12 @@ impl NetLimits {
 }
 
 /// Longest time for a handshake while many are under way.
-pub(super) const SHORT_HANDSHAKE: Duration = Duration::from_secs(2);
+pub(crate) const SHORT_HANDSHAKE: Duration = Duration::from_secs(2);
 /// Handshakes at a time of one socket of a peer. An honest one dials once, and again when that failed; a
 /// bench carries many members over one socket.
-pub(super) const HANDSHAKES_OF_A_SOCKET: usize = 24;
+pub(crate) const HANDSHAKES_OF_A_SOCKET: usize = 24;
 /// Handshakes at a time of one address: many members of one site may share it.
-pub(super) const HANDSHAKES_OF_AN_ADDRESS: usize = 48;
+pub(crate) const HANDSHAKES_OF_AN_ADDRESS: usize = 48;
 /// Unread bytes that a peer without a grant may have in flight, over all its streams: room for a burst of
 /// envelopes and the header of an upload. [`fl_engine::aggregate::PEER_BYTES`] without [`LINK_STATE`].
 pub const IDLE_WINDOW: u64 = PEER_BYTES.0 - LINK_STATE;

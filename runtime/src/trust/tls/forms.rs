@@ -1,4 +1,5 @@
-//! Certificates in every wrong form that was thought of, at both roles, over real QUIC on loopback.
+//! Certificates in every wrong form that was thought of, at both roles, over real QUIC and real TCP on
+//! loopback.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa,
@@ -13,7 +14,7 @@ use rustls::{
 
 use super::*;
 use crate::{
-    net::{Endpoint, NetLimits, SocketKind},
+    net::{Carrier, Endpoint, NetLimits, SocketKind},
     trust::fixture::{Leaf, NOW, TestCa, clock},
 };
 
@@ -226,9 +227,15 @@ impl ResolvesServerCert for Shows {
 
 #[tokio::test]
 async fn collaborator_with_a_certificate_of_any_wrong_form_is_refused() {
+    for carrier in CARRIERS {
+        collaborators_are_refused(carrier).await;
+    }
+}
+
+async fn collaborators_are_refused(carrier: Carrier) {
     let ca = TestCa::new("w");
     let server = server_config(&ca.credentials(Leaf::aggregator("agg"), &ca), &clock(NOW)).unwrap();
-    let server = Endpoint::server(server, LOOPBACK, SocketKind::Auto, NetLimits::server()).unwrap();
+    let server = Endpoint::server(server, LOOPBACK, carrier, NetLimits::server()).unwrap();
     let to = server.local_addr().unwrap();
     let believer = ca.credentials(Leaf::collaborator("one"), &ca);
     let role = Role::Collaborator;
@@ -242,7 +249,7 @@ async fn collaborator_with_a_certificate_of_any_wrong_form_is_refused() {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Shows::new(shown));
-        let client = Endpoint::client(config, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
+        let client = Endpoint::client(config, LOOPBACK, carrier, NetLimits::client()).unwrap();
         let dialling = async {
             let mut link = client.connect(to, SERVER_NAME).await?;
             link.recv_envelope().await.map(drop)
@@ -257,16 +264,22 @@ async fn collaborator_with_a_certificate_of_any_wrong_form_is_refused() {
         assert_eq!(
             (there.is_ok(), here.is_ok()),
             (what == "nothing", what == "nothing"),
-            "{what}: {there:?}, {here:?}"
+            "{what} over {carrier}: {there:?}, {here:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn aggregator_with_a_certificate_of_any_wrong_form_is_refused() {
+    for carrier in CARRIERS {
+        aggregators_are_refused(carrier).await;
+    }
+}
+
+async fn aggregators_are_refused(carrier: Carrier) {
     let ca = TestCa::new("w");
     let client = client_config(&ca.credentials(Leaf::collaborator("one"), &ca), &clock(NOW), &[]).unwrap();
-    let client = Endpoint::client(client, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
+    let client = Endpoint::client(client, LOOPBACK, carrier, NetLimits::client()).unwrap();
     let believer = ca.credentials(Leaf::aggregator("agg"), &ca);
     let role = Role::Aggregator;
     let forms = forms(&ca, role);
@@ -277,17 +290,18 @@ async fn aggregator_with_a_certificate_of_any_wrong_form_is_refused() {
             .unwrap()
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Shows::new(shown));
-        let server = Endpoint::server(config, LOOPBACK, SocketKind::Auto, NetLimits::server()).unwrap();
+        let server = Endpoint::server(config, LOOPBACK, carrier, NetLimits::server()).unwrap();
         let to = server.local_addr().unwrap();
         let admitting = async { server.accept().await.unwrap().admit().await };
         let (there, here) = tokio::join!(client.connect(to, SERVER_NAME), admitting);
         assert_eq!(
             (there.is_ok(), here.is_ok()),
             (what == "nothing", what == "nothing"),
-            "{what}: {there:?}, {here:?}"
+            "{what} over {carrier}: {there:?}, {here:?}"
         );
     }
 }
 
 const LOOPBACK: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const CARRIERS: [Carrier; 2] = [Carrier::Quic(SocketKind::Auto), Carrier::Tcp];

@@ -1,10 +1,10 @@
-//! Each certificate that must not pass, over real QUIC on loopback, as both ends see it.
+//! Each certificate that must not pass, over real QUIC and real TCP on loopback, as both ends see it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::*;
 use crate::{
-    net::{Endpoint, Link, LinkError, NetLimits, SocketKind},
+    net::{Carrier, Endpoint, Link, LinkError, NetLimits, SocketKind},
     trust::{
         Refused,
         admission::admit,
@@ -19,17 +19,28 @@ async fn meet(aggregator: &Credentials, collaborator: &Credentials, now: UnixSec
     meet_listed(aggregator, collaborator, now, &[]).await
 }
 
-/// As [`meet`], where the collaborator's roster lists these aggregators.
+/// As [`meet`], where the collaborator's roster lists these aggregators. Both ends see the same over each
+/// carrier.
 async fn meet_listed(
     aggregator: &Credentials,
     collaborator: &Credentials,
     now: UnixSeconds,
     listed: &[Member],
 ) -> Ends {
-    let config = server_config(aggregator, &clock(now)).unwrap();
-    let server = Endpoint::server(config, LOOPBACK, SocketKind::Auto, NetLimits::server()).unwrap();
-    let config = client_config(collaborator, &clock(now), listed).unwrap();
-    let client = Endpoint::client(config, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
+    let [quic, tcp] = CARRIERS.map(|carrier| async move {
+        let server = server_config(aggregator, &clock(now)).unwrap();
+        let client = client_config(collaborator, &clock(now), listed).unwrap();
+        meet_over(carrier, server, client).await
+    });
+    let (quic, tcp) = (quic.await, tcp.await);
+    let errors = |(there, here): &Ends| (there.as_ref().err().cloned(), here.as_ref().err().cloned());
+    assert_eq!(errors(&quic), errors(&tcp));
+    quic
+}
+
+async fn meet_over(carrier: Carrier, server: ServerConfig, client: ClientConfig) -> Ends {
+    let server = Endpoint::server(server, LOOPBACK, carrier, NetLimits::server()).unwrap();
+    let client = Endpoint::client(client, LOOPBACK, carrier, NetLimits::client()).unwrap();
     let addr = server.local_addr().unwrap();
     let dialling = async {
         let mut link = client.connect(addr, SERVER_NAME).await?;
@@ -159,8 +170,6 @@ async fn aggregator_refuses_other_federations_by_itself() {
 async fn collaborator_without_a_certificate_is_refused() {
     let ca = TestCa::new("w");
     let aggregator = ca.credentials(Leaf::aggregator("agg"), &ca);
-    let server = server_config(&aggregator, &clock(NOW)).unwrap();
-    let server = Endpoint::server(server, LOOPBACK, SocketKind::Auto, NetLimits::server()).unwrap();
     let collaborator = ca.credentials(Leaf::collaborator("one"), &ca);
     let provider = provider();
     let verifier = Arc::new(PeerVerifier::new(&collaborator, Role::Aggregator, &provider));
@@ -170,16 +179,12 @@ async fn collaborator_without_a_certificate_is_refused() {
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    let client = Endpoint::client(nameless, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
-    let addr = server.local_addr().unwrap();
-    let dialling = async {
-        let mut link = client.connect(addr, SERVER_NAME).await?;
-        link.recv_envelope().await.map(|_| ())
-    };
-    let admitting = async { server.accept().await.unwrap().admit().await };
-    let (there, here) = tokio::join!(dialling, admitting);
-    assert_eq!(there, Err(LinkError::Alert(116)));
-    assert!(here.is_err());
+    for carrier in CARRIERS {
+        let server = server_config(&aggregator, &clock(NOW)).unwrap();
+        let (there, here) = meet_over(carrier, server, nameless.clone()).await;
+        assert_eq!(there.unwrap_err(), LinkError::Alert(116));
+        assert!(here.is_err());
+    }
 }
 
 #[tokio::test]
@@ -210,13 +215,11 @@ async fn clock_turned_back_brings_no_certificate_to_life() {
     let collaborator = ca.credentials(old, &ca);
     let config = server_config(&aggregator, &clock(long_ago)).unwrap();
     assert_eq!(config.time_provider.current_time(), Some(unix_time(ca.authority().validity().not_before)));
-    let server = Endpoint::server(config, LOOPBACK, SocketKind::Auto, NetLimits::server()).unwrap();
-    let config = client_config(&collaborator, &clock(NOW), &[]).unwrap();
-    let client = Endpoint::client(config, LOOPBACK, SocketKind::Auto, NetLimits::client()).unwrap();
-    let addr = server.local_addr().unwrap();
-    let admitting = async { server.accept().await.unwrap().admit().await };
-    let (_there, here) = tokio::join!(client.connect(addr, SERVER_NAME), admitting);
-    assert!(words(here).starts_with("the peer's certificate expired"));
+    for carrier in CARRIERS {
+        let client = client_config(&collaborator, &clock(NOW), &[]).unwrap();
+        let (_there, here) = meet_over(carrier, config.clone(), client).await;
+        assert!(words(here).starts_with("the peer's certificate expired"));
+    }
 }
 
 #[tokio::test]
@@ -260,3 +263,4 @@ fn nothing_is_resumed_or_early() {
 }
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const CARRIERS: [Carrier; 2] = [Carrier::Quic(SocketKind::Auto), Carrier::Tcp];

@@ -48,7 +48,7 @@ impl Outage {
         Some(Line { warns, text })
     }
 
-    fn first(&self, no_link: &NoLink, At { host, port }: At<'_>, wait: Duration) -> String {
+    fn first(&self, no_link: &NoLink, At { host, port, .. }: At<'_>, wait: Duration) -> String {
         let (why, wait) = (&no_link.why, wait.as_secs_f64());
         match self.was_connected {
             false => format!("no aggregator at {host}:{port} yet ({why}); next attempt in {wait:.1} s"),
@@ -58,16 +58,21 @@ impl Outage {
         }
     }
 
-    fn warning(&self, NoLink { cause, why }: &NoLink, At { host, port }: At<'_>, lasts: Duration) -> String {
+    fn warning(
+        &self,
+        NoLink { cause, why }: &NoLink,
+        At { host, port, protocols }: At<'_>,
+        lasts: Duration,
+    ) -> String {
         let seconds = lasts.as_secs();
         let since = if self.was_connected { ", since the link broke" } else { "" };
         match (cause, self.was_connected) {
             (Cause::Silent, false) => format!(
-                "nothing has answered for {seconds} s: is UDP {port} open towards {host}, and does the aggregator run there? \
+                "nothing has answered for {seconds} s: is {protocols} {port} open towards {host}, and does the aggregator run there? \
                  The address comes from plan/site.yaml. The collaborator tries again"
             ),
             (Cause::Silent, true) => format!(
-                "nothing has answered for {seconds} s{since}: does the aggregator at {host} still run, and is UDP {port} still \
+                "nothing has answered for {seconds} s{since}: does the aggregator at {host} still run, and is {protocols} {port} still \
                  open towards {host}? The collaborator tries again"
             ),
             (Cause::Unproven, _) => format!(
@@ -90,6 +95,8 @@ impl Outage {
 pub(super) struct At<'a> {
     pub(super) host: &'a str,
     pub(super) port: u16,
+    /// What a firewall has to let through: for example UDP.
+    pub(super) protocols: &'static str,
 }
 
 /// Time without a link after which the lines warn.
@@ -101,7 +108,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
 
-    const AT: At<'_> = At { host: "agg.example", port: 7464 };
+    const AT: At<'_> = At { host: "agg.example", port: 7464, protocols: "UDP or TCP" };
 
     /// The seconds and first words of every line of two minutes and a half, with an attempt each second.
     fn lines(cause: Cause, was_connected: bool) -> Vec<(u64, bool, String)> {
@@ -119,7 +126,7 @@ mod tests {
     #[test]
     fn first_failure_is_told_then_half_a_minute_warns_and_then_each_minute() {
         for (cause, words) in [
-            (Cause::Silent, "is UDP 7464 open towards agg.example"),
+            (Cause::Silent, "is UDP or TCP 7464 open towards agg.example"),
             (Cause::Unproven, "has not proved for"),
             (Cause::Refusing, "has not admitted this collaborator for"),
             (Cause::Other, "the reason"),

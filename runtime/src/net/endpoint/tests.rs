@@ -1,15 +1,22 @@
-//! Real QUIC on loopback, over every kind of socket. `refusing.rs` runs them a second time where socket
-//! options are refused; there [`SocketKind::Auto`] is the portable socket.
+//! Real links on loopback, over TCP and over QUIC with every kind of socket. `refusing.rs` runs them a second
+//! time where socket options are refused; there [`SocketKind::Auto`] is the portable socket.
+
+mod over_tcp;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
-use tokio::net::UdpSocket;
+use bytes::Bytes;
+use tokio::{
+    net::{TcpStream, UdpSocket},
+    time::timeout,
+};
 
 use super::*;
 use crate::net::{
+    IDLE_WINDOW, SocketKind,
     fixture::{Authority, SERVER_NAME},
     payload::{self, Progress},
     refusing,
@@ -18,17 +25,21 @@ use crate::net::{
 /// What a test runs over.
 #[derive(Clone, Copy)]
 struct Over {
-    kind: SocketKind,
+    carrier: Carrier,
     loopback: IpAddr,
 }
 
 impl Over {
-    const fn v4(kind: SocketKind) -> Self {
-        Self { kind, loopback: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    fn v4(carrier: impl Into<Carrier>) -> Self {
+        Self { carrier: carrier.into(), loopback: IpAddr::V4(Ipv4Addr::LOCALHOST) }
     }
 
-    const fn v6(kind: SocketKind) -> Self {
-        Self { kind, loopback: IpAddr::V6(Ipv6Addr::LOCALHOST) }
+    fn v6(carrier: impl Into<Carrier>) -> Self {
+        Self { carrier: carrier.into(), loopback: IpAddr::V6(Ipv6Addr::LOCALHOST) }
+    }
+
+    fn is_tcp(self) -> bool {
+        self.carrier == Carrier::Tcp
     }
 
     /// A machine may have no IPv6.
@@ -38,7 +49,7 @@ impl Over {
 
     fn server(self, authority: &Authority, limits: NetLimits) -> (Endpoint, SocketAddr) {
         let bind = SocketAddr::new(self.loopback, 0);
-        let endpoint = Endpoint::server(authority.server(), bind, self.kind, limits).unwrap();
+        let endpoint = Endpoint::server(authority.server(), bind, self.carrier, limits).unwrap();
         let addr = endpoint.local_addr().unwrap();
         (endpoint, addr)
     }
@@ -48,23 +59,26 @@ impl Over {
     }
 
     fn client_by(self, config: rustls::ClientConfig, limits: NetLimits) -> Endpoint {
-        Endpoint::client(config, SocketAddr::new(self.loopback, 0), self.kind, limits).unwrap()
+        Endpoint::client(config, SocketAddr::new(self.loopback, 0), self.carrier, limits).unwrap()
     }
 }
 
-macro_rules! over_every_socket {
-    ($($name:ident)*) => { over_every_socket! { @modules [$($name)*] } };
+macro_rules! over_every_carrier {
+    ($($name:ident)*) => { over_every_carrier! { @modules [$($name)*] } };
     (@modules $names:tt) => {
-        over_every_socket! { @module auto Over::v4(SocketKind::Auto), $names }
-        over_every_socket! { @module auto_v6 Over::v6(SocketKind::Auto), $names }
-        over_every_socket! { @module batched Over::v4(SocketKind::Portable), $names }
-        over_every_socket! { @module batched_v6 Over::v6(SocketKind::Portable), $names }
-        over_every_socket! { @module plain Over::v4(SocketKind::PortablePlain), $names }
-        over_every_socket! { @module plain_v6 Over::v6(SocketKind::PortablePlain), $names }
+        over_every_carrier! { @module tcp Over::v4(Carrier::Tcp), $names }
+        over_every_carrier! { @module tcp_v6 Over::v6(Carrier::Tcp), $names }
+        over_every_carrier! { @module auto Over::v4(SocketKind::Auto), $names }
+        over_every_carrier! { @module auto_v6 Over::v6(SocketKind::Auto), $names }
+        over_every_carrier! { @module batched Over::v4(SocketKind::Portable), $names }
+        over_every_carrier! { @module batched_v6 Over::v6(SocketKind::Portable), $names }
+        over_every_carrier! { @module plain Over::v4(SocketKind::PortablePlain), $names }
+        over_every_carrier! { @module plain_v6 Over::v6(SocketKind::PortablePlain), $names }
     };
     (@module $module:ident $over:expr, [$($name:ident)*]) => {
         mod $module {
-            use super::{Over, SocketKind};
+            #[allow(unused_imports, reason = "each module takes one of the two")]
+            use super::{Carrier, Over, SocketKind};
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
@@ -78,7 +92,7 @@ macro_rules! over_every_socket {
     };
 }
 
-over_every_socket! {
+over_every_carrier! {
     envelopes_and_payloads_are_carried
     peer_certificate_is_the_one_it_dialled_with
     stranger_is_refused
@@ -90,6 +104,11 @@ over_every_socket! {
     dropped_upload_is_abandoned_not_finished
     delivery_that_is_given_up_takes_the_rest_back
     close_is_heard_in_the_middle_of_a_payload
+    close_of_the_endpoint_is_heard_by_every_peer
+    keys_are_exported_alike_at_both_ends
+    message_overtakes_an_upload
+    streams_over_the_bound_wait
+    stopped_stream_is_refused_at_the_sender
     path_that_drops_large_datagrams_is_left_with_small_ones
 }
 
@@ -167,10 +186,10 @@ async fn auto_is_native_unless_the_system_refuses() {
         let (auto, _) = over.server(&authority, NetLimits::server());
         if refusing::is_here() {
             assert!(matches!(native, Err(EndpointError::Bind(..))), "nothing was refused: {native:?}");
-            assert_eq!(auto.socket_kind(), SocketKind::Portable);
+            assert_eq!(auto.carrier(), Carrier::Quic(SocketKind::Portable));
         } else {
-            assert_eq!(native.unwrap().socket_kind(), SocketKind::Native);
-            assert_eq!(auto.socket_kind(), SocketKind::Native);
+            assert_eq!(native.unwrap().carrier(), Carrier::Quic(SocketKind::Native));
+            assert_eq!(auto.carrier(), Carrier::Quic(SocketKind::Native));
         }
     }
 }
@@ -227,6 +246,10 @@ async fn narrow_path(over: Over, server: SocketAddr, longest: usize) -> SocketAd
 }
 
 async fn path_that_drops_large_datagrams_is_left_with_small_ones(over: Over) {
+    if over.is_tcp() {
+        // The system finds the size of TCP's segments.
+        return;
+    }
     let authority = Authority::new();
     let (server, addr) = over.server(&authority, NetLimits::server());
     let client = over.client(&authority);
@@ -303,6 +326,28 @@ async fn unfinished_handshakes_of_one_socket_keep_nobody_out(over: Over) {
             }
         }
     });
+    if over.is_tcp() {
+        // A hundred connections that say nothing.
+        let mut silent = Vec::new();
+        for _ in 0..100 {
+            silent.push(TcpStream::connect(addr).await.unwrap());
+        }
+        let honest = over.client(&authority);
+        let link = async {
+            loop {
+                match honest.connect(addr, SERVER_NAME).await {
+                    // The oldest give way once they have had their time.
+                    Err(LinkError::Busy | LinkError::Transport(_)) => {
+                        tokio::time::sleep(Duration::from_millis(50)).await
+                    }
+                    link => break link,
+                }
+            }
+        };
+        timeout(Duration::from_secs(3), link).await.unwrap().unwrap();
+        accepting.abort();
+        return;
+    }
     // First datagrams of a hundred connections, which go on nowhere.
     let flooding = over.client(&authority);
     let trap = UdpSocket::bind(SocketAddr::new(over.loopback, 0)).await.unwrap();
@@ -328,7 +373,8 @@ async fn next_process_of_a_key_resets_the_links_of_the_one_before(over: Over) {
     let authority = Authority::new();
     let key = ResetKey::from_secret(&[7; 32]);
     let open = |bind: SocketAddr| {
-        Endpoint::server_with(authority.server(), bind, over.kind, NetLimits::server(), Some(&key)).unwrap()
+        Endpoint::server_with(authority.server(), bind, over.carrier, NetLimits::server(), Some(&key))
+            .unwrap()
     };
     // A runtime of its own: with it the first server vanishes as a process does that is killed.
     let first_runtime =
@@ -354,7 +400,7 @@ async fn next_process_of_a_key_resets_the_links_of_the_one_before(over: Over) {
     let _second = loop {
         // The port is free once the first runtime has dropped its tasks.
         let bound =
-            Endpoint::server_with(authority.server(), addr, over.kind, NetLimits::server(), Some(&key));
+            Endpoint::server_with(authority.server(), addr, over.carrier, NetLimits::server(), Some(&key));
         match bound {
             Ok(second) => break second,
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -362,7 +408,8 @@ async fn next_process_of_a_key_resets_the_links_of_the_one_before(over: Over) {
     };
     // Well within the idle timeout of 15 s: the first keep-alive packet is answered.
     let lost = timeout(Duration::from_secs(3), link.recv_envelope()).await.unwrap().unwrap_err();
-    assert_eq!(lost, LinkError::Transport("reset by peer".to_owned()));
+    let ways = if over.is_tcp() { &["reset by peer", ENDED][..] } else { &["reset by peer"] };
+    assert!(ways.iter().any(|way| lost == LinkError::Transport((*way).to_owned())), "{lost:?}");
 }
 
 async fn loaded_server_asks_for_proof_of_address_and_then_admits(over: Over) {
@@ -391,7 +438,7 @@ async fn ungranted_peer_cannot_push_more_than_the_idle_window(over: Over) {
         }
     };
     let _: Result<(), _> = timeout(Duration::from_millis(300), push).await;
-    assert!(pushed as u64 <= super::super::IDLE_WINDOW, "{pushed} bytes were taken without a grant");
+    assert!(pushed as u64 <= IDLE_WINDOW, "{pushed} bytes were taken without a grant");
     here.handle().grant(4 << 20);
     out.write_chunks(&mut [Bytes::from(vec![0; 2 << 20])]).await.unwrap();
 }
@@ -457,4 +504,118 @@ async fn delivery_that_is_given_up_takes_the_rest_back(over: Over) {
     panic!("nothing was taken back");
 }
 
+async fn close_of_the_endpoint_is_heard_by_every_peer(over: Over) {
+    let authority = Authority::new();
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
+    let mut links = Vec::new();
+    for _ in 0..3 {
+        links.push(linked(&server, &client).await);
+    }
+    server.close(0, "the aggregator ends");
+    timeout(Duration::from_secs(5), server.wait_idle()).await.unwrap();
+    for (there, here) in links {
+        let why = LinkError::Closed { code: 0, reason: "the aggregator ends".into() };
+        assert_eq!(timeout(Duration::from_secs(5), there.handle().closed()).await, Ok(why));
+        assert_eq!(here.handle().closed().await, LinkError::ClosedHere);
+    }
+    assert!(server.accept().await.is_none());
+}
+
+async fn keys_are_exported_alike_at_both_ends(over: Over) {
+    let authority = Authority::new();
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let (there, here) = linked(&server, &client).await;
+        for (label, context) in
+            [("EXPORTER-fl", "round 1"), ("EXPORTER-fl", "round 2"), ("EXPORTER-x", "round 1")]
+        {
+            let export = |link: &Link| {
+                let mut out = [0; 32];
+                link.handle().export_keying_material(&mut out, label.as_bytes(), context.as_bytes()).unwrap();
+                out
+            };
+            let key = export(&there);
+            assert_eq!(key, export(&here));
+            assert!(!seen.contains(&key), "{label} {context}");
+            seen.push(key);
+        }
+        assert!(there.handle().export_keying_material(&mut [], b"EXPORTER-fl", b"").is_err());
+    }
+}
+
+async fn message_overtakes_an_upload(over: Over) {
+    let authority = Authority::new();
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
+    let (mut there, mut here) = linked(&server, &client).await;
+    here.handle().grant(4 << 20);
+    let mut out = there.handle().open_uni().await.unwrap();
+    // Nobody reads the upload: it fills what may be under way.
+    let piece = Bytes::from(vec![1; 64 << 10]);
+    let push = async {
+        loop {
+            out.write_chunks(&mut [piece.clone()]).await.unwrap();
+        }
+    };
+    let _: Result<(), _> = timeout(Duration::from_millis(300), push).await;
+    if over.is_tcp() {
+        // QUIC's streams share one window: an unread upload holds up a message.
+        there.send_envelope(b"hello").await.unwrap();
+        let heard = timeout(Duration::from_secs(5), here.recv_envelope()).await.unwrap();
+        assert_eq!(heard.unwrap(), &b"hello"[..]);
+    }
+    // Bytes in one direction do not hold up the other one.
+    here.send_envelope(b"cancel").await.unwrap();
+    let heard = timeout(Duration::from_secs(5), there.recv_envelope()).await.unwrap();
+    assert_eq!(heard.unwrap(), &b"cancel"[..]);
+}
+
+async fn streams_over_the_bound_wait(over: Over) {
+    let authority = Authority::new();
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
+    let (there, here) = linked(&server, &client).await;
+    let mut streams = Vec::new();
+    for n in 0..NetLimits::server().uni_streams {
+        let mut stream = there.handle().open_uni().await.unwrap();
+        stream.write_chunks(&mut [Bytes::from(vec![n as u8])]).await.unwrap();
+        streams.push(stream);
+    }
+    let fifth = there.handle().clone();
+    let mut fifth = tokio::spawn(async move { fifth.open_uni().await.map(drop) });
+    assert!(timeout(Duration::from_millis(200), &mut fifth).await.is_err(), "a fifth stream was opened");
+    // A stream that was read to its end makes room.
+    streams[0].finish().unwrap();
+    let mut first = here.handle().accept_uni().await.unwrap();
+    while first.read(64).await.unwrap().is_some() {}
+    timeout(Duration::from_secs(5), fifth).await.unwrap().unwrap().unwrap();
+}
+
+async fn stopped_stream_is_refused_at_the_sender(over: Over) {
+    let authority = Authority::new();
+    let (server, _) = over.server(&authority, NetLimits::server());
+    let client = over.client(&authority);
+    let (there, here) = linked(&server, &client).await;
+    for _ in 0..10 {
+        let mut out = there.handle().open_uni().await.unwrap();
+        out.write_chunks(&mut [Bytes::from_static(b"unwanted")]).await.unwrap();
+        drop(here.handle().accept_uni().await.unwrap());
+        let piece = Bytes::from(vec![0; 4096]);
+        let refused = async {
+            loop {
+                if let Err(error) = out.write_chunks(&mut [piece.clone()]).await {
+                    break error;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        assert_eq!(timeout(Duration::from_secs(5), refused).await, Ok(LinkError::Refused));
+    }
+}
+
 const PROGRESS: Progress = Progress { window: Duration::from_secs(20), bytes: 1 };
+/// A TCP connection that ended without a close of the link.
+const ENDED: &str = "the peer ended the connection without a reason";

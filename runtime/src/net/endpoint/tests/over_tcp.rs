@@ -1,0 +1,142 @@
+//! What only TCP has: byte streams that end or fall silent, and bytes that are no link at all.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+
+/// Carries bytes between clients and `server` until the flag is set; afterwards it swallows them.
+async fn swallowing_path(server: SocketAddr, swallows: Arc<AtomicBool>) -> SocketAddr {
+    let near = TcpListener::bind((TCP.loopback, 0)).await.unwrap();
+    let addr = near.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = near.accept().await {
+            let (mut client_in, mut client_out) = client.into_split();
+            let (mut server_in, mut server_out) = TcpStream::connect(server).await.unwrap().into_split();
+            let (up, down) = (Arc::clone(&swallows), Arc::clone(&swallows));
+            tokio::spawn(async move { carry(&mut client_in, &mut server_out, &up).await });
+            tokio::spawn(async move { carry(&mut server_in, &mut client_out, &down).await });
+        }
+    });
+    addr
+}
+
+async fn carry(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+    swallows: &AtomicBool,
+) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(len @ 1..) = from.read(&mut buffer).await {
+        if !swallows.load(Ordering::Relaxed) && to.write_all(&buffer[..len]).await.is_err() {
+            return;
+        }
+    }
+    if swallows.load(Ordering::Relaxed) {
+        // The end is swallowed too.
+        std::future::pending::<()>().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn link_that_falls_silent_is_dead_after_fifteen_seconds_at_both_ends() {
+    let authority = Authority::new();
+    let (server, addr) = TCP.server(&authority, NetLimits::server());
+    let client = TCP.client(&authority);
+    let swallows = Arc::new(AtomicBool::new(false));
+    let path = swallowing_path(addr, Arc::clone(&swallows)).await;
+    let (there, here) = linked_at(&server, &client, path).await;
+    // A link without a word from its users lives, because its ends ask each other.
+    let alive = tokio::time::sleep(Duration::from_secs(3));
+    tokio::select! {
+        why = there.handle().closed() => panic!("{why}"),
+        why = here.handle().closed() => panic!("{why}"),
+        () = alive => {}
+    }
+    swallows.store(true, Ordering::Relaxed);
+    let dead = async { tokio::join!(there.handle().closed(), here.handle().closed()) };
+    assert!(timeout(Duration::from_secs(12), here.handle().closed()).await.is_err(), "too early");
+    let dead = timeout(Duration::from_secs(8), dead).await;
+    assert_eq!(dead, Ok((LinkError::TimedOut, LinkError::TimedOut)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_stream_leaves_room_for_another_one() {
+    let authority = Authority::new();
+    let (server, _) = TCP.server(&authority, NetLimits::server());
+    let client = TCP.client(&authority);
+    let (there, here) = linked(&server, &client).await;
+    let mut unread = there.handle().open_uni().await.unwrap();
+    let piece = Bytes::from(vec![1; 16 << 10]);
+    let push = async {
+        loop {
+            unread.write_chunks(&mut [piece.clone()]).await.unwrap();
+        }
+    };
+    let _: Result<(), _> = timeout(Duration::from_millis(300), push).await;
+    let _unread_here = here.handle().accept_uni().await.unwrap();
+    timeout(Duration::from_secs(10), upload_without_grant(&there, &here, 1_000_001)).await.unwrap();
+}
+
+async fn upload_without_grant(there: &Link, here: &Link, len: usize) {
+    let sending = async {
+        let mut out = there.handle().open_uni().await.unwrap();
+        out.write_chunks(&mut [Bytes::from(vec![3; len])]).await.unwrap();
+        out.finish().unwrap();
+        out.delivered().await.unwrap();
+    };
+    let receiving = async {
+        let mut stream = here.handle().accept_uni().await.unwrap();
+        let mut got = 0;
+        while let Some(piece) = stream.read(1 << 20).await.unwrap() {
+            got += piece.len();
+        }
+        got
+    };
+    assert_eq!(tokio::join!(sending, receiving).1, len);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_are_no_link_end_the_handshake() {
+    let authority = Authority::new();
+    let (server, addr) = TCP.server(&authority, NetLimits::server());
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 3000], &[22, 3, 1, 0xff, 0xff, 1, 0, 0], b""] {
+        let mut stranger = TcpStream::connect(addr).await.unwrap();
+        stranger.write_all(bytes).await.unwrap();
+        stranger.shutdown().await.unwrap();
+        let admitted = server.accept().await.unwrap().admit();
+        let refused = timeout(Duration::from_secs(5), admitted).await.unwrap().unwrap_err();
+        assert!(matches!(refused, LinkError::Handshake(_) | LinkError::Transport(_)), "{refused:?}");
+        let mut answer = Vec::new();
+        let _ = timeout(Duration::from_secs(5), stranger.read_to_end(&mut answer)).await.unwrap();
+        assert!(answer.len() < 100, "{} bytes for a stranger", answer.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn end_of_the_connection_without_a_close_ends_the_link_at_once() {
+    let authority = Authority::new();
+    let (server, addr) = TCP.server(&authority, NetLimits::server());
+    let client = TCP.client(&authority);
+    let near = TcpListener::bind((TCP.loopback, 0)).await.unwrap();
+    let path = near.local_addr().unwrap();
+    let relay = tokio::spawn(async move {
+        let (mut near, mut far) = (near.accept().await.unwrap().0, TcpStream::connect(addr).await.unwrap());
+        tokio::io::copy_bidirectional(&mut near, &mut far).await
+    });
+    let (there, here) = linked_at(&server, &client, path).await;
+    relay.abort();
+    for handle in [there.handle(), here.handle()] {
+        let why = timeout(Duration::from_secs(3), handle.closed()).await.unwrap();
+        assert!(matches!(why, LinkError::Transport(_)), "{why:?}");
+    }
+}
+
+const TCP: Over = Over { carrier: Carrier::Tcp, loopback: IpAddr::V4(Ipv4Addr::LOCALHOST) };

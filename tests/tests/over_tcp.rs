@@ -1,0 +1,223 @@
+//! Whole federations of real processes whose links go over TCP, and links that change what carries them.
+#![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use fl_host_tools::{demo::Federation, workspace::set_key};
+use fl_tests::federation::{Process, federation, synthetic};
+use serde_json::Value;
+
+/// Rounds that need both members.
+fn pair(name: &str, rounds: u32, pace: &str) -> Federation {
+    federation(name, 2, &|plan| {
+        let plan = synthetic(plan, 100_000, rounds);
+        let quorum = format!("{{count: {{min: 2}}, time: {{min: {pace}, max: 10m}}}}");
+        set_key(&plan, "quorum", &quorum, "tasks")
+    })
+}
+
+fn set_site(folder: &Path, key: &str, value: &str) {
+    let file = folder.join("plan/site.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, set_key(&text, key, value, "address")).unwrap();
+}
+
+fn members(federation: &Federation) -> Vec<Process> {
+    federation.names.iter().map(|name| Process::collaborator(federation, name)).collect()
+}
+
+fn all_end_well(aggregator: &mut Process, members: &mut [Process]) {
+    assert!(aggregator.ended(Duration::from_secs(60)).success(), "{}", aggregator.log());
+    for member in members {
+        assert!(member.ended(SOON).success(), "{}", member.log());
+    }
+}
+
+/// Each round stands once in the history, in order, with both members' updates.
+fn assert_history(federation: &Federation, rounds: u64) {
+    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
+    let facts: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found: Vec<u64> = facts.iter().map(|fact| fact["round"].as_u64().unwrap()).collect();
+    assert_eq!(found, (0..rounds).collect::<Vec<_>>());
+    for fact in &facts {
+        assert_eq!(fact["contributors"].as_array().unwrap().len(), 2, "{fact}");
+        assert!(fact["refused"].as_array().is_none_or(Vec::is_empty), "{fact}");
+    }
+}
+
+/// UDP and TCP at the federation's port of another loopback address, carried to the aggregator. Whatever is
+/// switched off carries nothing: datagrams vanish, and connections are cut.
+struct Relay {
+    carries_udp: Arc<AtomicBool>,
+    carries_tcp: Arc<AtomicBool>,
+}
+
+impl Relay {
+    const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+    fn start(port: u16) -> Self {
+        let relay = Self { carries_udp: Arc::new(true.into()), carries_tcp: Arc::new(true.into()) };
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let near = Arc::new(UdpSocket::bind((Self::HERE, port)).unwrap());
+        let carries = Arc::clone(&relay.carries_udp);
+        thread::spawn(move || carry_datagrams(&near, to, &carries));
+        let near = TcpListener::bind((Self::HERE, port)).unwrap();
+        let carries = Arc::clone(&relay.carries_tcp);
+        thread::spawn(move || {
+            for client in near.incoming().map_while(Result::ok) {
+                let Some(server) = carries.load(Ordering::Relaxed).then(|| TcpStream::connect(to)) else {
+                    continue;
+                };
+                let Ok(server) = server else { continue };
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let carries = Arc::clone(&carries);
+                    thread::spawn(move || carry_bytes(from, to, &carries));
+                }
+            }
+        });
+        relay
+    }
+}
+
+fn carry_datagrams(near: &Arc<UdpSocket>, to: SocketAddr, carries: &Arc<AtomicBool>) {
+    // One socket towards the aggregator for each of the few clients.
+    let mut clients: Vec<(SocketAddr, UdpSocket)> = Vec::new();
+    let mut datagram = vec![0; 2048];
+    while let Ok((len, from)) = near.recv_from(&mut datagram) {
+        if !clients.iter().any(|(client, _)| *client == from) {
+            let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let (back, near, carries) = (far.try_clone().unwrap(), Arc::clone(near), Arc::clone(carries));
+            thread::spawn(move || {
+                let mut datagram = vec![0; 2048];
+                while let Ok((len, _)) = back.recv_from(&mut datagram) {
+                    if carries.load(Ordering::Relaxed) {
+                        let _ = near.send_to(&datagram[..len], from);
+                    }
+                }
+            });
+            clients.push((from, far));
+        }
+        let client = clients.iter().find(|(client, _)| *client == from);
+        if let (Some((_, far)), true) = (client, carries.load(Ordering::Relaxed)) {
+            let _ = far.send_to(&datagram[..len], to);
+        }
+    }
+}
+
+fn carry_bytes(mut from: TcpStream, mut to: TcpStream, carries: &AtomicBool) {
+    from.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut buffer = vec![0; 64 << 10];
+    while carries.load(Ordering::Relaxed) {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) if to.write_all(&buffer[..len]).is_err() => break,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => {}
+            Err(_) => break,
+        }
+    }
+    // One of the two may have ended the connection before.
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+#[test]
+fn federation_trains_where_no_datagram_gets_through() {
+    let federation = pair("no-udp", 5, "0s");
+    set_site(&federation.aggregator, "link", "tcp");
+    // One member knows that UDP is blocked, the other one finds out. The socket swallows every datagram.
+    set_site(&federation.dir.join("one"), "link", "tcp");
+    let _swallowing = UdpSocket::bind((Ipv4Addr::LOCALHOST, federation.port)).unwrap();
+    let mut aggregator = Process::aggregator(&federation);
+    let listening = aggregator.event("listening", SOON);
+    assert_eq!((&listening["socket"], &listening["tcp"]), (&Value::Null, &Value::Bool(true)));
+    let started = Instant::now();
+    let mut members = members(&federation);
+    members[1].says("goes over TCP: QUIC has not answered", 1, SOON);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    all_end_well(&mut aggregator, &mut members);
+    assert!(
+        members[0].log().contains("goes over TCP: plan/site.yaml allows no QUIC"),
+        "{}",
+        members[0].log()
+    );
+    assert_history(&federation, 5);
+}
+
+#[test]
+fn quic_is_taken_where_both_answer_and_each_can_be_chosen() {
+    for (link, words) in
+        [("auto", "goes over QUIC: QUIC has answered"), ("quic", "goes over QUIC"), ("tcp", "goes over TCP")]
+    {
+        let federation = pair(&format!("link-{link}"), 2, "0s");
+        let mut aggregator = Process::aggregator(&federation);
+        aggregator.event("listening", SOON);
+        for name in &federation.names {
+            set_site(&federation.dir.join(name), "link", link);
+        }
+        let mut members = members(&federation);
+        all_end_well(&mut aggregator, &mut members);
+        for member in &members {
+            assert!(member.log().contains(words), "{link}: {}", member.log());
+        }
+        assert_history(&federation, 2);
+    }
+}
+
+#[test]
+fn link_that_stops_working_in_mid_run_is_replaced_by_the_other_kind_and_no_update_is_lost() {
+    // The rounds last until both links have changed.
+    let federation = pair("change", 40, "1s");
+    let relay = Relay::start(federation.port);
+    set_site(&federation.dir.join("two"), "address", "\"127.0.0.2\"");
+    let mut aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", SOON);
+    let mut members = members(&federation);
+    members[1].says("goes over QUIC", 1, SOON);
+    aggregator.event("round", SOON);
+    relay.carries_udp.store(false, Ordering::Relaxed);
+    // QUIC notices after 15 seconds that nothing comes.
+    members[1].says("goes over TCP", 1, Duration::from_secs(25));
+    aggregator.event("round", SOON);
+    relay.carries_udp.store(true, Ordering::Relaxed);
+    relay.carries_tcp.store(false, Ordering::Relaxed);
+    members[1].says("goes over QUIC", 2, SOON);
+    all_end_well(&mut aggregator, &mut members);
+    assert_history(&federation, 40);
+}
+
+#[test]
+fn crash_of_the_aggregator_costs_links_over_tcp_less_than_two_seconds() {
+    let federation = pair("crash", 300, "0s");
+    for name in &federation.names {
+        set_site(&federation.dir.join(name), "link", "tcp");
+    }
+    let aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", SOON);
+    let mut members = members(&federation);
+    aggregator.event("round", SOON);
+    aggregator.signal("KILL");
+    drop(aggregator);
+    let mut aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", SOON);
+    let started = Instant::now();
+    aggregator.event("round", SOON);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    all_end_well(&mut aggregator, &mut members);
+    let history = fs::read_to_string(federation.aggregator.join("save/demo_history.jsonl")).unwrap();
+    assert_eq!(history.lines().count(), 300);
+}
+
+const SOON: Duration = Duration::from_secs(20);
