@@ -53,7 +53,7 @@ pub struct Outcome {
     error_code(13, "a round's deadline passed with too few updates"),
     error_code(14, "stopped on request before the last round; finished rounds are saved"),
     error_code(15, "no update counted: tasks failed, or updates were refused"),
-    note = "fl-host and fl-runtime share these exit codes. Only fl-runtime ends with 9, 10, 12 or 13."
+    note = "fl-host and fl-runtime share these exit codes. Only fl-runtime ends with 9, 10, 12, 13 or 15."
 )]
 struct Host {
     /// print the result or the failure as one JSON object

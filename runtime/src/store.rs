@@ -500,7 +500,7 @@ impl Store {
             let rounds =
                 if first == last { format!("round {first}") } else { format!("rounds {first} to {last}") };
             tracing::warn!(
-                "{} has no line for {rounds}: lines were removed from it. The models in save/generations are whole",
+                "{} has no line for {rounds}: somebody has removed lines from the file. The models in save/generations are whole",
                 path.display()
             );
         }

@@ -138,7 +138,7 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
         ModelCommand::Key(command) => {
             let public = sealed::new_key(&command.output)?;
             let text = format!(
-                "private key: {}: back it up; without it nobody can open the models that are released to it\n\
+                "private key: {}: back this file up: without the file nobody can open the models that are released to this key\n\
                  public key: {public}\nin the plan: release: {{what: last, to: key:{public}}}\n",
                 command.output.display()
             );

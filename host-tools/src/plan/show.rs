@@ -103,9 +103,10 @@ pub fn largest_share(loaded: &Loaded) -> Option<(f64, String)> {
     let from =
         if plan.row_limit.is_some() { "limits.rows" } else { "exact.weight_bits; limits.rows lowers it" };
     let text = format!(
-        "{:.1} %: one site claims {rows} rows ({from}) beside {others} with one row each; over half, unless the others have \
-         {rows} rows together",
-        100.0 * share
+        "{:.1} %: in a round of {} updates, one site may claim {rows} rows ({from}), and each other site one row. A site has \
+         over half of the round unless the others claim {rows} rows together",
+        100.0 * share,
+        others + 1
     );
     Some((share, text))
 }

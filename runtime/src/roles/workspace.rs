@@ -166,7 +166,7 @@ impl Workspace {
                 // The image has one plan, and `fl-host plan accept` would read another one. The file may be
                 // sealed.
                 true => "to accept the image's plan, compare its hash with the one that the federation's owner tells you. Then delete the file accepted-plan in the folder that is mounted at /workspace/save, and start the container again",
-                false => "read plan/plan.yaml, then run `fl-host plan accept`",
+                false => "read plan/plan.yaml, and compare the plan hash with the one that the federation's owner tells you. Then run `fl-host plan accept`",
             })),
             None if accept => {
                 self.files.create_folder(&self.path("save")).map_err(failed)?;
@@ -174,7 +174,7 @@ impl Workspace {
                 self.files.replace_shared(&path, format!("{plan}\n").as_bytes()).map_err(failed)
             }
             None => Err(Failure::new(Exit::NotAccepted, format!("this site has not accepted plan {plan}"))
-                .hint("read plan/plan.yaml, then run `fl-host plan accept` (or start with --accept-first for a trial)")),
+                .hint("read plan/plan.yaml, and compare the plan hash with the one that the federation's owner tells you. Then run `fl-host plan accept`, or for a trial start with --accept-first")),
         }
     }
 

@@ -89,7 +89,7 @@ impl ModelError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Shape { arrives, layer, .. } if arrives.len() == 3 && layer.kind == "linear" => {
-                Some("put a flatten before it".to_owned())
+                Some("put a flatten layer before this layer".to_owned())
             }
             Self::HoldOut { nearest: Some(name), .. } => {
                 Some(format!("did you mean {name:?}? A final * stands for any ending"))

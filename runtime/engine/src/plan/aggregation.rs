@@ -86,7 +86,7 @@ fn sends_nothing(task: &TaskSpec) -> Checked {
         _ => return Ok(()),
     };
     let message = format!("the task {} has a {key} and sends no update", task.name);
-    Err(Fault::new(task.path(key), message).hint(Some("give the task a rule".to_owned())))
+    Err(Fault::new(task.path(key), message).hint(Some("give the task a key `rule`".to_owned())))
 }
 
 fn same<T: PartialEq + fmt::Display>(

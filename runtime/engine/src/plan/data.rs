@@ -147,7 +147,7 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
 fn is_file(key: &str, name: &str) -> Checked {
     let mut parts = name.split('/');
     if name.is_empty() || name.contains(['\0', '\\']) || parts.any(|part| matches!(part, "" | "." | "..")) {
-        let message = format!("data.{key} is {name:?}; it names a file inside the data folder");
+        let message = format!("data.{key} is {name:?}, but a file inside the data folder is needed");
         let hint = "each collaborator names its data folder in plan/data.yaml".to_owned();
         return Err(Fault::new(format!("data/{key}"), message).hint(Some(hint)));
     }

@@ -296,7 +296,7 @@ pub(super) fn check_order(group: &Name, tasks: &[&TaskSpec]) -> Checked {
         return Ok(());
     }
     let message = format!(
-        "the task {} measures the locally tuned model, and nothing before it in group {group} trains one",
+        "the task {} measures the locally tuned model, and no task before this task in group {group} trains a model",
         tasks[at].name
     );
     Err(Fault::new(tasks[at].path("model"), message)

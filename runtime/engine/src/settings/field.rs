@@ -224,7 +224,7 @@ impl<'a> Field<'a> {
         match &self.node.value {
             Value::Text(text) => Ok(text),
             Value::Whole(_) | Value::Number(_) | Value::Flag(_) => {
-                Err(self.wrong("a text").with_hint(Some("put it in quotes".to_owned())))
+                Err(self.wrong("a text").with_hint(Some("put the value in quotes".to_owned())))
             }
             _ => Err(self.wrong("a text")),
         }

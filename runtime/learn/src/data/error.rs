@@ -80,7 +80,7 @@ impl DataError {
                     "allow the user that runs the program to read the file and to enter its folder"
                 }
                 io::ErrorKind::NotFound => {
-                    "plan/data.yaml names this site's data folder; `data` in the plan names the file in that folder"
+                    "put the file there, or correct the folder in plan/data.yaml: `data` in the plan names the file in that folder"
                 }
                 _ => "copy the file again from where it came from",
             },

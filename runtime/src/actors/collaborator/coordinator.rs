@@ -415,7 +415,7 @@ impl Coordinator {
         let mut left = open.into_iter().flat_map(|open| open.tasks.iter().chain(&open.running));
         if self.made.is_some() || left.any(|task| self.sends_update(task)) {
             tracing::info!(
-                "round {round} was closed without this site's update: enough others had come, or it was the deadline"
+                "round {round} was closed without this site's update: enough other updates had arrived, or the deadline had passed"
             );
         } else {
             tracing::debug!("round {round} was closed; this site's remaining measurements are not needed");

@@ -68,7 +68,7 @@ async fn keep(copies: Arc<MemberCopies>, round: RoundNo, model: Payload) {
     if let Ok(Err(error)) = kept.await {
         // The folder may be read-only.
         tracing::warn!(
-            "cannot keep a copy of the model of round {round}: {error}; the run goes on without it"
+            "cannot keep a copy of the model of round {round}: {error}; the run goes on without the copy"
         );
     }
 }
