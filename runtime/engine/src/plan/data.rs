@@ -5,7 +5,7 @@ mod standardise;
 
 use serde::Serialize;
 
-use csv::CSV;
+use csv::{CSV, FILE};
 pub use csv::{Category, Coding, Column, CsvSpec, Decimal, Fill, LabelCode, Missing, NamedNumber, Separator};
 pub use standardise::Standardise;
 
@@ -189,7 +189,6 @@ pub(super) const TAGGED: &Tagged = &Tagged {
     untagged: None,
 };
 
-const FILE: Takes = Takes::Text(Text::Any("name of a file in the data folder"));
 const TWO_FILES: &[Key] = &[
     Key {
         name: "features",

@@ -4,8 +4,8 @@ mod keys;
 
 use serde::Serialize;
 
-pub(super) use keys::CSV;
 use keys::MISSING;
+pub(super) use keys::{CSV, FILE};
 
 use super::{is_file, standardise::Standardise};
 use crate::{

@@ -14,8 +14,6 @@ pub struct Records<R> {
     separator: Separator,
     /// Lines read so far.
     lines: u64,
-    /// Lines of these that ended with a line feed.
-    feeds: u64,
     line: Vec<u8>,
     /// The cells of the row one after another, and where each ends.
     text: String,
@@ -65,8 +63,7 @@ impl<R: BufRead> Records<R> {
         }
         let (line, text, ends) = (Vec::new(), String::new(), Vec::new());
         let file = file.to_owned();
-        let mut records =
-            Self { input, file, separator, lines: 0, feeds: 0, line, text, ends, row: 0, again: false };
+        let mut records = Self { input, file, separator, lines: 0, line, text, ends, row: 0, again: false };
         for _ in 0..skip {
             records.read_line()?;
         }
@@ -127,7 +124,6 @@ impl<R: BufRead> Records<R> {
             self.line.drain(..BYTE_ORDER_MARK.len());
         }
         if self.line.ends_with(b"\n") {
-            self.feeds += 1;
             self.line.pop();
         }
         if self.line.ends_with(b"\r") {
@@ -178,7 +174,7 @@ impl<R: BufRead> Records<R> {
             } else {
                 let end = if space { rest.find(blank) } else { rest.find(character) };
                 let (cell, after) = rest.split_at(end.unwrap_or(rest.len()));
-                if cell.contains('\r') && self.feeds == 0 {
+                if cell.contains('\r') && self.lines == 1 {
                     let hint = "convert the file: tr '\\r' '\\n' < FILE > NEW";
                     return Err(DataError::file(&self.file, "its lines end with CR alone", hint));
                 }

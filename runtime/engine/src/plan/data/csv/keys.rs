@@ -1,6 +1,6 @@
 //! The keys of `data` beside `loader: csv`.
 
-use super::{super::FILE, DECIMALS, NUMBER, REFUSE, SEPARATORS};
+use super::{DECIMALS, NUMBER, REFUSE, SEPARATORS};
 use crate::settings::{Absent, Key, Takes, Text};
 
 pub(in crate::plan::data) const CSV: &[Key] = &[
@@ -135,3 +135,5 @@ pub(super) const MISSING: &[Key] = &[
         example: "20",
     },
 ];
+
+pub(in crate::plan::data) const FILE: Takes = Takes::Text(Text::Any("name of a file in the data folder"));
