@@ -151,7 +151,13 @@ pub fn revoke(
     lines.filter(|line| line.name == *name && line.revoked.is_none()).for_each(|line| {
         line.revoked = Some(reason.to_owned());
     });
-    Ok((role, owner.change_roster(draft)?))
+    let serial = owner.change_roster(draft).map_err(|failure| match failure.exit {
+        // Everything but the reason was on the roster before.
+        Exit::Plan => Failure::new(Exit::Usage, failure.error)
+            .hint("give --reason a text of 1 to 200 bytes without control characters"),
+        _ => failure,
+    })?;
+    Ok((role, serial))
 }
 
 /// Signs the roster again, so that it stays valid. With `measurements`, these replace the roster's. Returns

@@ -129,6 +129,11 @@ fn whole_certificate_exchange_as_the_people_do_it() {
     };
     assert_eq!(rosters.admit(&[certificate("one")]).unwrap().name(), &name("one"));
 
+    for reason in ["", "painted \u{202e}", &"x".repeat(201)] {
+        let refused = revoke(&mut rig.owner(), None, &name("one"), reason).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.hint.unwrap().starts_with("give --reason a text"));
+    }
     assert_eq!(revoke(&mut rig.owner(), None, &name("one"), "left").unwrap(), (Role::Collaborator, 5));
     publish(&roster_file(&agg), &read_roster(&roster_file(&rig.owner_root())).unwrap()).unwrap();
     assert!(rosters.reload_if_changed().unwrap());
