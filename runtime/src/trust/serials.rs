@@ -1,11 +1,11 @@
 //! The highest serial of a federation's roster that this folder has seen, `save/roster-serial`.
 //!
 //! An aggregator remembers the serials of its own rosters, and a collaborator that of the roster in its own
-//! workspace: the owner's signature of both was verified. So neither accepts an old roster as the newest, also
-//! after a restart. What an aggregator names without a signature is remembered until the process ends, and is
-//! not written: a false serial would keep a site away from its federation for good. The file holds one line,
-//! `SERIAL CA`: with another CA the serials begin again. A host may remove the file, and this side does not
-//! notice; peers that remember a higher serial do.
+//! workspace: the owner's signature of both was verified. So neither accepts an old roster as the newest,
+//! also after a restart. What an aggregator names without a signature is remembered until the process ends,
+//! and is not written: a false serial would keep a site away from its federation for good. The file holds
+//! one line, `SERIAL CA`: with another CA the serials begin again. A host may remove the file, and this side
+//! does not notice; peers that remember a higher serial do.
 
 use std::{
     io,

@@ -4,34 +4,6 @@ use std::fs;
 
 use crate::{cli, files::tests::scratch};
 
-const PLAN: &str = "schema: 1
-federation: w
-rounds: 1
-model: {network: mlp, input: [2], outputs: 2}
-data:
-  loader: csv
-  file: d.csv
-  label: sick
-  classes: 2
-  labels: {no: 0, yes: 1}
-  missing: {drop_row: 1}
-  split: {train: 0.5, validation: 0.25, test: 0.25}
-tasks:
-  train: {kind: train, epochs: 1, batch: 1, optimiser: {sgd: {learning_rate: 0.1}}, loss: cross_entropy}
-";
-
-/// Eight rows; one value is missing.
-const GOOD: &str = "age,dose,sick
-61,120,yes
-48,95,no
-70,,yes
-55,101,no
-39,88,no
-66,131,yes
-52,99,no
-58,117,yes
-";
-
 #[test]
 fn data_commands_answer_as_their_transcript_says() {
     let root = scratch("data-cli");
@@ -80,3 +52,31 @@ fn data_commands_answer_as_their_transcript_says() {
     found += &run("data check --workspace D/w");
     assert_eq!(found.replace(&folder, "D"), include_str!("../data.txt"));
 }
+
+const PLAN: &str = "schema: 1
+federation: w
+rounds: 1
+model: {network: mlp, input: [2], outputs: 2}
+data:
+  loader: csv
+  file: d.csv
+  label: sick
+  classes: 2
+  labels: {no: 0, yes: 1}
+  missing: {drop_row: 1}
+  split: {train: 0.5, validation: 0.25, test: 0.25}
+tasks:
+  train: {kind: train, epochs: 1, batch: 1, optimiser: {sgd: {learning_rate: 0.1}}, loss: cross_entropy}
+";
+
+/// Eight rows; one value is missing.
+const GOOD: &str = "age,dose,sick
+61,120,yes
+48,95,no
+70,,yes
+55,101,no
+39,88,no
+66,131,yes
+52,99,no
+58,117,yes
+";
