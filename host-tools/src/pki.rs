@@ -28,6 +28,7 @@ mod approve;
 mod list;
 mod measurements;
 mod owner;
+mod resume;
 mod site;
 pub mod vault;
 
@@ -40,6 +41,7 @@ pub use approve::{Approval, Issued, Request, approve, look, renew};
 pub use list::{Listed, Row, list, shown_certificate};
 pub use measurements::measurements;
 pub use owner::{Init, Initialised, Owner, federation_of, init, revoke, sign};
+pub use resume::{Resumed, Withdrawal, resume};
 pub use site::{Imported, import, request};
 
 use crate::{

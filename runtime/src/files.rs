@@ -269,6 +269,20 @@ impl Files {
         fs::rename(from, to)
     }
 
+    /// Renames a file. When this returns, the new name is durable.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn rename_synced(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let file = fs::File::open(from)?;
+        fs::rename(from, to)?;
+        if syscall::entry() == Entry::Gramine {
+            file.sync_all()?;
+        }
+        self.sync_folder(folder_of(to));
+        Ok(())
+    }
+
     /// Removes a file.
     ///
     /// # Errors

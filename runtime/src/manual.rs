@@ -60,8 +60,14 @@ chapters! {
     /// [quick_start]: quick_start
     owners_key;
 
+    /// [exit_codes]: exit_codes
+    /// [files]: files
+    /// [quick_start]: quick_start
+    withdrawn_site;
+
     /// [operating]: operating
     /// [plan_reference]: plan_reference
+    /// [withdrawn_site]: withdrawn_site
     files;
 
     /// [plan_reference]: plan_reference
@@ -123,6 +129,8 @@ chapters! {
     /// [`Finished`]: fl_engine::wire::Verdict
     /// [`Leaving`]: fl_engine::wire::Leaving
     /// [`RoundDone`]: fl_engine::wire::RoundDone
+    /// [`Columns`]: fl_engine::wire::Columns
+    /// [`Resumed`]: fl_engine::wire::Resumed
     /// [`Stamp`]: fl_engine::round::Stamp
     /// [`PayloadHeader`]: fl_engine::wire::PayloadHeader
     /// [root]: fl_engine::tensor::RootHasher

@@ -5,6 +5,8 @@
 
 pub(crate) mod aggregator;
 pub(crate) mod collaborator;
+mod fresh_hint;
+mod resumption;
 mod startup_trust;
 mod stop_signals;
 mod workspace;

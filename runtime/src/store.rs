@@ -27,11 +27,15 @@
 //! The history lies in `save/` because under Gramine `save/` is an encrypted mount, while `logs/` belongs to
 //! the host.
 
+mod aside;
 mod error;
 mod generation;
+mod going_back;
 mod history;
+mod initial;
 mod kept;
 pub(crate) mod lock;
+mod mending;
 mod model_file;
 mod released;
 
@@ -40,16 +44,16 @@ use std::{
     sync::Arc,
 };
 
+use aside::put_aside;
 use fl_engine::{
     ByteCount, Digest, RoundNo,
-    aggregate::{outside_range, state_layout},
-    model::safetensors,
     plan::{ExactRange, MetricsTo, ModelUnderTest, Plan, Released, TaskKind},
     round::{AggregatedMetric, RoundFacts},
     tensor::Layout,
 };
 use generation::{Best, Generation, Generations, Head};
-use history::{History, Lines, facts_json};
+use history::{History, facts_json};
+use initial::initial;
 use kept::Kept;
 use model_file::{fits, replace, rounds_through, texts};
 use released::Releases;
@@ -62,6 +66,7 @@ use crate::{
 };
 
 pub use error::StoreError;
+pub use going_back::{GoneBack, StoredRun};
 pub use lock::{Apart, LockError, SaveLock};
 pub use model_file::{About, begins, initial_model_file, keep_final, text};
 pub(crate) use model_file::{initial_texts, longest_model_file};
@@ -158,10 +163,7 @@ impl Store {
         let files = &system.files;
         let generations = Generations::new(files, save.join("generations"), federation);
         generations.prepare()?;
-        let of_state = match plan.aggregation().and_then(|aggregation| aggregation.server) {
-            Some(server) => state_layout(server, layout).map_err(StoreError::StateLayout)?,
-            None => None,
-        };
+        let of_state = generation::layout_of_state(plan, layout)?;
         let newest = generations.newest(plan_hash, layout, of_state.as_deref(), plan.rounds)?;
         let (payload, root, from, kept, state) = match newest {
             Some(Generation { head, facts, payload, state }) => {
@@ -181,7 +183,7 @@ impl Store {
         };
         let head = kept.as_ref().map(|(head, _)| *head);
         let (history, found) =
-            History::open(files, history_file(save, federation), plan_hash, head.as_ref())?;
+            History::open(files, history::file(save, federation), plan_hash, head.as_ref())?;
         if let (None, Some(last)) = (&head, found.last)
             && generations.rounds()?.is_empty()
         {
@@ -265,7 +267,7 @@ impl Store {
     pub fn forget(files: &Files, save: &Path, federation: &str) -> Result<Forgotten, StoreError> {
         let rounds = Generations::new(files, save.join("generations"), federation).delete()?;
         kept::delete(files, save, federation)?;
-        let history = history::put_aside(files, &history_file(save, federation))?;
+        let history = put_aside(files, &history::file(save, federation))?;
         Ok(Forgotten { rounds, history })
     }
 
@@ -483,142 +485,9 @@ impl Store {
         replace(&self.files, &self.last_model_file(), &self.layout, payload, &texts, Durability::Unsynced)
     }
 
-    /// Removes the new files that a crash left beside the copies.
-    fn sweep(&self) {
-        for path in [self.last_model_file(), self.best_model_file()] {
-            self.files.remove_scrap_of(&path);
-        }
-    }
-
-    /// Holds the history against the newest generation, and warns where they differ.
-    fn compare(&self, head: &Head, found: &Lines) {
-        let path = history_file(&self.save, &self.federation);
-        // A crash leaves out the newest round's line at most.
-        let next = found.last.map_or(0, |last| last.0 + 1);
-        let cut = (next < head.round.0).then(|| (next, head.round.0 - 1));
-        for (first, last) in found.missing.iter().copied().chain(cut) {
-            let rounds =
-                if first == last { format!("round {first}") } else { format!("rounds {first} to {last}") };
-            tracing::warn!(
-                "{} has no line for {rounds}: somebody has removed lines from the file. The models in save/generations are whole",
-                path.display()
-            );
-        }
-        if let Some(last) = found.last.filter(|last| *last > head.round) {
-            tracing::warn!(
-                "the history knows round {last}, but the newest whole model in save/generations is of round {}: the rounds \
-                 after it are run again",
-                head.round
-            );
-        }
-    }
-
-    /// Writes `W_last` again where that file is not the newest generation's model; otherwise remembers its
-    /// metrics. Returns whether the file says that the final model was measured.
-    fn mend_last(&mut self, head: &Head, payload: &[u8]) -> bool {
-        let last = model_file::examine(&self.files, &self.last_model_file(), &self.layout);
-        let Some((_, texts)) = last.filter(|(root, _)| *root == head.root) else {
-            if let Err(error) = self.write_last(head.round, head.root, None, payload) {
-                warn_of_copy(&error);
-            }
-            return false;
-        };
-        self.final_metrics = texts.get(text::METRICS).cloned();
-        self.round_metrics = texts.get(text::ROUND_METRICS).cloned();
-        // The first releases wrote no `final`.
-        self.is_final =
-            texts.contains_key(text::FINAL) || self.final_metrics.as_ref().is_some_and(|json| json != "[]");
-        self.is_final
-    }
-
-    /// Keeps the newest generation, where the plan keeps it and a crash came before.
-    fn mend_kept(
-        &mut self,
-        head: &Head,
-        facts: &str,
-        payload: &[u8],
-        state: Option<&[u8]>,
-    ) -> Result<(), StoreError> {
-        // A crash may have come after a newer best model.
-        let head = Head { best: head.best.filter(|best| self.best == Some(*best)), ..*head };
-        let (state, layout) = (self.with_layout(state), self.state.as_deref());
-        match self.kept.as_mut().filter(|kept| kept.keeps(head.round)) {
-            Some(kept) if !kept.has(&head, &self.layout, layout) => kept.put(&head, facts, payload, state),
-            _ => Ok(()),
-        }
-    }
-
     fn final_text(&self) -> Option<(String, String)> {
         self.is_final.then(|| (text::FINAL.to_owned(), "yes".to_owned()))
     }
-
-    /// The best model that `W_best` holds; `known` is the best model that the newest generation names. After
-    /// a crash between the two, the file is newer, and the value in the file counts.
-    fn best_on_disk(&self, known: Option<Best>) -> Option<Best> {
-        let path = self.best_model_file();
-        let found = model_file::examine(&self.files, &path, &self.layout)
-            .filter(|(_, texts)| texts.get(text::PLAN) == Some(&self.plan.to_string()));
-        let best = found.and_then(|(root, texts)| match known {
-            Some(best) if best.root == root => Some(best),
-            _ => {
-                let value = texts.get(text::VALUE)?.parse().ok()?;
-                let round = RoundNo(texts.get(text::ROUND)?.parse().ok()?);
-                Some(Best { round, root, value })
-            }
-        });
-        if let (None, Some(lost)) = (best, known) {
-            tracing::warn!(
-                "{} does not hold the best model any more: the best model, of round {}, is lost",
-                path.display(),
-                lost.round
-            );
-        }
-        best
-    }
-}
-
-fn history_file(save: &Path, federation: &str) -> PathBuf {
-    save.join(format!("{federation}_history.jsonl"))
-}
-
-/// Payload and root of the model that the first round starts from.
-fn initial(
-    files: &Files,
-    path: &Path,
-    plan: Digest,
-    seed: u64,
-    layout: &Arc<Layout>,
-    range: ExactRange,
-) -> Result<(Vec<u8>, Digest), StoreError> {
-    let length = match files.length(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(StoreError::NoInit { path: path.to_owned() });
-        }
-        found => found.map_err(StoreError::read(path))?,
-    };
-    let room = longest_model_file(layout);
-    if length > room as u64 {
-        let (length, room) = (ByteCount(length), ByteCount(room as u64));
-        return Err(StoreError::InitSize { path: path.to_owned(), length, room });
-    }
-    let file = files.read_at_most(path, room).map_err(StoreError::read(path))?;
-    let (state, texts) = safetensors::read(&file, layout)
-        .map_err(|source| StoreError::Init { path: path.to_owned(), source })?;
-    drop(file);
-    if !begins(&texts, plan, seed) {
-        let (path, theirs) = (path.to_owned(), texts.get(text::PLAN).cloned().unwrap_or_default());
-        return Err(StoreError::InitOfOtherPlan { path, theirs, ours: plan });
-    }
-    if let Some(source) = outside_range(&state, range) {
-        return Err(StoreError::InitRange { path: path.to_owned(), source });
-    }
-    let mut payload = Vec::new();
-    state.write_bytes(&mut payload);
-    let found = root_of(layout.hash(), &payload);
-    if let Some(stated) = texts.get(text::ROOT).filter(|stated| **stated != found.to_string()) {
-        return Err(StoreError::InitRoot { path: path.to_owned(), stated: stated.clone(), found });
-    }
-    Ok((payload, found))
 }
 
 fn warn_of_no_best() {

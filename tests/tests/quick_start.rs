@@ -81,3 +81,17 @@ fn commands_after_a_lost_owners_key_carry_the_model_to_a_new_federation() {
     let roots: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("root: ")).collect();
     assert_eq!(roots[roots.len() - 2], roots[roots.len() - 1], "{said}");
 }
+
+#[test]
+fn commands_for_a_withdrawn_site_run_the_later_rounds_again_without_it() {
+    let plan = "quorum: {count: {min: 1, max: 2}}\nkeep: {every: 2}";
+    let start = quick_start().replace("quorum: {count: {min: 2, max: 2}}", plan);
+    assert!(start.contains(plan));
+    let said = printed("withdrawn", &format!("{start}\n{}", commands("withdrawn_site").join("\n")));
+    let [both, alone, ends] =
+        ["  2 updates of 520 rows  accuracy ", "  1 update of 320 rows  accuracy ", "all 10 rounds were run"]
+            .map(|words| said.matches(words).count());
+    assert_eq!((both, alone, ends), (10, 5, 2), "{said}");
+    assert!(said.contains("\n\"round\":0\n"), "{said}");
+    assert!(said.contains("resumes the run after round 4 without two (roster 5)"), "{said}");
+}

@@ -7,8 +7,8 @@ use std::{
 
 use argh::FromArgs;
 use fl_engine::{
-    Name,
-    plan::roster::{Measurement, Measurements},
+    Name, RoundNo,
+    plan::roster::{Measurement, Measurements, Resumption},
     printable::printable,
 };
 use fl_runtime::internal::trust::{Fingerprint, FlooredClock, Role};
@@ -20,7 +20,9 @@ use crate::{
     exit::{Exit, Failure},
     files,
     machine::machine,
-    pki::{self, Approval, Init, Issued, Listed, Owner, vault::Passphrase},
+    pki::{self, Approval, Init, Issued, Listed, Owner, Withdrawal, vault::Passphrase},
+    plan,
+    workspace::Workspace,
 };
 
 /// Keys, certificates and the roster of a federation: some commands are the owner's, some a site's.
@@ -42,6 +44,7 @@ enum PkiCommand {
     Renew(PkiRenew),
     List(PkiList),
     Revoke(PkiRevoke),
+    Resume(PkiResume),
     Sign(PkiSign),
 }
 
@@ -201,6 +204,27 @@ struct PkiRevoke {
     workspace: PathBuf,
 }
 
+/// Owner: take the run back to the model after a round, and leave members out from there.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "resume")]
+struct PkiResume {
+    /// the round whose model the run continues from; rounds count from 0
+    #[argh(option)]
+    round: u32,
+    /// a member that is left out, and revoked; give the option once for each member
+    #[argh(option)]
+    without: Vec<Name>,
+    /// the reason; every member can read it on the roster
+    #[argh(option, default = "String::from(\"withdrawn by the owner\")")]
+    reason: String,
+    /// the file with the CA key's passphrase; the variable FL_PASSPHRASE_FILE can name it instead
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// the workspace; the current folder by default
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    workspace: PathBuf,
+}
+
 /// Owner: sign the roster again, so that it stays valid for another year.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "sign")]
@@ -265,6 +289,7 @@ fn answer(area: &PkiArea) -> Result<Answer, Failure> {
             let json = json!({"revoked": command.name.as_str(), "role": role.as_str(), "serial": serial});
             Ok(Answer { text, json })
         }
+        PkiCommand::Resume(command) => resume(command),
         PkiCommand::Sign(command) => {
             let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
             let given = measured(&owner, command.measurement.as_deref())?;
@@ -411,6 +436,14 @@ fn measurement_lines(of: Option<&Measurements>) -> String {
     format!("aggregator   {aggregator}\ncollaborator {collaborator}\n")
 }
 
+/// One line, if the roster takes the run back.
+fn resume_line(of: Option<&Resumption>) -> String {
+    let line = |of: &Resumption| {
+        format!("resume       after round {}, without {} (serial {})\n", of.round, of.names(), of.serial)
+    };
+    of.map(line).unwrap_or_default()
+}
+
 fn measurements_json(of: Option<&Measurements>) -> serde_json::Value {
     let role = |of: &Measurement| {
         json!({
@@ -446,6 +479,30 @@ fn renew(command: &PkiRenew) -> Result<Answer, Failure> {
     Ok(issued(&pki::renew(&owner, command.role, &name, command.days)?))
 }
 
+fn resume(command: &PkiResume) -> Result<Answer, Failure> {
+    let plan = plan::load(&Workspace::open(&command.workspace)?)?.plan;
+    let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
+    let order = Withdrawal {
+        round: RoundNo(command.round),
+        without: command.without.clone(),
+        reason: command.reason.clone(),
+    };
+    let made = pki::resume(&mut owner, &plan, &order)?;
+    let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+    let mut text = format!("resume       after round {}, without {}\n", order.round, names(&order.without));
+    if !made.revoked.is_empty() {
+        text += &format!("revoked      {}\n", names(&made.revoked));
+    }
+    made.notes.iter().for_each(|note| text += &format!("note         {note}\n"));
+    text += &publish_hint(made.serial);
+    text += RESUME_HINT;
+    let json = json!({
+        "round": command.round, "without": order.without, "revoked": made.revoked, "notes": made.notes,
+        "serial": made.serial,
+    });
+    Ok(Answer { text, json })
+}
+
 fn issued(made: &Issued) -> Answer {
     let until = made.not_after.to_string();
     let mut text = format!("identity     {}\n{}", made.identity, fingerprint(made.fingerprint));
@@ -463,7 +520,7 @@ fn issued(made: &Issued) -> Answer {
 fn listed(found: &Listed) -> Answer {
     let width = found.rows.iter().map(|row| row.name.as_str().len()).max().unwrap_or(0).max(4);
     let mut text = format!(
-        "federation   {}\nCA           {}, {} days left\nroster       serial {}, {} days left\n{}\n{:width$}  {:12}  {:23}  \
+        "federation   {}\nCA           {}, {} days left\nroster       serial {}, {} days left\n{}{}\n{:width$}  {:12}  {:23}  \
          certificate\n",
         found.federation,
         found.ca,
@@ -471,6 +528,7 @@ fn listed(found: &Listed) -> Answer {
         found.serial,
         found.roster_days,
         measurement_lines(found.measurements.as_ref()),
+        resume_line(found.resume.as_ref()),
         "name",
         "role",
         "key"
@@ -497,6 +555,9 @@ fn listed(found: &Listed) -> Answer {
         "federation": found.federation.as_str(), "ca": found.ca.to_string(), "ca_days": found.ca_days,
         "serial": found.serial, "roster_days": found.roster_days,
         "measurements": measurements_json(found.measurements.as_ref()),
+        "resume": found.resume.as_ref().map(|of| json!({
+            "round": of.round, "without": of.without, "serial": of.serial,
+        })),
         "members": found.rows.iter().map(row).collect::<Vec<_>>(), "warnings": found.warnings,
     });
     Answer { text, json }
@@ -550,6 +611,8 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
 
 /// What a changed key of the aggregator asks of the sites.
 const SITES_HINT: &str = "sites        send plan/cols.yaml to each site: a site that holds the roster does not connect to a revoked aggregator\n";
+/// What happens on the aggregator's machine.
+const RESUME_HINT: &str = "next         a running aggregator goes back within seconds, a stopped one when it is started; collaborators that have ended are started again\n";
 /// Where a passphrase file may be named instead of on the command line.
 const PASSPHRASE_VARIABLE: &str = "FL_PASSPHRASE_FILE";
 /// Where container programs mount secrets, with mode 0444.

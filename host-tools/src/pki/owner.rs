@@ -151,12 +151,8 @@ pub fn revoke(
     lines.filter(|line| line.name == *name && line.revoked.is_none()).for_each(|line| {
         line.revoked = Some(reason.to_owned());
     });
-    let serial = owner.change_roster(draft).map_err(|failure| match failure.exit {
-        // Everything but the reason was on the roster before.
-        Exit::Plan => Failure::new(Exit::Usage, failure.error)
-            .hint("give --reason a text of 1 to 200 bytes without control characters"),
-        _ => failure,
-    })?;
+    // Everything but the reason was on the roster before.
+    let serial = owner.change_roster(draft).map_err(of_reason)?;
     Ok((role, serial))
 }
 
@@ -233,6 +229,11 @@ impl Owner {
         Issuer::from_ca_cert_pem(&self.ca_pem, &*self.key).map_err(|e| failed(&e))
     }
 
+    /// The CA's signature over these bytes.
+    pub(super) fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
+        signature(&self.key, bytes)
+    }
+
     /// Signs `draft` with the next serial and publishes it.
     pub(super) fn change_roster(&mut self, mut draft: RosterDraft) -> Result<u64, Failure> {
         draft.serial = self.roster.serial() + 1;
@@ -279,14 +280,26 @@ fn roster_end(now: UnixSeconds, authority: &Authority) -> UnixSeconds {
 }
 
 fn save_roster(root: &Path, key: &KeyPair, draft: &RosterDraft) -> Result<String, Failure> {
-    // Ed25519 signs everything, in 64 bytes; an empty signature would be refused by every reader.
-    let signature = |bytes: &[u8]| key.sign(bytes).ok().and_then(|s| s.try_into().ok()).unwrap_or([0; 64]);
-    let text = draft.seal(signature).map_err(of_roster)?;
+    let text = draft.seal(|bytes| signature(key, bytes)).map_err(of_roster)?;
     let master = master_roster_file(root);
     files::make_folder_of(&master)?;
     files::replace(&master, text.as_bytes())?;
     publish(&roster_file(root), &text)?;
     Ok(text)
+}
+
+/// The failure to sign a roster with a new reason that a roster cannot hold.
+pub(super) fn of_reason(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::Plan => Failure::new(Exit::Usage, failure.error)
+            .hint("give --reason a text of 1 to 200 bytes without control characters"),
+        _ => failure,
+    }
+}
+
+fn signature(key: &KeyPair, bytes: &[u8]) -> [u8; 64] {
+    // Ed25519 signs everything, in 64 bytes; an empty signature would be refused by every reader.
+    key.sign(bytes).ok().and_then(|s| s.try_into().ok()).unwrap_or([0; 64])
 }
 
 /// The roster's lines of a role.

@@ -1,5 +1,7 @@
 //! The certificate exchange as the people do it, and what each of them must not be able to do.
 
+mod resume;
+
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
 use fl_engine::plan::roster::UnixSeconds;

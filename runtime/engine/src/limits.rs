@@ -25,6 +25,8 @@ pub const CANONICAL_PLAN_BYTES: usize = 4 * PLAN_FILE_BYTES;
 pub const ENVELOPE_BYTES: usize = 64 * 1024;
 /// Most collaborators on a roster.
 pub const COLLABORATORS: usize = 65_536;
+/// Most members that one section `resume` of a roster leaves out.
+pub const WITHDRAWN: usize = 64;
 /// Most tasks in a plan.
 pub const TASKS: usize = 64;
 /// Most task groups in a plan. Each group may list all tasks.

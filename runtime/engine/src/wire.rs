@@ -12,7 +12,7 @@ pub use envelope::{Kind, decode, encode};
 pub use error::WireError;
 pub use message::{
     Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
-    Rejection, RoundDone, Verdict, Welcome, cut_text,
+    Rejection, Resumed, RoundDone, Verdict, Welcome, cut_text,
 };
 pub use payload::PayloadHeader;
 

@@ -82,6 +82,12 @@ fn messages() -> Vec<Message> {
             task: name("train"),
             refusal: Refusal::Columns { own: Digest([5; 32]), others: Some(Digest([6; 32])) },
         }),
+        Message::Resumed(Resumed {
+            round: RoundNo(4),
+            without: vec![name("three")],
+            serial: 8,
+            proof: vec![0xee; 64],
+        }),
     ]
 }
 

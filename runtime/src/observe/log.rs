@@ -176,4 +176,4 @@ impl Visit for Fields {
 const OURS: [&str; 2] = ["fl_runtime", "fl_engine"];
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

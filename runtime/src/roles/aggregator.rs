@@ -3,7 +3,10 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,7 +22,9 @@ use fl_sys::syscall::{self, Entry};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use super::{
-    carriers, startup_trust,
+    carriers,
+    fresh_hint::{FRESH, for_this_target},
+    resumption, startup_trust,
     stop_signals::{self, StopSignals},
     workspace::Workspace,
 };
@@ -34,7 +39,7 @@ use crate::{
     net::{Carrier, Endpoint, NetLimits, ResetKey},
     observe,
     pool::Pool,
-    store::{Apart, Forgotten, LockError, Resume, SaveLock, Store, StoreError, lock::BEAT},
+    store::{Apart, Forgotten, LockError, Resume, SaveLock, Store, StoreError, StoredRun, lock::BEAT},
     system::System,
     trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters, Term},
 };
@@ -50,9 +55,26 @@ pub(crate) struct Options {
 
 /// Runs the aggregator of a workspace until training is over.
 pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Result<Exit, Failure> {
+    let mut fresh = options.fresh;
+    loop {
+        match run_once(system, options, fresh, registry)? {
+            Some(exit) => return Ok(exit),
+            // The owner takes the run back. All begins again, as in a new process.
+            None => fresh = false,
+        }
+    }
+}
+
+/// One run. `None` when it has ended because the owner takes it back.
+fn run_once(
+    system: &System,
+    options: &Options,
+    fresh: bool,
+    registry: &Registry,
+) -> Result<Option<Exit>, Failure> {
     let started = system.clock.now();
-    let Options { workspace: root, fresh, new, json } = options;
-    let (fresh, json) = (*fresh, *json);
+    let Options { workspace: root, new, json, .. } = options;
+    let json = *json;
     let workspace = Workspace::open(&system.files, root)?;
     let (plan, hash) = workspace.plan()?;
     let site = workspace.site()?;
@@ -114,7 +136,7 @@ struct AggregatorSetup {
     started: Instant,
 }
 
-async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
+async fn serve(setup: AggregatorSetup) -> Result<Option<Exit>, Failure> {
     // Before any peer or operator can know that the aggregator runs.
     let signals = StopSignals::watch();
     // A second aggregator of the workspace ends at the port, or at the lock where it has another port.
@@ -133,7 +155,13 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
         tokio::spawn(aggregator::accept(clock, endpoint, Arc::clone(&greeter), mailbox.clone()))
     };
     let accepting: Vec<_> = endpoints.iter().map(accept).collect();
-    let watching = tokio::spawn(watch_roster(Arc::clone(&setup.rosters), mailbox.clone()));
+    let ordered = Arc::new(Ordered::default());
+    let watching = tokio::spawn(watch_roster(
+        Arc::clone(&setup.rosters),
+        setup.stored_run(),
+        mailbox.clone(),
+        Arc::clone(&ordered),
+    ));
     let holding = tokio::spawn(hold(Arc::clone(&lock), mailbox.clone()));
     let terms = setup.terms.clone();
     let rosters = Arc::clone(&setup.rosters);
@@ -142,7 +170,7 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
         terms.push(startup_trust::roster_term(rosters.roster().not_after()));
         terms
     }));
-    let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
+    let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox, Arc::clone(&ordered))));
     let outcome = outcome.await.unwrap_or_else(|_| {
         Err(Failure::new(Exit::Failed, "internal error: the aggregator ended without an outcome"))
     });
@@ -155,7 +183,20 @@ async fn serve(setup: AggregatorSetup) -> Result<Exit, Failure> {
     let stored = store.join().await;
     let mut outcome = outcome?;
     outcome.traffic.connections_refused = greeter.refused.load(Relaxed);
-    setup.conclude(&outcome, &model, stored?)
+    let released = stored?;
+    if ordered.goes_back.load(Relaxed) && !ordered.stops.load(Relaxed) {
+        return Ok(None);
+    }
+    setup.conclude(&outcome, &model, released).map(Some)
+}
+
+/// Who has ended a run before its end.
+#[derive(Default)]
+struct Ordered {
+    /// The owner, who takes the run back.
+    goes_back: AtomicBool,
+    /// The operator.
+    stops: AtomicBool,
 }
 
 impl AggregatorSetup {
@@ -213,8 +254,19 @@ impl AggregatorSetup {
                 history.unwrap_or_default()
             );
         }
+        resumption::carry_out(&self.stored_run(), &self.rosters.roster(), self.json)?;
         let opened = Store::open(&self.system, &save, federation, &self.plan, self.hash, &self.layout);
         opened.map(|(store, resume)| (store.under(Arc::clone(lock)), resume)).map_err(refused)
+    }
+
+    fn stored_run(&self) -> StoredRun {
+        StoredRun {
+            files: self.system.files.clone(),
+            save: self.workspace.path("save"),
+            plan: Arc::clone(&self.plan),
+            plan_hash: self.hash,
+            layout: Arc::clone(&self.layout),
+        }
     }
 
     fn parts(&self, store: Store, resume: Resume) -> Result<Parts, Failure> {
@@ -373,19 +425,6 @@ impl AggregatorSetup {
     }
 }
 
-/// A hint that this process can follow: under Gramine the manifest fixes the command line.
-fn for_this_target(hint: String) -> String {
-    match syscall::entry() {
-        Entry::Library => hint,
-        Entry::Gramine => in_a_fixed_command_line(&hint),
-    }
-}
-
-fn in_a_fixed_command_line(hint: &str) -> String {
-    hint.replace(", which deletes the stored rounds; copy save/ first to keep them", "")
-        .replace(FRESH, FRESH_FOLDER)
-}
-
 /// The error with why the round got no update, site by site.
 fn with_causes(error: String, lost: &[Lost]) -> String {
     let mut causes: Vec<String> = lost.iter().take(CAUSES).map(ToString::to_string).collect();
@@ -422,7 +461,13 @@ async fn part(endpoints: &[Endpoint], mut status: watch::Receiver<RunStatus>) {
 /// Reads the roster again every [`ROSTER_LOOK`]: an enclave is not notified when a file changes. Every
 /// [`CLOCK_LOOK`] reads, the aggregator also looks at the clock: links end with their certificate and with
 /// the roster.
-async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessage>) {
+/// A new roster may take the run back.
+async fn watch_roster(
+    rosters: Arc<Rosters>,
+    run: StoredRun,
+    aggregator: Mailbox<AggregatorMessage>,
+    ordered: Arc<Ordered>,
+) {
     let mut ticks = tokio::time::interval(ROSTER_LOOK);
     for look in 1_u32.. {
         ticks.tick().await;
@@ -449,7 +494,16 @@ async fn watch_roster(rosters: Arc<Rosters>, aggregator: Mailbox<AggregatorMessa
         if now != before {
             startup_trust::log_measurements(now.as_ref());
         }
-        if changed && aggregator.deliver(AggregatorMessage::RosterChanged(rosters.members())).await.is_err() {
+        if !changed {
+            continue;
+        }
+        if aggregator.deliver(AggregatorMessage::RosterChanged(rosters.members())).await.is_err() {
+            return;
+        }
+        if resumption::is_due(run.clone(), rosters.roster()).await {
+            ordered.goes_back.store(true, Relaxed);
+            // The aggregator is gone only when the process ends.
+            let _ = aggregator.deliver(AggregatorMessage::GoBack).await;
             return;
         }
     }
@@ -470,15 +524,12 @@ async fn hold(lock: Arc<SaveLock>, aggregator: Mailbox<AggregatorMessage>) {
     }
 }
 
-async fn stop(aggregator: Mailbox<AggregatorMessage>) {
+async fn stop(aggregator: Mailbox<AggregatorMessage>, ordered: Arc<Ordered>) {
+    ordered.stops.store(true, Relaxed);
     // The aggregator is gone only when the process ends.
     let _ = aggregator.deliver(AggregatorMessage::Stop).await;
 }
 
-/// How hints name the way to begin again.
-const FRESH: &str = "start the aggregator with --fresh";
-/// The same in a container of Gramine.
-const FRESH_FOLDER: &str = "start the container with an empty folder at /workspace/save";
 /// Longest wait for collaborators to receive the final model and the last messages.
 const FAREWELL: Duration = Duration::from_secs(65);
 /// Most sites that an error names.
@@ -487,21 +538,3 @@ const CAUSES: usize = 5;
 const ROSTER_LOOK: Duration = Duration::from_secs(2);
 /// Reads of the roster file from one look at the clock to the next.
 const CLOCK_LOOK: u32 = 5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hint_names_an_option_only_where_the_command_line_is_free() {
-        let path = PathBuf::from("save/generations/w-0000002.fl");
-        let error = StoreError::OtherPlan { path, theirs: Digest([1; 32]), ours: Digest([2; 32]) };
-        let hint = error.hint().unwrap();
-        assert!(hint.contains("--fresh"), "{hint}");
-        assert_eq!(for_this_target(hint.clone()), hint);
-        assert_eq!(
-            in_a_fixed_command_line(&hint),
-            "to begin with the initial model, start the container with an empty folder at /workspace/save"
-        );
-    }
-}

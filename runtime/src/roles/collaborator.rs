@@ -28,7 +28,7 @@ use crate::{
     pool::Pool,
     store::{self, MemberCopies},
     system::{Random, System},
-    trust::{self, FlooredClock, OwnValidity, Role, Serials, Term},
+    trust::{self, Authority, FlooredClock, OwnValidity, Role, Serials, Term},
 };
 
 /// The options of the command line.
@@ -68,6 +68,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     let (runner, columns) = runner(&workspace, &plan, &layout, &options.name, registry)?;
     let link = plan.threads.link as usize;
     let own = OwnValidity::new(&clock, credentials.validity());
+    let authority = credentials.authority().clone();
     let setup = CollaboratorSetup {
         system,
         workspace,
@@ -81,6 +82,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         runner,
         columns,
         own,
+        authority,
         terms,
     };
     let outcome = system.threads.run(link, serve(setup));
@@ -119,6 +121,7 @@ struct CollaboratorSetup<'a> {
     runner: Runner,
     columns: Option<Digest>,
     own: OwnValidity,
+    authority: Authority,
     terms: Vec<Term>,
 }
 
@@ -184,6 +187,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         runner,
         columns,
         own,
+        authority,
         terms,
     } = setup;
     let pool =
@@ -216,6 +220,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed(&system.random)),
         own: own.clone(),
         carrier: None,
+        authority,
     };
     tracing::info!(
         "collaborator {} of the federation {}, plan {}",

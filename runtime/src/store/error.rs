@@ -3,7 +3,8 @@
 use std::{io, path::PathBuf};
 
 use fl_engine::{
-    ByteCount, Digest, RoundNo, aggregate::OutsideRange, model::ModelFileError, tensor::LayoutError,
+    ByteCount, Digest, RoundNo, aggregate::OutsideRange, model::ModelFileError, plan::roster::Resumption,
+    tensor::LayoutError,
 };
 
 use super::LockError;
@@ -112,6 +113,22 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The owner takes the run back to a round whose model is not there any more.
+    #[error("the roster resumes the run after round {}, but the model of that round is not kept{}", order.round, kept_before(earlier))]
+    NotKept {
+        /// The roster's section `resume`.
+        order: Box<Resumption>,
+        /// Earlier rounds whose model is there.
+        earlier: Vec<RoundNo>,
+    },
+    /// The owner takes the run back to a round that was not run yet.
+    #[error("the roster resumes the run after round {round}, but the newest finished round here is {newest}")]
+    NotReached {
+        /// The roster's.
+        round: RoundNo,
+        /// The newest finished round.
+        newest: RoundNo,
+    },
     /// There are stored rounds, and none of their files is whole.
     #[error("all {count} stored rounds in {} are damaged", dir.display())]
     NoneWhole {
@@ -182,6 +199,12 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::NotKept { order, earlier } => return Some(other_round(order, earlier.last().copied())),
+            Self::NotReached { newest, .. } => {
+                return Some(format!(
+                    "ask the federation's owner to sign a roster that names round {newest} at most"
+                ));
+            }
             Self::Write { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     "free some space on the disk and start the aggregator again: the run continues after the last stored round"
@@ -236,3 +259,28 @@ impl StoreError {
         move |source| Self::Write { path, source }
     }
 }
+
+/// `; earlier rounds that are kept: 0, 2, 4`, the newest few of them.
+fn kept_before(earlier: &[RoundNo]) -> String {
+    let newest: Vec<String> = earlier.iter().rev().take(NAMED).rev().map(ToString::to_string).collect();
+    if newest.is_empty() {
+        String::new()
+    } else {
+        format!("; earlier rounds that are kept: {}", newest.join(", "))
+    }
+}
+
+fn other_round(order: &Resumption, earlier: Option<RoundNo>) -> String {
+    let without: String = order.without.iter().map(|name| format!(" --without {name}")).collect();
+    match earlier {
+        Some(round) => format!(
+            "ask the federation's owner to sign a roster for the nearest earlier round: `fl-host pki resume --round {round}{without}`"
+        ),
+        None => "no earlier model is kept. To begin with the initial model, start the aggregator with --fresh, which deletes \
+                 the stored rounds; copy save/ first to keep them"
+            .to_owned(),
+    }
+}
+
+/// Most kept rounds that an error names.
+const NAMED: usize = 12;

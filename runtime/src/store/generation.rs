@@ -24,9 +24,10 @@
 use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use fl_engine::{Digest, RoundNo, tensor::Layout};
+use fl_engine::{Digest, RoundNo, aggregate::state_layout, plan::Plan, tensor::Layout};
 use ring::digest::{Context, SHA256};
 
 use super::StoreError;
@@ -231,6 +232,14 @@ impl Generations {
         }
         files.sort_unstable_by(|a, b| b.cmp(a));
         Ok(files)
+    }
+}
+
+/// Layout of the state of the plan's server step, where the step keeps one.
+pub(super) fn layout_of_state(plan: &Plan, layout: &Arc<Layout>) -> Result<Option<Arc<Layout>>, StoreError> {
+    match plan.aggregation().and_then(|aggregation| aggregation.server) {
+        Some(server) => state_layout(server, layout).map_err(StoreError::StateLayout),
+        None => Ok(None),
     }
 }
 

@@ -5,13 +5,16 @@
 //! round that ran again because its model was lost has two lines: the later one counts. `previous` reveals a
 //! line that was changed or removed from the middle. Only a generation or a peer can reveal that the end of
 //! the file is missing.
+//!
+//! A line with the key `resumed` is no round: it says that the run went back to the model after the round
+//! that it names, and by which roster.
 
 use std::{
     io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
-use fl_engine::{Digest, RoundNo, round::RoundFacts};
+use fl_engine::{Digest, Name, RoundNo, plan::roster::Resumption, round::RoundFacts};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, generation::Head};
@@ -19,6 +22,11 @@ use crate::{
     files::{File, Files},
     observe::MetricJson,
 };
+
+/// `save/W_history.jsonl`.
+pub(super) fn file(save: &Path, federation: &str) -> PathBuf {
+    save.join(format!("{federation}_history.jsonl"))
+}
 
 /// The open file.
 #[derive(Debug)]
@@ -49,6 +57,45 @@ struct Line {
     incarnation: String,
     round: u32,
     root: String,
+    resumed: Option<ResumedBy>,
+}
+
+/// The order by which a run went back.
+#[derive(Serialize, Deserialize)]
+struct ResumedBy {
+    /// Serial of the first roster with the order.
+    serial: u64,
+    without: Vec<Name>,
+    /// SHA-256 of the roster's file.
+    roster: String,
+    /// The newest finished round before.
+    before: u32,
+}
+
+/// The line of a run that went back. Its first fields are those of the round that the run went back to, as a
+/// program of before reads them.
+#[derive(Serialize)]
+struct Resumed {
+    round: RoundNo,
+    incarnation: String,
+    plan: String,
+    root: String,
+    resumed: ResumedBy,
+}
+
+/// What the history says about a round of one plan, and about orders to go back.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Whether the history has any line of the plan.
+    pub(super) any: bool,
+    /// The facts of the round, by its last line.
+    pub(super) facts: Option<String>,
+    /// Root of the model after the round.
+    pub(super) root: Option<Digest>,
+    /// The incarnation that ran the round.
+    pub(super) incarnation: u64,
+    /// The highest serial of an order that was carried out.
+    pub(super) resumed: u64,
 }
 
 /// [`RoundFacts`] with digests in hex digits. The incarnation is 16 hex digits, because numbers in jq have 53
@@ -93,6 +140,54 @@ pub(super) fn facts_json(facts: &RoundFacts, metrics: bool) -> String {
     };
     // Serialising fails only for map keys that are not text, and there are none.
     serde_json::to_string(&facts).unwrap_or_default()
+}
+
+/// The line of a run that goes back to `head`.
+pub(super) fn resumed_json(head: &Head, order: &Resumption, roster: Digest, before: RoundNo) -> String {
+    let by = ResumedBy {
+        serial: order.serial,
+        without: order.without.clone(),
+        roster: roster.to_string(),
+        before: before.0,
+    };
+    let line = Resumed {
+        round: head.round,
+        incarnation: hex(head.incarnation),
+        plan: head.plan.to_string(),
+        root: head.root.to_string(),
+        resumed: by,
+    };
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// Reads what the history says about `round`. [`History::open`] checks the digests.
+pub(super) fn told(files: &Files, path: &Path, plan: Digest, round: RoundNo) -> Result<Told, StoreError> {
+    let mut told = Told::default();
+    let file = match files.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(told),
+        opened => opened.map_err(StoreError::read(path))?,
+    };
+    let plan = plan.to_string();
+    for text in BufReader::new(file).lines() {
+        let text = text.map_err(StoreError::read(path))?;
+        let Ok(line) = serde_json::from_str::<Line>(&text) else { continue };
+        if line.plan != plan {
+            told = Told::default();
+            continue;
+        }
+        told.any = true;
+        match &line.resumed {
+            Some(by) => told.resumed = told.resumed.max(by.serial),
+            None if line.round == round.0 => {
+                // `{"previous":"DIGEST",` comes before the facts.
+                told.facts = text.get(PREVIOUS..).map(|facts| format!("{{{facts}"));
+                told.root = line.root.parse().ok();
+                told.incarnation = u64::from_str_radix(&line.incarnation, 16).unwrap_or(0);
+            }
+            None => {}
+        }
+    }
+    Ok(told)
 }
 
 impl History {
@@ -184,22 +279,6 @@ impl Lines {
     }
 }
 
-/// Renames the history of a run that is given up: `W_history.jsonl` becomes `W_history.1.jsonl`, or the next
-/// free number. Returns the new name; `None` where there is no history.
-pub(super) fn put_aside(files: &Files, path: &Path) -> Result<Option<PathBuf>, StoreError> {
-    if !files.exists(path).map_err(StoreError::read(path))? {
-        return Ok(None);
-    }
-    for number in 1..=u32::MAX {
-        let aside = path.with_extension(format!("{number}.jsonl"));
-        if !files.exists(&aside).map_err(StoreError::read(&aside))? {
-            files.rename(path, &aside).map_err(StoreError::write(path))?;
-            return Ok(Some(aside));
-        }
-    }
-    Ok(None)
-}
-
 impl Line {
     fn is_of(&self, head: &Head) -> bool {
         self.round == head.round.0
@@ -215,3 +294,5 @@ fn hex(incarnation: u64) -> String {
 
 /// What the first line states as the digest of the line before it.
 const FIRST: Digest = Digest([0; 32]);
+/// Bytes of a line before its facts.
+const PREVIOUS: usize = 79;

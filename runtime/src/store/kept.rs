@@ -14,7 +14,7 @@ use fl_engine::{Digest, RoundNo, plan::Keep, tensor::Layout};
 
 use super::{
     StoreError,
-    generation::{Best, Generation, Generations, Head},
+    generation::{Generation, Generations, Head},
     model_file,
 };
 use crate::files::Files;
@@ -68,7 +68,7 @@ impl Kept {
     ) -> Result<(), StoreError> {
         if let Some(best) = head.best.filter(|best| self.copied != Some(best.root)) {
             let from = model_file::path(&self.save, &self.federation, "best");
-            model_file::copy(&self.files, &from, &best_file(&self.save, &self.federation, best))?;
+            model_file::copy(&self.files, &from, &best_file(&self.save, &self.federation, best.round))?;
             self.copied = Some(best.root);
         }
         self.rounds.write(head, facts, payload, state)?;
@@ -106,8 +106,8 @@ pub(super) fn generations(files: &Files, save: &Path, federation: &str) -> Gener
 }
 
 /// The copy of a model that was the best when a round was kept.
-pub(super) fn best_file(save: &Path, federation: &str, best: Best) -> PathBuf {
-    save.join(FOLDER).join(format!("{federation}_best_{:07}{BEST_ENDING}", best.round.0))
+pub(super) fn best_file(save: &Path, federation: &str, measured: RoundNo) -> PathBuf {
+    save.join(FOLDER).join(format!("{federation}_best_{:07}{BEST_ENDING}", measured.0))
 }
 
 /// Every such copy, with the round that measured it.

@@ -34,6 +34,27 @@ fn folder(save: &Path) -> PathBuf {
     save.join("released")
 }
 
+/// The model after this number of rounds, released to the aggregator's host.
+pub(super) fn round_file(save: &Path, federation: &str, rounds: u32) -> PathBuf {
+    folder(save).join(format!("{federation}_{}.safetensors", of_round(rounds)))
+}
+
+/// The aggregator's released models of a run that goes back to the model after this number of rounds: those
+/// of later rounds, and those of the run's end.
+pub(super) fn later_files(files: &Files, save: &Path, federation: &str, rounds: u32) -> Vec<PathBuf> {
+    let prefix = format!("{federation}_");
+    let is_later = |path: &PathBuf| {
+        let kind = path.file_name()?.to_str()?.strip_prefix(&prefix)?;
+        let kind = kind.strip_suffix(".safetensors").or_else(|| kind.strip_suffix(".sealed"))?;
+        let number = kind.strip_prefix("round_").and_then(|digits| digits.parse::<u32>().ok());
+        let of_the_end = [Released::Last, Released::Best].iter().any(|what| what.word() == kind);
+        (of_the_end || number.is_some_and(|number| number > rounds)).then_some(())
+    };
+    // Most runs release nothing.
+    let listed = files.list(&folder(save)).unwrap_or_default();
+    listed.into_iter().filter(|path| is_later(path).is_some()).collect()
+}
+
 fn of_round(rounds: u32) -> String {
     format!("round_{rounds:07}")
 }

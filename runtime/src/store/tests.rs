@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod going_back;
 mod kept;
 mod released;
 mod state;
@@ -13,7 +14,7 @@ use std::{
 
 use fl_engine::{
     Name, Weight,
-    model::{Layer, ModelSpec},
+    model::{Layer, ModelSpec, safetensors},
     plan::{DataSpec, Loader, Metric, PlanDraft, Split},
     round::{Contribution, RefusalFact},
     tensor::{Combine, Dtype, ModelState, TensorSpec, root_of},

@@ -2,7 +2,7 @@
 
 use fl_engine::{
     Name,
-    plan::roster::{Roster, UnixSeconds},
+    plan::roster::{Resumption, Roster, UnixSeconds},
 };
 use rustls::pki_types::CertificateDer;
 
@@ -31,6 +31,11 @@ pub trait Admission: Send + Sync {
 
     /// Serial of the roster in force.
     fn serial(&self) -> u64;
+
+    /// The owner's last order to take the run back, by the roster in force.
+    fn resumption(&self) -> Option<Resumption> {
+        None
+    }
 }
 
 /// The proof that the roster names a collaborator: only [`Admission::admit`] makes one. A session holds the

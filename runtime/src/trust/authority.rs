@@ -202,10 +202,14 @@ impl Authority {
     /// # Errors
     /// [`RosterError`].
     pub fn open_roster(&self, text: &str) -> Result<Roster, RosterError> {
-        Roster::open(text, |bytes, signature| {
-            EndEntityCert::try_from(&self.der)
-                .is_ok_and(|ca| ca.verify_signature(webpki::ring::ED25519, bytes, signature).is_ok())
-        })
+        Roster::open(text, |bytes, signature| self.has_signed(bytes, signature))
+    }
+
+    /// Whether this CA has made the signature (Ed25519) over these bytes.
+    #[must_use]
+    pub fn has_signed(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
+        EndEntityCert::try_from(&self.der)
+            .is_ok_and(|ca| ca.verify_signature(webpki::ring::ED25519, bytes, signature).is_ok())
     }
 }
 

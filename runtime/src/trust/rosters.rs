@@ -11,7 +11,7 @@ use std::{
 
 use fl_engine::{
     Digest, Name, limits,
-    plan::roster::{Measurements, Roster, RosterError, UnixSeconds},
+    plan::roster::{Measurements, Resumption, Roster, RosterError, UnixSeconds},
 };
 use rustls::pki_types::CertificateDer;
 
@@ -171,6 +171,10 @@ impl Admission for Rosters {
 
     fn serial(&self) -> u64 {
         self.roster().serial()
+    }
+
+    fn resumption(&self) -> Option<Resumption> {
+        self.roster().resume().cloned()
     }
 }
 

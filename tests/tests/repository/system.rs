@@ -26,13 +26,14 @@ const DOES: [(&str, &[&str]); 6] = [
 const SOURCES: [&str; 3] = ["runtime/src", "runtime/learn/src", "runtime/engine/src"];
 
 /// Files, what each one does with the machine, and why it does so itself.
-const PLACES: [(&str, &str, &str); 11] = [
+const PLACES: [(&str, &str, &str); 12] = [
     ("runtime/learn/src/data/folder.rs", "files", "the one place that opens a site's data"),
     (
         "runtime/src/actors/collaborator/model_receiver.rs",
         "threads",
         "tokio runs the copy of a model beside its tasks",
     ),
+    ("runtime/src/roles/resumption.rs", "threads", "tokio runs the look for a kept model beside the run"),
     ("runtime/src/cli.rs", "environment", "the name that a host gives, and the word for Gramine"),
     ("runtime/src/files.rs", "files", "every file of the runtime"),
     ("runtime/src/extend.rs", "environment", "the command line"),

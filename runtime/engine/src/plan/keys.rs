@@ -165,8 +165,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "keep",
         takes: Takes::Section(keep::KEYS),
         absent: Absent::Means("the last two rounds alone"),
-        meaning: "Which finished rounds the aggregator keeps in save/kept, with their models. `fl-host plan check` shows the \
-                  disk space.",
+        meaning: "Which finished rounds the aggregator keeps in save/kept. `fl-host pki resume` can take the run back to a \
+                  kept round, and leave out a site from there. `fl-host plan check` shows the disk space.",
         example: "{every: 10}",
     },
     Key {

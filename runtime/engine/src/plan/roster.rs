@@ -32,18 +32,24 @@
 //!     mrsigner: "77aa…"
 //!     product: 2
 //!     svn: 0
+//! resume:
+//!   round: 4
+//!   without: ["two"]
+//!   serial: 3
+//!   proof: "8a9b…"
 //! signature: "5e6f…"
 //! ```
 //!
 //! `aggregators` is there if the owner has approved an aggregator since rosters list them: a site that holds
 //! the roster then connects to these keys alone. `measurements` is there if the owner has given the
-//! measurements of an image.
+//! measurements of an image. `resume` is there if the owner has taken the run back ([`Resumption`]).
 //!
 //! Readers skip top-level sections that this version does not know, and [`RosterDraft`] keeps them, so that
 //! later versions can add sections. Callers make and verify the signature: this module has no cryptography
 //! and no clock.
 
 mod measurements;
+mod resumption;
 
 use std::{collections::BTreeSet, fmt};
 
@@ -55,6 +61,7 @@ use crate::{
 };
 
 pub use measurements::{Measurement, Measurements};
+pub use resumption::Resumption;
 
 /// An instant, seconds after 1970-01-01T00:00:00Z; shown as RFC 3339 has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -90,13 +97,19 @@ pub struct RosterDraft {
     pub aggregators: Vec<Member>,
     /// Measurements that enclaves have to prove; `None` while the owner has given none.
     pub measurements: Option<Measurements>,
+    /// The owner's last order to take the run back; `None` while there was none.
+    pub resume: Option<Resumption>,
     /// Sections of later versions, unchanged.
     other: String,
 }
 
 /// A roster whose signature was verified. Only [`Roster::open`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Roster(RosterDraft);
+pub struct Roster {
+    draft: RosterDraft,
+    /// SHA-256 of the file.
+    digest: Digest,
+}
 
 /// Why a text is not a valid roster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +149,9 @@ pub enum RosterError {
     /// Measurements that two enclaves cannot have.
     #[error("the roster's measurements are not valid: {0}")]
     Measurements(&'static str),
+    /// A section `resume` that no owner means.
+    #[error("the roster's section `resume` is not valid: {0}")]
+    Resume(String),
     /// An empty, long or unprintable reason.
     #[error("the reason for revoking {0} is empty, not printable, or longer than {REASON_BYTES} bytes")]
     Reason(Name),
@@ -186,72 +202,84 @@ impl Roster {
         }
         let draft = parse(body)?;
         draft.check()?;
-        Ok(Self(draft))
+        Ok(Self { draft, digest: Digest::of(text.as_bytes()) })
     }
 
     /// The federation.
     #[must_use]
     pub fn federation(&self) -> &Name {
-        &self.0.federation
+        &self.draft.federation
     }
 
     /// Grows with every change.
     #[must_use]
     pub fn serial(&self) -> u64 {
-        self.0.serial
+        self.draft.serial
     }
 
     /// The roster is not valid from this instant on.
     #[must_use]
     pub fn not_after(&self) -> UnixSeconds {
-        self.0.not_after
+        self.draft.not_after
     }
 
     /// SHA-256 of the CA certificate's DER.
     #[must_use]
     pub fn ca(&self) -> Digest {
-        self.0.ca
+        self.draft.ca
     }
 
     /// Every line, revoked ones included.
     #[must_use]
     pub fn members(&self) -> &[Member] {
-        &self.0.members
+        &self.draft.members
     }
 
     /// The aggregators' lines, revoked ones included. An empty list says nothing about aggregators.
     #[must_use]
     pub fn aggregators(&self) -> &[Member] {
-        &self.0.aggregators
+        &self.draft.aggregators
     }
 
     /// Measurements that enclaves have to prove; `None` while the owner has given none.
     #[must_use]
     pub fn measurements(&self) -> Option<&Measurements> {
-        self.0.measurements.as_ref()
+        self.draft.measurements.as_ref()
+    }
+
+    /// The owner's last order to take the run back; `None` while there was none.
+    #[must_use]
+    pub fn resume(&self) -> Option<&Resumption> {
+        self.draft.resume.as_ref()
     }
 
     /// Names that may take part, in the roster's order.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
-        self.0.members.iter().filter(|m| m.revoked.is_none()).map(|m| &m.name)
+        self.draft.members.iter().filter(|m| m.revoked.is_none()).map(|m| &m.name)
     }
 
     /// The line of this key.
     #[must_use]
     pub fn by_key(&self, key: &Digest) -> Option<&Member> {
-        self.0.members.iter().find(|m| m.key == *key)
+        self.draft.members.iter().find(|m| m.key == *key)
     }
 
     /// The line of this name that is not revoked.
     #[must_use]
     pub fn by_name(&self, name: &Name) -> Option<&Member> {
-        self.0.active(name)
+        self.draft.active(name)
+    }
+
+    /// SHA-256 of the roster's file, signature included.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// A copy that can be changed and signed again.
     #[must_use]
     pub fn draft(&self) -> RosterDraft {
-        self.0.clone()
+        self.draft.clone()
     }
 }
 
@@ -259,8 +287,9 @@ impl RosterDraft {
     /// An empty roster with serial 1.
     #[must_use]
     pub fn new(federation: Name, ca: Digest, not_after: UnixSeconds) -> Self {
-        let (members, aggregators, measurements, other) = (Vec::new(), Vec::new(), None, String::new());
-        Self { federation, serial: 1, not_after, ca, members, aggregators, measurements, other }
+        let (members, aggregators, other) = (Vec::new(), Vec::new(), String::new());
+        let (measurements, resume) = (None, None);
+        Self { federation, serial: 1, not_after, ca, members, aggregators, measurements, resume, other }
     }
 
     /// The line of this name that is not revoked.
@@ -284,7 +313,7 @@ impl RosterDraft {
         let mut text = body;
         let signature = sign(&signed_bytes(&text));
         text.push_str(SIGNATURE.0);
-        text.extend(signature.iter().map(|b| format!("{b:02x}")));
+        text += &hex_of(&signature);
         text.push_str(SIGNATURE.1);
         match text.len() {
             n if n > limits::PLAN_FILE_BYTES => Err(RosterError::TooLong(n)),
@@ -314,11 +343,13 @@ impl RosterDraft {
                 }
             }
         }
-        self.measurements.as_ref().map_or(Ok(()), Measurements::check)
+        self.measurements.as_ref().map_or(Ok(()), Measurements::check)?;
+        self.resume.as_ref().map_or(Ok(()), |resume| resume.check(self.serial, &self.members))
     }
 
     fn render(&self) -> String {
-        let Self { federation, serial, not_after, ca, members, aggregators, measurements, other } = self;
+        let Self { federation, serial, not_after, ca, members, aggregators, measurements, resume, other } =
+            self;
         let mut text = format!(
             "# The roster of federation \"{federation}\": who takes part. Serial {serial}, good until {not_after}.\n\
              # Made by `fl-host pki`; do not edit: it is signed.\n\
@@ -333,6 +364,9 @@ impl RosterDraft {
         }
         if let Some(measurements) = measurements {
             text += &measurements.render();
+        }
+        if let Some(resume) = resume {
+            text += &resume.render();
         }
         text + other
     }
@@ -360,11 +394,21 @@ fn split(text: &str) -> Option<(&str, [u8; 64])> {
     let hex = text.strip_suffix(SIGNATURE.1)?;
     let at = hex.len().checked_sub(128)?;
     let (body, hex) = (hex.get(..at)?.strip_suffix(SIGNATURE.0)?, hex.get(at..)?);
+    (body.is_empty() || body.ends_with('\n')).then_some((body, signature_of(hex)?))
+}
+
+/// The signature with these hex digits.
+fn signature_of(hex: &str) -> Option<[u8; 64]> {
     let half = |from: usize| hex.get(from..from + 64)?.parse::<Digest>().ok();
     let mut signature = [0; 64];
     signature[..32].copy_from_slice(&half(0)?.0);
     signature[32..].copy_from_slice(&half(64)?.0);
-    (body.is_empty() || body.ends_with('\n')).then_some((body, signature))
+    (hex.len() == 128).then_some(signature)
+}
+
+/// The hex digits of a signature.
+fn hex_of(signature: &[u8; 64]) -> String {
+    signature.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn parse(body: &str) -> Result<RosterDraft, RosterError> {
@@ -382,6 +426,8 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         aggregators: Vec<Line>,
         #[serde(default)]
         measurements: Option<measurements::Section>,
+        #[serde(default)]
+        resume: Option<resumption::Section>,
     }
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -405,6 +451,7 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         members: file.collaborators.into_iter().map(member).collect(),
         aggregators: file.aggregators.into_iter().map(member).collect(),
         measurements: file.measurements.map(Measurements::from),
+        resume: file.resume.map(resumption::Section::read).transpose()?,
         other: other_sections(body),
     })
 }
@@ -450,8 +497,17 @@ const DOMAIN: &[u8] = b"fl roster 1\n";
 /// The schema that this version writes and reads.
 const SCHEMA: u32 = 1;
 /// Top-level keys of this version, the signature's left out.
-const KEYS: [&str; 8] =
-    ["schema", "federation", "serial", "not_after", "ca", "collaborators", "aggregators", "measurements"];
+const KEYS: [&str; 9] = [
+    "schema",
+    "federation",
+    "serial",
+    "not_after",
+    "ca",
+    "collaborators",
+    "aggregators",
+    "measurements",
+    "resume",
+];
 /// Beginning and end of the last line; 128 hex digits are between them.
 const SIGNATURE: (&str, &str) = ("signature: \"", "\"\n");
 /// Longest reason of a revocation, bytes.

@@ -6,7 +6,7 @@ use super::{
     error::WireError,
     message::{
         Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received,
-        RefusedUpdate, Rejection, RoundDone, Verdict, Welcome,
+        RefusedUpdate, Rejection, Resumed, RoundDone, Verdict, Welcome,
     },
 };
 use crate::{
@@ -48,6 +48,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Finished(m) => postcard::to_extend(m, out),
         Message::Leaving(m) => postcard::to_extend(m, out),
         Message::Columns(m) => postcard::to_extend(m, out),
+        Message::Resumed(m) => postcard::to_extend(m, out),
     };
     // These types hold nothing that postcard cannot encode, and a Vec does not fill up.
     encoded.unwrap_or_default()
@@ -77,6 +78,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
         26 => Message::Leaving(whole::<Leaving>(kind, body)?),
         1 => Message::RoundDone(whole::<RoundDone>(kind, body)?),
         3 => Message::Columns(whole::<Columns>(kind, body)?),
+        5 => Message::Resumed(whole::<Resumed>(kind, body)?),
         _ if kind.is_optional() => return Ok(None),
         _ => return Err(WireError::UnknownKind(kind.0)),
     };
@@ -109,6 +111,7 @@ fn kind_of(message: &Message) -> Kind {
         Message::Report(_) => 18,
         Message::Failed(_) => 20,
         Message::Cancel(_) => 22,
+        Message::Resumed(_) => 5,
         Message::Finished(_) => 24,
         Message::Leaving(_) => 26,
         Message::RoundDone(_) => 1,

@@ -44,6 +44,9 @@ pub enum Message {
     Leaving(Leaving),
     /// Optional: the columns of the collaborator's table, where the plan does not name them.
     Columns(Columns),
+    /// Optional, after the Welcome: the owner has taken the run back, see
+    /// [`Resumption`](crate::plan::roster::Resumption).
+    Resumed(Resumed),
 }
 
 /// A collaborator introduces itself. Its name comes from its certificate, not from here.
@@ -222,6 +225,19 @@ pub struct Columns {
     pub digest: Digest,
 }
 
+/// The owner's last order to take the run back, as the roster has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The round whose model the run went back to.
+    pub round: RoundNo,
+    /// The members that are left out; at most [`limits::WITHDRAWN`].
+    pub without: Vec<Name>,
+    /// Serial of the first roster with the order.
+    pub serial: u64,
+    /// The CA's signature over all of this and the federation; 64 bytes.
+    pub proof: Vec<u8>,
+}
+
 impl Message {
     /// Checks the bounds that the types do not carry.
     pub(super) fn check(&self) -> Result<(), WireError> {
@@ -232,6 +248,8 @@ impl Message {
             Self::Report(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
             Self::RoundDone(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
             Self::Failed(m) => at_most("text bytes", m.why.len(), TEXT_BYTES),
+            Self::Resumed(m) => at_most("names", m.without.len(), limits::WITHDRAWN)
+                .and_then(|()| at_most("proof bytes", m.proof.len(), PROOF_BYTES)),
             Self::Rejected(
                 Rejection::Identity(text) | Rejection::Protocol(text) | Rejection::Ended(text),
             ) => at_most("text bytes", text.len(), TEXT_BYTES),
@@ -257,3 +275,5 @@ fn at_most(what: &'static str, given: usize, limit: usize) -> Result<(), WireErr
 /// A DCAP quote with its collateral is under 24 KiB.
 const EVIDENCE_BYTES: usize = 32 << 10;
 const TEXT_BYTES: usize = 512;
+/// A signature of Ed25519.
+const PROOF_BYTES: usize = 64;

@@ -100,6 +100,16 @@ impl Runner {
         Ok(Self { plan, layout, member: member.clone(), data, trainer, custom, tuned: None })
     }
 
+    /// Forgets what earlier rounds have left: the tuned model with the member's own values of tensors that
+    /// are held out of aggregation, and optimiser state. For a run that goes back to an earlier round. Custom
+    /// tasks keep their own state.
+    pub fn forget(&mut self) {
+        self.tuned = None;
+        if let Some(trainer) = &mut self.trainer {
+            trainer.forget();
+        }
+    }
+
     /// Runs one task on the calling (pool) thread.
     ///
     /// The runner keeps the tuned model for later tasks of the round, and optimiser state for later rounds

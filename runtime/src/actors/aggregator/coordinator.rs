@@ -21,9 +21,11 @@ use std::{
 use bytes::Bytes;
 use fl_engine::{
     Digest, Millis, Name, RoundNo,
-    plan::{MetricsTo, Plan},
+    plan::{MetricsTo, Plan, roster::Resumption},
     round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
-    wire::{Cancelled, Columns, Counted, Failed, Message, Received, RefusedUpdate, RoundDone, Verdict},
+    wire::{
+        Cancelled, Columns, Counted, Failed, Message, Received, RefusedUpdate, Resumed, RoundDone, Verdict,
+    },
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -233,6 +235,12 @@ impl Actor for Coordinator {
                 tracing::info!("stopping; the process ends when every finished round is saved");
                 self.event(Event::Stop, context);
             }
+            M::GoBack => {
+                tracing::info!(
+                    "the federation's owner takes the run back to an earlier model: this run stops, and the next one begins at once"
+                );
+                self.event(Event::Stop, context);
+            }
         }
     }
 
@@ -267,6 +275,11 @@ impl Coordinator {
         let proof = admitted.proof().clone();
         let mailbox = session::open(&self.clock, admitted, session, &context.mailbox(), &self.intake);
         self.peers.insert(Peer { proof, session, mailbox, handle, assigned: None });
+        if let Some(order) = self.admission.resumption() {
+            let Resumption { round, without, serial, proof } = order;
+            let resumed = Resumed { round, without, serial, proof: proof.to_vec() };
+            self.peers.tell(&peer, SessionMessage::Say(Message::Resumed(resumed)));
+        }
         if self.peers.may_log(&peer, self.clock.now()) {
             tracing::info!(collaborator = %peer, "{peer} connected; {} collaborators are connected now", self.peers.len());
         }

@@ -50,6 +50,8 @@ pub(crate) enum AggregatorMessage {
     Look,
     /// The operator wants to stop.
     Stop,
+    /// The owner takes the run back: this run ends, and another begins from an earlier model.
+    GoBack,
 }
 
 /// Tells two links of one collaborator apart.

@@ -23,7 +23,8 @@ use fl_engine::{
     round::{Offer, Refusal, Report, Stamp},
     tensor::Layout,
     wire::{
-        self, Columns, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, RoundDone, Verdict, cut_text,
+        self, Columns, Failed, Leaving, Message, PayloadHeader, RefusedUpdate, Resumed, RoundDone, Verdict,
+        cut_text,
     },
 };
 use fl_learn::task::TaskError;
@@ -77,6 +78,10 @@ pub(super) struct Coordinator {
     /// Set when the run is over and the final model has not arrived yet.
     verdict: Option<Verdict>,
     part: Part,
+    /// The newest round with this site's update that the aggregator has saved.
+    saved: Option<RoundNo>,
+    /// The round at which a run goes on that went back, until the reason is known.
+    went_back: Option<RoundNo>,
     /// What the collaborator waits for, since when, and when that was said last.
     watch: Option<(String, Instant, Instant)>,
     outcome: Option<oneshot::Sender<Result<CollaboratorOutcome, Failure>>>,
@@ -139,6 +144,8 @@ impl Coordinator {
             upload: None,
             verdict: None,
             part: Part::default(),
+            saved: None,
+            went_back: None,
             watch: None,
             outcome: Some(outcome),
         }
@@ -162,6 +169,7 @@ impl Actor for Coordinator {
                 if let Some(digest) = self.columns {
                     self.say(&Message::Columns(Columns { digest }));
                 }
+                self.compare(round);
             }
             M::LinkDown { why } => {
                 let was_up = self.link.take().is_some();
@@ -208,7 +216,10 @@ impl Actor for Coordinator {
 impl Coordinator {
     fn heard(&mut self, message: Message, context: &mut Context<'_, Self>) {
         match message {
-            Message::Assign(assigned) => self.assigned(assigned.stamp, assigned.tasks),
+            Message::Assign(assigned) => {
+                self.say_why_back();
+                self.assigned(assigned.stamp, assigned.tasks);
+            }
             Message::Grant(granted) => self.granted(granted.stamp, &granted.task),
             Message::Refused(refused) => self.refused(&refused, context),
             Message::Received(received) => {
@@ -219,6 +230,7 @@ impl Coordinator {
             }
             Message::Counted(counted) => {
                 self.part.counted();
+                self.saved = self.saved.max(Some(counted.round));
                 tracing::info!(
                     "round {}: the aggregator has counted this site's update and saved the round",
                     counted.round
@@ -230,8 +242,45 @@ impl Coordinator {
                 }
             }
             Message::RoundDone(done) => self.round_done(&done),
+            Message::Resumed(order) => self.resumed(&order),
             Message::Finished(verdict) => self.finished(verdict),
             _ => tracing::warn!("ignored a message from the aggregator that only a collaborator sends"),
+        }
+    }
+
+    /// Finds out whether the aggregator has gone back behind a round that it had saved. What this site
+    /// remembers of such rounds is forgotten.
+    fn compare(&mut self, next: RoundNo) {
+        if self.saved.is_some_and(|saved| next <= saved) {
+            self.cancel_work();
+            self.give(TaskJob::Forget);
+            self.went_back = Some(next);
+            self.saved = None;
+        }
+    }
+
+    /// The owner has taken the run back; the dialler has checked the owner's signature.
+    fn resumed(&mut self, order: &Resumed) {
+        if let Some(next) = self.went_back.take_if(|next| order.round < *next) {
+            let without: Vec<&str> = order.without.iter().map(Name::as_str).collect();
+            tracing::warn!(
+                "the federation's owner has taken the run back to the model after round {}, without {} (roster {}): round {next} \
+                 is next",
+                order.round,
+                without.join(", "),
+                order.serial
+            );
+        }
+    }
+
+    /// Work comes after the owner's order, if there is one.
+    fn say_why_back(&mut self) {
+        if let Some(next) = self.went_back.take() {
+            tracing::warn!(
+                "the aggregator goes back to round {next}, although it had saved later rounds, and shows no order of the \
+                 federation's owner: its stored rounds were lost, restored from a backup, or deleted with --fresh. Ask the \
+                 aggregator's operator"
+            );
         }
     }
 

@@ -12,8 +12,9 @@ use std::{sync::Arc, time::Duration};
 
 use fl_engine::{
     Digest, Name,
+    plan::roster::Resumption,
     tensor::Layout,
-    wire::{self, Hello, VERSIONS},
+    wire::{self, Hello, Message, Resumed, VERSIONS},
 };
 use rustls::pki_types::CertificateDer;
 use tokio::{
@@ -39,7 +40,7 @@ use crate::{
     payload::Buffers,
     store::MemberCopies,
     system::Clock,
-    trust::{self, FlooredClock, OwnValidity, Serials},
+    trust::{self, Authority, FlooredClock, OwnValidity, Serials},
 };
 
 /// What every attempt to connect needs.
@@ -65,6 +66,8 @@ pub(crate) struct Dialler {
     pub(crate) own: OwnValidity,
     /// What carried the last link.
     pub(crate) carrier: Option<Carrier>,
+    /// The federation's CA.
+    pub(crate) authority: Authority,
 }
 
 /// How one attempt ended.
@@ -213,6 +216,13 @@ impl Dialler {
         }
     }
 
+    fn is_of_the_owner(&self, order: &Resumed) -> bool {
+        let Ok(proof) = <[u8; 64]>::try_from(&order.proof[..]) else { return false };
+        let Resumed { round, without, serial, .. } = order.clone();
+        let signed = Resumption { round, without, serial, proof }.signed_bytes(&self.federation);
+        self.authority.has_signed(&signed, &proof)
+    }
+
     async fn read(&self, receiver: &mut ControlReceiver, handle: &LinkHandle) -> LinkError {
         loop {
             let envelope = match receiver.recv_envelope().await {
@@ -223,6 +233,12 @@ impl Dialler {
                 Err(error) => return error,
             };
             let message = match wire::decode(&envelope) {
+                Ok(Some(Message::Resumed(order))) if !self.is_of_the_owner(&order) => {
+                    tracing::warn!(
+                        "the aggregator shows an order to take the run back that the federation's owner has not signed"
+                    );
+                    continue;
+                }
                 Ok(Some(message)) => message,
                 Ok(None) => continue,
                 Err(error) => {

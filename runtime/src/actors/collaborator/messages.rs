@@ -39,6 +39,8 @@ pub(crate) enum TaskJob {
     Run { stamp: Stamp, task: Name, base: Payload },
     /// End the task that runs for this stamp at its next batch.
     Cancel(Stamp),
+    /// Forget what earlier rounds have left in the runner: the run goes back.
+    Forget,
 }
 
 /// How a task ended.

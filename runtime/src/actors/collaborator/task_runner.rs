@@ -28,6 +28,8 @@ pub(super) struct TaskRunner {
     pool: Pool,
     collaborator: Mailbox<CollaboratorMessage>,
     running: Option<(Stamp, Arc<AtomicBool>)>,
+    /// Whether the next task begins with a runner that remembers nothing.
+    forgets: bool,
 }
 
 /// What only one task may use at a time.
@@ -47,7 +49,7 @@ impl TaskRunner {
         collaborator: Mailbox<CollaboratorMessage>,
     ) -> Self {
         let workplace = Arc::new(Mutex::new(Workplace { runner, spare: None }));
-        Self { workplace, layout, buffers, pool, collaborator, running: None }
+        Self { workplace, layout, buffers, pool, collaborator, running: None, forgets: false }
     }
 
     /// Does jobs until their sender is dropped.
@@ -60,6 +62,8 @@ impl TaskRunner {
                         cancelled.store(true, Ordering::Relaxed);
                     }
                 }
+                // A task that is being cancelled still uses the runner.
+                TaskJob::Forget => self.forgets = true,
             }
         }
     }
@@ -69,11 +73,14 @@ impl TaskRunner {
         self.running = Some((stamp, Arc::clone(&cancelled)));
         let (workplace, layout, buffers) =
             (Arc::clone(&self.workplace), Arc::clone(&self.layout), self.buffers.clone());
-        let named = task.clone();
+        let (named, forgets) = (task.clone(), std::mem::take(&mut self.forgets));
         let job = self.pool.run(move || {
             // A task that panicked leaves a usable runner: it marks its tuned model as invalid before it
             // trains.
             let mut workplace = workplace.lock().unwrap_or_else(PoisonError::into_inner);
+            if forgets {
+                workplace.runner.forget();
+            }
             let base = match workplace.spare.take() {
                 Some(mut spare) => spare.read_bytes(base.as_slice()).map(|()| spare),
                 None => base.to_state(&layout),

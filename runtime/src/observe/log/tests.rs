@@ -6,7 +6,7 @@ use super::*;
 use crate::system::System;
 
 /// The line of one event, through a subscriber of its own.
-fn caught(json: bool, emit: impl FnOnce()) -> String {
+pub(crate) fn caught(json: bool, emit: impl FnOnce()) -> String {
     use std::sync::{Arc, Mutex};
     struct Catch(bool, Arc<Mutex<String>>);
     impl<S: Subscriber> tracing_subscriber::Layer<S> for Catch {

@@ -2,6 +2,7 @@
 //! cryptography.
 
 use super::*;
+use crate::RoundNo;
 
 fn seal(bytes: &[u8]) -> [u8; 64] {
     let half = Digest::of(bytes).0;
@@ -178,6 +179,75 @@ fn measurements_that_cannot_be_are_neither_signed_nor_read() {
         let refused = open(&signed(&text.replacen(from, to, 1)));
         assert!(matches!(refused, Err(RosterError::Malformed(_))), "{to}: {refused:?}");
     }
+}
+
+/// The draft, which takes the run back to round 4 without `two`.
+fn resuming() -> RosterDraft {
+    let mut draft = draft();
+    let without = vec!["two".parse().unwrap()];
+    let mut resume = Resumption { round: RoundNo(4), without, serial: 3, proof: [0; 64] };
+    resume.proof = seal(&resume.signed_bytes(&draft.federation));
+    draft.resume = Some(resume);
+    draft
+}
+
+#[test]
+fn order_to_resume_is_signed_with_the_rest_and_alone() {
+    let draft = resuming();
+    let text = draft.seal(seal).unwrap();
+    let section = "\nresume:\n  round: 4\n  without: [\"two\"]\n  serial: 3\n  proof: \"";
+    assert!(text.contains(section), "{text}");
+    let roster = open(&text).unwrap();
+    assert_eq!((roster.resume(), roster.draft()), (draft.resume.as_ref(), draft.clone()));
+    assert_eq!(open(&text.replacen("round: 4", "round: 3", 1)), Err(RosterError::Signature));
+    // A later roster repeats the section; a roster without it is as it was.
+    let later = RosterDraft { serial: 9, ..draft.clone() };
+    assert_eq!(open(&later.seal(seal).unwrap()).unwrap().resume(), draft.resume.as_ref());
+    assert!(!super::tests::draft().seal(seal).unwrap().contains("resume"));
+    // The proof covers the federation and each field.
+    let resume = draft.resume.unwrap();
+    let bytes = |of: &Resumption, federation: &str| of.signed_bytes(&federation.parse().unwrap());
+    let mut all = vec![bytes(&resume, "w"), bytes(&resume, "v")];
+    all.push(bytes(&Resumption { round: RoundNo(5), ..resume.clone() }, "w"));
+    all.push(bytes(&Resumption { serial: 4, ..resume.clone() }, "w"));
+    all.push(bytes(&Resumption { without: vec!["one".parse().unwrap()], ..resume.clone() }, "w"));
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 5);
+}
+
+#[test]
+fn order_to_resume_that_no_owner_means_is_neither_signed_nor_read() {
+    type Change = fn(&mut Resumption);
+    let changes: [(Change, &str); 6] = [
+        (|of| of.without.clear(), "it leaves out 0 members, not 1 to 64"),
+        (
+            |of| of.without = vec!["one".parse().unwrap()],
+            "it leaves out one, whom the roster does not revoke",
+        ),
+        (
+            |of| of.without = vec!["who".parse().unwrap()],
+            "it leaves out who, whom the roster does not revoke",
+        ),
+        (|of| of.without.push("two".parse().unwrap()), "it names two twice"),
+        (|of| of.serial = 4, "its serial is 4, but the roster's is 3"),
+        (|of| of.serial = 0, "its serial is 0, but the roster's is 3"),
+    ];
+    for (change, why) in changes {
+        let mut draft = resuming();
+        draft.resume.as_mut().map(change);
+        let refused = Err(RosterError::Resume(why.to_owned()));
+        assert_eq!(draft.seal(|_| panic!("signed")).map(drop), refused);
+        assert_eq!(open(&signed(&draft.render())).map(drop), refused);
+    }
+    let text = resuming().render();
+    for (from, to) in [("round: 4", "round: -1"), ("  serial: 3\n", ""), ("  proof", "  prove")] {
+        assert!(text.contains(from));
+        let refused = open(&signed(&text.replacen(from, to, 1)));
+        assert!(matches!(refused, Err(RosterError::Malformed(_))), "{to}: {refused:?}");
+    }
+    let short = text.replacen("proof: \"", "proof: \"ab", 1);
+    assert!(matches!(open(&signed(&short)), Err(RosterError::Resume(_))));
 }
 
 #[test]

@@ -25,6 +25,10 @@ impl Trainer {
         match *self {}
     }
 
+    pub(in crate::task) fn forget(&mut self) {
+        match *self {}
+    }
+
     pub(in crate::task) fn score(
         &self,
         _: &ModelState,

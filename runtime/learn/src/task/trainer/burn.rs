@@ -117,6 +117,11 @@ impl Trainer {
         Ok((model, scores))
     }
 
+    /// Forgets the optimiser state of earlier rounds.
+    pub(in crate::task) fn forget(&mut self) {
+        self.memory.clear();
+    }
+
     /// Measures `state` on `data`, without dropout; batch normalisation uses its running statistics.
     pub(in crate::task) fn score(
         &self,

@@ -25,6 +25,7 @@ use super::*;
 use crate::{
     actors::{collaborator, fixture::plan, mailbox::Mailbox},
     net::Link,
+    observe::log::tests::caught,
     payload::Buffers,
     pool::Pool,
 };
@@ -90,6 +91,11 @@ impl Rig {
     }
 
     fn up(&self) -> Far {
+        self.up_at(0)
+    }
+
+    /// A link to an aggregator whose next round is this one.
+    fn up_at(&self, round: u32) -> Far {
         let (near, link) = Link::pair(Vec::new(), Vec::new());
         let (outbox, heard) = mpsc::channel(64);
         let welcome = Welcome {
@@ -98,7 +104,7 @@ impl Rig {
             incarnation: 7,
             name: "one".parse().unwrap(),
             roster_serial: 1,
-            round: RoundNo(0),
+            round: RoundNo(round),
             evidence: Vec::new(),
         };
         // The control stream's halves stay open as long as the link.
@@ -264,4 +270,38 @@ fn stop_while_training_ends_at_once_with_the_model_that_is_held() {
         assert!(matches!(far.hear().await, Message::Leaving(_)));
         assert_eq!(rig.layout.byte_len(), rig.base.len());
     });
+}
+
+#[test]
+fn aggregator_that_goes_back_is_told_apart_from_the_owners_order() {
+    let order = |round| {
+        let without = vec!["three".parse().unwrap()];
+        Message::Resumed(Resumed { round: RoundNo(round), without, serial: 8, proof: vec![0; 64] })
+    };
+    let by_owner = "the federation's owner has taken the run back to the model after round 3, without three (roster 8): round 4";
+    let by_nobody = "the aggregator goes back to round 4, although it had saved later rounds";
+    // Rounds of a crash that were open and not saved yet are no step back.
+    let cases = [
+        (4, Some(order(3)), by_owner),
+        (4, Some(order(4)), by_nobody),
+        (4, None, by_nobody),
+        (7, Some(order(3)), ""),
+    ];
+    for (next, order, expected) in cases {
+        let said = caught(false, || {
+            run(async |rig| {
+                let _first = rig.up_at(5);
+                rig.tell(CollaboratorMessage::Heard(Message::Counted(wire::Counted { round: RoundNo(6) })));
+                rig.down();
+                let mut far = rig.up_at(next);
+                order.into_iter().for_each(|order| rig.tell(CollaboratorMessage::Heard(order)));
+                // Work goes on in each case.
+                rig.assign(rig.stamp(next));
+                rig.model(rig.stamp(next));
+                assert_eq!(far.report_and_offer().await.stamp, rig.stamp(next));
+            });
+        });
+        let told = said.contains("the run back") || said.contains("goes back");
+        assert!(said.contains(expected) && told != expected.is_empty(), "{said}");
+    }
 }
