@@ -1,4 +1,5 @@
-//! Many collaborators in one process, each with its own certificate and link, over one UDP socket.
+//! Many collaborators in one process, each with its own certificate and link, over one UDP socket or over
+//! TCP.
 //!
 //! The collaborators speak the real protocol with the runtime's own links, payloads and messages. They have
 //! no model of their own and do not train: that would cost memory and time here, and the aggregator would not
@@ -24,7 +25,7 @@ use fl_engine::{
 use fl_host_tools::demo::Federation;
 use fl_runtime::internal::{
     net::{
-        Endpoint, Link, LinkHandle, NetLimits, RecvStream, SocketKind,
+        Carrier, Endpoint, Link, LinkHandle, NetLimits, RecvStream,
         payload::{self, Progress},
     },
     trust::SERVER_NAME,
@@ -76,14 +77,19 @@ impl Crowd {
     ///
     /// # Errors
     /// When there is no socket or no thread.
-    pub fn new(federation: &Federation, enrolment: Enrolment, threads: usize) -> Result<Self, Failure> {
+    pub fn new(
+        federation: &Federation,
+        enrolment: Enrolment,
+        threads: usize,
+        carrier: Carrier,
+    ) -> Result<Self, Failure> {
         let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let first = enrolment.names.first().ok_or("nobody is enrolled")?;
         let endpoint = {
             let _runtime = runtime.enter();
             let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let limits = NetLimits { handshake_time: PATIENCE, ..NetLimits::client() };
-            Endpoint::client(enrolment.tls(first)?, bind, SocketKind::Native, limits)?
+            Endpoint::client(enrolment.tls(first)?, bind, carrier, limits)?
         };
         let plan = federation.plan.clone();
         let (tell, heard) = mpsc::unbounded_channel();

@@ -94,6 +94,9 @@ struct DemoArea {
     /// number of rounds; the template's number by default
     #[argh(option)]
     rounds: Option<u32>,
+    /// what carries the links: auto, quic or tcp; auto by default
+    #[argh(option, default = "\"auto\".to_owned()")]
+    link: String,
     /// the new folder; by default the first of fl-demo, fl-demo-2, … that does not exist yet
     #[argh(option)]
     dir: Option<PathBuf>,
@@ -164,8 +167,8 @@ fn answer(area: Area) -> Result<Answer, Failure> {
 
 /// The only command that prints something before it ends.
 fn demonstrate(area: DemoArea, json: bool) -> Result<Answer, Failure> {
-    let DemoArea { template, collaborators, rounds, dir, .. } = area;
-    let shown = demo::run(&demo::Options { template, collaborators, rounds, dir, json }, &result)?;
+    let DemoArea { template, collaborators, rounds, link, dir, .. } = area;
+    let shown = demo::run(&demo::Options { template, collaborators, rounds, link, dir, json }, &result)?;
     Ok(Answer { text: shown.text, json: shown.json })
 }
 

@@ -37,6 +37,8 @@ pub struct Options {
     pub collaborators: usize,
     /// Number of rounds; `None` for the template's.
     pub rounds: Option<u32>,
+    /// What carries the links: `auto`, `quic` or `tcp`.
+    pub link: String,
     /// The folder; `None` for the first free `fl-demo`.
     pub dir: Option<PathBuf>,
     /// Whether a program reads standard output.
@@ -65,6 +67,7 @@ pub fn run(options: &Options, command: &Command) -> Result<Shown, Failure> {
         template,
         collaborators: options.collaborators,
         rounds: options.rounds,
+        link: &options.link,
         edit: None,
     };
     let mut steps = watch::Steps::new(options.json);

@@ -36,7 +36,7 @@ pub fn federation(name: &str, collaborators: usize, edit: &dyn Fn(&str) -> Strin
     let dir = std::env::temp_dir().join(format!("fl-federation-{}-{number}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
     let template = templates::find("breast_cancer").unwrap_or_else(|| panic!("no template"));
-    let request = Request { dir, template, collaborators, rounds: None, edit: Some(edit) };
+    let request = Request { dir, template, collaborators, rounds: None, link: "auto", edit: Some(edit) };
     match prepare(&request, &cli::result, &mut |_| {}) {
         Ok(federation) => federation,
         Err(failure) => panic!("{failure:?}"),
@@ -102,6 +102,25 @@ pub fn history(federation: &Federation) -> Vec<Value> {
 /// When it does not end, or ends with another code.
 pub fn ends(process: &mut Process, code: i32) {
     assert_eq!(process.ended(Duration::from_secs(60)).code(), Some(code), "{}", process.log());
+}
+
+/// Sets a key in the site file of the workspace `folder`.
+///
+/// # Panics
+/// When the file cannot be changed.
+pub fn set_site(folder: &Path, key: &str, value: &str) {
+    let file = folder.join("plan/site.yaml");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let changed = std::fs::write(&file, set_key(&text, key, value, "address"));
+    changed.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+}
+
+/// Sets what carries the links of all members: `auto`, `quic` or `tcp`.
+///
+/// # Panics
+/// When a site file cannot be changed.
+pub fn set_links(federation: &Federation, link: &str) {
+    federation.names.iter().for_each(|name| set_site(&federation.dir.join(name), "link", link));
 }
 
 /// A running role.

@@ -34,14 +34,20 @@ fn runs(pid: u64) -> bool {
 
 #[test]
 fn demonstration_prints_a_line_a_round_and_a_last_one_for_all() {
-    let out = demo("lines", &["--collaborators", "1", "--rounds", "2"]).wait_with_output().unwrap();
-    let lines = String::from_utf8(out.stdout).unwrap();
-    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["round", "round", "demo"]);
-    assert_eq!((out.status.code(), &lines[2]["exit"], &lines[2]["rounds"]), (Some(0), &0.into(), &2.into()));
-    assert_eq!(pids(&lines[2]).len(), 2);
-    assert_eq!(String::from_utf8(out.stderr).unwrap(), "");
+    for link in ["quic", "tcp"] {
+        let args = ["--collaborators", "1", "--rounds", "2", "--link", link];
+        let out = demo(&format!("lines-{link}"), &args).wait_with_output().unwrap();
+        let lines = String::from_utf8(out.stdout).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+        assert_eq!(events, ["round", "round", "demo"]);
+        assert_eq!(
+            (out.status.code(), &lines[2]["exit"], &lines[2]["rounds"]),
+            (Some(0), &0.into(), &2.into())
+        );
+        assert_eq!(pids(&lines[2]).len(), 2);
+        assert_eq!(String::from_utf8(out.stderr).unwrap(), "");
+    }
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +14,7 @@ use std::{
 };
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, federation, synthetic};
+use fl_tests::federation::{Process, federation, set_links, set_site, synthetic};
 use serde_json::Value;
 
 /// Rounds that need both members.
@@ -25,12 +24,6 @@ fn pair(name: &str, rounds: u32, pace: &str) -> Federation {
         let quorum = format!("{{count: {{min: 2}}, time: {{min: {pace}, max: 10m}}}}");
         set_key(&plan, "quorum", &quorum, "tasks")
     })
-}
-
-fn set_site(folder: &Path, key: &str, value: &str) {
-    let file = folder.join("plan/site.yaml");
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, set_key(&text, key, value, "address")).unwrap();
 }
 
 fn members(federation: &Federation) -> Vec<Process> {
@@ -164,9 +157,7 @@ fn quic_is_taken_where_both_answer_and_each_can_be_chosen() {
         let federation = pair(&format!("link-{link}"), 2, "0s");
         let mut aggregator = Process::aggregator(&federation);
         aggregator.event("listening", SOON);
-        for name in &federation.names {
-            set_site(&federation.dir.join(name), "link", link);
-        }
+        set_links(&federation, link);
         let mut members = members(&federation);
         all_end_well(&mut aggregator, &mut members);
         for member in &members {
@@ -201,9 +192,7 @@ fn link_that_stops_working_in_mid_run_is_replaced_by_the_other_kind_and_no_updat
 #[test]
 fn crash_of_the_aggregator_costs_links_over_tcp_less_than_two_seconds() {
     let federation = pair("crash", 300, "0s");
-    for name in &federation.names {
-        set_site(&federation.dir.join(name), "link", "tcp");
-    }
+    set_links(&federation, "tcp");
     let aggregator = Process::aggregator(&federation);
     aggregator.event("listening", SOON);
     let mut members = members(&federation);

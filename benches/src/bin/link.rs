@@ -1,6 +1,6 @@
-//! Measures one upload over QUIC on loopback, for every kind of UDP socket and two datagram sizes: the
-//! throughput, and the CPU seconds of both ends together per gigabyte. The same run measures what the machine
-//! can do at all: a copy in memory, and plain TCP.
+//! Measures one upload on loopback, over TCP, and over QUIC for every kind of UDP socket and two datagram
+//! sizes: the throughput, and the CPU seconds of both ends together per gigabyte. The same run measures what
+//! the machine can do at all: a copy in memory, plain TCP, and TLS over TCP.
 //!
 //! `cargo run --release -p fl-benches --bin link -- [--mib N] [--rounds N] [--json]`
 //!
@@ -21,7 +21,10 @@ use fl_benches::{
     gramine::Inside,
     loopback::{Authority, Cost, Ends, PIECE, timed},
 };
-use fl_runtime::internal::{GRAMINE_VARIABLE, net::SocketKind};
+use fl_runtime::internal::{
+    GRAMINE_VARIABLE,
+    net::{Carrier, SocketKind},
+};
 use fl_sys::syscall::{self, Entry, stand_in};
 
 /// Measures links on loopback.
@@ -47,6 +50,10 @@ struct Arguments {
 enum Case {
     Copy,
     Tcp,
+    /// TLS over TCP, with the simplest calls: the limit of a link over TCP.
+    Tls,
+    /// A link over TCP.
+    OverTcp,
     Quic(SocketKind, u16),
     /// An upload over QUIC through the jump.
     Jump(SocketKind, u16),
@@ -57,6 +64,8 @@ impl Case {
         match self {
             Self::Copy => "memcpy".to_owned(),
             Self::Tcp => "tcp".to_owned(),
+            Self::Tls => "tls over tcp".to_owned(),
+            Self::OverTcp => "link over tcp".to_owned(),
             Self::Quic(SocketKind::Portable, mtu) => format!("quic portable batched {mtu}"),
             Self::Quic(SocketKind::PortablePlain, mtu) => format!("quic portable plain {mtu}"),
             Self::Quic(_, mtu) => format!("quic native {mtu}"),
@@ -81,11 +90,13 @@ fn main() -> Result<(), Failure> {
             costs.push(match *case {
                 Case::Copy => copy(mib)?,
                 Case::Tcp => ends.tcp(mib)?,
-                Case::Quic(kind, mtu) => ends.quic(&authority, kind, mtu, mib)?,
+                Case::Tls => ends.tls(&authority, mib)?,
+                Case::OverTcp => ends.link(&authority, Carrier::Tcp, MTU, mib)?,
+                Case::Quic(kind, mtu) => ends.link(&authority, kind.into(), mtu, mib)?,
                 Case::Jump(kind, mtu) => {
                     let before = stand_in::calls();
                     stand_in::switch(Entry::Gramine);
-                    let cost = ends.quic(&authority, kind, mtu, mib)?;
+                    let cost = ends.link(&authority, kind.into(), mtu, mib)?;
                     stand_in::switch(Entry::Library);
                     if stand_in::calls() == before {
                         return Err("no call took the jump".into());
@@ -113,7 +124,7 @@ fn middle(costs: &[Cost]) -> Cost {
 fn one(socket: &str, mib: usize) -> Result<(), Failure> {
     syscall::choose(std::env::var_os(GRAMINE_VARIABLE).is_some_and(|value| value == "1"));
     let kind = UNDER_GRAMINE.iter().find(|(word, _)| *word == socket).ok_or("--one is batched or plain")?.1;
-    let wall = Ends::new()?.quic(&Authority::new()?, kind, MTU, mib)?.wall;
+    let wall = Ends::new()?.link(&Authority::new()?, kind.into(), MTU, mib)?.wall;
     println!("{:?} {wall}", syscall::entry());
     Ok(())
 }
@@ -185,9 +196,11 @@ fn copy(mib: usize) -> Result<Cost, Failure> {
 
 /// Clock ticks of /proc/self/stat in a second: the smallest time that is measured.
 const TICKS: f64 = 100.0;
-const CASES: [Case; 12] = [
+const CASES: [Case; 14] = [
     Case::Copy,
     Case::Tcp,
+    Case::Tls,
+    Case::OverTcp,
     Case::Quic(SocketKind::Native, 1452),
     Case::Quic(SocketKind::Portable, 1452),
     Case::Jump(SocketKind::Portable, 1452),

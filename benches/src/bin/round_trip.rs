@@ -3,7 +3,7 @@
 //! over the same kind of link, and over TLS on TCP.
 //!
 //! `cargo run --release -p fl-benches --bin round_trip -- [--params N --collaborators N] [--rounds N]
-//! [--socket native|portable] [--threads N] [--mtu N] [--json] [--quick]`
+//! [--socket native|portable|tcp] [--threads N] [--mtu N] [--json] [--quick]`
 //!
 //! Without `--params`, three cases are measured: 100,000 parameters in one tensor with 2 and with 8
 //! collaborators, and a U-Net's 142 tensors with 2. A round lasts from its first task sent to the next
@@ -20,7 +20,7 @@ use fl_benches::{
     machine, process, shape,
 };
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_runtime::internal::net::SocketKind;
+use fl_runtime::internal::net::{Carrier, SocketKind};
 use fl_tests::federation::{Process, federation, set_block, synthetic, synthetic_with};
 use serde_json::{Map, Value, json};
 
@@ -36,7 +36,7 @@ struct Arguments {
     /// rounds, at least 4 (60 of a small model, 8 of a large one)
     #[argh(option)]
     rounds: Option<u32>,
-    /// native or portable (both)
+    /// native, portable or tcp (all three)
     #[argh(option)]
     socket: Option<String>,
     /// threads of the aggregator's and each collaborator's CPU pool (2)
@@ -88,11 +88,14 @@ fn main() -> Result<(), Failure> {
         Some(params) => vec![case(Some(params), arguments.collaborators)],
         None => vec![case(Some(SMALL), 2), case(Some(SMALL), 8), case(None, 2)],
     };
-    let sockets = match arguments.socket.as_deref() {
-        None => vec![SocketKind::Native, SocketKind::Portable],
-        Some("native") => vec![SocketKind::Native],
-        Some("portable") => vec![SocketKind::Portable],
-        Some(other) => return Err(format!("socket {other}: native or portable").into()),
+    let native = Carrier::Quic(SocketKind::Native);
+    let portable = Carrier::Quic(SocketKind::Portable);
+    let carriers = match arguments.socket.as_deref() {
+        None => vec![native, portable, Carrier::Tcp],
+        Some("native") => vec![native],
+        Some("portable") => vec![portable],
+        Some("tcp") => vec![Carrier::Tcp],
+        Some(other) => return Err(format!("socket {other}: native, portable or tcp").into()),
     };
     let mib = if arguments.quick { 16 } else { 256 };
     if arguments.json {
@@ -108,16 +111,24 @@ fn main() -> Result<(), Failure> {
     let tls = || ends.tls(&authority, mib);
     let tls = best([tls()?, tls()?, tls()?]);
     print_limit("tls over tcp", tls, mib, arguments.json);
-    for socket in sockets {
-        let quic = || ends.quic(&authority, socket, arguments.mtu, mib);
-        let quic = best([quic()?, quic()?, quic()?]);
-        print_limit(&format!("quic {}", socket.as_str()), quic, mib, arguments.json);
+    for carrier in carriers {
+        let link = || ends.link(&authority, carrier, arguments.mtu, mib);
+        let link = best([link()?, link()?, link()?]);
+        print_limit(&format!("link over {}", name(carrier)), link, mib, arguments.json);
         for case in &cases {
-            let figures = measure(*case, socket, &arguments)?;
-            figures.print(*case, socket, [("tls", tls), ("quic", quic)], mib, arguments.json);
+            let figures = measure(*case, carrier, &arguments)?;
+            figures.print(*case, carrier, [("tls", tls), ("link", link)], mib, arguments.json);
         }
     }
     Ok(())
+}
+
+/// The UDP socket of QUIC, or TCP.
+fn name(carrier: Carrier) -> &'static str {
+    match carrier {
+        Carrier::Quic(kind) => kind.as_str(),
+        Carrier::Tcp => "tcp",
+    }
 }
 
 fn print_limit(name: &str, cost: Cost, mib: usize, json: bool) {
@@ -130,7 +141,7 @@ fn print_limit(name: &str, cost: Cost, mib: usize, json: bool) {
     }
 }
 
-fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figures, Failure> {
+fn measure(case: Case, carrier: Carrier, arguments: &Arguments) -> Result<Figures, Failure> {
     let Case { params, collaborators, rounds } = case;
     let federation = federation("round-trip", collaborators, &|plan| {
         let plan = match params {
@@ -143,7 +154,7 @@ fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figu
         let plan = set_block(&plan, "quorum", &quorum);
         set_block(&plan, "limits", "{memory: 4GiB, spill: 64MiB}")
     });
-    set_sites(&federation, socket, arguments.mtu)?;
+    set_sites(&federation, carrier, arguments.mtu)?;
     let layout = federation.plan.layout()?;
     let aggregator = Process::aggregator(&federation);
     aggregator.event("listening", LATER);
@@ -190,19 +201,24 @@ fn measure(case: Case, socket: SocketKind, arguments: &Arguments) -> Result<Figu
     })
 }
 
-/// Sets the socket in every machine's site file.
-fn set_sites(federation: &Federation, socket: SocketKind, mtu: u16) -> Result<(), Failure> {
+/// Sets what carries the links in every machine's site file.
+fn set_sites(federation: &Federation, carrier: Carrier, mtu: u16) -> Result<(), Failure> {
+    let (link, socket) = match carrier {
+        Carrier::Quic(kind) => ("quic", kind.as_str()),
+        Carrier::Tcp => ("tcp", "auto"),
+    };
     let members = federation.names.iter().map(|name| federation.dir.join(name));
     for folder in members.chain([federation.aggregator.clone()]) {
         let file = folder.join("plan/site.yaml");
-        let text = set_key(&std::fs::read_to_string(&file)?, "socket", socket.as_str(), "mtu");
+        let text = set_key(&std::fs::read_to_string(&file)?, "socket", socket, "mtu");
+        let text = set_key(&text, "link", link, "mtu");
         std::fs::write(&file, set_key(&text, "mtu", &mtu.to_string(), "bind"))?;
     }
     Ok(())
 }
 
 impl Figures {
-    fn print(&self, case: Case, socket: SocketKind, limits: [(&str, Cost); 2], mib: usize, json: bool) {
+    fn print(&self, case: Case, carrier: Carrier, limits: [(&str, Cost); 2], mib: usize, json: bool) {
         let (Case { collaborators, rounds, .. }, (params, tensors)) = (case, self.model);
         let gigabytes = self.bytes / 1e9;
         let per_gigabyte = self.cpu / gigabytes;
@@ -221,7 +237,7 @@ impl Figures {
                 .collect();
             let line = json!({
                 "bench": "round_trip", "params": params, "tensors": tensors, "collaborators": collaborators, "rounds": rounds,
-                "socket": socket.as_str(), "round_ms": self.whole.0, "round_median_ms": self.whole.1,
+                "socket": name(carrier), "round_ms": self.whole.0, "round_median_ms": self.whole.1,
                 "round_cpu_ms": self.cpu * 1e3, "bytes": self.bytes, "cpu_s_per_gb": per_gigabyte,
                 "to_limits": ratios, "spans_ms": spans, "peak_bytes": self.peak,
             });
@@ -230,8 +246,8 @@ impl Figures {
         }
         let (best, median) = self.whole;
         println!(
-            "\n{params} elements (tensors: {tensors}), {collaborators} collaborators, {} socket, {rounds} rounds",
-            socket.as_str()
+            "\n{params} elements (tensors: {tensors}), {collaborators} collaborators, {}, {rounds} rounds",
+            name(carrier)
         );
         println!(
             "  round {best:.2} ms, median {median:.2} ms; {:.1} MB, {:.1} cpu ms, {per_gigabyte:.2} cpu s/GB; aggregator {:.0} MB",

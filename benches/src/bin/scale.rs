@@ -16,6 +16,7 @@ use std::{thread, time::Duration};
 use argh::FromArgs;
 use fl_benches::{Failure, crowd::Crowd, enrolment::Enrolment, machine, process};
 use fl_engine::{RoundNo, aggregate::footprint, plan::Plan};
+use fl_runtime::internal::net::{Carrier, SocketKind};
 use fl_tests::federation::{Process, federation, set_block, synthetic};
 use serde_json::json;
 
@@ -31,6 +32,9 @@ struct Arguments {
     /// rounds, at least 2 (6)
     #[argh(option, default = "6")]
     rounds: u32,
+    /// links over TCP instead of QUIC
+    #[argh(switch)]
+    tcp: bool,
     /// one JSON object a line instead of a table
     #[argh(switch)]
     json: bool,
@@ -57,7 +61,8 @@ struct Figures {
 }
 
 fn main() -> Result<(), Failure> {
-    let Arguments { collaborators, params, rounds, json, quick } = argh::from_env();
+    let Arguments { collaborators, params, rounds, tcp, json, quick } = argh::from_env();
+    let carrier = if tcp { Carrier::Tcp } else { Carrier::Quic(SocketKind::Native) };
     let (counts, rounds) = match quick {
         true => (vec![50], 3),
         false => {
@@ -66,9 +71,12 @@ fn main() -> Result<(), Failure> {
     };
     let machine = machine::line();
     if json {
-        println!("{}", json!({"bench": "scale", "machine": machine, "params": params, "rounds": rounds}));
+        println!(
+            "{}",
+            json!({"bench": "scale", "machine": machine, "carrier": carrier.as_str(), "params": params, "rounds": rounds})
+        );
     } else {
-        println!("{machine}\nscale: {params} parameters, {rounds} rounds\n");
+        println!("{machine}\nscale: {params} parameters, {rounds} rounds, links over {carrier}\n");
         println!(
             "{:>13} {:>9} {:>9} {:>9} {:>11} {:>12} {:>9} {:>10} {:>10} {:>10}",
             "collaborators",
@@ -84,13 +92,13 @@ fn main() -> Result<(), Failure> {
         );
     }
     for count in counts {
-        let figures = measure(count.max(2), params, rounds)?;
+        let figures = measure(count.max(2), params, rounds, carrier)?;
         figures.print(json);
     }
     Ok(())
 }
 
-fn measure(count: usize, params: u32, rounds: u32) -> Result<Figures, Failure> {
+fn measure(count: usize, params: u32, rounds: u32, carrier: Carrier) -> Result<Figures, Failure> {
     let federation = federation("scale", 1, &|plan| {
         let plan = synthetic(plan, params, rounds);
         let plan =
@@ -98,7 +106,7 @@ fn measure(count: usize, params: u32, rounds: u32) -> Result<Figures, Failure> {
         with_memory(&plan, count)
     });
     let enrolment = Enrolment::make(&federation, count)?;
-    let mut crowd = Crowd::new(&federation, enrolment, 2)?;
+    let mut crowd = Crowd::new(&federation, enrolment, 2, carrier)?;
     let mut aggregator = Process::aggregator(&federation);
     let id = aggregator.id();
     aggregator.event("listening", LATER);

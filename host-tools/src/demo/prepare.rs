@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fl_engine::plan::Plan;
+use fl_engine::plan::{LinkKind, Plan};
 use serde_json::Value;
 
 use crate::{
@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub collaborators: usize,
     /// Number of rounds; `None` for the template's.
     pub rounds: Option<u32>,
+    /// What carries the links: `auto`, `quic` or `tcp`.
+    pub link: &'a str,
     /// A change of the plan's text before the plan is initialised.
     pub edit: Option<&'a dyn Fn(&str) -> String>,
 }
@@ -74,6 +76,10 @@ pub fn prepare(
     if request.rounds == Some(0) {
         return Err(Failure::new(Exit::Usage, "--rounds is 0; a demonstration has at least one round"));
     }
+    if !LinkKind::WORDS.contains(&request.link) {
+        let error = format!("--link is {}; it takes one of {}", request.link, LinkKind::WORDS.join(", "));
+        return Err(Failure::new(Exit::Usage, error));
+    }
     let mut people = People { dir, steps: HEAD.to_owned(), command, progress };
     let (owner, aggregator) = (dir.join("owner"), dir.join("aggregator"));
 
@@ -105,6 +111,9 @@ pub fn prepare(
     }
     people.set(&site, "port", &port.to_string(), "address")?;
     people.set(&site, "bind", "\"127.0.0.1\"", "port")?;
+    if request.link != LinkKind::Auto.word() {
+        people.set(&site, "link", request.link, "bind")?;
+    }
     people.run(&["plan", "initialize", "--workspace", &text(&owner), "-a", "127.0.0.1"])?;
 
     people.machine(&owner, &aggregator, true)?;
