@@ -16,7 +16,7 @@ use fl_engine::{
     aggregate::outside_range,
     limits,
     model::{self, ModelError, ModelFileError, safetensors},
-    plan::{ExactRange, Plan, PlanDraft},
+    plan::{ExactRange, Plan, PlanDraft, Standardise},
     printable::{unprintable, unprintable_in_lines},
     tensor::{Dtype, Layout, LayoutError, ModelState, root_of},
 };
@@ -83,7 +83,8 @@ pub fn init(
 /// [`Exit::Plan`] when the plan's model is refused, [`Exit::Model`] when the file is, [`Exit::File`].
 pub fn init_from(workspace: &Workspace, plan: &Plan, file: &Path) -> Result<Made, Failure> {
     let (bytes, refused) = (read(file)?, |e: ModelFileError| refused_file(file, &e));
-    let (tensors, _) = safetensors::inspect(&bytes).map_err(refused)?;
+    let (tensors, texts) = safetensors::inspect(&bytes).map_err(refused)?;
+    check_statistics(file, &texts, plan)?;
     let state = if tensors.iter().any(|t| model::is_optimiser_tensor(&t.name)) {
         let layout = plan.layout().map_err(|e| refused_model(&e))?;
         safetensors::read(&bytes, &layout).map_err(refused)?.0
@@ -217,7 +218,7 @@ pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
     let bytes = read(file)?;
     let refused = |e: ModelFileError| refused_file(file, &e);
     let layout = safetensors::layout_of(&bytes).map_err(refused)?;
-    let (mut state, _) = safetensors::read(&bytes, &layout).map_err(refused)?;
+    let (mut state, mut texts) = safetensors::read(&bytes, &layout).map_err(refused)?;
     if !all {
         state = without_optimiser(&state).map_err(|_| {
             Failure::new(Exit::Model, format!("{} contains only optimiser state", file.display()))
@@ -225,8 +226,10 @@ pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
         })?;
     }
     // The Python library transformers refuses a file without this entry.
-    let texts = safetensors::Texts::from([("format".to_owned(), "pt".to_owned())]);
-    files::replace(output, &safetensors::write(&state, &texts))?;
+    let mut kept = safetensors::Texts::from([("format".to_owned(), "pt".to_owned())]);
+    // Without the statistics nobody could use the model.
+    kept.extend(texts.remove_entry(text::STANDARDISE));
+    files::replace(output, &safetensors::write(&state, &kept))?;
     show(output, None)
 }
 
@@ -234,6 +237,19 @@ pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
 #[must_use]
 pub fn refused_model(error: &ModelError) -> Failure {
     Failure::of(Exit::Plan, error).maybe_hint(error.hint())
+}
+
+/// Refuses a model of data that were scaled by other statistics than the plan's.
+fn check_statistics(file: &Path, texts: &safetensors::Texts, plan: &Plan) -> Result<(), Failure> {
+    let Some(text) = texts.get(text::STANDARDISE) else { return Ok(()) };
+    if plan.data.standardise.is_some() && plan.data.standardise == Standardise::from_text(text) {
+        return Ok(());
+    }
+    let file = file.display();
+    let error = format!("the model in {file} was trained on data with other statistics than the plan's");
+    Err(Failure::new(Exit::Model, error).hint(format!(
+        "`fl-host model show {file}` prints the statistics: copy the line `standardise` into `data` of plan/plan.yaml"
+    )))
 }
 
 fn refused_file(file: &Path, error: &ModelFileError) -> Failure {
@@ -304,7 +320,7 @@ mod tests {
 
     use fl_engine::{
         model::{Layer, ModelSpec},
-        plan::{DataSpec, Loader, Optimiser, OptimiserState, Split, TaskKind},
+        plan::{DataSpec, Federated, Loader, Optimiser, OptimiserState, Split, TaskKind},
         tensor::TensorSpec,
     };
 
@@ -320,6 +336,7 @@ mod tests {
             standardise: None,
             split: Split { train: 0.8, validation: 0.2, test: 0.0 },
             classes: Some(2),
+            federated: None,
         };
         PlanDraft::trial("trial", model, data).unwrap().check().unwrap()
     }
@@ -359,6 +376,30 @@ mod tests {
         assert_eq!(shown.root, Some(made.root));
         let again = init_from(&workspace, &plan, &plain).unwrap();
         assert_eq!(again, made);
+    }
+
+    #[test]
+    fn model_of_other_statistics_is_refused_with_where_to_find_them() {
+        let (workspace, plan) = (workspace("model-statistics"), plan());
+        let found = Standardise::from_values(&[1.6e9, 0.1, 3.0], &[1.0, 0.2, 7.0]).unwrap();
+        let texts = safetensors::Texts::from([(text::STANDARDISE.to_owned(), found.to_text())]);
+        let [file, copy] = ["a", "b"].map(|n| workspace.root().join(n).with_extension("safetensors"));
+        fs::write(&file, safetensors::write(&plan.initial_state().unwrap(), &texts)).unwrap();
+        assert_eq!(export(&file, &copy, false).unwrap().texts[text::STANDARDISE], found.to_text());
+        let same = plan.edited(|plan| plan.data.standardise = Some(found.clone())).unwrap();
+        let other =
+            plan.edited(|plan| plan.data.standardise = Some(Standardise::new(&[0.0], &[1.0]))).unwrap();
+        let asked = plan.edited(|plan| plan.data.federated = Some(Federated { least: 5 })).unwrap();
+        for (plan, fits) in [(&same, true), (&plan, false), (&other, false), (&asked, false)] {
+            for file in [&file, &copy] {
+                let made = init_from(&workspace, plan, file);
+                assert_eq!(made.is_ok(), fits, "{made:?}");
+                if let Err(failure) = made {
+                    assert_eq!(failure.exit, Exit::Model);
+                    assert!(failure.hint.unwrap().contains("copy the line `standardise` into `data`"));
+                }
+            }
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(crate) mod lock;
 mod mending;
 mod model_file;
 mod released;
+mod statistics;
 
 use std::{
     path::{Path, PathBuf},
@@ -47,7 +48,7 @@ use std::{
 use aside::put_aside;
 use fl_engine::{
     ByteCount, Digest, RoundNo,
-    plan::{ExactRange, MetricsTo, ModelUnderTest, Plan, Released, TaskKind},
+    plan::{ExactRange, MetricsTo, ModelUnderTest, Plan, Released, Standardise, TaskKind},
     round::{AggregatedMetric, RoundFacts},
     tensor::Layout,
 };
@@ -55,7 +56,7 @@ use generation::{Best, Generation, Generations, Head};
 use history::{History, facts_json};
 use initial::initial;
 use kept::Kept;
-use model_file::{fits, replace, rounds_through, texts};
+use model_file::{fits, replace, rounds_through};
 use released::Releases;
 
 use crate::{
@@ -88,6 +89,8 @@ pub struct Resume {
     pub best: Option<f64>,
     /// Whether the final model was measured: a run that is over has nothing left to do.
     pub measured: bool,
+    /// What the sites' data are scaled by, where the plan asks the sites and they have answered.
+    pub statistics: Option<Arc<Standardise>>,
     /// Where the base model was found.
     pub from: ResumedFrom,
 }
@@ -138,6 +141,8 @@ pub struct Store {
     measures: bool,
     best: Option<Best>,
     next: RoundNo,
+    /// The statistics of all sites, as model files state them.
+    statistics: Option<String>,
 }
 
 impl Store {
@@ -192,6 +197,7 @@ impl Store {
                 rounds: rounds_through(last),
             });
         }
+        let statistics = statistics::of_history(plan, &found, head.is_some(), save, federation)?;
         let mut store = Self {
             files: files.clone(),
             save: save.to_owned(),
@@ -211,6 +217,7 @@ impl Store {
             measures: plan.tasks.iter().any(|t| t.kind == TaskKind::Validate(ModelUnderTest::Aggregated)),
             best: None,
             next: head.map_or(RoundNo(0), |h| h.round.next()),
+            statistics: statistics.as_deref().map(Standardise::to_text),
         };
         store.sweep();
         // Without a generation, `W_best` is from a run whose rounds were deleted.
@@ -229,7 +236,7 @@ impl Store {
             }
         }
         let best = store.best.map(|b| b.value);
-        let resume = Resume { round: store.next, payload, root, state, best, measured, from };
+        let resume = Resume { round: store.next, payload, root, state, best, measured, statistics, from };
         Ok((store, resume))
     }
 
@@ -355,7 +362,7 @@ impl Store {
         payload: &[u8],
     ) -> Result<(), StoreError> {
         self.check_lock()?;
-        let mut texts = texts(About { plan: self.plan, rounds: round.0, root });
+        let mut texts = self.texts(About { plan: self.plan, rounds: round.0, root });
         if self.shows_metrics {
             texts.insert(text::VALUE.to_owned(), value.to_string());
             texts.insert(text::METRICS.to_owned(), MetricJson::json(metrics));
@@ -378,7 +385,7 @@ impl Store {
         payload: &[u8],
     ) -> Result<PathBuf, StoreError> {
         self.check_lock()?;
-        let mut texts = texts(About { plan: self.plan, rounds: self.next.0, root });
+        let mut texts = self.texts(About { plan: self.plan, rounds: self.next.0, root });
         if self.measures && metrics.is_empty() {
             texts.extend(self.round_metrics.clone().map(|json| (text::ROUND_METRICS.to_owned(), json)));
         } else {
@@ -409,7 +416,7 @@ impl Store {
         };
         self.check_lock()?;
         let about = About { plan: self.plan, rounds: rounds_through(round), root };
-        let mut texts = texts(about);
+        let mut texts = self.texts(about);
         let metrics = metrics.filter(|_| self.shows_metrics).map(MetricJson::json);
         texts.extend(metrics.map(|json| (text::ROUND_METRICS.to_owned(), json)));
         releases.put(Released::Each, about, &texts, payload).map(drop)
@@ -433,7 +440,7 @@ impl Store {
                     warn_of_no_best();
                 }
                 let about = About { plan: self.plan, rounds: self.next.0, root };
-                let mut texts = texts(about);
+                let mut texts = self.texts(about);
                 texts.extend(self.final_text());
                 texts.extend(self.final_metrics.clone().map(|json| (text::METRICS.to_owned(), json)));
                 releases.put(Released::Last, about, &texts, payload).map(Some)
@@ -480,7 +487,7 @@ impl Store {
         metrics: Option<String>,
         payload: &[u8],
     ) -> Result<(), StoreError> {
-        let mut texts = texts(About { plan: self.plan, rounds: rounds_through(round), root });
+        let mut texts = self.texts(About { plan: self.plan, rounds: rounds_through(round), root });
         texts.extend(metrics.map(|json| (text::ROUND_METRICS.to_owned(), json)));
         replace(&self.files, &self.last_model_file(), &self.layout, payload, &texts, Durability::Unsynced)
     }

@@ -67,6 +67,7 @@ fn footprint_counts_what_the_runtime_takes() {
         standardise: None,
         split: Split { train: 1.0, validation: 0.0, test: 0.0 },
         classes: None,
+        federated: None,
     };
     let mut plan = PlanDraft::trial("trial", model, data).unwrap();
     (plan.memory_budget, plan.spill_budget) = (ByteCount(40_000_000), ByteCount(10 * 400_116 - 1));

@@ -124,7 +124,7 @@ fn of_arrays(plan: &Plan, folder: &Path) -> Result<Answer, Failure> {
         let error = format!("the plan's loader {name:?} is a user's own, which fl-host does not have");
         return Err(Failure::new(Exit::Data, error).hint("start your own program to read the data"));
     }
-    let spec = fl_engine::plan::DataSpec { standardise: None, ..plan.data.clone() };
+    let spec = fl_engine::plan::DataSpec { standardise: None, federated: None, ..plan.data.clone() };
     let rows = fl_learn::data::load(&spec, &plan.model.input, folder).map_err(|e| data::refused(&e))?;
     let values = rows.features.len().max(1) as f64;
     let mean = rows.features.iter().map(|value| f64::from(*value)).sum::<f64>() / values;

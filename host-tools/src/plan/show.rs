@@ -6,8 +6,8 @@ use fl_engine::{
     ByteCount, Name,
     aggregate::state_layout,
     plan::{
-        Aggregation, Category, Coding, Column, CsvSpec, Decimal, Fill, Loader, Optimiser, Separator,
-        TaskKind, TaskSpec, TrainLength,
+        Aggregation, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Loader, Optimiser,
+        Separator, TaskKind, TaskSpec, TrainLength,
     },
 };
 
@@ -37,6 +37,11 @@ pub fn summary(loaded: &Loaded) -> String {
     line("data", loader(&plan.data.loader));
     let split = plan.data.split;
     line("", format!("train {}, validation {}, test {}", split.train, split.validation, split.test));
+    if let Some(Federated { least }) = plan.data.federated {
+        let what =
+            format!("each site sends count, sum and sum of squares of features with {least} rows or more");
+        line("", format!("standardise: {what}"));
+    }
     for task in &plan.tasks {
         line("task", format!("{}: {}", task.name, kind(task)));
     }

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod printable;
 pub mod round;
 mod settings;
+pub mod statistics;
 pub mod tensor;
 pub mod units;
 pub mod wire;

@@ -36,6 +36,11 @@ pub const GROUPS: usize = 256;
 pub const HOLD_OUT: usize = 1024;
 /// Most metrics that one report carries.
 pub const METRICS: usize = 64;
+/// Most columns whose statistics a plan can ask the sites for. A site's sums take about 250 bytes a column at
+/// the aggregator until they are added up.
+pub const STATISTICS_COLUMNS: usize = 4096;
+/// Most columns in one message about statistics: at most 180 bytes each.
+pub const STATISTICS_PART: usize = 256;
 /// Most layers of a model. Four times a ResNet-1001, whose layers are counted without activations.
 pub const LAYERS: usize = 4096;
 /// Largest header of a model file, bytes: about 500 for each of [`TENSORS`].

@@ -88,8 +88,8 @@ pub use best::BestModel;
 pub use canonical::CanonicalError;
 pub use check::Plan;
 pub use data::{
-    Category, Coding, Column, CsvSpec, DataSpec, Decimal, Fill, LabelCode, Loader, Missing, NamedNumber,
-    Separator, Split, Standardise,
+    Category, Coding, Column, CsvSpec, DataSpec, Decimal, Federated, Fill, LabelCode, Loader, Missing,
+    NamedNumber, Separator, Split, Standardise, columns_of,
 };
 pub use data_map::DataMap;
 pub use exact::ExactRange;

@@ -15,9 +15,14 @@
 //!                            ▼
 //!                         finished
 //! ```
+//!
+//! With `standardise: federated`, a first step comes between gathering and the first round: the sites are
+//! asked for sums of their data (AskSums), the statistics are stored (StoreStatistics) and told (Statistics).
+//! A run that knows them from the history leaves the step out.
 
 mod asked;
 mod closed_round;
+mod collecting;
 mod columns;
 mod effect;
 mod engine;
@@ -39,7 +44,7 @@ mod work;
 pub use effect::{Effect, Reason, RoundSummary, WhyClosed};
 pub use engine::{RoundEngine, Start};
 pub use event::{Event, Offer, Report, SlotId, Stamp};
-pub use facts::{AggregatedMetric, Contribution, RefusalFact, RoundFacts};
+pub use facts::{AggregatedMetric, Contribution, RefusalFact, RoundFacts, StatisticsFacts};
 pub use lost::{Lost, LostCause};
 pub use refusal::Refusal;
 pub use report_fault::ReportFault;

@@ -11,10 +11,16 @@ mod payload;
 pub use envelope::{Kind, decode, encode};
 pub use error::WireError;
 pub use message::{
-    Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received, RefusedUpdate,
-    Rejection, Resumed, RoundDone, Verdict, Welcome, cut_text,
+    AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received,
+    RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome, cut_text,
 };
 pub use payload::PayloadHeader;
 
 /// The protocol's versions that this build speaks, least and greatest.
 pub const VERSIONS: (u16, u16) = (1, 1);
+
+/// Features that this build has, one bit each; [`Hello`] tells them.
+pub const FEATURES: u64 = FEATURE_STATISTICS;
+
+/// Bit 0: a site's sums, and the statistics of all sites (`standardise: federated`).
+pub const FEATURE_STATISTICS: u64 = 1;

@@ -16,6 +16,8 @@ mod offers;
 mod opening;
 #[path = "rounds/rig.rs"]
 mod rig;
+#[path = "rounds/statistics.rs"]
+mod statistics;
 #[path = "rounds/threshold.rs"]
 mod threshold;
 #[path = "rounds/waiting.rs"]

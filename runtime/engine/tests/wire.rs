@@ -5,6 +5,7 @@ use fl_engine::{
     ByteCount, Digest, Name, RoundNo, Weight,
     plan::Metric,
     round::{AggregatedMetric, Offer, Refusal, Report, Stamp},
+    statistics::SiteSums as Rows,
     wire::{self, *},
 };
 
@@ -88,7 +89,18 @@ fn messages() -> Vec<Message> {
             serial: 8,
             proof: vec![0xee; 64],
         }),
+        Message::AskSums(AskSums { incarnation: 7 }),
+        Message::Sums(SiteSums { incarnation: 7, first: 2, columns: sums() }),
+        Message::Statistics(Statistics { first: 2, columns: vec![(1.5, 0.25)] }),
+        Message::Finished(Verdict::NoStatistics("feature 3 is constant".into())),
     ]
+}
+
+/// Of -1.5, 2^-160 and 3.
+fn sums() -> Vec<fl_engine::statistics::ColumnSums> {
+    let mut rows = Rows::new(&[1]);
+    [-1.5, f64::from_bits((1023 - 160) << 52), 3.0].into_iter().for_each(|value| assert!(rows.add(0, value)));
+    rows.to_send(2)
 }
 
 fn hex(bytes: &[u8]) -> String {

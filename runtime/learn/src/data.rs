@@ -32,11 +32,11 @@ mod signature;
 mod split;
 mod spread;
 
-use std::path::Path;
+use std::{cell::RefCell, path::Path};
 
-use fl_engine::plan::DataSpec;
 #[cfg(feature = "tables")]
 use fl_engine::plan::Loader;
+use fl_engine::{plan::DataSpec, statistics::SiteSums};
 use ndarray::{ArrayD, IxDyn};
 
 #[cfg(feature = "tables")]
@@ -47,9 +47,14 @@ pub use self::{
     loaded::Loaded,
     split::split,
 };
-use self::{labels::Labels, scale::Scale};
+use self::{
+    labels::Labels,
+    scale::{Scale, Scaling},
+};
 
 /// Reads, checks, shapes and standardises the data that `spec` describes from the folder `dir`.
+///
+/// With `standardise: federated`, the rows are as they are, and [`Loaded::sums`] has what the site sends.
 ///
 /// `input_shape` is one sample's shape (`[30]`, `[1, 8, 8]`). A sample of the file has this shape, apart from
 /// sides of 1, or is flat. Labels of a classifier must be whole numbers in `0 .. classes`.
@@ -60,10 +65,11 @@ use self::{labels::Labels, scale::Scale};
 /// [`DataError::NoLoaders`] without the feature `tables`.
 #[cfg(feature = "tables")]
 pub fn read(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Loaded, DataError> {
-    let standardise = spec.standardise.as_ref();
-    let samples = Wanted::Samples { input: input_shape, standardise };
+    let sums = spec.federated.map(|_| RefCell::new(SiteSums::new(input_shape)));
+    let scaling = Scaling::of(spec, sums.as_ref());
+    let samples = Wanted::Samples { input: input_shape, scaling };
     let mut loaded = match &spec.loader {
-        Loader::Csv(table) => csv::load(dir, table, spec.classes, standardise)?,
+        Loader::Csv(table) => csv::load(dir, table, spec.classes, scaling)?,
         Loader::Npy { features, labels } => {
             pair(npy::load(dir, features, samples)?, npy::load(dir, labels, Wanted::Labels)?, labels, spec)?
         }
@@ -76,6 +82,7 @@ pub fn read(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Loaded, 
         other => return Err(DataError::UnknownLoader { name: format!("{other:?}"), nearest: None }),
     };
     loaded.data.features = shaped(loaded.data.features, input_shape)?;
+    loaded.sums = sums.map(RefCell::into_inner);
     Ok(loaded)
 }
 
@@ -91,8 +98,9 @@ pub fn read(_: &DataSpec, _: &[u32], _: &Path) -> Result<Loaded, DataError> {
 /// The rows of [`read`] alone.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`read`]; [`DataError::NoStatistics`] for data whose statistics the sites are asked for.
 pub fn load(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Dataset, DataError> {
+    has_statistics(spec)?;
     Ok(read(spec, input_shape, dir)?.data)
 }
 
@@ -100,8 +108,14 @@ pub fn load(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Dataset,
 /// built-in loader reads.
 ///
 /// # Errors
-/// [`DataError::Mismatch`] if rows, labels or standardisation do not fit the plan.
+/// [`DataError::Mismatch`] if rows, labels or standardisation do not fit the plan, and as [`load`].
 pub fn prepare(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Dataset, DataError> {
+    has_statistics(spec)?;
+    Ok(prepared(data, spec, input_shape)?.data)
+}
+
+/// As [`prepare`], with the sums for a plan that asks for them.
+pub(crate) fn prepared(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Loaded, DataError> {
     let mismatch = |what: String| DataError::Mismatch { what };
     let rows = data.rows();
     if rows == 0 {
@@ -111,10 +125,11 @@ pub fn prepare(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Da
     let inner = data.features.shape().get(1..).unwrap_or_default();
     shape::check(inner, input_shape).map_err(|(what, hint)| DataError::file("the loader", what, hint))?;
     let width: usize = inner.iter().product();
-    let scale = Scale::new(spec.standardise.as_ref(), width)?;
+    let sums = spec.federated.map(|_| RefCell::new(SiteSums::new(input_shape)));
+    let scale = Scale::new(Scaling::of(spec, sums.as_ref()), width)?;
     let mut features = shaped(data.features, input_shape)?;
     for (at, value) in features.iter_mut().enumerate() {
-        *value = scale.apply(at % width, f64::from(*value));
+        *value = scale.take(at % width, f64::from(*value));
         if !value.is_finite() {
             let (row, feature) = (at / width + 1, at % width + 1);
             return Err(mismatch(format!(
@@ -122,12 +137,22 @@ pub fn prepare(data: Dataset, spec: &DataSpec, input_shape: &[u32]) -> Result<Da
             )));
         }
     }
-    Ok(Dataset { features, labels: data.labels })
+    let mut loaded = Loaded::new(Dataset { features, labels: data.labels });
+    loaded.sums = sums.map(RefCell::into_inner);
+    Ok(loaded)
+}
+
+/// Refuses rows that would not be scaled although the plan wants them scaled.
+pub(crate) fn has_statistics(spec: &DataSpec) -> Result<(), DataError> {
+    if spec.federated.is_some() { Err(DataError::NoStatistics) } else { Ok(()) }
 }
 
 /// A warning about the scales of the features; see [`Loaded::warnings`].
 #[must_use]
 pub fn spread_warning(loaded: &Loaded, spec: &DataSpec) -> Option<String> {
+    if spec.federated.is_some() {
+        return None;
+    }
     spread::warning(&loaded.data.features, &loaded.features, spec.standardise.is_some())
 }
 
@@ -174,7 +199,10 @@ fn shaped(features: ArrayD<f32>, input_shape: &[u32]) -> Result<ArrayD<f32>, Dat
 mod tests {
     use std::{fs, path::PathBuf};
 
-    use fl_engine::plan::{Column, CsvSpec, Split, Standardise};
+    use fl_engine::{
+        plan::{Category, Coding, Column, CsvSpec, Federated, Fill, Missing, Split, Standardise},
+        statistics::ColumnSums,
+    };
 
     use super::*;
 
@@ -188,7 +216,7 @@ mod tests {
 
     fn spec(loader: Loader) -> DataSpec {
         let split = Split { train: 1.0, validation: 0.0, test: 0.0 };
-        DataSpec { loader, standardise: None, split, classes: Some(2) }
+        DataSpec { loader, standardise: None, split, classes: Some(2), federated: None }
     }
 
     fn csv(file: &str) -> Loader {
@@ -218,6 +246,50 @@ mod tests {
         fs::write(dir.join("z"), [0, 0, 8, 1, 0, 0, 0, 1, 1]).unwrap();
         let refusal = load(&idx("z"), &[1], &dir).unwrap_err().to_string();
         assert_eq!(refusal, "z: there are 2 samples but 1 labels");
+    }
+
+    #[test]
+    fn sums_leave_missing_values_and_dropped_rows_out_and_the_second_reading_fills_and_scales() {
+        let dir = scratch("sums");
+        fs::write(dir.join("d.csv"), "a,b,c,y\n1,NA,u,0\n3,4,,1\n5,6,u,NA\n7,8,v,1\n").unwrap();
+        let Loader::Csv(mut table) = csv("d.csv") else { panic!() };
+        table.missing = Missing { fill: Some(Fill::Mean), drop_row: 1 };
+        let texts = ["u".to_owned(), "v".to_owned()].to_vec();
+        table.categories = vec![Category { column: "c".to_owned(), coding: Coding::OneHot(texts) }];
+        let mut spec = spec(Loader::Csv(table));
+        spec.federated = Some(Federated { least: 3 });
+        let loaded = read(&spec, &[4], &dir).unwrap();
+        assert_eq!(loaded.data.rows(), 3);
+        let sums = loaded.sums.unwrap();
+        let counts = |least| sums.to_send(least).iter().map(ColumnSums::count).collect::<Vec<_>>();
+        assert_eq!((counts(2), counts(3), sums.few(3)), (vec![3, 2, 2, 2], vec![3, 0, 0, 0], vec![1, 2, 3]));
+        assert!(matches!(load(&spec, &[4], &dir), Err(DataError::NoStatistics)));
+        let scaled = spec.scaled_by(&Standardise::new(&[3.0, 6.0, 0.0, 0.0], &[2.0, 1.0, 1.0, 1.0]));
+        let data = load(&scaled, &[4], &dir).unwrap();
+        let rows = [[-1.0, 0.0, 1.0, 0.0], [0.0, -2.0, 0.0, 0.0], [2.0, 2.0, 0.0, 1.0]].concat();
+        assert_eq!(data.features.as_slice().unwrap(), rows);
+    }
+
+    #[test]
+    fn sums_of_pictures_are_one_and_values_that_cannot_be_summed_are_refused() {
+        let dir = scratch("sums-idx");
+        let picture = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8];
+        fs::write(dir.join("x"), picture).unwrap();
+        fs::write(dir.join("y"), [0, 0, 8, 1, 0, 0, 0, 2, 1, 0]).unwrap();
+        let files = Loader::Idx { features: "x".to_owned(), labels: "y".to_owned() };
+        let mut idx = spec(files);
+        idx.federated = Some(Federated { least: 2 });
+        let sums = |input: &[u32]| read(&idx, input, &dir).unwrap().sums.unwrap().to_send(2);
+        assert_eq!(sums(&[1, 2, 2]).iter().map(ColumnSums::count).collect::<Vec<_>>(), [8]);
+        fs::write(dir.join("d.csv"), "a,y\n1,0\n2e36,1\n").unwrap();
+        let mut table = spec(csv("d.csv"));
+        assert!(read(&table, &[1], &dir).is_ok());
+        table.federated = Some(Federated { least: 2 });
+        let refusal = read(&table, &[1], &dir).unwrap_err().to_string();
+        assert_eq!(refusal, "d.csv: column a: 1 is too large for f32, first \"2e36\" in row 3");
+        let rows = Dataset { features: ArrayD::ones(vec![3, 2]), labels: vec![0.0; 3] };
+        let own = DataSpec { loader: Loader::Custom { name: "own".to_owned() }, ..table };
+        assert_eq!(prepared(rows, &own, &[2]).unwrap().sums.unwrap().few(4), [0, 1]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) fn plan() -> Plan {
         standardise: None,
         split: Split { train: 0.8, validation: 0.2, test: 0.0 },
         classes: Some(2),
+        federated: None,
     };
     PlanDraft::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap().check().unwrap()
 }

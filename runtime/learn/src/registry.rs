@@ -12,7 +12,7 @@ use fl_engine::{
     aggregate::{ColumnRule, Method, RuleError, ScoreRule, Stream, method},
     model::Layer,
     name::nearest,
-    plan::{Loader, Plan, Rule, TaskKind},
+    plan::{Federated, Loader, Plan, Rule, TaskKind},
 };
 
 use crate::{
@@ -58,10 +58,10 @@ use crate::{
 /// let registry = Registry::new().with_rule("midrange", Arc::new(Midrange));
 /// # let _ = registry;
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Registry {
-    tasks: BTreeMap<String, Box<MakeTask>>,
-    loaders: BTreeMap<String, Box<Load>>,
+    tasks: BTreeMap<String, Arc<MakeTask>>,
+    loaders: BTreeMap<String, Arc<Load>>,
     rules: BTreeMap<String, Method>,
 }
 
@@ -117,7 +117,7 @@ impl Registry {
         name: impl Into<String>,
         make: impl Fn() -> Box<dyn CustomTask> + Send + Sync + 'static,
     ) -> Self {
-        self.tasks.insert(name.into(), Box::new(make));
+        self.tasks.insert(name.into(), Arc::new(make));
         self
     }
 
@@ -133,7 +133,7 @@ impl Registry {
         name: impl Into<String>,
         load: impl Fn(&Path) -> Result<Dataset, DataError> + Send + Sync + 'static,
     ) -> Self {
-        self.loaders.insert(name.into(), Box::new(load));
+        self.loaders.insert(name.into(), Arc::new(load));
         self
     }
 
@@ -202,6 +202,7 @@ impl Registry {
     /// As [`data::read`] and [`data::split`]; [`DataError::UnknownLoader`] for a loader that is not
     /// registered.
     pub fn load_data(&self, plan: &Plan, folder: &Path, member: &Name) -> Result<SplitData, DataError> {
+        data::has_statistics(&plan.data)?;
         Self::split_data(plan, &self.read_data(plan, folder)?, member)
     }
 
@@ -220,9 +221,21 @@ impl Registry {
     pub fn read_data(&self, plan: &Plan, folder: &Path) -> Result<Loaded, DataError> {
         let (spec, input) = (&plan.data, &plan.model.input);
         let mut loaded = match &spec.loader {
-            Loader::Custom { name } => Loaded::new(data::prepare(self.load(name, folder)?, spec, input)?),
+            Loader::Custom { name } => data::prepared(self.load(name, folder)?, spec, input)?,
             _ => data::read(spec, input, folder)?,
         };
+        if let (Some(Federated { least }), Some(sums)) = (spec.federated, &loaded.sums) {
+            loaded.facts.push(STATISTICS_LATER.to_owned());
+            let name = |at: usize| spec.feature_name(input, &loaded.features, at);
+            let few: Vec<String> = sums.few(least).into_iter().map(name).collect();
+            if !few.is_empty() {
+                let warning = format!(
+                    "this site has fewer than {least} values of {}, and does not send their sums: data.standardise.federated.least",
+                    few.join(", ")
+                );
+                loaded.warnings.push(warning);
+            }
+        }
         // A batch normalisation in front finds the scales by itself.
         let first = plan.model.layers.iter().find(|layer| !matches!(layer, Layer::Flatten));
         if !matches!(first, Some(Layer::BatchNorm { .. })) {
@@ -247,6 +260,10 @@ impl Registry {
         Ok(Dataset { features: features.as_standard_layout().into_owned(), labels })
     }
 }
+
+/// What a person hears of a plan whose statistics are not in it.
+const STATISTICS_LATER: &str = "the plan has no statistics: the aggregator asks all sites for the sums of their data \
+                                before the first round (standardise: federated)";
 
 #[cfg(test)]
 mod tests;

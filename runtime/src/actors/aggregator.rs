@@ -24,6 +24,7 @@ use fl_engine::{
     plan::Plan,
     round::{RoundEngine, Start},
     tensor::Layout,
+    wire::FEATURE_STATISTICS,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -97,7 +98,7 @@ pub(crate) struct Running {
 /// Outside an actix system.
 pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     let Parts { system, plan, plan_hash, layout, method, pool, slots, store, resume, .. } = parts;
-    let Resume { round, payload, root, state, best, measured, .. } = resume;
+    let Resume { round, payload, root, state, best, measured, statistics, .. } = resume;
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let mut draft = payloads.take().await;
     draft.as_mut_slice().copy_from_slice(&payload);
@@ -123,6 +124,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         measured,
         layout_bytes: ByteCount(layout.byte_len() as u64),
         plan_hash,
+        statistics,
     };
     let engine = RoundEngine::new(Arc::clone(&plan), engine);
     let (status, watched) = watch::channel(RunStatus { round: engine.round(), over: false, links: 0 });
@@ -132,6 +134,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     let greeter = Arc::new(Greeter {
         federation: plan.federation.clone(),
         plan: plan_hash,
+        needs: if plan.data.federated.is_some() { FEATURE_STATISTICS } else { 0 },
         incarnation: parts.incarnation,
         admission: Arc::clone(&parts.admission),
         status: watched,

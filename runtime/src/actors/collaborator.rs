@@ -13,19 +13,25 @@ mod task_runner;
 
 use std::sync::Arc;
 
-use fl_engine::{Digest, plan::Plan, tensor::Layout};
-use fl_learn::task::Runner;
+use fl_engine::{
+    Digest,
+    plan::{Plan, Standardise},
+    tensor::Layout,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
-    coordinator::{Coordinator, CoordinatorParts},
+    coordinator::{Coordinator, CoordinatorParts, SiteStatistics},
     task_runner::TaskRunner,
 };
 use super::mailbox::{self, Mailbox};
 use crate::{exit::Failure, payload::Buffers, pool::Pool, system::Clock};
 
 pub(crate) use self::{
-    coordinator::CollaboratorOutcome, dialler::Dialler, messages::CollaboratorMessage, part::Part,
+    coordinator::CollaboratorOutcome,
+    dialler::Dialler,
+    messages::{CollaboratorMessage, SiteWork},
+    part::Part,
 };
 
 /// A run of a collaborator that is not connected yet.
@@ -34,6 +40,8 @@ pub(crate) struct Running {
     pub(crate) mailbox: Mailbox<CollaboratorMessage>,
     /// Root of the model that the collaborator holds.
     pub(crate) held: watch::Receiver<Option<Digest>>,
+    /// The statistics of all sites, once they are known; for a plan that asks for them.
+    pub(crate) statistics: Option<watch::Receiver<Option<Arc<Standardise>>>>,
     /// How the run ended, once.
     pub(crate) outcome: oneshot::Receiver<Result<CollaboratorOutcome, Failure>>,
 }
@@ -46,7 +54,7 @@ pub(crate) struct Running {
 pub(crate) fn start(
     clock: Clock,
     plan: Arc<Plan>,
-    runner: Runner,
+    work: SiteWork,
     columns: Option<Digest>,
     layout: Arc<Layout>,
     buffers: Buffers,
@@ -55,6 +63,13 @@ pub(crate) fn start(
     let (ended, outcome) = oneshot::channel();
     let (holds, held) = watch::channel(None);
     let (tasks, jobs) = mpsc::channel(MAILBOX);
+    let (told, statistics) = watch::channel(None);
+    let statistics = plan.data.federated.map(|_| statistics);
+    let (runner, sums, prepare) = match work {
+        SiteWork::Ready(runner) => (Some(*runner), None, None),
+        SiteWork::Later { sums, prepare } => (None, Some(sums), Some(prepare)),
+    };
+    let site = SiteStatistics::new(sums, told);
     let parts = CoordinatorParts {
         plan,
         layout: Arc::clone(&layout),
@@ -62,13 +77,14 @@ pub(crate) fn start(
         clock,
         tasks,
         held: holds,
+        site,
         outcome: ended,
     };
     let mailbox = mailbox::open(Coordinator::new(parts), MAILBOX);
     // The mailbox is empty.
     let _ = mailbox.tell(CollaboratorMessage::Look);
-    tokio::spawn(TaskRunner::new(runner, layout, buffers, pool, mailbox.clone()).run(jobs));
-    Running { mailbox, held, outcome }
+    tokio::spawn(TaskRunner::new(runner, prepare, layout, buffers, pool, mailbox.clone()).run(jobs));
+    Running { mailbox, held, statistics, outcome }
 }
 
 /// Messages that wait for the coordinator, and jobs that wait for the task runner.

@@ -14,6 +14,7 @@ pub(crate) fn plan(rounds: u32) -> Plan {
         standardise: None,
         split: Split { train: 1.0, validation: 0.0, test: 0.0 },
         classes: Some(2),
+        federated: None,
     };
     let mut plan = PlanDraft::trial("trial", model, data).unwrap();
     plan.rounds = rounds;

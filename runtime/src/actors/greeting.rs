@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use fl_engine::{
     Digest, Name, RoundNo,
-    wire::{self, Hello, Message, Rejection, VERSIONS, Welcome, cut_text},
+    wire::{self, FEATURES, Hello, Message, Rejection, VERSIONS, Welcome, cut_text},
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -36,6 +36,8 @@ pub(crate) struct RunStatus {
 pub(crate) struct Greeter {
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
+    /// Features that a collaborator has to have for this plan.
+    pub(crate) needs: u64,
     pub(crate) incarnation: u64,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) status: watch::Receiver<RunStatus>,
@@ -115,7 +117,7 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
         (Some(proof), Ok(hello)) => {
             let answer = Message::Welcome(Welcome {
                 version: VERSIONS.1.min(hello.versions.1),
-                features: 0,
+                features: FEATURES & hello.features,
                 incarnation: greeter.incarnation,
                 name: proof.name().clone(),
                 roster_serial: greeter.admission.serial(),
@@ -152,6 +154,9 @@ impl Greeter {
         }
         if hello.plan != self.plan {
             return Err(Rejection::Plan(self.plan));
+        }
+        if hello.features & self.needs != self.needs {
+            return Err(Rejection::Identity(TOO_OLD.to_owned()));
         }
         let serial = self.admission.serial();
         if hello.roster_serial > serial {
@@ -218,6 +223,10 @@ pub(super) const UNWELCOMED: (usize, usize) = (1024, 4);
 /// What a peer reads whose link gave way.
 const TOO_MANY: &str = "too many links are open that have not said which plan they are for";
 
+/// What a collaborator reads whose program cannot do what the plan asks of it.
+const TOO_OLD: &str = "this collaborator's program cannot send the sums of its data, which the plan asks for (standardise: \
+                       federated): use the aggregator's version of the program";
+
 /// Longest wait until a peer has read a last envelope.
 const LAST_ENVELOPE_WAIT: Duration = Duration::from_secs(3);
 
@@ -255,6 +264,7 @@ mod tests {
         Arc::new(Greeter {
             federation: "w".parse().unwrap(),
             plan: Digest([0; 32]),
+            needs: 0,
             incarnation: 1,
             admission: Arc::new(Everybody(admits)),
             status: watch::channel(status).1,

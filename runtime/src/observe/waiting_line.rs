@@ -20,6 +20,14 @@ pub fn waiting_line(waiting: &Waiting, waited: Duration, now: Millis) -> String 
                 "waiting for collaborators for {waited}: {here} connected, a round needs {need}; not connected: {absent}"
             )
         }
+        Waiting::Sums { deadline, have, need, awaited, .. } => {
+            let left = Duration::from_millis(deadline.0.saturating_sub(now.0));
+            let whom = if awaited.is_empty() { "sites to connect".to_owned() } else { names(awaited) };
+            format!(
+                "statistics of the data: waiting for {waited} for {whom}; sums of {have} sites, needed: {need}; deadline in {}",
+                duration(left)
+            )
+        }
         Waiting::Answers { round, closing, deadline, have, need, awaited, absent, lost, .. } => {
             let left = Duration::from_millis(deadline.0.saturating_sub(now.0));
             let what = if *closing { "final model".to_owned() } else { format!("round {round}") };

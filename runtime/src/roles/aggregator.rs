@@ -15,6 +15,7 @@ use fl_engine::{
     aggregate::{Footprint, Method, footprint},
     plan::{Plan, Released, Site},
     round::{Lost, LostCause, Reason},
+    statistics::ColumnFault,
     tensor::Layout,
 };
 use fl_learn::registry::Registry;
@@ -379,6 +380,8 @@ impl AggregatorSetup {
                     Reason::Completed => "completed",
                     Reason::QuorumMissed { .. } => "quorum_missed",
                     Reason::NoUpdate { .. } => "no_update",
+                    Reason::TooFewSites { .. } => "quorum_missed",
+                    Reason::NoStatistics(_) => "no_statistics",
                     _ => "stopped",
                 },
                 "rounds": outcome.round.0.min(plan.rounds),
@@ -405,6 +408,27 @@ impl AggregatorSetup {
             Reason::NoUpdate { round } => {
                 let error = format!("round {round}: every site failed, or its update was refused");
                 Err(Failure::new(Exit::NoUpdate, with_causes(error, &outcome.lost)).hint(cure(&outcome.lost)))
+            }
+            Reason::TooFewSites { have, need } => {
+                let error =
+                    format!("{have} sites have sent the sums of their data, but the plan needs at least {need}");
+                Err(Failure::new(Exit::QuorumMissed, error).hint(
+                    "start again when the collaborators are back. With `quorum: {short: wait}` in the plan, the aggregator waits \
+                     for them",
+                ))
+            }
+            Reason::NoStatistics(none) => {
+                Err(Failure::new(Exit::Data, format!("{} (standardise: federated)", none.words(plan))).hint(
+                    match none.why {
+                        ColumnFault::Constant => {
+                            "leave the column out of the plan's data with `features` or `ignore`: a constant tells nothing"
+                        }
+                        _ => {
+                            "lower data.standardise.federated.least in the plan, leave the column out, or invite sites with \
+                             more rows"
+                        }
+                    },
+                ))
             }
             _ if all_run => {
                 tracing::info!(

@@ -1,14 +1,23 @@
 //! A collaborator's process, from its workspace to its exit code.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use fl_engine::{
     Digest, Name,
-    plan::{Plan, ReleaseTo, Site, roster::Roster},
+    plan::{Federated, Plan, ReleaseTo, Site, Standardise, roster::Roster},
+    statistics::SiteSums,
     tensor::Layout,
     wire::Verdict,
 };
-use fl_learn::{data::DataError, registry::Registry, task::Runner};
+use fl_learn::{
+    data::{DataError, SplitData},
+    registry::Registry,
+    task::Runner,
+};
 use tokio::time::timeout;
 
 use super::{
@@ -18,7 +27,7 @@ use super::{
 };
 use crate::{
     actors::{
-        collaborator::{self, CollaboratorMessage, CollaboratorOutcome, Dialler, Part, Running},
+        collaborator::{self, CollaboratorMessage, CollaboratorOutcome, Dialler, Part, Running, SiteWork},
         mailbox::Mailbox,
     },
     exit::{Exit, Failure},
@@ -65,7 +74,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     terms.extend(roster.map(|roster| startup_trust::roster_term(roster.not_after())));
     try_save(&workspace, &plan)?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
-    let (runner, columns) = runner(&workspace, &plan, &layout, &options.name, registry)?;
+    let (work, columns) = work(&workspace, &plan, &layout, &options.name, registry)?;
     let link = plan.threads.link as usize;
     let own = OwnValidity::new(&clock, credentials.validity());
     let authority = credentials.authority().clone();
@@ -79,7 +88,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         layout,
         tls,
         serials,
-        runner,
+        work,
         columns,
         own,
         authority,
@@ -118,45 +127,82 @@ struct CollaboratorSetup<'a> {
     layout: Arc<Layout>,
     tls: rustls::ClientConfig,
     serials: Serials,
-    runner: Runner,
+    work: SiteWork,
     columns: Option<Digest>,
     own: OwnValidity,
     authority: Authority,
     terms: Vec<Term>,
 }
 
-/// What runs this site's tasks, and the digest of the columns of its table, where the sites compare them.
-fn runner(
+/// What this site computes with, and the digest of the columns of its table, where the sites compare them.
+fn work(
     workspace: &Workspace,
     plan: &Arc<Plan>,
     layout: &Arc<Layout>,
     name: &Name,
     registry: &Registry,
-) -> Result<(Runner, Option<Digest>), Failure> {
-    let mut columns = None;
-    let data = match Runner::needs_data(plan, name) {
-        false => None,
-        true => {
-            let refused = |e: DataError| Failure::of(Exit::Data, &e).maybe_hint(e.hint());
-            let loaded = registry.read_data(plan, &workspace.data_of(name)?).map_err(refused)?;
-            loaded.facts.iter().for_each(|fact| tracing::info!("{fact}"));
-            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            columns = loaded.columns;
-            let data = Registry::split_data(plan, &loaded, name).map_err(refused)?;
-            check_rows(plan, data.train.rows().max(data.validation.rows()) as u64)?;
-            tracing::info!(
-                "loaded {} rows to train on and {} rows to validate on",
-                data.train.rows(),
-                data.validation.rows()
-            );
-            Some(data)
-        }
+) -> Result<(SiteWork, Option<Digest>), Failure> {
+    let ready = |runner, columns| (SiteWork::Ready(Box::new(runner)), columns);
+    if !Runner::needs_data(plan, name) {
+        return runner(plan, layout, name, None, registry).map(|runner| ready(runner, None));
+    }
+    let folder = workspace.data_of(name)?;
+    let Rows { data, sums, columns } = read(plan, &folder, name, registry)?;
+    let (Some(Federated { least }), Some(sums)) = (plan.data.federated, sums) else {
+        return runner(plan, layout, name, Some(data), registry).map(|runner| ready(runner, columns));
     };
-    let runner = registry
+    // The rows are not scaled yet: they are read again then.
+    let rows = data.train.rows() + data.validation.rows() + data.test.rows();
+    check_rows(plan, rows as u64)?;
+    drop(data);
+    let sums = sums.to_send(least);
+    let (plan, layout, name, registry) =
+        (Arc::clone(plan), Arc::clone(layout), name.clone(), registry.clone());
+    let prepare = move |statistics: &Standardise| {
+        let scaled = plan.edited(|plan| plan.data = plan.data.scaled_by(statistics));
+        let scaled = Arc::new(scaled.map_err(|fault| Failure::new(Exit::Data, fault.message))?);
+        let Rows { data, .. } = read(&scaled, &folder, &name, &registry)?;
+        runner(&scaled, &layout, &name, Some(data), &registry)
+    };
+    Ok((SiteWork::Later { sums, prepare: Box::new(prepare) }, columns))
+}
+
+/// A site's rows.
+struct Rows {
+    data: SplitData,
+    /// Where the plan asks for them.
+    sums: Option<SiteSums>,
+    /// The digest of the columns of its table, where the sites compare them.
+    columns: Option<Digest>,
+}
+
+/// Reads and splits the site's rows, and says what a person should hear of them.
+fn read(plan: &Plan, folder: &Path, name: &Name, registry: &Registry) -> Result<Rows, Failure> {
+    let refused = |e: DataError| Failure::of(Exit::Data, &e).maybe_hint(e.hint());
+    let loaded = registry.read_data(plan, folder).map_err(refused)?;
+    loaded.facts.iter().for_each(|fact| tracing::info!("{fact}"));
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let data = Registry::split_data(plan, &loaded, name).map_err(refused)?;
+    check_rows(plan, data.train.rows().max(data.validation.rows()) as u64)?;
+    tracing::info!(
+        "loaded {} rows to train on and {} rows to validate on",
+        data.train.rows(),
+        data.validation.rows()
+    );
+    Ok(Rows { data, sums: loaded.sums, columns: loaded.columns })
+}
+
+fn runner(
+    plan: &Arc<Plan>,
+    layout: &Arc<Layout>,
+    name: &Name,
+    data: Option<SplitData>,
+    registry: &Registry,
+) -> Result<Runner, Failure> {
+    registry
         .tasks(plan, name)
         .and_then(|custom| Runner::new(Arc::clone(plan), Arc::clone(layout), name, data, custom))
-        .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
-    Ok((runner, columns))
+        .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))
 }
 
 /// The aggregator would refuse every update of a site with more rows.
@@ -184,7 +230,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         layout,
         tls,
         serials,
-        runner,
+        work,
         columns,
         own,
         authority,
@@ -198,8 +244,8 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
 
     let buffers = Buffers::new(Arc::clone(&layout));
     let (clock, for_tasks) = (system.clock.clone(), Arc::clone(&plan));
-    let Running { mailbox, held, outcome } =
-        collaborator::start(clock, for_tasks, runner, columns, Arc::clone(&layout), buffers.clone(), pool);
+    let Running { mailbox, held, statistics, outcome } =
+        collaborator::start(clock, for_tasks, work, columns, Arc::clone(&layout), buffers.clone(), pool);
     let (save, federation) = (workspace.path("save"), plan.federation.as_str());
     let copies =
         MemberCopies::new(&system.files, &save, federation, &options.name, hash, plan.release, &layout)
@@ -216,6 +262,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         layout: Arc::clone(&layout),
         buffers,
         copies: copies.clone(),
+        statistics,
         collaborator: mailbox.clone(),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, seed(&system.random)),
         own: own.clone(),
@@ -267,7 +314,7 @@ fn keep(
         // The plan releases the final model. The last model received may be an earlier one.
         (Some(copies), _) => match ended.verdict {
             Some(Verdict::Completed { root, .. }) if root == model.root() => {
-                copies.put(*round, root, model.as_slice())
+                copies.put(*round, root, ended.statistics.as_deref(), model.as_slice())
             }
             _ => return None,
         },
@@ -280,7 +327,7 @@ fn keep(
                 &save,
                 federation,
                 &options.name,
-                about,
+                (about, ended.statistics.as_deref()),
                 layout,
                 model.as_slice(),
             )
@@ -300,6 +347,7 @@ fn conclude(
         let verdict = match &ended.verdict {
             Some(Verdict::Completed { .. }) => "completed",
             Some(Verdict::QuorumMissed { .. }) => "quorum_missed",
+            Some(Verdict::NoStatistics(_)) => "no_statistics",
             _ => "stopped",
         };
         observe::say_event(&serde_json::json!({
@@ -340,6 +388,11 @@ fn conclude(
         Some(Verdict::QuorumMissed { .. }) if ended.part.is_empty() => {
             Err(no_part(&ended.part, "the aggregator ended the run"))
         }
+        Some(Verdict::NoStatistics(why)) => Err(Failure::new(
+            Exit::Data,
+            format!("the aggregator ended the run: {why} (standardise: federated)"),
+        )
+        .hint("ask the federation's owner to change the plan's data, or its least count")),
         Some(Verdict::QuorumMissed { round }) => Err(Failure::new(
             Exit::QuorumMissed,
             format!("the aggregator ended the run: round {round} had too few updates"),

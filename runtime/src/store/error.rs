@@ -145,6 +145,12 @@ pub enum StoreError {
         /// Rounds in the history.
         rounds: u32,
     },
+    /// Rounds are stored, and the history does not say by which statistics their data were scaled.
+    #[error("{} does not have the statistics of the sites' data any more", path.display())]
+    NoStatistics {
+        /// The history.
+        path: PathBuf,
+    },
     /// A line of the history does not have the digest that the next line states.
     #[error("line {line} of {} was changed after the line was written", path.display())]
     History {
@@ -230,6 +236,9 @@ impl StoreError {
             }
             Self::NoState { .. } | Self::NoneWhole { .. } | Self::NoGeneration { .. } => {
                 "restore save/generations from a backup, or start the aggregator with --fresh to begin with the initial model"
+            }
+            Self::NoStatistics { .. } => {
+                "restore the history from a backup, or start the aggregator with --fresh to begin with the initial model"
             }
             Self::Seal(_) => {
                 "make a key pair with `fl-host model key`, and put its public key into release.to of the plan"

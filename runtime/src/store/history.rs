@@ -8,13 +8,20 @@
 //!
 //! A line with the key `resumed` is no round: it says that the run went back to the model after the round
 //! that it names, and by which roster.
+//!
+//! Where the plan asks the sites for the statistics of their data (`standardise: federated`), a line with
+//! `standardise` in place of a round stands before the first round.
 
 use std::{
     io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
-use fl_engine::{Digest, Name, RoundNo, plan::roster::Resumption, round::RoundFacts};
+use fl_engine::{
+    Digest, Name, RoundNo,
+    plan::roster::Resumption,
+    round::{RoundFacts, StatisticsFacts},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, generation::Head};
@@ -47,6 +54,8 @@ pub(super) struct Lines {
     pub(super) last: Option<RoundNo>,
     /// Rounds without a line, before others with one: first and last.
     pub(super) missing: Vec<(u32, u32)>,
+    /// The statistics of all sites, as text.
+    pub(super) statistics: Option<String>,
 }
 
 /// The fields of a line that opening the history reads.
@@ -55,8 +64,11 @@ struct Line {
     previous: String,
     plan: String,
     incarnation: String,
-    round: u32,
-    root: String,
+    /// Of a round, as the next one.
+    round: Option<u32>,
+    root: Option<String>,
+    /// Of the statistics of all sites.
+    standardise: Option<String>,
     resumed: Option<ResumedBy>,
 }
 
@@ -170,24 +182,38 @@ pub(super) fn told(files: &Files, path: &Path, plan: Digest, round: RoundNo) -> 
     let plan = plan.to_string();
     for text in BufReader::new(file).lines() {
         let text = text.map_err(StoreError::read(path))?;
-        let Ok(line) = serde_json::from_str::<Line>(&text) else { continue };
+        let Some(line) = Line::read(text.as_bytes()) else { continue };
         if line.plan != plan {
             told = Told::default();
+            continue;
+        }
+        if line.standardise.is_some() {
             continue;
         }
         told.any = true;
         match &line.resumed {
             Some(by) => told.resumed = told.resumed.max(by.serial),
-            None if line.round == round.0 => {
+            None if line.round == Some(round.0) => {
                 // `{"previous":"DIGEST",` comes before the facts.
                 told.facts = text.get(PREVIOUS..).map(|facts| format!("{{{facts}"));
-                told.root = line.root.parse().ok();
+                told.root = line.root.as_deref().and_then(|root| root.parse().ok());
                 told.incarnation = u64::from_str_radix(&line.incarnation, 16).unwrap_or(0);
             }
             None => {}
         }
     }
     Ok(told)
+}
+
+/// The statistics of all sites as JSON. They are a text: readers of JSON may round numbers.
+pub(super) fn statistics_json(facts: &StatisticsFacts) -> String {
+    let line = serde_json::json!({
+        "collaborators": facts.collaborators,
+        "incarnation": hex(facts.incarnation),
+        "plan": facts.plan.to_string(),
+        "standardise": facts.statistics.to_text(),
+    });
+    line.to_string()
 }
 
 impl History {
@@ -223,7 +249,7 @@ impl History {
             }
             number += 1;
             let whole = text.strip_suffix(b"\n");
-            match whole.and_then(|line| Some((line, serde_json::from_slice::<Line>(line).ok()?))) {
+            match whole.and_then(|line| Some((line, Line::read(line)?))) {
                 Some((_, line)) if line.previous != previous.to_string() => {
                     return Err(changed((number - 1).max(1)));
                 }
@@ -270,19 +296,27 @@ impl Lines {
             *self = Self::default();
             return;
         }
+        self.statistics = line.standardise.clone().or(self.statistics.take());
+        let Some(round) = line.round else { return };
         let next = self.last.map_or(0, |last| last.0 + 1);
-        if line.round > next {
-            self.missing.push((next, line.round - 1));
+        if round > next {
+            self.missing.push((next, round - 1));
         }
-        self.last = Some(RoundNo(line.round));
+        self.last = Some(RoundNo(round));
         self.has_sought |= sought.is_some_and(|head| line.is_of(head));
     }
 }
 
 impl Line {
+    /// `None` for a line that is neither a round's nor has the statistics.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let line: Self = serde_json::from_slice(bytes).ok()?;
+        (line.standardise.is_some() || (line.round.is_some() && line.root.is_some())).then_some(line)
+    }
+
     fn is_of(&self, head: &Head) -> bool {
-        self.round == head.round.0
-            && self.root == head.root.to_string()
+        self.round == Some(head.round.0)
+            && self.root == Some(head.root.to_string())
             && self.plan == head.plan.to_string()
             && self.incarnation == hex(head.incarnation)
     }

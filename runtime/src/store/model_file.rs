@@ -3,7 +3,8 @@
 //! The texts are `plan` (the plan's hash), `round` (the number of rounds that the model has been through: 0
 //! for the initial model) and `root`. Where the plan shows metrics, there is also `metrics` (JSON: measured
 //! on this model) or `round_metrics` (JSON: reported in the round that made this model, measured on the model
-//! before it), and in `W_best` `value` (the metric that selects the best model).
+//! before it), and in `W_best` `value` (the metric that selects the best model). `standardise` is there where
+//! the plan asked the sites for the statistics of their data.
 
 use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
@@ -14,6 +15,7 @@ use std::{
 use fl_engine::{
     ByteCount, Digest, Name, RoundNo, limits,
     model::safetensors::{self, Texts},
+    plan::Standardise,
     tensor::{Layout, ModelState},
 };
 
@@ -39,6 +41,9 @@ pub mod text {
     pub const ROUND_METRICS: &str = "round_metrics";
     /// `yes` for the model with which a run ended, once it was measured.
     pub const FINAL: &str = "final";
+    /// What the data are scaled by, where the plan asked the sites for it: JSON, and a value of the plan's
+    /// key `standardise`.
+    pub const STANDARDISE: &str = "standardise";
     /// The metric that selects the best model, in the shortest digits that give the same f64.
     pub const VALUE: &str = "value";
 }
@@ -67,7 +72,8 @@ pub(super) fn path(save: &Path, federation: &str, kind: &str) -> PathBuf {
 }
 
 /// Writes a collaborator's copy of the final model, or of the last model that it received, and returns the
-/// path: `save/W_NAME_final.safetensors`.
+/// path: `save/W_NAME_final.safetensors`. The file states the statistics by which the site's data are scaled,
+/// where all sites gave them.
 ///
 /// # Errors
 /// [`StoreError::Length`], [`StoreError::Write`]; a previous copy stays.
@@ -76,12 +82,12 @@ pub fn keep_final(
     save: &Path,
     federation: &str,
     name: &Name,
-    about: About,
+    (about, statistics): (About, Option<&Standardise>),
     layout: &Layout,
     payload: &[u8],
 ) -> Result<PathBuf, StoreError> {
     let path = path(save, federation, &format!("{name}_final"));
-    replace(files, &path, layout, payload, &texts(about), Durability::Synced)?;
+    replace(files, &path, layout, payload, &texts_with(about, statistics), Durability::Synced)?;
     Ok(path)
 }
 
@@ -101,6 +107,13 @@ pub(super) fn texts(about: About) -> Texts {
         text(text::ROUND, about.rounds.to_string()),
         text(text::ROOT, about.root.to_string()),
     ])
+}
+
+/// Texts of a model at a site whose data are scaled by these statistics of all sites.
+pub(super) fn texts_with(about: About, statistics: Option<&Standardise>) -> Texts {
+    let mut texts = texts(about);
+    texts.extend(statistics.map(|found| (text::STANDARDISE.to_owned(), found.to_text())));
+    texts
 }
 
 /// Texts of the initial model.

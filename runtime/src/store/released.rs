@@ -15,13 +15,13 @@ use std::{
 use fl_engine::{
     Digest, Name, RoundNo,
     model::safetensors::{self, Texts},
-    plan::{PublicKey, Release, ReleaseTo, Released},
+    plan::{PublicKey, Release, ReleaseTo, Released, Standardise},
     tensor::Layout,
 };
 
 use super::{
     StoreError,
-    model_file::{self, About, fits, replace, texts},
+    model_file::{self, About, fits, replace, texts_with},
 };
 use crate::{
     files::{Durability, File, Files},
@@ -209,7 +209,13 @@ impl MemberCopies {
     ///
     /// # Errors
     /// [`StoreError::Length`], [`StoreError::Write`].
-    pub fn put(&self, round: RoundNo, root: Digest, payload: &[u8]) -> Result<PathBuf, StoreError> {
+    pub fn put(
+        &self,
+        round: RoundNo,
+        root: Digest,
+        statistics: Option<&Standardise>,
+        payload: &[u8],
+    ) -> Result<PathBuf, StoreError> {
         fits(&self.layout, payload)?;
         let folder = folder(&self.save);
         self.files.create_folder(&folder).map_err(StoreError::write(&folder))?;
@@ -220,7 +226,14 @@ impl MemberCopies {
         };
         let path = folder.join(format!("{}_{}_{kind}.safetensors", self.federation, self.name));
         let about = About { plan: self.plan, rounds: round.0, root };
-        replace(&self.files, &path, &self.layout, payload, &texts(about), Durability::Synced)?;
+        replace(
+            &self.files,
+            &path,
+            &self.layout,
+            payload,
+            &texts_with(about, statistics),
+            Durability::Synced,
+        )?;
         Ok(path)
     }
 }

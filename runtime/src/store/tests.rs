@@ -6,6 +6,7 @@ mod going_back;
 mod kept;
 mod released;
 mod state;
+mod statistics;
 
 use std::{
     fs,
@@ -54,6 +55,7 @@ fn plan() -> Plan {
         standardise: None,
         split: Split { train: 0.8, validation: 0.2, test: 0.0 },
         classes: Some(2),
+        federated: None,
     };
     PlanDraft::trial("trial", model, data).unwrap().check().unwrap()
 }
@@ -172,6 +174,7 @@ fn first_run_starts_from_the_initial_model() {
             state: None,
             best: None,
             measured: false,
+            statistics: None,
             from: ResumedFrom::Init
         }
     );
@@ -254,9 +257,16 @@ fn copies_for_people_say_what_they_are() {
     assert_eq!((texts["round"].as_str(), &texts["metrics"]), ("2", &json));
     assert_eq!(texts["final"], "yes");
     let about = About { plan: PLAN, rounds: 2, root: of_facts.root };
-    let path =
-        keep_final(&System::real().files, &dir.0, "w", &name("one"), about, &layout, &model(&layout, 1))
-            .unwrap();
+    let path = keep_final(
+        &System::real().files,
+        &dir.0,
+        "w",
+        &name("one"),
+        (about, None),
+        &layout,
+        &model(&layout, 1),
+    )
+    .unwrap();
     assert_eq!(path, dir.path("w_one_final.safetensors"));
     assert_eq!(texts_of(&dir, "w_one_final.safetensors")["root"], of_facts.root.to_string());
 }

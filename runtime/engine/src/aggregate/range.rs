@@ -41,6 +41,7 @@ mod tests {
             standardise: None,
             split: Split { train: 1.0, validation: 0.0, test: 0.0 },
             classes: Some(2),
+            federated: None,
         };
         let plan = PlanDraft::trial("trial", model, data).unwrap();
         let mut state = plan.initial_state().unwrap();

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use csv::{CSV, FILE};
 pub use csv::{Category, Coding, Column, CsvSpec, Decimal, Fill, LabelCode, Missing, NamedNumber, Separator};
-pub use standardise::Standardise;
+use standardise::Scaling;
+pub use standardise::{Federated, Standardise, columns_of};
 
 use super::PlanDraft;
 use crate::settings::{
@@ -25,6 +26,38 @@ pub struct DataSpec {
     pub split: Split,
     /// Number of classes; `None` for regression.
     pub classes: Option<u32>,
+    /// The sites are asked for the statistics. Then `standardise` is `None` until they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federated: Option<Federated>,
+}
+
+impl DataSpec {
+    /// The name of a column that has statistics of its own: a column's of the plan, or of `found` in the file
+    /// where the plan names none; `sex = male` for one text of a column.
+    #[must_use]
+    pub fn feature_name(&self, input: &[u32], found: &[String], column: usize) -> String {
+        let (width, values) = columns_of(input);
+        if values > 1 {
+            return "the values of all samples".to_owned();
+        }
+        if let Loader::Csv(csv) = &self.loader {
+            let of = |name: &String| match csv.coding(name) {
+                Some(Coding::OneHot(texts)) => texts.iter().map(|text| format!("{name} = {text}")).collect(),
+                _ => vec![name.clone()],
+            };
+            let names: Vec<String> = csv.features.as_deref().unwrap_or(found).iter().flat_map(of).collect();
+            if let Some(name) = names.get(column).filter(|_| names.len() == width) {
+                return format!("column {name}");
+            }
+        }
+        format!("feature {}", column + 1)
+    }
+
+    /// The same data, scaled by these statistics.
+    #[must_use]
+    pub fn scaled_by(&self, statistics: &Standardise) -> Self {
+        Self { standardise: Some(statistics.clone()), federated: None, ..self.clone() }
+    }
 }
 
 /// A file format.
@@ -101,8 +134,9 @@ impl Setting for DataSpec {
             Format::Idx => Loader::Idx { features: data.get("features")?, labels: data.get("labels")? },
             Format::Custom => Loader::Custom { name: data.get("name")? },
         };
-        let (standardise, split) = (data.get("standardise")?, data.get("split")?);
-        Ok(Self { loader, standardise, split, classes: data.get("classes")? })
+        let Scaling { declared, federated } = data.get("standardise")?;
+        let (split, classes) = (data.get("split")?, data.get("classes")?);
+        Ok(Self { loader, standardise: declared, split, classes, federated })
     }
 }
 
@@ -120,8 +154,9 @@ impl Setting for Split {
 /// Checks the key against the plan's model.
 pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     let data = &plan.data;
+    let has_statistics = data.standardise.is_some() || data.federated.is_some();
     match &data.loader {
-        Loader::Csv(spec) => csv::check_in(spec, &plan.model, data.classes, data.standardise.as_ref())?,
+        Loader::Csv(spec) => csv::check_in(spec, &plan.model, data.classes, has_statistics)?,
         Loader::Npy { features, labels } | Loader::Idx { features, labels } => {
             is_file("features", features)?;
             is_file("labels", labels)?;
@@ -132,6 +167,9 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     if let Some(statistics) = &data.standardise {
         let features = plan.model.input.iter().map(|side| u64::from(*side)).product();
         standardise::check_in(statistics, features)?;
+    }
+    if let Some(federated) = &data.federated {
+        standardise::check_federated(federated, data.standardise.is_some(), &plan.model.input)?;
     }
     let Split { train, validation, test } = data.split;
     for (key, share) in [("train", train), ("validation", validation), ("test", test)] {
@@ -175,7 +213,8 @@ pub(super) const TAGGED: &Tagged = &Tagged {
             name: "standardise",
             takes: Takes::Section(standardise::KEYS),
             absent: Absent::Means("features are used as they are"),
-            meaning: "Statistics by which each feature is scaled: (x - mean) / std. Every collaborator uses the same.",
+            meaning: "Statistics by which each feature is scaled: (x - mean) / std. Every collaborator uses the same. With the \
+                      word `federated`, the sites are asked for them before the first round.",
             example: "{mean: 0.1307, std: 0.3081}",
         },
         Key {

@@ -106,6 +106,7 @@ mod tests {
             standardise: None,
             split: Split { train: 1.0, validation: 0.0, test: 0.0 },
             classes: Some(2),
+            federated: None,
         };
         let mut plan = PlanDraft::trial("a", every_layer(), data).unwrap();
         plan.optimiser_state = OptimiserState::ContinueGlobal;
@@ -223,6 +224,7 @@ mod tests {
             standardise: None,
             split: Split { train: 1.0, validation: 0.0, test: 0.0 },
             classes: None,
+            federated: None,
         };
         let mut plan = PlanDraft::trial("a", every_layer(), data).unwrap();
         plan.hold_out = vec!["norm.*".to_owned(), "fc1.bias".to_owned()];

@@ -1,8 +1,13 @@
 //! What the round engine tells the shell to do.
 
-use crate::{Digest, Millis, Name, RoundNo, Weight};
+use std::sync::Arc;
 
-use super::{AggregatedMetric, Lost, Refusal, ReportFault, RoundFacts, SlotId, Stamp};
+use super::{AggregatedMetric, Lost, Refusal, ReportFault, RoundFacts, SlotId, Stamp, StatisticsFacts};
+use crate::{
+    Digest, Millis, Name, RoundNo, Weight,
+    plan::Standardise,
+    statistics::{NoStatistics, SumsFault},
+};
 
 /// Something to do. Effects of one call are carried out in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +22,38 @@ pub enum Effect {
         /// Names of tasks, in the order in which they run. Empty in the closing round of a plan without
         /// validation: the collaborator only receives the final model.
         tasks: Vec<Name>,
+    },
+    /// Ask a collaborator for the sums of its data.
+    AskSums {
+        /// The collaborator.
+        peer: Name,
+    },
+    /// A site's sums do not count.
+    SumsRefused {
+        /// The collaborator.
+        peer: Name,
+        /// The reason.
+        fault: SumsFault,
+    },
+    /// Too few sites had sent their sums at the deadline: the aggregator goes on waiting.
+    CollectingAgain {
+        /// Deadlines that have passed by now.
+        times: u32,
+        /// Sites whose sums count.
+        have: u32,
+        /// As many are needed.
+        need: u32,
+        /// Collaborators that were asked and have not answered.
+        missing: Vec<Name>,
+    },
+    /// Write the statistics of all sites, then report `StatisticsDurable`.
+    StoreStatistics(Box<StatisticsFacts>),
+    /// Send a collaborator the statistics of all sites. This comes before any task.
+    Statistics {
+        /// The collaborator.
+        peer: Name,
+        /// By which its features are scaled.
+        statistics: Arc<Standardise>,
     },
     /// Let the collaborator send its update.
     Grant {
@@ -157,6 +194,15 @@ pub enum Reason {
         /// `count.min`.
         need: u32,
     },
+    /// Too few sites had sent their sums at the deadline, and the plan ends the run then.
+    TooFewSites {
+        /// Sites whose sums count.
+        have: u32,
+        /// As many are needed.
+        need: u32,
+    },
+    /// The sites' data have no statistics that the plan could use.
+    NoStatistics(NoStatistics),
     /// Every collaborator that the round asked for an update has failed, or its update was refused.
     NoUpdate {
         /// The round.

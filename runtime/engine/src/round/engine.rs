@@ -4,12 +4,15 @@
 //! for each, and the contributors of at most [`limits::STORES_UNDER_WAY`] rounds that are not on disk yet.
 
 mod deadline;
+mod statistics;
+mod updates;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Effect, Event, Lost, LostCause, Offer, Reason, Refusal, Report, ReportFault, SlotId, Stamp, WhyClosed,
+    Effect, Event, Lost, LostCause, Reason, Refusal, Report, ReportFault, Stamp, WhyClosed,
     closed_round::Closed,
+    collecting::Collecting,
     columns::Columns,
     members::Members,
     metrics::improvement,
@@ -19,7 +22,10 @@ use super::{
     threshold::Decision,
     work::Work,
 };
-use crate::{ByteCount, Digest, Millis, Name, RoundNo, limits, plan::Plan};
+use crate::{
+    ByteCount, Digest, Millis, Name, RoundNo, limits,
+    plan::{Plan, Standardise},
+};
 
 /// The state in which a run begins.
 #[derive(Clone)]
@@ -44,6 +50,8 @@ pub struct Start {
     pub layout_bytes: ByteCount,
     /// The plan's.
     pub plan_hash: Digest,
+    /// What an earlier run has learnt from the sites, for a plan with `standardise: federated`.
+    pub statistics: Option<Arc<Standardise>>,
 }
 
 /// Decides on the rounds of a run. The [module](super) says who calls it.
@@ -72,6 +80,8 @@ pub struct RoundEngine {
     now: Millis,
     /// When a collaborator joined last.
     last_join: Millis,
+    /// What the sites' data are scaled by, where the plan asks the sites and the answer is on disk.
+    statistics: Option<Arc<Standardise>>,
 }
 
 enum Phase {
@@ -79,6 +89,10 @@ enum Phase {
     Gathering {
         since: Option<Millis>,
     },
+    /// The sites are asked for their sums, before the first round.
+    Collecting(Box<Collecting>),
+    /// Waits until the statistics are on disk.
+    Keeping(Arc<Standardise>),
     /// At most one round is open.
     Open(Box<OpenRound>),
     /// The sum is being finished. While `asked` is false, it waits for the disk first.
@@ -127,6 +141,7 @@ impl RoundEngine {
             unstored: Vec::new(),
             now: Millis(0),
             last_join: Millis(0),
+            statistics: start.statistics,
             plan,
         }
     }
@@ -169,6 +184,10 @@ impl RoundEngine {
             Event::Staged { peer, offer, slot } => self.staged(peer, offer, slot, &mut out),
             Event::Refused { peer, offer, refusal } => self.turned_down(peer, &offer, refusal, &mut out),
             Event::Failed { peer, stamp, task, why } => self.failed(&peer, stamp, &task, why, &mut out),
+            Event::Sums { peer, incarnation, first, columns } => {
+                self.sums(&peer, incarnation, first, columns, &mut out);
+            }
+            Event::StatisticsDurable => self.statistics_durable(&mut out),
             Event::Reported { peer, report } => self.reported(&peer, &report, &mut out),
             Event::Finalised { round, root } => self.finalised(round, root, &mut out),
             Event::Durable { round } => self.durable(round, &mut out),
@@ -199,6 +218,9 @@ impl RoundEngine {
 
     fn joined(&mut self, peer: &Name, out: &mut Vec<Effect>) {
         let Some(work) = self.members.join(peer) else { return };
+        if self.joined_statistics(peer, work.reads_data, out) {
+            return;
+        }
         if let Phase::Serving { .. } = self.phase {
             out.push(Effect::Serve { peer: peer.clone() });
             return;
@@ -278,66 +300,6 @@ impl RoundEngine {
         }
     }
 
-    fn offered(&mut self, peer: Name, offer: Offer, out: &mut Vec<Effect>) {
-        let (task, stamp) = (offer.task.clone(), offer.stamp);
-        let (bounds, odd) = (self.bounds, self.columns.why_not(&peer));
-        let expected = offer.bytes;
-        let granted = match &mut self.phase {
-            _ if !self.members.is_listed(&peer) => Err(Refusal::NotOnRoster),
-            Phase::Open(round) if round.stamp == stamp => match self.members.is_here(&peer) {
-                true => round.offer(&peer, offer, bounds, odd),
-                // The link was lost while the offer was on its way here.
-                false => Err(Refusal::Dropped { got: ByteCount(0), expected }),
-            },
-            Phase::Open(_) => Err(Refusal::Stale { open: self.round }),
-            _ => Err(self.untimely(stamp)),
-        };
-        match granted {
-            Ok(()) => out.push(Effect::Grant { peer, task, stamp }),
-            Err(refusal) => self.refuse(peer, task, refusal, out),
-        }
-    }
-
-    fn staged(&mut self, peer: Name, offer: Offer, slot: SlotId, out: &mut Vec<Effect>) {
-        let accepted = match &mut self.phase {
-            _ if !self.members.is_listed(&peer) => Err(Refusal::NotOnRoster),
-            Phase::Open(round) if round.stamp == offer.stamp => match self.columns.why_not(&peer) {
-                None => round.stage(&peer, &offer, slot, self.now),
-                Some(refusal) => {
-                    round.dropped(&peer, &offer, &refusal);
-                    Err(refusal)
-                }
-            },
-            _ => Err(self.untimely(offer.stamp)),
-        };
-        match accepted {
-            Ok(accepted) => {
-                let stamp = offer.stamp;
-                self.columns.let_in(&peer);
-                out.push(Effect::Received { peer: peer.clone(), task: offer.task, stamp });
-                self.decide(&peer, out);
-                if accepted.redone && self.members.is_here(&peer) && self.has_answered(&peer) {
-                    out.push(Effect::Cancel { peer, stamp });
-                }
-            }
-            Err(refusal) => {
-                out.push(Effect::Discard { slot });
-                self.refuse(peer, offer.task, refusal, out);
-            }
-        }
-    }
-
-    fn turned_down(&mut self, peer: Name, offer: &Offer, refusal: Refusal, out: &mut Vec<Effect>) {
-        match &mut self.phase {
-            _ if !self.members.is_listed(&peer) => return,
-            Phase::Open(round) if round.stamp == offer.stamp => round.dropped(&peer, offer, &refusal),
-            // The upload was cut off because its round had closed: the sender did nothing wrong.
-            _ if refusal.may_retry() => return,
-            _ => {}
-        }
-        self.refuse(peer, offer.task.clone(), refusal, out);
-    }
-
     fn failed(&mut self, peer: &Name, stamp: Stamp, task: &Name, why: String, out: &mut Vec<Effect>) {
         if let Some(round) = self.open_for(peer, stamp) {
             round.fail(peer, task, why);
@@ -413,7 +375,9 @@ impl RoundEngine {
                 self.last = Some(round.stamp);
                 self.phase = Phase::Draining(Reason::Stopped);
             }
-            Phase::Gathering { .. } | Phase::Serving { .. } => self.phase = Phase::Draining(Reason::Stopped),
+            Phase::Gathering { .. } | Phase::Collecting(_) | Phase::Keeping(_) | Phase::Serving { .. } => {
+                self.phase = Phase::Draining(Reason::Stopped);
+            }
             // All updates of the round are in the sum: the run waits for its model.
             Phase::Summing { .. } => self.stopping = true,
             Phase::Draining(_) | Phase::Finished => {}
@@ -430,6 +394,12 @@ impl RoundEngine {
                         return;
                     }
                 }
+                Phase::Collecting(_) => {
+                    if !self.end_collecting(out) {
+                        return;
+                    }
+                }
+                Phase::Keeping(_) => return,
                 Phase::Open(_) => {
                     self.ask_in_place(out);
                     match self.why_close() {
@@ -472,7 +442,7 @@ impl RoundEngine {
         }
         let since = since.unwrap_or(self.now);
         let waited = !self.first || self.members.all_here() || self.now >= self.grace(since);
-        if self.is_closing() || (enough && waited) {
+        if (self.is_closing() || (enough && waited)) && !self.collect(out) {
             self.open(out);
         }
     }

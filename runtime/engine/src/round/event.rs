@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::{ByteCount, Digest, Name, RoundNo, Weight, plan::Metric};
+use crate::{ByteCount, Digest, Name, RoundNo, Weight, plan::Metric, statistics::ColumnSums};
 
 /// The round and base that a message belongs to. A message with another stamp than the open round's is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,6 +119,19 @@ pub enum Event {
         /// The offer or report.
         report: Report,
     },
+    /// A part of a site's sums, as [`super::Effect::AskSums`] asked for them.
+    Sums {
+        /// The collaborator.
+        peer: Name,
+        /// The run that asked.
+        incarnation: u64,
+        /// Which column is the first of `columns`.
+        first: u32,
+        /// Columns in their order.
+        columns: Vec<ColumnSums>,
+    },
+    /// What [`super::Effect::StoreStatistics`] asked for is on disk.
+    StatisticsDurable,
     /// The model that [`super::Effect::Finalise`] asked for exists.
     Finalised {
         /// The round.

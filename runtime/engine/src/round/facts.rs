@@ -1,8 +1,13 @@
 //! Round facts: what a round was made of. Their append-only log is the history; receipts sign them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Name, RoundNo, Weight, plan::Metric};
+use crate::{
+    Digest, Name, RoundNo, Weight,
+    plan::{Metric, Standardise},
+};
 
 /// One round, as the history keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +28,19 @@ pub struct RoundFacts {
     pub refused: Vec<RefusalFact>,
     /// Metrics of the base model and of training in this round, by task, then metric.
     pub metrics: Vec<AggregatedMetric>,
+}
+
+/// The statistics of all sites, as the history keeps them before the first round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatisticsFacts {
+    /// The hash of the plan.
+    pub plan: Digest,
+    /// The aggregator's run.
+    pub incarnation: u64,
+    /// Sites whose sums count, by name.
+    pub collaborators: Vec<Name>,
+    /// What they gave.
+    pub statistics: Arc<Standardise>,
 }
 
 /// One counted update.

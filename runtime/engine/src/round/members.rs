@@ -33,6 +33,8 @@ struct Count {
     contributors: usize,
     /// Collaborators that report the metric of the best model.
     measuring: usize,
+    /// Collaborators whose tasks read data.
+    reading: usize,
 }
 
 impl Members {
@@ -121,6 +123,11 @@ impl Members {
         self.listed.measuring
     }
 
+    /// How many are listed whose tasks read data.
+    pub(super) fn reading_listed(&self) -> usize {
+        self.listed.reading
+    }
+
     /// Listed collaborators that a round would ask and that are not here, by name.
     pub(super) fn absent(&self) -> impl Iterator<Item = &Name> {
         self.all.iter().filter(|(_, m)| !m.here && !m.work.tasks.is_empty()).map(|(n, _)| n)
@@ -178,5 +185,6 @@ impl Count {
         step(&mut self.asked, !work.tasks.is_empty());
         step(&mut self.contributors, work.update.is_some());
         step(&mut self.measuring, work.measures);
+        step(&mut self.reading, work.reads_data);
     }
 }

@@ -16,6 +16,19 @@ pub enum Waiting {
         /// Collaborators that are not connected, by name.
         absent: Vec<Name>,
     },
+    /// For the sums of the sites' data, before the first round.
+    Sums {
+        /// When the sites were asked first.
+        opened: Millis,
+        /// The deadline.
+        deadline: Millis,
+        /// Sites whose sums count.
+        have: usize,
+        /// As many are needed.
+        need: u32,
+        /// Connected sites without an answer, by name.
+        awaited: Vec<Name>,
+    },
     /// For answers to the open round.
     Answers {
         /// The round.

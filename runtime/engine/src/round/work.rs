@@ -12,6 +12,8 @@ pub(super) struct Work {
     pub(super) tasks: Vec<Name>,
     /// The task that ends in an update. The plan's check allows one in a group.
     pub(super) update: Option<Name>,
+    /// Whether one of `tasks` may read the site's data.
+    pub(super) reads_data: bool,
     /// Whether one of `tasks` reports the metric of the best model.
     pub(super) measures: bool,
     /// Tasks of the closing round: those that measure the model as received.
@@ -25,6 +27,7 @@ impl Work {
         let of_group = plan.tasks.iter().filter(|t| group.is_some_and(|g| g.tasks.contains(&t.name)));
         for task in of_group {
             work.tasks.push(task.name.clone());
+            work.reads_data |= !matches!(task.kind, TaskKind::Synthetic { .. });
             work.measures |= task.name == plan.best.task;
             if task.kind.sends_update() && work.update.is_none() {
                 work.update = Some(task.name.clone());

@@ -5,8 +5,8 @@
 use super::{
     error::WireError,
     message::{
-        Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received,
-        RefusedUpdate, Rejection, Resumed, RoundDone, Verdict, Welcome,
+        AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received,
+        RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome,
     },
 };
 use crate::{
@@ -49,6 +49,9 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Leaving(m) => postcard::to_extend(m, out),
         Message::Columns(m) => postcard::to_extend(m, out),
         Message::Resumed(m) => postcard::to_extend(m, out),
+        Message::AskSums(m) => postcard::to_extend(m, out),
+        Message::Sums(m) => postcard::to_extend(m, out),
+        Message::Statistics(m) => postcard::to_extend(m, out),
     };
     // These types hold nothing that postcard cannot encode, and a Vec does not fill up.
     encoded.unwrap_or_default()
@@ -79,6 +82,9 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
         1 => Message::RoundDone(whole::<RoundDone>(kind, body)?),
         3 => Message::Columns(whole::<Columns>(kind, body)?),
         5 => Message::Resumed(whole::<Resumed>(kind, body)?),
+        7 => Message::AskSums(whole::<AskSums>(kind, body)?),
+        9 => Message::Sums(whole::<SiteSums>(kind, body)?),
+        11 => Message::Statistics(whole::<Statistics>(kind, body)?),
         _ if kind.is_optional() => return Ok(None),
         _ => return Err(WireError::UnknownKind(kind.0)),
     };
@@ -116,5 +122,8 @@ fn kind_of(message: &Message) -> Kind {
         Message::Leaving(_) => 26,
         Message::RoundDone(_) => 1,
         Message::Columns(_) => 3,
+        Message::AskSums(_) => 7,
+        Message::Sums(_) => 9,
+        Message::Statistics(_) => 11,
     })
 }

@@ -6,6 +6,7 @@ use super::error::WireError;
 use crate::{
     Digest, Name, RoundNo, limits,
     round::{AggregatedMetric, Offer, Refusal, Report, Stamp},
+    statistics::ColumnSums,
 };
 
 /// Every message that an envelope can hold. Sessions know which side sends which message.
@@ -47,6 +48,13 @@ pub enum Message {
     /// Optional, after the Welcome: the owner has taken the run back, see
     /// [`Resumption`](crate::plan::roster::Resumption).
     Resumed(Resumed),
+    /// The aggregator wants the sums of the site's data. Only for a collaborator with the feature, as the two
+    /// messages that follow.
+    AskSums(AskSums),
+    /// A part of the site's sums.
+    Sums(SiteSums),
+    /// A part of the statistics of all sites, before any task.
+    Statistics(Statistics),
 }
 
 /// A collaborator introduces itself. Its name comes from its certificate, not from here.
@@ -54,7 +62,7 @@ pub enum Message {
 pub struct Hello {
     /// Least and greatest version that it speaks.
     pub versions: (u16, u16),
-    /// Features that it has, one bit each; none are defined yet.
+    /// Features that it has, one bit each: [`super::FEATURES`].
     pub features: u64,
     /// The federation that it means to join.
     pub federation: Name,
@@ -211,6 +219,8 @@ pub enum Verdict {
         /// The round.
         round: RoundNo,
     },
+    /// The data of the sites have no statistics that the plan could use, for this reason; at most 512 bytes.
+    NoStatistics(String),
 }
 
 /// The last message of a link that the sender closes on purpose.
@@ -238,6 +248,33 @@ pub struct Resumed {
     pub proof: Vec<u8>,
 }
 
+/// The sums of the site's data are wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskSums {
+    /// The aggregator's run.
+    pub incarnation: u64,
+}
+
+/// Sums of some columns of a site's data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteSums {
+    /// The run that asked.
+    pub incarnation: u64,
+    /// Which column is the first of `columns`, from 0.
+    pub first: u32,
+    /// At most [`limits::STATISTICS_PART`], in their order.
+    pub columns: Vec<ColumnSums>,
+}
+
+/// Statistics of some columns over all sites.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Which column is the first of `columns`, from 0.
+    pub first: u32,
+    /// Mean and standard deviation of each column, at most [`limits::STATISTICS_PART`].
+    pub columns: Vec<(f64, f64)>,
+}
+
 impl Message {
     /// Checks the bounds that the types do not carry.
     pub(super) fn check(&self) -> Result<(), WireError> {
@@ -247,6 +284,9 @@ impl Message {
             Self::Assign(m) => at_most("tasks", m.tasks.len(), limits::TASKS),
             Self::Report(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
             Self::RoundDone(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
+            Self::Sums(m) => at_most("columns", m.columns.len(), limits::STATISTICS_PART),
+            Self::Statistics(m) => at_most("columns", m.columns.len(), limits::STATISTICS_PART),
+            Self::Finished(Verdict::NoStatistics(why)) => at_most("text bytes", why.len(), TEXT_BYTES),
             Self::Failed(m) => at_most("text bytes", m.why.len(), TEXT_BYTES),
             Self::Resumed(m) => at_most("names", m.without.len(), limits::WITHDRAWN)
                 .and_then(|()| at_most("proof bytes", m.proof.len(), PROOF_BYTES)),

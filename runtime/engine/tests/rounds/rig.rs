@@ -49,6 +49,7 @@ pub(crate) fn plan() -> Plan {
         standardise: None,
         split: Split { train: 0.8, validation: 0.1, test: 0.1 },
         classes: Some(2),
+        federated: None,
     };
     let layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2, bias: true }];
     let mut plan = PlanDraft::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap();
@@ -91,6 +92,7 @@ pub(crate) fn start(members: &[&str]) -> Start {
         measured: false,
         layout_bytes: LAYOUT,
         plan_hash: root("plan"),
+        statistics: None,
     }
 }
 
@@ -226,6 +228,16 @@ impl Rig {
                 let tasks: Vec<&str> = tasks.iter().map(Name::as_str).collect();
                 format!("assign {peer} {}: {}", stamp.round, tasks.join(" "))
             }
+            Effect::AskSums { peer } => format!("ask {peer}"),
+            Effect::SumsRefused { peer, fault } => format!("sums of {peer} refused: {fault}"),
+            Effect::CollectingAgain { times, have, need, missing } => {
+                format!("again {times}, {have} of {need} without {}", missing.len())
+            }
+            Effect::StoreStatistics(facts) => {
+                let from: Vec<&str> = facts.collaborators.iter().map(Name::as_str).collect();
+                format!("store statistics {} of {}", facts.statistics.mean_of(0), from.join(" "))
+            }
+            Effect::Statistics { peer, statistics } => format!("statistics {peer} {}", statistics.mean_of(0)),
             Effect::Grant { peer, task, .. } => format!("grant {peer} {task}"),
             Effect::Refuse { peer, refusal, .. } => format!("refuse {peer}: {refusal}"),
             Effect::Received { peer, .. } => format!("received {peer}"),

@@ -2,16 +2,20 @@
 
 use std::io::Read;
 
-use fl_engine::plan::Standardise;
 use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
 
-use super::{error::DataError, folder, scale::Scale, shape};
+use super::{
+    error::DataError,
+    folder,
+    scale::{Scale, Scaling},
+    shape,
+};
 
 /// What an array is read as.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'a> {
-    /// Samples of this shape, scaled by these statistics.
-    Samples { input: &'a [u32], standardise: Option<&'a Standardise> },
+    /// Samples of this shape, and how they are scaled.
+    Samples { input: &'a [u32], scaling: Scaling<'a> },
     /// One number a sample.
     Labels,
 }
@@ -77,7 +81,7 @@ struct Filler<'a> {
     /// At least one side.
     shape: Vec<usize>,
     column_major: bool,
-    scale: Scale,
+    scale: Scale<'a>,
     /// Where a column of a column-major array stands in a sample.
     places: Vec<usize>,
     /// Values of a row of the first axis.
@@ -94,19 +98,19 @@ impl<'a> Filler<'a> {
         file: &'a str,
         shape: Vec<usize>,
         column_major: bool,
-        wanted: Wanted<'_>,
+        wanted: Wanted<'a>,
     ) -> Result<Self, DataError> {
         let rows = shape.first().copied().unwrap_or(0);
         let inner = shape.get(1..).unwrap_or_default();
         let width = inner.iter().product();
         let scale = match wanted {
-            Wanted::Samples { input, standardise } => {
+            Wanted::Samples { input, scaling } => {
                 if rows == 0 || width == 0 {
                     let what = format!("the array has the shape {shape:?}: there are no rows");
                     return Err(DataError::file(file, what, "save the array with its samples"));
                 }
                 shape::check(inner, input).map_err(|(what, hint)| DataError::file(file, what, hint))?;
-                Scale::new(standardise, width)?
+                Scale::new(scaling, width)?
             }
             Wanted::Labels => {
                 if shape.iter().filter(|&&side| side != 1).count() > 1 {
@@ -115,7 +119,7 @@ impl<'a> Filler<'a> {
                         "turn labels with a column for each class into indices: numpy.argmax(y, axis=1)";
                     return Err(DataError::file(file, what, hint));
                 }
-                Scale::new(None, width)?
+                Scale::new(Scaling::AsIs, width)?
             }
         };
         let places = if column_major { places(inner) } else { Vec::new() };
@@ -131,7 +135,7 @@ impl<'a> Filler<'a> {
             true => (at % rows, self.places[at / rows]),
             false => (at / self.width.max(1), at % self.width.max(1)),
         };
-        let scaled = self.scale.apply(feature, value);
+        let scaled = self.scale.take(feature, value);
         if !scaled.is_finite() {
             self.bad += 1;
             self.first.get_or_insert((row + 1, feature + 1, value));

@@ -7,7 +7,7 @@ mod records;
 
 use std::{io::BufRead, path::Path};
 
-use fl_engine::plan::{CsvSpec, LabelCode, NamedNumber, Separator, Standardise};
+use fl_engine::plan::{CsvSpec, LabelCode, NamedNumber, Separator};
 use ndarray::{ArrayD, IxDyn};
 
 pub use self::{
@@ -18,20 +18,27 @@ use self::{
     columns::{Columns, Role, SEPARATOR},
     faults::{Fault, Faults},
 };
-use super::{dataset::Dataset, error::DataError, folder, labels::Labels, loaded::Loaded, scale::Scale};
+use super::{
+    dataset::Dataset,
+    error::DataError,
+    folder,
+    labels::Labels,
+    loaded::Loaded,
+    scale::{Scale, Scaling},
+};
 
 /// Reads the plan's table in `dir`. The features have the shape `[rows, values of a sample]`.
 pub(super) fn load(
     dir: &Path,
     spec: &CsvSpec,
     classes: Option<u32>,
-    standardise: Option<&Standardise>,
+    scaling: Scaling<'_>,
 ) -> Result<Loaded, DataError> {
     let apart = match &spec.label_file {
         None => None,
         Some(file) => Some(labels(folder::open(dir, file)?.input, file, spec, classes)?),
     };
-    read(folder::open(dir, &spec.file)?.input, spec, classes, standardise, apart)
+    read(folder::open(dir, &spec.file)?.input, spec, classes, scaling, apart)
 }
 
 /// Opens a table of a folder, to read its rows as they are.
@@ -54,8 +61,8 @@ pub fn open(
 /// [`DataError`] for a table whose columns do not fit the plan.
 pub fn feature_names(dir: &Path, spec: &CsvSpec) -> Result<Vec<String>, DataError> {
     let table = Table::open(folder::open(dir, &spec.file)?.input, &spec.file, spec)?;
-    // Where the plan has no statistics, the mean cannot be known and is not asked for.
-    Columns::find(spec, None, table.header, table.width).map(|columns| columns.features)
+    // The names do not depend on the scaling.
+    Columns::find(spec, Scaling::AsIs, table.header, table.width).map(|columns| columns.features)
 }
 
 /// Reads a table. `apart` are the labels of a file of their own, in the order of the rows; `None` for a
@@ -64,13 +71,13 @@ fn read(
     input: impl BufRead,
     spec: &CsvSpec,
     classes: Option<u32>,
-    standardise: Option<&Standardise>,
+    scaling: Scaling<'_>,
     apart: Option<Vec<Option<f64>>>,
 ) -> Result<Loaded, DataError> {
     let file = &spec.file;
     let mut table = Table::open(input, file, spec)?;
-    let columns = Columns::find(spec, standardise, table.header.clone(), table.width)?;
-    let scale = Scale::new(standardise, columns.width)?;
+    let columns = Columns::find(spec, scaling, table.header.clone(), table.width)?;
+    let scale = Scale::new(scaling, columns.width)?;
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     // The labels of a file of their own were looked at in that file, whose rows and cures are its own.
     let classes = classes.filter(|_| apart.is_none());
@@ -98,13 +105,20 @@ fn read(
                     faults.add(column, fault, record.row, text);
                     continue;
                 }
-                (Ok(None), Role::Number { fill: Some(fill), .. } | Role::Coded { fill: Some(fill), .. }) => {
+                (
+                    Ok(None),
+                    Role::Number { at, fill: Some(fill) } | Role::Coded { at, fill: Some(fill), .. },
+                ) => {
                     filled += 1;
+                    if scaling.adds_up() {
+                        sample[*at] = f64::NAN;
+                        continue;
+                    }
                     *fill
                 }
                 (Ok(None), Role::OneHot { at, texts, fill: true }) => {
                     filled += 1;
-                    sample[*at..at + texts.len()].fill(0.0);
+                    sample[*at..at + texts.len()].fill(if scaling.adds_up() { f64::NAN } else { 0.0 });
                     continue;
                 }
                 (Ok(None), _) => {
@@ -140,7 +154,7 @@ fn read(
             let what = format!("the file has more than {} values", folder::VALUES);
             return Err(DataError::file(file, what, "divide the file among several collaborators"));
         }
-        features.extend(sample.iter().enumerate().map(|(at, value)| scale.apply(at, *value)));
+        features.extend(sample.iter().enumerate().map(|(at, value)| scale.take(at, *value)));
         seen.see(record.row, label);
         labels.push(label as f32);
     }
@@ -366,7 +380,7 @@ mod tests {
 
     fn parse(text: &[u8], header: bool, label: Column) -> Result<Dataset, DataError> {
         let spec = CsvSpec { header, ..CsvSpec::new("t.csv", label) };
-        read(text, &spec, None, None, None).map(|loaded| loaded.data)
+        read(text, &spec, None, Scaling::AsIs, None).map(|loaded| loaded.data)
     }
 
     fn refusal(text: &[u8], header: bool, label: Column) -> String {

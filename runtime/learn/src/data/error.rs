@@ -56,6 +56,11 @@ pub enum DataError {
     /// This program was compiled without the feature `tables`.
     #[error("this program cannot read data files")]
     NoLoaders,
+    /// The plan asks the sites for the statistics, and these are not known here.
+    #[error(
+        "the plan has no statistics of the features: it asks all sites for them (standardise: federated)"
+    )]
+    NoStatistics,
     /// A custom loader failed, in its own words.
     #[error("{0}")]
     Loader(String),
@@ -88,6 +93,10 @@ impl DataError {
                 "put the data into a plain file of this name, or name another file in the plan's `data`"
             }
             Self::NoLoaders => "build fl-runtime with its default features (the feature `tables`)",
+            Self::NoStatistics => {
+                "take the statistics from the metadata of a model file of the run (`fl-host model show`), and write them as \
+                 `standardise` into a copy of the plan"
+            }
             Self::Mismatch { .. } => "`fl-host plan show` prints what the plan expects of the data",
             _ => return None,
         };

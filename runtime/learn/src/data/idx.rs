@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn images_of_bytes_are_read() {
         let bytes = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 7, 128, 255];
-        let wanted = Wanted::Samples { input: &[1, 2, 2], standardise: None };
+        let wanted = Wanted::Samples { input: &[1, 2, 2], scaling: crate::data::scale::Scaling::AsIs };
         let array = read(&bytes[..], None, "t.idx", wanted).unwrap();
         assert_eq!(array.shape(), [1, 2, 2]);
         assert_eq!(array.as_slice().unwrap(), [0.0, 7.0, 128.0, 255.0]);

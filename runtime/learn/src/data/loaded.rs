@@ -1,6 +1,6 @@
 //! What a loader read, and what a person should hear of it.
 
-use fl_engine::Digest;
+use fl_engine::{Digest, statistics::SiteSums};
 
 use super::dataset::Dataset;
 
@@ -14,6 +14,9 @@ pub struct Loaded {
     pub features: Vec<String>,
     /// The digest of the names of the table's columns, where the plan does not say which columns are read.
     pub columns: Option<Digest>,
+    /// Sums of the features, for a plan that asks the sites for them. Then the rows are not scaled, and a
+    /// missing value is not a number.
+    pub sums: Option<SiteSums>,
     /// What was done as the plan says: rows left out, values filled.
     pub facts: Vec<String>,
     /// What is probably not meant.
@@ -24,6 +27,7 @@ impl Loaded {
     /// Rows of which there is nothing to say.
     #[must_use]
     pub fn new(data: Dataset) -> Self {
-        Self { data, features: Vec::new(), columns: None, facts: Vec::new(), warnings: Vec::new() }
+        let (columns, sums) = (None, None);
+        Self { data, features: Vec::new(), columns, sums, facts: Vec::new(), warnings: Vec::new() }
     }
 }

@@ -217,8 +217,13 @@ mod tests {
     fn column_major_array_is_the_same_array() {
         let of = |order: &str, data: &[u8], shape: &str, input: &[u32]| {
             let bytes = npy(1, &header("|u1", shape).replace("False", order), data);
-            read(&bytes[..], Some(bytes.len() as u64), "t.npy", Wanted::Samples { input, standardise: None })
-                .unwrap()
+            read(
+                &bytes[..],
+                Some(bytes.len() as u64),
+                "t.npy",
+                Wanted::Samples { input, scaling: crate::data::scale::Scaling::AsIs },
+            )
+            .unwrap()
         };
         let rows = of("False", &[1, 2, 3, 4, 5, 6], "(2, 3)", &[3]);
         assert_eq!(of("True", &[1, 4, 2, 5, 3, 6], "(2, 3)", &[3]), rows);

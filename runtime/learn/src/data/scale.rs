@@ -1,19 +1,69 @@
-//! Scaling by the plan's statistics: in f64, rounded to f32 once.
+//! Scaling by the plan's statistics: in f64, rounded to f32 once. Or the sums of the values as they are, for
+//! a plan whose statistics come from all sites.
 
-use fl_engine::plan::Standardise;
+use std::cell::RefCell;
+
+use fl_engine::{
+    plan::{DataSpec, Standardise},
+    statistics::{LARGEST, SiteSums},
+};
 
 use super::error::DataError;
 
-/// How each feature of a sample becomes an f32.
-pub(super) struct Scale {
-    /// Mean and deviation of each feature; empty where features are used as they are.
-    statistics: Vec<(f64, f64)>,
+/// What becomes of the values of the features.
+#[derive(Clone, Copy)]
+pub(super) enum Scaling<'a> {
+    /// They are used as they are.
+    AsIs,
+    /// They are scaled.
+    By(&'a Standardise),
+    /// They are used as they are, and added up.
+    Sums(&'a RefCell<SiteSums>),
 }
 
-impl Scale {
+/// How each feature of a sample becomes an f32.
+pub(super) struct Scale<'a> {
+    /// Mean and deviation of each feature; empty where features are used as they are.
+    statistics: Vec<(f64, f64)>,
+    sums: Option<&'a RefCell<SiteSums>>,
+}
+
+impl<'a> Scaling<'a> {
+    /// As the plan says; `sums` are there where the sites are asked.
+    pub(super) fn of(spec: &'a DataSpec, sums: Option<&'a RefCell<SiteSums>>) -> Self {
+        match (&spec.standardise, sums) {
+            (Some(statistics), _) => Self::By(statistics),
+            (None, Some(sums)) => Self::Sums(sums),
+            (None, None) => Self::AsIs,
+        }
+    }
+
+    /// The mean of a feature, where it takes the place of missing values. Not a number where nobody knows it
+    /// yet.
+    #[cfg(feature = "tables")]
+    pub(super) fn mean_of(&self, feature: usize) -> Option<f64> {
+        match self {
+            Self::AsIs => None,
+            Self::By(statistics) => Some(statistics.mean_of(feature)),
+            Self::Sums(_) => Some(f64::NAN),
+        }
+    }
+
+    /// Whether values are added up: a missing value is not, whatever takes its place.
+    #[cfg(feature = "tables")]
+    pub(super) fn adds_up(&self) -> bool {
+        matches!(self, Self::Sums(_))
+    }
+}
+
+impl<'a> Scale<'a> {
     /// The scale of samples of `width` features.
-    pub(super) fn new(statistics: Option<&Standardise>, width: usize) -> Result<Self, DataError> {
-        let Some(statistics) = statistics else { return Ok(Self { statistics: Vec::new() }) };
+    pub(super) fn new(scaling: Scaling<'a>, width: usize) -> Result<Self, DataError> {
+        let statistics = match scaling {
+            Scaling::AsIs => return Ok(Self { statistics: Vec::new(), sums: None }),
+            Scaling::Sums(sums) => return Ok(Self { statistics: Vec::new(), sums: Some(sums) }),
+            Scaling::By(statistics) => statistics,
+        };
         let refused = |what: String| Err(DataError::Mismatch { what });
         let Standardise { mean, std, .. } = statistics;
         for (name, list) in [("mean", mean), ("std", std)] {
@@ -28,15 +78,26 @@ impl Scale {
             return refused("standardise needs finite means, and standard deviations above 0".to_owned());
         }
         let both = |feature| (statistics.mean_of(feature), statistics.std_of(feature));
-        Ok(Self { statistics: (0..width).map(both).collect() })
+        Ok(Self { statistics: (0..width).map(both).collect(), sums: None })
     }
 
     /// The value of a feature, by its index in the sample. May be infinite: a value too large for f32.
     pub(super) fn apply(&self, feature: usize, value: f64) -> f32 {
         match self.statistics.get(feature) {
             Some((mean, std)) => ((value - mean) / std) as f32,
+            None if self.sums.is_some() && value.abs() >= LARGEST => f32::INFINITY,
             None => value as f32,
         }
+    }
+
+    /// The value of a feature, which is added up where the plan asks for that. A value that is not a number
+    /// stands for a missing one.
+    pub(super) fn take(&self, feature: usize, value: f64) -> f32 {
+        if let Some(sums) = self.sums {
+            // Values that are not finite are refused by what is returned.
+            sums.borrow_mut().add(feature, value);
+        }
+        self.apply(feature, value)
     }
 }
 
@@ -48,9 +109,9 @@ mod tests {
     fn value_is_rounded_once_after_its_mean_is_taken_off() {
         // Seconds since 1970, and a mean that f32 cannot hold.
         let statistics = Standardise::new(&[1_600_000_001.0], &[10.0]);
-        let scale = Scale::new(Some(&statistics), 2).unwrap();
+        let scale = Scale::new(Scaling::By(&statistics), 2).unwrap();
         assert_eq!([1_600_000_001.0, 1_600_000_006.0].map(|v| scale.apply(1, v)), [0.0, 0.5]);
-        let plain = Scale::new(None, 2).unwrap();
+        let plain = Scale::new(Scaling::AsIs, 2).unwrap();
         assert_eq!(plain.apply(0, 0.1), 0.1);
     }
 }

@@ -67,6 +67,9 @@ impl Runner {
         data: Option<SplitData>,
         mut custom: CustomTasks,
     ) -> Result<Self, TaskError> {
+        if data.is_some() {
+            crate::data::has_statistics(&plan.data)?;
+        }
         let mut computes = false;
         for task in tasks_of(&plan, member) {
             let part = match &task.kind {

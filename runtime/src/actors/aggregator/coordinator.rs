@@ -12,6 +12,8 @@
 //!                        └─────────────┘ ── Round, Best ──────▶ store thread ─ Stored ─▶
 //! ```
 
+mod statistics;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -25,6 +27,7 @@ use fl_engine::{
     round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
     wire::{
         Cancelled, Columns, Counted, Failed, Message, Received, RefusedUpdate, Resumed, RoundDone, Verdict,
+        cut_text,
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -214,6 +217,7 @@ impl Actor for Coordinator {
                 self.reports.stored(round, took);
                 self.event(Event::Durable { round }, context);
             }
+            M::StatisticsStored => self.event(Event::StatisticsDurable, context),
             M::BestRead(best) => self.best_read(best),
             M::StoreFailed(failure) => self.fail(failure),
             M::PartFailed(what) => self.fail(Failure::new(Exit::Failed, what)),
@@ -294,6 +298,7 @@ impl Coordinator {
             }
             Message::Columns(Columns { digest }) => self.event(Event::Columns { peer, digest }, context),
             Message::Report(report) => self.event(Event::Reported { peer, report }, context),
+            Message::Sums(sums) => self.sums(peer, sums, context),
             Message::Failed(failed) => {
                 if self.peers.may_log(&peer, self.clock.now()) {
                     tracing::warn!(collaborator = %peer, "{peer} could not finish task {}: {}", failed.task, failed.why);
@@ -441,9 +446,7 @@ impl Coordinator {
                 self.peers.tell(&peer, SessionMessage::Say(Message::Counted(Counted { round })));
             }
             Effect::Finished(reason) => self.finished(reason),
-            other => tracing::error!(
-                "internal error: the round engine asked for something that this build cannot do: {other:?}"
-            ),
+            other => self.carry_out_statistics(other),
         }
     }
 
@@ -521,6 +524,8 @@ impl Coordinator {
             Reason::QuorumMissed { round, .. } | Reason::NoUpdate { round } => {
                 Verdict::QuorumMissed { round }
             }
+            Reason::TooFewSites { .. } => Verdict::QuorumMissed { round: self.engine.round() },
+            Reason::NoStatistics(none) => Verdict::NoStatistics(cut_text(&none.words(&self.plan))),
             _ => Verdict::Stopped,
         };
         if self.engine.round().0 >= self.plan.rounds && self.plan.release.is_some() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fl_engine::{
     Digest, Name, RoundNo,
-    round::{AggregatedMetric, Offer, Refusal, RoundFacts, Stamp},
+    round::{AggregatedMetric, Offer, Refusal, RoundFacts, Stamp, StatisticsFacts},
     wire::Message,
 };
 
@@ -32,6 +32,8 @@ pub(crate) enum AggregatorMessage {
     Aggregated(AggregatedRound),
     /// A round is on disk.
     Stored { round: RoundNo, took: Duration },
+    /// The statistics of the sites' data are on disk.
+    StatisticsStored,
     /// The best model and its round, for members to end with. `None` when no round has measured one.
     BestRead(Option<(RoundNo, Payload)>),
     /// The store failed.
@@ -106,6 +108,8 @@ pub(crate) struct AggregatedRound {
 pub(crate) enum StoreJob {
     /// Make a finished round durable: its model, and the state of the server's step if there is one.
     Round { facts: Box<RoundFacts>, model: Payload, state: Option<Bytes> },
+    /// Make the statistics of the sites' data durable.
+    Statistics { facts: Box<StatisticsFacts> },
     /// Write what the closing round measured on the final model.
     Final { metrics: Vec<AggregatedMetric>, model: Payload },
     /// All rounds are run: write what the plan releases at the end.

@@ -266,7 +266,11 @@ async fn read(
         let message = match message {
             Ok(Some(Message::Leaving(_))) => break (close_code::DONE, "it left the run".to_owned()),
             Ok(Some(
-                message @ (Message::Offer(_) | Message::Report(_) | Message::Failed(_) | Message::Columns(_)),
+                message @ (Message::Offer(_)
+                | Message::Report(_)
+                | Message::Failed(_)
+                | Message::Columns(_)
+                | Message::Sums(_)),
             )) => message,
             Ok(Some(_)) => {
                 break (

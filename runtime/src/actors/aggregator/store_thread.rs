@@ -94,6 +94,9 @@ fn work(
                     |(round, root, bytes): (_, _, Vec<u8>)| (round, Payload::with_root(bytes.into(), root));
                 tell(AggregatorMessage::BestRead(best.map(payload)));
             }),
+            StoreJob::Statistics { facts } => {
+                store.put_statistics(facts).map(|()| tell(AggregatorMessage::StatisticsStored))
+            }
             StoreJob::Round { facts, model, state } => {
                 store.put_round(facts, model.as_slice(), state.as_deref())
             }

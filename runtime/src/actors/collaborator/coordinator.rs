@@ -11,6 +11,8 @@
 //!                                     └─────────────┘ ── payload ────▶ upload ─▶ uni stream
 //! ```
 
+mod statistics;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -19,7 +21,7 @@ use std::{
 
 use fl_engine::{
     ByteCount, Digest, Name, RoundNo,
-    plan::Plan,
+    plan::{Plan, Standardise},
     round::{Offer, Refusal, Report, Stamp},
     tensor::Layout,
     wire::{
@@ -51,6 +53,8 @@ use crate::{
     system::Clock,
 };
 
+pub(super) use self::statistics::SiteStatistics;
+
 /// How a collaborator's run ended.
 #[derive(Clone, Debug)]
 pub(crate) struct CollaboratorOutcome {
@@ -58,6 +62,8 @@ pub(crate) struct CollaboratorOutcome {
     pub(crate) verdict: Option<Verdict>,
     /// The newest model that the collaborator holds, and its round.
     pub(crate) model: Option<(RoundNo, Payload)>,
+    /// The statistics of all sites, where the plan asks for them.
+    pub(crate) statistics: Option<Arc<Standardise>>,
     /// What the collaborator took part in.
     pub(crate) part: Part,
 }
@@ -71,6 +77,7 @@ pub(super) struct Coordinator {
     tasks: mpsc::Sender<TaskJob>,
     link: Option<LinkUp>,
     held: watch::Sender<Option<Digest>>,
+    site: SiteStatistics,
     model: Option<(Stamp, Payload)>,
     open: Option<Open>,
     made: Option<Made>,
@@ -113,6 +120,7 @@ pub(super) struct CoordinatorParts {
     pub(super) tasks: mpsc::Sender<TaskJob>,
     /// Says which model the collaborator holds.
     pub(super) held: watch::Sender<Option<Digest>>,
+    pub(super) site: SiteStatistics,
     /// Is told once how the run ended.
     pub(super) outcome: oneshot::Sender<Result<CollaboratorOutcome, Failure>>,
 }
@@ -129,7 +137,7 @@ struct Made {
 
 impl Coordinator {
     pub(super) fn new(parts: CoordinatorParts) -> Self {
-        let CoordinatorParts { plan, layout, columns, clock, tasks, held, outcome } = parts;
+        let CoordinatorParts { plan, layout, columns, clock, tasks, held, site, outcome } = parts;
         Self {
             plan,
             layout,
@@ -138,6 +146,7 @@ impl Coordinator {
             tasks,
             link: None,
             held,
+            site,
             model: None,
             open: None,
             made: None,
@@ -190,6 +199,7 @@ impl Actor for Coordinator {
                 self.end_when_complete();
             }
             M::TaskEnded(ended) => self.task_ended(ended),
+            M::Prepared(done) => self.prepared(done),
             M::OfferAgain(stamp) => self.offer(stamp),
             M::Look => {
                 self.look();
@@ -243,6 +253,8 @@ impl Coordinator {
             }
             Message::RoundDone(done) => self.round_done(&done),
             Message::Resumed(order) => self.resumed(&order),
+            Message::AskSums(ask) => self.send_sums(ask.incarnation),
+            Message::Statistics(part) => self.statistics(part),
             Message::Finished(verdict) => self.finished(verdict),
             _ => tracing::warn!("ignored a message from the aggregator that only a collaborator sends"),
         }
@@ -313,7 +325,7 @@ impl Coordinator {
     /// Starts the next task if its base is here and no task runs.
     fn next_task(&mut self) {
         let (Some(open), Some((_, model))) = (&mut self.open, &self.model) else { return };
-        if open.running.is_some() || model.root() != open.stamp.base {
+        if open.running.is_some() || model.root() != open.stamp.base || !self.site.is_ready() {
             return;
         }
         let Some(task) = open.tasks.pop_front() else { return };
@@ -496,6 +508,9 @@ impl Coordinator {
 
     fn waits_for(&self) -> Option<String> {
         self.link.as_ref()?;
+        if !self.site.is_ready() {
+            return Some("waiting for the statistics of the data of all sites".to_owned());
+        }
         let Some(open) = &self.open else {
             return Some("waiting for the aggregator's next round".to_owned());
         };
@@ -551,8 +566,8 @@ impl Coordinator {
 
     fn end_with(&mut self, verdict: Option<Verdict>) {
         let model = self.model.take().map(|(stamp, model)| (stamp.round, model));
-        let part = std::mem::take(&mut self.part);
-        self.end(Ok(CollaboratorOutcome { verdict, model, part }));
+        let (part, statistics) = (std::mem::take(&mut self.part), self.site.known());
+        self.end(Ok(CollaboratorOutcome { verdict, model, statistics, part }));
     }
 
     fn end(&mut self, outcome: Result<CollaboratorOutcome, Failure>) {

@@ -12,9 +12,9 @@ use std::{sync::Arc, time::Duration};
 
 use fl_engine::{
     Digest, Name,
-    plan::roster::Resumption,
+    plan::{Standardise, roster::Resumption},
     tensor::Layout,
-    wire::{self, Hello, Message, Resumed, VERSIONS},
+    wire::{self, FEATURES, Hello, Message, Resumed, VERSIONS},
 };
 use rustls::pki_types::CertificateDer;
 use tokio::{
@@ -60,6 +60,8 @@ pub(crate) struct Dialler {
     pub(crate) buffers: Buffers,
     /// Where every received model is kept, if the plan says so.
     pub(crate) copies: Option<Arc<MemberCopies>>,
+    /// The statistics of all sites, which copies of models state; `None` for a plan without them.
+    pub(crate) statistics: Option<watch::Receiver<Option<Arc<Standardise>>>>,
     pub(crate) collaborator: Mailbox<CollaboratorMessage>,
     pub(crate) backoff: Backoff,
     /// When this side's own certificate is valid.
@@ -127,7 +129,7 @@ impl Dialler {
         };
         let hello = Hello {
             versions: VERSIONS,
-            features: 0,
+            features: FEATURES,
             federation: self.federation.clone(),
             plan: self.plan,
             roster_serial: self.serials.highest(),
@@ -186,6 +188,7 @@ impl Dialler {
             layout: Arc::clone(&self.layout),
             buffers: self.buffers.clone(),
             copies: self.copies.clone(),
+            statistics: self.statistics.clone(),
             collaborator: self.collaborator.clone(),
         };
         tasks.spawn(models.run());

@@ -1,12 +1,15 @@
 //! Every message between the parts of the collaborator's side. The parts import this file, not each other.
 
+use std::sync::Arc;
+
 use fl_engine::{
     Name, Weight,
-    plan::Metric,
+    plan::{Metric, Standardise},
     round::Stamp,
+    statistics::ColumnSums,
     wire::{Message, Welcome},
 };
-use fl_learn::task::TaskError;
+use fl_learn::task::{Runner, TaskError};
 use tokio::sync::mpsc;
 
 use crate::{exit::Failure, net::LinkHandle, payload::Payload};
@@ -23,6 +26,8 @@ pub(crate) enum CollaboratorMessage {
     Model { stamp: Stamp, model: Payload },
     /// A task has ended.
     TaskEnded(TaskEnded),
+    /// The site's data were read again, and scaled by the statistics of all sites.
+    Prepared(Result<(), Failure>),
     /// It is time to offer an update again that was refused for no fault of its own.
     OfferAgain(Stamp),
     /// It is time to see what the collaborator waits for.
@@ -33,10 +38,28 @@ pub(crate) enum CollaboratorMessage {
     Stop,
 }
 
+/// What a site computes with.
+pub(crate) enum SiteWork {
+    /// Its tasks can run.
+    Ready(Box<Runner>),
+    /// Its tasks can run when the statistics of all sites are known.
+    Later {
+        /// What the site tells of its data.
+        sums: Vec<ColumnSums>,
+        /// Reads the data, scaled.
+        prepare: Box<Prepare>,
+    },
+}
+
+/// Makes a site's runner from the statistics of all sites.
+pub(crate) type Prepare = dyn Fn(&Standardise) -> Result<Runner, Failure> + Send;
+
 /// What the task runner does, in order.
 pub(crate) enum TaskJob {
     /// Run this task once the one before has ended.
     Run { stamp: Stamp, task: Name, base: Payload },
+    /// Read the site's data again, scaled by these statistics.
+    Prepare(Arc<Standardise>),
     /// End the task that runs for this stamp at its next batch.
     Cancel(Stamp),
     /// Forget what earlier rounds have left in the runner: the run goes back.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use fl_engine::{RoundNo, round::Stamp, tensor::Layout, wire::PayloadHeader};
-use tokio::task::JoinSet;
+use fl_engine::{RoundNo, plan::Standardise, round::Stamp, tensor::Layout, wire::PayloadHeader};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::messages::CollaboratorMessage;
 use crate::{
@@ -25,6 +25,8 @@ pub(super) struct ModelReceiver {
     pub(super) buffers: Buffers,
     /// Where every model is kept, if the plan says so.
     pub(super) copies: Option<Arc<MemberCopies>>,
+    /// The statistics of all sites; `None` for a plan without them.
+    pub(super) statistics: Option<watch::Receiver<Option<Arc<Standardise>>>>,
     pub(super) collaborator: Mailbox<CollaboratorMessage>,
 }
 
@@ -44,7 +46,7 @@ impl ModelReceiver {
         match receive(stream, &self.layout, &self.buffers).await {
             Ok((stamp, model)) => {
                 if let Some(copies) = self.copies.filter(|copies| copies.keeps_each()) {
-                    keep(copies, stamp.round, model.clone()).await;
+                    keep(copies, self.statistics, stamp.round, model.clone()).await;
                 }
                 // The collaborator is gone only when the process ends.
                 let _ = self.collaborator.deliver(CollaboratorMessage::Model { stamp, model }).await;
@@ -59,12 +61,24 @@ impl ModelReceiver {
 }
 
 /// Writes a copy of a round's model, and waits until it is written: at most one is written at a time.
-async fn keep(copies: Arc<MemberCopies>, round: RoundNo, model: Payload) {
+async fn keep(
+    copies: Arc<MemberCopies>,
+    statistics: Option<watch::Receiver<Option<Arc<Standardise>>>>,
+    round: RoundNo,
+    model: Payload,
+) {
     if round == RoundNo(0) {
         // The initial model: no round has made it.
         return;
     }
-    let kept = tokio::task::spawn_blocking(move || copies.put(round, model.root(), model.as_slice()));
+    let statistics = match statistics {
+        // The aggregator sends them before any model, but on another stream.
+        Some(mut told) => told.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()),
+        None => None,
+    };
+    let kept = tokio::task::spawn_blocking(move || {
+        copies.put(round, model.root(), statistics.as_deref(), model.as_slice())
+    });
     if let Ok(Err(error)) = kept.await {
         // The folder may be read-only.
         tracing::warn!(

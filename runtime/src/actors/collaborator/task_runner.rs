@@ -7,15 +7,17 @@ use std::sync::{
 
 use fl_engine::{
     Name,
+    plan::Standardise,
     round::Stamp,
     tensor::{Layout, ModelState},
 };
 use fl_learn::task::{Runner, TaskError, TaskOutput};
 use tokio::sync::mpsc;
 
-use super::messages::{CollaboratorMessage, TaskEnded, TaskJob, TaskResult};
+use super::messages::{CollaboratorMessage, Prepare, TaskEnded, TaskJob, TaskResult};
 use crate::{
     actors::mailbox::Mailbox,
+    exit::{Exit, Failure},
     payload::{Buffers, Payload},
     pool::Pool,
 };
@@ -34,7 +36,10 @@ pub(super) struct TaskRunner {
 
 /// What only one task may use at a time.
 struct Workplace {
-    runner: Runner,
+    /// `None` until the data are scaled.
+    runner: Option<Runner>,
+    /// Where the data are scaled by the statistics of all sites.
+    prepare: Option<Box<Prepare>>,
     /// An update that was encoded. Its memory is reused for the next task's base.
     spare: Option<ModelState>,
 }
@@ -42,13 +47,14 @@ struct Workplace {
 impl TaskRunner {
     /// Updates are encoded into `buffers`. `collaborator` is told how each task ended.
     pub(super) fn new(
-        runner: Runner,
+        runner: Option<Runner>,
+        prepare: Option<Box<Prepare>>,
         layout: Arc<Layout>,
         buffers: Buffers,
         pool: Pool,
         collaborator: Mailbox<CollaboratorMessage>,
     ) -> Self {
-        let workplace = Arc::new(Mutex::new(Workplace { runner, spare: None }));
+        let workplace = Arc::new(Mutex::new(Workplace { runner, prepare, spare: None }));
         Self { workplace, layout, buffers, pool, collaborator, running: None, forgets: false }
     }
 
@@ -57,6 +63,7 @@ impl TaskRunner {
         while let Some(job) = jobs.recv().await {
             match job {
                 TaskJob::Run { stamp, task, base } => self.begin(stamp, task, base),
+                TaskJob::Prepare(statistics) => self.prepare(statistics),
                 TaskJob::Cancel(stamp) => {
                     if let Some((_, cancelled)) = self.running.take_if(|(running, _)| *running == stamp) {
                         cancelled.store(true, Ordering::Relaxed);
@@ -78,21 +85,24 @@ impl TaskRunner {
             // A task that panicked leaves a usable runner: it marks its tuned model as invalid before it
             // trains.
             let mut workplace = workplace.lock().unwrap_or_else(PoisonError::into_inner);
+            let Workplace { runner: Some(runner), spare, .. } = &mut *workplace else {
+                return Err(TaskError::NoData(named));
+            };
             if forgets {
-                workplace.runner.forget();
+                runner.forget();
             }
-            let base = match workplace.spare.take() {
+            let base = match spare.take() {
                 Some(mut spare) => spare.read_bytes(base.as_slice()).map(|()| spare),
                 None => base.to_state(&layout),
             };
             let base = base.map_err(|_| TaskError::Layout)?;
             let cancelled = || cancelled.load(Ordering::Relaxed);
-            let output = workplace.runner.run_from(&named, stamp.round, base, &cancelled)?;
+            let output = runner.run_from(&named, stamp.round, base, &cancelled)?;
             let TaskOutput { update, samples, metrics } = output;
             let update = match update {
                 Some((state, weight)) => {
                     let payload = buffers.take().encode(&state).map_err(|_| TaskError::Layout)?;
-                    workplace.spare = Some(state);
+                    *spare = Some(state);
                     Some((payload, weight))
                 }
                 None => None,
@@ -105,6 +115,25 @@ impl TaskRunner {
             let ended = TaskEnded { stamp, task, result };
             // The collaborator is gone only when the process ends.
             let _ = collaborator.deliver(CollaboratorMessage::TaskEnded(ended)).await;
+        });
+    }
+
+    /// Reads the data again, scaled. The coordinator gives no task before it hears of the end.
+    fn prepare(&mut self, statistics: Arc<Standardise>) {
+        let workplace = Arc::clone(&self.workplace);
+        let job = self.pool.run(move || {
+            let mut workplace = workplace.lock().unwrap_or_else(PoisonError::into_inner);
+            let Workplace { runner, prepare: Some(prepare), .. } = &mut *workplace else { return Ok(()) };
+            // The rows that were scaled before go first: only one copy is in memory.
+            *runner = None;
+            *runner = Some(prepare(&statistics)?);
+            Ok(())
+        });
+        let collaborator = self.collaborator.clone();
+        tokio::spawn(async move {
+            let done = job.await.unwrap_or_else(|error| Err(Failure::new(Exit::Failed, error.to_string())));
+            // The collaborator is gone only when the process ends.
+            let _ = collaborator.deliver(CollaboratorMessage::Prepared(done)).await;
         });
     }
 }

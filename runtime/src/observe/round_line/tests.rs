@@ -15,6 +15,7 @@ fn plan() -> Plan {
         standardise: None,
         split: Split { train: 0.8, validation: 0.2, test: 0.0 },
         classes: Some(2),
+        federated: None,
     };
     let layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2, bias: true }];
     let draft = PlanDraft::trial("trial", ModelSpec { input: vec![1], layers }, data).unwrap();

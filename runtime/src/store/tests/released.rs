@@ -184,15 +184,15 @@ fn members_keep_what_the_plan_gives_them() {
     assert!(copies(Released::Last, ReleaseTo::Host).is_none());
     assert!(copies(Released::Each, key()).is_none());
     let last = copies(Released::Last, ReleaseTo::Members).unwrap();
-    let path = last.put(RoundNo(2), root(&layout, 1), &model(&layout, 1)).unwrap();
+    let path = last.put(RoundNo(2), root(&layout, 1), None, &model(&layout, 1)).unwrap();
     assert_eq!(path, dir.path("released/w_one_final.safetensors"));
     let (payload, texts) = plain(&fs::read(path).unwrap(), &layout);
     assert_eq!((payload, texts[text::ROUND].as_str()), (model(&layout, 1), "2"));
     let best = copies(Released::Best, ReleaseTo::Members).unwrap();
-    let path = best.put(RoundNo(1), root(&layout, 0), &model(&layout, 0)).unwrap();
+    let path = best.put(RoundNo(1), root(&layout, 0), None, &model(&layout, 0)).unwrap();
     assert_eq!(path, dir.path("released/w_one_best.safetensors"));
     let each = copies(Released::Each, ReleaseTo::Members).unwrap();
-    let path = each.put(RoundNo(1), root(&layout, 0), &model(&layout, 0)).unwrap();
+    let path = each.put(RoundNo(1), root(&layout, 0), None, &model(&layout, 0)).unwrap();
     assert_eq!(path, dir.path("released/w_one_round_0000001.safetensors"));
 }
 

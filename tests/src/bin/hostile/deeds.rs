@@ -6,7 +6,7 @@ use fl_engine::{
     ByteCount, Digest, RoundNo, Weight, limits,
     plan::Metric,
     round::{Offer, Report, Stamp},
-    wire::{self, Failed, Message, PayloadHeader, Verdict},
+    wire::{self, AskSums, Failed, Message, PayloadHeader, SiteSums, Verdict},
 };
 use quinn::VarInt;
 use serde_json::json;
@@ -14,7 +14,10 @@ use serde_json::json;
 use super::{
     Failure,
     link::{framed, tell_end, write_update},
-    misdeed::{Broken, Counted, Flood, Misdeed, Silence, SlowPayload, WrongHello, WrongOffer, WrongPayload},
+    misdeed::{
+        Broken, Counted, Flood, Misdeed, Silence, SlowPayload, WrongHello, WrongOffer, WrongPayload,
+        WrongSums,
+    },
     say,
     workspace::{WINDOW, Workspace},
 };
@@ -25,6 +28,7 @@ pub(super) async fn commit(workspace: &Workspace, misdeed: Misdeed) -> Result<()
     match misdeed {
         Misdeed::WrongHello(hello) => deed.wrong_hello(hello).await,
         Misdeed::Silence(silence) => deed.silence(silence).await,
+        Misdeed::WrongSums(sums) => deed.wrong_sums(sums).await,
         Misdeed::WrongOffer(offer) => deed.wrong_offer(offer).await,
         Misdeed::WrongPayload(payload) => deed.wrong_payload(payload).await,
         Misdeed::SlowPayload(payload) => deed.slow_payload(payload).await,
@@ -50,6 +54,7 @@ impl Deed<'_> {
             WrongHello::Version => hello.versions = (77, 78),
             WrongHello::LaterRoster => hello.roster_serial = u64::MAX,
             WrongHello::MostEvidence => hello.evidence = vec![9; 32 << 10],
+            WrongHello::NoFeatures => hello.features = 0,
             WrongHello::LongEvidence => hello.evidence = vec![9; (32 << 10) + 1],
         }
         let mut link = self.workspace.knock(self.misdeed, WINDOW).await?;
@@ -99,6 +104,32 @@ impl Deed<'_> {
         let offer = Message::Offer(self.workspace.offer(stale, &[])?);
         while link.say(&offer).await.is_ok() {}
         link.closed().await
+    }
+
+    /// Answers with sums that are refused.
+    async fn wrong_sums(&self, wrong: WrongSums) -> Result<(), Failure> {
+        let mut link = self.workspace.enter(self.misdeed, WINDOW).await?;
+        let Message::AskSums(AskSums { incarnation }) =
+            link.hear(|message| matches!(message, Message::AskSums(_))).await?
+        else {
+            return Err("no sums were asked for".into());
+        };
+        // Count, sum and sum of squares, as postcard writes them; the other columns are empty.
+        let (columns, first): (u8, &[u8]) = match wrong {
+            WrongSums::TooWide => (31, &[0, 0, 0]),
+            WrongSums::OfNone => (30, &[0, 1, 2, 0]),
+            WrongSums::TooMany => (30, &[0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 1, 2, 1, 2]),
+            // The square of the sum is larger than any sum of squares.
+            WrongSums::Impossible => (30, &[20, 1, 18, 1, 2]),
+        };
+        let mut envelope =
+            wire::encode(&Message::Sums(SiteSums { incarnation, first: 0, columns: Vec::new() }));
+        envelope.pop();
+        envelope.push(columns);
+        envelope.extend(first);
+        envelope.extend(vec![0; 3 * usize::from(columns - 1)]);
+        link.raw(&envelope).await?;
+        link.leave().await
     }
 
     /// Makes an offer that is refused before a byte of the update is sent.

@@ -31,6 +31,7 @@ misdeeds! {
         LaterRoster: "later-roster",
         MostEvidence: "most-evidence",
         LongEvidence: "long-evidence",
+        NoFeatures: "no-features",
     }
     /// Nothing is said, or nothing is read.
     Silence {
@@ -39,6 +40,13 @@ misdeeds! {
         Idle: "idle",
         Sluggish: "sluggish",
         Deaf: "deaf",
+    }
+    /// Sums of the site's data that no data has.
+    WrongSums {
+        TooWide: "too-wide-sums",
+        OfNone: "sums-of-none",
+        TooMany: "sums-of-too-many",
+        Impossible: "impossible-sums",
     }
     /// An offer that is refused before a byte of the update is sent.
     WrongOffer {

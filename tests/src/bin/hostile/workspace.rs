@@ -46,7 +46,7 @@ impl Workspace {
     pub(super) fn hello(&self) -> Hello {
         Hello {
             versions: wire::VERSIONS,
-            features: 0,
+            features: wire::FEATURES,
             federation: self.plan.federation.clone(),
             plan: self.plan.hash(),
             roster_serial: 0,

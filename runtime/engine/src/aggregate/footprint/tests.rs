@@ -12,6 +12,7 @@ fn plan(memory: u64, spill: u64) -> PlanDraft {
         standardise: None,
         split: Split { train: 1.0, validation: 0.0, test: 0.0 },
         classes: None,
+        federated: None,
     };
     let mut plan = PlanDraft::trial("trial", model, data).unwrap();
     (plan.memory_budget, plan.spill_budget) = (ByteCount(memory), ByteCount(spill));

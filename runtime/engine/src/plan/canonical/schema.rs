@@ -4,11 +4,11 @@ use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
     model::{Layer, ModelSpec},
     plan::{
-        BestModel, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange, Fill, Keep,
-        LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest, NamedNumber, Optimiser,
-        OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Separator,
-        Server, Short, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength,
-        TrainSpec,
+        BestModel, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange, Federated,
+        Fill, Keep, LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest, NamedNumber,
+        Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal,
+        Separator, Server, Short, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold,
+        TrainLength, TrainSpec,
     },
 };
 
@@ -54,7 +54,9 @@ choice!(Layer {
     11 Flatten,
 });
 
-record!(DataSpec { 1 loader, 2 standardise, 3 split, 4 classes });
+record!(DataSpec { 1 loader, 2 standardise, 3 split, 4 classes, 5 federated });
+
+record!(Federated { 1 least });
 
 choice!(Loader {
     0 Csv[spec],

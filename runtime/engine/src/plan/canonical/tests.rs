@@ -6,9 +6,10 @@ use crate::{
     ByteCount, Millis, Name,
     model::Layer,
     plan::{
-        Category, Coding, Column, CsvSpec, Decimal, Direction, Fill, Keep, LabelCode, Loader, Loss, Metric,
-        MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release, ReleaseTo,
-        Released, Seal, Separator, Short, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength, TrainSpec,
+        Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode, Loader,
+        Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release,
+        ReleaseTo, Released, Seal, Separator, Short, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength,
+        TrainSpec,
     },
 };
 
@@ -170,6 +171,8 @@ fn every_field_changes_the_hash() {
         |p| p.data.standardise = Some(Standardise::new(&[0.0], &[2.0])),
         |p| p.data.standardise = Some(Standardise::new(&[1.6e9], &[1.0])),
         |p| p.data.standardise = Some(Standardise::new(&[1.6e9 + 1.0], &[1.0])),
+        |p| (p.data.standardise, p.data.federated) = (None, Some(Federated { least: 10 })),
+        |p| (p.data.standardise, p.data.federated) = (None, Some(Federated { least: 11 })),
         |p| p.data.split.train = 0.7,
         |p| p.data.split.validation = 0.3,
         |p| p.data.split.test = 0.1,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use keys::MISSING;
 pub(super) use keys::{CSV, FILE};
 
-use super::{is_file, standardise::Standardise};
+use super::is_file;
 use crate::{
     limits,
     model::ModelSpec,
@@ -316,7 +316,7 @@ pub(super) fn check_in(
     csv: &CsvSpec,
     model: &ModelSpec,
     classes: Option<u32>,
-    standardise: Option<&Standardise>,
+    has_statistics: bool,
 ) -> Checked {
     is_file("file", &csv.file)?;
     csv.label_file.as_ref().map_or(Ok(()), |file| is_file("label_file", file))?;
@@ -337,7 +337,7 @@ pub(super) fn check_in(
     check_columns(csv, model)?;
     check_labels(csv, classes)?;
     check_categories(csv)?;
-    check_missing(csv, standardise)
+    check_missing(csv, has_statistics)
 }
 
 fn check_columns(csv: &CsvSpec, model: &ModelSpec) -> Checked {
@@ -452,10 +452,10 @@ fn check_categories(csv: &CsvSpec) -> Checked {
     Ok(())
 }
 
-fn check_missing(csv: &CsvSpec, standardise: Option<&Standardise>) -> Checked {
+fn check_missing(csv: &CsvSpec, has_statistics: bool) -> Checked {
     check(MISSING, "data/missing/drop_row", &csv.missing.drop_row)?;
     match &csv.missing.fill {
-        Some(Fill::Mean) if standardise.is_none() => {
+        Some(Fill::Mean) if !has_statistics => {
             let message = "data.missing.fill is mean, but the plan has no data.standardise with the means";
             let hint = "add `standardise`, or write a number for each column: fill: {age: 40}";
             Err(Fault::new("data/missing/fill", message).hint(Some(hint.to_owned())))

@@ -22,8 +22,9 @@ impl RoundEngine {
                 };
                 Some(over.min(after(self.now, limits::HEARTBEAT)))
             }
+            Phase::Collecting(step) => Some(self.wake_for_sums(step)),
             Phase::Serving { since } => Some(after(self.now.max(*since), limits::HEARTBEAT)),
-            Phase::Summing { .. } | Phase::Draining(_) | Phase::Finished => None,
+            Phase::Keeping(_) | Phase::Summing { .. } | Phase::Draining(_) | Phase::Finished => None,
         }
     }
 
@@ -48,7 +49,12 @@ impl RoundEngine {
                 absent: self.members.absent().filter(|peer| !round.has_answered(peer)).cloned().collect(),
                 lost: round.lost(),
             }),
-            Phase::Serving { .. } | Phase::Summing { .. } | Phase::Draining(_) | Phase::Finished => None,
+            Phase::Collecting(step) => Some(self.waiting_for_sums(step)),
+            Phase::Keeping(_)
+            | Phase::Serving { .. }
+            | Phase::Summing { .. }
+            | Phase::Draining(_)
+            | Phase::Finished => None,
         }
     }
 
@@ -56,10 +62,13 @@ impl RoundEngine {
     /// fault.
     pub(super) fn stood_still(&mut self, before: Millis, out: &mut Vec<Effect>) {
         let by = Millis(self.now.0.saturating_sub(before.0));
-        if let Phase::Open(round) = &mut self.phase
-            && by > after(limits::HEARTBEAT, limits::STOOD_STILL)
-        {
-            round.since = after(round.since, by);
+        let since = match &mut self.phase {
+            Phase::Open(round) => &mut round.since,
+            Phase::Collecting(step) => &mut step.since,
+            _ => return,
+        };
+        if by > after(limits::HEARTBEAT, limits::STOOD_STILL) {
+            *since = after(*since, by);
             out.push(Effect::StoodStill { by });
         }
     }

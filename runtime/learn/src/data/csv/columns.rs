@@ -3,10 +3,10 @@
 use fl_engine::{
     Digest,
     name::nearest,
-    plan::{Coding, Column, CsvSpec, Fill, NamedNumber, Standardise},
+    plan::{Coding, Column, CsvSpec, Fill, NamedNumber},
 };
 
-use super::super::error::DataError;
+use super::super::{error::DataError, scale::Scaling};
 
 /// What a column of the file is read as.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl<'a> Columns<'a> {
     /// Finds the plan's columns among `names` (with a header) or among `width` columns (without).
     pub(super) fn find(
         spec: &'a CsvSpec,
-        standardise: Option<&Standardise>,
+        scaling: Scaling<'_>,
         header: Option<Vec<String>>,
         width: usize,
     ) -> Result<Self, DataError> {
@@ -74,7 +74,7 @@ impl<'a> Columns<'a> {
             let coding = if header.is_some() { spec.coding(name) } else { None };
             let fill = match &spec.missing.fill {
                 Some(Fill::Number(number)) => Some(*number),
-                Some(Fill::Mean) => standardise.map(|statistics| statistics.mean_of(at)),
+                Some(Fill::Mean) => scaling.mean_of(at),
                 Some(Fill::Columns(columns)) => columns.iter().find(|c| c.name == *name).map(|c| c.number),
                 None => None,
             };

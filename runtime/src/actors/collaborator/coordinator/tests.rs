@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::{
-    actors::{collaborator, fixture::plan, mailbox::Mailbox},
+    actors::{collaborator, collaborator::SiteWork, fixture::plan, mailbox::Mailbox},
     net::Link,
     observe::log::tests::caught,
     payload::Buffers,
@@ -76,8 +76,15 @@ impl Rig {
         let system = crate::system::System::real();
         let pool = Pool::new(&system.threads, 1).unwrap();
         let buffers = Buffers::new(Arc::clone(&layout));
-        let running =
-            collaborator::start(system.clock, plan, runner, None, Arc::clone(&layout), buffers, pool);
+        let running = collaborator::start(
+            system.clock,
+            plan,
+            SiteWork::Ready(Box::new(runner)),
+            None,
+            Arc::clone(&layout),
+            buffers,
+            pool,
+        );
         let (collaborator, ended) = (running.mailbox, running.outcome);
         Self { collaborator, ended, runs, layout, base }
     }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::plan::{
-    Category, Coding, CsvSpec, Decimal, Fill, LabelCode, NamedNumber, PlanDraft, Separator, Standardise,
+    Category, Coding, CsvSpec, Decimal, Federated, Fill, LabelCode, NamedNumber, PlanDraft, Separator,
+    Standardise,
 };
 
 /// The small plan with other keys after `loader: csv`.
@@ -169,4 +170,61 @@ fn mean_that_f32_cannot_hold_keeps_its_rest_and_others_their_bytes() {
     let mut plan = PlanDraft::parse(&with("")).unwrap();
     plan.data.standardise = Some(twice);
     assert!(Plan::from_canonical(&plan.canonical()).is_err());
+}
+
+#[test]
+fn sites_can_be_asked_for_the_statistics_and_other_plans_keep_their_bytes() {
+    let of = |keys: &str| Plan::parse(&with(keys)).unwrap();
+    let declared = of("standardise: {mean: 0, std: 1}");
+    for (keys, least) in [
+        ("standardise: federated", 10),
+        ("standardise: {federated: {}}", 10),
+        ("standardise: {federated: {least: 20}}, missing: {fill: mean}", 20),
+    ] {
+        let plan = of(keys);
+        assert_eq!((plan.data.federated, &plan.data.standardise), (Some(Federated { least }), &None));
+        assert_eq!(Plan::from_canonical(&plan.canonical()).as_ref(), Ok(&plan));
+        assert_ne!(plan.hash(), declared.hash());
+        let scaled = plan.edited(|p| p.data = p.data.scaled_by(&Standardise::new(&[0.0], &[1.0]))).unwrap();
+        assert_eq!(scaled.data.standardise, declared.data.standardise);
+    }
+    for (keys, expected) in [
+        (
+            "standardise: sites",
+            "data.standardise is the text \"sites\"; it takes the word federated, or a map with the keys mean and std",
+        ),
+        ("standardise: {mean: 1}", "the key \"std\" is missing in data.standardise"),
+        (
+            "standardise: {mean: 1, std: 1, federated: {}}",
+            "data.standardise.mean is beside federated; write one of them",
+        ),
+        (
+            "standardise: {federated: {least: 1}}",
+            "data.standardise.federated.least is 1; it takes a whole number of 2 to 1000000",
+        ),
+    ] {
+        assert_eq!(refusal(keys).0, expected, "{keys}");
+    }
+    let wide = of("standardise: federated").edited(|p| p.model.input = vec![5000]).unwrap_err();
+    assert!(wide.message.contains("a sample has 5000 features; it takes 4096"), "{}", wide.message);
+}
+
+#[test]
+fn statistics_are_read_back_from_their_text_with_the_same_bits() {
+    for (mean, std) in [(1_600_000_000.25, 1.0), (0.1, 0.3), (-3.0e-38, 2.0e-38), (1e36, 1e36)] {
+        let found = Standardise::from_values(&[mean, 0.5], &[std, 2.0]).unwrap();
+        let text = found.to_text();
+        assert_eq!(Standardise::from_text(&text), Some(found.clone()), "{text}");
+        let plan = Plan::parse(&with(&format!("standardise: {text}"))).unwrap();
+        assert_eq!(plan.data.standardise, Some(found));
+    }
+    for text in [
+        "",
+        "{}",
+        "{\"mean\":[1],\"std\":[0]}",
+        "{\"mean\":[1],\"std\":[1,1]}",
+        "{\"mean\":[NaN],\"std\":[1]}",
+    ] {
+        assert_eq!(Standardise::from_text(text), None, "{text}");
+    }
 }

@@ -83,7 +83,10 @@ fn needed(keys: &[Key], name: &str) -> Vec<String> {
     let either = [("epochs", "steps"), ("min", "max")];
     let either = either.iter().find(|(one, other)| has(one) && has(other) && ![*one, *other].contains(&name));
     let is_needed = |key: &&Key| {
-        key.name != name && (key.absent == Absent::Refused || either.is_some_and(|(one, _)| *one == key.name))
+        // Statistics are a mean and a deviation.
+        let both = [("mean", "std"), ("std", "mean")].contains(&(name, key.name));
+        let either = either.is_some_and(|(one, _)| *one == key.name);
+        key.name != name && (key.absent == Absent::Refused || either || both)
     };
     keys.iter().filter(is_needed).map(|key| format!("{}: {}", key.name, key.example)).collect()
 }

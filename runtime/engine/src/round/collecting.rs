@@ -1,0 +1,91 @@
+//! The step before the first round of a plan with `standardise: federated`: the sites' sums come in.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Millis, Name,
+    statistics::{ColumnSums, Pool, SumsFault},
+};
+
+/// The sums that have come so far.
+pub(super) struct Collecting {
+    /// Its deadline counts from here.
+    pub(super) since: Millis,
+    pub(super) opened: Millis,
+    /// Deadlines that have passed.
+    pub(super) times: u32,
+    pool: Pool,
+    sites: BTreeMap<Name, Site>,
+}
+
+enum Site {
+    /// The parts that have come.
+    Asked(Vec<ColumnSums>),
+    /// Its sums are in the pool.
+    Counted,
+    /// Its sums were refused.
+    Refused,
+}
+
+impl Collecting {
+    pub(super) fn new(pool: Pool, now: Millis) -> Self {
+        Self { since: now, opened: now, times: 0, pool, sites: BTreeMap::new() }
+    }
+
+    /// Whether the site has to be asked: a new link begins anew, and sums count once.
+    pub(super) fn ask(&mut self, peer: &Name) -> bool {
+        let counted = matches!(self.sites.get(peer), Some(Site::Counted));
+        if !counted {
+            self.sites.insert(peer.clone(), Site::Asked(Vec::new()));
+        }
+        !counted
+    }
+
+    /// Takes columns from `first` on. Returns whether the site's sums count now. A site that was not asked,
+    /// or has answered, changes nothing.
+    pub(super) fn take(
+        &mut self,
+        peer: &Name,
+        first: u32,
+        columns: Vec<ColumnSums>,
+    ) -> Result<bool, SumsFault> {
+        let Some(site @ Site::Asked(_)) = self.sites.get_mut(peer) else { return Ok(false) };
+        let Site::Asked(parts) = site else { return Ok(false) };
+        let (width, given) = (self.pool.width(), parts.len() + columns.len());
+        let in_order = usize::try_from(first).is_ok_and(|first| first == parts.len());
+        if !in_order || columns.is_empty() || given > width {
+            *site = Site::Refused;
+            return Err(SumsFault::Columns { given, expected: width });
+        }
+        parts.extend(columns);
+        if given < width {
+            return Ok(false);
+        }
+        let added = self.pool.add(parts);
+        *site = if added.is_ok() { Site::Counted } else { Site::Refused };
+        added.map(|()| true)
+    }
+
+    /// Nothing of this site counts: its columns are not those of the others.
+    pub(super) fn refuse(&mut self, peer: &Name) -> Result<bool, SumsFault> {
+        match self.sites.get_mut(peer) {
+            Some(site @ Site::Asked(_)) => *site = Site::Refused,
+            _ => return Ok(false),
+        }
+        Err(SumsFault::OtherColumns)
+    }
+
+    /// Sites whose sums count, by name.
+    pub(super) fn counted(&self) -> impl Iterator<Item = &Name> {
+        self.sites.iter().filter(|(_, site)| matches!(site, Site::Counted)).map(|(peer, _)| peer)
+    }
+
+    /// Sites that were asked and have not answered, by name.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Name> {
+        self.sites.iter().filter(|(_, site)| matches!(site, Site::Asked(_))).map(|(peer, _)| peer)
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}

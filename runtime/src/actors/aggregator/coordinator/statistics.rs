@@ -1,0 +1,54 @@
+//! The statistics of the sites' data, before the first round: asking, storing, telling.
+
+use fl_engine::{
+    Name, limits,
+    round::{Effect, Event},
+    wire::{AskSums, Message, SiteSums, Statistics},
+};
+
+use super::{Context, Coordinator, SessionMessage, StoreJob};
+use crate::observe;
+
+impl Coordinator {
+    pub(super) fn sums(&mut self, peer: Name, sums: SiteSums, context: &mut Context<'_, Self>) {
+        let SiteSums { incarnation, first, columns } = sums;
+        self.event(Event::Sums { peer, incarnation, first, columns }, context);
+    }
+
+    pub(super) fn carry_out_statistics(&mut self, effect: Effect) {
+        match effect {
+            Effect::AskSums { peer } => {
+                let ask = Message::AskSums(AskSums { incarnation: self.engine.incarnation() });
+                self.peers.tell(&peer, SessionMessage::Say(ask));
+            }
+            Effect::SumsRefused { peer, fault } => {
+                if self.peers.may_log(&peer, self.clock.now()) {
+                    tracing::warn!(collaborator = %peer, "refused the sums of {peer}: {fault}");
+                }
+            }
+            Effect::CollectingAgain { times, have, need, missing } => tracing::warn!(
+                "{have} of the {need} sites that are needed have sent the sums of their data at the deadline. The aggregator \
+                 waits again (number {times}); no answer of {}",
+                observe::names(&missing)
+            ),
+            Effect::StoreStatistics(facts) => {
+                let sites = facts.collaborators.len();
+                tracing::info!("the mean and the deviation of each feature are known, from {sites} sites");
+                self.store(StoreJob::Statistics { facts });
+            }
+            Effect::Statistics { peer, statistics } => {
+                let column = |at| (statistics.mean_of(at), statistics.std_of(at));
+                let columns: Vec<(f64, f64)> = (0..statistics.mean.len()).map(column).collect();
+                for (first, part) in
+                    (0..).step_by(limits::STATISTICS_PART).zip(columns.chunks(limits::STATISTICS_PART))
+                {
+                    let part = Statistics { first, columns: part.to_vec() };
+                    self.peers.tell(&peer, SessionMessage::Say(Message::Statistics(part)));
+                }
+            }
+            other => tracing::error!(
+                "internal error: the round engine asked for something that this build cannot do: {other:?}"
+            ),
+        }
+    }
+}
