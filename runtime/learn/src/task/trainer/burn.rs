@@ -12,7 +12,7 @@ mod optimiser;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use fl_engine::{
     Draws, Name,
     model::{optimiser_places, output_shape},

@@ -3,7 +3,7 @@
 //! Each layer's case is a model with random parameters in training: its output, and the gradient of a
 //! weighted sum of the output. Inputs are multiples of 1/64, so both sides start from the same numbers.
 
-use burn::tensor::{Tensor, TensorData};
+use burn_tensor::{Tensor, TensorData};
 use fl_engine::{
     model::{self, Layer, ModelSpec},
     plan::Optimiser,

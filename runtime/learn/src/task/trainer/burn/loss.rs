@@ -1,6 +1,6 @@
 //! The losses that training minimises, as burn tensors: means over a batch.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use burn_tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use fl_engine::plan::Loss;
 
 /// The mean loss of a batch. `output` has the shape `[rows, outputs]`.
@@ -16,7 +16,7 @@ pub(super) fn mean(loss: Loss, output: Tensor<2>, labels: &[f32], device: &Devic
             // max(x, 0) − x·y + log(1 + e^−|x|): neither sign of x overflows.
             let truth = column(labels, device);
             let overflow_free = output.clone().abs().neg().exp().add_scalar(1.0).log();
-            (burn::tensor::activation::relu(output.clone()) - output * truth + overflow_free).mean()
+            (burn_tensor::activation::relu(output.clone()) - output * truth + overflow_free).mean()
         }
         Loss::Mse => (output - column(labels, device)).powi_scalar(2).mean(),
     }

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use burn::tensor::{
+use burn_tensor::{
     Device, Gradients, Tensor, TensorData, activation, module,
     ops::{AvgPoolOptions, ConvOptions, ConvTransposeOptions, MaxPoolOptions},
 };
