@@ -88,6 +88,7 @@ pub fn run(options: &Options, command: &Command) -> Result<Shown, Failure> {
     let evaluation = evaluation::on_held_out_rows(&federation)?;
     let wall = started.elapsed().as_secs_f64();
     let model = federation.last_model();
+    let links = carrier(&options.link);
     let json = json!({
         "event": "demo",
         "rounds": rounds.len(),
@@ -97,13 +98,23 @@ pub fn run(options: &Options, command: &Command) -> Result<Shown, Failure> {
         "pids": processes.pids(),
         "processes": processes.names_and_pids(),
         "lost": ended.lost,
+        "links": links,
         "model": model,
         "dir": dir,
         "wall_s": (wall * 1000.0).round() / 1000.0,
         "exit": exit,
     });
-    let text = told(&rounds, &evaluation, &federation, &ended.lost, wall);
+    let text = told(&rounds, &evaluation, &federation, &ended.lost, wall, links);
     Ok(Shown { text, json })
+}
+
+/// What carries the links, in words.
+fn carrier(link: &str) -> &'static str {
+    match link {
+        "quic" => "QUIC",
+        "tcp" => "TLS over TCP",
+        _ => "QUIC, or by TLS over TCP where QUIC does not answer",
+    }
 }
 
 fn told(
@@ -112,6 +123,7 @@ fn told(
     federation: &Federation,
     lost: &[String],
     wall: f64,
+    links: &str,
 ) -> String {
     let mut text = table::of(rounds, federation.plan.best.task.as_str());
     text.push('\n');
@@ -126,7 +138,7 @@ fn told(
     ));
     let collaborators = federation.names.len();
     text.push_str(&format!(
-        "time     {wall:.1} s: an aggregator and {collaborators} collaborators, connected by QUIC\n"
+        "time     {wall:.1} s: an aggregator and {collaborators} collaborators, connected by {links}\n"
     ));
     text.push_str(&format!("model    {}\n", federation.last_model().display()));
     text.push_str(&format!("folders  {}: one for each machine\n", federation.dir.display()));

@@ -34,7 +34,7 @@ fn runs(pid: u64) -> bool {
 
 #[test]
 fn demonstration_prints_a_line_a_round_and_a_last_one_for_all() {
-    for link in ["quic", "tcp"] {
+    for (link, links) in [("quic", "QUIC"), ("tcp", "TLS over TCP")] {
         let args = ["--collaborators", "1", "--rounds", "2", "--link", link];
         let out = demo(&format!("lines-{link}"), &args).wait_with_output().unwrap();
         let lines = String::from_utf8(out.stdout).unwrap();
@@ -45,6 +45,7 @@ fn demonstration_prints_a_line_a_round_and_a_last_one_for_all() {
             (out.status.code(), &lines[2]["exit"], &lines[2]["rounds"]),
             (Some(0), &0.into(), &2.into())
         );
+        assert_eq!(lines[2]["links"], links);
         assert_eq!(pids(&lines[2]).len(), 2);
         assert_eq!(String::from_utf8(out.stderr).unwrap(), "");
     }
