@@ -211,7 +211,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "mean",
         takes: Takes::List {
-            kind: "a number, or a list with one a feature",
+            kind: "a number, or a list with one number for each feature",
             of: &Takes::Number(Range::Finite),
         },
         absent: Absent::Means("needed, unless `federated` is there"),
@@ -221,7 +221,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "std",
         takes: Takes::List {
-            kind: "a number, or a list with one a feature",
+            kind: "a number, or a list with one number for each feature",
             of: &Takes::Number(Range::AboveZero),
         },
         absent: Absent::Means("needed, unless `federated` is there"),
