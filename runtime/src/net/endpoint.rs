@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr};
 
 use super::{
-    LinkError,
+    ALPN, LinkError,
     carrier::{Carrier, EndpointError},
     link::Link,
     quic::{
@@ -28,7 +28,7 @@ enum Kind {
 }
 
 impl Endpoint {
-    /// Opens a port that accepts links. The configuration's ALPN is replaced by [`super::ALPN`].
+    /// Opens a port that accepts links. The configuration's ALPN is replaced by [`ALPN`].
     ///
     /// # Errors
     /// When the port cannot be bound or `config` does not fit QUIC.
@@ -53,12 +53,14 @@ impl Endpoint {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn server_with(
-        config: rustls::ServerConfig,
+        mut config: rustls::ServerConfig,
         bind: SocketAddr,
         carrier: impl Into<Carrier>,
         limits: NetLimits,
         resets: Option<&ResetKey>,
     ) -> Result<Self, EndpointError> {
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.max_early_data_size = 0;
         let inner = match carrier.into() {
             Carrier::Quic(kind) => Kind::Quic(QuicEndpoint::server_with(config, bind, kind, limits, resets)?),
             Carrier::Tcp => Kind::Tcp(
@@ -69,7 +71,7 @@ impl Endpoint {
         Ok(Self { inner })
     }
 
-    /// Opens a port that dials. The configuration's ALPN is replaced by [`super::ALPN`]. Over TCP each link
+    /// Opens a port that dials. The configuration's ALPN is replaced by [`ALPN`]. Over TCP each link
     /// has a free port of its own, and `bind` says nothing.
     ///
     /// # Errors
@@ -83,6 +85,7 @@ impl Endpoint {
         carrier: impl Into<Carrier>,
         limits: NetLimits,
     ) -> Result<Self, EndpointError> {
+        let config = dialling(config);
         let inner = match carrier.into() {
             Carrier::Quic(kind) => Kind::Quic(QuicEndpoint::client(config, bind, kind, limits)?),
             Carrier::Tcp => Kind::Tcp(TcpEndpoint::client(config, limits)),
@@ -122,6 +125,7 @@ impl Endpoint {
         addr: SocketAddr,
         server_name: &str,
     ) -> Result<Link, LinkError> {
+        let config = dialling(config);
         match &self.inner {
             Kind::Quic(endpoint) => endpoint.connect_as(config, addr, server_name).await,
             Kind::Tcp(endpoint) => endpoint.connect_as(config, addr, server_name).await,
@@ -222,6 +226,12 @@ impl Incoming {
             IncomingKind::Tcp(incoming) => incoming.admit().await,
         }
     }
+}
+
+fn dialling(mut config: rustls::ClientConfig) -> rustls::ClientConfig {
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.enable_early_data = false;
+    config
 }
 
 #[cfg(test)]

@@ -19,10 +19,10 @@ use tokio::time::timeout;
 use super::{
     portable::PortableSocket,
     resets::ResetKey,
-    transport::{HANDSHAKES_OF_A_SOCKET, HANDSHAKES_OF_AN_ADDRESS, NetLimits, SHORT_HANDSHAKE},
+    transport::{HANDSHAKES_OF_A_SOCKET, HANDSHAKES_OF_AN_ADDRESS, NetLimits},
 };
 use crate::net::{
-    ALPN, LinkError, RecvStream, SendStream,
+    LinkError, RecvStream, SendStream,
     carrier::{EndpointError, SocketKind},
     link::{self, Link, LinkHandle, MARK},
     places::{Place, Places, network},
@@ -38,9 +38,8 @@ pub(crate) struct QuicEndpoint {
 }
 
 impl QuicEndpoint {
-    /// Opens a port that accepts links. The configuration's ALPN is replaced by [`ALPN`]. With a key, peers
-    /// of an earlier process of the same key learn from their next datagram that their links are gone
-    /// ([`ResetKey`]).
+    /// Opens a port that accepts links. With a key, peers of an earlier process of the same key learn from
+    /// their next datagram that their links are gone ([`ResetKey`]).
     ///
     /// # Errors
     /// When the port cannot be bound or `config` does not fit QUIC.
@@ -48,14 +47,12 @@ impl QuicEndpoint {
     /// # Panics
     /// Outside a tokio runtime.
     pub(crate) fn server_with(
-        mut config: rustls::ServerConfig,
+        config: rustls::ServerConfig,
         bind: SocketAddr,
         kind: SocketKind,
         limits: NetLimits,
         resets: Option<&ResetKey>,
     ) -> Result<Self, EndpointError> {
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.max_early_data_size = 0;
         let crypto = QuicServerConfig::try_from(config).map_err(|_| EndpointError::Tls)?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         // quinn silently drops handshakes beyond its own bound. Twice our bound leaves room to refuse with an
@@ -71,7 +68,7 @@ impl QuicEndpoint {
             .map_err(|error| EndpointError::Bind("UDP", bind, error))
     }
 
-    /// Opens a port that dials. The configuration's ALPN is replaced by [`ALPN`].
+    /// Opens a port that dials.
     ///
     /// # Errors
     /// When the port cannot be bound or `config` does not fit QUIC.
@@ -93,9 +90,7 @@ impl QuicEndpoint {
         Ok(endpoint)
     }
 
-    fn client_config(&self, mut config: rustls::ClientConfig) -> Result<quinn::ClientConfig, EndpointError> {
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.enable_early_data = false;
+    fn client_config(&self, config: rustls::ClientConfig) -> Result<quinn::ClientConfig, EndpointError> {
         let crypto = QuicClientConfig::try_from(config).map_err(|_| EndpointError::Tls)?;
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
         client.transport_config(self.limits.transport(false, self.kind.is_portable()));
@@ -183,8 +178,8 @@ impl QuicEndpoint {
                 incoming.refuse();
                 continue;
             }
-            let is_short = self.handshakes.by_socket.held() >= self.limits.retry_from;
-            if is_short && incoming.may_retry() {
+            let held = self.handshakes.by_socket.held();
+            if self.limits.is_short_of_places(held) && incoming.may_retry() {
                 // `may_retry` was true: this cannot fail.
                 let _ = incoming.retry();
                 continue;
@@ -194,14 +189,8 @@ impl QuicEndpoint {
                 incoming.refuse();
                 continue;
             };
-            let time = self.limits.handshake_time;
-            let time = if is_short { time.min(SHORT_HANDSHAKE) } else { time };
-            return Some(QuicIncoming {
-                inner: incoming,
-                places,
-                time,
-                most_window: self.limits.most_window,
-            });
+            let (time, most_window) = (self.limits.time_beside(held), self.limits.most_window);
+            return Some(QuicIncoming { inner: incoming, places, time, most_window });
         }
     }
 

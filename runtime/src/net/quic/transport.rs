@@ -65,6 +65,17 @@ impl NetLimits {
         Self { first_window: GRANTED_WINDOW, handshake_time: Duration::from_secs(5), ..Self::server() }
     }
 
+    /// Whether `held` handshakes at a time are so many that a new peer has to hurry.
+    pub(in crate::net) fn is_short_of_places(&self, held: usize) -> bool {
+        held >= self.retry_from
+    }
+
+    /// Longest time for a handshake that begins beside `held` others.
+    pub(in crate::net) fn time_beside(&self, held: usize) -> Duration {
+        let most = if self.is_short_of_places(held) { SHORT_HANDSHAKE } else { Duration::MAX };
+        self.handshake_time.min(most)
+    }
+
     /// quinn's configuration. `dialled`: whether the peer dialled, and so may open the control stream.
     /// `jumbo` allows datagrams over 1452 bytes.
     pub(super) fn transport(&self, dialled: bool, jumbo: bool) -> Arc<TransportConfig> {
@@ -94,7 +105,7 @@ impl NetLimits {
 }
 
 /// Longest time for a handshake while many are under way.
-pub(crate) const SHORT_HANDSHAKE: Duration = Duration::from_secs(2);
+const SHORT_HANDSHAKE: Duration = Duration::from_secs(2);
 /// Handshakes at a time of one socket of a peer. An honest one dials once, and again when that failed; a
 /// bench carries many members over one socket.
 pub(crate) const HANDSHAKES_OF_A_SOCKET: usize = 24;

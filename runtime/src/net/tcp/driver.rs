@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     frame::Decoder,
-    handshake::{self, ENDED, Ready},
+    handshake::{self, ENDED},
     mux::{Bounds, Mux, Signals},
 };
 use crate::net::LinkError;
@@ -224,12 +224,8 @@ impl Driver {
     fn send(&mut self) -> io::Result<bool> {
         let mut tls = self.shared.tls();
         for _ in 0..WRITES {
-            while tls.wants_write() {
-                match tls.write_tls(&mut Ready(&self.socket)) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                    Err(error) => return Err(error),
-                }
+            if !handshake::send_now(&self.socket, &mut tls)? {
+                return Ok(true);
             }
             for _ in 0..RECORDS {
                 self.head.clear();
@@ -254,22 +250,10 @@ impl Driver {
             return Ok(());
         }
         self.shared.tls().send_close_notify();
-        while !self.flushed()? {
+        while !handshake::send_now(&self.socket, &mut self.shared.tls())? {
             self.socket.writable().await?;
         }
         linger(&mut self.socket).await
-    }
-
-    fn flushed(&self) -> io::Result<bool> {
-        let mut tls = self.shared.tls();
-        while tls.wants_write() {
-            match tls.write_tls(&mut Ready(&self.socket)) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
     }
 }
 

@@ -25,10 +25,10 @@ use super::{
     mux::Bounds,
 };
 use crate::net::{
-    ALPN, LinkError, RecvStream, SendStream,
+    LinkError, RecvStream, SendStream,
     link::{self, Link, LinkHandle},
     places::{Place, Places, network},
-    quic::transport::{HANDSHAKES_OF_AN_ADDRESS, IDLE_WINDOW, NetLimits, SHORT_HANDSHAKE},
+    quic::transport::{HANDSHAKES_OF_AN_ADDRESS, IDLE_WINDOW, NetLimits},
 };
 
 /// A TCP port that accepts links, or the side that dials. Clones share it.
@@ -56,10 +56,8 @@ struct Listener {
 }
 
 impl TcpEndpoint {
-    /// Opens a port that accepts links. The configuration's ALPN is replaced by [`ALPN`].
-    pub(crate) fn server(mut config: ServerConfig, bind: SocketAddr, limits: NetLimits) -> io::Result<Self> {
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.max_early_data_size = 0;
+    /// Opens a port that accepts links.
+    pub(crate) fn server(config: ServerConfig, bind: SocketAddr, limits: NetLimits) -> io::Result<Self> {
         let listener = Listener {
             socket: listening(bind)?,
             config: Arc::new(config),
@@ -69,9 +67,9 @@ impl TcpEndpoint {
         Ok(Self::new(Role::Listener(Arc::new(listener)), limits))
     }
 
-    /// A side that dials. The configuration's ALPN is replaced by [`ALPN`].
+    /// A side that dials.
     pub(crate) fn client(config: ClientConfig, limits: NetLimits) -> Self {
-        Self::new(Role::Dialler(dialling(config)), limits)
+        Self::new(Role::Dialler(Arc::new(config)), limits)
     }
 
     fn new(role: Role, limits: NetLimits) -> Self {
@@ -93,7 +91,7 @@ impl TcpEndpoint {
         addr: SocketAddr,
         server_name: &str,
     ) -> Result<Link, LinkError> {
-        self.dial(dialling(config), addr, server_name).await
+        self.dial(Arc::new(config), addr, server_name).await
     }
 
     async fn dial(
@@ -158,15 +156,13 @@ impl TcpEndpoint {
             };
             // One receiver is this function's own.
             let is_full = self.closing.receiver_count() > self.limits.links;
-            let is_short = listener.handshakes.held() >= self.limits.retry_from;
+            let time = self.limits.time_beside(listener.handshakes.held());
             let place = if is_full { None } else { listener.handshakes.take(network(peer.ip())) };
             let Some(place) = place else {
                 listener.turn_away(socket);
                 continue;
             };
             undelayed(&socket);
-            let time = self.limits.handshake_time;
-            let time = if is_short { time.min(SHORT_HANDSHAKE) } else { time };
             let (endpoint, listener) = (self.clone(), Arc::clone(listener));
             return Some(TcpIncoming { socket, peer, place, time, endpoint, listener });
         }
@@ -254,12 +250,6 @@ impl TcpIncoming {
             () = place.lost() => Err(LinkError::GaveWay),
         }
     }
-}
-
-fn dialling(mut config: ClientConfig) -> Arc<ClientConfig> {
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.enable_early_data = false;
-    Arc::new(config)
 }
 
 fn listening(bind: SocketAddr) -> io::Result<TcpListener> {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A socket that says "not now" where it would wait.
-pub(super) struct Ready<'a>(pub(super) &'a TcpStream);
+struct Ready<'a>(&'a TcpStream);
 
 impl Read for Ready<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -63,15 +63,23 @@ pub(super) async fn shake(socket: &TcpStream, tls: &mut Connection) -> Result<()
 }
 
 /// Sends what TLS has for the peer.
-pub(super) async fn flush(socket: &TcpStream, tls: &mut Connection) -> io::Result<()> {
+async fn flush(socket: &TcpStream, tls: &mut Connection) -> io::Result<()> {
+    while !send_now(socket, tls)? {
+        socket.writable().await?;
+    }
+    Ok(())
+}
+
+/// Sends what TLS has for the peer, as far as the socket has room. Returns whether that was all.
+pub(super) fn send_now(socket: &TcpStream, tls: &mut Connection) -> io::Result<bool> {
     while tls.wants_write() {
         match tls.write_tls(&mut Ready(socket)) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// An error of TLS. rustls names the alert that the peer has sent.

@@ -57,8 +57,8 @@ impl Addresses {
         let over_all = |address| sockets.carriers().map(move |carrier| (address, carrier));
         let ways: Vec<Way> = found.into_iter().flat_map(over_all).collect();
         // After a link over another carrier, the preferred one is not waited for.
-        let is_last = |carrier: &Carrier| self.last.is_none_or(|(_, last)| last == *carrier);
-        let preferred = sockets.carriers().next().filter(is_last);
+        let has_worked = |carrier: &Carrier| self.last.is_none_or(|(_, last)| last == *carrier);
+        let preferred = sockets.carriers().next().filter(has_worked);
         let mut waiting = in_turn(ways, self.last).into_iter();
         let mut dialling: JoinSet<Tried> = JoinSet::new();
         let mut failures = Vec::new();

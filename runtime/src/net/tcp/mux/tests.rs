@@ -2,7 +2,10 @@ use std::task::Waker;
 
 use fl_engine::Draws;
 
-use super::{super::frame::Decoder, *};
+use super::{
+    super::frame::{Decoder, RECORD_BYTES},
+    *,
+};
 
 /// Two sides, and the bytes under way from each to the other.
 struct Pair {
