@@ -16,9 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fl_engine::{model::safetensors, tensor::ModelState};
 use fl_host_tools::{
     cli,
     demo::{Federation, Request, prepare},
+    exit::Exit,
     templates,
     workspace::set_key,
 };
@@ -94,6 +96,86 @@ pub fn history(federation: &Federation) -> Vec<Value> {
     let path = federation.aggregator.join("save/demo_history.jsonl");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
+}
+
+/// The same lines; each round stands there once, in order.
+///
+/// # Panics
+/// When the rounds are not 0 to `rounds`, without the last.
+pub fn rounds_in_order(federation: &Federation, rounds: u64) -> Vec<Value> {
+    let lines = history(federation);
+    let found: Vec<Option<u64>> = lines.iter().map(|line| line["round"].as_u64()).collect();
+    assert_eq!(found, (0..rounds).map(Some).collect::<Vec<_>>());
+    lines
+}
+
+/// The model that the aggregator has stored last.
+///
+/// # Panics
+/// Without the file, or when the file does not fit the plan.
+pub fn last_model(federation: &Federation) -> ModelState {
+    let read = || -> Result<ModelState, Box<dyn std::error::Error>> {
+        let bytes = std::fs::read(federation.last_model())?;
+        Ok(safetensors::read(&bytes, &federation.plan.layout()?)?.0)
+    };
+    read().unwrap_or_else(|e| panic!("{}: {e}", federation.last_model().display()))
+}
+
+/// A collaborator's table, `data.csv` of the template.
+#[must_use]
+pub fn table(federation: &Federation, name: &str) -> PathBuf {
+    federation.dir.join(name).join("data").join(name).join("data.csv")
+}
+
+/// Changes the cells of each row of a collaborator's table. `change` is given the place of the label.
+///
+/// # Panics
+/// When the table cannot be read or written, or has no column "diagnosis".
+pub fn change_rows(federation: &Federation, name: &str, change: &dyn Fn(usize, &mut [String])) {
+    let path = table(federation, name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let (header, rows) = text.split_once('\n').unwrap_or((&text, ""));
+    let label = header.split(',').position(|column| column == "diagnosis");
+    let label = label.unwrap_or_else(|| panic!("{}: {header}", path.display()));
+    let rows = rows.lines().map(|row| {
+        let mut cells: Vec<String> = row.split(',').map(str::to_owned).collect();
+        change(label, &mut cells);
+        cells.join(",") + "\n"
+    });
+    let changed = format!("{header}\n{}", rows.collect::<String>());
+    std::fs::write(&path, changed).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// Runs `fl-host` with these words and returns what it printed.
+///
+/// # Panics
+/// When the command fails.
+pub fn host(args: &[&str]) -> Value {
+    let said = cli::run(&[&["--json"], args].concat());
+    assert_eq!(said.exit, Exit::Done, "{args:?}: {}", said.err);
+    serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{}: {e}", said.out))
+}
+
+/// Starts the aggregator, waits until it listens, and starts all collaborators.
+///
+/// # Panics
+/// When the aggregator does not listen within 20 seconds.
+#[must_use]
+pub fn start(federation: &Federation) -> (Process, Vec<Process>) {
+    let aggregator = Process::aggregator(federation);
+    aggregator.event("listening", Duration::from_secs(20));
+    (aggregator, Process::collaborators(federation))
+}
+
+/// Waits until all have ended without an error: the aggregator within a minute, each member 20 seconds later.
+///
+/// # Panics
+/// When one does not.
+pub fn all_end_well(aggregator: &mut Process, members: &mut [Process]) {
+    assert!(aggregator.ended(Duration::from_secs(60)).success(), "{}", aggregator.log());
+    for member in members {
+        assert!(member.ended(Duration::from_secs(20)).success(), "{}", member.log());
+    }
 }
 
 /// Waits for the end of a process, for a minute, and checks its exit code.

@@ -10,13 +10,11 @@ use std::{
 };
 
 use fl_host_tools::{
-    cli,
     demo::Federation,
-    exit::Exit,
     workspace::{FOLDERS, set_key},
 };
 use fl_tests::{
-    federation::{Process, federation, synthetic},
+    federation::{Process, federation, host, synthetic},
     stranger,
 };
 use quinn::ConnectionError;
@@ -34,13 +32,6 @@ fn paced(name: &str) -> Federation {
         let plan = synthetic(plan, 1000, 60);
         set_key(&plan, "quorum", "{count: {min: 1}, time: {min: 0s, max: 1s}}", "tasks")
     })
-}
-
-/// Runs `fl-host` and returns what it printed.
-fn host(args: &[&str]) -> Value {
-    let said = cli::run(&[&["--json"], args].concat());
-    assert_eq!(said.exit, Exit::Done, "{args:?}: {}", said.err);
-    serde_json::from_str(&said.out).unwrap()
 }
 
 fn text(path: &Path) -> &str {

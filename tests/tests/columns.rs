@@ -2,11 +2,11 @@
 //! lists no columns, and the same model bit by bit where the plan does.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
-use fl_engine::{Digest, model::safetensors, tensor::ModelState};
+use fl_engine::{Digest, tensor::ModelState};
 use fl_host_tools::{cli, demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, ends, federation, history};
+use fl_tests::federation::{ends, federation, history, last_model, start, table};
 
 /// Two rounds of real training. `features`: whether the plan lists the columns, as `fl-host plan initialize`
 /// writes them where the owner has a sample.
@@ -28,10 +28,6 @@ fn training(name: &str, sites: usize, features: bool) -> Federation {
     federation
 }
 
-fn table(federation: &Federation, name: &str) -> PathBuf {
-    federation.dir.join(name).join("data").join(name).join("data.csv")
-}
-
 /// Swaps the first two columns of a site's table, with their names.
 fn swap(federation: &Federation, name: &str) {
     let path = table(federation, name);
@@ -44,20 +40,13 @@ fn swap(federation: &Federation, name: &str) {
     fs::write(&path, swapped.collect::<String>()).unwrap();
 }
 
-fn start(federation: &Federation) -> (Process, Vec<Process>) {
-    let aggregator = Process::aggregator(federation);
-    aggregator.event("listening", std::time::Duration::from_secs(20));
-    (aggregator, Process::collaborators(federation))
-}
-
 /// Runs a federation to its end and returns its last model.
-fn last_model(federation: &Federation) -> ModelState {
+fn trained(federation: &Federation) -> ModelState {
     let (mut aggregator, mut sites) = start(federation);
     for process in [&mut aggregator].into_iter().chain(&mut sites) {
         ends(process, 0);
     }
-    let layout = federation.plan.layout().unwrap();
-    safetensors::read(&fs::read(federation.last_model()).unwrap(), &layout).unwrap().0
+    last_model(federation)
 }
 
 #[test]
@@ -118,5 +107,5 @@ fn listed_columns_are_found_by_name_and_make_the_same_model_in_any_order() {
         Digest::of(&fs::read(table(&straight, "two")).unwrap()),
         Digest::of(&fs::read(table(&swapped, "two")).unwrap())
     );
-    assert_eq!(last_model(&straight), last_model(&swapped));
+    assert_eq!(trained(&straight), trained(&swapped));
 }

@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use fl_engine::{RoundNo, Weight, model::safetensors, plan::Plan, tensor::ModelState};
 use fl_host_tools::demo::Federation;
 use fl_learn::task::{CustomTasks, Runner};
-use fl_tests::federation::{Process, federation, history, synthetic};
+use fl_tests::federation::{Process, federation, history, last_model, synthetic};
 use num_bigint::BigInt;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -16,12 +16,6 @@ fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
     let aggregator = Process::aggregator(federation);
     let collaborators = Process::collaborators(federation);
     (aggregator, collaborators)
-}
-
-fn last_model(federation: &Federation) -> ModelState {
-    let layout = federation.plan.layout().unwrap();
-    let bytes = fs::read(federation.last_model()).unwrap();
-    safetensors::read(&bytes, &layout).unwrap().0
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_tests::{
-    federation::{Process, federation, history, synthetic},
+    federation::{Process, all_end_well, federation, rounds_in_order, synthetic},
     forger::forge_close,
 };
 
@@ -26,19 +26,6 @@ fn pair(name: &str, rounds: u32) -> Federation {
         let plan = synthetic(plan, 20_000, rounds);
         set_key(&plan, "quorum", "{count: {min: 2}, time: {min: 0s, max: 10m}}", "tasks")
     })
-}
-
-fn all_end_well(aggregator: &mut Process, members: &mut [Process]) {
-    assert!(aggregator.ended(Duration::from_secs(60)).success(), "{}", aggregator.log());
-    for member in members {
-        assert!(member.ended(SOON).success(), "{}", member.log());
-    }
-}
-
-/// Each round stands once in the history, in order.
-fn assert_history(federation: &Federation, rounds: u64) {
-    let found: Vec<u64> = history(federation).iter().map(|line| line["round"].as_u64().unwrap()).collect();
-    assert_eq!(found, (0..rounds).collect::<Vec<_>>());
 }
 
 #[test]
@@ -108,7 +95,7 @@ fn wrong_clock_of_the_aggregator_costs_time_and_no_collaborator() {
     one.says("expired, or not valid yet by the peer's clock", 1, SOON);
     clock.set(0);
     all_end_well(&mut aggregator, &mut [one, two]);
-    assert_history(&federation, 3);
+    rounds_in_order(&federation, 3);
 }
 
 #[test]
@@ -198,7 +185,7 @@ fn kills(name: &str, rounds: u32, of_aggregator: u32, of_members: u32, seed: u64
     for member in &mut members {
         assert!(member.ended(SOON).success(), "{}", member.log());
     }
-    assert_history(&federation, rounds.into());
+    rounds_in_order(&federation, rounds.into());
     for process in members.iter().chain([&aggregator]) {
         assert!(!process.log().contains("panicked"), "{}", process.log());
     }
@@ -235,7 +222,7 @@ fn second_aggregator_on_another_port_is_kept_out_of_save() {
     assert_eq!(fresh.ended(SOON).code(), Some(3), "{}", fresh.log());
     let mut members = Process::collaborators(&federation);
     all_end_well(&mut aggregator, &mut members);
-    assert_history(&federation, 200);
+    rounds_in_order(&federation, 200);
 }
 
 #[test]

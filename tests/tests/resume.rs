@@ -4,19 +4,12 @@
 
 use std::{fs, path::Path, thread, time::Duration};
 
-use fl_host_tools::{cli, demo::Federation, exit::Exit, workspace::set_key};
-use fl_tests::federation::{Process, federation, synthetic};
+use fl_host_tools::{demo::Federation, workspace::set_key};
+use fl_tests::federation::{Process, change_rows, ends, federation, history, host, synthetic};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(120);
-
-/// Runs `fl-host` and returns what it printed.
-fn host(args: &[&str]) -> Value {
-    let said = cli::run(&[&["--json"], args].concat());
-    assert_eq!(said.exit, Exit::Done, "{args:?}: {}", said.err);
-    serde_json::from_str(&said.out).unwrap()
-}
 
 /// The owner signs a roster that takes the run back, and the aggregator's folder gets it.
 fn resume(federation: &Federation, round: u64, without: &str) {
@@ -27,15 +20,6 @@ fn resume(federation: &Federation, round: u64, without: &str) {
 
 fn publish(federation: &Federation) {
     fs::copy(federation.owner.join("plan/cols.yaml"), federation.aggregator.join("plan/cols.yaml")).unwrap();
-}
-
-fn ends(process: &mut Process, code: i32) {
-    assert_eq!(process.ended(LATER).code(), Some(code), "{}", process.log());
-}
-
-fn history(aggregator: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(aggregator.join("save/demo_history.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Copies a folder with all that is in it.
@@ -53,19 +37,9 @@ fn copy(from: &Path, to: &Path) {
 
 /// Turns the labels of a site's rows around.
 fn poison(federation: &Federation, name: &str) {
-    let path = federation.dir.join(name).join("data").join(name).join("data.csv");
-    let text = fs::read_to_string(&path).unwrap();
-    let (header, rows) = text.split_once('\n').unwrap();
-    let at = header.split(',').position(|column| column == "diagnosis").unwrap();
-    let turned: String = rows
-        .lines()
-        .map(|row| {
-            let mut cells: Vec<&str> = row.split(',').collect();
-            cells[at] = if cells[at] == "0" { "1" } else { "0" };
-            cells.join(",") + "\n"
-        })
-        .collect();
-    fs::write(path, format!("{header}\n{turned}")).unwrap();
+    change_rows(federation, name, &|label, cells| {
+        cells[label] = if cells[label] == "0" { "1" } else { "0" }.to_owned();
+    });
 }
 
 fn root_of_the_end(federation: &Federation, mut aggregator: Process, sites: &[&str]) -> String {
@@ -93,12 +67,12 @@ fn run_without_the_poisoned_site_is_bit_for_bit_one_that_never_had_it_after_that
         process.signal("TERM");
         ends(process, 14);
     }
-    let sound = history(&federation.aggregator).len() as u64;
+    let sound = history(&federation).len() as u64;
     assert!((5..14).contains(&sound), "{sound} rounds");
     poison(&federation, "three");
     let aggregator = Process::aggregator(&federation);
     let poisoned = root_of_the_end(&federation, aggregator, &["one", "two", "three"]);
-    let whole = history(&federation.aggregator);
+    let whole = history(&federation);
     assert_eq!(whole.len(), 16);
 
     // The last kept round before the first poisoned one. What a federation makes of it that never had three
@@ -138,7 +112,7 @@ fn run_without_the_poisoned_site_is_bit_for_bit_one_that_never_had_it_after_that
     assert_ne!(without, poisoned);
 
     // The history tells of it, and no file is lost.
-    let told = history(&federation.aggregator);
+    let told = history(&federation);
     assert_eq!(told[..16], whole);
     let (resumed, again): (Vec<_>, Vec<_>) = told[16..].iter().partition(|line| line["resumed"].is_object());
     assert_eq!((resumed.len(), &resumed[0]["round"]), (1, &kept.into()));
@@ -154,7 +128,7 @@ fn run_without_the_poisoned_site_is_bit_for_bit_one_that_never_had_it_after_that
     let restarted = Process::aggregator(&federation);
     assert_eq!(restarted.event("listening", SOON)["round"], 16);
     drop(restarted);
-    assert_eq!(history(&federation.aggregator).len(), told.len());
+    assert_eq!(history(&federation).len(), told.len());
 
     // The federation that never had three after that round ends with the same bits.
     let never = Process::start("aggregator", &never, &["--json", "aggregator", "start"], &[]);

@@ -7,13 +7,12 @@ use std::{fs, sync::Arc, time::Duration};
 use fl_engine::{
     ByteCount, RoundNo, Weight,
     aggregate::{ServerStep, combine_payloads, footprint, method},
-    model::safetensors,
     plan::Plan,
     tensor::ModelState,
 };
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_learn::task::{CustomTasks, Runner};
-use fl_tests::federation::{Process, federation, set_block, synthetic};
+use fl_tests::federation::{self, Process, federation, set_block, synthetic};
 
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(90);
@@ -35,9 +34,7 @@ fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
 }
 
 fn last_model(federation: &Federation) -> Vec<u8> {
-    let layout = federation.plan.layout().unwrap();
-    let state = safetensors::read(&fs::read(federation.last_model()).unwrap(), &layout).unwrap().0;
-    payload(&state)
+    payload(&federation::last_model(federation))
 }
 
 fn payload(state: &ModelState) -> Vec<u8> {

@@ -1,15 +1,11 @@
 //! `standardise: federated`: the statistics of the sites before the first round, with real processes.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use fl_engine::{model::safetensors, plan::Standardise};
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, federation, set_block};
+use fl_tests::federation::{Process, ends, federation, set_block, table};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -27,16 +23,12 @@ fn federated(name: &str, sites: usize, rounds: u32, standardise: &str, quorum: &
     })
 }
 
-fn data_file(federation: &Federation, name: &str) -> PathBuf {
-    federation.dir.join(name).join("data").join(name).join("data.csv")
-}
-
 /// Gives the sites rows of different distributions, and returns all rows.
 fn sort_out(federation: &Federation, sites: &[&str]) -> Vec<Vec<f64>> {
     let mut header = String::new();
     let mut rows: Vec<Vec<f64>> = Vec::new();
     for name in sites {
-        let text = fs::read_to_string(data_file(federation, name)).unwrap();
+        let text = fs::read_to_string(table(federation, name)).unwrap();
         let (first, rest) = text.split_once('\n').unwrap();
         header = first.to_owned();
         rows.extend(rest.lines().map(|row| row.split(',').map(|cell| cell.parse().unwrap()).collect()));
@@ -46,7 +38,7 @@ fn sort_out(federation: &Federation, sites: &[&str]) -> Vec<Vec<f64>> {
     for (name, part) in sites.iter().zip(rows.chunks(each)) {
         let line = |row: &Vec<f64>| row.iter().map(f64::to_string).collect::<Vec<_>>().join(",") + "\n";
         let text: String = part.iter().map(line).collect();
-        fs::write(data_file(federation, name), format!("{header}\n{text}")).unwrap();
+        fs::write(table(federation, name), format!("{header}\n{text}")).unwrap();
     }
     rows
 }
@@ -63,10 +55,6 @@ fn history(federation: &Federation) -> (Vec<String>, Vec<String>) {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let statistics = lines.iter().filter(|line| line.contains("\"standardise\"")).cloned().collect();
     (lines, statistics)
-}
-
-fn ends(process: &mut Process, code: i32) {
-    assert_eq!(process.ended(LATER).code(), Some(code), "{}", process.log());
 }
 
 #[test]

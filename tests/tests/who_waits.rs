@@ -7,7 +7,7 @@ use std::{
 };
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, ends, federation, history, set_block, synthetic};
+use fl_tests::federation::{Process, change_rows, ends, federation, history, set_block, start, synthetic};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -26,31 +26,11 @@ fn training(name: &str, sites: usize, rounds: u32, quorum: &str) -> Federation {
     })
 }
 
-fn start(federation: &Federation) -> (Process, Vec<Process>) {
-    let aggregator = Process::aggregator(federation);
-    aggregator.event("listening", SOON);
-    (aggregator, Process::collaborators(federation))
-}
-
 /// Makes the features of a site so large that its training fails.
 fn spoil(federation: &Federation, name: &str) {
-    let path = federation.dir.join(name).join("data").join(name).join("data.csv");
-    let text = fs::read_to_string(&path).unwrap();
-    let (header, rows) = text.split_once('\n').unwrap();
-    let spoilt: String = rows
-        .lines()
-        .map(|row| {
-            let mut cells: Vec<String> = row.split(',').map(str::to_owned).collect();
-            let last = header.split(',').position(|column| column == "diagnosis").unwrap();
-            cells
-                .iter_mut()
-                .enumerate()
-                .filter(|(at, _)| *at != last)
-                .for_each(|(_, c)| *c = "1e30".to_owned());
-            cells.join(",") + "\n"
-        })
-        .collect();
-    fs::write(path, format!("{header}\n{spoilt}")).unwrap();
+    change_rows(federation, name, &|label, cells| {
+        cells.iter_mut().enumerate().filter(|(at, _)| *at != label).for_each(|(_, c)| *c = "1e30".to_owned());
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! and the time of a round.
 //!
 //! `cargo run --release -p fl-benches --bin scale -- [--collaborators 100,1000] [--params N] [--rounds N]
-//! [--json] [--quick]`
+//! [--tcp] [--json] [--quick]`
 //!
 //! The collaborators run in this process ([`fl_benches::crowd`]). Memory is measured of the aggregator alone,
 //! at three times: before a collaborator is connected; when all but one are connected, and the aggregator

@@ -253,7 +253,6 @@ fn names(count: usize) -> Result<Vec<String>, Failure> {
     Ok(workspace::trial_names(count))
 }
 
-/// A UDP port that is free now.
 /// A number whose UDP port and TCP port are both free.
 fn free_port() -> Result<u16, Failure> {
     let here = Ipv4Addr::LOCALHOST;
@@ -261,13 +260,7 @@ fn free_port() -> Result<u16, Failure> {
         let udp = UdpSocket::bind((here, 0))?;
         TcpListener::bind((here, udp.local_addr()?.port()))?.local_addr()
     };
-    let mut found = both();
-    for _ in 0..PORTS_TRIED {
-        if found.is_ok() {
-            break;
-        }
-        found = both();
-    }
+    let found = (0..PORTS_TRIED).map(|_| both()).find(Result::is_ok).unwrap_or_else(both);
     found.map(|address| address.port()).map_err(|e| {
         Failure::new(Exit::Network, format!("cannot find a free UDP and TCP port on 127.0.0.1: {e}"))
     })
@@ -310,7 +303,7 @@ const HEAD: &str = "\
 set -e
 
 ";
-/// Free UDP ports of which one is free for TCP too.
+/// Attempts to find a number that is free for UDP and TCP.
 const PORTS_TRIED: usize = 20;
 /// Each collaborator is a process with its own threads.
 const MOST: usize = 64;

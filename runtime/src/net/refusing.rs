@@ -1,6 +1,6 @@
-//! Runs every QUIC test of this crate a second time in a child process where the system refuses what Gramine
-//! refuses: `tests/shim/refuse.c`, preloaded. Works under `cargo test` and under runners that start a process
-//! a test, because the child is this same test program.
+//! Runs every test of links of this crate a second time in a child process where the system refuses what
+//! Gramine refuses: `tests/shim/refuse.c`, preloaded. Works under `cargo test` and under runners that start a
+//! process a test, because the child is this same test program.
 
 use std::{
     env, fs,
