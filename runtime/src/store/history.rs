@@ -13,7 +13,7 @@
 //! `standardise` in place of a round stands before the first round.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _},
+    io::{self, BufReader, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -172,17 +172,21 @@ pub(super) fn resumed_json(head: &Head, order: &Resumption, roster: Digest, befo
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// Reads what the history says about `round`. [`History::open`] checks the digests.
+/// Reads what the history says about `round`. A last line that is not whole says nothing: [`History::open`]
+/// removes it. That function checks the digests too.
 pub(super) fn told(files: &Files, path: &Path, plan: Digest, round: RoundNo) -> Result<Told, StoreError> {
     let mut told = Told::default();
     let file = match files.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(told),
         opened => opened.map_err(StoreError::read(path))?,
     };
-    let plan = plan.to_string();
-    for text in BufReader::new(file).lines() {
-        let text = text.map_err(StoreError::read(path))?;
-        let Some(line) = Line::read(text.as_bytes()) else { continue };
+    let (plan, mut lines, mut text) = (plan.to_string(), BufReader::new(file), Vec::new());
+    loop {
+        let (bytes, line) = match next_line(&mut lines, &mut text).map_err(StoreError::read(path))? {
+            Next::Whole(bytes, line) => (bytes, line),
+            Next::Torn => continue,
+            Next::End => break,
+        };
         if line.plan != plan {
             told = Told::default();
             continue;
@@ -195,7 +199,8 @@ pub(super) fn told(files: &Files, path: &Path, plan: Digest, round: RoundNo) -> 
             Some(by) => told.resumed = told.resumed.max(by.serial),
             None if line.round == Some(round.0) => {
                 // `{"previous":"DIGEST",` comes before the facts.
-                told.facts = text.get(PREVIOUS..).map(|facts| format!("{{{facts}"));
+                let facts = bytes.get(PREVIOUS..).and_then(|facts| str::from_utf8(facts).ok());
+                told.facts = facts.map(|facts| format!("{{{facts}"));
                 told.root = line.root.as_deref().and_then(|root| root.parse().ok());
                 told.incarnation = u64::from_str_radix(&line.incarnation, 16).unwrap_or(0);
             }
@@ -240,25 +245,22 @@ impl History {
         let plan = plan.to_string();
         let (mut length, mut previous) = (0, FIRST);
         loop {
-            text.clear();
-            if lines.read_until(b'\n', &mut text).map_err(read())? == 0 {
-                break;
-            }
-            if torn {
+            let next = next_line(&mut lines, &mut text).map_err(read())?;
+            if torn && !matches!(next, Next::End) {
                 return Err(changed(number));
             }
-            number += 1;
-            let whole = text.strip_suffix(b"\n");
-            match whole.and_then(|line| Some((line, Line::read(line)?))) {
-                Some((_, line)) if line.previous != previous.to_string() => {
-                    return Err(changed((number - 1).max(1)));
+            match next {
+                Next::Whole(_, line) if line.previous != previous.to_string() => {
+                    return Err(changed(number.max(1)));
                 }
-                Some((bytes, line)) => {
+                Next::Whole(bytes, line) => {
+                    number += 1;
                     previous = Digest::of(bytes);
-                    length += text.len() as u64;
+                    length += bytes.len() as u64 + 1;
                     found.add(&line, &plan, sought);
                 }
-                None => torn = true,
+                Next::Torn => (number, torn) = (number + 1, true),
+                Next::End => break,
             }
         }
         (self.length, self.previous) = (length, previous);
@@ -271,22 +273,41 @@ impl History {
 
     /// Appends a line with these facts and syncs the file. On an error the file stays as it was.
     pub(super) fn append(&mut self, facts: &str) -> Result<(), StoreError> {
-        let line =
-            format!("{{\"previous\":\"{}\",{}", self.previous, facts.strip_prefix('{').unwrap_or(facts));
+        let facts = facts.strip_prefix('{').unwrap_or(facts);
+        // The line feed says that the line is whole: one write for both.
+        let line = format!("{{\"previous\":\"{}\",{facts}\n", self.previous);
         let mut write = || -> io::Result<()> {
             self.file.seek(SeekFrom::Start(self.length))?;
             self.file.write_all(line.as_bytes())?;
-            self.file.write_all(b"\n")?;
             self.file.sync_data()
         };
         if let Err(source) = write() {
             let _ = self.file.set_length(self.length);
             return Err(StoreError::Write { path: self.path.clone(), source });
         }
-        self.length += line.len() as u64 + 1;
-        self.previous = Digest::of(line.as_bytes());
+        self.length += line.len() as u64;
+        self.previous = Digest::of(line.trim_end_matches('\n').as_bytes());
         Ok(())
     }
+}
+
+/// What the file holds next.
+enum Next<'t> {
+    /// A line, without its line feed.
+    Whole(&'t [u8], Box<Line>),
+    /// A line without a line feed, or one that is no line of a history.
+    Torn,
+    End,
+}
+
+/// Reads on to the next line feed. `text` is overwritten.
+fn next_line<'t>(from: &mut impl io::BufRead, text: &'t mut Vec<u8>) -> io::Result<Next<'t>> {
+    text.clear();
+    if from.read_until(b'\n', text)? == 0 {
+        return Ok(Next::End);
+    }
+    let whole = text.strip_suffix(b"\n").and_then(|bytes| Some((bytes, Box::new(Line::read(bytes)?))));
+    Ok(whole.map_or(Next::Torn, |(bytes, line)| Next::Whole(bytes, line)))
 }
 
 impl Lines {

@@ -195,6 +195,23 @@ fn folder_without_rounds_has_nothing_to_take_back_now_and_later() {
 }
 
 #[test]
+fn line_of_an_order_that_lost_its_line_feed_is_written_again() {
+    let plan = keeping();
+    let (dir, layout) = seven_rounds(&plan);
+    let stored = stored(&dir, &plan, &layout);
+    stored.go_back(&order(2, 8), Digest([9; 32])).unwrap();
+    // As a crash leaves the folder that comes before the line's last byte.
+    let history = dir.path("trial_history.jsonl");
+    let whole = fs::read(&history).unwrap();
+    fs::write(&history, whole.strip_suffix(b"\n").unwrap()).unwrap();
+    fs::remove_file(dir.path("trial_resumed")).unwrap();
+    assert!(matches!(stored.go_back(&order(2, 8), Digest([9; 32])).unwrap(), GoneBack::Back { .. }));
+    goes_on_after(&dir, &plan, &layout, 2, Some(2.0));
+    assert_eq!(lines(&dir).iter().filter(|line| line["resumed"].is_object()).count(), 1);
+    assert_eq!(stored.go_back(&order(2, 8), Digest([9; 32])).unwrap(), GoneBack::Before);
+}
+
+#[test]
 #[ignore = "child of kill_at_any_step_leaves_a_run_that_goes_back_at_the_next_start"]
 fn goes_back_and_waits() {
     let Some(dir) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
