@@ -1,7 +1,9 @@
 //! The owner takes the run back to the model after a round, and leaves members out from there.
 
 use fl_engine::{
-    Name, RoundNo, limits,
+    Name, RoundNo,
+    aggregate::state_layout,
+    limits,
     plan::{Plan, ReleaseTo, Released, roster::Resumption},
 };
 use fl_runtime::internal::trust::Role;
@@ -128,23 +130,39 @@ fn check_quorum(plan: &Plan, left: &[&Name]) -> Result<(), Failure> {
     ))
 }
 
-/// That the plan does not keep the round's model for good.
+/// That the plan does not keep the round's model for good. A model that was released to the host is as good
+/// as a kept one where the server's step has no state: no released model holds that state.
 fn not_kept(plan: &Plan, round: RoundNo) -> Option<String> {
     let released = plan.release.is_some_and(|r| r.what == Released::Each && r.to == ReleaseTo::Host);
-    let kept = plan.keep.filter(|keep| keep.keeps(round));
-    match (kept, plan.keep) {
+    if released && !keeps_state(plan) {
+        return None;
+    }
+    let stateless = match released {
+        true => ". The models in save/released do not help: they lack the state of the server's step",
+        false => "",
+    };
+    match (plan.keep.filter(|keep| keep.keeps(round)), plan.keep) {
         (Some(keep), _) if keep.most.is_none() => None,
         (Some(_), _) => Some(format!(
-            "the plan deletes old kept rounds: if round {round} is not in save/kept any more, the aggregator refuses this roster"
+            "the plan deletes old kept rounds: if round {round} is not in save/kept any more, the aggregator refuses this \
+             roster{stateless}"
         )),
-        _ if released => None,
         (None, Some(keep)) => Some(format!(
             "the plan keeps round {}, not round {round}: if round {round} is not one of the last two, the aggregator refuses this \
-             roster",
+             roster{stateless}",
             keep.at_or_before(round)
         )),
         (None, None) => Some(format!(
-            "the plan has no key `keep`: if round {round} is not one of the last two, the aggregator refuses this roster"
+            "the plan has no key `keep`: if round {round} is not one of the last two, the aggregator refuses this roster{stateless}"
         )),
     }
+}
+
+/// Whether the plan's server step has a state. A layout that cannot be made has none: the run would not
+/// begin.
+fn keeps_state(plan: &Plan) -> bool {
+    let server = plan.aggregation().and_then(|aggregation| aggregation.server);
+    let state =
+        server.zip(plan.layout().ok()).and_then(|(server, layout)| state_layout(server, &layout).ok()?);
+    state.is_some()
 }

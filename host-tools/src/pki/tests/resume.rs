@@ -1,6 +1,9 @@
 //! The order to take a run back: what the owner checks before it is signed.
 
-use fl_engine::{RoundNo, plan::Plan};
+use fl_engine::{
+    RoundNo,
+    plan::{Plan, Release, ReleaseTo, Released, Server},
+};
 
 use super::*;
 use crate::pki;
@@ -71,4 +74,34 @@ fn owner_takes_a_run_back_without_members_that_the_roster_knows_while_enough_are
         assert!(made.notes[0].contains(words), "{:?}", made.notes);
         assert!(made.notes[1].contains("takes the place of the order of roster"), "{:?}", made.notes);
     }
+
+    // Released models are as good as kept ones, unless the server's step has a state.
+    let released = |more: &str| {
+        let released = plan(more).edited(|plan| {
+            plan.release = Some(Release { what: Released::Each, to: ReleaseTo::Host });
+        });
+        released.unwrap()
+    };
+    let stateful = |plan: Plan| {
+        let momentum = Server::FedAvgM { learning_rate: 1.0, momentum: 0.9 };
+        let edited = plan.edited(|plan| {
+            plan.tasks.iter_mut().filter(|t| t.kind.sends_update()).for_each(|t| t.server = Some(momentum));
+        });
+        edited.unwrap()
+    };
+    let notes = |plan: &Plan| {
+        let mut notes = pki::resume(&mut rig.owner(), plan, &order(3, &["three"])).unwrap().notes;
+        notes.retain(|note| !note.contains("takes the place of the order of roster"));
+        notes.join("\n")
+    };
+    for more in ["", "keep: {every: 2}\n", "keep: {every: 3, most: 1}\n"] {
+        assert_eq!(notes(&released(more)), "", "{more}");
+        let said = notes(&stateful(released(more)));
+        assert!(
+            said.contains("refuses this roster. The models in save/released do not help"),
+            "{more}: {said}"
+        );
+        assert!(!notes(&stateful(plan(more))).contains("save/released"), "{more}");
+    }
+    assert_eq!(notes(&stateful(released("keep: {every: 3}\n"))), "");
 }
