@@ -1,5 +1,7 @@
 //! `fl-host pki`: the command line of [`crate::pki`].
 
+mod passphrase;
+
 use std::{
     io::IsTerminal as _,
     path::{Path, PathBuf},
@@ -13,14 +15,12 @@ use fl_engine::{
 };
 use fl_runtime::internal::trust::{Fingerprint, FlooredClock, Role};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
-    files,
     machine::machine,
-    pki::{self, Approval, Init, Issued, Listed, Owner, Withdrawal, vault::Passphrase},
+    pki::{self, Approval, Init, Issued, Listed, Owner, Withdrawal},
     plan,
     workspace::Workspace,
 };
@@ -247,26 +247,17 @@ pub(super) fn run(area: &PkiArea) -> Result<Answer, Failure> {
         PkiCommand::Approve(command) => &command.passphrase_file,
         PkiCommand::Renew(command) => &command.passphrase_file,
         PkiCommand::Revoke(command) => &command.passphrase_file,
+        PkiCommand::Resume(command) => &command.passphrase_file,
         PkiCommand::Sign(command) => &command.passphrase_file,
-        _ => return Ok(answer),
+        PkiCommand::Request(_) | PkiCommand::Show(_) | PkiCommand::Import(_) | PkiCommand::List(_) => {
+            return Ok(answer);
+        }
     };
-    if let Some(warning) = passphrase_file(named.as_deref()).and_then(|file| exposed_passphrase(&file)) {
+    if let Some(warning) = passphrase::exposed(named.as_deref()) {
         answer.text += &format!("warning: {warning}\n");
         answer.json["warnings"] = json!([warning]);
     }
     Ok(answer)
-}
-
-/// A container's secrets can be read by every user of the container, and their mode cannot be changed there.
-fn exposed_passphrase(file: &Path) -> Option<String> {
-    if file.starts_with(CONTAINER_SECRETS) {
-        return None;
-    }
-    let mode = files::exposed(file)?;
-    let shown = file.display();
-    Some(format!(
-        "other users of this machine can read or change the passphrase file {shown} (its mode is {mode:04o}): run `chmod 600 {shown}`"
-    ))
 }
 
 fn answer(area: &PkiArea) -> Result<Answer, Failure> {
@@ -315,18 +306,7 @@ fn init(command: &PkiInit) -> Result<Answer, Failure> {
             )
         })?,
     };
-    let passphrase = match passphrase_file(command.passphrase_file.as_deref()) {
-        Some(file) => Some(Passphrase::read(&file)?),
-        None if command.ask_passphrase => {
-            let (first, again) = (ask("Passphrase for the CA's key: ")?, ask("Repeat the passphrase: ")?);
-            if first != again {
-                return Err(Failure::new(Exit::Usage, "the two passphrases differ")
-                    .hint("run the command again, and type the same passphrase twice"));
-            }
-            Some(Passphrase::new(first.as_bytes())?)
-        }
-        None => None,
-    };
+    let passphrase = passphrase::chosen(command.passphrase_file.as_deref(), command.ask_passphrase)?;
     let locked = passphrase.is_some();
     let settings = Init { years: command.years, passphrase };
     let made = pki::init(root, &federation, &settings, &clock())?;
@@ -488,17 +468,18 @@ fn resume(command: &PkiResume) -> Result<Answer, Failure> {
         reason: command.reason.clone(),
     };
     let made = pki::resume(&mut owner, &plan, &order)?;
-    let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-    let mut text = format!("resume       after round {}, without {}\n", order.round, names(&order.without));
+    let signed = owner.roster().resume();
+    let mut text = resume_line(signed);
     if !made.revoked.is_empty() {
-        text += &format!("revoked      {}\n", names(&made.revoked));
+        let revoked: Vec<&str> = made.revoked.iter().map(Name::as_str).collect();
+        text += &format!("revoked      {}\n", revoked.join(", "));
     }
     made.notes.iter().for_each(|note| text += &format!("note         {note}\n"));
     text += &publish_hint(made.serial);
     text += RESUME_HINT;
     let json = json!({
-        "round": command.round, "without": order.without, "revoked": made.revoked, "notes": made.notes,
-        "serial": made.serial,
+        "round": signed.map(|of| of.round), "without": signed.map(|of| &of.without), "revoked": made.revoked,
+        "notes": made.notes, "serial": made.serial,
     });
     Ok(Answer { text, json })
 }
@@ -585,38 +566,13 @@ fn clock() -> FlooredClock {
 }
 
 fn owner(root: &Path, file: Option<&Path>) -> Result<Owner, Failure> {
-    let passphrase = || match passphrase_file(file) {
-        Some(file) => Passphrase::read(&file).map(Some),
-        None if std::io::stdin().is_terminal() => {
-            Passphrase::new(ask("Passphrase of the CA's key: ")?.as_bytes()).map(Some)
-        }
-        None => Ok(None),
-    };
-    Owner::open(root, passphrase, &clock())
-}
-
-fn passphrase_file(named: Option<&Path>) -> Option<PathBuf> {
-    named.map(Path::to_owned).or_else(|| std::env::var_os(PASSPHRASE_VARIABLE).map(PathBuf::from))
-}
-
-/// A line from the terminal, without echo.
-fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
-    let terminal = console::Term::stderr();
-    let asked = terminal.write_str(prompt).and_then(|()| terminal.read_secure_line());
-    asked.map(Zeroizing::new).map_err(|e| {
-        Failure::new(Exit::Usage, format!("cannot ask for a passphrase: {e}"))
-            .hint("write the passphrase to a file, and give that file with --passphrase-file")
-    })
+    Owner::open(root, || passphrase::known(file), &clock())
 }
 
 /// What a changed key of the aggregator asks of the sites.
 const SITES_HINT: &str = "sites        send plan/cols.yaml to each site: a site that holds the roster does not connect to a revoked aggregator\n";
 /// What happens on the aggregator's machine.
 const RESUME_HINT: &str = "next         a running aggregator goes back within seconds, a stopped one when it is started; collaborators that have ended are started again\n";
-/// Where a passphrase file may be named instead of on the command line.
-const PASSPHRASE_VARIABLE: &str = "FL_PASSPHRASE_FILE";
-/// Where container programs mount secrets, with mode 0444.
-const CONTAINER_SECRETS: &str = "/run/secrets";
 
 #[cfg(test)]
 mod tests;

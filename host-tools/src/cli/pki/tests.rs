@@ -100,4 +100,43 @@ fn passphrase_file_that_others_can_read_is_warned_of_with_its_cure() {
     mode(0o400);
     let said = run("pki sign --workspace D/owner --passphrase-file D/secret");
     assert!(said.ends_with("=> 0\n") && !said.contains("warning"), "{said}");
+    // Each command that takes the file, on a folder in which the command succeeds.
+    let template = include_str!("../../templates/breast_cancer/plan.yaml");
+    let plan = template.replace("federation: breast-cancer", "federation: w");
+    fs::write(folder.join("owner/plan/plan.yaml"), plan).unwrap();
+    mode(0o644);
+    let key = "--workspace D/owner --passphrase-file D/secret";
+    for site in ["one", "two", "three"] {
+        run(&format!("pki request --workspace D/{site} --role collaborator -n {site}"));
+        let said = run(&format!("pki approve D/{site}/cert/col_{site}.csr {key}"));
+        assert!(said.ends_with(&format!("warning: {}\n=> 0\n", warning("0644"))), "{said}");
+    }
+    for command in ["renew -n one", "resume --round 4 --without three", "revoke -n two"] {
+        let said = run(&format!("pki {command} {key}"));
+        assert!(said.ends_with(&format!("warning: {}\n=> 0\n", warning("0644"))), "{said}");
+    }
+}
+
+#[test]
+fn order_to_go_back_is_shown_as_it_was_signed() {
+    let folder = scratch("pki-resume");
+    fs::create_dir_all(folder.join("owner/plan")).unwrap();
+    let template = include_str!("../../templates/breast_cancer/plan.yaml");
+    let plan = template.replace("federation: breast-cancer", "federation: w");
+    fs::write(folder.join("owner/plan/plan.yaml"), plan).unwrap();
+    let run = |words: &str| transcript(&folder.display().to_string(), &[words]);
+    run("pki init --workspace D/owner");
+    for site in ["one", "two", "three", "four"] {
+        run(&format!("pki request --workspace D/{site} --role collaborator -n {site}"));
+        run(&format!("pki approve D/{site}/cert/col_{site}.csr --workspace D/owner --yes"));
+    }
+    let said = run("pki resume --round 4 --without three --without four --without three --workspace D/owner");
+    assert!(
+        said.contains(
+            "\nresume       after round 4, without four, three (serial 6)\nrevoked      three, four\n"
+        ),
+        "{said}"
+    );
+    let said = run("--json pki resume --round 3 --without four --without four --workspace D/owner");
+    assert!(said.contains("\"round\":3") && said.contains("\"without\":[\"four\"]"), "{said}");
 }
