@@ -40,7 +40,7 @@ use crate::{
     net::{Carrier, Endpoint, NetLimits, ResetKey},
     observe,
     pool::Pool,
-    store::{Apart, Forgotten, LockError, Resume, SaveLock, Store, StoreError, StoredRun, lock::BEAT},
+    store::{Apart, Forgotten, LockError, Resume, SaveLock, Store, StoredRun, lock::BEAT},
     system::System,
     trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters, Term},
 };
@@ -180,8 +180,9 @@ async fn serve(setup: AggregatorSetup) -> Result<Option<Exit>, Failure> {
     reminding.abort();
     holding.abort();
     part(&endpoints, status).await;
-    stopping.abort();
     let stored = store.join().await;
+    // The operator may stop the run until here, also one that goes back.
+    stopping.abort();
     let mut outcome = outcome?;
     outcome.traffic.connections_refused = greeter.refused.load(Relaxed);
     let released = stored?;
@@ -230,10 +231,6 @@ impl AggregatorSetup {
 
     /// Opens the store. With `fresh`, deletes the stored rounds first.
     fn open_store(&self, lock: &Arc<SaveLock>) -> Result<(Store, Resume), Failure> {
-        let refused = |e: StoreError| {
-            let exit = if e.is_of_the_system() { Exit::File } else { Exit::Model };
-            Failure::of(exit, &e).maybe_hint(e.hint().map(for_this_target))
-        };
         let (save, federation) = (self.workspace.path("save"), self.plan.federation.as_str());
         if self.fresh {
             // Rounds are deleted only if a run can begin with the initial model.
@@ -246,9 +243,9 @@ impl AggregatorSetup {
                 &self.layout,
                 self.plan.exact,
             )
-            .map_err(refused)?;
+            .map_err(resumption::refused)?;
             let Forgotten { rounds, history } =
-                Store::forget(&self.system.files, &save, federation).map_err(refused)?;
+                Store::forget(&self.system.files, &save, federation).map_err(resumption::refused)?;
             let history = history.map(|path| format!("; their history is now {}", path.display()));
             tracing::warn!(
                 "--fresh: the run begins with the initial model. The models of {rounds} rounds are deleted{}",
@@ -257,7 +254,7 @@ impl AggregatorSetup {
         }
         resumption::carry_out(&self.stored_run(), &self.rosters.roster(), self.json)?;
         let opened = Store::open(&self.system, &save, federation, &self.plan, self.hash, &self.layout);
-        opened.map(|(store, resume)| (store.under(Arc::clone(lock)), resume)).map_err(refused)
+        opened.map(|(store, resume)| (store.under(Arc::clone(lock)), resume)).map_err(resumption::refused)
     }
 
     fn stored_run(&self) -> StoredRun {

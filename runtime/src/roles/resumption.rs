@@ -62,10 +62,32 @@ pub(super) async fn is_due(run: StoredRun, roster: Arc<Roster>) -> bool {
     }
 }
 
-fn refused(error: StoreError) -> Failure {
+/// Why the store does not open, or does not go back, with the exit code: the order is at fault, the system,
+/// or what a file contains.
+pub(super) fn refused(error: StoreError) -> Failure {
     let exit = match error {
         StoreError::NotKept { .. } | StoreError::NotReached { .. } => Exit::Plan,
+        _ if error.is_of_the_system() => Exit::File,
         _ => Exit::Model,
     };
     Failure::of(exit, &error).maybe_hint(error.hint().map(for_this_target))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, path::PathBuf};
+
+    use fl_engine::RoundNo;
+
+    use super::*;
+
+    #[test]
+    fn exit_code_tells_an_order_from_a_full_disk_and_from_a_damaged_file() {
+        let path = PathBuf::from("save/generations/w-0000002.fl");
+        let full = StoreError::Write { path: path.clone(), source: io::ErrorKind::StorageFull.into() };
+        assert_eq!(refused(full).exit, Exit::File);
+        assert_eq!(refused(StoreError::OtherRound { path }).exit, Exit::Model);
+        let ahead = StoreError::NotReached { round: RoundNo(7), newest: RoundNo(6) };
+        assert_eq!(refused(ahead).exit, Exit::Plan);
+    }
 }
