@@ -51,10 +51,13 @@ impl Kept {
         self.keep.keeps(round)
     }
 
-    /// Whether the file of this round is whole.
+    /// Whether the file of this round is whole, and of the same run. The best model that it names may be
+    /// another one: after a crash, `head` may name none any more.
     pub(super) fn has(&self, head: &Head, layout: &Layout, state: Option<&Layout>) -> bool {
         let found = self.rounds.of_round(head.round, head.plan, layout, state);
-        matches!(found, Ok(Some(Generation { head: held, .. })) if held == *head)
+        found.ok().flatten().is_some_and(|Generation { head: held, .. }| {
+            (held.root, held.incarnation) == (head.root, head.incarnation)
+        })
     }
 
     /// Writes a round, and the best model so far if no kept round has it yet. Deletes the oldest where the

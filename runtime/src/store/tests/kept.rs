@@ -50,6 +50,21 @@ fn rounds_that_the_plan_keeps_stay_whole_with_the_best_model_of_their_time() {
 }
 
 #[test]
+fn kept_round_keeps_its_best_model_after_a_crash_that_came_behind_a_newer_one() {
+    let (dir, layout) = prepared();
+    let plan = keeping(None);
+    let mut store = open(&dir, &layout, &plan);
+    run(&mut store, &layout, 0..5);
+    let kept = fs::read(dir.path("kept/w-0000004.fl")).unwrap();
+    // Round 5 measures a better model, and the crash comes before that round is stored.
+    let base = model(&layout, 4);
+    store.put_best(RoundNo(5), root_of(layout.hash(), &base), 5.0, &[], &base).unwrap();
+    drop(store);
+    open(&dir, &layout, &plan);
+    assert!(fs::read(dir.path("kept/w-0000004.fl")).unwrap() == kept);
+}
+
+#[test]
 fn oldest_kept_round_gives_way_and_a_best_model_stays_while_a_kept_round_names_it() {
     let (dir, layout) = prepared();
     let plan = keeping(Some(2));
