@@ -12,6 +12,7 @@
 //! save/W_last.safetensors         a copy of the newest generation for people
 //! save/W_best.safetensors         the best model so far by the plan's metric
 //! save/released/                  models that the plan releases from the enclave
+//! save/W_resumed                  the serial of the last order to go back that was carried out
 //! ```
 //!
 //! `W` is the federation's name. A round is durable when its generation is synced. The generation holds the
@@ -41,6 +42,7 @@ mod released;
 mod statistics;
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -324,12 +326,13 @@ impl Store {
         payload: &[u8],
         state: Option<&[u8]>,
     ) -> Result<(), StoreError> {
-        let (head, state) = (self.head_of(facts), self.with_layout(state));
-        let Some(kept) = self.kept.as_mut().filter(|kept| kept.keeps(facts.round)) else { return Ok(()) };
-        if let Some(lock) = &self.lock {
-            lock.check()?;
+        if self.kept.as_ref().is_none_or(|kept| !kept.keeps(facts.round)) {
+            return Ok(());
         }
-        kept.put(&head, &facts_json(facts, self.shows_metrics), payload, state)
+        self.check_lock()?;
+        let (head, state) = (self.head_of(facts), self.with_layout(state));
+        let json = facts_json(facts, self.shows_metrics);
+        self.kept.as_mut().map_or(Ok(()), |kept| kept.put(&head, &json, payload, state))
     }
 
     fn head_of(&self, facts: &RoundFacts) -> Head {
@@ -497,6 +500,14 @@ impl Store {
     }
 }
 
+/// The paths of a folder's entries, in no order; none where there is no folder.
+fn entries(files: &Files, folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    match files.list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(StoreError::read(folder)),
+    }
+}
+
 fn warn_of_no_best() {
     tracing::warn!(
         "no round has measured the metric that selects the best model, so the last model is released in place of the \
@@ -505,8 +516,13 @@ fn warn_of_no_best() {
 }
 
 fn warn_of_copy(error: &StoreError) {
+    tracing::warn!("{}. The model is safe in save/generations", with_cause(error));
+}
+
+/// The error, and what the system said.
+fn with_cause(error: &StoreError) -> String {
     let cause = std::error::Error::source(error).map(|e| format!(": {e}")).unwrap_or_default();
-    tracing::warn!("{error}{cause}. The model is safe in save/generations");
+    format!("{error}{cause}")
 }
 
 #[cfg(test)]

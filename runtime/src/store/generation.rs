@@ -30,7 +30,7 @@ use std::{
 use fl_engine::{Digest, RoundNo, aggregate::state_layout, plan::Plan, tensor::Layout};
 use ring::digest::{Context, SHA256};
 
-use super::StoreError;
+use super::{StoreError, entries};
 use crate::{
     files::{BY_UMASK, File, Files},
     payload::leaves::root_of,
@@ -210,20 +210,18 @@ impl Generations {
 
     /// Deletes all generations; returns how many rounds were run, by their numbers.
     pub(super) fn delete(&self) -> Result<u32, StoreError> {
-        let files = match self.list() {
-            Err(StoreError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(0),
-            listed => listed?,
-        };
+        let files = self.list()?;
         for (_, path) in &files {
             self.files.remove(path).map_err(StoreError::write(path))?;
         }
         Ok(files.first().map_or(0, |(newest, _)| newest.saturating_add(1)))
     }
 
-    /// Numbers and paths of the generations, the newest first. Files of other names are ignored.
+    /// Numbers and paths of the generations, the newest first; none where there is no folder. Files of other
+    /// names are ignored.
     fn list(&self) -> Result<Vec<(u32, PathBuf)>, StoreError> {
         let mut files = Vec::new();
-        for path in self.files.list(&self.dir).map_err(StoreError::read(&self.dir))? {
+        for path in entries(&self.files, &self.dir)? {
             let name = path.file_name().and_then(|n| n.to_str());
             let digits = name.and_then(|n| n.strip_prefix(&self.prefix)?.strip_suffix(".fl"));
             if let Some(number) = digits.filter(|d| d.len() >= 7).and_then(|d| d.parse().ok()) {

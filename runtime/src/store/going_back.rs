@@ -26,11 +26,11 @@ use fl_engine::{
 use super::{
     StoreError,
     aside::put_aside,
-    generation::{Generation, Generations, Head, layout_of_state},
+    generation::{Best, Generation, Generations, Head, layout_of_state},
     history::{self, History, Told, resumed_json},
     kept, model_file,
     model_file::rounds_through,
-    released,
+    released, with_cause,
 };
 use crate::{files::Files, payload::leaves::root_of};
 
@@ -83,10 +83,10 @@ impl StoredRun {
     pub fn go_back(&self, order: &Resumption, roster: Digest) -> Result<GoneBack, StoreError> {
         let (files, save, federation) = (&self.files, &*self.save, self.federation());
         let path = history::file(save, federation);
-        let told = history::told(files, &path, self.plan_hash, order.round)?;
         if self.done()? >= order.serial {
             return Ok(GoneBack::Before);
         }
+        let told = history::told(files, &path, self.plan_hash, order.round)?;
         if told.resumed >= order.serial {
             return self.note_done(order).map(|()| GoneBack::Before);
         }
@@ -100,12 +100,13 @@ impl StoredRun {
         };
         let Source { generation, from } = self.source(order, newest, &told)?;
         let Generation { mut head, facts, payload, state } = generation;
-        let best = head.best.and_then(|best| self.best_at(&mut head, best.root, best.round));
-        let (mut history, _) = History::open(files, path, self.plan_hash, Some(&head))?;
+        let best = self.best_at(&mut head);
+        let (mut history, found) = History::open(files, path, self.plan_hash, Some(&head))?;
+        // A call that was cut short has renamed the newest generations.
+        let newest = found.last.map_or(newest, |last| last.max(newest));
         let generations = self.generations();
         if from != generations.path(order.round) {
-            let of_state = layout_of_state(&self.plan, &self.layout)?.map(|layout| layout.hash());
-            generations.write(&head, &facts, &payload, of_state.zip(state.as_deref()))?;
+            self.write(&generations, &Generation { head, facts, payload, state })?;
         }
         let mut aside = Vec::new();
         for later in self.later(&head, best.as_deref())? {
@@ -140,9 +141,7 @@ impl StoredRun {
         if from == self.generations().path(order.round) {
             let kept = kept::generations(&self.files, &self.save, self.federation());
             kept.prepare()?;
-            let Generation { head, facts, payload, state } = generation;
-            let of_state = layout_of_state(&self.plan, &self.layout)?.map(|layout| layout.hash());
-            kept.write(&head, &facts, &payload, of_state.zip(state.as_deref()))?;
+            self.write(&kept, &generation)?;
         }
         Ok(true)
     }
@@ -155,7 +154,19 @@ impl StoredRun {
         Generations::new(&self.files, self.save.join("generations"), self.federation())
     }
 
-    /// The newest finished round.
+    /// Writes a generation to a folder, its state with the state's layout.
+    fn write(&self, to: &Generations, generation: &Generation) -> Result<(), StoreError> {
+        let Generation { head, facts, payload, state } = generation;
+        let of_state = layout_of_state(&self.plan, &self.layout)?.map(|layout| layout.hash());
+        to.write(head, facts, payload, of_state.zip(state.as_deref()))
+    }
+
+    /// Whether the file is a whole model with this root.
+    fn holds(&self, path: &Path, root: Digest) -> bool {
+        model_file::examine(&self.files, path, &self.layout).is_some_and(|(found, _)| found == root)
+    }
+
+    /// The round of the newest generation.
     fn newest(&self) -> Result<Option<RoundNo>, StoreError> {
         let generations = self.generations();
         generations.prepare()?;
@@ -183,15 +194,15 @@ impl StoredRun {
                     "ignoring {}: the history names another model of round {round}",
                     held.path(round).display()
                 ),
-                Err(error) => tracing::warn!("ignoring {}: {error}", held.path(round).display()),
+                // The error names the file.
+                Err(error) => tracing::warn!("ignored: {}", with_cause(&error)),
             }
         }
         if let (None, Some(source)) = (&state, self.plain_model(round, told)) {
             return Ok(source);
         }
         let mut earlier = generations.rounds()?;
-        // Without kept rounds there is no folder.
-        earlier.extend(kept.rounds().unwrap_or_default());
+        earlier.extend(kept.rounds()?);
         let released = |round: &RoundNo| self.files.is_file(&self.released(*round));
         earlier.extend((0..round.0).map(RoundNo).filter(|round| state.is_none() && released(round)));
         earlier.retain(|held| *held < round);
@@ -205,17 +216,14 @@ impl StoredRun {
     fn plain_model(&self, round: RoundNo, told: &Told) -> Option<Source> {
         let (root, facts) = (told.root?, told.facts.clone()?);
         let best = model_file::path(&self.save, self.federation(), "best");
-        let is_it = |path: &PathBuf| {
-            model_file::examine(&self.files, path, &self.layout).is_some_and(|(found, _)| found == root)
-        };
-        let from = [self.released(round), best].into_iter().find(is_it)?;
-        let payload = model_file::payload(&self.files, &from, &self.layout).ok()?;
-        if root_of(self.layout.hash(), &payload) != root {
-            return None;
-        }
+        let hash = self.layout.hash();
+        let (from, payload) = [self.released(round), best].into_iter().find_map(|from| {
+            let payload = model_file::payload(&self.files, &from, &self.layout).ok()?;
+            (root_of(hash, &payload) == root).then_some((from, payload))
+        })?;
         let head = Head {
             plan: self.plan_hash,
-            layout: self.layout.hash(),
+            layout: hash,
             root,
             incarnation: told.incarnation,
             round,
@@ -231,13 +239,11 @@ impl StoredRun {
 
     /// The file of the best model that the head names: `W_best`, or its copy beside the kept round. The head
     /// names none where there is no file any more.
-    fn best_at(&self, head: &mut Head, root: Digest, measured: RoundNo) -> Option<PathBuf> {
+    fn best_at(&self, head: &mut Head) -> Option<PathBuf> {
+        let Best { root, round: measured, .. } = head.best?;
         let current = model_file::path(&self.save, self.federation(), "best");
         let copy = kept::best_file(&self.save, self.federation(), measured);
-        let is_it = |path: &PathBuf| {
-            model_file::examine(&self.files, path, &self.layout).is_some_and(|(found, _)| found == root)
-        };
-        let found = [current, copy].into_iter().find(is_it);
+        let found = [current, copy].into_iter().find(|path| self.holds(path, root));
         if found.is_none() {
             tracing::warn!(
                 "the best model up to round {}, measured in round {measured}, is not kept: the best model is chosen anew",
@@ -253,19 +259,16 @@ impl StoredRun {
         let (files, save, federation) = (&self.files, &*self.save, self.federation());
         let mut later = Vec::new();
         for held in [self.generations(), kept::generations(files, save, federation)] {
-            // Without kept rounds there is no folder.
-            let rounds = held.rounds().unwrap_or_default();
+            let rounds = held.rounds()?;
             later
                 .extend(rounds.into_iter().filter(|round| *round > head.round).map(|round| held.path(round)));
         }
-        let bests = kept::best_files(files, save, federation).unwrap_or_default();
+        let bests = kept::best_files(files, save, federation)?;
         later.extend(bests.into_iter().filter(|(round, _)| *round > head.round).map(|(_, path)| path));
-        later.extend(released::later_files(files, save, federation, rounds_through(head.round)));
+        later.extend(released::later_files(files, save, federation, rounds_through(head.round))?);
         let (last, current) =
             (model_file::path(save, federation, "last"), model_file::path(save, federation, "best"));
-        let is_head =
-            model_file::examine(files, &last, &self.layout).is_some_and(|(root, _)| root == head.root);
-        later.extend((!is_head).then_some(last));
+        later.extend((!self.holds(&last, head.root)).then_some(last));
         later.extend((best != Some(&current)).then_some(current));
         Ok(later)
     }

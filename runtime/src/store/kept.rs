@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use fl_engine::{Digest, RoundNo, plan::Keep, tensor::Layout};
 
 use super::{
-    StoreError,
+    StoreError, entries,
     generation::{Generation, Generations, Head},
     model_file,
 };
@@ -95,9 +95,6 @@ impl Kept {
 
 /// Deletes every kept round and best model (for `--fresh`).
 pub(super) fn delete(files: &Files, save: &Path, federation: &str) -> Result<(), StoreError> {
-    if !files.is_folder(&save.join(FOLDER)) {
-        return Ok(());
-    }
     generations(files, save, federation).delete()?;
     let bests = best_files(files, save, federation)?;
     bests.iter().try_for_each(|(_, path)| files.remove(path).map_err(StoreError::write(path)))
@@ -113,14 +110,14 @@ pub(super) fn best_file(save: &Path, federation: &str, measured: RoundNo) -> Pat
     save.join(FOLDER).join(format!("{federation}_best_{:07}{BEST_ENDING}", measured.0))
 }
 
-/// Every such copy, with the round that measured it.
+/// Every such copy, with the round that measured it; none where there is no folder.
 pub(super) fn best_files(
     files: &Files,
     save: &Path,
     federation: &str,
 ) -> Result<Vec<(RoundNo, PathBuf)>, StoreError> {
     let (folder, prefix) = (save.join(FOLDER), format!("{federation}_best_"));
-    let listed = files.list(&folder).map_err(StoreError::read(&folder))?;
+    let listed = entries(files, &folder)?;
     let measured = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?;
         let digits = name.strip_prefix(&prefix)?.strip_suffix(BEST_ENDING)?;

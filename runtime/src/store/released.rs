@@ -20,7 +20,7 @@ use fl_engine::{
 };
 
 use super::{
-    StoreError,
+    StoreError, entries,
     model_file::{self, About, fits, replace, texts_with},
 };
 use crate::{
@@ -41,7 +41,12 @@ pub(super) fn round_file(save: &Path, federation: &str, rounds: u32) -> PathBuf 
 
 /// The aggregator's released models of a run that goes back to the model after this number of rounds: those
 /// of later rounds, and those of the run's end.
-pub(super) fn later_files(files: &Files, save: &Path, federation: &str, rounds: u32) -> Vec<PathBuf> {
+pub(super) fn later_files(
+    files: &Files,
+    save: &Path,
+    federation: &str,
+    rounds: u32,
+) -> Result<Vec<PathBuf>, StoreError> {
     let prefix = format!("{federation}_");
     let is_later = |path: &PathBuf| {
         let kind = path.file_name()?.to_str()?.strip_prefix(&prefix)?;
@@ -50,9 +55,8 @@ pub(super) fn later_files(files: &Files, save: &Path, federation: &str, rounds: 
         let of_the_end = [Released::Last, Released::Best].iter().any(|what| what.word() == kind);
         (of_the_end || number.is_some_and(|number| number > rounds)).then_some(())
     };
-    // Most runs release nothing.
-    let listed = files.list(&folder(save)).unwrap_or_default();
-    listed.into_iter().filter(|path| is_later(path).is_some()).collect()
+    let listed = entries(files, &folder(save))?;
+    Ok(listed.into_iter().filter(|path| is_later(path).is_some()).collect())
 }
 
 fn of_round(rounds: u32) -> String {

@@ -257,6 +257,9 @@ fn kill_at_any_step_leaves_a_run_that_goes_back_at_the_next_start() {
         goes_on_after(&dir, &plan, &layout, 2, Some(2.0));
         let resumed = lines(&dir).iter().filter(|line| line["resumed"].is_object()).count();
         assert_eq!(resumed, 1, "killed after {n} steps of 400 µs");
+        // The newest round before the kill, whatever the kill has left of it.
+        let before = &lines(&dir).pop().unwrap()["resumed"]["before"];
+        assert_eq!(*before, 6, "killed after {n} steps of 400 µs");
         let best = fs::read(dir.path("trial_best.safetensors")).unwrap();
         assert!(best == fs::read(dir.path("kept/trial_best_0000002.safetensors")).unwrap());
     }
