@@ -158,8 +158,17 @@ fn hostile_sums_and_old_programs_are_refused_by_name_and_the_run_goes_on() {
     let federation = federated("hostile", 3, 2, "federated", quorum);
     let mut aggregator = Process::aggregator(&federation);
     let mut one = Process::collaborator(&federation, "one");
-    let misdeeds = ["too-wide-sums", "sums-of-none", "sums-of-too-many", "impossible-sums", "no-features"];
+    let misdeeds = [
+        "too-long-sums",
+        "too-wide-sums",
+        "sums-of-none",
+        "sums-of-too-many",
+        "impossible-sums",
+        "no-features",
+    ];
     let mut hostile = Process::hostile(&federation, "three", &misdeeds);
+    let closed = hostile.event("closed", LATER).to_string();
+    assert!(closed.contains("13 digits of a sum"), "{closed}");
     let rejected = hostile.event("rejected", LATER)["why"].to_string();
     assert!(rejected.contains("use the aggregator's version of the program"), "{rejected}");
     assert!(hostile.ended(SOON).success(), "{}", hostile.log());

@@ -158,6 +158,22 @@ fn lists_past_their_bounds_are_refused() {
 }
 
 #[test]
+fn sums_with_more_digits_than_any_data_have_are_refused() {
+    let sent = |sum: usize, squares: usize| {
+        let column = postcard::to_stdvec(&(3u64, vec![0i64; sum], vec![0i64; squares])).unwrap();
+        let columns = vec![sums()[0].clone(), postcard::from_bytes(&column).unwrap()];
+        decode(&encode(&Message::Sums(SiteSums { incarnation: 7, first: 0, columns })))
+    };
+    assert!(sent(12, 21).is_ok());
+    let refused = |what, given, limit| Err(WireError::TooMany { what, given, limit });
+    assert_eq!(sent(13, 21), refused("digits of a sum", 13, 12));
+    assert_eq!(sent(12, 22), refused("digits of a sum of squares", 22, 21));
+    // As long as an envelope may be: eight times as much in memory.
+    assert_eq!(sent(65_000, 0), refused("digits of a sum", 65_000, 12));
+    assert_eq!(sent(0, 65_000), refused("digits of a sum of squares", 65_000, 21));
+}
+
+#[test]
 fn lying_counts_reserve_nothing() {
     // An Assign whose task list announces 2^60 entries.
     let mut bytes = encode(&Message::Assign(Assigned { stamp: stamp(), tasks: vec![] }));

@@ -22,6 +22,14 @@ impl ColumnSums {
         self.count
     }
 
+    /// What the digits are of, how many there are, and the most that any site's sums have.
+    pub(crate) fn digits(&self) -> [(&'static str, usize, usize); 2] {
+        [
+            ("digits of a sum", self.sum.len(), SUM_DIGITS),
+            ("digits of a sum of squares", self.squares.len(), SQUARE_DIGITS),
+        ]
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sum.is_empty() && self.squares.is_empty()
     }

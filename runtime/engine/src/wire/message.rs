@@ -284,7 +284,7 @@ impl Message {
             Self::Assign(m) => at_most("tasks", m.tasks.len(), limits::TASKS),
             Self::Report(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
             Self::RoundDone(m) => at_most("metrics", m.metrics.len(), limits::METRICS),
-            Self::Sums(m) => at_most("columns", m.columns.len(), limits::STATISTICS_PART),
+            Self::Sums(m) => m.check(),
             Self::Statistics(m) => at_most("columns", m.columns.len(), limits::STATISTICS_PART),
             Self::Finished(Verdict::NoStatistics(why)) => at_most("text bytes", why.len(), TEXT_BYTES),
             Self::Failed(m) => at_most("text bytes", m.why.len(), TEXT_BYTES),
@@ -295,6 +295,18 @@ impl Message {
             ) => at_most("text bytes", text.len(), TEXT_BYTES),
             _ => Ok(()),
         }
+    }
+}
+
+impl SiteSums {
+    /// A digit can be one byte on the wire and is eight in memory, where a site's parts are kept until all are
+    /// there.
+    fn check(&self) -> Result<(), WireError> {
+        at_most("columns", self.columns.len(), limits::STATISTICS_PART)?;
+        self.columns
+            .iter()
+            .flat_map(ColumnSums::digits)
+            .try_for_each(|(what, given, limit)| at_most(what, given, limit))
     }
 }
 

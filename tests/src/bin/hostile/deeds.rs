@@ -121,6 +121,8 @@ impl Deed<'_> {
             WrongSums::TooMany => (30, &[0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 1, 2, 1, 2]),
             // The square of the sum is larger than any sum of squares.
             WrongSums::Impossible => (30, &[20, 1, 18, 1, 2]),
+            // A digit more than the sums of any data have.
+            WrongSums::TooLong => (30, &[20, 13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]),
         };
         let mut envelope =
             wire::encode(&Message::Sums(SiteSums { incarnation, first: 0, columns: Vec::new() }));
@@ -129,6 +131,9 @@ impl Deed<'_> {
         envelope.extend(first);
         envelope.extend(vec![0; 3 * usize::from(columns - 1)]);
         link.raw(&envelope).await?;
+        if wrong == WrongSums::TooLong {
+            return link.closed().await;
+        }
         link.leave().await
     }
 

@@ -47,6 +47,7 @@ misdeeds! {
         OfNone: "sums-of-none",
         TooMany: "sums-of-too-many",
         Impossible: "impossible-sums",
+        TooLong: "too-long-sums",
     }
     /// An offer that is refused before a byte of the update is sent.
     WrongOffer {
