@@ -17,7 +17,7 @@ pub use metric_json::MetricJson;
 pub use panics::report_panics;
 pub use round_line::{RoundLine, Timeline};
 pub use traffic::Traffic;
-pub use waiting_line::{names, waiting_line};
+pub use waiting_line::{after_words, names, waiting_line};
 
 use std::{fmt::Display, io::Write as _};
 

@@ -20,11 +20,16 @@ pub fn waiting_line(waiting: &Waiting, waited: Duration, now: Millis) -> String 
                 "waiting for collaborators for {waited}: {here} connected, a round needs {need}; not connected: {absent}"
             )
         }
-        Waiting::Sums { deadline, have, need, awaited, .. } => {
+        Waiting::Sums { deadline, have, need, awaited, refused, .. } => {
             let left = Duration::from_millis(deadline.0.saturating_sub(now.0));
-            let whom = if awaited.is_empty() { "sites to connect".to_owned() } else { names(awaited) };
+            let whom = match (awaited.is_empty(), refused.is_empty()) {
+                (false, _) => format!(" for {}", names(awaited)),
+                (true, true) => " for sites to connect".to_owned(),
+                (true, false) => String::new(),
+            };
+            let refused = after_words("refused: ", refused);
             format!(
-                "statistics of the data: waiting for {waited} for {whom}; sums of {have} sites, needed: {need}; deadline in {}",
+                "statistics of the data: waiting for {waited}{whom}{refused}; sums of {have} sites, needed: {need}; deadline in {}",
                 duration(left)
             )
         }
@@ -47,6 +52,12 @@ pub fn waiting_line(waiting: &Waiting, waited: Duration, now: Millis) -> String 
         }
         _ => format!("waiting for {waited}"),
     }
+}
+
+/// The words and the first few names, after a semicolon; nothing where there are no names.
+#[must_use]
+pub fn after_words(words: &str, these: &[Name]) -> String {
+    if these.is_empty() { String::new() } else { format!("; {words}{}", names(these)) }
 }
 
 /// The first few names.
@@ -105,6 +116,30 @@ mod tests {
              updates: 1, needed: 2; no update of four: its update was refused: the hash of the update is not the hash \
              that was offered; deadline in 8 min 30 s"
         );
+        let sums = |awaited: &[&str], refused: &[&str]| {
+            line(&Waiting::Sums {
+                opened: Millis(1_000),
+                deadline: Millis(601_000),
+                have: 1,
+                need: 2,
+                awaited: awaited.iter().map(|n| name(n)).collect(),
+                refused: refused.iter().map(|n| name(n)).collect(),
+            })
+        };
+        for (line, between) in [
+            (sums(&[], &[]), " for sites to connect"),
+            (sums(&["one"], &[]), " for one"),
+            (sums(&["one"], &["two", "three"]), " for one; refused: two, three"),
+            (sums(&[], &["two", "three"]), "; refused: two, three"),
+        ] {
+            assert_eq!(
+                line,
+                format!(
+                    "statistics of the data: waiting for 1 min 30 s{between}; sums of 1 sites, needed: 2; deadline in \
+                     8 min 30 s"
+                )
+            );
+        }
         let many: Vec<Name> = (0..20).map(|n| name(&format!("s{n}"))).collect();
         assert_eq!(names(&many), "s0, s1, s2, s3, s4, s5, s6, s7 and 12 more");
     }

@@ -25,6 +25,8 @@ enum Site {
     Counted,
     /// Its sums were refused.
     Refused,
+    /// Its sums were refused for its columns alone: they may be the others' later.
+    OtherColumns,
 }
 
 impl Collecting {
@@ -49,7 +51,7 @@ impl Collecting {
         first: u32,
         columns: Vec<ColumnSums>,
     ) -> Result<bool, SumsFault> {
-        let Some(site @ Site::Asked(_)) = self.sites.get_mut(peer) else { return Ok(false) };
+        let Some(site) = self.sites.get_mut(peer) else { return Ok(false) };
         let Site::Asked(parts) = site else { return Ok(false) };
         let (width, given) = (self.pool.width(), parts.len() + columns.len());
         let in_order = usize::try_from(first).is_ok_and(|first| first == parts.len());
@@ -69,20 +71,43 @@ impl Collecting {
     /// Nothing of this site counts: its columns are not those of the others.
     pub(super) fn refuse(&mut self, peer: &Name) -> Result<bool, SumsFault> {
         match self.sites.get_mut(peer) {
-            Some(site @ Site::Asked(_)) => *site = Site::Refused,
+            Some(site @ Site::Asked(_)) => *site = Site::OtherColumns,
             _ => return Ok(false),
         }
         Err(SumsFault::OtherColumns)
     }
 
+    /// Nothing counts any more: `pool` is an empty one, and the sites whose sums were in the last one are
+    /// among those with [`Self::other_columns`].
+    pub(super) fn drop_counted(&mut self, pool: Pool) {
+        self.pool = pool;
+        for site in self.sites.values_mut().filter(|site| matches!(site, Site::Counted)) {
+            *site = Site::OtherColumns;
+        }
+    }
+
     /// Sites whose sums count, by name.
     pub(super) fn counted(&self) -> impl Iterator<Item = &Name> {
-        self.sites.iter().filter(|(_, site)| matches!(site, Site::Counted)).map(|(peer, _)| peer)
+        self.names(|site| matches!(site, Site::Counted))
     }
 
     /// Sites that were asked and have not answered, by name.
     pub(super) fn asked(&self) -> impl Iterator<Item = &Name> {
-        self.sites.iter().filter(|(_, site)| matches!(site, Site::Asked(_))).map(|(peer, _)| peer)
+        self.names(|site| matches!(site, Site::Asked(_)))
+    }
+
+    /// Sites whose sums were refused, by name.
+    pub(super) fn refused(&self) -> impl Iterator<Item = &Name> {
+        self.names(|site| matches!(site, Site::Refused | Site::OtherColumns))
+    }
+
+    /// Those of them that were refused for their columns, by name.
+    pub(super) fn other_columns(&self) -> impl Iterator<Item = &Name> {
+        self.names(|site| matches!(site, Site::OtherColumns))
+    }
+
+    fn names(&self, of: impl Fn(&Site) -> bool) -> impl Iterator<Item = &Name> {
+        self.sites.iter().filter(move |(_, site)| of(site)).map(|(peer, _)| peer)
     }
 
     pub(super) fn pool(&self) -> &Pool {

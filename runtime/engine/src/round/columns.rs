@@ -58,6 +58,11 @@ impl Columns {
         (others != Some(own)).then_some(Refusal::Columns { own, others })
     }
 
+    /// Whether most members tell another digest than that of the updates that were let in to the open round.
+    pub(super) fn most_are_others(&self) -> bool {
+        self.most.is_some_and(|most| self.of_round.is_some_and(|of_round| of_round != most))
+    }
+
     fn count(&mut self) {
         let mut voices = BTreeMap::<Digest, usize>::new();
         self.told.values().for_each(|digest| *voices.entry(*digest).or_default() += 1);

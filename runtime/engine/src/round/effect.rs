@@ -45,6 +45,8 @@ pub enum Effect {
         need: u32,
         /// Collaborators that were asked and have not answered.
         missing: Vec<Name>,
+        /// Collaborators whose sums were refused.
+        refused: Vec<Name>,
     },
     /// Write the statistics of all sites, then report `StatisticsDurable`.
     StoreStatistics(Box<StatisticsFacts>),

@@ -281,13 +281,15 @@ impl RoundEngine {
                 self.refuse(peer, task, Refusal::NotOnRoster, out);
             }
         }
+        self.ask_sums_again(out);
     }
 
-    /// Asks collaborators again whose updates were refused for their columns, where they count now.
+    /// Asks collaborators again whose updates or sums were refused for their columns, where they count now.
     fn columns_told(&mut self, peer: &Name, digest: Digest, out: &mut Vec<Effect>) {
         if !self.members.is_listed(peer) || !self.columns.tell(peer, digest) {
             return;
         }
+        self.ask_sums_again(out);
         let Phase::Open(round) = &mut self.phase else { return };
         let stamp = round.stamp;
         for Lost { collaborator, cause, .. } in round.lost() {

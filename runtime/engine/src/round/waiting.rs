@@ -28,6 +28,8 @@ pub enum Waiting {
         need: u32,
         /// Connected sites without an answer, by name.
         awaited: Vec<Name>,
+        /// Connected sites whose sums were refused, by name.
+        refused: Vec<Name>,
     },
     /// For answers to the open round.
     Answers {

@@ -230,8 +230,12 @@ impl Rig {
             }
             Effect::AskSums { peer } => format!("ask {peer}"),
             Effect::SumsRefused { peer, fault } => format!("sums of {peer} refused: {fault}"),
-            Effect::CollectingAgain { times, have, need, missing } => {
-                format!("again {times}, {have} of {need} without {}", missing.len())
+            Effect::CollectingAgain { times, have, need, missing, refused } => {
+                let refused = match refused.len() {
+                    0 => String::new(),
+                    some => format!(", refused {some}"),
+                };
+                format!("again {times}, {have} of {need} without {}{refused}", missing.len())
             }
             Effect::StoreStatistics(facts) => {
                 let from: Vec<&str> = facts.collaborators.iter().map(Name::as_str).collect();

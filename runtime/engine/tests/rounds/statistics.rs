@@ -130,6 +130,82 @@ fn sums_of_two_orders_of_columns_are_never_added_up() {
     assert_eq!(send(&mut rig, "c", sums(&[5.0, 6.0])), ["store statistics 4.5 of b c"]);
 }
 
+fn columns(rig: &mut Rig, peer: &str, digest: &str) -> Vec<String> {
+    rig.on(Event::Columns { peer: name(peer), digest: root(digest) })
+}
+
+/// Needs the sums of two sites.
+fn of_two() -> Rig {
+    Rig::new(&ABC, |plan| {
+        federated(plan);
+        plan.quorum = quorum(2, None, 0, 60_000);
+    })
+}
+
+#[test]
+fn site_that_was_refused_for_its_columns_is_asked_again_when_they_are_those_of_the_most() {
+    let mut rig = of_two();
+    rig.join_all(&ABC);
+    columns(&mut rig, "a", "x");
+    columns(&mut rig, "b", "y");
+    for peer in ["a", "b"] {
+        assert_eq!(send(&mut rig, peer, sums(&[1.0, 2.0])), [refused(peer)]);
+    }
+    assert_eq!(columns(&mut rig, "c", "y"), ["ask b"]);
+    assert_eq!(columns(&mut rig, "c", "y"), NOTHING);
+    assert_eq!(send(&mut rig, "b", sums(&[3.0, 4.0])), NOTHING);
+    assert_eq!(send(&mut rig, "c", sums(&[5.0, 6.0])), ["store statistics 4.5 of b c"]);
+}
+
+#[test]
+fn site_that_was_refused_for_its_columns_is_asked_again_when_the_others_leave_the_roster() {
+    let mut rig = Rig::new(&ABC, federated);
+    rig.join_all(&["a", "b"]);
+    columns(&mut rig, "a", "x");
+    columns(&mut rig, "b", "y");
+    rig.join("c");
+    for peer in ["a", "b"] {
+        assert_eq!(send(&mut rig, peer, sums(&[1.0, 2.0])), [refused(peer)]);
+    }
+    assert_eq!(rig.roster(&["b", "c"]), ["ask b"]);
+}
+
+#[test]
+fn sums_that_counted_before_most_told_other_columns_are_dropped_at_the_deadline() {
+    let mut rig = of_two();
+    rig.join_all(&ABC);
+    columns(&mut rig, "a", "x");
+    assert_eq!(send(&mut rig, "a", sums(&[1e9, 1e9])), NOTHING);
+    columns(&mut rig, "b", "y");
+    columns(&mut rig, "c", "y");
+    for peer in ["b", "c"] {
+        assert_eq!(send(&mut rig, peer, sums(&[1.0, 2.0])), [refused(peer)]);
+    }
+    assert_eq!(rig.at(60_000), ["again 1, 1 of 2 without 0, refused 2", "ask b", "ask c"]);
+    assert_eq!(send(&mut rig, "a", sums(&[1e9, 1e9])), NOTHING);
+    assert_eq!(send(&mut rig, "b", sums(&[3.0, 4.0])), NOTHING);
+    assert_eq!(send(&mut rig, "c", sums(&[5.0, 6.0])), ["store statistics 4.5 of b c"]);
+}
+
+#[test]
+fn who_was_refused_is_named_beside_who_has_not_answered() {
+    let mut rig = of_two();
+    rig.join_all(&ABC);
+    columns(&mut rig, "a", "x");
+    columns(&mut rig, "b", "y");
+    send(&mut rig, "a", sums(&[1.0, 2.0]));
+    send(&mut rig, "b", sums(&[1.0, 2.0])[..3].to_vec());
+    let Some(Waiting::Sums { awaited, refused, .. }) = rig.engine.waiting() else { panic!() };
+    assert_eq!((awaited, refused), (vec![name("c")], vec![name("a"), name("b")]));
+    assert_eq!(rig.at(60_000), ["again 1, 0 of 2 without 1, refused 2"]);
+}
+
+fn refused(peer: &str) -> String {
+    format!(
+        "sums of {peer} refused: the names of its columns have another digest than those of the other sites"
+    )
+}
+
 #[test]
 fn column_without_statistics_ends_the_run_by_its_number() {
     let mut rig = Rig::new(&["a"], federated);

@@ -60,28 +60,53 @@ impl RoundEngine {
         }
     }
 
+    /// Asks sites again whose sums were refused for their columns, where they count now.
+    pub(super) fn ask_sums_again(&mut self, out: &mut Vec<Effect>) {
+        let Phase::Collecting(step) = &mut self.phase else { return };
+        let fits = |peer: &&Name| self.members.is_here(peer) && self.columns.why_not(peer).is_none();
+        let again: Vec<Name> = step.other_columns().filter(fits).cloned().collect();
+        for peer in again {
+            step.ask(&peer);
+            out.push(Effect::AskSums { peer });
+        }
+    }
+
+    /// The deadline has passed with too few sums. Sums that came before most sites told other columns are
+    /// dropped: the others could never be added to them.
+    fn collect_again(&mut self, have: u32, need: u32, out: &mut Vec<Effect>) {
+        let Phase::Collecting(step) = &mut self.phase else { return };
+        step.since = self.now;
+        step.times += 1;
+        let missing = step.asked().cloned().collect();
+        let refused = step.refused().cloned().collect();
+        out.push(Effect::CollectingAgain { times: step.times, have, need, missing, refused });
+        if self.columns.most_are_others()
+            && let Some(pool) = Pool::new(&self.plan)
+        {
+            step.drop_counted(pool);
+            self.columns.round_opens();
+        }
+        self.ask_sums_again(out);
+    }
+
     /// Ends the step when nobody is left to answer or its deadline has passed. Returns whether the phase has
     /// changed.
     pub(super) fn end_collecting(&mut self, out: &mut Vec<Effect>) -> bool {
         let need = self.sums_needed();
-        let Phase::Collecting(step) = &mut self.phase else { return false };
+        let Phase::Collecting(step) = &self.phase else { return false };
         let have = u32::try_from(step.counted().count()).unwrap_or(u32::MAX);
-        let late = self.now >= after(step.since, self.plan.quorum.time_max);
-        let awaited = step.asked().any(|peer| self.members.is_here(peer));
+        let late = self.now >= self.sums_deadline(step);
         if have < need {
             if late && self.plan.quorum.short == Short::End {
                 self.phase = Phase::Draining(Reason::TooFewSites { have, need });
                 return true;
             }
             if late {
-                step.since = self.now;
-                step.times += 1;
-                let missing = step.asked().cloned().collect();
-                out.push(Effect::CollectingAgain { times: step.times, have, need, missing });
+                self.collect_again(have, need, out);
             }
             return false;
         }
-        if awaited && !late {
+        if !late && self.awaited(step).next().is_some() {
             return false;
         }
         self.phase = match step.pool().statistics(&self.plan) {
@@ -117,8 +142,14 @@ impl RoundEngine {
             deadline: self.sums_deadline(step),
             have: step.counted().count(),
             need: self.sums_needed(),
-            awaited: step.asked().filter(|peer| self.members.is_here(peer)).cloned().collect(),
+            awaited: self.awaited(step).cloned().collect(),
+            refused: step.refused().filter(|peer| self.members.is_here(peer)).cloned().collect(),
         }
+    }
+
+    /// Connected sites that were asked and have not answered.
+    fn awaited<'a>(&'a self, step: &'a Collecting) -> impl Iterator<Item = &'a Name> {
+        step.asked().filter(|peer| self.members.is_here(peer))
     }
 
     /// When a `Tick` is due while sums come in.

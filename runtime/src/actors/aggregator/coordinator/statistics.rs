@@ -26,10 +26,11 @@ impl Coordinator {
                     tracing::warn!(collaborator = %peer, "refused the sums of {peer}: {fault}");
                 }
             }
-            Effect::CollectingAgain { times, have, need, missing } => tracing::warn!(
+            Effect::CollectingAgain { times, have, need, missing, refused } => tracing::warn!(
                 "{have} of the {need} sites that are needed have sent the sums of their data at the deadline. The aggregator \
-                 waits again (number {times}); no answer of {}",
-                observe::names(&missing)
+                 waits again (number {times}){}{}",
+                observe::after_words("no answer of ", &missing),
+                observe::after_words("refused: ", &refused)
             ),
             Effect::StoreStatistics(facts) => {
                 let sites = facts.collaborators.len();
