@@ -170,7 +170,7 @@ fn hostile_sums_and_old_programs_are_refused_by_name_and_the_run_goes_on() {
     let closed = hostile.event("closed", LATER).to_string();
     assert!(closed.contains("13 digits of a sum"), "{closed}");
     let rejected = hostile.event("rejected", LATER)["why"].to_string();
-    assert!(rejected.contains("use the aggregator's version of the program"), "{rejected}");
+    assert!(rejected.contains("the aggregator speaks protocol versions 1 to 1 only"), "{rejected}");
     assert!(hostile.ended(SOON).success(), "{}", hostile.log());
     let mut two = Process::collaborator(&federation, "two");
     for process in [&mut aggregator, &mut one, &mut two] {
@@ -178,6 +178,7 @@ fn hostile_sums_and_old_programs_are_refused_by_name_and_the_run_goes_on() {
     }
     let log = aggregator.log();
     for words in [
+        "three was rejected: its program cannot send the sums of its data",
         "refused the sums of three: the sums have 31 columns; the plan's data has 30",
         "refused the sums of three: the sums of column 1 are the sums of no numbers",
         "refused the sums of three: column 1 has 1099511627776 values; one site may have at most",

@@ -77,6 +77,10 @@ pub(crate) enum WelcomeError {
     /// The aggregator rejected the peer, and told it why.
     #[error("{} was rejected: {why}", name.as_ref().map_or("a peer that is not a member", Name::as_str))]
     Rejected { name: Option<Name>, why: Rejection },
+    /// The peer's program lacks what the plan asks for. It was told that its version does not fit, because it
+    /// may be too old for a reason of its own.
+    #[error("{name} was rejected: {TOO_OLD}")]
+    TooOld { name: Name },
     /// The link broke first.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -114,6 +118,10 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
         }
     };
     match (proof, checked) {
+        (Some(proof), Ok(hello)) if greeter.lacks(&hello) => {
+            reject(link, Rejection::Version(VERSIONS.0, VERSIONS.1)).await;
+            Err(WelcomeError::TooOld { name: proof.name().clone() })
+        }
         (Some(proof), Ok(hello)) => {
             let answer = Message::Welcome(Welcome {
                 version: VERSIONS.1.min(hello.versions.1),
@@ -130,15 +138,23 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
         (proof, checked) => {
             let name = proof.map(|proof| proof.name().clone());
             let why = checked.err().unwrap_or(Rejection::Over);
-            let (sender, _receiver, handle) = link.split();
-            let answer = wire::encode(&Message::Rejected(why.clone()));
-            send_last(sender, &handle, &answer, close_code::REJECTED).await;
+            reject(link, why.clone()).await;
             Err(WelcomeError::Rejected { name, why })
         }
     }
 }
 
+async fn reject(link: Link, why: Rejection) {
+    let (sender, _receiver, handle) = link.split();
+    send_last(sender, &handle, &wire::encode(&Message::Rejected(why)), close_code::REJECTED).await;
+}
+
 impl Greeter {
+    /// Whether the peer's program cannot do what the plan asks of it.
+    fn lacks(&self, hello: &Hello) -> bool {
+        hello.features & self.needs != self.needs
+    }
+
     fn check(&self, envelope: &Bytes) -> Result<Hello, Rejection> {
         let protocol = |what: String| Rejection::Protocol(cut_text(&what));
         let hello = match wire::decode(envelope) {
@@ -154,9 +170,6 @@ impl Greeter {
         }
         if hello.plan != self.plan {
             return Err(Rejection::Plan(self.plan));
-        }
-        if hello.features & self.needs != self.needs {
-            return Err(Rejection::Identity(TOO_OLD.to_owned()));
         }
         let serial = self.admission.serial();
         if hello.roster_serial > serial {
@@ -223,9 +236,9 @@ pub(super) const UNWELCOMED: (usize, usize) = (1024, 4);
 /// What a peer reads whose link gave way.
 const TOO_MANY: &str = "too many links are open that have not said which plan they are for";
 
-/// What a collaborator reads whose program cannot do what the plan asks of it.
-const TOO_OLD: &str = "this collaborator's program cannot send the sums of its data, which the plan asks for (standardise: \
-                       federated): use the aggregator's version of the program";
+/// What the aggregator's operator reads of a program that cannot do what the plan asks of it.
+const TOO_OLD: &str = "its program cannot send the sums of its data, which the plan asks for (standardise: federated): it needs the \
+                       aggregator's version of the program";
 
 /// Longest wait until a peer has read a last envelope.
 const LAST_ENVELOPE_WAIT: Duration = Duration::from_secs(3);
@@ -286,6 +299,26 @@ mod tests {
             assert!(matches!(ended, WelcomeError::Link(LinkError::TimedOut)), "{ended}");
             assert_eq!(began.elapsed().as_secs(), seconds);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn program_without_a_needed_feature_reads_that_its_version_does_not_fit() {
+        let mut greeter = greeter(true);
+        Arc::get_mut(&mut greeter).unwrap().needs = FEATURES;
+        let hello = Hello {
+            versions: VERSIONS,
+            features: 0,
+            federation: "w".parse().unwrap(),
+            plan: Digest([0; 32]),
+            roster_serial: 1,
+            holds: None,
+            evidence: Vec::new(),
+        };
+        let (mut there, here) = Link::pair(vec![certificate()], Vec::new());
+        let (ended, told) = tokio::join!(welcome(here, &greeter), introduce(&mut there, hello));
+        assert!(matches!(ended.map(drop), Err(WelcomeError::TooOld { .. })));
+        let Err(IntroductionError::Rejected(why)) = told else { panic!("not rejected") };
+        assert_eq!(why, Rejection::Version(VERSIONS.0, VERSIONS.1));
     }
 
     #[tokio::test(start_paused = true)]
