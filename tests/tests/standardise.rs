@@ -140,14 +140,13 @@ fn column_that_no_site_has_enough_of_ends_the_run_on_both_sides_by_its_name() {
     let mut sites =
         vec![Process::collaborator(&federation, "one"), Process::collaborator(&federation, "two")];
     ends(&mut aggregator, 7);
-    let words =
-        "column mean_radius: no site has 100000 values of it, the least count of the plan's data.standardise";
+    let words = "column mean_radius: no site has 100000 rows with a value of it, the least count of the plan's data.standardise";
     assert!(aggregator.log().contains(words), "{}", aggregator.log());
     for site in &mut sites {
         ends(site, 7);
         let log = site.log();
         assert!(log.contains(words) && log.contains("sum of squares of 0 of 30 columns"), "{log}");
-        assert!(log.contains("this site has fewer than 100000 values of column"), "{log}");
+        assert!(log.contains("this site has fewer than 100000 rows with a value of column"), "{log}");
     }
     assert_eq!(history(&federation).0.len(), 0);
 }

@@ -203,7 +203,10 @@ impl fmt::Display for ColumnFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Few { least } => {
-                write!(f, "no site has {least} values of it, the least count of the plan's data.standardise")
+                write!(
+                    f,
+                    "no site has {least} rows with a value of it, the least count of the plan's data.standardise"
+                )
             }
             Self::Constant => f.write_str("all its values are the same, so its deviation is 0"),
         }

@@ -286,7 +286,7 @@ mod tests {
         assert!(read(&table, &[1], &dir).is_ok());
         table.federated = Some(Federated { least: 2 });
         let refusal = read(&table, &[1], &dir).unwrap_err().to_string();
-        assert_eq!(refusal, "d.csv: column a: 1 is too large for f32, first \"2e36\" in row 3");
+        assert_eq!(refusal, "d.csv: column a: 1 is too large, first \"2e36\" in row 3");
         let rows = Dataset { features: ArrayD::ones(vec![3, 2]), labels: vec![0.0; 3] };
         let own = DataSpec { loader: Loader::Custom { name: "own".to_owned() }, ..table };
         assert_eq!(prepared(rows, &own, &[2]).unwrap().sums.unwrap().few(4), [0, 1]);

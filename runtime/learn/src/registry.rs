@@ -230,7 +230,7 @@ impl Registry {
             let few: Vec<String> = sums.few(least).into_iter().map(name).collect();
             if !few.is_empty() {
                 let warning = format!(
-                    "this site has fewer than {least} values of {}, and does not send their sums: data.standardise.federated.least",
+                    "this site has fewer than {least} rows with a value of {}, and does not send its sums: data.standardise.federated.least",
                     few.join(", ")
                 );
                 loaded.warnings.push(warning);

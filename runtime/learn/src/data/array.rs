@@ -146,7 +146,7 @@ impl<'a> Filler<'a> {
     /// The array, row after row.
     fn finish(self) -> Result<ArrayD<f32>, DataError> {
         if let Some((row, feature, value)) = self.first {
-            let (bad, what) = (self.bad, if value.is_finite() { "too large for f32" } else { "not finite" });
+            let (bad, what) = (self.bad, if value.is_finite() { "too large" } else { "not finite" });
             let what =
                 format!("{bad} values are {what}, first {value:?} in row {row}, value {feature} of the row");
             let hint = match value.is_finite() {

@@ -43,8 +43,8 @@ impl Fault {
             (Self::Label, _) => "are not labels of the plan",
             (Self::Infinite, 1) => "is not finite",
             (Self::Infinite, _) => "are not finite",
-            (Self::Large, 1) => "is too large for f32",
-            (Self::Large, _) => "are too large for f32",
+            (Self::Large, 1) => "is too large",
+            (Self::Large, _) => "are too large",
         }
     }
 }
