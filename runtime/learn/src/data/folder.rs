@@ -38,6 +38,9 @@ pub(super) fn open_archive(dir: &Path, name: &str) -> Result<BufReader<File>, Da
     Ok(plain(&resolve(dir, name)?)?.0)
 }
 
+/// How to write an archive that can be read.
+pub(super) const SAVEZ: &str = "in Python, write the archive with numpy.savez or numpy.savez_compressed";
+
 /// What to say of a file whose content ends early or cannot be unpacked.
 pub(super) fn unreadable(file: &str, error: &io::Error) -> DataError {
     let what = match error.kind() {
@@ -45,9 +48,7 @@ pub(super) fn unreadable(file: &str, error: &io::Error) -> DataError {
         _ => format!("the file cannot be read: {error}"),
     };
     let hint = match error.kind() {
-        io::ErrorKind::Unsupported => {
-            "in Python, write the archive with numpy.savez or numpy.savez_compressed"
-        }
+        io::ErrorKind::Unsupported => SAVEZ,
         _ => "copy the file again from where it came from",
     };
     DataError::file(file, what, hint)

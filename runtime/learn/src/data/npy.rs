@@ -40,8 +40,7 @@ fn from_archive(
     wanted: Wanted<'_>,
 ) -> Result<ArrayD<f32>, DataError> {
     let refused = |e: zip::result::ZipError| {
-        let hint = "in Python, write the archive with numpy.savez or numpy.savez_compressed";
-        DataError::file(name, format!("the archive cannot be read: {e}"), hint)
+        DataError::file(name, format!("the archive cannot be read: {e}"), folder::SAVEZ)
     };
     let start = archive.fill_buf().map_err(|e| folder::unreadable(name, &e))?;
     if let Some(found) = signature::of(start).filter(|_| !start.starts_with(b"PK")) {
@@ -49,7 +48,7 @@ fn from_archive(
         let hint = if start.starts_with(b"\x93NUMPY") {
             "write `loader: npy` and both files' names into the plan's data"
         } else {
-            "in Python, write the archive with numpy.savez or numpy.savez_compressed"
+            folder::SAVEZ
         };
         return Err(DataError::file(name, what, hint));
     }

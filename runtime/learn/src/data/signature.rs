@@ -10,16 +10,16 @@ pub(super) struct Signature {
 
 /// The format of a file that begins with these bytes. Text and unknown bytes have none.
 pub(super) fn of(start: &[u8]) -> Option<Signature> {
-    KNOWN.iter().find(|(bytes, ..)| start.starts_with(bytes)).map(|(_, what, cure)| Signature { what, cure })
+    found(start).map(|(_, signature)| signature)
 }
 
 /// [`of`] for a file that may be text: a column's name may begin as a format does, for example `PAR1` or
 /// `[Fe/H]`.
 pub(super) fn of_table(start: &[u8]) -> Option<Signature> {
-    let (bytes, ..) = KNOWN.iter().find(|(bytes, ..)| start.starts_with(bytes))?;
+    let (bytes, signature) = found(start)?;
     let next = start.get(bytes.len()).copied();
     let among = |set: &[u8]| next.is_none_or(|next| set.contains(&next));
-    let is_meant = match *bytes {
+    let is_meant = match bytes {
         b"{" => among(b"\"} \t\r\n"),
         b"[" => among(b"[{\"-] \t\r\n") || next.is_some_and(|next| next.is_ascii_digit()),
         b"<" => among(b"!?/") || next.is_some_and(|next| next.is_ascii_alphabetic()),
@@ -30,7 +30,13 @@ pub(super) fn of_table(start: &[u8]) -> Option<Signature> {
         }
         _ => true,
     };
-    of(start).filter(|_| is_meant)
+    is_meant.then_some(signature)
+}
+
+/// The beginning by which a format is known, and the format.
+fn found(start: &[u8]) -> Option<(&'static [u8], Signature)> {
+    let (bytes, what, cure) = KNOWN.iter().find(|(bytes, ..)| start.starts_with(bytes))?;
+    Some((bytes, Signature { what, cure }))
 }
 
 const PDF: &[u8] = b"%PDF-1";
