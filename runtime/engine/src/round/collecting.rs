@@ -53,6 +53,10 @@ impl Collecting {
     ) -> Result<bool, SumsFault> {
         let Some(site) = self.sites.get_mut(peer) else { return Ok(false) };
         let Site::Asked(parts) = site else { return Ok(false) };
+        if parts.is_empty() && first > 0 {
+            // The rest of an answer whose beginning was refused, before the site was asked again.
+            return Ok(false);
+        }
         let (width, given) = (self.pool.width(), parts.len() + columns.len());
         let in_order = usize::try_from(first).is_ok_and(|first| first == parts.len());
         if !in_order || columns.is_empty() || given > width {

@@ -158,6 +158,21 @@ fn site_that_was_refused_for_its_columns_is_asked_again_when_they_are_those_of_t
 }
 
 #[test]
+fn rest_of_a_refused_answer_does_not_spoil_the_next_one() {
+    let mut rig = of_two();
+    rig.join_all(&ABC);
+    columns(&mut rig, "a", "x");
+    columns(&mut rig, "b", "y");
+    let [one, rest] = [0..1, 1..4].map(|range| sums(&[3.0, 4.0])[range].to_vec());
+    assert_eq!(send(&mut rig, "b", one), [refused("b")]);
+    assert_eq!(columns(&mut rig, "c", "y"), ["ask b"]);
+    assert_eq!(rig.on(Event::Sums { peer: name("b"), incarnation: 9, first: 1, columns: rest }), NOTHING);
+    assert_eq!(send(&mut rig, "b", sums(&[3.0, 4.0])), NOTHING);
+    assert_eq!(send(&mut rig, "a", sums(&[1.0, 2.0])), [refused("a")]);
+    assert_eq!(send(&mut rig, "c", sums(&[5.0, 6.0])), ["store statistics 4.5 of b c"]);
+}
+
+#[test]
 fn site_that_was_refused_for_its_columns_is_asked_again_when_the_others_leave_the_roster() {
     let mut rig = Rig::new(&ABC, federated);
     rig.join_all(&["a", "b"]);
