@@ -3,7 +3,7 @@
 
 use fl_engine::{
     ByteCount, Digest, Name, RoundNo, Weight,
-    plan::Metric,
+    plan::{Metric, roster::Resumption},
     round::{AggregatedMetric, Offer, Refusal, Report, Stamp},
     statistics::SiteSums as Rows,
     wire::{self, *},
@@ -171,6 +171,31 @@ fn sums_with_more_digits_than_any_data_have_are_refused() {
     // As long as an envelope may be: eight times as much in memory.
     assert_eq!(sent(65_000, 0), refused("digits of a sum", 65_000, 12));
     assert_eq!(sent(0, 65_000), refused("digits of a sum of squares", 65_000, 21));
+}
+
+#[test]
+fn statistics_of_many_columns_go_out_in_parts_that_follow_each_other() {
+    let lengths = |columns: usize| -> Vec<(u32, usize)> {
+        let sums = vec![sums()[0].clone(); columns];
+        let told = vec![(0.5, 1.0); columns];
+        let told: Vec<_> = Statistics::parts(&told).map(|part| (part.first, part.columns.len())).collect();
+        let sent = SiteSums::parts(7, &sums).inspect(|part| assert_eq!(part.incarnation, 7));
+        let sent: Vec<_> = sent.map(|part| (part.first, part.columns.len())).collect();
+        assert_eq!(sent, told);
+        sent
+    };
+    assert_eq!(lengths(0), []);
+    assert_eq!(lengths(256), [(0, 256)]);
+    assert_eq!(lengths(600), [(0, 256), (256, 256), (512, 88)]);
+}
+
+#[test]
+fn order_to_take_the_run_back_comes_back_from_the_wire_unless_its_proof_is_no_signature() {
+    let order = Resumption { round: RoundNo(4), without: vec![name("three")], serial: 8, proof: [0xee; 64] };
+    let mut sent = Resumed::from(order.clone());
+    assert_eq!(Resumption::try_from(sent.clone()), Ok(order));
+    sent.proof.pop();
+    assert_eq!(Resumption::try_from(sent.clone()), Err(sent));
 }
 
 #[test]

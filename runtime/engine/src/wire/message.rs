@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::error::WireError;
 use crate::{
     Digest, Name, RoundNo, limits,
+    plan::roster::Resumption,
     round::{AggregatedMetric, Offer, Refusal, Report, Stamp},
     statistics::ColumnSums,
 };
@@ -46,7 +47,7 @@ pub enum Message {
     /// Optional: the columns of the collaborator's table, where the plan does not name them.
     Columns(Columns),
     /// Optional, after the Welcome: the owner has taken the run back, see
-    /// [`Resumption`](crate::plan::roster::Resumption).
+    /// [`Resumption`].
     Resumed(Resumed),
     /// The aggregator wants the sums of the site's data. Only for a collaborator with the feature, as the two
     /// messages that follow.
@@ -275,6 +276,24 @@ pub struct Statistics {
     pub columns: Vec<(f64, f64)>,
 }
 
+impl From<Resumption> for Resumed {
+    fn from(order: Resumption) -> Self {
+        let Resumption { round, without, serial, proof } = order;
+        Self { round, without, serial, proof: proof.to_vec() }
+    }
+}
+
+impl TryFrom<Resumed> for Resumption {
+    /// The order, whose proof has another length than a signature.
+    type Error = Resumed;
+
+    fn try_from(order: Resumed) -> Result<Self, Resumed> {
+        let Ok(proof) = <[u8; PROOF_BYTES]>::try_from(&order.proof[..]) else { return Err(order) };
+        let Resumed { round, without, serial, .. } = order;
+        Ok(Self { round, without, serial, proof })
+    }
+}
+
 impl Message {
     /// Checks the bounds that the types do not carry.
     pub(super) fn check(&self) -> Result<(), WireError> {
@@ -299,6 +318,11 @@ impl Message {
 }
 
 impl SiteSums {
+    /// All of a site's sums, in messages that are short enough.
+    pub fn parts(incarnation: u64, all: &[ColumnSums]) -> impl Iterator<Item = Self> {
+        parts(all).map(move |(first, columns)| Self { incarnation, first, columns })
+    }
+
     /// A digit can be one byte on the wire and is eight in memory, where a site's parts are kept until all are
     /// there.
     fn check(&self) -> Result<(), WireError> {
@@ -308,6 +332,18 @@ impl SiteSums {
             .flat_map(ColumnSums::digits)
             .try_for_each(|(what, given, limit)| at_most(what, given, limit))
     }
+}
+
+impl Statistics {
+    /// The statistics of all columns, in messages that are short enough.
+    pub fn parts(all: &[(f64, f64)]) -> impl Iterator<Item = Self> {
+        parts(all).map(|(first, columns)| Self { first, columns })
+    }
+}
+
+/// Parts of [`limits::STATISTICS_PART`] columns, each with the index of its first.
+fn parts<T: Clone>(all: &[T]) -> impl Iterator<Item = (u32, Vec<T>)> {
+    (0..).step_by(limits::STATISTICS_PART).zip(all.chunks(limits::STATISTICS_PART).map(<[T]>::to_vec))
 }
 
 /// Text cut to 512 bytes, the longest that a message may carry.

@@ -23,10 +23,10 @@ use std::{
 use bytes::Bytes;
 use fl_engine::{
     Digest, Millis, Name, RoundNo,
-    plan::{MetricsTo, Plan, roster::Resumption},
+    plan::{MetricsTo, Plan},
     round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
     wire::{
-        Cancelled, Columns, Counted, Failed, Message, Received, RefusedUpdate, Resumed, RoundDone, Verdict,
+        Cancelled, Columns, Counted, Failed, Message, Received, RefusedUpdate, RoundDone, SiteSums, Verdict,
         cut_text,
     },
 };
@@ -280,9 +280,7 @@ impl Coordinator {
         let mailbox = session::open(&self.clock, admitted, session, &context.mailbox(), &self.intake);
         self.peers.insert(Peer { proof, session, mailbox, handle, assigned: None });
         if let Some(order) = self.admission.resumption() {
-            let Resumption { round, without, serial, proof } = order;
-            let resumed = Resumed { round, without, serial, proof: proof.to_vec() };
-            self.peers.tell(&peer, SessionMessage::Say(Message::Resumed(resumed)));
+            self.peers.tell(&peer, SessionMessage::Say(Message::Resumed(order.into())));
         }
         if self.peers.may_log(&peer, self.clock.now()) {
             tracing::info!(collaborator = %peer, "{peer} connected; {} collaborators are connected now", self.peers.len());
@@ -298,7 +296,9 @@ impl Coordinator {
             }
             Message::Columns(Columns { digest }) => self.event(Event::Columns { peer, digest }, context),
             Message::Report(report) => self.event(Event::Reported { peer, report }, context),
-            Message::Sums(sums) => self.sums(peer, sums, context),
+            Message::Sums(SiteSums { incarnation, first, columns }) => {
+                self.event(Event::Sums { peer, incarnation, first, columns }, context);
+            }
             Message::Failed(failed) => {
                 if self.peers.may_log(&peer, self.clock.now()) {
                     tracing::warn!(collaborator = %peer, "{peer} could not finish task {}: {}", failed.task, failed.why);

@@ -21,7 +21,7 @@ use std::{
 
 use fl_engine::{
     ByteCount, Digest, Name, RoundNo,
-    plan::{Plan, Standardise},
+    plan::{Plan, Standardise, roster::Resumption},
     round::{Offer, Refusal, Report, Stamp},
     tensor::Layout,
     wire::{
@@ -252,7 +252,7 @@ impl Coordinator {
                 }
             }
             Message::RoundDone(done) => self.round_done(&done),
-            Message::Resumed(order) => self.resumed(&order),
+            Message::Resumed(order) => self.resumed(order),
             Message::AskSums(ask) => self.send_sums(ask.incarnation),
             Message::Statistics(part) => self.statistics(part),
             Message::Finished(verdict) => self.finished(verdict),
@@ -272,14 +272,14 @@ impl Coordinator {
     }
 
     /// The owner has taken the run back; the dialler has checked the owner's signature.
-    fn resumed(&mut self, order: &Resumed) {
+    fn resumed(&mut self, order: Resumed) {
+        let Ok(order) = Resumption::try_from(order) else { return };
         if let Some(next) = self.went_back.take_if(|next| order.round < *next) {
-            let without: Vec<&str> = order.without.iter().map(Name::as_str).collect();
             tracing::warn!(
                 "the federation's owner has taken the run back to the model after round {}, without {} (roster {}): round {next} \
                  is next",
                 order.round,
-                without.join(", "),
+                order.names(),
                 order.serial
             );
         }

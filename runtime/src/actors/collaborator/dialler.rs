@@ -220,10 +220,8 @@ impl Dialler {
     }
 
     fn is_of_the_owner(&self, order: &Resumed) -> bool {
-        let Ok(proof) = <[u8; 64]>::try_from(&order.proof[..]) else { return false };
-        let Resumed { round, without, serial, .. } = order.clone();
-        let signed = Resumption { round, without, serial, proof }.signed_bytes(&self.federation);
-        self.authority.has_signed(&signed, &proof)
+        let Ok(order) = Resumption::try_from(order.clone()) else { return false };
+        self.authority.has_signed(&order.signed_bytes(&self.federation), &order.proof)
     }
 
     async fn read(&self, receiver: &mut ControlReceiver, handle: &LinkHandle) -> LinkError {

@@ -1,20 +1,14 @@
 //! The statistics of the sites' data, before the first round: asking, storing, telling.
 
 use fl_engine::{
-    Name, limits,
-    round::{Effect, Event},
-    wire::{AskSums, Message, SiteSums, Statistics},
+    round::Effect,
+    wire::{AskSums, Message, Statistics},
 };
 
-use super::{Context, Coordinator, SessionMessage, StoreJob};
+use super::{Coordinator, SessionMessage, StoreJob};
 use crate::observe;
 
 impl Coordinator {
-    pub(super) fn sums(&mut self, peer: Name, sums: SiteSums, context: &mut Context<'_, Self>) {
-        let SiteSums { incarnation, first, columns } = sums;
-        self.event(Event::Sums { peer, incarnation, first, columns }, context);
-    }
-
     pub(super) fn carry_out_statistics(&mut self, effect: Effect) {
         match effect {
             Effect::AskSums { peer } => {
@@ -40,10 +34,7 @@ impl Coordinator {
             Effect::Statistics { peer, statistics } => {
                 let column = |at| (statistics.mean_of(at), statistics.std_of(at));
                 let columns: Vec<(f64, f64)> = (0..statistics.mean.len()).map(column).collect();
-                for (first, part) in
-                    (0..).step_by(limits::STATISTICS_PART).zip(columns.chunks(limits::STATISTICS_PART))
-                {
-                    let part = Statistics { first, columns: part.to_vec() };
+                for part in Statistics::parts(&columns) {
                     self.peers.tell(&peer, SessionMessage::Say(Message::Statistics(part)));
                 }
             }

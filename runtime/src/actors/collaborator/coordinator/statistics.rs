@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use fl_engine::{
-    limits,
     plan::{Standardise, columns_of},
     statistics::ColumnSums,
     wire::{Message, SiteSums, Statistics},
@@ -52,9 +51,8 @@ impl Coordinator {
             "the aggregator asks for statistics: sending count, sum and sum of squares of {sent} of {} columns",
             sums.len()
         );
-        let parts = sums.chunks(limits::STATISTICS_PART);
-        for (first, columns) in (0..).step_by(limits::STATISTICS_PART).zip(parts) {
-            self.say(&Message::Sums(SiteSums { incarnation, first, columns: columns.to_vec() }));
+        for part in SiteSums::parts(incarnation, sums) {
+            self.say(&Message::Sums(part));
         }
     }
 
