@@ -323,8 +323,8 @@ impl SiteSums {
         parts(all).map(move |(first, columns)| Self { incarnation, first, columns })
     }
 
-    /// A digit can be one byte on the wire and is eight in memory, where a site's parts are kept until all are
-    /// there.
+    /// A digit can be one byte on the wire and is eight in memory, where a site's parts are kept until
+    /// all are there.
     fn check(&self) -> Result<(), WireError> {
         at_most("columns", self.columns.len(), limits::STATISTICS_PART)?;
         self.columns

@@ -38,9 +38,6 @@ pub(super) fn open_archive(dir: &Path, name: &str) -> Result<BufReader<File>, Da
     Ok(plain(&resolve(dir, name)?)?.0)
 }
 
-/// How to write an archive that can be read.
-pub(super) const SAVEZ: &str = "in Python, write the archive with numpy.savez or numpy.savez_compressed";
-
 /// What to say of a file whose content ends early or cannot be unpacked.
 pub(super) fn unreadable(file: &str, error: &io::Error) -> DataError {
     let what = match error.kind() {
@@ -91,6 +88,8 @@ pub(super) fn volume(shape: &[u64]) -> Option<u64> {
 
 /// Most values of an array or table: 4 Gi values are 16 GiB.
 pub(super) const VALUES: u64 = fl_engine::limits::ELEMENTS;
+/// How to write an archive that can be read.
+pub(super) const SAVEZ: &str = "in Python, write the archive with numpy.savez or numpy.savez_compressed";
 /// How a file begins that gzip has compressed.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
