@@ -12,7 +12,7 @@ use fl_learn::data::{
     DataError, Dataset,
     shard::{self, Sharding},
 };
-use ndarray::ArrayD;
+use ndarray::{Array1, ArrayD};
 
 /// One embedded workspace.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ pub fn materialise_shards(
     // Sharding looks at labels only.
     let seen = Dataset {
         features: ArrayD::zeros(vec![rest.len(), 0]),
-        labels: rest.iter().map(|&row| labels[row]).collect(),
+        labels: Array1::from_iter(rest.iter().map(|&row| labels[row])).into_dyn(),
     };
     let shards = shard::shards(&seen, dirs.len(), how, seed)?;
     let write = |dir: &Path, file: &str, rows: &mut dyn Iterator<Item = usize>| {

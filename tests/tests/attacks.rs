@@ -67,7 +67,8 @@ impl Trial {
         if let Loader::Csv(spec) = &mut test.loader {
             "test.csv".clone_into(&mut spec.file);
         }
-        let held_out = data::load(&test, &plan.model.input, &dir).unwrap();
+        let label = plan.label_shape().unwrap();
+        let held_out = data::load(&test, &plan.model.input, &label, &dir).unwrap();
         let layout = plan.layout().unwrap();
         Self { plan: Arc::new(plan), layout, members, dirs, held_out, rounds }
     }

@@ -125,7 +125,9 @@ fn of_arrays(plan: &Plan, folder: &Path) -> Result<Answer, Failure> {
         return Err(Failure::new(Exit::Data, error).hint("start your own program to read the data"));
     }
     let spec = fl_engine::plan::DataSpec { standardise: None, federated: None, ..plan.data.clone() };
-    let rows = fl_learn::data::load(&spec, &plan.model.input, folder).map_err(|e| data::refused(&e))?;
+    let label = plan.label_shape().unwrap_or_default();
+    let rows =
+        fl_learn::data::load(&spec, &plan.model.input, &label, folder).map_err(|e| data::refused(&e))?;
     let values = rows.features.len().max(1) as f64;
     let mean = rows.features.iter().map(|value| f64::from(*value)).sum::<f64>() / values;
     let squares: f64 = rows.features.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum();

@@ -45,7 +45,9 @@ pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Evaluation, Fa
         "test.csv".clone_into(&mut spec.file);
     }
     let folder = federation.owner.join("data");
-    let rows = data::load(&data, &plan.model.input, &folder).map_err(|e| Failure::of(Exit::Data, &e))?;
+    let label = plan.label_shape().unwrap_or_default();
+    let rows =
+        data::load(&data, &plan.model.input, &label, &folder).map_err(|e| Failure::of(Exit::Data, &e))?;
     let path = federation.last_model();
     let layout = plan.layout().map_err(|e| refused_model(&e))?;
     let bytes = std::fs::read(&path)

@@ -5,7 +5,7 @@ use fl_engine::{
     model::{Layer, ModelSpec},
     plan::{DataSpec, Loader, Metric, Plan, PlanDraft, Split, TaskKind, TaskSpec},
 };
-use ndarray::ArrayD;
+use ndarray::{Array1, ArrayD};
 
 use crate::data::Dataset;
 
@@ -51,6 +51,7 @@ pub(crate) fn rows(count: usize, seed: u64) -> Dataset {
     let mut unit = || (2.0 * draws.unit() - 1.0) as f32;
     let features: Vec<f32> = (0..count * 4).map(|_| unit()).collect();
     let side = |x: &[f32]| x[0] + 2.0 * x[1] - x[3];
-    let labels = features.chunks(4).map(|x| f32::from(side(x) + 0.1 * unit() > 0.0)).collect();
+    let labels = features.chunks(4).map(|x| f32::from(side(x) + 0.1 * unit() > 0.0));
+    let labels = Array1::from_iter(labels).into_dyn();
     Dataset { features: ArrayD::from_shape_vec(vec![count, 4], features).unwrap(), labels }
 }

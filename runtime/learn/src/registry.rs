@@ -26,7 +26,8 @@ use crate::{
 /// use fl_learn::{data::Dataset, registry::Registry};
 ///
 /// let registry = Registry::new().with_loader("zeros", |_folder| {
-///     Ok(Dataset { features: ndarray::ArrayD::zeros(vec![100, 4]), labels: vec![0.0; 100] })
+///     let (features, labels) = (vec![100, 4], vec![100]);
+///     Ok(Dataset { features: ndarray::ArrayD::zeros(features), labels: ndarray::ArrayD::zeros(labels) })
 /// });
 /// # let _ = registry;
 /// ```
@@ -219,10 +220,12 @@ impl Registry {
     /// # Errors
     /// As [`data::read`]; [`DataError::UnknownLoader`] for a loader that is not registered.
     pub fn read_data(&self, plan: &Plan, folder: &Path) -> Result<Loaded, DataError> {
-        let (spec, input) = (&plan.data, &plan.model.input);
+        let (spec, input, label) = (&plan.data, &plan.model.input, plan.label_shape());
         let mut loaded = match &spec.loader {
-            Loader::Custom { name } => data::prepared(self.load(name, folder)?, spec, input)?,
-            _ => data::read(spec, input, folder)?,
+            Loader::Custom { name } => {
+                data::prepared(self.load(name, folder)?, spec, input, label.as_deref())?
+            }
+            _ => data::read(spec, input, &label.unwrap_or_default(), folder)?,
         };
         if let (Some(Federated { least }), Some(sums)) = (spec.federated, &loaded.sums) {
             loaded.facts.push(STATISTICS_LATER.to_owned());
@@ -257,7 +260,8 @@ impl Registry {
             return Err(DataError::Mismatch { what });
         }
         // The loader may have returned a view of a larger array: here rows come to lie one after another.
-        Ok(Dataset { features: features.as_standard_layout().into_owned(), labels })
+        let [features, labels] = [features, labels].map(|array| array.as_standard_layout().into_owned());
+        Ok(Dataset { features, labels })
     }
 }
 

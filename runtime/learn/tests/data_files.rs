@@ -309,7 +309,7 @@ fn every_other_form_of_an_arrays_file_is_read_or_refused_as_the_chapter_says() {
             row,
             read.map(|loaded| {
                 assert_eq!(loaded.data.features.as_slice().unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-                assert_eq!(loaded.data.labels, [0.0, 1.0]);
+                assert_eq!(loaded.data.labels.as_slice().unwrap(), [0.0, 1.0]);
                 "read".to_owned()
             }),
         );
@@ -413,7 +413,7 @@ fn labels_of_a_file_of_their_own_belong_to_the_rows_in_order() {
     let data = "loader: csv, file: x.csv, separator: space, header: false, label_file: y.csv, label: 0";
     fs::write(dir.join("y.csv"), "1.5e+02\n7.5e+01\n3\n").unwrap();
     let loaded = read(&dir, "[2]", &format!("{data}, missing: {{drop_row: 1}}")).unwrap();
-    assert_eq!((loaded.data.labels, loaded.facts.len()), (vec![150.0, 75.0], 1));
+    assert_eq!((loaded.data.labels.as_slice().unwrap(), loaded.facts.len()), (&[150.0, 75.0][..], 1));
     fs::write(dir.join("y.csv"), "1\n2\n").unwrap();
     let refused = read(&dir, "[2]", &format!("{data}, missing: {{fill: 0}}")).unwrap_err();
     assert_eq!(refused, "x.csv: there are 3 samples, but 2 labels in y.csv");

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use fl_runtime::extend::{DataError, Dataset, ndarray::ArrayD};
+use fl_runtime::extend::{
+    DataError, Dataset,
+    ndarray::{Array1, ArrayD},
+};
 
 /// Features are the values of x, shape `[rows, 1]`; labels are the values of y.
 pub(crate) fn load(folder: &Path) -> Result<Dataset, DataError> {
@@ -18,5 +21,6 @@ pub(crate) fn load(folder: &Path) -> Result<Dataset, DataError> {
         labels.push(y);
     }
     let features = ArrayD::from_shape_vec(vec![labels.len(), 1], features);
+    let labels = Array1::from(labels).into_dyn();
     Ok(Dataset { features: features.map_err(|e| DataError::Loader(e.to_string()))?, labels })
 }

@@ -36,6 +36,18 @@ impl Loss {
         }
     }
 
+    /// The shape of one sample's label for a model with this output: `[]` is one number, the index of a class
+    /// or a target. Outputs of one score a class and place, `[classes, height, width]`, take masks of class
+    /// indices, `[height, width]`; the other losses take a label of the output's own shape.
+    #[must_use]
+    pub fn label_shape(self, _classes: Option<u32>, output: &[u32]) -> Vec<u32> {
+        match (self, output) {
+            (Self::CrossEntropy, [_, places @ ..]) => places.to_vec(),
+            (_, [1]) => Vec::new(),
+            _ => output.to_vec(),
+        }
+    }
+
     /// Whether the loss and the plan's classes define the metric.
     ///
     /// # Errors
@@ -51,5 +63,20 @@ impl Loss {
             (Metric::Auc, _) => Err("needs two classes"),
             (Metric::Rmse, _) => Err("needs a regression: the loss mse"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_a_number_a_mask_of_classes_or_like_the_output() {
+        let shape = |loss: Loss, output: &[u32]| loss.label_shape(Some(2), output);
+        assert_eq!(shape(Loss::CrossEntropy, &[2]), [0u32; 0]);
+        assert_eq!(shape(Loss::CrossEntropy, &[2, 4, 5]), [4, 5]);
+        assert_eq!(shape(Loss::BinaryCrossEntropy, &[1]), [0u32; 0]);
+        assert_eq!(shape(Loss::BinaryCrossEntropy, &[1, 4, 5]), [1, 4, 5]);
+        assert_eq!(shape(Loss::Mse, &[3]), [3]);
     }
 }

@@ -190,6 +190,15 @@ impl PlanDraft {
         });
         trained.unwrap_or(if self.data.classes.is_some() { Loss::CrossEntropy } else { Loss::Mse })
     }
+
+    /// The shape of one sample's label ([`Loss::label_shape`]); `None` for a plan whose tasks have no loss,
+    /// which takes labels of any shape.
+    #[must_use]
+    pub fn label_shape(&self) -> Option<Vec<u32>> {
+        let computes = |task: &TaskSpec| matches!(task.kind, TaskKind::Train(_) | TaskKind::Validate(_));
+        let output = output_shape(&self.model).ok().filter(|_| self.tasks.iter().any(computes))?;
+        Some(self.loss().label_shape(self.data.classes, &output))
+    }
 }
 
 /// Checks every task, alone and against the plan's model and data.

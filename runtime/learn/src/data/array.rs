@@ -16,8 +16,8 @@ use super::{
 pub(super) enum Wanted<'a> {
     /// Samples of this shape, and how they are scaled.
     Samples { input: &'a [u32], scaling: Scaling<'a> },
-    /// One number a sample.
-    Labels,
+    /// Labels of this shape; `[]` for one number a sample.
+    Labels { shape: &'a [u32] },
 }
 
 /// The values of an array's file, after its header.
@@ -112,13 +112,17 @@ impl<'a> Filler<'a> {
                 shape::check(inner, input).map_err(|(what, hint)| DataError::file(file, what, hint))?;
                 Scale::new(scaling, width)?
             }
-            Wanted::Labels => {
+            Wanted::Labels { shape: [] } => {
                 if shape.iter().filter(|&&side| side != 1).count() > 1 {
                     let what = format!("the labels have the shape {shape:?}; a sample has one label");
                     let hint =
                         "turn labels with a column for each class into indices: numpy.argmax(y, axis=1)";
                     return Err(DataError::file(file, what, hint));
                 }
+                Scale::new(Scaling::AsIs, width)?
+            }
+            Wanted::Labels { shape: label } => {
+                shape::check_label(inner, label).map_err(|(what, hint)| DataError::file(file, what, hint))?;
                 Scale::new(Scaling::AsIs, width)?
             }
         };

@@ -8,7 +8,7 @@ mod records;
 use std::{io::BufRead, path::Path};
 
 use fl_engine::plan::{CsvSpec, LabelCode, NamedNumber, Separator};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{Array1, ArrayD, IxDyn};
 
 pub use self::{
     cell::{Cell, read as cell},
@@ -182,7 +182,7 @@ fn read(
 
     let features = ArrayD::from_shape_vec(IxDyn(&[labels.len(), columns.width]), features)
         .map_err(|e| DataError::file(file, e.to_string(), SEPARATOR))?;
-    let mut loaded = Loaded::new(Dataset { features, labels });
+    let mut loaded = Loaded::new(Dataset { features, labels: Array1::from(labels).into_dyn() });
     if table.header.is_some() && spec.features.is_none() {
         let digest = columns.digest();
         loaded.facts.push(format!(
@@ -391,7 +391,7 @@ mod tests {
     fn label_is_found_by_name_and_by_index_from_either_end() {
         let named =
             parse(b"\xef\xbb\xbf\"y\",a,b\r\n1,2,3\r\n\r\n0,5,6", true, Column::Name("y".into())).unwrap();
-        assert_eq!(named.labels, [1.0, 0.0]);
+        assert_eq!(named.labels.as_slice().unwrap(), [1.0, 0.0]);
         assert_eq!(named.features.shape(), [2, 2]);
         assert_eq!(named.features.as_slice().unwrap(), [2.0, 3.0, 5.0, 6.0]);
         let first = parse(b"1,2,3\n0,5,6\n", false, Column::Index(0)).unwrap();

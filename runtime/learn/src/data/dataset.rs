@@ -7,15 +7,17 @@ use ndarray::{ArrayD, Axis};
 pub struct Dataset {
     /// One sample a row; shape `[rows, ...input shape]`.
     pub features: ArrayD<f32>,
-    /// One value a sample: the index of its class, or the target of a regression.
-    pub labels: Vec<f32>,
+    /// One label a row; shape `[rows, ...label shape]`. The label shape is `[]` for one number a sample: the
+    /// index of its class, or the target of a regression. Masks and vectors have sides of their own
+    /// ([`fl_engine::plan::Loss::label_shape`]).
+    pub labels: ArrayD<f32>,
 }
 
 impl Dataset {
     /// Number of samples.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.labels.len()
+        self.labels.shape().first().copied().unwrap_or(0)
     }
 
     /// The rows at these indices, in the order of the indices.
@@ -24,10 +26,7 @@ impl Dataset {
     /// If an index is out of range.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
-        Self {
-            features: self.features.select(Axis(0), rows),
-            labels: rows.iter().map(|&row| self.labels[row]).collect(),
-        }
+        Self { features: self.features.select(Axis(0), rows), labels: self.labels.select(Axis(0), rows) }
     }
 }
 

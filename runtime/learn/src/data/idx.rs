@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn parse(bytes: &[u8]) -> Result<ArrayD<f32>, DataError> {
-        read(bytes, Some(bytes.len() as u64), "t.idx", Wanted::Labels)
+        read(bytes, Some(bytes.len() as u64), "t.idx", Wanted::Labels { shape: &[] })
     }
 
     fn refusal(bytes: &[u8]) -> String {

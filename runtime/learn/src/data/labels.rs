@@ -1,5 +1,7 @@
 //! Labels of a classification: each is the index of a class.
 
+use ndarray::ArrayD;
+
 use super::error::DataError;
 
 /// Looks at labels one after another and remembers those that are not the index of a class.
@@ -24,9 +26,11 @@ impl Labels {
     }
 
     /// Refuses a file whose labels, in the order of its rows, are not all the index of a class.
-    pub(super) fn check(classes: Option<u32>, labels: &[f32], file: &str) -> Result<(), DataError> {
+    pub(super) fn check(classes: Option<u32>, labels: &ArrayD<f32>, file: &str) -> Result<(), DataError> {
         let mut seen = Self::new(classes);
-        (1..).zip(labels).for_each(|(row, label)| seen.see(row, f64::from(*label)));
+        for (row, label) in (1..).zip(labels.outer_iter()) {
+            label.iter().for_each(|value| seen.see(row, f64::from(*value)));
+        }
         seen.finish(file, false)
     }
 

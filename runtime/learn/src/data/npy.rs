@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn parse(bytes: &[u8]) -> Result<ArrayD<f32>, DataError> {
-        read(bytes, Some(bytes.len() as u64), "t.npy", Wanted::Labels)
+        read(bytes, Some(bytes.len() as u64), "t.npy", Wanted::Labels { shape: &[] })
     }
 
     fn refusal(bytes: &[u8]) -> String {
@@ -282,12 +282,15 @@ mod tests {
         archive.start_file("z", zip::write::SimpleFileOptions::default()).unwrap();
         archive.finish().unwrap();
         for name in ["a.npz:x", "a.npz:y"] {
-            assert_eq!(load(&dir, name, Wanted::Labels).unwrap().as_slice().unwrap(), [1.0, 2.0, 3.0]);
+            assert_eq!(
+                load(&dir, name, Wanted::Labels { shape: &[] }).unwrap().as_slice().unwrap(),
+                [1.0, 2.0, 3.0]
+            );
         }
-        let refusal = load(&dir, "a.npz:z", Wanted::Labels).unwrap_err().to_string();
+        let refusal = load(&dir, "a.npz:z", Wanted::Labels { shape: &[] }).unwrap_err().to_string();
         assert_eq!(refusal, "a.npz:z: the archive has no array \"z\"; its arrays are x, y");
         std::fs::write(dir.join("b.npz"), &bytes).unwrap();
-        let refused = load(&dir, "b.npz:x", Wanted::Labels).unwrap_err();
+        let refused = load(&dir, "b.npz:x", Wanted::Labels { shape: &[] }).unwrap_err();
         assert_eq!(refused.to_string(), "b.npz:x: the file is a NumPy array, not an archive of numpy.savez");
         assert!(refused.hint().unwrap().starts_with("write `loader: npy`"));
     }

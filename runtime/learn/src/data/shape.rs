@@ -36,6 +36,20 @@ pub(super) fn check(found: &[usize], input: &[u32]) -> Result<(), (String, Strin
     Err((what, hint))
 }
 
+/// Refuses labels whose values would be read as something else than they are. `label` has at least one side.
+pub(super) fn check_label(found: &[usize], label: &[u32]) -> Result<(), (String, String)> {
+    if check(found, label).is_ok() {
+        return Ok(());
+    }
+    let what =
+        format!("a label has the shape {found:?}; the plan's loss takes labels of the shape {label:?}");
+    let sides = label.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let hint = format!(
+        "save the labels in this shape, after a first axis for the samples: numpy.reshape(y, (-1, {sides}))"
+    );
+    Err((what, hint))
+}
+
 /// A sample's shape as `model.input` has it: an image of one channel has three sides there.
 fn as_input(found: &[usize]) -> String {
     match found {
@@ -82,6 +96,10 @@ mod tests {
         assert_eq!(cure(&[9, 1, 8], &[1, 8, 9]), format!("{transposed}(x.squeeze(), (0, 2, 1))"));
         assert!(cure(&[28, 28], &[784]).starts_with("write `input: [1, 28, 28]` into the plan's model, or"));
         assert!(cure(&[4, 9], &[6, 6]).ends_with("numpy.reshape(x, (-1, 6, 6))"));
+        let (what, cure) = check_label(&[], &[1, 8, 8]).unwrap_err();
+        assert_eq!(what, "a label has the shape []; the plan's loss takes labels of the shape [1, 8, 8]");
+        assert!(cure.ends_with("numpy.reshape(y, (-1, 1, 8, 8))"));
+        assert_eq!(check_label(&[8, 8], &[1, 8, 8]), Ok(()));
         let (what, _) = check(&[3], &[4]).unwrap_err();
         assert_eq!(what, "a sample has 3 values, but the model's input [4] needs 4");
     }

@@ -52,9 +52,13 @@ pub fn shards(data: &Dataset, n: usize, how: &Sharding, seed: u64) -> Result<Vec
             if !alpha.is_finite() || *alpha <= 0.0 {
                 return refused(format!("alpha is {alpha}, but must be above 0"));
             }
+            if data.labels.ndim() != 1 {
+                return refused("shards by label need one number a sample as its label".to_owned());
+            }
+            let labels: Vec<f32> = data.labels.iter().copied().collect();
             // A stable sort of the shuffled rows keeps each label's rows shuffled.
-            order.sort_by(|&a, &b| data.labels[a].total_cmp(&data.labels[b]));
-            for label in order.chunk_by(|&a, &b| data.labels[a] == data.labels[b]) {
+            order.sort_by(|&a, &b| labels[a].total_cmp(&labels[b]));
+            for label in order.chunk_by(|&a, &b| labels[a] == labels[b]) {
                 let shares: Vec<f64> = (0..n).map(|_| gamma(&mut draws, *alpha)).collect();
                 deal(label, &shares, &mut shards);
             }
@@ -131,12 +135,12 @@ pub const LEAST_ROWS: usize = 10;
 
 #[cfg(test)]
 mod tests {
-    use ndarray::ArrayD;
+    use ndarray::{Array1, ArrayD};
 
     use super::*;
 
     fn two_labels(rows: usize) -> Dataset {
-        let labels = (0..rows).map(|r| (r % 2) as f32).collect();
+        let labels = Array1::from_iter((0..rows).map(|r| (r % 2) as f32)).into_dyn();
         Dataset { features: ArrayD::zeros(vec![rows, 1]), labels }
     }
 
@@ -208,5 +212,8 @@ mod tests {
         assert!(shards(&data, 2, &Sharding::ByLabel { alpha: 0.0 }, 0).is_err());
         assert!(shards(&data, 2, &Sharding::BySize { sizes: vec![1.0] }, 0).is_err());
         assert!(shards(&data, 2, &Sharding::BySize { sizes: vec![1.0, f64::NAN] }, 0).is_err());
+        let masks = Dataset { features: ArrayD::zeros(vec![4, 1]), labels: ArrayD::zeros(vec![4, 2, 2]) };
+        assert!(shards(&masks, 2, &Sharding::ByLabel { alpha: 1.0 }, 0).is_err());
+        assert!(shards(&masks, 2, &Sharding::Iid, 0).is_ok());
     }
 }

@@ -40,14 +40,14 @@ pub fn split(data: &Dataset, shares: &Split, seed: u64) -> Result<SplitData, Dat
 
 #[cfg(test)]
 mod tests {
-    use ndarray::ArrayD;
+    use ndarray::{Array1, ArrayD};
 
     use super::*;
 
     fn numbered(rows: usize) -> Dataset {
         let values: Vec<f32> = (0..rows).map(|r| r as f32).collect();
         let features = ArrayD::from_shape_vec(vec![rows, 1], values.clone()).unwrap();
-        Dataset { features, labels: values }
+        Dataset { features, labels: Array1::from(values).into_dyn() }
     }
 
     #[test]
@@ -56,13 +56,14 @@ mod tests {
         let shares = Split { train: 0.7, validation: 0.2, test: 0.1 };
         let parts = split(&data, &shares, 7).unwrap();
         assert_eq!([parts.train.rows(), parts.validation.rows(), parts.test.rows()], [71, 20, 10]);
-        let mut all =
-            [parts.train.labels.clone(), parts.validation.labels.clone(), parts.test.labels.clone()].concat();
+        let mut all = [&parts.train, &parts.validation, &parts.test]
+            .map(|part| part.labels.as_slice().unwrap())
+            .concat();
         all.sort_by(f32::total_cmp);
-        assert_eq!(all, data.labels);
+        assert_eq!(all, data.labels.as_slice().unwrap());
         assert_eq!(parts, split(&data, &shares, 7).unwrap());
         assert_ne!(parts, split(&data, &shares, 8).unwrap());
-        assert_eq!(parts.train.features.iter().copied().collect::<Vec<_>>(), parts.train.labels);
+        assert_eq!(parts.train.features.as_slice(), parts.train.labels.as_slice());
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn rule_is_found_by_its_name_and_the_hint_for_an_unknown_name_lists_the_known_on
 fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
     let planes = |folder: &Path| {
         let mut rows = rows(100, 1);
-        rows.labels[0] = if folder.ends_with("bad") { 7.0 } else { 0.0 };
+        rows.labels[[0]] = if folder.ends_with("bad") { 7.0 } else { 0.0 };
         rows
     };
     let columns = move |folder: &Path| {

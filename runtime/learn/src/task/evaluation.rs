@@ -20,12 +20,12 @@ pub fn evaluate(plan: &Plan, state: &ModelState, rows: &Dataset) -> Result<Vec<(
     Ok(defined.filter_map(|m| Some((m, scores.value(m)?))).collect())
 }
 
-/// The accuracy of a model that always answers the most frequent class of these rows; 0 without rows. A
-/// useful model is better than that.
+/// The accuracy of a model that always answers the most frequent class of these rows' labels; 0 without rows.
+/// A useful model is better than that.
 #[must_use]
 pub fn majority_baseline(rows: &Dataset) -> f64 {
-    let mut labels = rows.labels.clone();
+    let mut labels: Vec<f32> = rows.labels.iter().copied().collect();
     labels.sort_by(f32::total_cmp);
     let most = labels.chunk_by(|a, b| a == b).map(<[f32]>::len).max().unwrap_or(0);
-    most as f64 / rows.rows().max(1) as f64
+    most as f64 / labels.len().max(1) as f64
 }

@@ -75,7 +75,7 @@ fn synthetic_task_stops_when_cancelled_and_knows_its_layout() {
 #[test]
 fn majority_is_the_share_of_the_most_frequent_label() {
     let mut rows = rows(5, 1);
-    rows.labels = vec![2.0, 0.0, 2.0, 1.0, 2.0];
+    rows.labels = ndarray::arr1(&[2.0, 0.0, 2.0, 1.0, 2.0]).into_dyn();
     assert_eq!(majority_baseline(&rows), 0.6);
     assert_eq!(majority_baseline(&rows.select(&[])), 0.0);
 }
@@ -107,7 +107,7 @@ fn build_without_training_says_so() {
 #[cfg(not(feature = "tables"))]
 #[test]
 fn build_without_loaders_says_so() {
-    let error = crate::data::load(&plan().data, &[1], std::path::Path::new(".")).unwrap_err();
+    let error = crate::data::load(&plan().data, &[1], &[], std::path::Path::new(".")).unwrap_err();
     assert_eq!(error.to_string(), "this program cannot read data files");
     assert!(error.hint().unwrap().contains("feature `tables`"));
 }

@@ -77,9 +77,10 @@ impl Trainer {
             if (fit.cancelled)() {
                 return Err(TaskError::Cancelled);
             }
-            let (features, labels) = rows.gather(batches.next());
+            let batch = batches.next();
+            let (features, labels) = rows.gather(batch);
             let params = self.net.params(&model, &device, true);
-            let pass = self.net.forward(&params, features, labels.len(), Some(&mut draws), &device)?;
+            let pass = self.net.forward(&params, features, batch.len(), Some(&mut draws), &device)?;
             let loss = loss::mean(spec.loss, pass.output.clone(), &labels, &device);
             let mut gradients = loss.backward();
             if !loss.into_scalar::<f32>().is_finite() {
@@ -139,7 +140,7 @@ impl Trainer {
                 return Err(TaskError::Cancelled);
             }
             let (features, labels) = rows.gather(batch);
-            let pass = self.net.forward(&params, features, labels.len(), None, &device)?;
+            let pass = self.net.forward(&params, features, batch.len(), None, &device)?;
             scores.add(&net::values(pass.output), &labels);
         }
         Ok(scores)
@@ -148,26 +149,33 @@ impl Trainer {
 
 /// A data set whose rows lie one after another in memory.
 struct Rows<'a> {
+    rows: usize,
     features: ndarray::CowArray<'a, f32, ndarray::IxDyn>,
-    labels: &'a [f32],
+    labels: ndarray::CowArray<'a, f32, ndarray::IxDyn>,
 }
 
 impl<'a> Rows<'a> {
     fn new(data: &'a Dataset) -> Self {
-        Self { features: data.features.as_standard_layout(), labels: &data.labels }
+        let [features, labels] = [&data.features, &data.labels].map(|array| array.as_standard_layout());
+        Self { rows: data.rows(), features, labels }
     }
 
     fn len(&self) -> usize {
-        self.labels.len()
+        self.rows
     }
 
     /// The rows at these indices: their features end to end, and their labels.
     fn gather(&self, indices: &[usize]) -> (Vec<f32>, Vec<f32>) {
-        let values = self.features.as_slice().unwrap_or_default();
-        let width = values.len() / self.labels.len().max(1);
-        let mut features = Vec::with_capacity(indices.len() * width);
-        indices.iter().for_each(|&i| features.extend_from_slice(&values[i * width..][..width]));
-        (features, indices.iter().map(|&i| self.labels[i]).collect())
+        let gather = |values: &[f32]| {
+            let width = values.len() / self.rows.max(1);
+            let mut out = Vec::with_capacity(indices.len() * width);
+            indices.iter().for_each(|&i| out.extend_from_slice(&values[i * width..][..width]));
+            out
+        };
+        (
+            gather(self.features.as_slice().unwrap_or_default()),
+            gather(self.labels.as_slice().unwrap_or_default()),
+        )
     }
 }
 
