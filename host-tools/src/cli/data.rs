@@ -33,7 +33,7 @@ enum DataCommand {
 }
 
 /// Print rows, classes, mean, deviation and missing values of each column. In a workspace, describe the
-/// plan's file; elsewhere, every table of the folder.
+/// data file that the plan names; elsewhere, every table of the folder.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "describe")]
 struct DataDescribe {

@@ -52,8 +52,8 @@ struct WorkspaceCreate {
     /// number of collaborators that get trial data; 3 by default
     #[argh(option, default = "Trial::default().collaborators")]
     collaborators: usize,
-    /// how the rows are divided: iid, label:ALPHA (Dirichlet) or size:N,N,…; by label with the template's
-    /// alpha by default
+    /// how the rows are divided among the collaborators: iid (at random), label:ALPHA (uneven classes, a
+    /// smaller ALPHA is more uneven) or size:N,N,…; by label with the template's ALPHA by default
     #[argh(option, from_str_fn(workspace::sharding))]
     shards: Option<Sharding>,
 }

@@ -117,7 +117,7 @@ pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> 
     }
     if text.len() > MOST_BYTES {
         let error =
-            format!("the manifest from {name} has {} bytes; at most {MOST_BYTES} are allowed", text.len());
+            format!("the Gramine manifest that was made from {name} has {} bytes; at most {MOST_BYTES} are allowed", text.len());
         return Err(Failure::new(Exit::Failed, error).hint("shorten the paths of the files in the image"));
     }
     Ok(Rendered { manifest, text, size, trusted })

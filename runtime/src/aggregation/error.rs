@@ -42,6 +42,6 @@ pub enum AggregationError {
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// An earlier call failed or was dropped before its end. Only `clear` is possible now.
-    #[error("this round's updates are incomplete; clear them and absorb every update again")]
+    #[error("internal error: an earlier step failed, so the sum of this round's updates is incomplete")]
     Incomplete,
 }

@@ -64,7 +64,7 @@ pub enum StoreError {
         source: OutsideRange,
     },
     /// The initial model was changed after it was written.
-    #[error("{} states the root {stated}, but its tensors have the root {found}", path.display())]
+    #[error("{} states the root {stated} (the hash of all tensors), but its tensors have the root {found}", path.display())]
     InitRoot {
         /// The file.
         path: PathBuf,

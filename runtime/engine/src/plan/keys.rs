@@ -142,7 +142,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "threads",
         takes: Takes::Section(resources::THREADS),
         absent: Absent::Default("{}"),
-        meaning: "Threads of each role. The numbers do not depend on the machine.",
+        meaning: "Threads of each role. The numbers of threads are the plan's, whatever processors a machine has.",
         example: "{link: 2, cpu: 4}",
     },
     Key {

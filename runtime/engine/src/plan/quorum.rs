@@ -106,7 +106,7 @@ const COUNT: &[Key] = &[
         name: "min",
         takes: MEMBERS,
         absent: Absent::Default("1"),
-        meaning: "The smallest number of updates of a valid round. `short` says what happens to a round that has fewer at its deadline.",
+        meaning: "The smallest number of updates of a valid round. `short` says what happens to a round with fewer updates at its deadline.",
         example: "2",
     },
     Key {

@@ -449,7 +449,7 @@ const SERVER: Key = Key {
     takes: Takes::Variant(Server::TABLE),
     absent: Absent::Means("the rule's answer is the next model"),
     meaning: "The step that the aggregator makes from the base towards the rule's answer. In the formulas, x is the base \
-              and Δ the answer less the base. All tasks that send updates have the same step.",
+              and Δ the answer less the base. All tasks that send updates have the same `server` step.",
     example: "{fedadam: {learning_rate: 0.1}}",
 };
 

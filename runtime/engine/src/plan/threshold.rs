@@ -76,14 +76,14 @@ pub(super) const KEYS: &[Key] = &[
         name: MIN,
         takes: Takes::Number(Range::FromZeroToOne),
         absent: Absent::Means("the threshold has `max`"),
-        meaning: "The smallest value that is good enough. For accuracy and auc, because a larger value is better.",
+        meaning: "The smallest value of the metric with which a site's update is counted. For accuracy and auc, because a larger value is better.",
         example: "0.7",
     },
     Key {
         name: MAX,
         takes: Takes::Number(Range::FromZero),
         absent: Absent::Means("the threshold has `min`"),
-        meaning: "The largest value that is good enough. For loss and rmse, because a smaller value is better.",
+        meaning: "The largest value of the metric with which a site's update is counted. For loss and rmse, because a smaller value is better.",
         example: "0.5",
     },
 ];

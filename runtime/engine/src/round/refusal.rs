@@ -76,7 +76,7 @@ pub enum Refusal {
     #[error("the collaborator is no longer on the roster")]
     NotOnRoster,
     /// The weights of the round would not fit into the sum.
-    #[error("the weights of this round add up to more than the exact sum holds")]
+    #[error("the row counts of this round's updates add up to more than the exact sum can hold")]
     TotalWeight,
     /// The aggregator could not keep the update (disk, memory). The sender did nothing wrong.
     #[error("the aggregator could not keep the update: {0}")]

@@ -135,7 +135,7 @@ fn weights_that_the_sum_would_not_hold_are_refused_before_they_are_sent() {
     }
     let offer = rig.offer_of("p2048", most_each);
     let said = rig.offer("p2048", &offer);
-    assert!(said[0].contains("add up to more than the exact sum holds"), "{said:?}");
+    assert!(said[0].contains("add up to more than the exact sum can hold"), "{said:?}");
 }
 
 #[test]

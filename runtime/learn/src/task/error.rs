@@ -86,7 +86,7 @@ pub enum TaskError {
     #[error("there are too many training rows")]
     Weight(#[from] WeightError),
     /// A layer, optimiser or kind of task that the plan's format has and this program does not have.
-    #[error("this program does not know {0}")]
+    #[error("this program is older than the plan and does not know its {0}")]
     Foreign(String),
 }
 

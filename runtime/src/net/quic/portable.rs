@@ -111,7 +111,7 @@ impl PortableSocket {
                 // To QUIC an unreachable peer or an oversized probe is a lost datagram; any error here would
                 // end every link of the endpoint.
                 Err(error) => {
-                    tracing::trace!(%error, "a datagram was not sent");
+                    tracing::trace!(%error, "a UDP packet to the peer was not sent; QUIC sends the content again");
                     1
                 }
             };

@@ -100,7 +100,7 @@ pub(in crate::plan::data) const CSV: &[Key] = &[
             },
         },
         absent: Absent::Default("{}"),
-        meaning: "Columns of text. A text that is not listed is refused.",
+        meaning: "Columns whose values are texts, with the texts that may appear. A row with another text is refused.",
         example: "{sex: {male: 0, female: 1}, island: [Biscoe, Dream, Torgersen]}",
     },
     Key {
