@@ -201,8 +201,10 @@ pub fn show(file: &Path, layout: Option<&Arc<Layout>>) -> Result<Shown, Failure>
     if let (Some(_), Some(found), Some(stated)) = (layout, root, texts.get(text::ROOT))
         && *stated != found.to_string()
     {
-        let error =
-            format!("{} states the root {stated} (the hash of all tensors), but its tensors have the root {found}", file.display());
+        let error = format!(
+            "{} states the root {stated} (the hash of all tensors), but its tensors have the root {found}",
+            file.display()
+        );
         return Err(Failure::new(Exit::Model, error)
             .hint("the file was changed after it was written: copy it again from where it was made"));
     }

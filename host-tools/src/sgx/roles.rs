@@ -116,8 +116,10 @@ pub fn render(made: &RoleManifest<'_>, files: &dyn Files, gramine: &Gramine) -> 
             .hint("move the trusted file to a folder outside of the workspace"));
     }
     if text.len() > MOST_BYTES {
-        let error =
-            format!("the Gramine manifest that was made from {name} has {} bytes; at most {MOST_BYTES} are allowed", text.len());
+        let error = format!(
+            "the Gramine manifest that was made from {name} has {} bytes; at most {MOST_BYTES} are allowed",
+            text.len()
+        );
         return Err(Failure::new(Exit::Failed, error).hint("shorten the paths of the files in the image"));
     }
     Ok(Rendered { manifest, text, size, trusted })

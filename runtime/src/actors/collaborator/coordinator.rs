@@ -479,7 +479,9 @@ impl Coordinator {
                 "round {round} was closed without this site's update: enough other updates had arrived, or the deadline had passed"
             );
         } else {
-            tracing::debug!("round {round} was closed; the metrics that this site has not sent yet are not needed");
+            tracing::debug!(
+                "round {round} was closed; the metrics that this site has not sent yet are not needed"
+            );
         }
         self.cancel_work();
     }

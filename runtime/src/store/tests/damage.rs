@@ -172,7 +172,9 @@ fn initial_model_that_is_missing_changed_or_of_another_plan_is_refused() {
     let root = root_of(layout.hash(), &model(&layout, 1000));
     assert_eq!(
         refused(),
-        format!("save/w_init.safetensors states the root abc (the hash of all tensors), but its tensors have the root {root} {again}")
+        format!(
+            "save/w_init.safetensors states the root abc (the hash of all tensors), but its tensors have the root {root} {again}"
+        )
     );
     write_init(&dir, &Layout::new(vec![TensorSpec::f32("a", [2])]).unwrap(), &[]);
     assert!(
