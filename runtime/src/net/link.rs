@@ -12,6 +12,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{
     LinkError, RecvStream, SendStream, local,
+    open_links::OpenLink,
     quic::{parting, transport::IDLE_WINDOW},
     tcp::end as tcp,
 };
@@ -166,18 +167,28 @@ pub struct LinkHandle {
 
 #[derive(Clone, Debug)]
 enum Handle {
-    Quic { connection: quinn::Connection, certificates: Arc<[CertificateDer<'static>]>, most_window: u64 },
+    Quic {
+        connection: quinn::Connection,
+        certificates: Arc<[CertificateDer<'static>]>,
+        most_window: u64,
+        /// The place that the link counts for at the side that accepted it.
+        _open: Option<Arc<OpenLink>>,
+    },
     Tcp(Arc<tcp::End>),
     Local(Arc<local::End>),
 }
 
 impl LinkHandle {
-    pub(crate) fn quic(connection: quinn::Connection, most_window: u64) -> Self {
+    pub(in crate::net) fn quic(
+        connection: quinn::Connection,
+        most_window: u64,
+        open: Option<OpenLink>,
+    ) -> Self {
         let certificates = connection
             .peer_identity()
             .and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok())
             .map_or_else(|| Arc::from([]), |chain| Arc::from(*chain));
-        Self { inner: Handle::Quic { connection, certificates, most_window } }
+        Self { inner: Handle::Quic { connection, certificates, most_window, _open: open.map(Arc::new) } }
     }
 
     pub(crate) fn tcp(end: Arc<tcp::End>) -> Self {

@@ -1,6 +1,7 @@
 //! Real links on loopback, over TCP and over QUIC with every kind of socket. `refusing.rs` runs them a second
 //! time where socket options are refused; there [`SocketKind::Auto`] is the portable socket.
 
+mod both_carriers;
 mod over_tcp;
 mod over_udp;
 

@@ -25,6 +25,7 @@ use crate::net::{
     LinkError, RecvStream, SendStream,
     carrier::{EndpointError, SocketKind},
     link::{self, Link, LinkHandle, MARK},
+    open_links::OpenLink,
     places::{Place, Places, network},
 };
 
@@ -158,7 +159,7 @@ impl QuicEndpoint {
             let (send, recv) = connection.open_bi().await?;
             let mut send = SendStream::quic(send);
             send.write_chunks(&mut [Bytes::from_static(&MARK)]).await?;
-            Ok(Link::new((send, RecvStream::quic(recv)), LinkHandle::quic(connection, most_window)))
+            Ok(Link::new((send, RecvStream::quic(recv)), LinkHandle::quic(connection, most_window, None)))
         };
         timeout(self.limits.handshake_time, dialling).await.unwrap_or(Err(LinkError::TimedOut))
     }
@@ -174,10 +175,12 @@ impl QuicEndpoint {
     pub(crate) async fn accept(&self) -> Option<QuicIncoming> {
         loop {
             let incoming = self.inner.accept().await?;
-            if self.inner.open_connections() >= self.limits.links {
+            let most = self.limits.links;
+            let open = if self.inner.open_connections() < most { self.limits.open.take(most) } else { None };
+            let Some(open) = open else {
                 incoming.refuse();
                 continue;
-            }
+            };
             let held = self.handshakes.by_socket.held();
             if self.limits.is_short_of_places(held) && incoming.may_retry() {
                 // `may_retry` was true: this cannot fail.
@@ -190,7 +193,7 @@ impl QuicEndpoint {
                 continue;
             };
             let (time, most_window) = (self.limits.time_beside(held), self.limits.most_window);
-            return Some(QuicIncoming { inner: incoming, places, time, most_window });
+            return Some(QuicIncoming { inner: incoming, places, open, time, most_window });
         }
     }
 
@@ -257,6 +260,7 @@ impl HandshakePlaces {
 pub(crate) struct QuicIncoming {
     inner: quinn::Incoming,
     places: HandshakePlaces,
+    open: OpenLink,
     time: Duration,
     most_window: u64,
 }
@@ -277,13 +281,13 @@ impl QuicIncoming {
     /// # Cancel safety
     /// Cancel-safe: the half-open link is closed.
     pub(crate) async fn admit(self) -> Result<Link, LinkError> {
-        let Self { inner, mut places, time, most_window } = self;
+        let Self { inner, mut places, open, time, most_window } = self;
         let shaking = async move {
             let connection = inner.accept()?.await?;
             let (send, recv) = connection.accept_bi().await?;
             let mut recv = RecvStream::quic(recv);
             link::expect_mark(&mut recv).await?;
-            let handle = LinkHandle::quic(connection, most_window);
+            let handle = LinkHandle::quic(connection, most_window, Some(open));
             Ok(Link::new((SendStream::quic(send), recv), handle))
         };
         tokio::select! {

@@ -7,6 +7,7 @@ use fl_engine::aggregate::{PEER_BYTES, send_window};
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::parting::PartingConfig;
+use crate::net::open_links::OpenLinks;
 
 /// Bounds of one endpoint.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct NetLimits {
     /// Most open links at a time (server). More than there are members: a member's old link may stay open for
     /// a while.
     pub links: usize,
+    /// The links that count towards `links`: those of all endpoints with a clone of these limits.
+    pub open: OpenLinks,
     /// Longest time for a handshake and the first bytes of the control stream.
     pub handshake_time: Duration,
     /// Largest datagram that the site's network carries according to its operator, bytes of UDP payload.
@@ -46,6 +49,7 @@ impl NetLimits {
             handshakes: 128,
             retry_from: 32,
             links: 4096,
+            open: OpenLinks::default(),
             handshake_time: Duration::from_secs(10),
             mtu: INITIAL_MTU,
         }

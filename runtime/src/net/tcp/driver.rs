@@ -21,7 +21,7 @@ use super::{
     handshake::{self, ENDED},
     mux::{Bounds, Mux, Signals},
 };
-use crate::net::LinkError;
+use crate::net::{LinkError, open_links::OpenLink};
 
 /// A close that an endpoint asks all its links for.
 pub(super) type Closing = Option<(u32, String)>;
@@ -85,6 +85,8 @@ impl Shared {
 pub(super) struct Driver {
     shared: Arc<Shared>,
     socket: TcpStream,
+    /// The place that the link counts for at the side that accepted it.
+    _open: Option<OpenLink>,
     decoder: Decoder,
     /// Small frames that go into one TLS record.
     head: Vec<u8>,
@@ -95,10 +97,11 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// `dialled`: whether this side dialled, and so asks first.
-    pub(super) fn new(shared: Arc<Shared>, socket: TcpStream, dialled: bool) -> Self {
-        let asks_after = if dialled { ASKING } else { KEEP_ALIVE };
-        Self { shared, socket, decoder: Decoder::default(), head: Vec::new(), silent: 0, asks_after }
+    /// `open`: the place of the link, if this side has accepted it. A side that dialled asks first.
+    pub(super) fn new(shared: Arc<Shared>, socket: TcpStream, open: Option<OpenLink>) -> Self {
+        let asks_after = if open.is_none() { ASKING } else { KEEP_ALIVE };
+        let (decoder, head) = (Decoder::default(), Vec::new());
+        Self { shared, socket, _open: open, decoder, head, silent: 0, asks_after }
     }
 
     /// Serves the link to its end.

@@ -27,6 +27,7 @@ use super::{
 use crate::net::{
     LinkError, RecvStream, SendStream,
     link::{self, Link, LinkHandle},
+    open_links::OpenLink,
     places::{Place, Places, network},
     quic::transport::{HANDSHAKES_OF_AN_ADDRESS, IDLE_WINDOW, NetLimits},
 };
@@ -107,9 +108,9 @@ impl TcpEndpoint {
             let tls = ClientConnection::new(config, name).map_err(|e| refused(&e))?;
             let mut tls = Connection::from(tls);
             tls.set_buffer_limit(None);
-            undelayed(&socket);
+            prepare(&socket);
             handshake::shake(&socket, &mut tls).await?;
-            let (mut send, recv, handle) = self.link(socket, tls, addr, true);
+            let (mut send, recv, handle) = self.link(socket, tls, addr, None);
             send.write_chunks(&mut [Bytes::from_static(&link::MARK)]).await?;
             Ok(Link::new((send, recv), handle))
         };
@@ -121,12 +122,12 @@ impl TcpEndpoint {
         socket: TcpStream,
         tls: Connection,
         peer: SocketAddr,
-        dialled: bool,
+        open: Option<OpenLink>,
     ) -> (SendStream, RecvStream, LinkHandle) {
         let NetLimits { first_window, most_window, send_window, uni_streams, .. } = self.limits;
         let bounds = Bounds { window: end::window(first_window), streams: uni_streams, send_window };
         let shared = Shared::new(tls, peer, bounds);
-        tokio::spawn(Driver::new(Arc::clone(&shared), socket, dialled).run(self.closing.subscribe()));
+        tokio::spawn(Driver::new(Arc::clone(&shared), socket, open).run(self.closing.subscribe()));
         let end = End::new(shared, (IDLE_WINDOW, most_window));
         let (send, recv) = end.control();
         (SendStream::tcp(send), RecvStream::tcp(recv), LinkHandle::tcp(end))
@@ -154,17 +155,16 @@ impl TcpEndpoint {
                     continue;
                 }
             };
-            // One receiver is this function's own.
-            let is_full = self.closing.receiver_count() > self.limits.links;
             let time = self.limits.time_beside(listener.handshakes.held());
-            let place = if is_full { None } else { listener.handshakes.take(network(peer.ip())) };
-            let Some(place) = place else {
+            let open = self.limits.open.take(self.limits.links);
+            let place = open.and_then(|open| Some((open, listener.handshakes.take(network(peer.ip()))?)));
+            let Some((open, place)) = place else {
                 listener.turn_away(socket);
                 continue;
             };
-            undelayed(&socket);
+            prepare(&socket);
             let (endpoint, listener) = (self.clone(), Arc::clone(listener));
-            return Some(TcpIncoming { socket, peer, place, time, endpoint, listener });
+            return Some(TcpIncoming { socket, peer, place, open, time, endpoint, listener });
         }
     }
 
@@ -219,6 +219,7 @@ pub(crate) struct TcpIncoming {
     socket: TcpStream,
     peer: SocketAddr,
     place: Place<IpAddr>,
+    open: OpenLink,
     time: Duration,
     endpoint: TcpEndpoint,
     listener: Arc<Listener>,
@@ -232,7 +233,7 @@ impl TcpIncoming {
 
     /// Shakes hands and accepts the control stream.
     pub(crate) async fn admit(self) -> Result<Link, LinkError> {
-        let Self { socket, peer, mut place, time, endpoint, listener } = self;
+        let Self { socket, peer, mut place, open, time, endpoint, listener } = self;
         let shaking = async move {
             let tls = ServerConnection::new(Arc::clone(&listener.config));
             let mut tls = Connection::from(tls.map_err(handshake::refused)?);
@@ -241,7 +242,7 @@ impl TcpIncoming {
                 listener.part(socket);
                 return Err(why);
             }
-            let (send, mut recv, handle) = endpoint.link(socket, tls, peer, false);
+            let (send, mut recv, handle) = endpoint.link(socket, tls, peer, Some(open));
             link::expect_mark(&mut recv).await?;
             Ok(Link::new((send, recv), handle))
         };
@@ -263,11 +264,16 @@ fn listening(bind: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Small frames leave at once. Without the option, a message waits for the answer to the one before.
-fn undelayed(socket: &TcpStream) {
+/// Small frames leave at once: without the first option, a message waits for the answer to the one before.
+/// The second one bounds what the system holds of an upload, because a message waits behind that. A system
+/// that refuses an option costs time only.
+fn prepare(socket: &TcpStream) {
     let _ = socket.set_nodelay(true);
+    let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT);
 }
 
+/// Bytes that the system takes although it cannot send them yet. On a line of 1 Mbit/s they are a second.
+const UNSENT: u32 = 128 << 10;
 /// A fatal alert in a TLS record.
 const NO_PLACE: [u8; 7] = [21, 3, 3, 0, 2, 2, BUSY];
 /// Connections that the system accepts before this process does.

@@ -139,4 +139,53 @@ async fn end_of_the_connection_without_a_close_ends_the_link_at_once() {
     }
 }
 
+/// Carries what the client sends in small pieces with pauses, 320 kB a second, from a small buffer.
+async fn slow_line(server: SocketAddr) -> SocketAddr {
+    let near = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    near.set_recv_buffer_size(32 << 10).unwrap();
+    near.bind(&SocketAddr::new(TCP.loopback, 0).into()).unwrap();
+    near.listen(1).unwrap();
+    near.set_nonblocking(true).unwrap();
+    let near = TcpListener::from_std(near.into()).unwrap();
+    let addr = near.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut client_in, mut client_out) = near.accept().await.unwrap().0.into_split();
+        let (mut server_in, mut server_out) = TcpStream::connect(server).await.unwrap().into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut server_in, &mut client_out).await });
+        let mut piece = [0; 16 << 10];
+        while let Ok(len @ 1..) = client_in.read(&mut piece).await {
+            server_out.write_all(&piece[..len]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    addr
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn message_waits_for_little_of_an_upload_on_a_slow_line() {
+    let authority = Authority::new();
+    let (server, addr) = TCP.server(&authority, NetLimits::server());
+    let client = TCP.client(&authority);
+    let (mut there, mut here) = linked_at(&server, &client, slow_line(addr).await).await;
+    here.handle().grant(8 << 20);
+    let (sending, receiving) = (there.handle().clone(), here.handle().clone());
+    let upload = tokio::spawn(async move {
+        let mut out = sending.open_uni().await.unwrap();
+        out.write_chunks(&mut [Bytes::from(vec![3; 16 << 20])]).await
+    });
+    let reading = tokio::spawn(async move {
+        let mut stream = receiving.accept_uni().await.unwrap();
+        while let Ok(Some(_)) = stream.read(1 << 20).await {}
+    });
+    // The system takes what it takes.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let started = std::time::Instant::now();
+    there.send_envelope(b"now").await.unwrap();
+    timeout(Duration::from_secs(60), here.recv_envelope()).await.unwrap().unwrap();
+    // Without a bound the system holds more than two megabytes, which take eight seconds.
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    upload.abort();
+    reading.abort();
+}
+
 const TCP: Over = Over { carrier: Carrier::Tcp, loopback: IpAddr::V4(Ipv4Addr::LOCALHOST) };
