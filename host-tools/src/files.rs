@@ -111,6 +111,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     of_process().replace(path, BY_UMASK, |file| file.write_all(bytes)).map_err(|e| unwritten(path, &e))
 }
 
+/// As [`replace`], with a file that only this user can read and write.
+///
+/// # Errors
+/// [`Exit::File`].
+pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    of_process().replace(path, OWNER_ONLY, |file| file.write_all(bytes)).map_err(|e| unwritten(path, &e))
+}
+
 /// Writes a file that was not there before, which only this user can read and write.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ mod show;
 use fl_engine::{Digest, plan::host_fault};
 use fl_runtime::internal::trust::one_certificate;
 
+pub(crate) use load::refuse_site_with_login;
 pub use load::{Accepted, Initialised, Loaded, accept, accepted, check, initialise, load, memory, warning};
 pub(crate) use load::{parsed, refused};
 pub use sample::Named;

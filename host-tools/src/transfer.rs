@@ -58,8 +58,8 @@ pub struct Imported {
 /// same bytes.
 ///
 /// # Errors
-/// [`Exit::Plan`] for a plan that is refused, [`Exit::Model`] for an initial model of another plan,
-/// [`Exit::File`].
+/// [`Exit::Plan`] for a plan that is refused or a site file with a login, [`Exit::Model`] for an initial
+/// model of another plan, [`Exit::File`].
 pub fn export(workspace: &Workspace, output: Option<&Path>) -> Result<Exported, Failure> {
     let loaded = plan::check(workspace)?;
     let federation = &loaded.plan.federation;
@@ -69,13 +69,17 @@ pub fn export(workspace: &Workspace, output: Option<&Path>) -> Result<Exported, 
     let model = format!("save/{federation}_init.safetensors");
     for (inside, path) in [
         ("plan/plan.yaml", workspace.plan_file()),
-        ("plan/site.yaml", workspace.site_file()),
+        (SITE, workspace.site_file()),
         ("README.md", workspace.root().join("README.md")),
         (model.as_str(), init),
     ] {
         if path.is_file() {
             let most = if inside == model { MODEL_BYTES } else { TEXT_BYTES };
-            contents.file(inside, PLAIN, files::read(&path, most)?);
+            let bytes = files::read(&path, most)?;
+            if inside == SITE {
+                plan::refuse_site_with_login(&bytes, "the archive")?;
+            }
+            contents.file(inside, PLAIN, bytes);
         }
     }
     let src = workspace.root().join("src");
@@ -237,6 +241,9 @@ impl Unpacked {
         if secret(path, &bytes) {
             return Err(format!("{path:?} is a key or a certificate"));
         }
+        if path == SITE {
+            plan::refuse_site_with_login(&bytes, "the archive").map_err(|failure| failure.error)?;
+        }
         if path == PLAN {
             self.plan = Some(bytes);
         }
@@ -271,13 +278,14 @@ fn allowed(path: &str) -> Result<(), String> {
         .and_then(|name| name.strip_suffix("_init.safetensors"))
         .is_some_and(|name| !name.contains('/'));
     match path {
-        PLAN | "plan/site.yaml" | "README.md" => Ok(()),
+        PLAN | SITE | "README.md" => Ok(()),
         _ if model || path.starts_with("src/") => Ok(()),
         _ => Err(format!("{path:?} does not belong in an exported workspace")),
     }
 }
 
 const PLAN: &str = "plan/plan.yaml";
+const SITE: &str = "plan/site.yaml";
 /// Longest plan, site file or README, bytes.
 const TEXT_BYTES: usize = limits::PLAN_FILE_BYTES;
 /// Longest file of `src/`, bytes.

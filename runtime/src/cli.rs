@@ -16,7 +16,7 @@ use fl_learn::registry::Registry;
 use tracing::Level;
 
 use crate::{
-    environment::{GRAMINE_VARIABLE, NAME_VARIABLE},
+    environment::{GRAMINE_VARIABLE, NAME_VARIABLE, ProxyVariables},
     exit::{Exit, Failure},
     observe,
     roles::{aggregator, collaborator},
@@ -244,9 +244,19 @@ fn start(runtime: Runtime, registry: &Registry, system: &System) -> Result<Exit,
                 accept_first: role.accept_first,
                 new: role.new,
                 json: runtime.json,
+                proxies: proxies(),
             };
             collaborator::run(system, &options, registry)
         }
+    }
+}
+
+/// What the environment says of proxies; nothing under Gramine, where the host fills the environment.
+fn proxies() -> ProxyVariables {
+    let is_gramine = fl_sys::syscall::entry() == fl_sys::syscall::Entry::Gramine;
+    match is_gramine || std::env::var_os(GRAMINE_VARIABLE).is_some() {
+        true => ProxyVariables::default(),
+        false => ProxyVariables::read(|name| std::env::var_os(name)),
     }
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod aggregator;
 pub(crate) mod collaborator;
 mod fresh_hint;
+mod proxy;
 mod resumption;
 mod startup_trust;
 mod stop_signals;

@@ -69,7 +69,8 @@ impl<'a> Inputs<'a> {
     /// Reads and checks everything.
     ///
     /// # Errors
-    /// [`Exit::Usage`] for an enclave without a key, [`Exit::Plan`], [`Exit::Trust`] for a CA certificate
+    /// [`Exit::Usage`] for an enclave without a key, [`Exit::Plan`] also for a site file with a login,
+    /// [`Exit::Trust`] for a CA certificate
     /// that is invalid or not the plan's, [`Exit::Model`] for an initial model of another plan,
     /// [`Exit::File`].
     pub(super) fn read(workspace: &'a Workspace, request: &'a Request) -> Result<Self, Failure> {
@@ -88,6 +89,7 @@ impl<'a> Inputs<'a> {
         let (ca, ca_digest) = certificate(&ca_file, &loaded)?;
         let model = imported_model(workspace, &loaded)?;
         let site = files::read(&workspace.site_file(), PLAN_FILE_BYTES)?;
+        plan::refuse_site_with_login(&site, "the image")?;
         let gramine = match request.target {
             Target::Native => None,
             _ => Some(gramine_files::find(request.gramine.as_deref())?),

@@ -109,6 +109,26 @@ fn image_holds_programs_plan_ca_and_site_file_and_no_key() {
 }
 
 #[test]
+fn password_of_a_proxy_comes_into_no_image() {
+    let workspace = workspace("image-password");
+    let text = fs::read_to_string(workspace.site_file()).unwrap() + "proxy: http://me:s3cret@p:1\n";
+    fs::write(workspace.site_file(), &text).unwrap();
+    let exposed = dockerize(&workspace, &native(&workspace)).unwrap_err();
+    assert!(exposed.hint.as_deref().unwrap().contains("chmod 600"), "{exposed:?}");
+    crate::files::replace_secret(&workspace.site_file(), text.as_bytes()).unwrap();
+    let refused = dockerize(&workspace, &native(&workspace)).unwrap_err();
+    assert_eq!(refused.exit, Exit::Plan);
+    assert!(refused.hint.as_deref().unwrap().contains("mounts that file at /workspace/plan/site.yaml"));
+    assert!(!format!("{exposed:?} {refused:?}").contains("s3cret"));
+    // The owner's other commands keep the file for its owner.
+    let path = workspace.root().display().to_string();
+    let said = cli::run(&["plan", "initialize", "-a", "b.example.org", "--workspace", &path]);
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    assert_eq!(crate::files::exposed(&workspace.site_file()), None);
+    assert!(!format!("{}{}", said.out, said.err).contains("s3cret"));
+}
+
+#[test]
 fn same_workspace_is_the_same_archive_and_the_same_layout() {
     let workspace = workspace("image-twice");
     let oci = |name: &str| Some(workspace.root().with_file_name(name));

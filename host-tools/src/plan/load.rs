@@ -71,7 +71,8 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
         false => Ok(None),
     };
     if let Some(text) = read(&workspace.site_file())? {
-        Site::parse(&text).map_err(|e| refused(&e))?;
+        let site = Site::parse(&text).map_err(|e| refused(&e))?;
+        refuse_exposed_site(&site, &workspace.site_file())?;
     }
     if let Some(text) = read(&workspace.data_map_file())? {
         DataMap::parse(&text).map_err(|e| refused(&e))?;
@@ -79,6 +80,35 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
     check_federation(workspace, &loaded.plan)?;
     model::initial(workspace, &loaded.plan, loaded.hash, &loaded.layout)?;
     Ok(loaded)
+}
+
+/// Refuses a site file with a login that other users of this machine may read or change.
+fn refuse_exposed_site(site: &Site, path: &Path) -> Result<(), Failure> {
+    let Some(mode) = files::exposed(path).filter(|_| site.holds_secret()) else { return Ok(()) };
+    let shown = path.display();
+    let error = format!(
+        "{shown} holds a login for the proxy, and other users of this machine can read or change {shown} (its mode is {mode:04o})"
+    );
+    Err(Failure::new(Exit::Plan, error).hint(format!("run `chmod 600 {shown}`")))
+}
+
+/// Refuses the text of a site file that holds a login for a proxy, before the text becomes part of
+/// `destination`, which others receive.
+///
+/// # Errors
+/// [`Exit::Plan`].
+pub(crate) fn refuse_site_with_login(text: &[u8], destination: &str) -> Result<(), Failure> {
+    // A file that is no site file is refused where it is used.
+    let site = std::str::from_utf8(text).ok().and_then(|text| Site::parse(text).ok());
+    if !site.is_some_and(|site| site.holds_secret()) {
+        return Ok(());
+    }
+    let error = format!(
+        "plan/site.yaml holds a user or a password for a proxy: everybody who gets {destination} could read them"
+    );
+    Err(Failure::new(Exit::Plan, error).hint(
+        "remove `proxy` from plan/site.yaml here. Each site writes its proxy into its own plan/site.yaml; a container mounts that file at /workspace/plan/site.yaml",
+    ))
 }
 
 /// Checks that the plan names the federation of the roster, where this workspace has one of the workspace's
@@ -196,14 +226,18 @@ pub fn initialise(
         }
     };
     let site = with_address(&site_text, &address)?;
-    Site::parse(&site).map_err(|e| refused(&e))?;
+    let checked = Site::parse(&site).map_err(|e| refused(&e))?;
+    refuse_exposed_site(&checked, &workspace.site_file())?;
     let hash = Some(loaded.hash);
     let model = match from {
         Some(file) => model::init_from(workspace, &loaded.plan, file)?,
         None => model::init(workspace, &loaded.plan, hash, seed)?,
     };
     files::replace(&workspace.plan_file(), plan.as_bytes())?;
-    files::replace(&workspace.site_file(), site.as_bytes())?;
+    match checked.holds_secret() {
+        true => files::replace_secret(&workspace.site_file(), site.as_bytes())?,
+        false => files::replace(&workspace.site_file(), site.as_bytes())?,
+    }
     Ok(Initialised { loaded, ca, address, model, features, unnamed })
 }
 

@@ -91,6 +91,30 @@ fn keys_certificates_data_and_links_stay_at_home() {
 }
 
 #[test]
+fn password_of_a_proxy_leaves_and_enters_in_no_archive() {
+    let owner = workspace("transfer-password");
+    let text = fs::read_to_string(owner.site_file()).unwrap() + "proxy: http://me:s3cret@p:1\n";
+    files::replace_secret(&owner.site_file(), text.as_bytes()).unwrap();
+    let refused = export(&owner, None).unwrap_err();
+    assert_eq!(refused.exit, Exit::Plan);
+    assert!(refused.error.contains("everybody who gets the archive"), "{}", refused.error);
+    assert!(refused.hint.as_deref().unwrap().contains("remove `proxy`"));
+    assert!(!format!("{refused:?}").contains("s3cret"));
+    let plan = fs::read(owner.plan_file()).unwrap();
+    let entry = |name: &'static str, bytes| (name, EntryType::Regular, bytes);
+    let hostile =
+        archive(&[entry("plan/plan.yaml", plan.as_slice()), entry("plan/site.yaml", text.as_bytes())]);
+    let path = owner.root().with_file_name("hostile.tar.gz");
+    fs::write(&path, hostile).unwrap();
+    let refused = import(&path, &owner.root().with_file_name("copy"), None).unwrap_err();
+    assert!(refused.error.contains("everybody who gets the archive"), "{}", refused.error);
+    assert!(!format!("{refused:?}").contains("s3cret"));
+    // A proxy without a login is no secret.
+    files::replace(&owner.site_file(), text.replace("me:s3cret@", "").as_bytes()).unwrap();
+    export(&owner, None).unwrap();
+}
+
+#[test]
 fn hostile_archives_are_refused_and_nothing_is_written() {
     let dir = scratch("transfer-hostile");
     let owner = workspace("transfer-plan");

@@ -29,7 +29,7 @@ use crate::{exit::Failure, payload::Buffers, pool::Pool, system::Clock};
 
 pub(crate) use self::{
     coordinator::CollaboratorOutcome,
-    dialler::Dialler,
+    dialler::{Dialler, destination::Destination},
     messages::{CollaboratorMessage, SiteWork},
     part::Part,
 };

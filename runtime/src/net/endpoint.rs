@@ -7,6 +7,7 @@ use super::{
     ALPN, LinkError,
     carrier::{Carrier, EndpointError},
     link::Link,
+    proxy::Tunnel,
     quic::{
         endpoint::{QuicEndpoint, QuicIncoming},
         resets::ResetKey,
@@ -107,7 +108,28 @@ impl Endpoint {
     pub async fn connect(&self, addr: SocketAddr, server_name: &str) -> Result<Link, LinkError> {
         match &self.inner {
             Kind::Quic(endpoint) => endpoint.connect(addr, server_name).await,
-            Kind::Tcp(endpoint) => endpoint.connect(addr, server_name).await,
+            Kind::Tcp(endpoint) => endpoint.connect(addr, server_name, None).await,
+        }
+    }
+
+    /// Dials through the proxy at `addr`, which connects to the tunnel's target. Names of hosts are resolved
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; [`LinkError::Proxy`] where the proxy makes no connection; [`LinkError::Dial`] on
+    /// an endpoint over QUIC, which cannot pass a proxy.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn connect_through(
+        &self,
+        tunnel: &Tunnel,
+        addr: SocketAddr,
+        server_name: &str,
+    ) -> Result<Link, LinkError> {
+        match &self.inner {
+            Kind::Quic(_) => Err(LinkError::Dial(addr, "QUIC cannot pass an HTTP proxy".to_owned())),
+            Kind::Tcp(endpoint) => endpoint.connect(addr, server_name, Some(tunnel)).await,
         }
     }
 

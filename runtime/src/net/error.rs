@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use fl_engine::printable::one_line;
 use quinn_proto::TransportErrorCode;
 
+use super::proxy::fault::ProxyFault;
 use crate::trust::handshake::{refused_here, refused_there};
 
 /// Failure of a link, of one stream, or of opening either.
@@ -65,6 +66,14 @@ pub enum LinkError {
     /// The control stream did not begin with this protocol's mark.
     #[error("the peer does not speak fl/1")]
     WrongProtocol,
+    /// The proxy made no connection to the peer. Anybody on the way to the proxy can have caused this.
+    #[error("the proxy {proxy} {fault}")]
+    Proxy {
+        /// Host and port of the proxy.
+        proxy: String,
+        /// What the proxy did.
+        fault: ProxyFault,
+    },
     /// The address cannot be dialled.
     #[error("cannot connect to {0}: {1}")]
     Dial(SocketAddr, String),

@@ -8,7 +8,7 @@ use std::{
 
 use fl_engine::{
     Digest, Name,
-    plan::{Federated, Plan, ReleaseTo, Site, Standardise, roster::Roster},
+    plan::{Federated, Plan, Proxy, ReleaseTo, Site, Standardise, host_and_port, roster::Roster},
     statistics::SiteSums,
     tensor::Layout,
     wire::Verdict,
@@ -21,17 +21,20 @@ use fl_learn::{
 use tokio::time::timeout;
 
 use super::{
-    carriers, startup_trust,
+    carriers, proxy, startup_trust,
     stop_signals::{self, StopSignals},
     workspace::Workspace,
 };
 use crate::{
     actors::{
-        collaborator::{self, CollaboratorMessage, CollaboratorOutcome, Dialler, Part, Running, SiteWork},
+        collaborator::{
+            self, CollaboratorMessage, CollaboratorOutcome, Destination, Dialler, Part, Running, SiteWork,
+        },
         mailbox::Mailbox,
     },
+    environment::ProxyVariables,
     exit::{Exit, Failure},
-    net::{NetLimits, Sockets, backoff::Backoff},
+    net::{Carrier, NetLimits, Sockets, Tunnel, backoff::Backoff},
     observe,
     payload::Buffers,
     pool::Pool,
@@ -48,6 +51,8 @@ pub(crate) struct Options {
     /// Whether a key may be made beside another member's certificate.
     pub(crate) new: bool,
     pub(crate) json: bool,
+    /// What the environment says of proxies.
+    pub(crate) proxies: ProxyVariables,
 }
 
 /// Runs a collaborator until training is over.
@@ -55,6 +60,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     let workspace = Workspace::open(&system.files, &options.workspace)?;
     let (plan, hash) = workspace.plan()?;
     let site = workspace.site()?;
+    let proxy = proxy::choose(&site, &options.proxies)?;
     let clock = FlooredClock::of(&system.clock);
     let credentials = startup_trust::credentials(
         &workspace,
@@ -68,8 +74,9 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     workspace.check_accepted(hash, options.accept_first)?;
     let roster = startup_trust::local_roster(&workspace, &plan, &credentials, &serials, &clock);
     let aggregators = roster.as_ref().map_or(&[][..], Roster::aggregators);
-    let tls =
+    let mut tls =
         trust::client_config(&credentials, &clock, aggregators).map_err(|e| Failure::of(Exit::Trust, &e))?;
+    tls.enable_sni = site.server_name.is_some();
     let mut terms = startup_trust::certificate_terms(&credentials);
     terms.extend(roster.map(|roster| startup_trust::roster_term(roster.not_after())));
     try_save(&workspace, &plan)?;
@@ -84,6 +91,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         options,
         plan,
         site,
+        proxy,
         hash,
         layout,
         tls,
@@ -123,6 +131,8 @@ struct CollaboratorSetup<'a> {
     options: &'a Options,
     plan: Arc<Plan>,
     site: Site,
+    /// The proxy, and who names it.
+    proxy: Option<(Proxy, &'static str)>,
     hash: Digest,
     layout: Arc<Layout>,
     tls: rustls::ClientConfig,
@@ -226,6 +236,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         options,
         plan,
         site,
+        proxy,
         hash,
         layout,
         tls,
@@ -239,7 +250,8 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let pool =
         Pool::new(&system.threads, plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
-    let sockets = Sockets::open(&tls, &carriers(&site), &limits);
+    let carriers = if proxy.is_some() { vec![Carrier::Tcp] } else { carriers(&site) };
+    let sockets = Sockets::open(&tls, &carriers, &limits);
     let sockets = Arc::new(sockets.map_err(|e| Failure::of(Exit::Network, &e))?);
 
     let buffers = Buffers::new(Arc::clone(&layout));
@@ -250,11 +262,16 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let copies =
         MemberCopies::new(&system.files, &save, federation, &options.name, hash, plan.release, &layout)
             .map(Arc::new);
+    let through = proxy.as_ref().map(|(proxy, _)| format!(" through the proxy {proxy}")).unwrap_or_default();
     let dialler = Dialler {
         clock: system.clock.clone(),
         sockets: Arc::clone(&sockets),
-        host: site.address.clone(),
-        port: site.port,
+        destination: Arc::new(Destination {
+            host: site.address.clone(),
+            port: site.port,
+            server_name: site.server_name.clone(),
+            proxy: proxy.map(|(proxy, by)| (Tunnel::new(proxy, &site.address, site.port), by)),
+        }),
         federation: plan.federation.clone(),
         plan: hash,
         serials,
@@ -275,7 +292,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         plan.federation,
         hash.short()
     );
-    tracing::info!("connecting to {}:{}", site.address, site.port);
+    tracing::info!("connecting to {}{through}", host_and_port(&site.address, site.port));
     let reminding = tokio::spawn(startup_trust::remind_daily(own.clock().clone(), move || terms.clone()));
     let dialling = tokio::spawn(dialler.run());
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));

@@ -18,7 +18,7 @@ use fl_engine::{
 
 use crate::{
     exit::{Exit, Failure},
-    files::{BY_UMASK, File, Files},
+    files::{BY_UMASK, File, Files, OTHERS},
     image_layout, store,
 };
 
@@ -124,9 +124,21 @@ impl Workspace {
         self.files.is_file(&self.path(inside))
     }
 
-    /// `plan/site.yaml`.
+    /// `plan/site.yaml`. Others must not be able to read a file with a password.
     pub(crate) fn site(&self) -> Result<Site, Failure> {
-        Site::parse(&self.text("plan/site.yaml")?).map_err(|e| refused(&e))
+        let site = Site::parse(&self.text(SITE)?).map_err(|e| refused(&e))?;
+        if !site.holds_secret() {
+            return Ok(site);
+        }
+        let mode = self.files.mode(&self.path(SITE)).map_err(|error| self.unreadable(SITE, &error))?;
+        if mode & OTHERS == 0 {
+            return Ok(site);
+        }
+        let shown = self.path(SITE).display().to_string();
+        let error = format!(
+            "{shown} holds a login for the proxy, and other users of this machine can read or change {shown} (its mode is {mode:04o})"
+        );
+        Err(Failure::new(Exit::Plan, error).hint(format!("run `chmod 600 {shown}`")))
     }
 
     /// The data folder of the collaborator `name`, from `plan/data.yaml`. Relative paths begin at the
@@ -206,7 +218,7 @@ impl Workspace {
 /// What to do about a file that is missing.
 fn origin(inside: &str) -> Option<&'static str> {
     match inside {
-        "plan/site.yaml" => {
+        SITE => {
             Some("copy plan/site.yaml from the federation's owner, whose `fl-host plan initialize` writes it")
         }
         "plan/data.yaml" => {
@@ -220,12 +232,13 @@ fn refused(error: &PlanError) -> Failure {
     Failure::of(Exit::Plan, error).maybe_hint(error.hint().map(str::to_owned))
 }
 
+const SITE: &str = "plan/site.yaml";
 /// Longest `save/accepted-plan`, bytes: a digest in hex digits is shorter.
 const ACCEPTED_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
     use crate::system::System;
@@ -311,6 +324,34 @@ mod tests {
         fs::remove_file(root.join("save/accepted-plan")).unwrap();
         workspace.check_accepted(Digest([7; 32]), true).unwrap();
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn site_file_with_a_password_is_for_its_owner_alone() {
+        let root = std::env::temp_dir().join(format!("fl-workspace-secret-{}", std::process::id()));
+        fs::create_dir_all(root.join("plan")).unwrap();
+        fs::write(root.join("plan/plan.yaml"), "").unwrap();
+        let path = root.join(SITE);
+        let mode = |mode| fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        fs::write(&path, "schema: 1\naddress: a\nproxy: http://me:s3cret@p:1\n").unwrap();
+        for open in [0o644, 0o640, 0o620, 0o601] {
+            mode(open);
+            let refused = open_site(&root).unwrap_err();
+            assert_eq!(refused.exit, Exit::Plan);
+            assert!(refused.error.contains(&format!("its mode is {open:04o}")), "{}", refused.error);
+            assert!(refused.hint.as_ref().unwrap().contains("chmod 600"));
+            assert!(!format!("{refused:?}").contains("s3cret"));
+        }
+        mode(0o600);
+        assert!(open_site(&root).unwrap().holds_secret());
+        fs::write(&path, "schema: 1\naddress: a\nproxy: http://p:1\n").unwrap();
+        mode(0o644);
+        open_site(&root).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    fn open_site(root: &Path) -> Result<Site, Failure> {
+        open(root).site()
     }
 
     #[test]

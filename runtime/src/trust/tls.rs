@@ -231,7 +231,8 @@ fn unix_time(seconds: UnixSeconds) -> UnixTime {
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds.0))
 }
 
-/// The server name that a collaborator passes to rustls. It is not sent, and nothing is compared with it.
+/// The server name that a collaborator passes to rustls where the site file has none. It is not sent. Nothing
+/// is compared with a server name: the certificate is checked by the CA, the role and the federation.
 pub const SERVER_NAME: &str = "aggregator.fl";
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ const PLACES: [(&str, &str, &str); 12] = [
         "tokio runs the copy of a model beside its tasks",
     ),
     ("runtime/src/roles/resumption.rs", "threads", "tokio runs the look for a kept model beside the run"),
-    ("runtime/src/cli.rs", "environment", "the name that a host gives, and the word for Gramine"),
+    ("runtime/src/cli.rs", "environment", "the name that a host gives, its proxy, and the word for Gramine"),
     ("runtime/src/files.rs", "files", "every file of the runtime"),
     ("runtime/src/extend.rs", "environment", "the command line"),
     ("runtime/src/extend.rs", "real system", "the value that main hands down"),

@@ -6,7 +6,7 @@ use core::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{host::host_fault, keys};
+use super::{host::host_fault, keys, proxy::Proxy};
 use crate::settings::{self, Absent, Field, Key, PlanError, Setting, Takes, words};
 
 /// `plan/site.yaml`, checked.
@@ -25,6 +25,23 @@ pub struct Site {
     pub socket: SocketKind,
     /// What carries the link.
     pub link: LinkKind,
+    /// Through which proxy a collaborator connects.
+    pub proxy: ProxyChoice,
+    /// The name that a collaborator sends in clear text, by which a load balancer finds the aggregator (SNI:
+    /// RFC 6066, section 3). `None`: no name is sent.
+    pub server_name: Option<String>,
+}
+
+/// Through which proxy a collaborator connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyChoice {
+    /// The one that the environment names, if it names one. An enclave reads no such variable.
+    Environment,
+    /// None, whatever the environment says.
+    Never,
+    /// This one.
+    Through(Proxy),
 }
 
 words! {
@@ -64,14 +81,29 @@ impl Site {
         let tree = settings::parse(FILE, text)?;
         let site = Field::root(FILE, &tree, Takes::Section(KEYS)).section()?;
         keys::check_schema(&site)?;
+        let (link, proxy) = (site.get::<LinkKind>("link")?, site.get::<ProxyChoice>("proxy")?);
+        if let (LinkKind::Quic, ProxyChoice::Through(_), Some(field)) = (link, &proxy, site.optional("proxy"))
+        {
+            let hint = "remove `link: quic`, or write `link: tcp`. To use no proxy, remove `proxy`";
+            let error = field.error("`proxy` is set beside `link: quic`, but QUIC cannot pass an HTTP proxy");
+            return Err(error.with_hint(Some(hint.to_owned())));
+        }
         Ok(Self {
             address: site.get::<Host>("address")?.0,
             port: site.get("port")?,
             bind: site.get("bind")?,
             mtu: site.get("mtu")?,
             socket: site.get("socket")?,
-            link: site.get("link")?,
+            link,
+            proxy,
+            server_name: site.get::<Option<ServerName>>("server_name")?.map(|ServerName(name)| name),
         })
+    }
+
+    /// Whether the file holds a user or a password for a proxy.
+    #[must_use]
+    pub fn holds_secret(&self) -> bool {
+        matches!(&self.proxy, ProxyChoice::Through(proxy) if proxy.login().is_some())
     }
 }
 
@@ -85,6 +117,36 @@ impl Setting for Host {
             return Err(field.refused().with_hint(Some(fault.to_owned())));
         }
         Ok(Self(host.to_owned()))
+    }
+}
+
+/// A host name that is no address: TLS sends no address as a server's name.
+struct ServerName(String);
+
+impl Setting for ServerName {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        let name = field.text()?;
+        if host_fault(name).is_some() || name.parse::<IpAddr>().is_ok() {
+            return Err(field.refused());
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl Setting for ProxyChoice {
+    fn read(field: &Field<'_>) -> Result<Self, PlanError> {
+        match field.text()? {
+            "none" => Ok(Self::Never),
+            // The text may hold a password: it is not repeated.
+            text => Proxy::parse(text).map(Self::Through).map_err(|fault| {
+                let error = field.error(format!("proxy cannot be read; it takes {}", field.takes()));
+                error.with_hint(Some(fault.to_owned()))
+            }),
+        }
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::Environment)
     }
 }
 
@@ -140,6 +202,20 @@ const KEYS: &[Key] = &[
         meaning: "What carries the link; with `auto` a collaborator takes what answers, and the aggregator listens on both.",
         example: "tcp",
     },
+    Key {
+        name: "proxy",
+        takes: Takes::Other { kind: "http://HOST:PORT, http://USER:PASSWORD@HOST:PORT, or none", words: &[] },
+        absent: Absent::Means("the environment's HTTPS_PROXY and NO_PROXY, outside of an enclave"),
+        meaning: "The HTTP proxy through which a collaborator connects, over TCP. An aggregator ignores the key.",
+        example: "http://proxy.example.org:3128",
+    },
+    Key {
+        name: "server_name",
+        takes: Takes::Other { kind: "a host name", words: &[] },
+        absent: Absent::Means("no name is sent"),
+        meaning: "The name that a collaborator sends in clear text, for a load balancer that routes by it (SNI).",
+        example: "fl.example.org",
+    },
 ];
 
 const FILE: &str = "plan/site.yaml";
@@ -164,6 +240,8 @@ mod tests {
             mtu: 1200,
             socket: SocketKind::Auto,
             link: LinkKind::Auto,
+            proxy: ProxyChoice::Environment,
+            server_name: None,
         };
         assert_eq!(site, expected);
         assert_eq!(Site::parse("schema: 1\naddress: localhost\n"), Ok(expected));
@@ -194,5 +272,62 @@ mod tests {
         assert!(other("socket: fast").contains("one of auto, portable, native"));
         assert!(other("link: udp").contains("one of auto, quic, tcp"));
         assert!(refusal("schema: 2\naddress: a").contains("schema is 2; it takes 1"));
+    }
+
+    #[test]
+    fn proxy_and_server_name_are_read_and_contradictions_refused() {
+        let site = |lines: &str| Site::parse(&format!("schema: 1\naddress: a\n{lines}\n"));
+        let proxy = site("proxy: http://me:s3cret@proxy.example:3128").unwrap();
+        assert!(proxy.holds_secret() && !format!("{proxy:?}").contains("s3cret"), "{proxy:?}");
+        assert!(!site("proxy: http://proxy.example:3128").unwrap().holds_secret());
+        assert_eq!(site("proxy: none\nlink: quic").unwrap().proxy, ProxyChoice::Never);
+        let name = site("server_name: fl.example.org").unwrap().server_name;
+        assert_eq!(name.as_deref(), Some("fl.example.org"));
+        let refused = site("link: quic\nproxy: http://p:1").unwrap_err();
+        assert!(refused.message.contains("QUIC cannot pass"), "{refused}");
+        assert!(refused.hint().unwrap().contains("link: tcp"));
+        for name in ["10.0.0.1", "'::1'", "fl.example.org:443", "a_b"] {
+            let refused = site(&format!("server_name: {name}")).unwrap_err();
+            assert!(refused.message.contains("takes a host name"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn no_refusal_repeats_a_password() {
+        for line in [
+            "proxy: http://me:s3cret@proxy.example",
+            "proxy: [http://me:s3cret@proxy.example:3128]",
+            "proxy: {http: //me:s3cret@proxy.example:3128}",
+            "prxy: http://me:s3cret@proxy.example:3128",
+            "address: http://me:s3cret@proxy.example:3128",
+            "bind: me:s3cret@proxy.example:3128",
+            "port: http://me:s3cret@proxy.example:3128",
+            "link: http://me:s3cret@proxy.example:3128",
+            "server_name: http://me:s3cret@proxy.example:3128",
+            "http://me:s3cret@proxy.example:3128",
+            "http://me:s3cret@proxy.example:3128: proxy",
+            "? http://me:s3cret@proxy.example:3128",
+            "proxy: http://me:s3cret: x@proxy.example:3128",
+            "proxy: \"http://me:s3cret@proxy.example:3128",
+            "proxy: http://me:&s3cret@proxy.example:3128 *s3cret@",
+            "proxy: &s3cret http://proxy.example:3128",
+            "proxy: !s3cret http://proxy.example",
+            "proxy: @me:s3cret@proxy.example:3128",
+            "proxy: %me:s3cret@proxy.example:3128",
+            "proxy: \"http://me:\\s3cret@proxy.example:3128\"",
+            "proxy: http://me:s3cret@proxy.example:3128\nproxy: http://me:s3cret@proxy.example:3128",
+        ] {
+            let refused = Site::parse(&format!("schema: 1\naddress: a\n{line}\n")).unwrap_err();
+            let said = format!("{refused:?} {refused}");
+            assert!(!said.contains("s3cret"), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn manual_has_a_line_for_each_key() {
+        let manual = include_str!("../../../src/manual/operating.md");
+        for key in KEYS {
+            assert!(manual.contains(&format!("\n| `{}` |", key.name)), "{}", key.name);
+        }
     }
 }

@@ -73,7 +73,7 @@ impl<'a> Field<'a> {
         self.node.at
     }
 
-    pub(super) fn takes(&self) -> &Takes {
+    pub(crate) fn takes(&self) -> &Takes {
         &self.takes
     }
 

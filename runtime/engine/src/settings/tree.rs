@@ -192,8 +192,14 @@ impl Value {
     }
 }
 
-/// A text of a file, quoted, at most 40 characters of it.
+/// A text of a file, quoted, at most 40 characters of it. What stands before an `@` may be the password of an
+/// address, and is left out.
 pub(crate) fn quoted(text: &str) -> String {
+    if let Some((before, after)) = text.rsplit_once('@')
+        && before.contains(':')
+    {
+        return quoted(&format!("…{after}"));
+    }
     let short: String = text.chars().take(40).collect();
     if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
 }

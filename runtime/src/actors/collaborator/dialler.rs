@@ -5,6 +5,7 @@
 //! up only when another attempt would fail in the same way, which [`verdict`] decides.
 
 mod addresses;
+pub(crate) mod destination;
 mod outage;
 mod verdict;
 
@@ -12,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use fl_engine::{
     Digest, Name,
-    plan::{Standardise, roster::Resumption},
+    plan::{Standardise, host_and_port, roster::Resumption},
     tensor::Layout,
     wire::{self, FEATURES, Hello, Message, Resumed, VERSIONS},
 };
@@ -25,6 +26,7 @@ use tokio::{
 
 use self::{
     addresses::{Addresses, Way},
+    destination::Destination,
     outage::{At, Outage},
     verdict::{Cause, Verdict},
 };
@@ -47,9 +49,7 @@ use crate::{
 pub(crate) struct Dialler {
     pub(crate) clock: Clock,
     pub(crate) sockets: Arc<Sockets>,
-    /// Host name or IP address.
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) destination: Arc<Destination>,
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
     /// The highest roster serial that this site has seen.
@@ -84,7 +84,7 @@ impl Dialler {
     /// Runs until the collaborator has ended, or another attempt would fail in the same way.
     pub(crate) async fn run(mut self) {
         let mut outage = Outage::new(self.clock.now(), false);
-        let mut addresses = Addresses::new(self.host.clone(), self.port);
+        let mut addresses = Addresses::new(Arc::clone(&self.destination));
         loop {
             let attempt = self.attempt(&mut addresses).await;
             if let Attempt::WasUp(_) = attempt {
@@ -99,7 +99,10 @@ impl Dialler {
                     if no_link.cause == Cause::Busy {
                         wait = wait.min(BUSY_WAIT);
                     }
-                    let at = At { host: &self.host, port: self.port, protocols: self.protocols() };
+                    let Destination { host, port, .. } = &*self.destination;
+                    let proxy = self.destination.tunnel().map(|tunnel| tunnel.proxy().to_string());
+                    let protocols = self.protocols();
+                    let at = At { host, port: *port, protocols, proxy: proxy.as_deref() };
                     let line = outage.line(&no_link, at, self.clock.now(), wait);
                     (no_link.why, line)
                 }
@@ -163,6 +166,11 @@ impl Dialler {
     /// Says what carries the link, and why, whenever that is new.
     fn say_carrier(&mut self, (address, carrier): Way) {
         if self.carrier.replace(carrier) == Some(carrier) {
+            return;
+        }
+        if let Destination { host, port, proxy: Some((tunnel, by)), .. } = &*self.destination {
+            let to = host_and_port(host, *port);
+            tracing::info!("the link to {to} goes over {carrier} through the proxy {}: {by}", tunnel.proxy());
             return;
         }
         let why = match (self.sockets.carriers().count(), carrier) {

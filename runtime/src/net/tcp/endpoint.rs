@@ -29,6 +29,7 @@ use crate::net::{
     link::{self, Link, LinkHandle},
     open_links::OpenLink,
     places::{Place, Places, network},
+    proxy::Tunnel,
     quic::transport::{HANDSHAKES_OF_AN_ADDRESS, IDLE_WINDOW, NetLimits},
 };
 
@@ -77,10 +78,15 @@ impl TcpEndpoint {
         Self { role, limits, closing: Arc::new(watch::Sender::new(None)) }
     }
 
-    /// Dials `addr`, and opens the control stream.
-    pub(crate) async fn connect(&self, addr: SocketAddr, server_name: &str) -> Result<Link, LinkError> {
+    /// Dials `addr`, or with a tunnel the proxy at `addr`, and opens the control stream.
+    pub(crate) async fn connect(
+        &self,
+        addr: SocketAddr,
+        server_name: &str,
+        tunnel: Option<&Tunnel>,
+    ) -> Result<Link, LinkError> {
         match &self.role {
-            Role::Dialler(config) => self.dial(Arc::clone(config), addr, server_name).await,
+            Role::Dialler(config) => self.dial(Arc::clone(config), addr, server_name, tunnel).await,
             Role::Listener(_) => Err(LinkError::Dial(addr, "this side only accepts links".to_owned())),
         }
     }
@@ -92,7 +98,7 @@ impl TcpEndpoint {
         addr: SocketAddr,
         server_name: &str,
     ) -> Result<Link, LinkError> {
-        self.dial(Arc::new(config), addr, server_name).await
+        self.dial(Arc::new(config), addr, server_name, None).await
     }
 
     async fn dial(
@@ -100,11 +106,20 @@ impl TcpEndpoint {
         config: Arc<ClientConfig>,
         addr: SocketAddr,
         server_name: &str,
+        tunnel: Option<&Tunnel>,
     ) -> Result<Link, LinkError> {
         let refused = |error: &dyn std::error::Error| LinkError::Dial(addr, error.to_string());
         let name = ServerName::try_from(server_name.to_owned()).map_err(|e| refused(&e))?;
+        // The proxy has a time of its own.
+        let opened = match tunnel {
+            Some(tunnel) => Some(tunnel.open(addr).await?),
+            None => None,
+        };
         let shaking = async {
-            let socket = TcpStream::connect(addr).await.map_err(|e| refused(&e))?;
+            let socket = match opened {
+                Some(socket) => socket,
+                None => TcpStream::connect(addr).await.map_err(|e| refused(&e))?,
+            };
             let tls = ClientConnection::new(config, name).map_err(|e| refused(&e))?;
             let mut tls = Connection::from(tls);
             tls.set_buffer_limit(None);

@@ -100,6 +100,23 @@ async fn members_of_one_federation_meet() {
 }
 
 #[tokio::test]
+async fn name_for_a_load_balancer_changes_nothing_of_the_check() {
+    let (ca, other) = (TestCa::new("w"), TestCa::new("w"));
+    let good = ca.credentials(Leaf::aggregator("agg"), &ca);
+    let foreign = other.credentials(Leaf::aggregator("agg"), &ca);
+    let collaborator = ca.credentials(Leaf::collaborator("one"), &ca);
+    for carrier in CARRIERS {
+        for (aggregator, is_taken) in [(&good, true), (&foreign, false)] {
+            let server = server_config(aggregator, &clock(NOW)).unwrap();
+            let mut client = client_config(&collaborator, &clock(NOW), &[]).unwrap();
+            client.enable_sni = true;
+            let (there, _) = meet_over(carrier, server, client).await;
+            assert_eq!(there.is_ok(), is_taken, "{there:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn certificates_of_another_ca_are_refused() {
     let other = TestCa::new("w");
     let (here, there) = collaborator_refused(Leaf::collaborator("one"), Some(&other)).await;

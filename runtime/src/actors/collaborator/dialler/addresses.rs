@@ -1,4 +1,5 @@
-//! The ways to the aggregator: each address of its host, over each carrier. Each is tried in its turn.
+//! The ways to the aggregator: each address of its host, or of the proxy before it, over each carrier. Each
+//! is tried in its turn.
 //!
 //! The next way is tried when the one before has failed, or has not answered for [`STAGGER`]. The first link
 //! wins (RFC 8305, "Happy Eyeballs"). A link over a carrier that is not the preferred one waits for
@@ -15,16 +16,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::verdict::{Cause, NoLink};
-use crate::{
-    net::{Carrier, Link, Sockets},
-    trust::SERVER_NAME,
+use super::{
+    destination::Destination,
+    verdict::{Cause, NoLink},
 };
+use crate::net::{Carrier, Link, Sockets};
 
-/// A host name or address with its port, and the way of the last link.
+/// Where the aggregator is, and the way of the last link.
 pub(super) struct Addresses {
-    host: String,
-    port: u16,
+    destination: Arc<Destination>,
     last: Option<Way>,
 }
 
@@ -34,8 +34,8 @@ pub(super) type Way = (SocketAddr, Carrier);
 type Tried = (Way, Result<Link, NoLink>);
 
 impl Addresses {
-    pub(super) fn new(host: String, port: u16) -> Self {
-        Self { host, port, last: None }
+    pub(super) fn new(destination: Arc<Destination>) -> Self {
+        Self { destination, last: None }
     }
 
     /// Dials until one way has a link, or all have failed. Returns the way too.
@@ -43,7 +43,9 @@ impl Addresses {
     /// # Cancel safety
     /// Cancel-safe: half-open links are closed.
     pub(super) async fn connect(&mut self, sockets: &Arc<Sockets>) -> Result<(Link, Way), NoLink> {
-        let found = resolve(&self.host, self.port).await?;
+        let (host, port) = self.destination.dialled();
+        // A proxy resolves the aggregator's name itself.
+        let found = resolve(host, port).await?;
         self.first_link(found, sockets).await
     }
 
@@ -66,8 +68,8 @@ impl Addresses {
             let next = waiting.next();
             let is_last = next.is_none();
             if let Some(way) = next {
-                let sockets = Arc::clone(sockets);
-                dialling.spawn(async move { (way, dial(&sockets, way).await) });
+                let (sockets, to) = (Arc::clone(sockets), Arc::clone(&self.destination));
+                dialling.spawn(async move { (way, dial(&sockets, way, &to).await) });
             }
             let tried = tokio::select! {
                 tried = dialling.join_next() => tried,
@@ -100,21 +102,26 @@ impl Addresses {
     /// A task that panicked or was ended has no link.
     fn known(&self, tried: Result<Tried, JoinError>) -> Tried {
         tried.unwrap_or_else(|error| {
-            let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port));
+            let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.destination.port));
             ((unknown, Carrier::Tcp), Err(NoLink::other(error.to_string())))
         })
     }
 }
 
-async fn dial(sockets: &Sockets, (address, carrier): Way) -> Result<Link, NoLink> {
+async fn dial(sockets: &Sockets, (address, carrier): Way, to: &Destination) -> Result<Link, NoLink> {
     let endpoint = sockets.towards(carrier, address).map_err(NoLink::other)?;
-    endpoint.connect(address, SERVER_NAME).await.map_err(|error| NoLink::unproven(&error))
+    let linked = match to.tunnel() {
+        Some(tunnel) => endpoint.connect_through(tunnel, address, to.server_name()).await,
+        None => endpoint.connect(address, to.server_name()).await,
+    };
+    linked.map_err(|error| NoLink::unproven(&error))
 }
 
 /// One reason for all ways: the cause of the first that was answered, else of the first. `several`: whether
 /// there are several addresses, and several carriers.
 fn all_failed(failures: Vec<(Way, NoLink)>, several: (bool, bool)) -> NoLink {
-    let answered = |no_link: &NoLink| matches!(no_link.cause, Cause::Unproven | Cause::Busy);
+    let answered =
+        |no_link: &NoLink| matches!(no_link.cause, Cause::Unproven | Cause::Busy | Cause::Proxy(_));
     let told = failures.iter().find(|(_, no_link)| answered(no_link));
     let silent = || failures.iter().find(|(_, no_link)| no_link.cause == Cause::Silent);
     let cause = told.or_else(silent).map_or(Cause::Other, |(_, no_link)| no_link.cause);

@@ -61,23 +61,29 @@ impl Outage {
     fn warning(
         &self,
         NoLink { cause, why }: &NoLink,
-        At { host, port, protocols }: At<'_>,
+        At { host, port, protocols, proxy }: At<'_>,
         lasts: Duration,
     ) -> String {
         let seconds = lasts.as_secs();
         let since = if self.was_connected { ", since the link broke" } else { "" };
+        let from = proxy.map(|proxy| format!("from the proxy {proxy} ")).unwrap_or_default();
         match (cause, self.was_connected) {
             (Cause::Silent, false) => format!(
-                "nothing has answered for {seconds} s: is {protocols} {port} open towards {host}, and does the aggregator run there? \
+                "nothing has answered for {seconds} s: is {protocols} {port} open {from}towards {host}, and does the aggregator run there? \
                  The address comes from plan/site.yaml. The collaborator tries again"
             ),
             (Cause::Silent, true) => format!(
                 "nothing has answered for {seconds} s{since}: does the aggregator at {host} still run, and is {protocols} {port} still \
-                 open towards {host}? The collaborator tries again"
+                 open {from}towards {host}? The collaborator tries again"
+            ),
+            (Cause::Proxy(advice), _) => format!(
+                "there is no way through the proxy to {host}:{port} for {seconds} s{since}: {why}. {advice}. The collaborator tries \
+                 again"
             ),
             (Cause::Unproven, _) => format!(
                 "the program at {host}:{port} has not proved for {seconds} s{since} that it is this federation's aggregator \
-                 ({why}). Check the address in plan/site.yaml, and ask the aggregator's operator. The collaborator tries again"
+                 ({why}). Check the address in plan/site.yaml, and ask the aggregator's operator. {}The collaborator tries again",
+                if proxy.is_some() { "The proxy must pass TLS on and not open it. " } else { "" }
             ),
             (Cause::Busy | Cause::Refusing, _) => format!(
                 "the aggregator at {host}:{port} has not admitted this collaborator for {seconds} s{since}: {why}. The \
@@ -97,6 +103,8 @@ pub(super) struct At<'a> {
     pub(super) port: u16,
     /// What a firewall has to let through: for example UDP.
     pub(super) protocols: &'static str,
+    /// Host and port of the proxy, where there is one.
+    pub(super) proxy: Option<&'a str>,
 }
 
 /// Time without a link after which the lines warn.
@@ -108,7 +116,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
 
-    const AT: At<'_> = At { host: "agg.example", port: 7464, protocols: "UDP or TCP" };
+    const AT: At<'_> = At { host: "agg.example", port: 7464, protocols: "UDP or TCP", proxy: None };
 
     /// The seconds and first words of every line of two minutes and a half, with an attempt each second.
     fn lines(cause: Cause, was_connected: bool) -> Vec<(u64, bool, String)> {
@@ -129,6 +137,8 @@ mod tests {
             (Cause::Silent, "is UDP or TCP 7464 open towards agg.example"),
             (Cause::Unproven, "has not proved for"),
             (Cause::Refusing, "has not admitted this collaborator for"),
+            (Cause::Proxy("Do this"), "no way through the proxy to agg.example:7464 for"),
+            (Cause::Proxy("Do this"), "the reason. Do this. The collaborator tries again"),
             (Cause::Other, "the reason"),
         ] {
             let lines = lines(cause, false);
@@ -152,5 +162,18 @@ mod tests {
         assert!(lines[0].2.starts_with("the aggregator at agg.example:7464 is lost"), "{lines:?}");
         let words = "nothing has answered for 30 s, since the link broke: does the aggregator at agg.example still run";
         assert!(lines[1].2.starts_with(words), "{lines:?}");
+    }
+
+    #[test]
+    fn warning_names_the_proxy_where_the_connection_has_to_pass_one() {
+        let at = At { protocols: "TCP", proxy: Some("p:3128"), ..AT };
+        let outage = Outage::new(Instant::now(), false);
+        let warning = |cause| {
+            outage.warning(&NoLink { cause, why: "the reason".to_owned() }, at, Duration::from_secs(30))
+        };
+        let silent = warning(Cause::Silent);
+        assert!(silent.contains("is TCP 7464 open from the proxy p:3128 towards agg.example"), "{silent}");
+        let unproven = warning(Cause::Unproven);
+        assert!(unproven.contains("The proxy must pass TLS on and not open it"), "{unproven}");
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Cause {
     Busy,
     /// The aggregator refuses this collaborator for a while.
     Refusing,
+    /// The proxy made no connection. What to do, in one sentence.
+    Proxy(&'static str),
     /// Anything else, for example a name that does not resolve.
     Other,
 }
@@ -55,6 +57,7 @@ impl NoLink {
             LinkError::TimedOut => Cause::Silent,
             LinkError::Busy => Cause::Busy,
             LinkError::Dial(..) => Cause::Other,
+            LinkError::Proxy { fault, .. } => Cause::Proxy(fault.advice()),
             _ => Cause::Unproven,
         };
         Self { cause, why: error.to_string() }

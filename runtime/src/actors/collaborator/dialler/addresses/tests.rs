@@ -23,7 +23,8 @@ fn sockets(authority: &Authority, carriers: &[Carrier]) -> Arc<Sockets> {
 }
 
 fn addresses() -> Addresses {
-    Addresses::new("agg.example".to_owned(), 7464)
+    let host = "agg.example".to_owned();
+    Addresses::new(Arc::new(Destination { host, port: 7464, server_name: None, proxy: None }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
