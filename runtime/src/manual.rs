@@ -82,11 +82,18 @@ chapters! {
 
     /// [operating]: operating
     /// [plan_reference]: plan_reference
+    /// [training]: training
     /// [writing_your_own]: writing_your_own
     coming_from_openfl;
 
     plan_reference;
 
+    /// [plan_reference]: plan_reference
+    // Shapes such as [n] are not links.
+    #[allow(rustdoc::broken_intra_doc_links)]
+    training;
+
+    /// [training]: training
     /// [writing_your_own]: writing_your_own
     aggregation;
 

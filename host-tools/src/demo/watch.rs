@@ -95,7 +95,7 @@ pub(super) fn rounds(
 
 /// `round 3: 3 updates, accuracy 0.962`.
 fn line_of(round: &Round, task: &str) -> String {
-    let metric = ["accuracy", "rmse", "loss"]
+    let metric = ["accuracy", "dice", "rmse", "loss"]
         .into_iter()
         .find_map(|name| round.metric(task, name).map(|value| format!(", {name} {value:.3}")));
     format!(

@@ -6,7 +6,7 @@ use fl_engine::{
     ByteCount, Name,
     aggregate::state_layout,
     plan::{
-        Aggregation, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Loader, Optimiser,
+        Aggregation, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Loader, Loss, Optimiser,
         Separator, TaskKind, TaskSpec, TrainLength,
     },
 };
@@ -211,7 +211,7 @@ fn kind(task: &TaskSpec) -> String {
             format!(
                 "train {length} of batches of {}, {optimiser}, {}{proximal}",
                 spec.batch,
-                spec.loss.word()
+                loss(&spec.loss)
             )
         }
         TaskKind::Validate(model) => format!("validate {}", model.word()),
@@ -222,4 +222,20 @@ fn kind(task: &TaskSpec) -> String {
         other => format!("{other:?}"),
     };
     what + &metrics
+}
+
+/// `cross_entropy, smoothing 0.1`.
+fn loss(loss: &Loss) -> String {
+    let settings = match loss {
+        Loss::CrossEntropy { weights, smoothing } => {
+            let weights = if weights.is_empty() { String::new() } else { format!(", weights {weights:?}") };
+            let smoothing = if *smoothing > 0.0 { format!(", smoothing {smoothing}") } else { String::new() };
+            weights + &smoothing
+        }
+        Loss::Dice { logits: true } => " of logits".to_owned(),
+        Loss::Focal { gamma, alpha } => format!(", gamma {gamma}, alpha {alpha}"),
+        Loss::Huber { delta } => format!(", delta {delta}"),
+        _ => String::new(),
+    };
+    format!("{}{settings}", loss.word())
 }

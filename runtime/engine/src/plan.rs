@@ -98,7 +98,7 @@ pub use groups::TaskGroup;
 pub use host::host_fault;
 pub use keep::Keep;
 pub use keys::reference;
-pub use loss::Loss;
+pub use loss::{Loss, Truth};
 pub use metric::{Direction, Metric, MetricsTo};
 pub use optimiser::{Optimiser, OptimiserState};
 pub use proxy::{Proxy, host_and_port};

@@ -185,6 +185,23 @@ pub(crate) fn has_statistics(spec: &DataSpec) -> Result<(), DataError> {
     if spec.federated.is_some() { Err(DataError::NoStatistics) } else { Ok(()) }
 }
 
+/// Refuses labels that are no shares, from 0 to 1.
+pub(crate) fn check_shares(data: &Dataset, loss: &str) -> Result<(), DataError> {
+    let outside = |label: &f32| !(0.0..=1.0).contains(label);
+    for (row, label) in (1..).zip(data.labels.outer_iter()) {
+        if let Some(value) = label.iter().copied().find(|value| outside(value)) {
+            let what =
+                format!("sample {row} has the value {value}; the loss {loss} takes values from 0 to 1");
+            return Err(DataError::file(
+                "labels",
+                what,
+                "divide masks of bytes by 255, or choose another loss",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A warning about the scales of the features; see [`Loaded::warnings`].
 #[must_use]
 pub fn spread_warning(loaded: &Loaded, spec: &DataSpec) -> Option<String> {
@@ -321,6 +338,12 @@ mod tests {
         let refusal = prepare(masks(), &spec, &[1], Some(&[])).unwrap_err().to_string();
         assert!(refusal.ends_with("a label has 4 values, but the label of the plan's loss [] needs 1"));
         assert!(prepare(rows(ArrayD::zeros(vec![3])), &spec, &[1], Some(&[])).is_err());
+        let refusal = check_shares(&rows(ArrayD::from_elem(vec![2, 2], 255.0)), "dice").unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "labels: sample 1 has the value 255; the loss dice takes values from 0 to 1"
+        );
+        assert!(check_shares(&rows(ArrayD::from_elem(vec![2, 2], 0.5)), "dice").is_ok());
     }
 
     #[test]

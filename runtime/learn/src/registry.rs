@@ -12,7 +12,7 @@ use fl_engine::{
     aggregate::{ColumnRule, Method, RuleError, ScoreRule, Stream, method},
     model::Layer,
     name::nearest,
-    plan::{Federated, Loader, Plan, Rule, TaskKind},
+    plan::{Federated, Loader, Plan, Rule, TaskKind, Truth},
 };
 
 use crate::{
@@ -225,8 +225,11 @@ impl Registry {
             Loader::Custom { name } => {
                 data::prepared(self.load(name, folder)?, spec, input, label.as_deref())?
             }
-            _ => data::read(spec, input, &label.unwrap_or_default(), folder)?,
+            _ => data::read(spec, input, label.as_deref().unwrap_or_default(), folder)?,
         };
+        if label.is_some() && plan.loss().truth() == Truth::Share {
+            data::check_shares(&loaded.data, plan.loss().word())?;
+        }
         if let (Some(Federated { least }), Some(sums)) = (spec.federated, &loaded.sums) {
             loaded.facts.push(STATISTICS_LATER.to_owned());
             let name = |at: usize| spec.feature_name(input, &loaded.features, at);

@@ -251,12 +251,20 @@ pub(super) fn tasks(found: &mut Found, tree: &Value, notes: &mut Vec<Note>) {
         for metric in argument("metrics").map(texts).unwrap_or_default() {
             let ours = match metric.to_lowercase().as_str() {
                 "acc" | "accuracy" => "accuracy",
-                "loss" | "train_loss" | "cross_entropy" => "loss",
+                "loss" | "train_loss" | "cross_entropy" | "soft_dice_loss" => "loss",
                 "auc" | "auroc" => "auc",
                 "rmse" => "rmse",
+                "dice" | "dice_coef" | "dice_score" => "dice",
+                "iou" | "jaccard" => "iou",
+                "f1" | "f1_score" => "f1",
+                "recall" | "sensitivity" => "sensitivity",
+                "specificity" => "specificity",
+                "precision" => "precision",
+                "mae" => "mae",
+                "r2" | "r2_score" => "r2",
                 _ => {
                     let text = format!(
-                        "{metric} is not a metric here; the metrics are accuracy, loss, auc and rmse"
+                        "{metric} is not a metric here; `fl-host plan reference tasks.train.metrics` lists the metrics"
                     );
                     note(format!("{key}.kwargs.metrics"), Verdict::Warning, text);
                     continue;

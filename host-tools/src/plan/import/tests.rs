@@ -13,11 +13,11 @@ fn real_plan_is_converted_with_a_line_for_each_key() {
         .text
         .replace(
             "model: fill_in",
-            "model: {input: [3, 4, 4], layers: [flatten, {linear: {name: outc, out: 2}}]}",
+            "model: {input: [3, 4, 4], layers: [{conv2d: {name: outc, out: 1, kernel: 1}}, sigmoid]}",
         )
-        .replace("data: fill_in", "data: {loader: npy, features: x.npy, labels: y.npy, classes: 2}")
+        .replace("data: fill_in", "data: {loader: npy, features: x.npy, labels: y.npy}")
         .replace("optimiser: fill_in", "optimiser: {adam: {learning_rate: 0.001}}")
-        .replace("loss: fill_in", "loss: cross_entropy");
+        .replace("loss: fill_in", "loss: dice");
     let plan = Plan::parse(&filled).unwrap();
     assert_eq!((plan.rounds, plan.quorum.count_min, plan.quorum.time_max.0), (3, 2, 600_000));
     assert_eq!(plan.hold_out, ["outc.bias"]);

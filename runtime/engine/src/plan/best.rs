@@ -107,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "direction",
         takes: Takes::Word(Direction::TABLE),
-        absent: Absent::Means("max for accuracy and auc, min for loss and rmse"),
+        absent: Absent::Means("min for loss, rmse and mae, max for the other metrics"),
         meaning: "Which way the metric improves.",
         example: "max",
     },

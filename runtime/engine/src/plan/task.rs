@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Loss, Metric, Optimiser, PlanDraft, Rule, Server, Threshold, threshold};
+use super::{Loader, Loss, Metric, Optimiser, PlanDraft, Rule, Server, Threshold, threshold};
 use crate::{
     Name, Weight, limits,
     model::output_shape,
@@ -75,6 +75,7 @@ pub struct TrainSpec {
     /// The local optimiser.
     pub optimiser: Optimiser,
     /// The loss.
+    #[serde(serialize_with = "Loss::as_word")]
     pub loss: Loss,
     /// FedProx's μ (Li et al., arXiv:1812.06127); 0 leaves the term out.
     pub fedprox_mu: f32,
@@ -185,10 +186,10 @@ impl PlanDraft {
     #[must_use]
     pub fn loss(&self) -> Loss {
         let trained = self.tasks.iter().find_map(|task| match &task.kind {
-            TaskKind::Train(spec) => Some(spec.loss),
+            TaskKind::Train(spec) => Some(spec.loss.clone()),
             _ => None,
         });
-        trained.unwrap_or(if self.data.classes.is_some() { Loss::CrossEntropy } else { Loss::Mse })
+        trained.unwrap_or(if self.data.classes.is_some() { Loss::cross_entropy() } else { Loss::Mse })
     }
 
     /// The shape of one sample's label ([`Loss::label_shape`]); `None` for a plan whose tasks have no loss,
@@ -218,7 +219,7 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
             TaskKind::Train(spec) => {
                 train(task, spec)?;
                 rows(task, "training", "train", split.train)?;
-                Some(spec.loss)
+                Some(spec.loss.clone())
             }
             TaskKind::Validate(_) => {
                 rows(task, "validation", "validation", split.validation)?;
@@ -241,10 +242,10 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
                 None
             }
         };
-        if let Some(loss) = loss {
+        if let Some(loss) = &loss {
             output(plan, &at("loss"), loss)?;
         }
-        metrics(plan, task, loss)?;
+        metrics(plan, task, loss.as_ref())?;
     }
     Ok(())
 }
@@ -256,6 +257,7 @@ fn train(task: &TaskSpec, spec: &TrainSpec) -> Checked {
     }
     check(TRAIN, &task.path("batch"), &spec.batch)?;
     check(TRAIN, &task.path("optimiser"), &spec.optimiser)?;
+    check(TRAIN, &task.path("loss"), &spec.loss)?;
     check(TRAIN, &task.path("fedprox_mu"), &spec.fedprox_mu)
 }
 
@@ -267,18 +269,26 @@ fn rows(task: &TaskSpec, what: &str, key: &str, share: f64) -> Checked {
     Err(Fault::new(format!("data/split/{key}"), message))
 }
 
-/// Whether the model's output is one that the loss takes.
-fn output(plan: &PlanDraft, at: &str, loss: Loss) -> Checked {
-    let found = output_shape(&plan.model).unwrap_or_default();
-    match loss.needs(plan.data.classes, &found) {
-        None => Ok(()),
-        Some(needs) => {
-            Err(Fault::new(at, format!("the model's output has the shape {found:?}; the loss {needs}")))
-        }
+/// Whether the model's output is one that the loss takes, and the loader gives labels for both.
+fn output(plan: &PlanDraft, at: &str, loss: &Loss) -> Checked {
+    let (classes, found) = (plan.data.classes, output_shape(&plan.model).unwrap_or_default());
+    if let Some(needs) = loss.needs(classes, &found) {
+        return Err(Fault::new(at, format!("the model's output has the shape {found:?}; the loss {needs}")));
     }
+    let label = loss.label_shape(classes, &found);
+    if matches!(plan.data.loader, Loader::Csv(_)) && !label.is_empty() {
+        let message = format!(
+            "the model's output has the shape {found:?}: the loss {} takes labels of the shape {label:?}, and a table has one number a row",
+            loss.word()
+        );
+        let hint = "give the model one output, or keep samples and labels in arrays (loader: npy)".to_owned();
+        return Err(Fault::new(at, message).hint(Some(hint)));
+    }
+    loss.check_in(at, classes, &plan.model.layers)
 }
 
-fn metrics(plan: &PlanDraft, task: &TaskSpec, loss: Option<Loss>) -> Checked {
+fn metrics(plan: &PlanDraft, task: &TaskSpec, loss: Option<&Loss>) -> Checked {
+    let output = output_shape(&plan.model).unwrap_or_default();
     number_of(&task.path("metrics"), task.metrics.len(), limits::METRICS)?;
     let at = |index: usize| task.path(&format!("metrics/{index}"));
     for (index, metric) in task.metrics.iter().enumerate() {
@@ -288,7 +298,7 @@ fn metrics(plan: &PlanDraft, task: &TaskSpec, loss: Option<Loss>) -> Checked {
                 format!("the task {} lists the metric {} twice", task.name, metric.word()),
             ));
         }
-        if let Some(Err(needs)) = loss.map(|loss| loss.defines(plan.data.classes, *metric)) {
+        if let Some(Err(needs)) = loss.map(|loss| loss.defines(plan.data.classes, &output, *metric)) {
             let message = format!("the task {} cannot report {}, which {needs}", task.name, metric.word());
             return Err(Fault::new(at(index), message));
         }
@@ -367,7 +377,7 @@ const TRAIN: &[Key] = &[
     },
     Key {
         name: "loss",
-        takes: Takes::Word(Loss::TABLE),
+        takes: Takes::Variant(Loss::TABLE),
         absent: Absent::Refused,
         meaning: "The loss that training makes small.",
         example: "cross_entropy",
@@ -428,7 +438,7 @@ const LENGTH: Takes = Takes::Whole { least: 1, most: 100_000_000, unit: "" };
 const METRICS: Key = Key {
     name: "metrics",
     takes: Takes::List {
-        kind: "a list of metrics: accuracy, loss, auc, rmse",
+        kind: "a list of metrics, such as accuracy, loss, auc, dice, rmse",
         of: &Takes::Word(Metric::TABLE),
     },
     absent: Absent::Default("[]"),

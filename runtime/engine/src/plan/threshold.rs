@@ -33,7 +33,7 @@ impl Setting for Threshold {
             (None, Some(max)) => (max, Direction::Min),
             (None, None) => {
                 let message = format!("{} needs either min or max", field.path());
-                let hint = "write min for accuracy and auc, max for loss and rmse".to_owned();
+                let hint = "write max for loss, rmse and mae, and min for the other metrics".to_owned();
                 return Err(field.error(message).with_hint(Some(hint)));
             }
             (Some(_), Some(_)) => {
@@ -76,14 +76,14 @@ pub(super) const KEYS: &[Key] = &[
         name: MIN,
         takes: Takes::Number(Range::FromZeroToOne),
         absent: Absent::Means("the threshold has `max`"),
-        meaning: "The smallest value of the metric with which a site's update is counted. For accuracy and auc, because a larger value is better.",
+        meaning: "The smallest value of the metric with which a site's update is counted. For a metric of which a larger value is better, such as accuracy.",
         example: "0.7",
     },
     Key {
         name: MAX,
         takes: Takes::Number(Range::FromZero),
         absent: Absent::Means("the threshold has `min`"),
-        meaning: "The largest value of the metric with which a site's update is counted. For loss and rmse, because a smaller value is better.",
+        meaning: "The largest value of the metric with which a site's update is counted. For loss, rmse and mae, because a smaller value is better.",
         example: "0.5",
     },
 ];

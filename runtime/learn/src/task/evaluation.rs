@@ -1,6 +1,7 @@
 //! Measures of a model outside a federation's rounds.
 
 use fl_engine::{
+    model::output_shape,
     plan::{Metric, Plan},
     tensor::ModelState,
 };
@@ -8,15 +9,19 @@ use fl_engine::{
 use super::{error::TaskError, trainer::Trainer};
 use crate::data::Dataset;
 
-/// Measures a model on any rows, with every metric that the plan's loss and classes define.
+/// Measures a model on any rows, with the usual metrics and those of the plan's tasks, as far as the plan's
+/// loss, classes and model define them.
 ///
 /// # Errors
 /// [`TaskError`] if model, plan and rows do not fit; [`TaskError::NoTraining`] without the feature `train`.
 pub fn evaluate(plan: &Plan, state: &ModelState, rows: &Dataset) -> Result<Vec<(Metric, f64)>, TaskError> {
     let scores = Trainer::new(plan, state.layout())?.score(state, rows, &|| false)?;
-    let (loss, classes) = (plan.loss(), plan.data.classes);
-    let metrics = [Metric::Accuracy, Metric::Loss, Metric::Auc, Metric::Rmse];
-    let defined = metrics.into_iter().filter(|m| loss.defines(classes, *m).is_ok());
+    let (loss, classes, output) = (plan.loss(), plan.data.classes, output_shape(&plan.model)?);
+    let usual = [Metric::Accuracy, Metric::Loss, Metric::Auc, Metric::Rmse];
+    let asked =
+        |metric: &Metric| usual.contains(metric) || plan.tasks.iter().any(|t| t.metrics.contains(metric));
+    let metrics = Metric::ALL.into_iter().filter(asked);
+    let defined = metrics.filter(|m| loss.defines(classes, &output, *m).is_ok());
     Ok(defined.filter_map(|m| Some((m, scores.value(m)?))).collect())
 }
 

@@ -1,99 +1,123 @@
 //! Metrics over rows, from a model's outputs and the rows' labels.
 //!
 //! Training and validation use the same accumulator; training adds each batch's outputs from before its step.
-//! Sums are f64 and in the order of the rows, so the batch size changes no metric.
+//! Sums are f64 and in the order of the rows, so the batch size changes no metric. Metrics that no mean over
+//! samples gives, such as f1 and r2, are computed over all rows of the site.
 
-use fl_engine::plan::{Loss, Metric};
+mod auc;
+mod counts;
+mod errors;
+mod loss;
+mod masks;
+
+use fl_engine::plan::{Loss, Metric, Truth};
+
+use self::{counts::Counts, errors::Errors};
 
 /// Sums over the rows seen so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Scores {
     loss: Loss,
     rows: usize,
-    loss_sum: f64,
-    right: usize,
-    squares: f64,
-    /// Score and truth of each row, if there are two classes.
+    /// Numerator and denominator of the mean loss.
+    loss_sum: (f64, f64),
+    counts: Counts,
+    errors: Errors,
+    /// Sums over the samples with masks.
+    dice: f64,
+    iou: f64,
+    /// Score and truth of each row, if a row has one label and there are two classes.
     ranked: Vec<(f32, bool)>,
 }
 
 #[cfg_attr(not(feature = "train"), allow(dead_code, reason = "only burn's trainer fills scores"))]
 impl Scores {
-    pub(crate) fn new(loss: Loss) -> Self {
-        Self { loss, rows: 0, loss_sum: 0.0, right: 0, squares: 0.0, ranked: Vec::new() }
+    pub(crate) fn new(loss: &Loss) -> Self {
+        Self {
+            loss: loss.clone(),
+            rows: 0,
+            loss_sum: (0.0, 0.0),
+            counts: Counts::default(),
+            errors: Errors::default(),
+            dice: 0.0,
+            iou: 0.0,
+            ranked: Vec::new(),
+        }
     }
 
-    /// Adds rows. `outputs` holds the same number of values for each label.
-    pub(crate) fn add(&mut self, outputs: &[f32], labels: &[f32]) {
-        let width = outputs.len() / labels.len().max(1);
-        for (row, &label) in outputs.chunks_exact(width.max(1)).zip(labels) {
+    /// Adds rows. `outputs` and `labels` hold the same number of values for each of the rows, the classes of
+    /// a pixel one plane after another.
+    pub(crate) fn add(&mut self, outputs: &[f32], labels: &[f32], rows: usize) {
+        let (width, places) = (outputs.len() / rows.max(1), labels.len() / rows.max(1));
+        for (outputs, labels) in outputs.chunks_exact(width.max(1)).zip(labels.chunks_exact(places.max(1))) {
             self.rows += 1;
-            match self.loss {
-                Loss::CrossEntropy => self.add_classes(row, label as usize),
-                Loss::BinaryCrossEntropy => {
-                    let (logit, truth) = (f64::from(row[0]), label > 0.5);
-                    // −log σ(±x), without overflow on either side.
-                    let signed = if truth { -logit } else { logit };
-                    self.loss_sum += signed.max(0.0) + (-signed.abs()).exp().ln_1p();
-                    self.right += usize::from((logit > 0.0) == truth);
-                    self.ranked.push((row[0], truth));
-                }
-                Loss::Mse => {
-                    let difference = f64::from(row[0]) - f64::from(label);
-                    self.loss_sum += difference * difference;
-                    self.squares += difference * difference;
-                }
+            let (sum, weight) = loss::of(&self.loss, outputs, labels);
+            self.loss_sum = (self.loss_sum.0 + sum, self.loss_sum.1 + weight);
+            match self.loss.truth() {
+                Truth::Class => self.add_classes(outputs, labels),
+                Truth::Share => self.add_shares(outputs, labels),
+                Truth::Number => self.errors.add(outputs, labels),
             }
         }
     }
 
     /// The metric's value; `None` without rows, or if these rows or the loss do not define the metric.
     pub(crate) fn value(&self, metric: Metric) -> Option<f64> {
-        let rows = self.rows as f64;
         if self.rows == 0 {
             return None;
         }
-        match (metric, self.loss) {
-            (Metric::Loss, _) => Some(self.loss_sum / rows),
-            (Metric::Accuracy, Loss::CrossEntropy | Loss::BinaryCrossEntropy) => {
-                Some(self.right as f64 / rows)
+        let rows = self.rows as f64;
+        match metric {
+            Metric::Loss => Some(self.loss_sum.0 / self.loss_sum.1),
+            Metric::Auc => auc::of(&self.ranked),
+            Metric::Dice => (self.loss.truth() == Truth::Share).then(|| self.dice / rows),
+            Metric::Iou => (self.loss.truth() != Truth::Number).then(|| self.iou / rows),
+            Metric::Rmse | Metric::Mae | Metric::R2 => self.errors.value(metric),
+            _ => self.counts.value(metric),
+        }
+    }
+
+    /// One score a class and place: class after class, the places of each.
+    fn add_classes(&mut self, outputs: &[f32], labels: &[f32]) {
+        let (places, classes) = (labels.len(), outputs.len() / labels.len());
+        let mut found = Vec::with_capacity(places);
+        for (place, label) in labels.iter().enumerate() {
+            let scores = || (0..classes).map(|class| outputs[class * places + place]);
+            let largest = scores().fold(f32::NEG_INFINITY, f32::max);
+            // The first of equal outputs.
+            let answer = scores().position(|score| score == largest).unwrap_or(classes);
+            let truth = *label as usize;
+            let own = scores().nth(truth).unwrap_or(f32::NAN);
+            let before =
+                scores().enumerate().filter(|(at, score)| *score > own || *score == own && *at < truth);
+            self.counts.add_class(answer, truth, before.count(), classes);
+            found.push(answer);
+        }
+        match outputs {
+            [no, yes] => self.ranked.push((yes - no, labels[0] == 1.0)),
+            _ if places > 1 => {
+                let truths: Vec<usize> = labels.iter().map(|label| *label as usize).collect();
+                self.iou += masks::iou_of_classes(&found, &truths, classes);
             }
-            (Metric::Rmse, Loss::Mse) => Some((self.squares / rows).sqrt()),
-            (Metric::Auc, _) => auc(&self.ranked),
-            _ => None,
+            _ => {}
         }
     }
 
-    fn add_classes(&mut self, logits: &[f32], label: usize) {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|&x| (f64::from(x) - f64::from(largest)).exp()).sum();
-        let truth = logits.get(label).copied().unwrap_or(f32::NAN);
-        self.loss_sum += sum.ln() + f64::from(largest) - f64::from(truth);
-        // The first of equal outputs.
-        self.right += usize::from(logits.iter().position(|&x| x == largest) == Some(label));
-        if let [no, yes] = logits {
-            self.ranked.push((yes - no, label == 1));
+    /// One output a place.
+    fn add_shares(&mut self, outputs: &[f32], labels: &[f32]) {
+        // An output of one half, and a logit of 0, is a no.
+        let bound = if matches!(self.loss, Loss::Dice { logits: false }) { 0.5 } else { 0.0 };
+        for (output, label) in outputs.iter().zip(labels) {
+            self.counts.add_answer(*output > bound, *label > 0.5);
+        }
+        match (outputs, labels) {
+            ([score], [label]) => self.ranked.push((*score, *label > 0.5)),
+            _ => {
+                self.dice += masks::dice(&loss::shares(&self.loss, outputs), labels);
+                self.iou += masks::iou(outputs, labels, bound);
+            }
         }
     }
-}
-
-/// Area under the ROC curve as the Mann-Whitney statistic: ranks, equal scores sharing their mean rank
-/// (Hanley and McNeil, Radiology 143, 1982). `None` unless both classes are present.
-fn auc(rows: &[(f32, bool)]) -> Option<f64> {
-    let mut rows = rows.to_vec();
-    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let positives = rows.iter().filter(|(_, truth)| *truth).count() as f64;
-    let negatives = rows.len() as f64 - positives;
-    if positives == 0.0 || negatives == 0.0 {
-        return None;
-    }
-    let (mut before, mut ranks) = (0.0, 0.0);
-    for equals in rows.chunk_by(|a, b| a.0 == b.0) {
-        let mean_rank = before + (equals.len() as f64 + 1.0) / 2.0;
-        ranks += mean_rank * equals.iter().filter(|(_, truth)| *truth).count() as f64;
-        before += equals.len() as f64;
-    }
-    Some((ranks - positives * (positives + 1.0) / 2.0) / (positives * negatives))
 }
 
 #[cfg(test)]
@@ -101,14 +125,14 @@ mod tests {
     use super::*;
 
     fn scores(loss: Loss, outputs: &[f32], labels: &[f32]) -> Scores {
-        let mut scores = Scores::new(loss);
-        scores.add(outputs, labels);
+        let mut scores = Scores::new(&loss);
+        scores.add(outputs, labels, labels.len());
         scores
     }
 
     #[test]
     fn classes_are_scored_by_their_largest_output() {
-        let scores = scores(Loss::CrossEntropy, &[2.0, 0.0, 1.0, 0.0, 0.0, 0.0], &[0.0, 2.0]);
+        let scores = scores(Loss::cross_entropy(), &[2.0, 0.0, 1.0, 0.0, 0.0, 0.0], &[0.0, 2.0]);
         // log(1 + e⁻² + e⁻¹) and log 3.
         let expected = (0.407_605_964 + 1.098_612_289) / 2.0;
         assert!((scores.value(Metric::Loss).unwrap() - expected).abs() < 1e-8);
@@ -121,7 +145,7 @@ mod tests {
     fn huge_outputs_overflow_nothing() {
         let binary = scores(Loss::BinaryCrossEntropy, &[1e30, -1e30, 1e30], &[1.0, 0.0, 0.0]);
         assert!((binary.value(Metric::Loss).unwrap() - 1e30 / 3.0).abs() < 1e23);
-        let classes = scores(Loss::CrossEntropy, &[1e30, -1e30], &[0.0]);
+        let classes = scores(Loss::cross_entropy(), &[1e30, -1e30], &[0.0]);
         assert_eq!(classes.value(Metric::Loss), Some(0.0));
     }
 
@@ -138,7 +162,7 @@ mod tests {
         let regression = scores(Loss::Mse, &[1.0, 5.0], &[2.0, 2.0]);
         assert_eq!(regression.value(Metric::Loss), Some(5.0));
         assert_eq!(regression.value(Metric::Rmse), Some(5f64.sqrt()));
-        assert_eq!(Scores::new(Loss::Mse).value(Metric::Loss), None);
+        assert_eq!(Scores::new(&Loss::Mse).value(Metric::Loss), None);
     }
 
     #[test]
@@ -156,9 +180,9 @@ mod tests {
                 };
             }
         }
-        assert_eq!(auc(&rows), Some(pairs / 9.0));
-        assert_eq!(auc(&[(1.0, true), (2.0, true)]), None);
-        let two = scores(Loss::CrossEntropy, &[0.0, 1.0, 0.0, -1.0], &[1.0, 0.0]);
+        assert_eq!(auc::of(&rows), Some(pairs / 9.0));
+        assert_eq!(auc::of(&[(1.0, true), (2.0, true)]), None);
+        let two = scores(Loss::cross_entropy(), &[0.0, 1.0, 0.0, -1.0], &[1.0, 0.0]);
         assert_eq!(two.value(Metric::Auc), Some(1.0));
     }
 }

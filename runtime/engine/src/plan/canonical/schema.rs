@@ -123,9 +123,35 @@ choice!(Optimiser {
     2 AdamW { 1 learning_rate, 2 weight_decay },
 });
 
-choice!(Loss { 0 CrossEntropy, 1 BinaryCrossEntropy, 2 Mse });
+choice!(Loss {
+    0 CrossEntropy { 1 weights = Vec::<f64>::new(), 2 smoothing = 0.0 },
+    1 BinaryCrossEntropy,
+    2 Mse,
+    3 Dice { 1 logits },
+    4 BceDice,
+    5 Focal { 1 gamma, 2 alpha },
+    6 L1,
+    7 Huber { 1 delta },
+});
 
-choice!(Metric { 0 Accuracy, 1 Loss, 2 Auc, 3 Rmse });
+choice!(Metric {
+    0 Accuracy,
+    1 Loss,
+    2 Auc,
+    3 Rmse,
+    4 Dice,
+    5 Iou,
+    6 F1,
+    7 Sensitivity,
+    8 Specificity,
+    9 Precision,
+    10 Top2,
+    11 Top3,
+    12 Top5,
+    13 Top10,
+    14 Mae,
+    15 R2,
+});
 
 choice!(Rule {
     0 WeightedMean,

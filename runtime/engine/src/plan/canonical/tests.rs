@@ -69,6 +69,33 @@ fn rules_servers_and_thresholds_keep_their_hashes() {
 }
 
 #[test]
+fn losses_and_metrics_keep_their_numbers() {
+    let bytes = |loss: Loss| {
+        let mut out = Vec::new();
+        Canonical::write(&loss, &mut out);
+        assert_eq!(<Loss as Canonical>::read(&out), Ok(loss));
+        out
+    };
+    assert_eq!(bytes(Loss::cross_entropy()), [0], "as in the first release");
+    let weighted = bytes(Loss::CrossEntropy { weights: vec![2.0], smoothing: 0.5 });
+    let two = [&[8, 0, 0, 0][..], &2f64.to_le_bytes()].concat();
+    let smoothing = [&[2, 8, 0, 0, 0][..], &0.5f64.to_le_bytes()].concat();
+    assert_eq!(weighted, [&[0, 1, 12, 0, 0, 0][..], &two, &smoothing].concat());
+    let numbers = [Loss::BinaryCrossEntropy, Loss::Mse, Loss::BceDice, Loss::L1].map(|loss| bytes(loss)[0]);
+    assert_eq!(numbers, [1, 2, 4, 6]);
+    assert_eq!(bytes(Loss::Dice { logits: true }), [3, 1, 1, 0, 0, 0, 1]);
+    assert_eq!(
+        [bytes(Loss::Focal { gamma: 2.0, alpha: 0.25 })[0], bytes(Loss::Huber { delta: 1.0 })[0]],
+        [5, 7]
+    );
+    for (number, metric) in Metric::ALL.iter().enumerate() {
+        let mut out = Vec::new();
+        metric.write(&mut out);
+        assert_eq!(out, [number as u8]);
+    }
+}
+
+#[test]
 fn canonical_bytes_begin_as_documented() {
     let plan = Plan::parse(DIGITS).unwrap();
     // federation, no ca, rounds, seed, then model: input [1, 8, 8].
@@ -212,6 +239,19 @@ fn every_field_changes_the_hash() {
         |p| train(p).optimiser = Optimiser::AdamW { learning_rate: 0.1, weight_decay: 0.1 },
         |p| train(p).loss = Loss::BinaryCrossEntropy,
         |p| train(p).loss = Loss::Mse,
+        |p| train(p).loss = Loss::CrossEntropy { weights: vec![1.0, 2.0], smoothing: 0.0 },
+        |p| train(p).loss = Loss::CrossEntropy { weights: vec![2.0, 1.0], smoothing: 0.0 },
+        |p| train(p).loss = Loss::CrossEntropy { weights: vec![], smoothing: 0.1 },
+        |p| train(p).loss = Loss::CrossEntropy { weights: vec![], smoothing: 0.2 },
+        |p| train(p).loss = Loss::Dice { logits: false },
+        |p| train(p).loss = Loss::Dice { logits: true },
+        |p| train(p).loss = Loss::BceDice,
+        |p| train(p).loss = Loss::Focal { gamma: 2.0, alpha: 0.25 },
+        |p| train(p).loss = Loss::Focal { gamma: 1.0, alpha: 0.25 },
+        |p| train(p).loss = Loss::Focal { gamma: 2.0, alpha: 0.5 },
+        |p| train(p).loss = Loss::L1,
+        |p| train(p).loss = Loss::Huber { delta: 1.0 },
+        |p| train(p).loss = Loss::Huber { delta: 2.0 },
         |p| train(p).fedprox_mu = 0.1,
         |p| p.groups.swap(0, 1),
         |p| p.groups[1].name = name("other"),

@@ -264,11 +264,11 @@ macro_rules! record {
     (@read $fields:ident, $tag:literal, $default:expr) => { $fields.later($tag, $default) };
 }
 
-/// `choice!(Type { 0 Unit, 1 Tuple(value), 2 Struct { 1 field, 2 field }, 3 Tuple[record] });`
+/// `choice!(Type { 0 Unit, 1 Tuple(value), 2 Struct { 1 field, 2 field = DEFAULT }, 3 Tuple[record] });`
 ///
 /// A tuple's value is its field 1. A value in brackets is a record, and its fields are the variant's own.
 macro_rules! choice {
-    ($type:ident { $($number:literal $variant:ident $(($value:ident))? $([$record:ident])? $({ $($tag:literal $field:ident),* $(,)? })?),* $(,)? }) => {
+    ($type:ident { $($number:literal $variant:ident $(($value:ident))? $([$record:ident])? $({ $($tag:literal $field:ident $(= $default:expr)?),* $(,)? })?),* $(,)? }) => {
         impl Canonical for $type {
             fn write(&self, out: &mut Vec<u8>) {
                 match self {
@@ -276,7 +276,7 @@ macro_rules! choice {
                         out.push($number);
                         $(record!(@write out, 1, $value);)?
                         $($record.write(out);)?
-                        $($(record!(@write out, $tag, $field);)*)?
+                        $($(record!(@write out, $tag, $field $(, $default)?);)*)?
                     })*
                 }
             }
@@ -289,7 +289,7 @@ macro_rules! choice {
                     $($number => {
                         $(let $value = fields.field(1)?;)?
                         $(let $record = fields.all()?;)?
-                        $($(let $field = fields.field($tag)?;)*)?
+                        $($(let $field = record!(@read fields, $tag $(, $default)?)?;)*)?
                         Self::$variant $(($value))? $(($record))? $({ $($field),* })?
                     })*
                     _ => return Err(Cut),

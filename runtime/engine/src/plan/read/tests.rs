@@ -29,7 +29,7 @@ fn templates_are_read_as_they_are_meant() {
         length: TrainLength::Epochs(1),
         batch: 16,
         optimiser: Optimiser::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 },
-        loss: Loss::CrossEntropy,
+        loss: Loss::cross_entropy(),
         fedprox_mu: 0.0,
         rule: Rule::WeightedMean,
     };
@@ -383,13 +383,16 @@ fn loss_metrics_and_output_have_to_fit_together() {
     };
     assert_eq!(
         refusal("cross_entropy", "2", "rmse"),
-        "the task train cannot report rmse, which needs a regression: the loss mse"
+        "the task train cannot report rmse, which needs a regression: the loss mse, l1 or huber"
     );
     assert_eq!(
         refusal("mse", "1", "loss, accuracy"),
         "the task train cannot report accuracy, which needs classes: a cross-entropy loss"
     );
-    assert_eq!(refusal("mse", "2", "loss"), "the model's output has the shape [2]; the loss mse takes [1]");
+    assert_eq!(
+        refusal("mse", "2", "loss"),
+        "the model's output has the shape [2]; the loss mse takes [1], or any output without data.classes"
+    );
     assert_eq!(
         refusal("binary_cross_entropy", "2", "loss"),
         "the model's output has the shape [2]; the loss binary_cross_entropy takes [1], and 2 classes"

@@ -119,6 +119,7 @@ mod with_training {
     use super::*;
     use crate::fixture::linear;
 
+    mod masks;
     mod travelling;
 
     fn edit_train(plan: &mut PlanDraft, edit: impl Fn(&mut TrainSpec)) {

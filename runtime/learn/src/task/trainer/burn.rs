@@ -66,7 +66,7 @@ impl Trainer {
             OptimiserState::ContinueLocal => self.memory.get(fit.task).cloned().unwrap_or_default(),
             OptimiserState::ContinueGlobal => Memory::load(fit.start, &places, len),
         };
-        let mut scores = Scores::new(spec.loss);
+        let mut scores = Scores::new(&spec.loss);
         let mut draws = Draws::new(fit.seed.word("dropout"));
         let mut batches = Batches::new(rows.len(), spec.batch, Draws::new(fit.seed.word("shuffle")));
         let steps = match spec.length {
@@ -78,16 +78,16 @@ impl Trainer {
                 return Err(TaskError::Cancelled);
             }
             let batch = batches.next();
-            let (features, labels) = rows.gather(batch);
+            let (rows_in_batch, (features, labels)) = (batch.len(), rows.gather(batch));
             let params = self.net.params(&model, &device, true);
-            let pass = self.net.forward(&params, features, batch.len(), Some(&mut draws), &device)?;
-            let loss = loss::mean(spec.loss, pass.output.clone(), &labels, &device);
+            let pass = self.net.forward(&params, features, rows_in_batch, Some(&mut draws), &device)?;
+            let loss = loss::mean(&spec.loss, pass.output.clone(), &labels, &device);
             let mut gradients = loss.backward();
             if !loss.into_scalar::<f32>().is_finite() {
                 let what = format!("the loss of step {step}");
                 return Err(TaskError::NotFinite { task: fit.task.clone(), what });
             }
-            scores.add(&net::values(pass.output.detach()), &labels);
+            scores.add(&net::values(pass.output.detach()), &labels, rows_in_batch);
             let mut gradient = self.net.gradient(&params, &mut gradients);
             if spec.fedprox_mu > 0.0 {
                 for range in self.net.trained() {
@@ -134,14 +134,14 @@ impl Trainer {
         let params = self.net.params(state, &device, false);
         let rows = Rows::new(data);
         let order: Vec<usize> = (0..rows.len()).collect();
-        let mut scores = Scores::new(self.loss);
+        let mut scores = Scores::new(&self.loss);
         for batch in order.chunks(SCORED_AT_ONCE) {
             if cancelled() {
                 return Err(TaskError::Cancelled);
             }
             let (features, labels) = rows.gather(batch);
             let pass = self.net.forward(&params, features, batch.len(), None, &device)?;
-            scores.add(&net::values(pass.output), &labels);
+            scores.add(&net::values(pass.output), &labels, batch.len());
         }
         Ok(scores)
     }
@@ -213,5 +213,7 @@ const SCORED_AT_ONCE: usize = 128;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod tests;

@@ -97,18 +97,18 @@ fn every_layer_computes_and_differentiates_as_pytorch_does() {
 #[test]
 fn every_loss_and_its_gradient_are_pytorchs() {
     for (name, loss) in [
-        ("cross_entropy", Loss::CrossEntropy),
+        ("cross_entropy", Loss::cross_entropy()),
         ("binary_cross_entropy", Loss::BinaryCrossEntropy),
         ("mse", Loss::Mse),
     ] {
         let case = &golden()["losses"][name];
         let (output, labels) = (list(&case["output"]), list(&case["labels"]));
-        let mut scores = Scores::new(loss);
-        scores.add(&output, &labels);
+        let mut scores = Scores::new(&loss);
+        scores.add(&output, &labels, labels.len());
         let device = Device::flex().autodiff();
         let shape = [labels.len(), output.len() / labels.len()];
         let output = Tensor::<2>::from_data(TensorData::new(output, shape), &device).require_grad();
-        let mean = loss::mean(loss, output.clone(), &labels, &device);
+        let mean = loss::mean(&loss, output.clone(), &labels, &device);
         let gradient = output.grad(&mean.backward()).unwrap();
         close(&format!("{name}: gradient"), &net::values(gradient), &case["gradient"]);
         let scored = scores.value(fl_engine::plan::Metric::Loss).unwrap();

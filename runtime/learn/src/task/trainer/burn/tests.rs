@@ -129,7 +129,7 @@ fn gradients_of_every_layer_and_loss_are_those_of_small_differences() {
     let rows = 8;
     let features = noise(1, rows * 72);
     let cases = [
-        (Loss::CrossEntropy, 3, vec![0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 2.0, 1.0]),
+        (Loss::cross_entropy(), 3, vec![0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 2.0, 1.0]),
         (Loss::BinaryCrossEntropy, 1, vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0]),
         (Loss::Mse, 1, noise(2, rows)),
     ];
@@ -142,7 +142,7 @@ fn gradients_of_every_layer_and_loss_are_those_of_small_differences() {
         let params = net.params(&state, &device, true);
         let draws = || Draws::new(9);
         let pass = net.forward(&params, features.clone(), rows, Some(&mut draws()), &device).unwrap();
-        let value = loss::mean(loss, pass.output, &labels, &device);
+        let value = loss::mean(&loss, pass.output, &labels, &device);
         let mut gradients = value.backward();
         let gradient = net.gradient(&params, &mut gradients);
         // The loss in f64 and by other code.
@@ -150,8 +150,8 @@ fn gradients_of_every_layer_and_loss_are_those_of_small_differences() {
             let device = Device::flex();
             let params = net.params(state, &device, false);
             let pass = net.forward(&params, features.clone(), rows, Some(&mut draws()), &device).unwrap();
-            let mut scores = Scores::new(loss);
-            scores.add(&net::values(pass.output), &labels);
+            let mut scores = Scores::new(&loss);
+            scores.add(&net::values(pass.output), &labels, rows);
             scores.value(fl_engine::plan::Metric::Loss).unwrap()
         };
         let value = f64::from(value.into_scalar::<f32>());
