@@ -7,7 +7,7 @@ use fl_engine::{
     aggregate::state_layout,
     plan::{
         Aggregation, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Loader, Loss, Optimiser,
-        Separator, TaskKind, TaskSpec, TrainLength,
+        Schedule, Separator, TaskKind, TaskSpec, TrainLength, TrainSpec,
     },
 };
 
@@ -208,8 +208,9 @@ fn kind(task: &TaskSpec) -> String {
             };
             let proximal =
                 if spec.fedprox_mu > 0.0 { format!(", FedProx {}", spec.fedprox_mu) } else { String::new() };
+            let habits = habits(spec);
             format!(
-                "train {length} of batches of {}, {optimiser}, {}{proximal}",
+                "train {length} of batches of {}, {optimiser}, {}{proximal}{habits}",
                 spec.batch,
                 loss(&spec.loss)
             )
@@ -238,4 +239,18 @@ fn loss(loss: &Loss) -> String {
         _ => String::new(),
     };
     format!("{}{settings}", loss.word())
+}
+
+/// What changes a training beside its optimiser and loss: `, cosine to 0.01 by rounds, warm-up 2`.
+fn habits(spec: &TrainSpec) -> String {
+    let mut out = String::new();
+    if let Some(schedule) = &spec.schedule {
+        let shape = match schedule {
+            Schedule::Constant { .. } => "constant rate".to_owned(),
+            Schedule::Step { every, factor, .. } => format!("rate times {factor} each {every}"),
+            Schedule::Cosine { least, .. } => format!("cosine to {least} of the rate"),
+        };
+        out += &format!(", {shape} by {}, warm-up {}", schedule.by().word(), schedule.warm_up());
+    }
+    out
 }

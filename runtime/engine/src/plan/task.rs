@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Loader, Loss, Metric, Optimiser, PlanDraft, Rule, Server, Threshold, threshold};
+use super::{
+    Loader, Loss, Metric, Optimiser, PlanDraft, Rule, Schedule, Server, Threshold, schedule,
+    schedule::SCHEDULE, threshold,
+};
 use crate::{
     Name, Weight, limits,
     model::output_shape,
@@ -81,6 +84,8 @@ pub struct TrainSpec {
     pub fedprox_mu: f32,
     /// How updates become a model.
     pub rule: Rule,
+    /// How the learning rate changes; `None` leaves it as it is.
+    pub schedule: Option<Schedule>,
 }
 
 /// Epochs or steps.
@@ -177,6 +182,7 @@ impl TrainSpec {
             loss: task.get("loss")?,
             fedprox_mu: task.get("fedprox_mu")?,
             rule: task.get("rule")?,
+            schedule: task.get("schedule")?,
         })
     }
 }
@@ -217,7 +223,7 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
         let split = plan.data.split;
         let loss = match &task.kind {
             TaskKind::Train(spec) => {
-                train(task, spec)?;
+                train(plan, task, spec)?;
                 rows(task, "training", "train", split.train)?;
                 Some(spec.loss.clone())
             }
@@ -250,7 +256,7 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     Ok(())
 }
 
-fn train(task: &TaskSpec, spec: &TrainSpec) -> Checked {
+fn train(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
     match &spec.length {
         TrainLength::Epochs(epochs) => check(TRAIN, &task.path("epochs"), epochs)?,
         TrainLength::Steps(steps) => check(TRAIN, &task.path("steps"), steps)?,
@@ -258,6 +264,8 @@ fn train(task: &TaskSpec, spec: &TrainSpec) -> Checked {
     check(TRAIN, &task.path("batch"), &spec.batch)?;
     check(TRAIN, &task.path("optimiser"), &spec.optimiser)?;
     check(TRAIN, &task.path("loss"), &spec.loss)?;
+    check(TRAIN, &task.path("schedule"), &spec.schedule)?;
+    schedule::check_in(plan, task, spec)?;
     check(TRAIN, &task.path("fedprox_mu"), &spec.fedprox_mu)
 }
 
@@ -375,6 +383,7 @@ const TRAIN: &[Key] = &[
         meaning: "The local optimiser.",
         example: "{sgd: {learning_rate: 0.1, momentum: 0.9}}",
     },
+    SCHEDULE,
     Key {
         name: "loss",
         takes: Takes::Variant(Loss::TABLE),

@@ -180,7 +180,8 @@ impl Runner {
         let data = &self.data.as_ref().ok_or_else(none)?.train;
         let trainer = self.trainer.as_mut().ok_or_else(none)?;
         let weight = Weight::new(data.rows() as u64)?;
-        let fit = Fit { task: &task.name, spec, data, start: &start, seed, cancelled };
+        let (task_name, rounds) = (&task.name, self.plan.rounds);
+        let fit = Fit { task: task_name, spec, data, start: &start, round, rounds, seed, cancelled };
         let (model, scores) = trainer.fit(&fit)?;
         let update = with_kept(&model, base);
         self.tuned = Some(Tuned { round: Some(round), model });

@@ -7,7 +7,7 @@ mod absent;
 #[cfg(feature = "train")]
 mod burn;
 
-use fl_engine::{Name, plan::TrainSpec, tensor::ModelState};
+use fl_engine::{Name, RoundNo, plan::TrainSpec, tensor::ModelState};
 
 #[cfg(not(feature = "train"))]
 pub(super) use self::absent::Trainer;
@@ -25,6 +25,9 @@ pub(super) struct Fit<'a> {
     pub(super) data: &'a Dataset,
     /// Where training starts, and where FedProx pulls the model to.
     pub(super) start: &'a ModelState,
+    /// The round, and how many the plan has.
+    pub(super) round: RoundNo,
+    pub(super) rounds: u32,
     /// The seed of the member, task and round.
     pub(super) seed: Seed,
     /// Called before every batch.

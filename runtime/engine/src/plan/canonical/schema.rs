@@ -4,11 +4,11 @@ use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
     model::{Layer, ModelSpec},
     plan::{
-        BestModel, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange, Federated,
-        Fill, Keep, LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest, NamedNumber,
-        Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal,
-        Separator, Server, Short, Split, Standardise, TaskGroup, TaskKind, TaskSpec, Threads, Threshold,
-        TrainLength, TrainSpec,
+        BestModel, By, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange,
+        Federated, Fill, Keep, LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest,
+        NamedNumber, Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule,
+        Schedule, Scope, Seal, Separator, Server, Short, Split, Standardise, TaskGroup, TaskKind, TaskSpec,
+        Threads, Threshold, TrainLength, TrainSpec,
     },
 };
 
@@ -113,7 +113,15 @@ choice!(TaskKind {
 
 choice!(ModelUnderTest { 0 Aggregated, 1 LocallyTuned });
 
-record!(TrainSpec { 1 length, 2 batch, 3 optimiser, 4 loss, 5 fedprox_mu, 6 rule });
+record!(TrainSpec { 1 length, 2 batch, 3 optimiser, 4 loss, 5 fedprox_mu, 6 rule, 7 schedule });
+
+choice!(Schedule {
+    0 Constant { 1 warm_up, 2 by },
+    1 Step { 1 every, 2 factor, 3 warm_up, 4 by },
+    2 Cosine { 1 least, 2 warm_up, 3 by },
+});
+
+choice!(By { 0 Rounds, 1 Steps });
 
 choice!(TrainLength { 0 Epochs(epochs), 1 Steps(steps) });
 

@@ -6,10 +6,10 @@ use crate::{
     ByteCount, Millis, Name,
     model::Layer,
     plan::{
-        Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode, Loader,
+        By, Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode, Loader,
         Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release,
-        ReleaseTo, Released, Seal, Separator, Short, Standardise, TaskGroup, TaskKind, TaskSpec, TrainLength,
-        TrainSpec,
+        ReleaseTo, Released, Schedule, Seal, Separator, Short, Standardise, TaskGroup, TaskKind, TaskSpec,
+        TrainLength, TrainSpec,
     },
 };
 
@@ -253,6 +253,14 @@ fn every_field_changes_the_hash() {
         |p| train(p).loss = Loss::Huber { delta: 1.0 },
         |p| train(p).loss = Loss::Huber { delta: 2.0 },
         |p| train(p).fedprox_mu = 0.1,
+        |p| train(p).schedule = Some(Schedule::Constant { warm_up: 1, by: By::Rounds }),
+        |p| train(p).schedule = Some(Schedule::Constant { warm_up: 2, by: By::Rounds }),
+        |p| train(p).schedule = Some(Schedule::Constant { warm_up: 1, by: By::Steps }),
+        |p| train(p).schedule = Some(Schedule::Step { every: 2, factor: 0.1, warm_up: 1, by: By::Rounds }),
+        |p| train(p).schedule = Some(Schedule::Step { every: 3, factor: 0.1, warm_up: 1, by: By::Rounds }),
+        |p| train(p).schedule = Some(Schedule::Step { every: 2, factor: 0.5, warm_up: 1, by: By::Rounds }),
+        |p| train(p).schedule = Some(Schedule::Cosine { least: 0.0, warm_up: 1, by: By::Rounds }),
+        |p| train(p).schedule = Some(Schedule::Cosine { least: 0.1, warm_up: 1, by: By::Rounds }),
         |p| p.groups.swap(0, 1),
         |p| p.groups[1].name = name("other"),
         |p| p.groups[1].collaborators = None,

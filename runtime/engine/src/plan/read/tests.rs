@@ -32,6 +32,7 @@ fn templates_are_read_as_they_are_meant() {
         loss: Loss::cross_entropy(),
         fedprox_mu: 0.0,
         rule: Rule::WeightedMean,
+        schedule: None,
     };
     let kinds: Vec<TaskKind> = plan.tasks.iter().map(|task| task.kind.clone()).collect();
     let before = TaskKind::Validate(ModelUnderTest::Aggregated);
@@ -397,6 +398,23 @@ fn loss_metrics_and_output_have_to_fit_together() {
         refusal("binary_cross_entropy", "2", "loss"),
         "the model's output has the shape [2]; the loss binary_cross_entropy takes [1], and 2 classes"
     );
+}
+
+#[test]
+fn a_warm_up_ends_before_the_run_does() {
+    let with = |schedule: &str| {
+        let text =
+            SMALL.replace("loss: cross_entropy", &format!("loss: cross_entropy, schedule: {schedule}"));
+        Plan::parse(&text).map_err(|refusal| (refusal.message, refusal.hint))
+    };
+    let rounds = Plan::parse(SMALL).unwrap().rounds;
+    assert!(with(&format!("{{cosine: {{warm_up: {}}}}}", rounds - 1)).is_ok());
+    assert!(with("{step: {every: 2, by: steps, warm_up: 500}}").is_ok());
+    let (message, hint) = with(&format!("{{cosine: {{warm_up: {rounds}}}}}")).unwrap_err();
+    assert_eq!(message, format!("the warm-up takes {rounds} rounds, and there are {rounds}"));
+    assert!(hint.unwrap().starts_with("lower warm_up below"));
+    assert!(with("step").unwrap_err().0.ends_with("schedule is step, which needs the keys every"));
+    assert!(with("cosin").unwrap_err().1.unwrap().contains("cosine"));
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn build_without_loaders_says_so() {
 
 #[cfg(feature = "train")]
 mod with_training {
-    use fl_engine::plan::{Loss, Optimiser, OptimiserState, TrainLength};
+    use fl_engine::plan::{By, Loss, Optimiser, OptimiserState, Schedule, TrainLength};
 
     use super::*;
     use crate::fixture::linear;
@@ -219,6 +219,29 @@ mod with_training {
             let (_, losses) = alone(&plan, 6);
             assert!(losses[5] < 0.5 * losses[0], "{loss:?}: {losses:?}");
         }
+    }
+
+    #[test]
+    fn a_schedule_changes_the_learning_rate_by_rounds_or_by_steps() {
+        let update = |schedule: Option<Schedule>, rate: f64, round: u32| {
+            let plan = edited(|plan| {
+                plan.rounds = 10;
+                edit_train(plan, |spec| {
+                    spec.length = TrainLength::Steps(4);
+                    spec.schedule = schedule;
+                    spec.optimiser = Optimiser::Sgd { learning_rate: rate, momentum: 0.0, weight_decay: 0.0 };
+                });
+            });
+            let base = plan.initial_state().unwrap();
+            bits(&go(&mut runner(&plan).unwrap(), "train", round, &base).unwrap().update.unwrap().0)
+        };
+        let half = Schedule::Step { every: 3, factor: 0.5, warm_up: 0, by: By::Rounds };
+        assert_eq!(update(Some(half), 0.1, 2), update(None, 0.1, 2));
+        assert_eq!(update(Some(half), 0.1, 3), update(None, 0.05, 3));
+        let by_steps = Schedule::Step { every: 3, factor: 0.5, warm_up: 0, by: By::Steps };
+        assert_ne!(update(Some(by_steps), 0.1, 0), update(None, 0.1, 0));
+        let later = Schedule::Step { every: 4, factor: 0.5, warm_up: 0, by: By::Steps };
+        assert_eq!(update(Some(later), 0.1, 7), update(None, 0.1, 7), "each round begins it again");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod loss;
 mod net;
 mod optimiser;
+mod schedule;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -100,7 +101,8 @@ impl Trainer {
                     );
                 }
             }
-            memory.step(spec.optimiser, &mut model.f32[..len], &gradient, self.net.trained())?;
+            let optimiser = schedule::optimiser(fit, step - 1, steps);
+            memory.step(optimiser, &mut model.f32[..len], &gradient, self.net.trained())?;
             self.net.update_statistics(&mut model, pass.statistics);
         }
         if self.state == OptimiserState::ContinueGlobal {
