@@ -252,5 +252,11 @@ fn habits(spec: &TrainSpec) -> String {
         };
         out += &format!(", {shape} by {}, warm-up {}", schedule.by().word(), schedule.warm_up());
     }
+    if let Some(norm) = spec.clip_norm {
+        out += &format!(", gradients clipped to {norm}");
+    }
+    if spec.accumulate > 1 {
+        out += &format!(", {} batches a step", spec.accumulate);
+    }
     out
 }

@@ -86,6 +86,10 @@ pub struct TrainSpec {
     pub rule: Rule,
     /// How the learning rate changes; `None` leaves it as it is.
     pub schedule: Option<Schedule>,
+    /// The largest Euclidean norm of a step's gradient; `None` leaves gradients as they are.
+    pub clip_norm: Option<f64>,
+    /// Batches whose mean gradient makes one step of the optimiser.
+    pub accumulate: u32,
 }
 
 /// Epochs or steps.
@@ -183,6 +187,8 @@ impl TrainSpec {
             fedprox_mu: task.get("fedprox_mu")?,
             rule: task.get("rule")?,
             schedule: task.get("schedule")?,
+            clip_norm: task.get("clip_norm")?,
+            accumulate: task.get("accumulate")?,
         })
     }
 }
@@ -265,6 +271,8 @@ fn train(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
     check(TRAIN, &task.path("optimiser"), &spec.optimiser)?;
     check(TRAIN, &task.path("loss"), &spec.loss)?;
     check(TRAIN, &task.path("schedule"), &spec.schedule)?;
+    check(TRAIN, &task.path("clip_norm"), &spec.clip_norm)?;
+    check(TRAIN, &task.path("accumulate"), &spec.accumulate)?;
     schedule::check_in(plan, task, spec)?;
     check(TRAIN, &task.path("fedprox_mu"), &spec.fedprox_mu)
 }
@@ -384,6 +392,20 @@ const TRAIN: &[Key] = &[
         example: "{sgd: {learning_rate: 0.1, momentum: 0.9}}",
     },
     SCHEDULE,
+    Key {
+        name: "clip_norm",
+        takes: Takes::Number(Range::AboveZero),
+        absent: Absent::Means("gradients are not clipped"),
+        meaning: "The largest Euclidean norm of a step's gradient over the whole model. A longer gradient is scaled down.",
+        example: "1.0",
+    },
+    Key {
+        name: "accumulate",
+        takes: Takes::Whole { least: 1, most: 1_000_000, unit: "batches" },
+        absent: Absent::Default("1"),
+        meaning: "Batches whose mean gradient makes one step of the optimiser: a larger batch in the memory of a small one.",
+        example: "4",
+    },
     Key {
         name: "loss",
         takes: Takes::Variant(Loss::TABLE),

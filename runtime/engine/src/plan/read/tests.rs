@@ -33,6 +33,8 @@ fn templates_are_read_as_they_are_meant() {
         fedprox_mu: 0.0,
         rule: Rule::WeightedMean,
         schedule: None,
+        clip_norm: None,
+        accumulate: 1,
     };
     let kinds: Vec<TaskKind> = plan.tasks.iter().map(|task| task.kind.clone()).collect();
     let before = TaskKind::Validate(ModelUnderTest::Aggregated);

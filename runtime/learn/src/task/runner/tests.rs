@@ -114,7 +114,10 @@ fn build_without_loaders_says_so() {
 
 #[cfg(feature = "train")]
 mod with_training {
-    use fl_engine::plan::{By, Loss, Optimiser, OptimiserState, Schedule, TrainLength};
+    use fl_engine::{
+        model::Layer,
+        plan::{By, Loss, Optimiser, OptimiserState, Schedule, TrainLength},
+    };
 
     use super::*;
     use crate::fixture::linear;
@@ -219,6 +222,32 @@ mod with_training {
             let (_, losses) = alone(&plan, 6);
             assert!(losses[5] < 0.5 * losses[0], "{loss:?}: {losses:?}");
         }
+    }
+
+    #[test]
+    fn accumulated_batches_make_the_step_of_one_large_batch() {
+        let update = |batch: u32, steps: u32, accumulate: u32, clip_norm: Option<f64>| {
+            let plan = edited(|plan| {
+                // The statistics of a batch normalisation are those of each batch.
+                plan.model.layers = vec![linear("fc1", 8), Layer::Relu, linear("fc2", 2)];
+                edit_train(plan, |spec| {
+                    (spec.batch, spec.accumulate, spec.clip_norm) = (batch, accumulate, clip_norm);
+                    spec.length = TrainLength::Steps(steps);
+                    spec.optimiser = Optimiser::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 };
+                });
+            });
+            let base = plan.initial_state().unwrap();
+            go(&mut runner(&plan).unwrap(), "train", 0, &base).unwrap().update.unwrap().0
+        };
+        let near =
+            |a: &ModelState, b: &ModelState| a.f32.iter().zip(&b.f32).all(|(a, b)| (a - b).abs() < 1e-6);
+        let large = update(40, 5, 1, None);
+        assert!(near(&large, &update(10, 20, 4, None)));
+        assert!(!near(&large, &update(10, 20, 1, None)));
+        // The last step has the batches that are left.
+        assert!(!near(&update(10, 20, 4, None), &update(10, 18, 4, None)));
+        assert!(near(&large, &update(40, 5, 1, Some(1e9))), "no gradient is that long");
+        assert!(!near(&large, &update(40, 5, 1, Some(1e-3))));
     }
 
     #[test]

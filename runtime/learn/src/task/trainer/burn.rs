@@ -74,6 +74,7 @@ impl Trainer {
             TrainLength::Epochs(epochs) => u64::from(epochs) * batches.in_epoch(),
             TrainLength::Steps(steps) => u64::from(steps),
         };
+        let mut sum = GradientSum::default();
         for step in 1..=steps {
             if (fit.cancelled)() {
                 return Err(TaskError::Cancelled);
@@ -89,7 +90,12 @@ impl Trainer {
                 return Err(TaskError::NotFinite { task: fit.task.clone(), what });
             }
             scores.add(&net::values(pass.output.detach()), &labels, rows_in_batch);
-            let mut gradient = self.net.gradient(&params, &mut gradients);
+            sum.add(self.net.gradient(&params, &mut gradients));
+            self.net.update_statistics(&mut model, pass.statistics);
+            if sum.count < spec.accumulate && step < steps {
+                continue;
+            }
+            let mut gradient = sum.take();
             if spec.fedprox_mu > 0.0 {
                 for range in self.net.trained() {
                     optimiser::pull(
@@ -101,9 +107,11 @@ impl Trainer {
                     );
                 }
             }
+            if let Some(most) = spec.clip_norm {
+                optimiser::clip(&mut gradient, self.net.trained(), most);
+            }
             let optimiser = schedule::optimiser(fit, step - 1, steps);
             memory.step(optimiser, &mut model.f32[..len], &gradient, self.net.trained())?;
-            self.net.update_statistics(&mut model, pass.statistics);
         }
         if self.state == OptimiserState::ContinueGlobal {
             memory.store(&mut model, &places);
@@ -146,6 +154,33 @@ impl Trainer {
             scores.add(&net::values(pass.output), &labels, batch.len());
         }
         Ok(scores)
+    }
+}
+
+/// The gradients of the batches since the last step.
+#[derive(Default)]
+struct GradientSum {
+    values: Vec<f32>,
+    count: u32,
+}
+
+impl GradientSum {
+    fn add(&mut self, gradient: Vec<f32>) {
+        self.count += 1;
+        if self.count == 1 {
+            self.values = gradient;
+        } else {
+            self.values.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
+        }
+    }
+
+    /// Their mean.
+    fn take(&mut self) -> Vec<f32> {
+        let count = std::mem::take(&mut self.count).max(1);
+        if count > 1 {
+            self.values.iter_mut().for_each(|value| *value /= count as f32);
+        }
+        std::mem::take(&mut self.values)
     }
 }
 

@@ -124,6 +124,16 @@ impl Memory {
     }
 }
 
+/// Scales a gradient down to the Euclidean norm `most`, over the elements in `trained`, as PyTorch's
+/// `clip_grad_norm_` does.
+pub(super) fn clip(gradient: &mut [f32], trained: &[Range<usize>], most: f64) {
+    let squares: f64 = trained.iter().cloned().flatten().map(|i| f64::from(gradient[i]).powi(2)).sum();
+    let scale = most / (squares.sqrt() + 1e-6);
+    if scale < 1.0 {
+        trained.iter().cloned().flatten().for_each(|i| gradient[i] *= scale as f32);
+    }
+}
+
 /// Adds the gradient of FedProx's term, μ/2 ‖w − w₀‖² (arXiv:1812.06127, equation 2).
 pub(super) fn pull(gradient: &mut [f32], values: &[f32], start: &[f32], range: Range<usize>, mu: f32) {
     for i in range {
@@ -217,6 +227,19 @@ mod tests {
         );
         memory.store(&mut state, &places);
         assert_eq!((state.f32, state.i64), (vec![7.0, 8.0, -1.0, 2.0, 0.0, 4.0], vec![0]));
+    }
+
+    #[test]
+    fn a_long_gradient_is_scaled_to_the_norm_and_a_short_one_stays() {
+        // torch.nn.utils.clip_grad_norm_ of [3, 4] to 1.
+        let mut gradient = [3.0, 4.0, 9.0];
+        clip(&mut gradient, std::slice::from_ref(&(0..2)), 1.0);
+        let near = |found: f32, expected: f32| (found - expected).abs() < 1e-6;
+        assert!(near(gradient[0], 0.599_999_9) && near(gradient[1], 0.799_999_8), "{gradient:?}");
+        assert_eq!(gradient[2], 9.0, "an element that is not trained");
+        let mut short = [0.3, 0.4];
+        clip(&mut short, std::slice::from_ref(&(0..2)), 1.0);
+        assert_eq!(short, [0.3, 0.4]);
     }
 
     #[test]
