@@ -258,5 +258,8 @@ fn habits(spec: &TrainSpec) -> String {
     if spec.accumulate > 1 {
         out += &format!(", {} batches a step", spec.accumulate);
     }
+    if !spec.freeze.is_empty() {
+        out += &format!(", freezes {}", spec.freeze.join(", "));
+    }
     out
 }

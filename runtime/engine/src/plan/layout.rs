@@ -85,7 +85,7 @@ impl Optimiser {
 }
 
 /// An exact name, or a prefix with a final `*`.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
 }
 

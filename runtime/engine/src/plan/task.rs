@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Loader, Loss, Metric, Optimiser, PlanDraft, Rule, Schedule, Server, Threshold, schedule,
+    Loader, Loss, Metric, Optimiser, PlanDraft, Rule, Schedule, Server, Threshold, layout, schedule,
     schedule::SCHEDULE, threshold,
 };
 use crate::{
     Name, Weight, limits,
-    model::output_shape,
+    model::{self, output_shape},
     settings::{
         Absent, Checked, Fault, Field, Key, PlanError, Range, Section, Tagged, Takes, Text, check,
         did_you_mean, number_of, words,
@@ -90,6 +90,8 @@ pub struct TrainSpec {
     pub clip_norm: Option<f64>,
     /// Batches whose mean gradient makes one step of the optimiser.
     pub accumulate: u32,
+    /// Tensors that the task leaves as they are; a final `*` stands for any ending.
+    pub freeze: Vec<String>,
 }
 
 /// Epochs or steps.
@@ -168,6 +170,12 @@ impl TaskSpec {
 }
 
 impl TrainSpec {
+    /// Whether the task leaves the tensor as it is.
+    #[must_use]
+    pub fn freezes(&self, name: &str) -> bool {
+        self.freeze.iter().any(|pattern| layout::matches(pattern, name))
+    }
+
     fn read(task: &Section<'_>) -> Result<Self, PlanError> {
         let path = task.field().path();
         let length = match (task.get("epochs")?, task.get("steps")?) {
@@ -189,6 +197,7 @@ impl TrainSpec {
             schedule: task.get("schedule")?,
             clip_norm: task.get("clip_norm")?,
             accumulate: task.get("accumulate")?,
+            freeze: task.get("freeze")?,
         })
     }
 }
@@ -273,8 +282,28 @@ fn train(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
     check(TRAIN, &task.path("schedule"), &spec.schedule)?;
     check(TRAIN, &task.path("clip_norm"), &spec.clip_norm)?;
     check(TRAIN, &task.path("accumulate"), &spec.accumulate)?;
+    frozen(plan, task, spec)?;
     schedule::check_in(plan, task, spec)?;
     check(TRAIN, &task.path("fedprox_mu"), &spec.fedprox_mu)
+}
+
+/// Refuses a name in `freeze` that no tensor has, and a model of which nothing is left to train.
+fn frozen(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
+    number_of(&task.path("freeze"), spec.freeze.len(), limits::HOLD_OUT)?;
+    let tensors = model::tensors(&plan.model).unwrap_or_default();
+    let names = || tensors.iter().map(|tensor| tensor.name.as_str());
+    for (index, pattern) in spec.freeze.iter().enumerate() {
+        if !names().any(|name| layout::matches(pattern, name)) {
+            let message = format!("the model has no tensor {pattern:?} to freeze");
+            return Err(Fault::new(task.path(&format!("freeze/{index}")), message)
+                .hint(did_you_mean(pattern, names()).or_else(|| Some(NAMES.to_owned()))));
+        }
+    }
+    if names().all(|name| model::is_statistic(name) || spec.freezes(name)) {
+        let message = format!("the task {} freezes every tensor: nothing is left to train", task.name);
+        return Err(Fault::new(task.path("freeze"), message).hint(Some(NAMES.to_owned())));
+    }
+    Ok(())
 }
 
 fn rows(task: &TaskSpec, what: &str, key: &str, share: f64) -> Checked {
@@ -407,6 +436,16 @@ const TRAIN: &[Key] = &[
         example: "4",
     },
     Key {
+        name: "freeze",
+        takes: Takes::List {
+            kind: "a list of tensor names; a final * stands for any ending",
+            of: &Takes::Text(Text::Any("name of a tensor")),
+        },
+        absent: Absent::Default("[]"),
+        meaning: "Tensors that the task leaves as they are. `fl-host model show` lists the names.",
+        example: "[\"conv1.*\"]",
+    },
+    Key {
         name: "loss",
         takes: Takes::Variant(Loss::TABLE),
         absent: Absent::Refused,
@@ -465,6 +504,7 @@ const CUSTOM: &[Key] = &[
     THRESHOLD,
 ];
 
+const NAMES: &str = "`fl-host model show` lists the names of the tensors";
 const LENGTH: Takes = Takes::Whole { least: 1, most: 100_000_000, unit: "" };
 const METRICS: Key = Key {
     name: "metrics",

@@ -256,6 +256,8 @@ fn every_field_changes_the_hash() {
         |p| train(p).clip_norm = Some(1.0),
         |p| train(p).clip_norm = Some(2.0),
         |p| train(p).accumulate = 2,
+        |p| train(p).freeze = vec!["fc1.bias".to_owned()],
+        |p| train(p).freeze = vec!["fc1.weight".to_owned()],
         |p| train(p).schedule = Some(Schedule::Constant { warm_up: 1, by: By::Rounds }),
         |p| train(p).schedule = Some(Schedule::Constant { warm_up: 2, by: By::Rounds }),
         |p| train(p).schedule = Some(Schedule::Constant { warm_up: 1, by: By::Steps }),

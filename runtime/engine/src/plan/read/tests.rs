@@ -35,6 +35,7 @@ fn templates_are_read_as_they_are_meant() {
         schedule: None,
         clip_norm: None,
         accumulate: 1,
+        freeze: Vec::new(),
     };
     let kinds: Vec<TaskKind> = plan.tasks.iter().map(|task| task.kind.clone()).collect();
     let before = TaskKind::Validate(ModelUnderTest::Aggregated);
@@ -400,6 +401,20 @@ fn loss_metrics_and_output_have_to_fit_together() {
         refusal("binary_cross_entropy", "2", "loss"),
         "the model's output has the shape [2]; the loss binary_cross_entropy takes [1], and 2 classes"
     );
+}
+
+#[test]
+fn frozen_tensors_exist_and_leave_something_to_train() {
+    let with = |freeze: &str| {
+        let text = SMALL.replace("loss: cross_entropy", &format!("loss: cross_entropy, freeze: {freeze}"));
+        Plan::parse(&text).map_err(|refusal| (refusal.message, refusal.hint.unwrap()))
+    };
+    assert!(with("[\"fc1.*\"]").is_ok());
+    let (message, hint) = with("[fc1.wieght]").unwrap_err();
+    assert_eq!(message, "the model has no tensor \"fc1.wieght\" to freeze");
+    assert_eq!(hint, "did you mean \"fc1.weight\"?");
+    let (message, _) = with("[\"*\"]").unwrap_err();
+    assert_eq!(message, "the task train freezes every tensor: nothing is left to train");
 }
 
 #[test]

@@ -225,6 +225,26 @@ mod with_training {
     }
 
     #[test]
+    fn frozen_tensors_keep_their_bits_and_the_others_learn() {
+        let plan = edited(|plan| {
+            edit_train(plan, |spec| {
+                spec.freeze = vec!["fc1.*".to_owned(), "norm.running*".to_owned()];
+                spec.optimiser = Optimiser::AdamW { learning_rate: 0.05, weight_decay: 0.1 };
+                spec.fedprox_mu = 0.1;
+            });
+        });
+        let start = plan.initial_state().unwrap();
+        let (model, losses) = alone(&plan, 4);
+        let layout = start.layout();
+        for (index, tensor) in layout.tensors().iter().enumerate() {
+            let range = layout.place(index);
+            let kept = tensor.name.starts_with("fc1.") || tensor.name.contains("running");
+            assert_eq!(model.f32[range.clone()] == start.f32[range], kept, "{}", tensor.name);
+        }
+        assert!(losses[3] < losses[0], "{losses:?}");
+    }
+
+    #[test]
     fn accumulated_batches_make_the_step_of_one_large_batch() {
         let update = |batch: u32, steps: u32, accumulate: u32, clip_norm: Option<f64>| {
             let plan = edited(|plan| {

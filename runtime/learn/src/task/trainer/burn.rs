@@ -11,14 +11,14 @@ mod net;
 mod optimiser;
 mod schedule;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use burn_tensor::Device;
 use fl_engine::{
     Draws, Name,
     model::{optimiser_places, output_shape},
-    plan::{Loss, OptimiserState, Plan, TrainLength},
-    tensor::{Layout, ModelState},
+    plan::{Loss, OptimiserState, Plan, TrainLength, TrainSpec},
+    tensor::{Dtype, Layout, ModelState},
 };
 
 use self::{net::Net, optimiser::Memory};
@@ -74,6 +74,9 @@ impl Trainer {
             TrainLength::Epochs(epochs) => u64::from(epochs) * batches.in_epoch(),
             TrainLength::Steps(steps) => u64::from(steps),
         };
+        let frozen = frozen(fit.start.layout(), spec);
+        let trained: Vec<Range<usize>> =
+            self.net.trained().iter().filter(|range| !frozen.contains(range)).cloned().collect();
         let mut sum = GradientSum::default();
         for step in 1..=steps {
             if (fit.cancelled)() {
@@ -97,7 +100,7 @@ impl Trainer {
             }
             let mut gradient = sum.take();
             if spec.fedprox_mu > 0.0 {
-                for range in self.net.trained() {
+                for range in &trained {
                     optimiser::pull(
                         &mut gradient,
                         &model.f32,
@@ -108,10 +111,13 @@ impl Trainer {
                 }
             }
             if let Some(most) = spec.clip_norm {
-                optimiser::clip(&mut gradient, self.net.trained(), most);
+                optimiser::clip(&mut gradient, &trained, most);
             }
             let optimiser = schedule::optimiser(fit, step - 1, steps);
-            memory.step(optimiser, &mut model.f32[..len], &gradient, self.net.trained())?;
+            memory.step(optimiser, &mut model.f32[..len], &gradient, &trained)?;
+        }
+        for range in frozen {
+            model.f32[range.clone()].copy_from_slice(&fit.start.f32[range]);
         }
         if self.state == OptimiserState::ContinueGlobal {
             memory.store(&mut model, &places);
@@ -155,6 +161,12 @@ impl Trainer {
         }
         Ok(scores)
     }
+}
+
+/// The places of the tensors that the task leaves as they are, running statistics too.
+fn frozen(layout: &Layout, spec: &TrainSpec) -> Vec<Range<usize>> {
+    let segments = layout.segments(Dtype::F32);
+    segments.filter(|s| spec.freezes(&layout.tensors()[s.tensor].name)).map(|s| s.range).collect()
 }
 
 /// The gradients of the batches since the last step.
