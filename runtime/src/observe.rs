@@ -11,6 +11,7 @@ mod panics;
 mod round_line;
 mod traffic;
 mod waiting_line;
+mod why_early;
 
 pub use member_line::{done_line, task_line};
 pub use metric_json::MetricJson;
@@ -18,6 +19,7 @@ pub use panics::report_panics;
 pub use round_line::{RoundLine, Timeline};
 pub use traffic::Traffic;
 pub use waiting_line::{after_words, names, waiting_line};
+pub use why_early::why_early;
 
 use std::{fmt::Display, io::Write as _};
 

@@ -89,6 +89,8 @@ pub struct Resume {
     pub state: Option<Vec<u8>>,
     /// The metric of the model in `W_best`; `None` when there is no such model.
     pub best: Option<f64>,
+    /// The round that measured it.
+    pub best_round: RoundNo,
     /// Whether the final model was measured: a run that is over has nothing left to do.
     pub measured: bool,
     /// What the sites' data are scaled by, where the plan asks the sites and they have answered.
@@ -230,7 +232,9 @@ impl Store {
             if !found.has_sought {
                 store.history.append(facts)?;
             }
-            measured = store.mend_last(head, &payload) && store.next.0 >= plan.rounds;
+            // A run with `stop` may end before the plan's last round.
+            let over = store.next.0 >= plan.rounds || plan.stop.is_some();
+            measured = store.mend_last(head, &payload) && over;
             store.mend_kept(head, facts, &payload, state.as_deref())?;
             // A crash may have come between a round and its release.
             if store.releases.as_ref().is_some_and(|r| !r.has_round(rounds_through(head.round))) {
@@ -238,7 +242,9 @@ impl Store {
             }
         }
         let best = store.best.map(|b| b.value);
-        let resume = Resume { round: store.next, payload, root, state, best, measured, statistics, from };
+        let best_round = store.best.map_or(RoundNo(0), |b| b.round);
+        let round = store.next;
+        let resume = Resume { round, payload, root, state, best, best_round, measured, statistics, from };
         Ok((store, resume))
     }
 

@@ -96,6 +96,11 @@ impl Processes {
         Ended { aggregator_exit, lost }
     }
 
+    /// Whether the aggregator has ended without an error.
+    pub(super) fn ended_well(&mut self) -> bool {
+        self.aggregator.wait().is_ok_and(|status| status.success())
+    }
+
     /// Why fewer rounds were run than planned: the last error of the aggregator's log.
     pub(super) fn failure(&mut self, rounds: usize, planned: u32) -> Failure {
         let status = self.aggregator.wait().map_or_else(|e| e.to_string(), |s| s.to_string());

@@ -87,7 +87,8 @@ pub(super) fn rounds(
         rounds.push(round);
     }
     bar.finish_and_clear();
-    if rounds.len() == federation.plan.rounds as usize {
+    let early = federation.plan.stop.is_some();
+    if rounds.len() == federation.plan.rounds as usize || early && processes.ended_well() {
         return Ok(rounds);
     }
     Err(processes.failure(rounds.len(), federation.plan.rounds))

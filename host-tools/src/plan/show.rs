@@ -59,6 +59,11 @@ pub fn summary(loaded: &Loaded) -> String {
     line("exact", format!("{} value bits, {} weight bits", plan.exact.value_bits, plan.exact.weight_bits));
     let best = &plan.best;
     line("best", format!("{} of {}, {}", best.metric.word(), best.task, best.direction.word()));
+    if let Some(stop) = plan.stop {
+        let patience = stop.patience.map(|rounds| format!("after {rounds} rounds without a better model"));
+        let target = stop.target.map(|value| format!("at {} {value}", best.metric.word()));
+        line("stop", [patience, target].into_iter().flatten().collect::<Vec<_>>().join(", or "));
+    }
     let rows = plan.most_rows();
     line("limits", format!("memory {}, spill {}, {rows} rows a site", plan.memory_budget, plan.spill_budget));
     line("threads", format!("link {}, cpu {}", plan.threads.link, plan.threads.cpu));

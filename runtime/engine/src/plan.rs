@@ -79,6 +79,7 @@ mod schedule;
 mod seal;
 mod server;
 mod site;
+mod stop;
 mod task;
 mod threshold;
 mod trial;
@@ -111,6 +112,7 @@ pub use schedule::{By, Schedule};
 pub use seal::Seal;
 pub use server::Server;
 pub use site::{LinkKind, ProxyChoice, Site, SocketKind};
+pub use stop::{EndsEarly, Stop};
 pub use task::{ModelUnderTest, TaskKind, TaskSpec, TrainLength, TrainSpec};
 pub use threshold::Threshold;
 
@@ -167,6 +169,8 @@ pub struct PlanDraft {
     pub seal: Seal,
     /// Which finished rounds the aggregator keeps; `None`: the last two.
     pub keep: Option<Keep>,
+    /// When the run ends before its last round; `None`: never.
+    pub stop: Option<Stop>,
 }
 
 impl PlanDraft {

@@ -8,6 +8,7 @@ mod aggregation_task;
 mod coordinator;
 mod log_ration;
 mod messages;
+mod outcome;
 mod peers;
 mod round_report;
 mod session;
@@ -49,7 +50,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    acceptor::accept, coordinator::AggregatorOutcome, messages::AggregatorMessage, store_thread::StoreThread,
+    acceptor::accept, messages::AggregatorMessage, outcome::AggregatorOutcome, store_thread::StoreThread,
 };
 
 /// What a run of the aggregator is made from. Everything was checked.
@@ -98,7 +99,7 @@ pub(crate) struct Running {
 /// Outside an actix system.
 pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     let Parts { system, plan, plan_hash, layout, method, pool, slots, store, resume, .. } = parts;
-    let Resume { round, payload, root, state, best, measured, statistics, .. } = resume;
+    let Resume { round, payload, root, state, best, best_round, measured, statistics, .. } = resume;
     let payloads = PayloadPool::new(Arc::clone(&layout));
     let mut draft = payloads.take().await;
     draft.as_mut_slice().copy_from_slice(&payload);
@@ -121,6 +122,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         members: parts.members,
         secret: parts.secret,
         best,
+        best_round,
         measured,
         layout_bytes: ByteCount(layout.byte_len() as u64),
         plan_hash,

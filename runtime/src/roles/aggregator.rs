@@ -13,7 +13,7 @@ use std::{
 use fl_engine::{
     Digest, RoundNo,
     aggregate::{Footprint, Method, footprint},
-    plan::{Plan, Released, Site},
+    plan::{EndsEarly, Plan, Released, Site},
     round::{Lost, LostCause, Reason},
     statistics::ColumnFault,
     tensor::Layout,
@@ -363,7 +363,7 @@ impl AggregatorSetup {
         released: Option<PathBuf>,
     ) -> Result<Exit, Failure> {
         let plan = &self.plan;
-        let all_run = outcome.round.0 >= plan.rounds;
+        let all_run = outcome.round.0 >= outcome.rounds;
         if let Some(release) = plan.release.filter(|release| !all_run && release.what != Released::Each) {
             tracing::info!(
                 "the plan releases the {} model only after the last round, and the run ended before the last round",
@@ -381,7 +381,11 @@ impl AggregatorSetup {
                     Reason::NoStatistics(_) => "no_statistics",
                     _ => "stopped",
                 },
-                "rounds": outcome.round.0.min(plan.rounds),
+                "rounds": outcome.round.0.min(outcome.rounds),
+                "stopped_early": outcome.early.map(|why| match why {
+                    EndsEarly::Target => "target",
+                    _ => "patience",
+                }),
                 "root": outcome.root.to_string(),
                 "lost": outcome.lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "model": model,
@@ -392,7 +396,18 @@ impl AggregatorSetup {
         tracing::info!("{}", outcome.traffic);
         match outcome.reason {
             Reason::Completed => {
-                tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());
+                match outcome.early {
+                    Some(why) => tracing::info!(
+                        "the run ended after {} of {} rounds: {}; the last model is {}",
+                        outcome.rounds,
+                        plan.rounds,
+                        observe::why_early(plan, why),
+                        model.display()
+                    ),
+                    None => {
+                        tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());
+                    }
+                }
                 Ok(Exit::Done)
             }
             Reason::QuorumMissed { round, have, need } => {

@@ -173,6 +173,7 @@ fn first_run_starts_from_the_initial_model() {
             root,
             state: None,
             best: None,
+            best_round: RoundNo(0),
             measured: false,
             statistics: None,
             from: ResumedFrom::Init

@@ -8,7 +8,8 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use super::{
-    PlanDraft, aggregation, best, data, exact, groups, keep, keys::KEYS, quorum, release, resources, task,
+    PlanDraft, aggregation, best, data, exact, groups, keep, keys::KEYS, quorum, release, resources, stop,
+    task,
 };
 use crate::{
     ByteCount, limits,
@@ -79,6 +80,7 @@ fn check(plan: &PlanDraft) -> Checked {
     best::check_in(plan)?;
     release::check_in(plan)?;
     keep::check_in(plan)?;
+    stop::check_in(plan)?;
     if plan.memory_budget < payload {
         let (memory, payload) = (plan.memory_budget.0, payload.0);
         let message = format!("limits.memory is {memory} B; one model of this plan takes {payload} B");

@@ -2,7 +2,7 @@
 
 use super::{
     MetricsTo, OptimiserState, best, data, exact, groups, keep, network, quorum, release, resources, seal,
-    task,
+    stop, task,
 };
 use crate::settings::{self, Absent, Key, KeyReference, PlanError, Section, Takes, Text};
 
@@ -130,6 +130,14 @@ pub(super) const KEYS: &[Key] = &[
         absent: Absent::Means("the first metric of the first task that reports one"),
         meaning: "What makes a model the best so far. The aggregator keeps the best model beside the last.",
         example: "{task: aggregated_model_validation, metric: accuracy}",
+    },
+    Key {
+        name: "stop",
+        takes: Takes::Section(stop::KEYS),
+        absent: Absent::Means("every round is run"),
+        meaning: "When the run ends before its last round, by the metric of `best`. The final model is measured, and the \
+                  best model is released.",
+        example: "{patience: 5, target: 0.95}",
     },
     Key {
         name: "limits",

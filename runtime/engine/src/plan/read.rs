@@ -83,6 +83,7 @@ fn read(file: &Field<'_>) -> Result<PlanDraft, PlanError> {
         metrics: plan.get("metrics")?,
         release: plan.get("release")?,
         keep: plan.get("keep")?,
+        stop: plan.get("stop")?,
         seal,
         tasks,
     })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{AggregatedMetric, Lost, Refusal, ReportFault, RoundFacts, SlotId, Stamp, StatisticsFacts};
 use crate::{
     Digest, Millis, Name, RoundNo, Weight,
-    plan::Standardise,
+    plan::{EndsEarly, Standardise},
     statistics::{NoStatistics, SumsFault},
 };
 
@@ -121,6 +121,13 @@ pub enum Effect {
         value: f64,
         /// Everything that the round has measured.
         metrics: Vec<AggregatedMetric>,
+    },
+    /// The run ends after this round, before the plan's last: the next round is the closing round.
+    EndsEarly {
+        /// The round.
+        round: RoundNo,
+        /// The reason.
+        why: EndsEarly,
     },
     /// A round had too few updates at its deadline and is open again: it keeps what it has.
     Reopened {

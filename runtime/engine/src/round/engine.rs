@@ -4,6 +4,7 @@
 //! for each, and the contributors of at most [`limits::STORES_UNDER_WAY`] rounds that are not on disk yet.
 
 mod deadline;
+mod early;
 mod statistics;
 mod updates;
 
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     ByteCount, Digest, Millis, Name, RoundNo, limits,
-    plan::{Plan, Standardise},
+    plan::{EndsEarly, Plan, Standardise},
 };
 
 /// The state in which a run begins.
@@ -43,6 +44,8 @@ pub struct Start {
     pub secret: [u8; 32],
     /// The best metric of earlier runs.
     pub best: Option<f64>,
+    /// The round that measured it.
+    pub best_round: RoundNo,
     /// Whether an earlier run has measured the final model. Then, after the last round, nothing is left but
     /// to give members the model.
     pub measured: bool,
@@ -66,7 +69,11 @@ pub struct RoundEngine {
     /// The open round, or the one that opens next.
     round: RoundNo,
     base: Digest,
-    best: Option<f64>,
+    /// The best metric, and the round that measured it.
+    best: Option<(f64, RoundNo)>,
+    /// How many rounds are run: the plan's, or fewer where the plan's `stop` ends the run.
+    rounds: u32,
+    early: Option<EndsEarly>,
     phase: Phase,
     /// Whether no round has opened in this run yet: members are still on their way.
     first: bool,
@@ -119,7 +126,12 @@ impl RoundEngine {
     /// A run that begins at `start`; nobody is connected yet.
     #[must_use]
     pub fn new(plan: Arc<Plan>, start: Start) -> Self {
-        let finished = start.measured && start.round.0 >= plan.rounds;
+        let best =
+            start.best.filter(|best| plan.best.metric.allows(*best)).map(|best| (best, start.best_round));
+        let through = start.round.0.checked_sub(1).map(RoundNo).filter(|_| start.round.0 < plan.rounds);
+        let early = through.and_then(|through| plan.stop?.ends(&plan.best, best, through));
+        let rounds = if early.is_some() { start.round.0 } else { plan.rounds };
+        let finished = start.measured && start.round.0 >= rounds;
         Self {
             incarnation: start.incarnation,
             secret: start.secret,
@@ -127,9 +139,11 @@ impl RoundEngine {
             bounds: Bounds { range: plan.exact, rows: plan.most_rows(), bytes: start.layout_bytes },
             members: Members::new(Arc::clone(&plan), start.members),
             columns: Columns::default(),
-            round: start.round.min(RoundNo(plan.rounds)),
+            round: start.round.min(RoundNo(rounds)),
             base: start.base,
-            best: start.best.filter(|best| plan.best.metric.allows(*best)),
+            best,
+            rounds,
+            early,
             phase: match finished {
                 true => Phase::Serving { since: Millis(0) },
                 false => Phase::Gathering { since: None },
@@ -204,7 +218,7 @@ impl RoundEngine {
         matches!(self.phase, Phase::Finished)
     }
 
-    /// The open round, or the one that opens next; the plan's number of rounds from the closing round on.
+    /// The open round, or the one that opens next; [`Self::rounds`] from the closing round on.
     #[must_use]
     pub fn round(&self) -> RoundNo {
         self.round
@@ -499,8 +513,9 @@ impl RoundEngine {
         out.extend(unanswered.map(|peer| Effect::Cancel { peer: peer.clone(), stamp }));
 
         let metrics = round.metrics();
-        if let Some(value) = improvement(&self.plan.best, self.best, &metrics, self.least_measured()) {
-            self.best = Some(value);
+        let so_far = self.best.map(|(best, _)| best);
+        if let Some(value) = improvement(&self.plan.best, so_far, &metrics, self.least_measured()) {
+            self.best = Some((value, stamp.round));
             let metrics = metrics.clone();
             out.push(Effect::Best { round: stamp.round, root: stamp.base, value, metrics });
         }
@@ -508,6 +523,7 @@ impl RoundEngine {
         let nothing = round.all_lost();
         let (closing, closed) = (round.closing, Closed { round, why, at: self.now, metrics });
         if !closing && have >= need {
+            self.end_early(stamp.round, out);
             self.phase = Phase::Summing { closed: Box::new(closed), asked: false };
             return;
         }
@@ -546,7 +562,7 @@ impl RoundEngine {
     }
 
     fn is_closing(&self) -> bool {
-        self.round.0 >= self.plan.rounds
+        self.round.0 >= self.rounds
     }
 
     /// A mean needs at least one update.

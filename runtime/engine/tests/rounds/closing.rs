@@ -2,7 +2,7 @@
 
 use fl_engine::{
     Millis, RoundNo,
-    plan::{Metric, Short},
+    plan::{Metric, Plan, Short, Stop},
     round::{Event, Refusal, Report, Start},
 };
 
@@ -277,6 +277,49 @@ fn best_is_announced_when_a_base_improves_on_it() {
     }
     assert_eq!(best, ["best 1: 0.6", "best 3: 0.7"]);
     assert_eq!(rig.report("a", "check", 10, 0.8)[0], "best 4: 0.8", "the final model may be the best");
+}
+
+#[test]
+fn a_run_ends_early_with_its_closing_round_and_stays_over_after_a_restart() {
+    let stopping = |patience: Option<u32>, target: Option<f64>| {
+        let plan = plan().edited(|plan| {
+            plan.rounds = 50;
+            plan.stop = Some(Stop { patience, target });
+        });
+        plan.unwrap()
+    };
+    let run = |plan: &Plan, values: &[f64]| {
+        let mut rig = Rig::with(plan.clone(), start(&["a"]));
+        let mut said = rig.join("a");
+        for (round, value) in (0..).zip(values) {
+            rig.report("a", "check", 10, *value);
+            said = rig.answer("a", 1);
+            let early: Vec<String> = said.iter().filter(|s| s.starts_with("EndsEarly")).cloned().collect();
+            said = rig.finalised(round);
+            said.extend(early);
+            rig.durable(round);
+        }
+        said.retain(|s| s.starts_with("assign") || s.starts_with("EndsEarly"));
+        (rig, said)
+    };
+    // Two rounds without a better model.
+    let patient = stopping(Some(2), None);
+    let (_, said) = run(&patient, &[0.4, 0.6, 0.5]);
+    assert_eq!(said, ["assign a 3: check train tuned"]);
+    let (mut rig, said) = run(&patient, &[0.4, 0.6, 0.5, 0.6]);
+    assert_eq!(said, ["assign a 4: check", "EndsEarly { round: RoundNo(3), why: Patience }"]);
+    let ended = rig.report("a", "check", 10, 0.5);
+    assert_eq!(ended.last().unwrap(), "finished Completed");
+    let (_, said) = run(&stopping(None, Some(0.6)), &[0.4, 0.6]);
+    assert_eq!(said, ["assign a 2: check", "EndsEarly { round: RoundNo(1), why: Target }"]);
+    // Again from the disk: the closing round, and nothing else, is left.
+    let begin = Start { round: RoundNo(4), best: Some(0.6), best_round: RoundNo(1), ..start(&["a"]) };
+    let mut rig = Rig::with(patient.clone(), begin.clone());
+    assert_eq!(rig.join("a"), ["assign a 4: check"]);
+    let mut rig = Rig::with(patient.clone(), Start { measured: true, ..begin.clone() });
+    assert_eq!(rig.join("a"), ["serve a"]);
+    let mut rig = Rig::with(patient, Start { best_round: RoundNo(2), ..begin });
+    assert_eq!(rig.join("a"), ["assign a 4: check train tuned"], "patience is not over");
 }
 
 #[test]

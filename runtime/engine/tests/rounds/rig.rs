@@ -89,6 +89,7 @@ pub(crate) fn start(members: &[&str]) -> Start {
         members: names(members),
         secret: [5; 32],
         best: None,
+        best_round: RoundNo(0),
         measured: false,
         layout_bytes: LAYOUT,
         plan_hash: root("plan"),

@@ -34,6 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     messages::{AggregatedRound, AggregationJob, AggregatorMessage, SessionMessage, SessionNo, StoreJob},
+    outcome::AggregatorOutcome,
     peers::{Peer, Peers},
     round_report::RoundReports,
     session,
@@ -54,21 +55,6 @@ use crate::{
     system::Clock,
     trust::Admission,
 };
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AggregatorOutcome {
-    /// Why the run ended.
-    pub(crate) reason: Reason,
-    /// The next round to run. The plan's number of rounds when all are run.
-    pub(crate) round: RoundNo,
-    /// Root of the newest model.
-    pub(crate) root: Digest,
-    /// Collaborators from which the last round got no update, with the reason.
-    pub(crate) lost: Vec<Lost>,
-    /// Counts of the whole run, without the refused connections: the greeter counts those.
-    pub(crate) traffic: Traffic,
-}
 
 /// The actor.
 pub(super) struct Coordinator {
@@ -428,7 +414,9 @@ impl Coordinator {
                 let job = StoreJob::Best { round, root, value, metrics, model };
                 self.store(job);
             }
-            Effect::Reopened { .. } | Effect::StoodStill { .. } => self.reports.went_on(&effect),
+            Effect::Reopened { .. } | Effect::StoodStill { .. } | Effect::EndsEarly { .. } => {
+                self.reports.went_on(&effect);
+            }
             Effect::Unawaited { peer, missed } => tracing::warn!(
                 collaborator = %peer,
                 "{peer} has missed {missed} deadlines in a row: the next rounds ask {peer} and do not wait for its answer"
@@ -480,7 +468,7 @@ impl Coordinator {
         };
         let (round, model) = best.unwrap_or_else(|| (self.engine.round(), self.base.clone()));
         let stamp = Stamp { incarnation: self.engine.incarnation(), round, base: model.root() };
-        let last = Message::Finished(Verdict::Completed { rounds: self.plan.rounds, root: model.root() });
+        let last = Message::Finished(Verdict::Completed { rounds: self.engine.rounds(), root: model.root() });
         tracing::info!(collaborator = %peer, "{peer} is given the final model");
         self.peers.tell(&peer, SessionMessage::Finish { last, model: Some((stamp, model)) });
     }
@@ -519,7 +507,7 @@ impl Coordinator {
     fn conclude(&mut self, reason: Reason, model: Option<(RoundNo, Payload)>) {
         let root = model.as_ref().map_or_else(|| self.base.root(), |(_, model)| model.root());
         let verdict = match reason {
-            Reason::Completed => Verdict::Completed { rounds: self.plan.rounds, root },
+            Reason::Completed => Verdict::Completed { rounds: self.engine.rounds(), root },
             // A collaborator knows why its own update did not count.
             Reason::QuorumMissed { round, .. } | Reason::NoUpdate { round } => {
                 Verdict::QuorumMissed { round }
@@ -528,7 +516,8 @@ impl Coordinator {
             Reason::NoStatistics(none) => Verdict::NoStatistics(cut_text(&none.words(&self.plan))),
             _ => Verdict::Stopped,
         };
-        if self.engine.round().0 >= self.plan.rounds && self.plan.release.is_some() {
+        let (rounds, early) = (self.engine.rounds(), self.engine.early());
+        if self.engine.round().0 >= rounds && self.plan.release.is_some() {
             let model = self.base.clone();
             self.store(StoreJob::Release { model });
         }
@@ -538,7 +527,8 @@ impl Coordinator {
         self.peers.tell_all(|| SessionMessage::Finish { last: last.clone(), model: model.clone() });
         let (round, root) = (self.engine.round(), self.base.root());
         let lost = std::mem::take(&mut self.lost);
-        self.end(Ok(AggregatorOutcome { reason, round, root, lost, traffic: self.traffic }));
+        let traffic = self.traffic;
+        self.end(Ok(AggregatorOutcome { reason, round, rounds, early, root, lost, traffic }));
     }
 
     /// Ends the run with a failure. Collaborators connect again when the aggregator runs again.

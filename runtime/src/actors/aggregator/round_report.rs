@@ -84,6 +84,9 @@ impl RoundReports {
                 "this program stood still for {:.0} s: the deadline of the open round moves by this time",
                 by.0 as f64 / 1000.0
             ),
+            Effect::EndsEarly { round, why } => {
+                tracing::info!("round {round}: {}. The run ends early", observe::why_early(&self.plan, *why));
+            }
             _ => {}
         }
     }

@@ -7,8 +7,8 @@ use crate::{
         BestModel, By, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange,
         Federated, Fill, Keep, LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest,
         NamedNumber, Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule,
-        Schedule, Scope, Seal, Separator, Server, Short, Split, Standardise, TaskGroup, TaskKind, TaskSpec,
-        Threads, Threshold, TrainLength, TrainSpec,
+        Schedule, Scope, Seal, Separator, Server, Short, Split, Standardise, Stop, TaskGroup, TaskKind,
+        TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
     },
 };
 
@@ -35,7 +35,10 @@ record!(PlanDraft {
     20 seal = Seal::Enclave,
     21 row_limit,
     22 keep,
+    23 stop,
 });
+
+record!(Stop { 1 patience, 2 target });
 
 record!(ModelSpec { 1 input, 2 layers });
 

@@ -8,8 +8,8 @@ use crate::{
     plan::{
         By, Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode, Loader,
         Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release,
-        ReleaseTo, Released, Schedule, Seal, Separator, Short, Standardise, TaskGroup, TaskKind, TaskSpec,
-        TrainLength, TrainSpec,
+        ReleaseTo, Released, Schedule, Seal, Separator, Short, Standardise, Stop, TaskGroup, TaskKind,
+        TaskSpec, TrainLength, TrainSpec,
     },
 };
 
@@ -308,6 +308,10 @@ fn every_field_changes_the_hash() {
         |p| p.keep = Some(Keep { every: 1, most: None }),
         |p| p.keep = Some(Keep { every: 2, most: None }),
         |p| p.keep = Some(Keep { every: 2, most: Some(2) }),
+        |p| p.stop = Some(Stop { patience: Some(1), target: None }),
+        |p| p.stop = Some(Stop { patience: Some(2), target: None }),
+        |p| p.stop = Some(Stop { patience: None, target: Some(0.5) }),
+        |p| p.stop = Some(Stop { patience: None, target: Some(0.6) }),
     ];
     let mut hashes = vec![full().hash()];
     for change in changes {
