@@ -183,6 +183,12 @@ impl PlanDraft {
         })
     }
 
+    /// How many rounds make a model: none in a plan whose tasks only measure.
+    #[must_use]
+    pub fn training_rounds(&self) -> u32 {
+        if self.aggregation().is_some() { self.rounds } else { 0 }
+    }
+
     /// Most rows that one collaborator may claim in a round: as the weight of its update, and as the samples
     /// of a report.
     #[must_use]

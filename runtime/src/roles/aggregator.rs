@@ -344,7 +344,11 @@ impl AggregatorSetup {
             self.rosters.serial()
         );
         startup_trust::log_measurements(self.rosters.measurements().as_ref());
-        if round.0 >= plan.rounds {
+        if plan.training_rounds() == 0 {
+            tracing::info!(
+                "no task of the plan trains: the collaborators measure the initial model, and the run ends"
+            );
+        } else if round.0 >= plan.rounds {
             tracing::info!(
                 "all rounds were run. Collaborators that connect now receive the final model; the aggregator ends when none \
                  has come for {} s. To run more rounds, use a new plan, or {}",
@@ -404,6 +408,9 @@ impl AggregatorSetup {
                         observe::why_early(plan, why),
                         model.display()
                     ),
+                    None if outcome.rounds == 0 => {
+                        tracing::info!("the collaborators have measured the model; it is {}", model.display());
+                    }
                     None => {
                         tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());
                     }

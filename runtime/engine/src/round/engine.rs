@@ -128,9 +128,10 @@ impl RoundEngine {
     pub fn new(plan: Arc<Plan>, start: Start) -> Self {
         let best =
             start.best.filter(|best| plan.best.metric.allows(*best)).map(|best| (best, start.best_round));
-        let through = start.round.0.checked_sub(1).map(RoundNo).filter(|_| start.round.0 < plan.rounds);
+        let through =
+            start.round.0.checked_sub(1).map(RoundNo).filter(|_| start.round.0 < plan.training_rounds());
         let early = through.and_then(|through| plan.stop?.ends(&plan.best, best, through));
-        let rounds = if early.is_some() { start.round.0 } else { plan.rounds };
+        let rounds = if early.is_some() { start.round.0 } else { plan.training_rounds() };
         let finished = start.measured && start.round.0 >= rounds;
         Self {
             incarnation: start.incarnation,

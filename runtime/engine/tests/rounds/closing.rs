@@ -280,6 +280,25 @@ fn best_is_announced_when_a_base_improves_on_it() {
 }
 
 #[test]
+fn a_plan_that_only_measures_is_one_closing_round() {
+    let measuring = |rounds: u32| {
+        plan().edited(|plan| {
+            plan.rounds = rounds;
+            plan.tasks.retain(|task| task.name.as_str() == "check");
+            plan.groups[0].tasks = names(&["check"]);
+        })
+    };
+    let refused = measuring(3).unwrap_err();
+    assert_eq!(refused.message, "no task sends an update, and rounds is 3");
+    let mut rig = Rig::with(measuring(1).unwrap(), start(&["a", "b"]));
+    assert_eq!(rig.join("a"), ["assign a 0: check"]);
+    assert_eq!(rig.report("a", "check", 10, 0.5), NOTHING, "b is still on its way");
+    assert_eq!(rig.join("b"), ["assign b 0: check"]);
+    let said = rig.report("b", "check", 30, 0.9);
+    assert_eq!(said, ["best 0: 0.8", "closing 0: Everybody", "finished Completed"]);
+}
+
+#[test]
 fn a_run_ends_early_with_its_closing_round_and_stays_over_after_a_restart() {
     let stopping = |patience: Option<u32>, target: Option<f64>| {
         let plan = plan().edited(|plan| {

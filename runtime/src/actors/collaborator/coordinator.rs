@@ -169,7 +169,7 @@ impl Actor for Coordinator {
         match message {
             M::LinkUp { outbox, handle, welcome } => {
                 let (name, round) = (welcome.name, welcome.round);
-                if round.0 >= self.plan.rounds {
+                if round.0 >= self.plan.training_rounds() {
                     tracing::info!("connected as {name}; all rounds were run");
                 } else {
                     tracing::info!("connected as {name}; round {round} is open or opens next");
@@ -370,7 +370,10 @@ impl Coordinator {
 
     fn report(&mut self, stamp: Stamp, task: Name, result: TaskResult) {
         let TaskResult { samples, metrics, update } = result;
-        tracing::info!("{}", observe::task_line(stamp.round, self.plan.rounds, &task, samples, &metrics));
+        tracing::info!(
+            "{}",
+            observe::task_line(stamp.round, self.plan.training_rounds(), &task, samples, &metrics)
+        );
         let report = Report { stamp, task: task.clone(), samples, metrics };
         self.say(&Message::Report(report.clone()));
         if let Some((payload, weight)) = update {
@@ -435,7 +438,7 @@ impl Coordinator {
     }
 
     fn round_done(&self, done: &RoundDone) {
-        tracing::info!("{}", observe::done_line(done, self.plan.rounds));
+        tracing::info!("{}", observe::done_line(done, self.plan.training_rounds()));
     }
 
     fn finished(&mut self, verdict: Verdict) {
