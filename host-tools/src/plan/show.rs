@@ -7,7 +7,7 @@ use fl_engine::{
     aggregate::state_layout,
     plan::{
         Aggregation, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Loader, Loss, Optimiser,
-        Schedule, Separator, TaskKind, TaskSpec, TrainLength, TrainSpec,
+        Schedule, Separator, TaskKind, TaskSpec, TrainLength, TrainSpec, When,
     },
 };
 
@@ -220,7 +220,11 @@ fn kind(task: &TaskSpec) -> String {
                 loss(&spec.loss)
             )
         }
-        TaskKind::Validate(model) => format!("validate {}", model.word()),
+        TaskKind::Validate(model) => {
+            let rows = if task.rows == Rows::Test { " on test rows" } else { "" };
+            let when = if task.when == When::End { " at the end" } else { "" };
+            format!("validate {}{rows}{when}", model.word())
+        }
         TaskKind::Synthetic { weight, .. } => format!("synthetic, weight {weight}"),
         TaskKind::Custom { name, rule } => {
             format!("custom {name}{}", if rule.is_some() { ", sends an update" } else { "" })

@@ -3,7 +3,7 @@
 use fl_engine::{
     Draws, Name,
     model::{Layer, ModelSpec},
-    plan::{DataSpec, Loader, Metric, Plan, PlanDraft, Split, TaskKind, TaskSpec},
+    plan::{DataSpec, Loader, Metric, Plan, PlanDraft, Rows, Split, TaskKind, TaskSpec, When},
 };
 use ndarray::{Array1, ArrayD};
 
@@ -38,7 +38,15 @@ pub(crate) fn plan() -> Plan {
 
 /// Makes a task of this kind, `send`, the plan's only one.
 pub(crate) fn only_send(plan: &mut PlanDraft, kind: TaskKind) {
-    let send = TaskSpec { name: name("send"), kind, metrics: vec![], server: None, threshold: None };
+    let send = TaskSpec {
+        name: name("send"),
+        kind,
+        metrics: vec![],
+        server: None,
+        threshold: None,
+        rows: Rows::Validation,
+        when: When::Always,
+    };
     plan.groups[0].tasks = vec![send.name.clone()];
     plan.best.task = send.name.clone();
     (plan.best.metric, plan.best.direction) = (Metric::Loss, Metric::Loss.better());

@@ -2,7 +2,7 @@
 
 use fl_engine::{
     model::{Layer, ModelSpec},
-    plan::{DataSpec, Loader, Plan, PlanDraft, Split, TaskKind, TaskSpec},
+    plan::{DataSpec, Loader, Plan, PlanDraft, Rows, Split, TaskKind, TaskSpec, When},
 };
 
 /// One synthetic task over 2,000 floats and a bit.
@@ -24,6 +24,8 @@ pub(crate) fn plan(rounds: u32) -> Plan {
         metrics: vec![],
         server: None,
         threshold: None,
+        rows: Rows::Validation,
+        when: When::Always,
     }];
     plan.groups[0].tasks = vec!["send".parse().unwrap()];
     plan.best.task = "send".parse().unwrap();

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Direction, Metric, PlanDraft, TaskSpec, task};
+use super::{Direction, Metric, PlanDraft, TaskSpec, When, task};
 use crate::{
     Name,
     settings::{Absent, Checked, Fault, Field, Key, PlanError, Setting, Takes, Text},
@@ -36,11 +36,12 @@ impl Setting for BestModel {
 }
 
 impl BestModel {
-    /// The first metric of the first task that reports one. A plan that measures nothing has no best model;
+    /// The first metric of the first task that reports one in every round. A plan that measures nothing has no best model;
     /// the loss of its last task, which nobody reports, stands for that.
     pub(super) fn of(tasks: &[TaskSpec]) -> Option<Self> {
-        let first = tasks.iter().find_map(|task| Some((task, *task.metrics.first()?)));
-        let (task, metric) = first.or_else(|| Some((tasks.last()?, Metric::Loss)))?;
+        let always = tasks.iter().filter(|task| task.when == When::Always);
+        let first = always.clone().find_map(|task| Some((task, *task.metrics.first()?)));
+        let (task, metric) = first.or_else(|| Some((always.last().or(tasks.last())?, Metric::Loss)))?;
         Some(Self { task: task.name.clone(), metric, direction: metric.better(), against_habit: false })
     }
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Loader, Loss, Metric, Optimiser, PlanDraft, Rule, Schedule, Server, Threshold, layout, schedule,
-    schedule::SCHEDULE, threshold,
+    Loader, Loss, Metric, Optimiser, PlanDraft, Rows, Rule, Schedule, Server, Threshold, When, layout,
+    measuring::{self, ROWS, WHEN},
+    schedule::{self, SCHEDULE},
+    threshold,
 };
 use crate::{
     Name, Weight, limits,
@@ -30,6 +32,10 @@ pub struct TaskSpec {
     pub server: Option<Server>,
     /// Which updates count, by a metric; `None` counts all.
     pub threshold: Option<Threshold>,
+    /// The rows that a validation measures on.
+    pub rows: Rows,
+    /// When a validation runs.
+    pub when: When,
 }
 
 /// What a task does.
@@ -148,6 +154,7 @@ impl TaskSpec {
     pub(super) fn read(name: Name, field: &Field<'_>) -> Result<Self, PlanError> {
         let (kind, task) = field.tagged()?;
         let kind = kind.ok_or_else(|| field.refused())?;
+        let validates = matches!(kind, Kind::Validate);
         let (metrics, updates) = match kind {
             Kind::Train | Kind::Custom => (true, true),
             Kind::Validate => (true, false),
@@ -165,6 +172,8 @@ impl TaskSpec {
             metrics: if metrics { task.get("metrics")? } else { Vec::new() },
             server: if updates { task.get("server")? } else { None },
             threshold: if updates { task.get("threshold")? } else { None },
+            rows: if validates { task.get("rows")? } else { Rows::default() },
+            when: if validates { task.get("when")? } else { When::default() },
         })
     }
 }
@@ -239,11 +248,11 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
         let loss = match &task.kind {
             TaskKind::Train(spec) => {
                 train(plan, task, spec)?;
-                rows(task, "training", "train", split.train)?;
+                rows(task, split.train)?;
                 Some(spec.loss.clone())
             }
             TaskKind::Validate(_) => {
-                rows(task, "validation", "validation", split.validation)?;
+                measuring::check_in(plan, task)?;
                 Some(plan.loss())
             }
             TaskKind::Synthetic { weight, .. } => {
@@ -325,12 +334,12 @@ fn frozen(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
     Ok(())
 }
 
-fn rows(task: &TaskSpec, what: &str, key: &str, share: f64) -> Checked {
+fn rows(task: &TaskSpec, share: f64) -> Checked {
     if share > 0.0 {
         return Ok(());
     }
-    let message = format!("data.split.{key} is 0, and the task {} needs {what} rows", task.name);
-    Err(Fault::new(format!("data/split/{key}"), message))
+    let message = format!("data.split.train is 0, and the task {} needs training rows", task.name);
+    Err(Fault::new("data/split/train", message))
 }
 
 /// Whether the model's output is one that the loss takes, and the loader gives labels for both.
@@ -493,6 +502,8 @@ const VALIDATE: &[Key] = &[
         meaning: "The model that the task measures.",
         example: "aggregated",
     },
+    ROWS,
+    WHEN,
     METRICS,
 ];
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Name,
-    plan::{ModelUnderTest, Plan, TaskGroup, TaskKind},
+    plan::{ModelUnderTest, Plan, TaskGroup, TaskKind, When},
 };
 
 /// One group's tasks, in the plan's order.
@@ -26,7 +26,10 @@ impl Work {
         let mut work = Self::default();
         let of_group = plan.tasks.iter().filter(|t| group.is_some_and(|g| g.tasks.contains(&t.name)));
         for task in of_group {
-            work.tasks.push(task.name.clone());
+            let always = task.when == When::Always;
+            if always {
+                work.tasks.push(task.name.clone());
+            }
             work.reads_data |= !matches!(task.kind, TaskKind::Synthetic { .. });
             work.measures |= task.name == plan.best.task;
             if task.kind.sends_update() && work.update.is_none() {

@@ -2,7 +2,7 @@
 
 use fl_engine::{
     Millis, RoundNo,
-    plan::{Metric, Plan, Short, Stop},
+    plan::{Metric, Plan, Rows, Short, Split, Stop, TaskSpec, When},
     round::{Event, Refusal, Report, Start},
 };
 
@@ -296,6 +296,35 @@ fn a_plan_that_only_measures_is_one_closing_round() {
     assert_eq!(rig.join("b"), ["assign b 0: check"]);
     let said = rig.report("b", "check", 30, 0.9);
     assert_eq!(said, ["best 0: 0.8", "closing 0: Everybody", "finished Completed"]);
+}
+
+#[test]
+fn a_task_of_the_end_measures_the_final_model_alone() {
+    let mut rig = Rig::with(
+        plan()
+            .edited(|plan| {
+                plan.rounds = 1;
+                plan.data.split = Split { train: 0.6, validation: 0.2, test: 0.2 };
+                let last = TaskSpec {
+                    name: name("last"),
+                    rows: Rows::Test,
+                    when: When::End,
+                    ..plan.tasks[0].clone()
+                };
+                plan.tasks.push(last);
+                plan.groups[0].tasks.push(name("last"));
+            })
+            .unwrap(),
+        start(&["a"]),
+    );
+    assert_eq!(rig.join("a"), ["assign a 0: check train tuned"]);
+    rig.answer("a", 1);
+    assert_eq!(rig.finalised(0)[0], "assign a 1: check last");
+    rig.durable(0);
+    rig.report("a", "check", 10, 0.5);
+    assert_eq!(rig.report("a", "last", 10, 0.75).last().unwrap(), "finished Completed");
+    let measured = rig.closed.last().unwrap().metrics.iter().find(|m| m.task.as_str() == "last").unwrap();
+    assert_eq!((measured.value, measured.collaborators), (0.75, 1));
 }
 
 #[test]

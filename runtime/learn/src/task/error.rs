@@ -46,7 +46,7 @@ pub enum TaskError {
     NoRows {
         /// The task.
         task: Name,
-        /// `train` or `validation`.
+        /// `train`, `validation` or `test`.
         part: &'static str,
     },
     /// The data cannot be read.

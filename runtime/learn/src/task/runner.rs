@@ -13,7 +13,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use fl_engine::{
     Name, RoundNo, Weight,
-    plan::{Metric, ModelUnderTest, Plan, TaskKind, TaskSpec, TrainSpec},
+    plan::{Metric, ModelUnderTest, Plan, Rows, TaskKind, TaskSpec, TrainSpec},
     tensor::{Combine, Dtype, Layout, ModelState},
 };
 
@@ -25,7 +25,7 @@ use super::{
     synthetic,
     trainer::{Fit, Trainer},
 };
-use crate::data::SplitData;
+use crate::data::{Dataset, SplitData};
 
 /// Runs one collaborator's tasks, round after round.
 pub struct Runner {
@@ -74,7 +74,7 @@ impl Runner {
         for task in tasks_of(&plan, member) {
             let part = match &task.kind {
                 TaskKind::Train(_) => Some("train"),
-                TaskKind::Validate(_) => Some("validation"),
+                TaskKind::Validate(_) => Some(task.rows.word()),
                 TaskKind::Synthetic { .. } => None,
                 TaskKind::Custom { name, .. } => {
                     let own = custom.get_mut(&task.name).ok_or_else(|| TaskError::Custom {
@@ -91,7 +91,7 @@ impl Runner {
             let Some(part) = part else { continue };
             computes = true;
             let data = data.as_ref().ok_or_else(|| TaskError::NoData(task.name.clone()))?;
-            let rows = if part == "train" { &data.train } else { &data.validation };
+            let rows = if part == "train" { &data.train } else { part_of(data, task.rows) };
             if rows.rows() == 0 {
                 return Err(TaskError::NoRows { task: task.name.clone(), part });
             }
@@ -205,7 +205,7 @@ impl Runner {
             }
         };
         let none = || TaskError::NoData(task.name.clone());
-        let data = &self.data.as_ref().ok_or_else(none)?.validation;
+        let data = part_of(self.data.as_ref().ok_or_else(none)?, task.rows);
         let trainer = self.trainer.as_ref().ok_or_else(none)?;
         let scores = trainer.score(&model, data, cancelled)?;
         TaskOutput::new(task, &scores, data.rows(), None)
@@ -283,6 +283,14 @@ impl Runner {
 pub(crate) fn tasks_of<'a>(plan: &'a Plan, member: &Name) -> impl Iterator<Item = &'a TaskSpec> {
     let group = plan.group_of(member);
     plan.tasks.iter().filter(move |task| group.is_some_and(|g| g.tasks.contains(&task.name)))
+}
+
+/// The rows that a validation measures on.
+fn part_of(data: &SplitData, rows: Rows) -> &Dataset {
+    match rows {
+        Rows::Validation => &data.validation,
+        Rows::Test => &data.test,
+    }
 }
 
 fn holds_out(layout: &Layout) -> bool {

@@ -1,6 +1,6 @@
 //! The state of the server's step beside the model it belongs to.
 
-use fl_engine::plan::{Server, TaskKind, TaskSpec};
+use fl_engine::plan::{Rows, Server, TaskKind, TaskSpec, When};
 
 use super::*;
 
@@ -12,6 +12,8 @@ fn remembering() -> Plan {
         metrics: vec![],
         server: Some(Server::FedAvgM { learning_rate: 1.0, momentum: 0.9 }),
         threshold: None,
+        rows: Rows::Validation,
+        when: When::Always,
     };
     let one_task = |plan: &mut PlanDraft| {
         plan.groups[0].tasks = vec![send.name.clone()];

@@ -6,9 +6,9 @@ use crate::{
     plan::{
         BestModel, By, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange,
         Federated, Fill, Keep, LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest,
-        NamedNumber, Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rule,
+        NamedNumber, Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rows, Rule,
         Schedule, Scope, Seal, Separator, Server, Short, Split, Standardise, Stop, TaskGroup, TaskKind,
-        TaskSpec, Threads, Threshold, TrainLength, TrainSpec,
+        TaskSpec, Threads, Threshold, TrainLength, TrainSpec, When,
     },
 };
 
@@ -105,7 +105,19 @@ record!(Standardise { 1 mean, 2 std, 3 mean_rest = Vec::<f32>::new() });
 
 record!(Split { 1 train, 2 validation, 3 test });
 
-record!(TaskSpec { 1 name, 2 kind, 3 metrics, 4 server, 5 threshold });
+record!(TaskSpec {
+    1 name,
+    2 kind,
+    3 metrics,
+    4 server,
+    5 threshold,
+    6 rows = Rows::Validation,
+    7 when = When::Always,
+});
+
+choice!(Rows { 0 Validation, 1 Test });
+
+choice!(When { 0 Always, 1 End });
 
 choice!(TaskKind {
     0 Train(spec),

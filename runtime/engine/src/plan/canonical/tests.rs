@@ -8,8 +8,8 @@ use crate::{
     plan::{
         By, Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode, Loader,
         Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release,
-        ReleaseTo, Released, Schedule, Seal, Separator, Short, Standardise, Stop, TaskGroup, TaskKind,
-        TaskSpec, TrainLength, TrainSpec,
+        ReleaseTo, Released, Rows, Schedule, Seal, Separator, Short, Standardise, Stop, TaskGroup, TaskKind,
+        TaskSpec, TrainLength, TrainSpec, When,
     },
 };
 
@@ -213,6 +213,8 @@ fn every_field_changes_the_hash() {
         |p| p.tasks[0].kind = TaskKind::Custom { name: "a".to_owned(), rule: None },
         |p| p.tasks[0].kind = TaskKind::Custom { name: "b".to_owned(), rule: None },
         |p| p.tasks[0].kind = TaskKind::Custom { name: "a".to_owned(), rule: Some(train(p).rule.clone()) },
+        |p| p.tasks[0].rows = Rows::Test,
+        |p| p.tasks[0].when = When::End,
         |p| p.tasks[0].metrics = vec![Metric::Loss],
         |p| p.tasks[0].metrics = vec![Metric::Loss, Metric::Accuracy],
         |p| p.tasks[0].metrics = vec![Metric::Auc],
@@ -224,6 +226,8 @@ fn every_field_changes_the_hash() {
                 metrics: vec![],
                 server: None,
                 threshold: None,
+                rows: Rows::Validation,
+                when: When::Always,
             })
         },
         |p| train(p).length = TrainLength::Epochs(2),

@@ -7,8 +7,8 @@ use crate::{
     model::{Layer, ModelSpec},
     plan::{
         Column, CsvSpec, Direction, ExactRange, Loader, Loss, Metric, MetricsTo, ModelUnderTest, Optimiser,
-        OptimiserState, Quorum, Release, ReleaseTo, Released, Rule, Scope, Seal, Server, Short, Split,
-        TaskKind, TaskSpec, Threads, TrainLength, TrainSpec,
+        OptimiserState, Quorum, Release, ReleaseTo, Released, Rows, Rule, Scope, Seal, Server, Short, Split,
+        TaskKind, TaskSpec, Threads, TrainLength, TrainSpec, When,
     },
 };
 
@@ -169,6 +169,8 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
         metrics: vec![],
         server: None,
         threshold: None,
+        rows: Rows::Validation,
+        when: When::Always,
     };
     assert_eq!(plan.tasks[1], probe);
     let own = TaskKind::Custom { name: "mine".to_owned(), rule: Some(Rule::WeightedMean) };
@@ -401,6 +403,30 @@ fn loss_metrics_and_output_have_to_fit_together() {
         refusal("binary_cross_entropy", "2", "loss"),
         "the model's output has the shape [2]; the loss binary_cross_entropy takes [1], and 2 classes"
     );
+}
+
+#[test]
+fn a_task_of_the_end_decides_nothing_and_has_rows() {
+    let with = |split: &str, task: &str, more: &str| {
+        let text = SMALL
+            .replace("label: y, classes: 2}", &format!("label: y, classes: 2, split: {split}}}"))
+            .replace(
+                "tasks:\n",
+                &format!("tasks:\n  last: {{kind: validate, metrics: [accuracy], {task}}}\n"),
+            );
+        Plan::parse(&format!("{text}{more}")).map_err(|refusal| refusal.message)
+    };
+    let (three, two) = ("{train: 0.6, validation: 0.2, test: 0.2}", "{train: 0.8, validation: 0.2, test: 0}");
+    let plan = with(three, "model: aggregated, rows: test, when: end", "").unwrap();
+    assert_eq!((plan.tasks[0].rows, plan.tasks[0].when), (Rows::Test, When::End));
+    assert_eq!(plan.best.task.as_str(), "train", "the best model is not chosen by a task of the end");
+    let refused = with(two, "model: aggregated, rows: test", "").unwrap_err();
+    assert_eq!(refused, "data.split.test is 0, and the task last needs test rows");
+    let refused = with(three, "model: locally_tuned, when: end", "").unwrap_err();
+    assert!(refused.ends_with("measures the locally tuned model, which the end does not have"), "{refused}");
+    let best = "best: {task: last, metric: accuracy}\n";
+    let refused = with(three, "model: aggregated, when: end", best).unwrap_err();
+    assert_eq!(refused, "the task last runs at the end alone, and best compares the models of all rounds");
 }
 
 #[test]

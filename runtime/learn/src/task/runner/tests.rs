@@ -116,7 +116,7 @@ fn build_without_loaders_says_so() {
 mod with_training {
     use fl_engine::{
         model::Layer,
-        plan::{By, Loss, Optimiser, OptimiserState, Schedule, TrainLength},
+        plan::{By, Loss, Optimiser, OptimiserState, Schedule, Split, TrainLength},
     };
 
     use super::*;
@@ -222,6 +222,34 @@ mod with_training {
             let (_, losses) = alone(&plan, 6);
             assert!(losses[5] < 0.5 * losses[0], "{loss:?}: {losses:?}");
         }
+    }
+
+    #[test]
+    fn a_validation_measures_on_the_rows_that_it_names() {
+        let plan = edited(|plan| {
+            plan.data.split = Split { train: 0.6, validation: 0.2, test: 0.2 };
+            plan.tasks[0].rows = Rows::Test;
+        });
+        let layout = plan.layout().unwrap();
+        let base = plan.initial_state().unwrap();
+        let parts = SplitData { test: rows(30, 3), ..data() };
+        let runner = |data| {
+            Runner::new(
+                Arc::new(plan.clone()),
+                Arc::clone(&layout),
+                &name("one"),
+                Some(data),
+                CustomTasks::new(),
+            )
+        };
+        let found = go(&mut runner(parts.clone()).unwrap(), VALIDATE, 0, &base).unwrap();
+        assert_eq!(found.samples, 30);
+        let expected = evaluate(&plan, &base, &parts.test).unwrap();
+        assert_eq!(
+            metric(&found, Metric::Loss),
+            expected.iter().find(|(m, _)| *m == Metric::Loss).unwrap().1
+        );
+        assert!(matches!(runner(data()), Err(TaskError::NoRows { part: "test", .. })));
     }
 
     #[test]
