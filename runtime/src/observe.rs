@@ -13,7 +13,7 @@ mod traffic;
 mod waiting_line;
 mod why_early;
 
-pub use member_line::{done_line, task_line};
+pub use member_line::{done_line, epoch_line, task_line};
 pub use metric_json::MetricJson;
 pub use panics::report_panics;
 pub use round_line::{RoundLine, Timeline};

@@ -7,7 +7,7 @@ use fl_engine::{
     aggregate::state_layout,
     plan::{
         Aggregation, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Loader, Loss, Optimiser,
-        Schedule, Separator, TaskKind, TaskSpec, TrainLength, TrainSpec, When,
+        Rows, Schedule, Separator, TaskKind, TaskSpec, TrainLength, TrainSpec, When,
     },
 };
 

@@ -70,6 +70,7 @@ pub(crate) fn start(
         SiteWork::Later { sums, prepare } => (None, Some(sums), Some(prepare)),
     };
     let site = SiteStatistics::new(sums, told);
+    let watch = (clock.clone(), plan.training_rounds());
     let parts = CoordinatorParts {
         plan,
         layout: Arc::clone(&layout),
@@ -83,7 +84,7 @@ pub(crate) fn start(
     let mailbox = mailbox::open(Coordinator::new(parts), MAILBOX);
     // The mailbox is empty.
     let _ = mailbox.tell(CollaboratorMessage::Look);
-    tokio::spawn(TaskRunner::new(runner, prepare, layout, buffers, pool, mailbox.clone()).run(jobs));
+    tokio::spawn(TaskRunner::new(runner, prepare, layout, buffers, pool, mailbox.clone(), watch).run(jobs));
     Running { mailbox, held, statistics, outcome }
 }
 

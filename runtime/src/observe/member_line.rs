@@ -1,6 +1,9 @@
 //! The lines that a collaborator logs: one for each of its tasks, and one for each round of the federation.
 
+use std::time::Duration;
+
 use fl_engine::{Name, RoundNo, plan::Metric, wire::RoundDone};
+use fl_learn::task::Progress;
 
 use super::round_line::number;
 
@@ -11,6 +14,18 @@ pub fn task_line(round: RoundNo, rounds: u32, task: &Name, rows: u64, metrics: &
         metrics.iter().map(|(metric, value)| format!("{} {}", metric.word(), number(*value))).collect();
     let line = format!("{}  {task}  {rows} rows  {}", named(round, rounds), measured.join(" "));
     line.trim_end().to_owned()
+}
+
+/// An epoch of a training that has several: `round 3  train  epoch 1 of 2  96 rows  loss 0.104  1200 rows/s`.
+#[must_use]
+pub fn epoch_line(round: RoundNo, rounds: u32, task: &Name, epoch: &Progress, took: Duration) -> String {
+    let Progress { epoch, epochs, rows, loss } = epoch;
+    let speed = *rows as f64 / took.as_secs_f64().max(1e-3);
+    format!(
+        "{}  {task}  epoch {epoch} of {epochs}  {rows} rows  loss {}  {speed:.0} rows/s",
+        named(round, rounds),
+        number(*loss)
+    )
 }
 
 /// A closed round, as the aggregator describes it to members: `round 4  2 updates  check accuracy 0.500`. The
@@ -57,6 +72,11 @@ mod tests {
         assert_eq!(
             task_line(RoundNo(3), 10, &name("train"), 96, &metrics),
             "round 3  train  96 rows  loss 0.104 accuracy 1.000"
+        );
+        let epoch = Progress { epoch: 1, epochs: 2, rows: 96, loss: 0.10449 };
+        assert_eq!(
+            epoch_line(RoundNo(3), 10, &name("train"), &epoch, Duration::from_millis(80)),
+            "round 3  train  epoch 1 of 2  96 rows  loss 0.104  1200 rows/s"
         );
         assert_eq!(task_line(RoundNo(3), 10, &name("send"), 5, &[]), "round 3  send  5 rows");
         assert_eq!(task_line(RoundNo(10), 10, &name("check"), 5, &[]), "final model  check  5 rows");

@@ -21,6 +21,7 @@ use super::{
     custom::{CustomJob, CustomTasks},
     error::TaskError,
     output::{TaskOutput, finite},
+    progress::Progress,
     seed::Seed,
     synthetic,
     trainer::{Fit, Trainer},
@@ -37,6 +38,15 @@ pub struct Runner {
     trainer: Option<Trainer>,
     custom: CustomTasks,
     tuned: Option<Tuned>,
+}
+
+/// How the caller follows a task.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Asked before every batch; the task ends soon after it returned true.
+    pub cancelled: &'a dyn Fn() -> bool,
+    /// Called after every epoch of a training that has several.
+    pub progress: &'a dyn Fn(&Progress),
 }
 
 /// The member's own model.
@@ -141,6 +151,21 @@ impl Runner {
         base: ModelState,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<TaskOutput, TaskError> {
+        self.run_watched(task, round, base, Watch { cancelled, progress: &|_| {} })
+    }
+
+    /// [`Self::run_from`], which tells of every epoch of a training that has several.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_watched(
+        &mut self,
+        task: &Name,
+        round: RoundNo,
+        base: ModelState,
+        watch: Watch<'_>,
+    ) -> Result<TaskOutput, TaskError> {
+        let cancelled = watch.cancelled;
         if base.layout().hash() != self.layout.hash() {
             return Err(TaskError::Layout);
         }
@@ -159,7 +184,7 @@ impl Runner {
                     metrics: vec![],
                 })
             }
-            TaskKind::Train(train) => self.train(spec, train, round, &base, seed, cancelled),
+            TaskKind::Train(train) => self.train(spec, train, round, &base, seed, watch),
             TaskKind::Custom { .. } => self.custom(spec, round, &base, seed, cancelled),
             TaskKind::Validate(model) => self.validate(spec, *model, round, &base, cancelled),
             _ => Err(TaskError::Unknown(task.clone())),
@@ -173,15 +198,15 @@ impl Runner {
         round: RoundNo,
         base: &ModelState,
         seed: Seed,
-        cancelled: &dyn Fn() -> bool,
+        watch: Watch<'_>,
     ) -> Result<TaskOutput, TaskError> {
         let start = self.begin(base, true);
         let none = || TaskError::NoData(task.name.clone());
         let data = &self.data.as_ref().ok_or_else(none)?.train;
         let trainer = self.trainer.as_mut().ok_or_else(none)?;
         let weight = Weight::new(data.rows() as u64)?;
-        let (task_name, rounds) = (&task.name, self.plan.rounds);
-        let fit = Fit { task: task_name, spec, data, start: &start, round, rounds, seed, cancelled };
+        let (name, rounds, Watch { cancelled, progress }) = (&task.name, self.plan.rounds, watch);
+        let fit = Fit { task: name, spec, data, start: &start, round, rounds, seed, cancelled, progress };
         let (model, scores) = trainer.fit(&fit)?;
         let update = with_kept(&model, base);
         self.tuned = Some(Tuned { round: Some(round), model });

@@ -13,7 +13,7 @@ use fl_engine::{Name, RoundNo, plan::TrainSpec, tensor::ModelState};
 pub(super) use self::absent::Trainer;
 #[cfg(feature = "train")]
 pub(super) use self::burn::Trainer;
-use super::seed::Seed;
+use super::{progress::Progress, seed::Seed};
 use crate::data::Dataset;
 
 /// One training.
@@ -32,4 +32,6 @@ pub(super) struct Fit<'a> {
     pub(super) seed: Seed,
     /// Called before every batch.
     pub(super) cancelled: &'a dyn Fn() -> bool,
+    /// Called after every epoch, where there are several.
+    pub(super) progress: &'a dyn Fn(&Progress),
 }

@@ -1,8 +1,11 @@
 //! Runs a collaborator's tasks: one at a time, on the CPU pool, until they end or are cancelled.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    cell::Cell,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use fl_engine::{
@@ -11,15 +14,17 @@ use fl_engine::{
     round::Stamp,
     tensor::{Layout, ModelState},
 };
-use fl_learn::task::{Runner, TaskError, TaskOutput};
+use fl_learn::task::{Progress, Runner, TaskError, TaskOutput, Watch};
 use tokio::sync::mpsc;
 
 use super::messages::{CollaboratorMessage, Prepare, TaskEnded, TaskJob, TaskResult};
 use crate::{
     actors::mailbox::Mailbox,
     exit::{Exit, Failure},
+    observe,
     payload::{Buffers, Payload},
     pool::Pool,
+    system::Clock,
 };
 
 /// Runs tasks, and knows which one is running.
@@ -29,6 +34,9 @@ pub(super) struct TaskRunner {
     buffers: Buffers,
     pool: Pool,
     collaborator: Mailbox<CollaboratorMessage>,
+    clock: Clock,
+    /// The plan's.
+    rounds: u32,
     running: Option<(Stamp, Arc<AtomicBool>)>,
     /// Whether the next task begins with a runner that remembers nothing.
     forgets: bool,
@@ -53,9 +61,10 @@ impl TaskRunner {
         buffers: Buffers,
         pool: Pool,
         collaborator: Mailbox<CollaboratorMessage>,
+        (clock, rounds): (Clock, u32),
     ) -> Self {
         let workplace = Arc::new(Mutex::new(Workplace { runner, prepare, spare: None }));
-        Self { workplace, layout, buffers, pool, collaborator, running: None, forgets: false }
+        Self { workplace, layout, buffers, pool, collaborator, clock, rounds, running: None, forgets: false }
     }
 
     /// Does jobs until their sender is dropped.
@@ -81,6 +90,7 @@ impl TaskRunner {
         let (workplace, layout, buffers) =
             (Arc::clone(&self.workplace), Arc::clone(&self.layout), self.buffers.clone());
         let (named, forgets) = (task.clone(), std::mem::take(&mut self.forgets));
+        let (clock, rounds) = (self.clock.clone(), self.rounds);
         let job = self.pool.run(move || {
             // A task that panicked leaves a usable runner: it marks its tuned model as invalid before it
             // trains.
@@ -97,7 +107,13 @@ impl TaskRunner {
             };
             let base = base.map_err(|_| TaskError::Layout)?;
             let cancelled = || cancelled.load(Ordering::Relaxed);
-            let output = runner.run_from(&named, stamp.round, base, &cancelled)?;
+            let began = Cell::new(clock.now());
+            let progress = |epoch: &Progress| {
+                let took = clock.since(began.replace(clock.now()));
+                tracing::info!("{}", observe::epoch_line(stamp.round, rounds, &named, epoch, took));
+            };
+            let watch = Watch { cancelled: &cancelled, progress: &progress };
+            let output = runner.run_watched(&named, stamp.round, base, watch)?;
             let TaskOutput { update, samples, metrics } = output;
             let update = match update {
                 Some((state, weight)) => {

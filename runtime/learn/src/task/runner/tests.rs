@@ -253,6 +253,31 @@ mod with_training {
     }
 
     #[test]
+    fn every_epoch_of_several_is_told_with_its_rows_and_loss() {
+        let told = |length: TrainLength| {
+            let plan = edited(|plan| edit_train(plan, |spec| spec.length = length));
+            let base = plan.initial_state().unwrap();
+            let told = std::cell::RefCell::new(Vec::new());
+            let progress = |epoch: &Progress| told.borrow_mut().push(*epoch);
+            let watch = Watch { cancelled: &|| false, progress: &progress };
+            runner(&plan).unwrap().run_watched(&name("train"), RoundNo(0), base, watch).unwrap();
+            told.into_inner()
+        };
+        let epochs = told(TrainLength::Epochs(3));
+        assert_eq!(
+            epochs.iter().map(|p| (p.epoch, p.epochs, p.rows)).collect::<Vec<_>>(),
+            [(1, 3, 200), (2, 3, 200), (3, 3, 200)]
+        );
+        assert!(epochs[2].loss < epochs[0].loss, "{epochs:?}");
+        assert_eq!(told(TrainLength::Epochs(1)), []);
+        // Thirteen batches an epoch: the second epoch is cut short.
+        assert_eq!(
+            told(TrainLength::Steps(20)).iter().map(|p| (p.epoch, p.epochs)).collect::<Vec<_>>(),
+            [(1, 2)]
+        );
+    }
+
+    #[test]
     fn frozen_tensors_keep_their_bits_and_the_others_learn() {
         let plan = edited(|plan| {
             edit_train(plan, |spec| {

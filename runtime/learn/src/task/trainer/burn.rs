@@ -25,7 +25,7 @@ use self::{net::Net, optimiser::Memory};
 use super::Fit;
 use crate::{
     data::Dataset,
-    task::{error::TaskError, scores::Scores},
+    task::{error::TaskError, progress::Progress, scores::Scores},
 };
 
 /// One member's model, with the optimiser state of its training tasks.
@@ -77,6 +77,7 @@ impl Trainer {
         let frozen = frozen(fit.start.layout(), spec);
         let trained: Vec<Range<usize>> =
             self.net.trained().iter().filter(|range| !frozen.contains(range)).cloned().collect();
+        let (mut epoch_rows, mut epoch_loss) = (0, 0.0);
         let mut sum = GradientSum::default();
         for step in 1..=steps {
             if (fit.cancelled)() {
@@ -88,11 +89,20 @@ impl Trainer {
             let pass = self.net.forward(&params, features, rows_in_batch, Some(&mut draws), &device)?;
             let loss = loss::mean(&spec.loss, pass.output.clone(), &labels, &device);
             let mut gradients = loss.backward();
-            if !loss.into_scalar::<f32>().is_finite() {
+            let loss = loss.into_scalar::<f32>();
+            if !loss.is_finite() {
                 let what = format!("the loss of step {step}");
                 return Err(TaskError::NotFinite { task: fit.task.clone(), what });
             }
             scores.add(&net::values(pass.output.detach()), &labels, rows_in_batch);
+            epoch_rows += rows_in_batch as u64;
+            epoch_loss += f64::from(loss) * rows_in_batch as f64;
+            if step % batches.in_epoch() == 0 && steps > batches.in_epoch() {
+                let (epoch, epochs) = (step / batches.in_epoch(), steps.div_ceil(batches.in_epoch()));
+                let loss = epoch_loss / epoch_rows as f64;
+                (fit.progress)(&Progress { epoch, epochs, rows: epoch_rows, loss });
+                (epoch_rows, epoch_loss) = (0, 0.0);
+            }
             sum.add(self.net.gradient(&params, &mut gradients));
             self.net.update_statistics(&mut model, pass.statistics);
             if sum.count < spec.accumulate && step < steps {
