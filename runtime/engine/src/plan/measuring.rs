@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::{ModelUnderTest, PlanDraft, TaskKind, TaskSpec};
-use crate::settings::{Absent, Checked, Fault, Key, Takes, words};
+use super::{ModelUnderTest, PlanDraft, TaskKind, TaskSpec, task};
+use crate::settings::{Absent, Checked, Fault, Key, Takes, check, words};
 
 words! {
     /// The rows that a validation measures on.
@@ -37,6 +37,14 @@ pub(super) fn check_in(plan: &PlanDraft, task: &TaskSpec) -> Checked {
         let (key, name) = (task.rows.word(), &task.name);
         let message = format!("data.split.{key} is 0, and the task {name} needs {key} rows");
         return Err(Fault::new(format!("data/split/{key}"), message));
+    }
+    if let Some(loss) = &task.loss {
+        check(task::VALIDATE, &task.path("loss"), loss)?;
+        if *loss != plan.loss() {
+            let message = format!("the task {} has the loss {}, and validations report {}", task.name, loss.word(), plan.loss().word());
+            let hint = "remove loss from the validation: it reports the loss of the first task that trains".to_owned();
+            return Err(Fault::new(task.path("loss"), message).hint(Some(hint)));
+        }
     }
     if task.when == When::Always {
         return Ok(());

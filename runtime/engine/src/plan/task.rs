@@ -36,6 +36,8 @@ pub struct TaskSpec {
     pub rows: Rows,
     /// When a validation runs.
     pub when: When,
+    /// The loss of a validation in a plan without training.
+    pub loss: Option<Loss>,
 }
 
 /// What a task does.
@@ -174,6 +176,7 @@ impl TaskSpec {
             threshold: if updates { task.get("threshold")? } else { None },
             rows: if validates { task.get("rows")? } else { Rows::default() },
             when: if validates { task.get("when")? } else { When::default() },
+            loss: if validates { task.get("loss")? } else { None },
         })
     }
 }
@@ -212,14 +215,16 @@ impl TrainSpec {
 }
 
 impl PlanDraft {
-    /// The loss that validations report: the first training task's, or the one that suits the classes.
+    /// The loss that validations report: the first training task's, else that of a validation, else the one
+    /// that suits the classes.
     #[must_use]
     pub fn loss(&self) -> Loss {
         let trained = self.tasks.iter().find_map(|task| match &task.kind {
             TaskKind::Train(spec) => Some(spec.loss.clone()),
             _ => None,
         });
-        trained.unwrap_or(if self.data.classes.is_some() { Loss::cross_entropy() } else { Loss::Mse })
+        let said = || self.tasks.iter().find_map(|task| task.loss.clone());
+        trained.or_else(said).unwrap_or(if self.data.classes.is_some() { Loss::cross_entropy() } else { Loss::Mse })
     }
 
     /// The shape of one sample's label ([`Loss::label_shape`]); `None` for a plan whose tasks have no loss,
@@ -349,6 +354,11 @@ fn output(plan: &PlanDraft, at: &str, loss: &Loss) -> Checked {
         return Err(Fault::new(at, format!("the model's output has the shape {found:?}; the loss {needs}")));
     }
     let label = loss.label_shape(classes, &found);
+    if plan.label_shape().as_ref() != Some(&label) {
+        let message = format!("the loss {} takes other labels than the loss {}", loss.word(), plan.loss().word());
+        let hint = "give all tasks losses over the same labels".to_owned();
+        return Err(Fault::new(at, message).hint(Some(hint)));
+    }
     if matches!(plan.data.loader, Loader::Csv(_)) && !label.is_empty() {
         let message = format!(
             "the model's output has the shape {found:?}: the loss {} takes labels of the shape {label:?}, and a table has one number a row",
@@ -494,7 +504,7 @@ const TRAIN: &[Key] = &[
     THRESHOLD,
 ];
 
-const VALIDATE: &[Key] = &[
+pub(super) const VALIDATE: &[Key] = &[
     Key {
         name: "model",
         takes: Takes::Word(ModelUnderTest::TABLE),
@@ -504,6 +514,13 @@ const VALIDATE: &[Key] = &[
     },
     ROWS,
     WHEN,
+    Key {
+        name: "loss",
+        takes: Takes::Variant(Loss::TABLE),
+        absent: Absent::Means("the loss of the first task that trains; without one, cross_entropy for classes and mse otherwise"),
+        meaning: "The loss that the task reports, and by which outputs are read. Only for a plan without training.",
+        example: "dice",
+    },
     METRICS,
 ];
 

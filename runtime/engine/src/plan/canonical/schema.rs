@@ -113,6 +113,7 @@ record!(TaskSpec {
     5 threshold,
     6 rows = Rows::Validation,
     7 when = When::Always,
+    8 loss,
 });
 
 choice!(Rows { 0 Validation, 1 Test });

@@ -215,6 +215,7 @@ fn every_field_changes_the_hash() {
         |p| p.tasks[0].kind = TaskKind::Custom { name: "a".to_owned(), rule: Some(train(p).rule.clone()) },
         |p| p.tasks[0].rows = Rows::Test,
         |p| p.tasks[0].when = When::End,
+        |p| p.tasks[0].loss = Some(Loss::Mse),
         |p| p.tasks[0].metrics = vec![Metric::Loss],
         |p| p.tasks[0].metrics = vec![Metric::Loss, Metric::Accuracy],
         |p| p.tasks[0].metrics = vec![Metric::Auc],
@@ -227,7 +228,7 @@ fn every_field_changes_the_hash() {
                 server: None,
                 threshold: None,
                 rows: Rows::Validation,
-                when: When::Always,
+                when: When::Always, loss: None,
             })
         },
         |p| train(p).length = TrainLength::Epochs(2),

@@ -170,7 +170,7 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
         server: None,
         threshold: None,
         rows: Rows::Validation,
-        when: When::Always,
+        when: When::Always, loss: None,
     };
     assert_eq!(plan.tasks[1], probe);
     let own = TaskKind::Custom { name: "mine".to_owned(), rule: Some(Rule::WeightedMean) };
@@ -403,6 +403,27 @@ fn loss_metrics_and_output_have_to_fit_together() {
         refusal("binary_cross_entropy", "2", "loss"),
         "the model's output has the shape [2]; the loss binary_cross_entropy takes [1], and 2 classes"
     );
+}
+
+#[test]
+fn a_plan_that_only_measures_says_by_which_loss() {
+    let with = |train: &str, loss: &str| {
+        let text = "schema: 1\nfederation: a\nrounds: 1\n\
+            model: {input: [1, 4, 4], layers: [{conv2d: {name: a, out: 1, kernel: 1}}, sigmoid]}\n\
+            data: {loader: npy, features: x.npy, labels: y.npy}\n\
+            tasks:\n  check: {kind: validate, model: aggregated, metrics: [dice], loss: LOSS}\nTRAIN"
+            .replace("TRAIN", train)
+            .replace("LOSS", loss);
+        Plan::parse(&text).map_err(|refusal| refusal.message)
+    };
+    let plan = with("", "dice").unwrap();
+    assert_eq!((plan.loss(), plan.training_rounds()), (Loss::Dice { logits: false }, 0));
+    assert_eq!(plan.label_shape().unwrap(), [1, 4, 4]);
+    assert!(with("", "mse").unwrap_err().starts_with("the task check cannot report dice"));
+    let train = "  train: {kind: train, epochs: 1, batch: 1, optimiser: {adam: {learning_rate: 1}}, loss: dice}\n";
+    assert!(with(train, "dice").is_ok());
+    let refused = with(train, "binary_cross_entropy").unwrap_err();
+    assert_eq!(refused, "the task check has the loss binary_cross_entropy, and validations report dice");
 }
 
 #[test]
