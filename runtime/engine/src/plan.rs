@@ -83,6 +83,7 @@ mod site;
 mod stop;
 mod task;
 mod threshold;
+mod train;
 mod trial;
 
 use serde::Serialize;
@@ -115,8 +116,9 @@ pub use seal::Seal;
 pub use server::Server;
 pub use site::{LinkKind, ProxyChoice, Site, SocketKind};
 pub use stop::{EndsEarly, Stop};
-pub use task::{ModelUnderTest, TaskKind, TaskSpec, TrainLength, TrainSpec};
+pub use task::{ModelUnderTest, TaskKind, TaskSpec};
 pub use threshold::Threshold;
+pub use train::{TrainLength, TrainSpec};
 
 pub use crate::settings::{Absent, Fault, KeyReference, PlanError, WordReference};
 use crate::{ByteCount, Digest, Name, model::ModelSpec};

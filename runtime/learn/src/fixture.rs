@@ -45,7 +45,8 @@ pub(crate) fn only_send(plan: &mut PlanDraft, kind: TaskKind) {
         server: None,
         threshold: None,
         rows: Rows::Validation,
-        when: When::Always, loss: None,
+        when: When::Always,
+        loss: None,
     };
     plan.groups[0].tasks = vec![send.name.clone()];
     plan.best.task = send.name.clone();

@@ -25,7 +25,8 @@ pub(crate) fn plan(rounds: u32) -> Plan {
         server: None,
         threshold: None,
         rows: Rows::Validation,
-        when: When::Always, loss: None,
+        when: When::Always,
+        loss: None,
     }];
     plan.groups[0].tasks = vec!["send".parse().unwrap()];
     plan.best.task = "send".parse().unwrap();

@@ -36,12 +36,12 @@ impl Setting for BestModel {
 }
 
 impl BestModel {
-    /// The first metric of the first task that reports one in every round. A plan that measures nothing has no best model;
-    /// the loss of its last task, which nobody reports, stands for that.
+    /// The first metric of the first task that reports one in every round. A plan that measures nothing has
+    /// no best model; the loss of its last task, which nobody reports, stands for that.
     pub(super) fn of(tasks: &[TaskSpec]) -> Option<Self> {
-        let always = tasks.iter().filter(|task| task.when == When::Always);
+        let mut always = tasks.iter().filter(|task| task.when == When::Always);
         let first = always.clone().find_map(|task| Some((task, *task.metrics.first()?)));
-        let (task, metric) = first.or_else(|| Some((always.last().or(tasks.last())?, Metric::Loss)))?;
+        let (task, metric) = first.or_else(|| Some((always.next_back().or(tasks.last())?, Metric::Loss)))?;
         Some(Self { task: task.name.clone(), metric, direction: metric.better(), against_habit: false })
     }
 }

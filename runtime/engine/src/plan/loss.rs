@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{Direction, Metric};
+use super::Metric;
 use crate::{
     model::Layer,
     settings::{Absent, Checked, Fault, Range, Takes, words},
@@ -203,6 +203,7 @@ const WEIGHTS: Takes = Takes::List {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Direction;
 
     #[test]
     fn a_label_is_a_number_a_mask_of_classes_or_like_the_output() {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::words;
+use crate::settings::{Absent, Key, Takes, words};
 
 words! {
     /// A metric.
@@ -142,3 +142,14 @@ impl Metric {
         (least..=most).contains(&value)
     }
 }
+
+pub(super) const METRICS: Key = Key {
+    name: "metrics",
+    takes: Takes::List {
+        kind: "a list of metrics, such as accuracy, loss, auc, dice, rmse",
+        of: &Takes::Word(Metric::TABLE),
+    },
+    absent: Absent::Default("[]"),
+    meaning: "Metrics that the task reports.",
+    example: "[accuracy, loss]",
+};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     limits,
-    settings::{Absent, Range, Takes, Text, words},
+    settings::{Absent, Key, Range, Takes, Text, words},
 };
 
 words! {
@@ -162,3 +162,11 @@ impl fmt::Display for Rule {
 }
 
 const BYZANTINE: Takes = Takes::Whole { least: 0, most: limits::COLLABORATORS as u64, unit: "updates" };
+
+pub(super) const RULE: Key = Key {
+    name: "rule",
+    takes: Takes::Variant(Rule::TABLE),
+    absent: Absent::Refused,
+    meaning: "How the updates of a round become one model. All tasks that send updates have the same rule.",
+    example: "{trimmed_mean: {trim: 0.2}}",
+};

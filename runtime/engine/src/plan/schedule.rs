@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::{PlanDraft, TaskSpec, TrainLength, TrainSpec};
-use crate::settings::{Absent, Checked, Fault, Key, Range, Takes, words};
+use crate::settings::{Absent, Key, Range, Takes, words};
 
 words! {
     /// The shape of a schedule.
@@ -69,24 +68,6 @@ impl Schedule {
             }
         }
     }
-}
-
-/// Refuses a warm-up that never ends.
-pub(super) fn check_in(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
-    let Some(schedule) = &spec.schedule else { return Ok(()) };
-    let (path, warm_up) = (task.path(&format!("schedule/{}/warm_up", schedule.word())), schedule.warm_up());
-    let most = match (schedule.by(), spec.length) {
-        (By::Rounds, _) => plan.rounds,
-        (By::Steps, TrainLength::Steps(steps)) => steps,
-        (By::Steps, TrainLength::Epochs(_)) => return Ok(()),
-    };
-    if warm_up < most {
-        return Ok(());
-    }
-    let by = schedule.by().word();
-    let message = format!("the warm-up takes {warm_up} {by}, and there are {most}");
-    let hint = format!("lower warm_up below {most}: the learning rate reaches its value after the warm-up");
-    Err(Fault::new(path, message).hint(Some(hint)))
 }
 
 pub(super) const SCHEDULE: Key = Key {

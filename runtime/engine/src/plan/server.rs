@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::settings::{Absent, Range, Takes, words};
+use crate::settings::{Absent, Key, Range, Takes, words};
 
 // The defaults are the choices of Reddi et al., except for the learning rate, which they search for each
 // problem.
@@ -82,3 +82,12 @@ impl fmt::Display for Server {
 
 const POSITIVE: Takes = Takes::Number(Range::AboveZero);
 const SHARE: Takes = Takes::Number(Range::FromZeroBelowOne);
+
+pub(super) const SERVER: Key = Key {
+    name: "server",
+    takes: Takes::Variant(Server::TABLE),
+    absent: Absent::Means("the rule's answer is the next model"),
+    meaning: "The step that the aggregator makes from the base towards the rule's answer. In the formulas, x is the base \
+              and Δ the answer less the base. All tasks that send updates have the same `server` step.",
+    example: "{fedadam: {learning_rate: 0.1}}",
+};

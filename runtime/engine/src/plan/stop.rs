@@ -39,8 +39,8 @@ impl Setting for Stop {
 }
 
 impl Stop {
-    /// Whether the run ends after the round `through`. `best` is the metric of the best model and the round that
-    /// measured it.
+    /// Whether the run ends after the round `through`. `best` is the metric of the best model and the round
+    /// that measured it.
     #[must_use]
     pub fn ends(
         &self,

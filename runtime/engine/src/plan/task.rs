@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Loader, Loss, Metric, Optimiser, PlanDraft, Rows, Rule, Schedule, Server, Threshold, When, layout,
-    measuring::{self, ROWS, WHEN},
-    schedule::{self, SCHEDULE},
-    threshold,
+    Loader, Loss, Metric, PlanDraft, Rows, Rule, Server, Threshold, TrainSpec, When,
+    measuring::{LOSS, ROWS, WHEN},
+    metric::METRICS,
+    rule::RULE,
+    server::SERVER,
+    threshold::THRESHOLD,
+    train::{self, TRAIN},
 };
 use crate::{
     Name, Weight, limits,
-    model::{self, output_shape},
+    model::output_shape,
     settings::{
-        Absent, Checked, Fault, Field, Key, PlanError, Range, Section, Tagged, Takes, Text, check,
-        did_you_mean, number_of, words,
+        Absent, Checked, Fault, Field, Key, PlanError, Tagged, Takes, Text, check, did_you_mean, number_of,
+        words,
     },
 };
 
@@ -74,42 +77,6 @@ words! {
         /// The model after the collaborator's own training in this round.
         LocallyTuned = "locally_tuned",
     }
-}
-
-/// Settings of a training task.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TrainSpec {
-    /// How long.
-    pub length: TrainLength,
-    /// Samples a step.
-    pub batch: u32,
-    /// The local optimiser.
-    pub optimiser: Optimiser,
-    /// The loss.
-    #[serde(serialize_with = "Loss::as_word")]
-    pub loss: Loss,
-    /// FedProx's μ (Li et al., arXiv:1812.06127); 0 leaves the term out.
-    pub fedprox_mu: f32,
-    /// How updates become a model.
-    pub rule: Rule,
-    /// How the learning rate changes; `None` leaves it as it is.
-    pub schedule: Option<Schedule>,
-    /// The largest Euclidean norm of a step's gradient; `None` leaves gradients as they are.
-    pub clip_norm: Option<f64>,
-    /// Batches whose mean gradient makes one step of the optimiser.
-    pub accumulate: u32,
-    /// Tensors that the task leaves as they are; a final `*` stands for any ending.
-    pub freeze: Vec<String>,
-}
-
-/// Epochs or steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrainLength {
-    /// Passes over the training rows.
-    Epochs(u32),
-    /// Batches.
-    Steps(u32),
 }
 
 words! {
@@ -174,42 +141,9 @@ impl TaskSpec {
             metrics: if metrics { task.get("metrics")? } else { Vec::new() },
             server: if updates { task.get("server")? } else { None },
             threshold: if updates { task.get("threshold")? } else { None },
-            rows: if validates { task.get("rows")? } else { Rows::default() },
-            when: if validates { task.get("when")? } else { When::default() },
+            rows: if validates { task.get("rows")? } else { Rows::Validation },
+            when: if validates { task.get("when")? } else { When::Always },
             loss: if validates { task.get("loss")? } else { None },
-        })
-    }
-}
-
-impl TrainSpec {
-    /// Whether the task leaves the tensor as it is.
-    #[must_use]
-    pub fn freezes(&self, name: &str) -> bool {
-        self.freeze.iter().any(|pattern| layout::matches(pattern, name))
-    }
-
-    fn read(task: &Section<'_>) -> Result<Self, PlanError> {
-        let path = task.field().path();
-        let length = match (task.get("epochs")?, task.get("steps")?) {
-            (Some(epochs), None) => TrainLength::Epochs(epochs),
-            (None, Some(steps)) => TrainLength::Steps(steps),
-            (None, None) => return Err(task.field().error(format!("{path} needs either epochs or steps"))),
-            (Some(_), Some(_)) => {
-                let message = format!("{path} has both epochs and steps; it takes one of them");
-                return Err(task.optional("steps").as_ref().unwrap_or(task.field()).error(message));
-            }
-        };
-        Ok(Self {
-            length,
-            batch: task.get("batch")?,
-            optimiser: task.get("optimiser")?,
-            loss: task.get("loss")?,
-            fedprox_mu: task.get("fedprox_mu")?,
-            rule: task.get("rule")?,
-            schedule: task.get("schedule")?,
-            clip_norm: task.get("clip_norm")?,
-            accumulate: task.get("accumulate")?,
-            freeze: task.get("freeze")?,
         })
     }
 }
@@ -224,7 +158,11 @@ impl PlanDraft {
             _ => None,
         });
         let said = || self.tasks.iter().find_map(|task| task.loss.clone());
-        trained.or_else(said).unwrap_or(if self.data.classes.is_some() { Loss::cross_entropy() } else { Loss::Mse })
+        trained.or_else(said).unwrap_or(if self.data.classes.is_some() {
+            Loss::cross_entropy()
+        } else {
+            Loss::Mse
+        })
     }
 
     /// The shape of one sample's label ([`Loss::label_shape`]); `None` for a plan whose tasks have no loss,
@@ -249,15 +187,13 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
         if names.insert(&task.name, ()).is_some() {
             return Err(Fault::new(at(""), format!("two tasks are named {}", task.name)));
         }
-        let split = plan.data.split;
         let loss = match &task.kind {
             TaskKind::Train(spec) => {
-                train(plan, task, spec)?;
-                rows(task, split.train)?;
+                train::check_in(plan, task, spec)?;
                 Some(spec.loss.clone())
             }
-            TaskKind::Validate(_) => {
-                measuring::check_in(plan, task)?;
+            TaskKind::Validate(model) => {
+                validation(plan, task, *model)?;
                 Some(plan.loss())
             }
             TaskKind::Synthetic { weight, .. } => {
@@ -304,47 +240,50 @@ fn evaluation(plan: &PlanDraft) -> Checked {
     Ok(())
 }
 
-fn train(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
-    match &spec.length {
-        TrainLength::Epochs(epochs) => check(TRAIN, &task.path("epochs"), epochs)?,
-        TrainLength::Steps(steps) => check(TRAIN, &task.path("steps"), steps)?,
+/// Checks a validation's rows, and that nothing decides by a task of the end.
+fn validation(plan: &PlanDraft, task: &TaskSpec, model: ModelUnderTest) -> Checked {
+    let share = if task.rows == Rows::Test { plan.data.split.test } else { plan.data.split.validation };
+    if share <= 0.0 {
+        let (key, name) = (task.rows.word(), &task.name);
+        let message = format!("data.split.{key} is 0, and the task {name} needs {key} rows");
+        return Err(Fault::new(format!("data/split/{key}"), message));
     }
-    check(TRAIN, &task.path("batch"), &spec.batch)?;
-    check(TRAIN, &task.path("optimiser"), &spec.optimiser)?;
-    check(TRAIN, &task.path("loss"), &spec.loss)?;
-    check(TRAIN, &task.path("schedule"), &spec.schedule)?;
-    check(TRAIN, &task.path("clip_norm"), &spec.clip_norm)?;
-    check(TRAIN, &task.path("accumulate"), &spec.accumulate)?;
-    frozen(plan, task, spec)?;
-    schedule::check_in(plan, task, spec)?;
-    check(TRAIN, &task.path("fedprox_mu"), &spec.fedprox_mu)
-}
-
-/// Refuses a name in `freeze` that no tensor has, and a model of which nothing is left to train.
-fn frozen(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
-    number_of(&task.path("freeze"), spec.freeze.len(), limits::HOLD_OUT)?;
-    let tensors = model::tensors(&plan.model).unwrap_or_default();
-    let names = || tensors.iter().map(|tensor| tensor.name.as_str());
-    for (index, pattern) in spec.freeze.iter().enumerate() {
-        if !names().any(|name| layout::matches(pattern, name)) {
-            let message = format!("the model has no tensor {pattern:?} to freeze");
-            return Err(Fault::new(task.path(&format!("freeze/{index}")), message)
-                .hint(did_you_mean(pattern, names()).or_else(|| Some(NAMES.to_owned()))));
+    if let Some(loss) = &task.loss {
+        check(VALIDATE, &task.path("loss"), loss)?;
+        if *loss != plan.loss() {
+            let message = format!(
+                "the task {} has the loss {}, and validations report {}",
+                task.name,
+                loss.word(),
+                plan.loss().word()
+            );
+            let hint = "remove loss from the validation: it reports the loss of the first task that trains"
+                .to_owned();
+            return Err(Fault::new(task.path("loss"), message).hint(Some(hint)));
         }
     }
-    if names().all(|name| model::is_statistic(name) || spec.freezes(name)) {
-        let message = format!("the task {} freezes every tensor: nothing is left to train", task.name);
-        return Err(Fault::new(task.path("freeze"), message).hint(Some(NAMES.to_owned())));
-    }
-    Ok(())
-}
-
-fn rows(task: &TaskSpec, share: f64) -> Checked {
-    if share > 0.0 {
+    if task.when == When::Always {
         return Ok(());
     }
-    let message = format!("data.split.train is 0, and the task {} needs training rows", task.name);
-    Err(Fault::new("data/split/train", message))
+    if model == ModelUnderTest::LocallyTuned {
+        let message =
+            format!("the task {} measures the locally tuned model, which the end does not have", task.name);
+        let hint = "write model: aggregated, or leave out when".to_owned();
+        return Err(Fault::new(task.path("when"), message).hint(Some(hint)));
+    }
+    let judges =
+        |other: &TaskSpec| other.threshold.as_ref().is_some_and(|threshold| threshold.task == task.name);
+    let (path, what) = match () {
+        () if plan.best.task == task.name => {
+            ("best/task".to_owned(), "best compares the models of all rounds")
+        }
+        () if plan.tasks.iter().any(judges) => {
+            (task.path("when"), "a threshold asks for the task in every round")
+        }
+        () => return Ok(()),
+    };
+    let message = format!("the task {} runs at the end alone, and {what}", task.name);
+    Err(Fault::new(path, message).hint(Some("name a task that runs in every round".to_owned())))
 }
 
 /// Whether the model's output is one that the loss takes, and the loader gives labels for both.
@@ -355,7 +294,8 @@ fn output(plan: &PlanDraft, at: &str, loss: &Loss) -> Checked {
     }
     let label = loss.label_shape(classes, &found);
     if plan.label_shape().as_ref() != Some(&label) {
-        let message = format!("the loss {} takes other labels than the loss {}", loss.word(), plan.loss().word());
+        let message =
+            format!("the loss {} takes other labels than the loss {}", loss.word(), plan.loss().word());
         let hint = "give all tasks losses over the same labels".to_owned();
         return Err(Fault::new(at, message).hint(Some(hint)));
     }
@@ -429,82 +369,7 @@ pub(super) const TAGGED: &Tagged = &Tagged {
     untagged: None,
 };
 
-const TRAIN: &[Key] = &[
-    Key {
-        name: "epochs",
-        takes: LENGTH,
-        absent: Absent::Means("the task has `steps`"),
-        meaning: "Passes over the training rows in one round. A task has either epochs or steps.",
-        example: "1",
-    },
-    Key {
-        name: "steps",
-        takes: LENGTH,
-        absent: Absent::Means("the task has `epochs`"),
-        meaning: "Batches of one round. A task has either epochs or steps.",
-        example: "100",
-    },
-    Key {
-        name: "batch",
-        takes: Takes::Whole { least: 1, most: 1_000_000, unit: "rows" },
-        absent: Absent::Refused,
-        meaning: "Rows of one step.",
-        example: "32",
-    },
-    Key {
-        name: "optimiser",
-        takes: Takes::Variant(Optimiser::TABLE),
-        absent: Absent::Refused,
-        meaning: "The local optimiser.",
-        example: "{sgd: {learning_rate: 0.1, momentum: 0.9}}",
-    },
-    SCHEDULE,
-    Key {
-        name: "clip_norm",
-        takes: Takes::Number(Range::AboveZero),
-        absent: Absent::Means("gradients are not clipped"),
-        meaning: "The largest Euclidean norm of a step's gradient over the whole model. A longer gradient is scaled down.",
-        example: "1.0",
-    },
-    Key {
-        name: "accumulate",
-        takes: Takes::Whole { least: 1, most: 1_000_000, unit: "batches" },
-        absent: Absent::Default("1"),
-        meaning: "Batches whose mean gradient makes one step of the optimiser: a larger batch in the memory of a small one.",
-        example: "4",
-    },
-    Key {
-        name: "freeze",
-        takes: Takes::List {
-            kind: "a list of tensor names; a final * stands for any ending",
-            of: &Takes::Text(Text::Any("name of a tensor")),
-        },
-        absent: Absent::Default("[]"),
-        meaning: "Tensors that the task leaves as they are. `fl-host model show` lists the names.",
-        example: "[\"conv1.*\"]",
-    },
-    Key {
-        name: "loss",
-        takes: Takes::Variant(Loss::TABLE),
-        absent: Absent::Refused,
-        meaning: "The loss that training makes small.",
-        example: "cross_entropy",
-    },
-    Key {
-        name: "fedprox_mu",
-        takes: Takes::Number(Range::FromZero),
-        absent: Absent::Default("0"),
-        meaning: "The weight μ of FedProx's term, which holds the model near the base (Li et al., arXiv:1812.06127). \
-                  0 leaves the term out.",
-        example: "0.01",
-    },
-    METRICS,
-    Key { absent: Absent::Default("weighted_mean"), ..RULE },
-    SERVER,
-    THRESHOLD,
-];
-
-pub(super) const VALIDATE: &[Key] = &[
+const VALIDATE: &[Key] = &[
     Key {
         name: "model",
         takes: Takes::Word(ModelUnderTest::TABLE),
@@ -514,13 +379,7 @@ pub(super) const VALIDATE: &[Key] = &[
     },
     ROWS,
     WHEN,
-    Key {
-        name: "loss",
-        takes: Takes::Variant(Loss::TABLE),
-        absent: Absent::Means("the loss of the first task that trains; without one, cross_entropy for classes and mse otherwise"),
-        meaning: "The loss that the task reports, and by which outputs are read. Only for a plan without training.",
-        example: "dice",
-    },
+    LOSS,
     METRICS,
 ];
 
@@ -550,43 +409,3 @@ const CUSTOM: &[Key] = &[
     SERVER,
     THRESHOLD,
 ];
-
-const NAMES: &str = "`fl-host model show` lists the names of the tensors";
-const LENGTH: Takes = Takes::Whole { least: 1, most: 100_000_000, unit: "" };
-const METRICS: Key = Key {
-    name: "metrics",
-    takes: Takes::List {
-        kind: "a list of metrics, such as accuracy, loss, auc, dice, rmse",
-        of: &Takes::Word(Metric::TABLE),
-    },
-    absent: Absent::Default("[]"),
-    meaning: "Metrics that the task reports.",
-    example: "[accuracy, loss]",
-};
-
-const RULE: Key = Key {
-    name: "rule",
-    takes: Takes::Variant(Rule::TABLE),
-    absent: Absent::Refused,
-    meaning: "How the updates of a round become one model. All tasks that send updates have the same rule.",
-    example: "{trimmed_mean: {trim: 0.2}}",
-};
-
-const SERVER: Key = Key {
-    name: "server",
-    takes: Takes::Variant(Server::TABLE),
-    absent: Absent::Means("the rule's answer is the next model"),
-    meaning: "The step that the aggregator makes from the base towards the rule's answer. In the formulas, x is the base \
-              and Δ the answer less the base. All tasks that send updates have the same `server` step.",
-    example: "{fedadam: {learning_rate: 0.1}}",
-};
-
-const THRESHOLD: Key = Key {
-    name: "threshold",
-    takes: Takes::Section(threshold::KEYS),
-    absent: Absent::Means("every update counts"),
-    meaning: "Leaves out the updates of collaborators that report a worse metric than a bound. When fewer than \
-              quorum.count.min collaborators report a metric that is good enough, all updates count. Collaborators \
-              can lie about their metrics. All tasks that send updates have the same threshold.",
-    example: "{task: aggregated_model_validation, metric: accuracy, min: 0.7}",
-};

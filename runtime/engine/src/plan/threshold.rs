@@ -90,3 +90,13 @@ pub(super) const KEYS: &[Key] = &[
 
 pub(super) const MIN: &str = "min";
 pub(super) const MAX: &str = "max";
+
+pub(super) const THRESHOLD: Key = Key {
+    name: "threshold",
+    takes: Takes::Section(KEYS),
+    absent: Absent::Means("every update counts"),
+    meaning: "Leaves out the updates of collaborators that report a worse metric than a bound. When fewer than \
+              quorum.count.min collaborators report a metric that is good enough, all updates count. Collaborators \
+              can lie about their metrics. All tasks that send updates have the same threshold.",
+    example: "{task: aggregated_model_validation, metric: accuracy, min: 0.7}",
+};

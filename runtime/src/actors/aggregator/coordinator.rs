@@ -22,7 +22,7 @@ use std::{
 
 use bytes::Bytes;
 use fl_engine::{
-    Digest, Millis, Name, RoundNo,
+    Millis, Name, RoundNo,
     plan::{MetricsTo, Plan},
     round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
     wire::{

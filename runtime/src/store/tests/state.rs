@@ -13,7 +13,8 @@ fn remembering() -> Plan {
         server: Some(Server::FedAvgM { learning_rate: 1.0, momentum: 0.9 }),
         threshold: None,
         rows: Rows::Validation,
-        when: When::Always, loss: None,
+        when: When::Always,
+        loss: None,
     };
     let one_task = |plan: &mut PlanDraft| {
         plan.groups[0].tasks = vec![send.name.clone()];

@@ -228,7 +228,8 @@ fn every_field_changes_the_hash() {
                 server: None,
                 threshold: None,
                 rows: Rows::Validation,
-                when: When::Always, loss: None,
+                when: When::Always,
+                loss: None,
             })
         },
         |p| train(p).length = TrainLength::Epochs(2),

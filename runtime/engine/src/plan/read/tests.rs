@@ -170,7 +170,8 @@ fn every_loader_task_and_optimiser_has_a_spelling() {
         server: None,
         threshold: None,
         rows: Rows::Validation,
-        when: When::Always, loss: None,
+        when: When::Always,
+        loss: None,
     };
     assert_eq!(plan.tasks[1], probe);
     let own = TaskKind::Custom { name: "mine".to_owned(), rule: Some(Rule::WeightedMean) };
@@ -420,7 +421,8 @@ fn a_plan_that_only_measures_says_by_which_loss() {
     assert_eq!((plan.loss(), plan.training_rounds()), (Loss::Dice { logits: false }, 0));
     assert_eq!(plan.label_shape().unwrap(), [1, 4, 4]);
     assert!(with("", "mse").unwrap_err().starts_with("the task check cannot report dice"));
-    let train = "  train: {kind: train, epochs: 1, batch: 1, optimiser: {adam: {learning_rate: 1}}, loss: dice}\n";
+    let train =
+        "  train: {kind: train, epochs: 1, batch: 1, optimiser: {adam: {learning_rate: 1}}, loss: dice}\n";
     assert!(with(train, "dice").is_ok());
     let refused = with(train, "binary_cross_entropy").unwrap_err();
     assert_eq!(refused, "the task check has the loss binary_cross_entropy, and validations report dice");

@@ -210,7 +210,7 @@ mod with_training {
             let plan = edited(|plan| {
                 *plan.model.layers.last_mut().unwrap() = linear("fc2", 1);
                 edit_train(plan, |spec| {
-                    spec.loss = loss;
+                    spec.loss = loss.clone();
                     spec.optimiser = Optimiser::Adam { learning_rate: 0.02 };
                 });
                 for task in &mut plan.tasks {

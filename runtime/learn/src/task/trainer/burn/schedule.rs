@@ -52,8 +52,8 @@ mod tests {
         assert!(near && found.len() == expected.len(), "{found:?} where {expected:?}");
     }
 
-    /// From torch.optim.lr_scheduler 2.15 in Python: StepLR(step_size=2, gamma=0.5), CosineAnnealingLR(T_max=5,
-    /// eta_min=0.1) and, in front, LinearLR(start_factor=1/3, total_iters=2).
+    /// From torch.optim.lr_scheduler 1.13 in Python: StepLR(step_size=2, gamma=0.5),
+    /// CosineAnnealingLR(T_max=5, eta_min=0.1) and, in front, LinearLR(start_factor=1/3, total_iters=2).
     #[test]
     fn rates_are_those_of_pytorch() {
         let by = By::Rounds;
