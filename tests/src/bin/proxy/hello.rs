@@ -1,15 +1,16 @@
 //! The name in a TLS ClientHello (RFC 8446, section 4.1.2; RFC 6066, section 3), read as a load balancer
 //! reads it: without keys.
 
-use std::{io::Read as _, net::TcpStream};
-
-use super::Failure;
+use std::{
+    io::{self, Read as _},
+    net::TcpStream,
+};
 
 /// Reads a client's first TLS record. Returns the server's name in it, if there is one, and the record.
-pub(crate) fn server_name(client: &mut TcpStream) -> Result<(Option<String>, Vec<u8>), Failure> {
+pub(crate) fn server_name(client: &mut TcpStream) -> io::Result<(Option<String>, Vec<u8>)> {
     let mut record = vec![0; 5];
     client.read_exact(&mut record)?;
-    let [22, _, _, high, low] = record[..] else { return Err("not a TLS handshake".into()) };
+    let [22, _, _, high, low] = record[..] else { return Err(io::Error::other("not a TLS handshake")) };
     record.resize(5 + usize::from(u16::from_be_bytes([high, low])), 0);
     client.read_exact(&mut record[5..])?;
     let name = name(&record[5..]);
