@@ -21,7 +21,7 @@ use self::{
     answer::Answer,
     fault::{ANSWER_TIME, ProxyFault},
 };
-use super::LinkError;
+use super::{LinkError, tcp::connection};
 
 /// A proxy, and what it has to connect to. The proxy resolves the host's name.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Tunnel {
     /// Cancel-safe: the connection to the proxy is closed.
     pub async fn open(&self, address: SocketAddr) -> Result<TcpStream, LinkError> {
         let exchange = async {
-            let connected = TcpStream::connect(address).await;
+            let connected = connection::connect(address).await;
             let mut socket = connected.map_err(|error| ProxyFault::Unreachable(error.to_string()))?;
             self.ask(&mut socket).await?;
             Ok(socket)

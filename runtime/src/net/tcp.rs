@@ -3,6 +3,7 @@
 //!
 //! [`frame`] and [`mux`] decide and do no I/O. A [`driver`] moves bytes between them, TLS and the socket.
 
+pub(super) mod connection;
 mod driver;
 pub(super) mod end;
 pub(super) mod endpoint;

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    connection,
     driver::{Closing, Driver, PARTING, Shared, linger},
     end::{self, End},
     handshake::{self, BUSY},
@@ -118,7 +119,7 @@ impl TcpEndpoint {
         let shaking = async {
             let socket = match opened {
                 Some(socket) => socket,
-                None => TcpStream::connect(addr).await.map_err(|e| refused(&e))?,
+                None => connection::connect(addr).await.map_err(|e| refused(&e))?,
             };
             let tls = ClientConnection::new(config, name).map_err(|e| refused(&e))?;
             let mut tls = Connection::from(tls);
