@@ -17,10 +17,12 @@ use fl_engine::{
     wire::{self, Hello, Leaving, Message, PayloadHeader},
 };
 use fl_runtime::internal::{
-    net::{Endpoint, Link, LinkHandle, NetLimits, SocketKind, payload},
+    net::{Carrier, Endpoint, Link, LinkHandle, NetLimits, payload},
     system::System,
     trust::{Credentials, FlooredClock, Role, SERVER_NAME, client_config},
 };
+
+use crate::each_link::carrier;
 
 /// Any failure of a client.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -46,6 +48,7 @@ pub struct Crowd {
     plan: Plan,
     layout: Arc<Layout>,
     aggregator: SocketAddr,
+    carrier: Carrier,
     /// One period of an update.
     table: Piece,
     /// The base that each collaborator claims to have.
@@ -63,7 +66,8 @@ impl Crowd {
         let at = Site::parse(&std::fs::read_to_string(site.join("plan/site.yaml"))?)?;
         let table: Vec<u8> = (0..PERIOD).flat_map(|at| of_table(at).to_le_bytes()).collect();
         let aggregator = SocketAddr::new(at.address.parse::<IpAddr>()?, at.port);
-        Ok(Self { layout: plan.layout()?, plan, aggregator, table: table.into(), holds })
+        let carrier = carrier(&at);
+        Ok(Self { layout: plan.layout()?, plan, aggregator, carrier, table: table.into(), holds })
     }
 
     /// The update of collaborator number `who`. Hashing the update takes a while: call this before a link
@@ -110,7 +114,7 @@ impl Crowd {
         let credentials = Credentials::load_or_request(&files, &cert, role, Some(name), &clock)?;
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let tls = client_config(&credentials, &clock, &[])?;
-        let endpoint = Endpoint::client(tls, here, SocketKind::Auto, NetLimits::client())?;
+        let endpoint = Endpoint::client(tls, here, self.carrier, NetLimits::client())?;
         let mut link = endpoint.connect(self.aggregator, SERVER_NAME).await?;
         let hello = Hello {
             versions: wire::VERSIONS,

@@ -27,18 +27,35 @@ use fl_host_tools::{
 use serde_json::Value;
 
 /// A federation of `collaborators` members in a fresh folder called `name`; `edit` changes the owner's plan.
+/// The variable `FL_LINK` chooses what carries the links: `auto` (the default), `quic` or `tcp`.
 ///
 /// # Panics
 /// When a step fails.
 #[must_use]
 pub fn federation(name: &str, collaborators: usize, edit: &dyn Fn(&str) -> String) -> Federation {
+    let link = std::env::var("FL_LINK").unwrap_or_else(|_| "auto".to_owned());
+    federation_over(&link, name, collaborators, edit)
+}
+
+/// The same, all of whose links are carried by `link`: `auto`, `quic` or `tcp`.
+///
+/// # Panics
+/// When a step fails.
+#[must_use]
+pub fn federation_over(
+    link: &str,
+    name: &str,
+    collaborators: usize,
+    edit: &dyn Fn(&str) -> String,
+) -> Federation {
     // One process may run several tests at once.
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let dir = std::env::temp_dir().join(format!("fl-federation-{}-{number}-{name}", std::process::id()));
+    let folder = format!("fl-federation-{}-{number}-{name}-{link}", std::process::id());
+    let dir = std::env::temp_dir().join(folder);
     let _ = std::fs::remove_dir_all(&dir);
     let template = templates::find("breast_cancer").unwrap_or_else(|| panic!("no template"));
-    let request = Request { dir, template, collaborators, rounds: None, link: "auto", edit: Some(edit) };
+    let request = Request { dir, template, collaborators, rounds: None, link, edit: Some(edit) };
     match prepare(&request, &cli::result, &mut |_| {}) {
         Ok(federation) => federation,
         Err(failure) => panic!("{failure:?}"),

@@ -1,7 +1,13 @@
-//! What anybody on the network can answer to a client's first datagram, without any certificate: the keys of
-//! an Initial follow from the Initial itself (RFC 9001, section 5.2).
+//! What anybody on the network can answer to a client's first bytes, without any certificate. Over QUIC, the
+//! keys of an Initial follow from the Initial itself (RFC 9001, section 5.2). Over TCP, the first records of
+//! TLS are plain.
 
-use std::net::UdpSocket;
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustls::{
     crypto::ring,
@@ -9,17 +15,69 @@ use rustls::{
     {Side, SupportedCipherSuite},
 };
 
-/// Waits for a datagram at `socket`, and answers an Initial with a packet that closes the connection with
-/// this TLS alert. True when an answer was sent.
-///
-/// # Errors
-/// The socket's, also when nothing comes in its time.
-pub fn forge_close(socket: &UdpSocket, alert: u8) -> std::io::Result<bool> {
-    let mut datagram = [0; 65_536];
-    let (length, peer) = socket.recv_from(&mut datagram)?;
-    let Some(close) = closing(&datagram[..length], alert) else { return Ok(false) };
-    socket.send_to(&close, peer)?;
-    Ok(true)
+/// A port on loopback that answers as an aggregator's port would, without any key.
+pub struct Forger {
+    port: Port,
+    /// Longest wait for a client.
+    within: Duration,
+}
+
+enum Port {
+    Udp(UdpSocket),
+    Tcp(TcpListener),
+}
+
+impl Forger {
+    /// Listens on a UDP port, or with `tcp` on a TCP port.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub fn listen(port: u16, tcp: bool, within: Duration) -> io::Result<Self> {
+        let here = (Ipv4Addr::LOCALHOST, port);
+        let port = if tcp {
+            let listener = TcpListener::bind(here)?;
+            listener.set_nonblocking(true)?;
+            Port::Tcp(listener)
+        } else {
+            let socket = UdpSocket::bind(here)?;
+            socket.set_read_timeout(Some(within))?;
+            Port::Udp(socket)
+        };
+        Ok(Self { port, within })
+    }
+
+    /// Waits for a client, and ends its handshake with this TLS alert. True when an answer was sent.
+    ///
+    /// # Errors
+    /// The socket's, also when no client comes in time.
+    pub fn forge_close(&self, alert: u8) -> io::Result<bool> {
+        match &self.port {
+            Port::Udp(socket) => {
+                let mut datagram = [0; 65_536];
+                let (length, peer) = socket.recv_from(&mut datagram)?;
+                let Some(close) = closing(&datagram[..length], alert) else { return Ok(false) };
+                socket.send_to(&close, peer)?;
+            }
+            Port::Tcp(listener) => {
+                let until = Instant::now() + self.within;
+                let mut client = loop {
+                    match listener.accept() {
+                        Ok((client, _)) => break client,
+                        Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                        Err(error) if Instant::now() > until => return Err(error),
+                        Err(_) => thread::sleep(Duration::from_millis(10)),
+                    }
+                };
+                client.set_nonblocking(false)?;
+                client.set_read_timeout(Some(self.within))?;
+                // A fatal alert in a record of TLS.
+                client.write_all(&[21, 3, 3, 0, 2, 2, alert])?;
+                // The system takes back what was written if the connection ends with unread bytes.
+                let _ = client.read_to_end(&mut Vec::new());
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// The closing packet for an Initial of version 1.

@@ -1,7 +1,9 @@
 //! What the federation tests share: real processes in real workspaces.
 
 pub mod crowd;
+pub mod each_link;
 pub mod elf;
 pub mod federation;
 pub mod forger;
+pub mod relay;
 pub mod stranger;

@@ -1,13 +1,18 @@
 //! Links that no real collaborator would make: with any certificate or none, and to any server.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
 
 use quinn::{
     ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, TransportConfig, VarInt,
     crypto::rustls::QuicClientConfig,
 };
 use rustls::{
-    DigitallySignedStruct, Error, SignatureScheme,
+    ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
@@ -35,6 +40,16 @@ pub enum NoLink {
 pub fn client(
     own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
 ) -> Result<QuicClientConfig, Error> {
+    QuicClientConfig::try_from(config(own)?).map_err(|e| Error::General(e.to_string()))
+}
+
+/// The same for any carrier.
+///
+/// # Errors
+/// As there.
+pub fn config(
+    own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+) -> Result<rustls::ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13])?
@@ -45,7 +60,7 @@ pub fn client(
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"fl/1".to_vec()];
-    QuicClientConfig::try_from(config).map_err(|e| Error::General(e.to_string()))
+    Ok(config)
 }
 
 /// Dials; `window` unread bytes may be in flight to this side.
@@ -64,6 +79,22 @@ pub async fn dial(
     let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let connection = endpoint.connect_with(client, to, "aggregator.fl")?.await?;
     Ok((endpoint, connection))
+}
+
+/// Shakes hands with a server over TCP, sends nothing, and reads until the server ends the connection.
+/// Returns how the connection ended, or how many bytes came before its end.
+///
+/// # Errors
+/// The socket's, also when the server does not end the connection `within` this time. A failure of TLS is
+/// inside as a [`rustls::Error`].
+pub fn read_over_tcp(to: SocketAddr, config: rustls::ClientConfig, within: Duration) -> io::Result<usize> {
+    let name = ServerName::try_from("aggregator.fl").map_err(io::Error::other)?;
+    let tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let socket = TcpStream::connect(to)?;
+    socket.set_read_timeout(Some(within))?;
+    let mut stream = StreamOwned::new(tls, socket);
+    stream.flush()?;
+    stream.read_to_end(&mut Vec::new())
 }
 
 /// Accepts every server.

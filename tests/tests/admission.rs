@@ -4,7 +4,8 @@
 
 use std::{
     fs,
-    net::{SocketAddr, UdpSocket},
+    io::Write as _,
+    net::{SocketAddr, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,8 +15,8 @@ use fl_host_tools::{
     workspace::{FOLDERS, set_key},
 };
 use fl_tests::{
-    federation::{Process, federation, host, synthetic},
-    stranger,
+    federation::{Process, federation_over, host, synthetic},
+    over_each_link, stranger,
 };
 use quinn::ConnectionError;
 use rcgen::{
@@ -26,9 +27,13 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
 
+over_each_link! {
+    running_aggregator_follows_its_roster_and_turns_strangers_away
+}
+
 /// A federation whose rounds last a second each, as long as `three` is connected and answers late.
-fn paced(name: &str) -> Federation {
-    federation(name, 3, &|plan| {
+fn paced(link: &str, name: &str) -> Federation {
+    federation_over(link, name, 3, &|plan| {
         let plan = synthetic(plan, 1000, 60);
         set_key(&plan, "quorum", "{count: {min: 1}, time: {min: 0s, max: 1s}}", "tasks")
     })
@@ -38,12 +43,14 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-struct People {
+struct People<'a> {
     federation: Federation,
     aggregator: Process,
+    /// What carries the links.
+    link: &'a str,
 }
 
-impl People {
+impl People<'_> {
     fn site(&self, name: &str) -> PathBuf {
         self.federation.dir.join(name)
     }
@@ -136,6 +143,13 @@ impl People {
             (certificate, PrivateKeyDer::from_pem_file(key).unwrap())
         });
         let to = SocketAddr::from(([127, 0, 0, 1], self.federation.port));
+        if self.link == "tcp" {
+            let end = stranger::read_over_tcp(to, stranger::config(own).unwrap(), SOON).unwrap_err();
+            return match end.get_ref().and_then(|error| error.downcast_ref()) {
+                Some(rustls::Error::AlertReceived(alert)) => Some(u8::from(*alert).into()),
+                _ => panic!("{end}"),
+            };
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let end = runtime.block_on(async {
             match stranger::dial(to, stranger::client(own).unwrap(), 1 << 20).await {
@@ -182,6 +196,20 @@ fn garbage(port: u16, datagrams: u32) {
     }
 }
 
+/// Connections on which no client speaks TLS. Some begin as the first record of a client does.
+fn garbage_over_tcp(port: u16, connections: u32) {
+    for number in 0..connections {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut bytes = [(number >> 1) as u8; 1200];
+        if number % 2 == 0 {
+            // A handshake record of 600 bytes with the beginning of a ClientHello.
+            bytes[..6].copy_from_slice(&[22, 3, 1, 2, 0x58, 1]);
+        }
+        // The aggregator may have closed the connection.
+        let _ = socket.write_all(&bytes);
+    }
+}
+
 /// A certificate of the federation's CA for the key of `name`, expired since 2021.
 fn expired_certificate(owner: &Path, name: &str, key: &Path) -> String {
     let read = |path: &Path| fs::read_to_string(path).unwrap();
@@ -197,15 +225,14 @@ fn expired_certificate(owner: &Path, name: &str, key: &Path) -> String {
     params.signed_by(&KeyPair::from_pem(&read(key)).unwrap(), &ca).unwrap().pem()
 }
 
-#[test]
-fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
-    let federation = paced("admission");
+fn running_aggregator_follows_its_roster_and_turns_strangers_away(link: &str) {
+    let federation = paced(link, "admission");
     let aggregator = Process::aggregator(&federation);
     aggregator.event("listening", SOON);
     let mut one = Process::collaborator(&federation, "one");
     let mut two = Process::collaborator(&federation, "two");
     let mut late = Process::hostile(&federation, "three", &["sluggish"]);
-    let mut people = People { federation, aggregator };
+    let mut people = People { federation, aggregator, link };
     people.aggregator.event("round", SOON);
     let (first, owner) = (people.roster(), people.federation.owner.clone());
 
@@ -262,7 +289,7 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
     ends_with(&mut Process::start("one", &four, &args, &[]), 5, "but this process was started as one");
 
     // Strangers.
-    let other = fl_tests::federation::federation("elsewhere", 1, &|plan| synthetic(plan, 1000, 1));
+    let other = federation_over(link, "elsewhere", 1, &|plan| synthetic(plan, 1000, 1));
     let theirs = other.dir.join("one/cert");
     let ours = people.federation.aggregator.join("cert");
     assert_eq!(people.alert(None), Some(116));
@@ -272,7 +299,11 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
         |log: &str| log.lines().filter(|line| !line.contains("round ") && !line.contains("three")).count();
     let before = lines(&people.aggregator.log());
     let datagrams = std::env::var("FL_DATAGRAMS").ok().and_then(|count| count.parse().ok());
-    garbage(people.federation.port, datagrams.unwrap_or(20_000));
+    let datagrams = datagrams.unwrap_or(20_000);
+    match link {
+        "tcp" => garbage_over_tcp(people.federation.port, datagrams / 20),
+        _ => garbage(people.federation.port, datagrams),
+    }
     people.aggregator.event("round", Duration::from_millis(1600));
     people.aggregator.event("round", Duration::from_millis(1600));
     assert!(lines(&people.aggregator.log()) < before + 10, "{}", people.aggregator.log());
@@ -297,10 +328,10 @@ fn running_aggregator_follows_its_roster_and_turns_strangers_away() {
 
 #[test]
 fn roles_tell_what_the_roster_says_of_enclaves() {
-    let federation = paced("measured");
+    let federation = paced("auto", "measured");
     let aggregator = Process::aggregator(&federation);
     aggregator.event("listening", SOON);
-    let people = People { federation, aggregator };
+    let people = People { federation, aggregator, link: "auto" };
     let owner = people.federation.owner.clone();
     assert!(!people.aggregator.log().contains("MRENCLAVE"));
     let ca = people.roster().split_once("\nca: \"").unwrap().1[..64].to_owned();

@@ -1,4 +1,4 @@
-//! Whole federations: real processes over real QUIC on loopback, real files.
+//! Whole federations: real processes over real links on loopback, real files.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -6,11 +6,26 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use fl_engine::{RoundNo, Weight, model::safetensors, plan::Plan, tensor::ModelState};
 use fl_host_tools::demo::Federation;
 use fl_learn::task::{CustomTasks, Runner};
-use fl_tests::federation::{Process, federation, history, last_model, synthetic};
+use fl_tests::{
+    federation::{Process, federation, federation_over, history, last_model, synthetic},
+    over_each_link,
+};
 use num_bigint::BigInt;
 
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(60);
+
+over_each_link! {
+    federation_trains_and_everybody_keeps_the_same_model
+    federated_model_is_the_exactly_rounded_mean_of_the_updates
+    killed_collaborator_does_not_stop_the_others
+    collaborator_that_comes_back_is_given_the_open_round
+    collaborator_waits_for_its_aggregator_and_says_so
+    sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on
+    finished_run_ends_well_when_it_is_stopped_again_and_fresh_gives_its_rounds_up
+    another_plan_is_refused_until_it_is_accepted
+    second_aggregator_of_a_folder_ends_before_it_touches_anything
+}
 
 fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
     let aggregator = Process::aggregator(federation);
@@ -18,9 +33,8 @@ fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
     (aggregator, collaborators)
 }
 
-#[test]
-fn federation_trains_and_everybody_keeps_the_same_model() {
-    let federation = federation("trains", 3, &|plan| plan.replace("rounds: 10", "rounds: 3"));
+fn federation_trains_and_everybody_keeps_the_same_model(link: &str) {
+    let federation = federation_over(link, "trains", 3, &|plan| plan.replace("rounds: 10", "rounds: 3"));
     let (mut aggregator, mut collaborators) = start_all(&federation);
     for round in 0..3 {
         let line = aggregator.event("round", LATER);
@@ -66,9 +80,8 @@ fn run_goes_on_when_its_output_cannot_be_written() {
 
 /// The exact weighted mean of what the runners make, by integers of any size: shares no code with the
 /// aggregation.
-#[test]
-fn federated_model_is_the_exactly_rounded_mean_of_the_updates() {
-    let federation = federation("exact", 3, &|plan| synthetic(plan, 3000, 2));
+fn federated_model_is_the_exactly_rounded_mean_of_the_updates(link: &str) {
+    let federation = federation_over(link, "exact", 3, &|plan| synthetic(plan, 3000, 2));
     let (mut aggregator, _collaborators) = start_all(&federation);
     assert_eq!(aggregator.event("ended", LATER)["reason"], "completed");
     assert!(aggregator.ended(SOON).success());
@@ -134,9 +147,8 @@ fn exact_mean(terms: &[(f32, u32)]) -> f32 {
     }
 }
 
-#[test]
-fn killed_collaborator_does_not_stop_the_others() {
-    let federation = federation("killed", 3, &|plan| plan.replace("rounds: 10", "rounds: 4"));
+fn killed_collaborator_does_not_stop_the_others(link: &str) {
+    let federation = federation_over(link, "killed", 3, &|plan| plan.replace("rounds: 10", "rounds: 4"));
     let (mut aggregator, mut collaborators) = start_all(&federation);
     aggregator.event("round", LATER);
     collaborators[2].signal("KILL");
@@ -149,9 +161,8 @@ fn killed_collaborator_does_not_stop_the_others() {
     }
 }
 
-#[test]
-fn collaborator_that_comes_back_is_given_the_open_round() {
-    let federation = federation("back", 2, &|plan| {
+fn collaborator_that_comes_back_is_given_the_open_round(link: &str) {
+    let federation = federation_over(link, "back", 2, &|plan| {
         plan.replace("rounds: 10", "rounds: 4").replace("count: {min: 1}", "count: {min: 2}")
     });
     let (mut aggregator, mut collaborators) = start_all(&federation);
@@ -165,9 +176,8 @@ fn collaborator_that_comes_back_is_given_the_open_round() {
     drop(again);
 }
 
-#[test]
-fn collaborator_waits_for_its_aggregator_and_says_so() {
-    let federation = federation("early", 1, &|plan| synthetic(plan, 100, 1));
+fn collaborator_waits_for_its_aggregator_and_says_so(link: &str) {
+    let federation = federation_over(link, "early", 1, &|plan| synthetic(plan, 100, 1));
     let mut early = Process::collaborator(&federation, "one");
     early.says("no aggregator at 127.0.0.1", 1, SOON);
     let mut aggregator = Process::aggregator(&federation);
@@ -175,10 +185,9 @@ fn collaborator_waits_for_its_aggregator_and_says_so() {
     assert!(early.ended(SOON).success(), "{}", early.log());
 }
 
-#[test]
-fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on() {
+fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on(link: &str) {
     // More than it runs before the signal gets there.
-    let federation = federation("stopped", 2, &|plan| plan.replace("rounds: 10", "rounds: 40"));
+    let federation = federation_over(link, "stopped", 2, &|plan| plan.replace("rounds: 10", "rounds: 40"));
     let (mut aggregator, mut collaborators) = start_all(&federation);
     aggregator.event("round", LATER);
     aggregator.signal("TERM");
@@ -197,9 +206,8 @@ fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on() {
     }
 }
 
-#[test]
-fn finished_run_ends_well_when_it_is_stopped_again_and_fresh_gives_its_rounds_up() {
-    let federation = federation("fresh", 1, &|plan| synthetic(plan, 100, 2));
+fn finished_run_ends_well_when_it_is_stopped_again_and_fresh_gives_its_rounds_up(link: &str) {
+    let federation = federation_over(link, "fresh", 1, &|plan| synthetic(plan, 100, 2));
     let (mut aggregator, mut collaborators) = start_all(&federation);
     assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
     assert!(collaborators[0].ended(SOON).success(), "{}", collaborators[0].log());
@@ -227,9 +235,8 @@ fn finished_run_ends_well_when_it_is_stopped_again_and_fresh_gives_its_rounds_up
     assert_eq!(fresh.event("listening", SOON)["round"], 0);
 }
 
-#[test]
-fn another_plan_is_refused_until_it_is_accepted() {
-    let federation = federation("plans", 1, &|plan| synthetic(plan, 100, 1));
+fn another_plan_is_refused_until_it_is_accepted(link: &str) {
+    let federation = federation_over(link, "plans", 1, &|plan| synthetic(plan, 100, 1));
     let plan_file = federation.dir.join("one/plan/plan.yaml");
     let plan = fs::read_to_string(&plan_file).unwrap();
     fs::write(&plan_file, plan.replace("rounds: 1", "rounds: 2")).unwrap();
@@ -257,9 +264,8 @@ fn aggregator_is_ready_within_fifty_milliseconds() {
     assert!(best < 50.0, "{best} ms");
 }
 
-#[test]
-fn second_aggregator_of_a_folder_ends_before_it_touches_anything() {
-    let federation = federation("second", 1, &|plan| synthetic(plan, 100, 1));
+fn second_aggregator_of_a_folder_ends_before_it_touches_anything(link: &str) {
+    let federation = federation_over(link, "second", 1, &|plan| synthetic(plan, 100, 1));
     let mut aggregator = Process::aggregator(&federation);
     aggregator.event("listening", SOON);
     let spilled = federation.aggregator.join("save/spill/slot-7.spill");

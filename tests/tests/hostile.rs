@@ -9,7 +9,10 @@ use std::{
 };
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, federation, history, synthetic};
+use fl_tests::{
+    federation::{Process, federation_over, history, synthetic},
+    over_each_link,
+};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -17,13 +20,20 @@ const SOON: Duration = Duration::from_secs(20);
 const MEMORY: u64 = 32 << 20;
 
 /// `one` and `two` are honest, and enough for a round. `three` is not honest.
-fn tolerant(name: &str, rounds: u32, deadline: &str) -> Federation {
-    federation(name, 3, &|plan| {
+fn tolerant(link: &str, name: &str, rounds: u32, deadline: &str) -> Federation {
+    federation_over(link, name, 3, &|plan| {
         let plan = synthetic(plan, 100_000, rounds);
         let quorum = format!("{{count: {{min: 2}}, time: {{min: 0s, max: {deadline}}}}}");
         let plan = set_key(&plan, "quorum", &quorum, "tasks");
         set_key(&plan, "exact", "{value_bits: 16, weight_bits: 20}", "schema")
     })
+}
+
+over_each_link! {
+    bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up
+    update_counts_once_and_floods_are_neither_loud_nor_large
+    text_of_a_peer_changes_no_line_for_people
+    slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more
 }
 
 struct Running {
@@ -133,9 +143,8 @@ const TURNED_AWAY: &[(&str, &str)] = &[
     ("long-evidence", "32769 evidence bytes; at most 32768"),
 ];
 
-#[test]
-fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
-    let federation = tolerant("refused", 400, "20s");
+fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up(link: &str) {
+    let federation = tolerant(link, "refused", 400, "20s");
     let running = Running::start(&federation);
     let names = |table: &[(&'static str, &str)]| table.iter().map(|(name, _)| *name).collect::<Vec<_>>();
     let misdeeds = [names(REFUSED), names(BROKEN), names(TURNED_AWAY), vec!["big-envelope", "most-evidence"]];
@@ -185,9 +194,8 @@ fn bad_updates_and_broken_protocol_are_refused_by_name_and_hold_nobody_up() {
     }
 }
 
-#[test]
-fn update_counts_once_and_floods_are_neither_loud_nor_large() {
-    let federation = tolerant("floods", 200, "20s");
+fn update_counts_once_and_floods_are_neither_loud_nor_large(link: &str) {
+    let federation = tolerant(link, "floods", 200, "20s");
     let running = Running::start(&federation);
     // What the first flood says is logged; then the lines about `three` are rationed.
     let floods = ["failed-flood", "offer-flood", "report-flood", "ungranted", "abandoned-streams"];
@@ -241,9 +249,8 @@ fn update_counts_once_and_floods_are_neither_loud_nor_large() {
     }
 }
 
-#[test]
-fn text_of_a_peer_changes_no_line_for_people() {
-    let federation = tolerant("painted", 60, "20s");
+fn text_of_a_peer_changes_no_line_for_people(link: &str) {
+    let federation = tolerant(link, "painted", 60, "20s");
     let start = |name: &str, folder: &std::path::Path, args: &[&str]| Process::start(name, folder, args, &[]);
     let mut aggregator = start("aggregator", &federation.aggregator, &["aggregator"]);
     aggregator.says("listens on", 1, SOON);
@@ -264,9 +271,8 @@ fn text_of_a_peer_changes_no_line_for_people() {
     }
 }
 
-#[test]
-fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more() {
-    let federation = tolerant("slow", 1_000_000, "1s");
+fn slow_silent_and_vanishing_peers_cost_a_round_its_deadline_and_no_more(link: &str) {
+    let federation = tolerant(link, "slow", 1_000_000, "1s");
     let running = Running::start(&federation);
     let mut strangers = Process::hostile(&federation, "two", &["silent"]);
     let mut hostile = Process::hostile(&federation, "three", &["drip"]);

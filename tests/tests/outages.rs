@@ -14,29 +14,36 @@ use std::{
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_tests::{
-    federation::{Process, all_end_well, federation, rounds_in_order, synthetic},
-    forger::forge_close,
+    federation::{Process, all_end_well, federation_over, rounds_in_order, synthetic},
+    forger::Forger,
+    over_each_link,
 };
 
 const SOON: Duration = Duration::from_secs(20);
 
+over_each_link! {
+    forged_close_of_nobody_ends_no_collaborator
+    wrong_clock_of_the_aggregator_costs_time_and_no_collaborator
+    wrong_clock_of_a_collaborator_costs_time_and_no_restart
+    crash_of_the_aggregator_costs_less_than_two_seconds
+    every_round_is_run_once_and_in_order_under_kills_of_both_roles
+}
+
 /// Rounds that need both members, and as much time as they want.
-fn pair(name: &str, rounds: u32) -> Federation {
-    federation(name, 2, &|plan| {
+fn pair(link: &str, name: &str, rounds: u32) -> Federation {
+    federation_over(link, name, 2, &|plan| {
         let plan = synthetic(plan, 20_000, rounds);
         set_key(&plan, "quorum", "{count: {min: 2}, time: {min: 0s, max: 10m}}", "tasks")
     })
 }
 
-#[test]
-fn forged_close_of_nobody_ends_no_collaborator() {
-    let federation = pair("forged", 3);
+fn forged_close_of_nobody_ends_no_collaborator(link: &str) {
+    let federation = pair(link, "forged", 3);
     let mut members = Process::collaborators(&federation);
-    let port = UdpSocket::bind(("127.0.0.1", federation.port)).unwrap();
-    port.set_read_timeout(Some(SOON)).unwrap();
+    let port = Forger::listen(federation.port, link == "tcp", SOON).unwrap();
     // Alerts about this side's certificate, about the other side's, about the protocol, and an inner error.
     for alert in [48, 48, 45, 43, 44, 46, 51, 116, 120, 40, 80] {
-        while !forge_close(&port, alert).unwrap() {}
+        while !port.forge_close(alert).unwrap() {}
     }
     drop(port);
     let mut aggregator = Process::aggregator(&federation);
@@ -79,9 +86,8 @@ impl WrongClock {
     }
 }
 
-#[test]
-fn wrong_clock_of_the_aggregator_costs_time_and_no_collaborator() {
-    let federation = pair("aggregators-clock", 3);
+fn wrong_clock_of_the_aggregator_costs_time_and_no_collaborator(link: &str) {
+    let federation = pair(link, "aggregators-clock", 3);
     let clock = WrongClock::new(&federation, 0);
     let mut aggregator = clock.start(&federation, "aggregator");
     aggregator.event("listening", SOON);
@@ -98,9 +104,8 @@ fn wrong_clock_of_the_aggregator_costs_time_and_no_collaborator() {
     rounds_in_order(&federation, 3);
 }
 
-#[test]
-fn wrong_clock_of_a_collaborator_costs_time_and_no_restart() {
-    let federation = pair("collaborators-clock", 3);
+fn wrong_clock_of_a_collaborator_costs_time_and_no_restart(link: &str) {
+    let federation = pair(link, "collaborators-clock", 3);
     let clock = WrongClock::new(&federation, 0);
     let mut aggregator = Process::aggregator(&federation);
     aggregator.event("listening", SOON);
@@ -116,7 +121,7 @@ fn wrong_clock_of_a_collaborator_costs_time_and_no_restart() {
 
 #[test]
 fn ends_of_certificate_and_roster_are_warned_of_from_the_start() {
-    let federation = pair("ends", 1);
+    let federation = pair("auto", "ends", 1);
     let clock = WrongClock::new(&federation, 340);
     let mut aggregator = clock.start(&federation, "aggregator");
     aggregator.event("listening", SOON);
@@ -129,9 +134,8 @@ fn ends_of_certificate_and_roster_are_warned_of_from_the_start() {
     all_end_well(&mut aggregator, &mut [one, two]);
 }
 
-#[test]
-fn crash_of_the_aggregator_costs_less_than_two_seconds() {
-    let federation = pair("crash", 4000);
+fn crash_of_the_aggregator_costs_less_than_two_seconds(link: &str) {
+    let federation = pair(link, "crash", 4000);
     let mut members = Process::collaborators(&federation);
     let mut costs = Vec::new();
     for _ in 0..5 {
@@ -153,8 +157,8 @@ fn crash_of_the_aggregator_costs_less_than_two_seconds() {
 
 /// Kills the aggregator `of_aggregator` times and collaborators `of_members` times, at moments that `seed`
 /// draws.
-fn kills(name: &str, rounds: u32, of_aggregator: u32, of_members: u32, seed: u64) {
-    let federation = federation(name, 3, &|plan| {
+fn kills(link: &str, name: &str, rounds: u32, of_aggregator: u32, of_members: u32, seed: u64) {
+    let federation = federation_over(link, name, 3, &|plan| {
         let plan = synthetic(plan, 20_000, rounds);
         set_key(&plan, "quorum", "{count: {min: 3}, time: {min: 0s, max: 10m}}", "tasks")
     });
@@ -191,22 +195,21 @@ fn kills(name: &str, rounds: u32, of_aggregator: u32, of_members: u32, seed: u64
     }
 }
 
-#[test]
-fn every_round_is_run_once_and_in_order_under_kills_of_both_roles() {
-    kills("kills", 400, 4, 4, 7);
+fn every_round_is_run_once_and_in_order_under_kills_of_both_roles(link: &str) {
+    kills(link, "kills", 400, 4, 4, 7);
 }
 
 #[test]
 #[ignore = "minutes: ci/long runs it"]
 fn every_round_is_run_once_and_in_order_under_many_kills() {
-    for seed in 0..3 {
-        kills("many-kills", 3000, 12, 10, seed);
+    for (seed, link) in (0..4).zip(["quic", "tcp"].into_iter().cycle()) {
+        kills(link, "many-kills", 3000, 12, 10, seed);
     }
 }
 
 #[test]
 fn second_aggregator_on_another_port_is_kept_out_of_save() {
-    let federation = pair("shared", 200);
+    let federation = pair("auto", "shared", 200);
     let mut aggregator = Process::aggregator(&federation);
     aggregator.event("listening", SOON);
     let site = federation.aggregator.join("plan/site.yaml");
@@ -227,7 +230,7 @@ fn second_aggregator_on_another_port_is_kept_out_of_save() {
 
 #[test]
 fn collaborator_that_cannot_keep_its_model_says_so_before_it_trains() {
-    let federation = pair("unwritable", 3);
+    let federation = pair("auto", "unwritable", 3);
     let site = federation.dir.join("one");
     fs::set_permissions(site.join("save"), fs::Permissions::from_mode(0o555)).unwrap();
     let key = site.join("cert/col_one.key");

@@ -3,13 +3,20 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use fl_tests::federation::{Process, federation, synthetic};
+use fl_tests::{
+    federation::{Process, federation_over, synthetic},
+    over_each_link,
+};
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
 
-#[test]
-fn federation_runs_over_the_portable_socket_when_the_native_one_is_refused() {
-    let federation = federation("refusing", 2, &|plan| synthetic(plan, 200_000, 3));
+over_each_link! {
+    federation_runs_over_the_portable_socket_when_the_native_one_is_refused
+}
+
+fn federation_runs_over_the_portable_socket_when_the_native_one_is_refused(link: &str) {
+    let federation = federation_over(link, "refusing", 2, &|plan| synthetic(plan, 200_000, 3));
     let library = federation.dir.join("librefuse.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/refuse.c");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
@@ -19,7 +26,8 @@ fn federation_runs_over_the_portable_socket_when_the_native_one_is_refused() {
     let start =
         |name: &str, folder: &Path, args: &[&str]| Process::start(name, folder, args, &["env", &preload]);
     let mut aggregator = start("aggregator", &federation.aggregator, &["--json", "aggregator"]);
-    assert_eq!(aggregator.event("listening", SOON)["socket"], "portable");
+    let socket = if link == "tcp" { Value::Null } else { "portable".into() };
+    assert_eq!(aggregator.event("listening", SOON)["socket"], socket);
     let members: Vec<Process> = federation
         .names
         .iter()

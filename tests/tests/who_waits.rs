@@ -1,4 +1,4 @@
-//! Who waits and who exits: each event of the manual's page, played with real processes over real QUIC.
+//! Who waits and who exits: each event of the manual's page, played with real processes over real links.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
 use std::{
@@ -7,20 +7,41 @@ use std::{
 };
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, change_rows, ends, federation, history, set_block, start, synthetic};
+use fl_tests::{
+    federation::{
+        Process, change_rows, ends, federation, federation_over, history, set_block, start, synthetic,
+    },
+    over_each_link,
+};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(60);
 
+over_each_link! {
+    too_few_updates_at_a_deadline_open_the_round_again_until_a_site_comes
+    too_few_updates_at_a_deadline_end_the_run_where_the_plan_says_so
+    run_ends_at_once_with_the_causes_when_every_site_fails
+    run_ends_at_once_with_range_and_cure_when_every_update_is_refused
+    site_that_fails_in_every_round_ends_with_a_code_of_its_own_and_the_others_go_on
+    repaired_site_is_asked_again_as_soon_as_it_is_back
+    silent_member_costs_two_deadlines_and_is_asked_in_every_round
+    pause_of_the_aggregators_machine_ends_nobody_and_costs_no_deadline
+    killed_aggregator_goes_on_and_its_sites_with_it
+    site_that_is_stopped_ends_with_14_and_the_others_go_on
+    second_process_of_a_name_takes_the_place_of_the_first
+}
+
 /// Rounds of one synthetic task that need `least` updates.
-fn quorum_of(name: &str, sites: usize, rounds: u32, quorum: &str) -> Federation {
-    federation(name, sites, &|plan| set_key(&synthetic(plan, 1000, rounds), "quorum", quorum, "tasks"))
+fn quorum_of(link: &str, name: &str, sites: usize, rounds: u32, quorum: &str) -> Federation {
+    federation_over(link, name, sites, &|plan| {
+        set_key(&synthetic(plan, 1000, rounds), "quorum", quorum, "tasks")
+    })
 }
 
 /// Rounds of real training.
-fn training(name: &str, sites: usize, rounds: u32, quorum: &str) -> Federation {
-    federation(name, sites, &|plan| {
+fn training(link: &str, name: &str, sites: usize, rounds: u32, quorum: &str) -> Federation {
+    federation_over(link, name, sites, &|plan| {
         let plan = set_key(plan, "rounds", &rounds.to_string(), "schema");
         set_key(&plan, "quorum", quorum, "tasks")
     })
@@ -33,9 +54,8 @@ fn spoil(federation: &Federation, name: &str) {
     });
 }
 
-#[test]
-fn too_few_updates_at_a_deadline_open_the_round_again_until_a_site_comes() {
-    let federation = quorum_of("again", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 2s}}");
+fn too_few_updates_at_a_deadline_open_the_round_again_until_a_site_comes(link: &str) {
+    let federation = quorum_of(link, "again", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 2s}}");
     let (mut aggregator, mut sites) = start(&federation);
     aggregator.event("round", LATER);
     sites[1].signal("STOP");
@@ -51,9 +71,9 @@ fn too_few_updates_at_a_deadline_open_the_round_again_until_a_site_comes() {
     assert_eq!(history(&federation).len(), 400);
 }
 
-#[test]
-fn too_few_updates_at_a_deadline_end_the_run_where_the_plan_says_so() {
-    let federation = quorum_of("ends", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 2s}, short: end}");
+fn too_few_updates_at_a_deadline_end_the_run_where_the_plan_says_so(link: &str) {
+    let federation =
+        quorum_of(link, "ends", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 2s}, short: end}");
     let (mut aggregator, mut sites) = start(&federation);
     aggregator.event("round", LATER);
     sites[1].signal("STOP");
@@ -62,9 +82,8 @@ fn too_few_updates_at_a_deadline_end_the_run_where_the_plan_says_so() {
     assert!(aggregator.log().contains("quorum: {short: wait}"), "{}", aggregator.log());
 }
 
-#[test]
-fn run_ends_at_once_with_the_causes_when_every_site_fails() {
-    let federation = training("failing", 2, 5, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
+fn run_ends_at_once_with_the_causes_when_every_site_fails(link: &str) {
+    let federation = training(link, "failing", 2, 5, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
     federation.names.iter().for_each(|name| spoil(&federation, name));
     let began = Instant::now();
     let (mut aggregator, mut sites) = start(&federation);
@@ -83,9 +102,8 @@ fn run_ends_at_once_with_the_causes_when_every_site_fails() {
     }
 }
 
-#[test]
-fn run_ends_at_once_with_range_and_cure_when_every_update_is_refused() {
-    let federation = federation("refused", 2, &|plan| {
+fn run_ends_at_once_with_range_and_cure_when_every_update_is_refused(link: &str) {
+    let federation = federation_over(link, "refused", 2, &|plan| {
         let plan = set_key(plan, "quorum", "{count: {min: 2}, time: {min: 0s, max: 10m}}", "tasks");
         // Values of 2 and more: every update of training has some.
         let plan = set_key(&plan, "exact", "{value_bits: 1, weight_bits: 29}", "schema");
@@ -103,9 +121,8 @@ fn run_ends_at_once_with_range_and_cure_when_every_update_is_refused() {
     }
 }
 
-#[test]
-fn site_that_fails_in_every_round_ends_with_a_code_of_its_own_and_the_others_go_on() {
-    let federation = training("one-fails", 3, 2, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
+fn site_that_fails_in_every_round_ends_with_a_code_of_its_own_and_the_others_go_on(link: &str) {
+    let federation = training(link, "one-fails", 3, 2, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
     spoil(&federation, "three");
     let (mut aggregator, mut sites) = start(&federation);
     ends(&mut aggregator, 0);
@@ -117,9 +134,8 @@ fn site_that_fails_in_every_round_ends_with_a_code_of_its_own_and_the_others_go_
     assert!(log.contains("no update of this site counted: round 1, task train: "), "{log}");
 }
 
-#[test]
-fn repaired_site_is_asked_again_as_soon_as_it_is_back() {
-    let federation = training("repaired", 2, 1, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
+fn repaired_site_is_asked_again_as_soon_as_it_is_back(link: &str) {
+    let federation = training(link, "repaired", 2, 1, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
     let path = federation.dir.join("two/data/two/data.csv");
     let good = fs::read_to_string(&path).unwrap();
     spoil(&federation, "two");
@@ -134,9 +150,8 @@ fn repaired_site_is_asked_again_as_soon_as_it_is_back() {
     }
 }
 
-#[test]
-fn silent_member_costs_two_deadlines_and_is_asked_in_every_round() {
-    let federation = quorum_of("silent", 3, 12, "{count: {min: 2}, time: {min: 0s, max: 1s}}");
+fn silent_member_costs_two_deadlines_and_is_asked_in_every_round(link: &str) {
+    let federation = quorum_of(link, "silent", 3, 12, "{count: {min: 2}, time: {min: 0s, max: 1s}}");
     let mut aggregator = Process::aggregator(&federation);
     aggregator.event("listening", SOON);
     let silent = Process::hostile(&federation, "three", &["idle"]);
@@ -153,9 +168,9 @@ fn silent_member_costs_two_deadlines_and_is_asked_in_every_round() {
     sites.iter_mut().for_each(|site| ends(site, 0));
 }
 
-#[test]
-fn pause_of_the_aggregators_machine_ends_nobody_and_costs_no_deadline() {
-    let federation = quorum_of("paused", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 5s}, short: end}");
+fn pause_of_the_aggregators_machine_ends_nobody_and_costs_no_deadline(link: &str) {
+    let federation =
+        quorum_of(link, "paused", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 5s}, short: end}");
     let (mut aggregator, mut sites) = start(&federation);
     // A site that stands still keeps the round open until the pause.
     aggregator.event("round", LATER);
@@ -171,9 +186,8 @@ fn pause_of_the_aggregators_machine_ends_nobody_and_costs_no_deadline() {
     assert!(aggregator.log().contains("this program stood still for"), "{}", aggregator.log());
 }
 
-#[test]
-fn killed_aggregator_goes_on_and_its_sites_with_it() {
-    let federation = quorum_of("killed", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
+fn killed_aggregator_goes_on_and_its_sites_with_it(link: &str) {
+    let federation = quorum_of(link, "killed", 2, 400, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
     let (aggregator, mut sites) = start(&federation);
     aggregator.event("round", LATER);
     aggregator.signal("KILL");
@@ -184,9 +198,8 @@ fn killed_aggregator_goes_on_and_its_sites_with_it() {
     }
 }
 
-#[test]
-fn site_that_is_stopped_ends_with_14_and_the_others_go_on() {
-    let federation = quorum_of("left", 3, 400, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
+fn site_that_is_stopped_ends_with_14_and_the_others_go_on(link: &str) {
+    let federation = quorum_of(link, "left", 3, 400, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
     let (mut aggregator, mut sites) = start(&federation);
     aggregator.event("round", LATER);
     sites[2].signal("TERM");
@@ -196,9 +209,8 @@ fn site_that_is_stopped_ends_with_14_and_the_others_go_on() {
     ends(&mut sites[1], 0);
 }
 
-#[test]
-fn second_process_of_a_name_takes_the_place_of_the_first() {
-    let federation = quorum_of("twice", 2, 2, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
+fn second_process_of_a_name_takes_the_place_of_the_first(link: &str) {
+    let federation = quorum_of(link, "twice", 2, 2, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
     let mut aggregator = Process::aggregator(&federation);
     aggregator.event("listening", SOON);
     let mut first = Process::collaborator(&federation, "one");
@@ -213,7 +225,7 @@ fn second_process_of_a_name_takes_the_place_of_the_first() {
 
 #[test]
 fn waits_are_said_twice_a_minute_by_both_sides() {
-    let federation = quorum_of("told", 2, 1, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
+    let federation = quorum_of("auto", "told", 2, 1, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
     let (aggregator, mut sites) = start(&federation);
     drop(sites.pop());
     let words = "waiting for collaborators for 3";
@@ -228,7 +240,7 @@ fn waits_are_said_twice_a_minute_by_both_sides() {
 
 #[test]
 fn finished_run_that_is_started_again_changes_nothing_and_serves_who_comes() {
-    let federation = training("finished", 2, 2, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
+    let federation = training("auto", "finished", 2, 2, "{count: {min: 2}, time: {min: 0s, max: 10m}}");
     let (mut aggregator, mut sites) = start(&federation);
     ends(&mut aggregator, 0);
     sites.iter_mut().for_each(|site| ends(site, 0));
@@ -259,7 +271,7 @@ fn finished_run_that_is_started_again_changes_nothing_and_serves_who_comes() {
 
 #[test]
 fn rounds_that_were_removed_are_missed() {
-    let federation = quorum_of("removed", 1, 3, "{count: {min: 1}, time: {min: 0s, max: 10m}}");
+    let federation = quorum_of("auto", "removed", 1, 3, "{count: {min: 1}, time: {min: 0s, max: 10m}}");
     let (mut aggregator, mut sites) = start(&federation);
     ends(&mut aggregator, 0);
     ends(&mut sites[0], 0);

@@ -53,6 +53,13 @@ impl Link {
         (self.sender, self.receiver, self.handle)
     }
 
+    /// The control stream as it is, and the shared part: for tests that send what is no envelope.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn into_streams(self) -> (SendStream, RecvStream, LinkHandle) {
+        (self.sender.stream, self.receiver.stream, self.handle)
+    }
+
     /// The shared part: uni streams, identity, close.
     #[must_use]
     pub fn handle(&self) -> &LinkHandle {

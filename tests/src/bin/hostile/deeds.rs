@@ -8,12 +8,11 @@ use fl_engine::{
     round::{Offer, Report, Stamp},
     wire::{self, AskSums, Failed, Message, PayloadHeader, SiteSums, Verdict},
 };
-use quinn::VarInt;
 use serde_json::json;
 
 use super::{
     Failure,
-    link::{framed, tell_end, write_update},
+    link::{framed, tell_end, write, write_update},
     misdeed::{
         Broken, Counted, Flood, Misdeed, Silence, SlowPayload, WrongHello, WrongOffer, WrongPayload,
         WrongSums,
@@ -72,8 +71,8 @@ impl Deed<'_> {
         match silence {
             Silence::Silent => self.workspace.knock(self.misdeed, WINDOW).await?.closed().await,
             Silence::Streamless => {
-                let (_endpoint, connection) = self.workspace.dial(WINDOW).await?;
-                tell_end(self.misdeed, &connection.closed().await);
+                let end = self.workspace.dial_only(WINDOW).await?;
+                tell_end(self.misdeed, &end);
                 Ok(())
             }
             Silence::Idle => self.workspace.enter(self.misdeed, WINDOW).await?.closed().await,
@@ -186,16 +185,17 @@ impl Deed<'_> {
         if wrong == WrongPayload::OtherHeader {
             offer.weight = Weight::new(8)?;
         }
-        let mut stream = link.connection.open_uni().await?;
+        let mut stream = link.handle.open_uni().await?;
         // The receiver may refuse the stream before it ends.
         let _ = write_update(&mut stream, &offer, &sent).await;
-        let _ = if wrong == WrongPayload::Dropped {
+        if wrong == WrongPayload::Dropped {
             // What was written has to arrive first.
             tokio::time::sleep(Duration::from_millis(50)).await;
-            stream.reset(VarInt::from_u32(0))
         } else {
-            stream.finish()
-        };
+            let _ = stream.finish();
+        }
+        // Unfinished, it is taken back.
+        drop(stream);
         link.refused().await?;
         link.leave().await
     }
@@ -206,7 +206,7 @@ impl Deed<'_> {
         let body = self.workspace.body();
         let offer = self.workspace.offer(stamp, &body)?;
         link.granted(&offer).await?;
-        let mut stream = link.connection.open_uni().await?;
+        let mut stream = link.handle.open_uni().await?;
         match slow {
             SlowPayload::Vanishing => {
                 write_update(&mut stream, &offer, &body[..body.len() / 2]).await?;
@@ -216,7 +216,7 @@ impl Deed<'_> {
             SlowPayload::Drip => {
                 write_update(&mut stream, &offer, &[]).await?;
                 for piece in body.chunks(256) {
-                    if stream.write_all(piece).await.is_err() {
+                    if write(&mut stream, piece).await.is_err() {
                         break;
                     }
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -236,7 +236,7 @@ impl Deed<'_> {
         let body = self.workspace.body();
         let offer = self.workspace.offer(stamp, &body)?;
         link.granted(&offer).await?;
-        let mut stream = link.connection.open_uni().await?;
+        let mut stream = link.handle.open_uni().await?;
         write_update(&mut stream, &offer, &body).await?;
         stream.finish()?;
         link.hear(|message| matches!(message, Message::Received(_))).await?;
@@ -298,7 +298,7 @@ impl Deed<'_> {
             Broken::UnknownEven => {
                 link.raw(&[&900u16.to_le_bytes(), b"from later".as_slice()].concat()).await?;
             }
-            Broken::BigEnvelope => link.send.write_all(&u32::MAX.to_le_bytes()).await?,
+            Broken::BigEnvelope => write(&mut link.send, &u32::MAX.to_le_bytes()).await?,
             Broken::SecondHello => link.say(&Message::Hello(self.workspace.hello())).await?,
             Broken::AggregatorsWords => link.say(&Message::Finished(Verdict::Stopped)).await?,
             Broken::ModelHeader => {
@@ -312,7 +312,8 @@ impl Deed<'_> {
                     streams.push(link.open_with(&[40]).await?);
                 }
                 for stream in &mut streams {
-                    stream.stopped().await?;
+                    // It is refused.
+                    let _ = stream.delivered().await;
                 }
                 return link.leave().await;
             }

@@ -1,12 +1,13 @@
-//! One link to the aggregator, over plain quinn.
+//! One link to the aggregator, over its bare streams.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fl_engine::{
     round::{Offer, Stamp},
     wire::{self, Leaving, Message, PayloadHeader},
 };
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt, WriteError};
+use fl_runtime::internal::net::{self, Endpoint, LinkError, LinkHandle, RecvStream, SendStream};
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
@@ -15,7 +16,7 @@ use super::{Failure, misdeed::Misdeed, say};
 /// One link to the aggregator.
 pub(super) struct Link {
     misdeed: Misdeed,
-    pub(super) connection: Connection,
+    pub(super) handle: LinkHandle,
     pub(super) send: SendStream,
     heard: mpsc::UnboundedReceiver<Message>,
     pub(super) reader: JoinHandle<()>,
@@ -24,18 +25,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Opens the control stream, and reads what comes.
-    pub(super) async fn open(
-        misdeed: Misdeed,
-        endpoint: Endpoint,
-        connection: Connection,
-    ) -> Result<Self, Failure> {
-        let (mut send, recv) = connection.open_bi().await?;
-        send.write_all(b"fl/1").await?;
+    /// Takes the control stream, and reads what comes.
+    pub(super) fn open(misdeed: Misdeed, endpoint: Endpoint, link: net::Link) -> Self {
+        let (send, recv, handle) = link.into_streams();
         let (put, heard) = mpsc::unbounded_channel();
-        let reader = tokio::spawn(read(misdeed, connection.clone(), recv, put));
-        tokio::spawn(take_models(connection.clone()));
-        Ok(Self { misdeed, connection, send, heard, reader, _endpoint: endpoint })
+        let reader = tokio::spawn(read(misdeed, handle.clone(), recv, put));
+        tokio::spawn(take_models(handle.clone()));
+        Self { misdeed, handle, send, heard, reader, _endpoint: endpoint }
     }
 
     pub(super) async fn say(&mut self, message: &Message) -> Result<(), Failure> {
@@ -43,7 +39,7 @@ impl Link {
     }
 
     pub(super) async fn raw(&mut self, envelope: &[u8]) -> Result<(), Failure> {
-        Ok(self.send.write_all(&framed(envelope)).await?)
+        Ok(write(&mut self.send, &framed(envelope)).await?)
     }
 
     /// The next message of a kind; others are ignored.
@@ -77,20 +73,22 @@ impl Link {
     }
 
     pub(super) async fn open_with(&self, bytes: &[u8]) -> Result<SendStream, Failure> {
-        let mut stream = self.connection.open_uni().await?;
-        stream.write_all(bytes).await?;
+        let mut stream = self.handle.open_uni().await?;
+        write(&mut stream, bytes).await?;
         Ok(stream)
     }
 
     /// A stream that nobody granted: the header of an update, or a byte that is taken back.
     pub(super) async fn stream(&self, offer: &Offer, named: bool) -> Result<(), Failure> {
-        let mut stream = self.connection.open_uni().await?;
+        let mut stream = self.handle.open_uni().await?;
         if named {
-            write_update(&mut stream, offer, &[]).await?;
-            stream.finish()?;
+            // The aggregator may have refused the stream before its end.
+            let _ = write_update(&mut stream, offer, &[]).await;
+            let _ = stream.finish();
         } else {
-            stream.write_all(&[200]).await?;
-            stream.reset(VarInt::from_u32(0))?;
+            write(&mut stream, &[200]).await?;
+            // A stream that is dropped unfinished is taken back.
+            drop(stream);
         }
         Ok(())
     }
@@ -101,7 +99,7 @@ impl Link {
     }
 
     pub(super) async fn closed(self) -> Result<(), Failure> {
-        let end = self.connection.closed().await;
+        let end = self.handle.closed().await;
         // What was heard before the end is printed before it.
         let _ = timeout(Duration::from_secs(1), self.reader).await;
         tell_end(self.misdeed, &end);
@@ -112,16 +110,13 @@ impl Link {
 /// Prints what the aggregator says.
 async fn read(
     misdeed: Misdeed,
-    connection: Connection,
+    handle: LinkHandle,
     mut recv: RecvStream,
     put: mpsc::UnboundedSender<Message>,
 ) {
-    let mut prefix = [0; 4];
-    while recv.read_exact(&mut prefix).await.is_ok() {
-        let mut envelope = vec![0; u32::from_le_bytes(prefix) as usize];
-        if recv.read_exact(&mut envelope).await.is_err() {
-            return;
-        }
+    while let Some(prefix) = read_exactly(&mut recv, 4).await {
+        let len = prefix.first_chunk().map_or(0, |prefix| u32::from_le_bytes(*prefix));
+        let Some(envelope) = read_exactly(&mut recv, len as usize).await else { return };
         let Ok(Some(message)) = wire::decode(&envelope) else { continue };
         match &message {
             Message::Welcome(m) => say(misdeed, json!({"event": "welcome", "name": m.name})),
@@ -130,7 +125,7 @@ async fn read(
             Message::Refused(m) => say(misdeed, json!({"event": "refused", "why": m.refusal.to_string()})),
             Message::Rejected(why) => {
                 say(misdeed, json!({"event": "rejected", "why": why.to_string()}));
-                connection.close(VarInt::from_u32(0), b"");
+                handle.close(0, "");
             }
             _ => {}
         }
@@ -139,20 +134,24 @@ async fn read(
     }
 }
 
+async fn read_exactly(recv: &mut RecvStream, len: usize) -> Option<Vec<u8>> {
+    let mut held = Vec::new();
+    while held.len() < len {
+        held.extend_from_slice(&recv.read(len - held.len()).await.ok()??);
+    }
+    Some(held)
+}
+
 /// Reads every model and forgets it.
-async fn take_models(connection: Connection) {
-    while let Ok(mut stream) = connection.accept_uni().await {
-        tokio::spawn(async move { while let Ok(Some(_)) = stream.read_chunk(1 << 20, true).await {} });
+async fn take_models(handle: LinkHandle) {
+    while let Ok(mut stream) = handle.accept_uni().await {
+        tokio::spawn(async move { while let Ok(Some(_)) = stream.read(1 << 20).await {} });
     }
 }
 
-pub(super) fn tell_end(misdeed: Misdeed, error: &ConnectionError) {
+pub(super) fn tell_end(misdeed: Misdeed, error: &LinkError) {
     let line = match error {
-        ConnectionError::ApplicationClosed(close) => json!({
-            "event": "closed",
-            "code": close.error_code.into_inner(),
-            "reason": String::from_utf8_lossy(&close.reason),
-        }),
+        LinkError::Closed { code, reason } => json!({"event": "closed", "code": code, "reason": reason}),
         other => json!({"event": "lost", "why": other.to_string()}),
     };
     say(misdeed, line);
@@ -162,11 +161,15 @@ pub(super) fn framed(body: &[u8]) -> Vec<u8> {
     [(body.len() as u32).to_le_bytes().as_slice(), body].concat()
 }
 
+pub(super) async fn write(stream: &mut SendStream, bytes: &[u8]) -> Result<(), LinkError> {
+    stream.write_chunks(&mut [Bytes::copy_from_slice(bytes)]).await
+}
+
 pub(super) async fn write_update(
     stream: &mut SendStream,
     offer: &Offer,
     body: &[u8],
-) -> Result<(), WriteError> {
-    stream.write_all(&framed(&PayloadHeader::Update(offer.clone()).encode())).await?;
-    stream.write_all(body).await
+) -> Result<(), LinkError> {
+    write(stream, &framed(&PayloadHeader::Update(offer.clone()).encode())).await?;
+    write(stream, body).await
 }

@@ -3,7 +3,8 @@
 //! For each misdeed this program makes a link with NAME's certificate out of the workspace FOLDER, introduces
 //! itself, takes tasks and models as a collaborator should, and does one thing wrong. What the aggregator
 //! answers goes to standard output, one JSON object a line, with the misdeed in each. The program speaks the
-//! wire's messages over plain quinn, so that nothing of the runtime's own net code keeps it from a fault.
+//! wire's messages over the bare streams of a link, so that no session of the runtime keeps it from a fault.
+//! The key `link` of the workspace's site file chooses what carries the links: TCP with `tcp`, else QUIC.
 
 mod deeds;
 mod link;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
 };
@@ -14,17 +14,19 @@ use fl_engine::{
     tensor::{Layout, root_of},
     wire::{self, Hello, Message},
 };
-use fl_tests::stranger;
-use quinn::{Connection, Endpoint};
+use fl_runtime::internal::net::{self, Carrier, Endpoint, LinkError, NetLimits};
+use fl_tests::{each_link::carrier, stranger};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tokio::task::spawn_blocking;
 
-use super::{Failure, link::Link, misdeed::Misdeed};
+use super::{Failure, LONGEST, link::Link, misdeed::Misdeed};
 
 /// What is read from the folder.
 pub(super) struct Workspace {
     plan: Plan,
     layout: Arc<Layout>,
     aggregator: SocketAddr,
+    carrier: Carrier,
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 }
@@ -37,6 +39,7 @@ impl Workspace {
         Ok(Self {
             layout: plan.layout()?,
             aggregator: SocketAddr::new(site.address.parse::<IpAddr>()?, site.port),
+            carrier: carrier(&site),
             certificate: CertificateDer::from_pem_file(cert.join(format!("col_{name}.crt")))?,
             key: PrivateKeyDer::from_pem_file(cert.join(format!("col_{name}.key")))?,
             plan,
@@ -74,15 +77,36 @@ impl Workspace {
         Ok(Offer { stamp, task, weight, bytes: ByteCount(body.len() as u64), root })
     }
 
-    pub(super) async fn dial(&self, window: u32) -> Result<(Endpoint, Connection), Failure> {
+    fn tls(&self) -> Result<rustls::ClientConfig, Failure> {
+        Ok(stranger::config(Some((self.certificate.clone(), self.key.clone_key())))?)
+    }
+
+    async fn dial(&self, window: u32) -> Result<(Endpoint, net::Link), Failure> {
+        let window = u64::from(window);
+        let limits = NetLimits { first_window: window, most_window: window, ..NetLimits::client() };
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let endpoint = Endpoint::client(self.tls()?, here, self.carrier, limits)?;
+        let link = endpoint.connect(self.aggregator, "aggregator.fl").await?;
+        Ok((endpoint, link))
+    }
+
+    /// Shakes hands and opens no stream; returns how the connection ends.
+    pub(super) async fn dial_only(&self, window: u32) -> Result<LinkError, Failure> {
+        if self.carrier == Carrier::Tcp {
+            let (to, config) = (self.aggregator, self.tls()?);
+            let ended = spawn_blocking(move || stranger::read_over_tcp(to, config, LONGEST)).await?;
+            let ended = ended.map_or_else(|error| error.to_string(), |read| format!("{read} bytes"));
+            return Ok(LinkError::Transport(ended));
+        }
         let config = stranger::client(Some((self.certificate.clone(), self.key.clone_key())))?;
-        Ok(stranger::dial(self.aggregator, config, window).await?)
+        let (_endpoint, connection) = stranger::dial(self.aggregator, config, window).await?;
+        Ok(connection.closed().await.into())
     }
 
     /// A link over which nothing was said yet.
     pub(super) async fn knock(&self, misdeed: Misdeed, window: u32) -> Result<Link, Failure> {
-        let (endpoint, connection) = self.dial(window).await?;
-        Link::open(misdeed, endpoint, connection).await
+        let (endpoint, link) = self.dial(window).await?;
+        Ok(Link::open(misdeed, endpoint, link))
     }
 
     /// A link on which the hello was said.
