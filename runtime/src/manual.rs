@@ -76,6 +76,7 @@ chapters! {
     data_files;
 
     /// [exit_codes]: exit_codes
+    /// [operating]: operating
     who_waits;
 
     exit_codes;
