@@ -9,7 +9,8 @@
 //! collaborators, and a U-Net's 142 tensors with 2. A round lasts from its first task sent to the next
 //! round's first task sent: model out, task, update in, sum. The bytes of a round are every collaborator's
 //! model and update. The processor time is that of all processes, with the task and every hash. The first
-//! round is left out. Build both programs in the same profile: `cargo build --release`.
+//! round is left out. At the end stands how a round over TCP compares with the same round over QUIC, beside
+//! the limit of this ratio. Build both programs in the same profile: `cargo build --release`.
 
 use std::time::Duration;
 
@@ -104,6 +105,8 @@ fn main() -> Result<(), Failure> {
         println!("{}\nround_trip: {} bytes a datagram\n", machine::line(), arguments.mtu);
     }
     let (ends, authority) = (Ends::new()?, Authority::new()?);
+    // Shortest and median round of each case and carrier.
+    let mut rounds: Vec<(usize, Carrier, (f64, f64))> = Vec::new();
     let best = |costs: [Cost; 3]| Cost {
         wall: costs.iter().map(|cost| cost.wall).fold(f64::MAX, f64::min),
         cpu: costs.iter().map(|cost| cost.cpu).fold(f64::MAX, f64::min),
@@ -115,12 +118,41 @@ fn main() -> Result<(), Failure> {
         let link = || ends.link(&authority, carrier, arguments.mtu, mib);
         let link = best([link()?, link()?, link()?]);
         print_limit(&format!("link over {}", name(carrier)), link, mib, arguments.json);
-        for case in &cases {
+        for (number, case) in cases.iter().enumerate() {
             let figures = measure(*case, carrier, &arguments)?;
+            rounds.push((number, carrier, figures.whole));
             figures.print(*case, carrier, [("tls", tls), ("link", link)], mib, arguments.json);
         }
     }
+    for (number, case) in cases.iter().enumerate() {
+        let round = |carrier| rounds.iter().find(|(of, over, _)| (*of, *over) == (number, carrier));
+        if let (Some((.., tcp)), Some((.., quic))) = (round(Carrier::Tcp), round(native)) {
+            print_comparison(*case, *tcp, *quic, arguments.json);
+        }
+    }
     Ok(())
+}
+
+/// Prints the ratio of a round over TCP to the same round over QUIC's native socket.
+fn print_comparison(case: Case, tcp: (f64, f64), quic: (f64, f64), json: bool) {
+    let Case { params, collaborators, .. } = case;
+    let limit = if params.is_some() { 1.3 } else { 1.0 };
+    let (best, median) = (tcp.0 / quic.0, tcp.1 / quic.1);
+    if json {
+        println!(
+            "{}",
+            json!({
+                "bench": "round_trip", "compared": "tcp to quic", "params": params, "collaborators": collaborators,
+                "ratio": best, "median_ratio": median, "limit": limit, "holds": best <= limit,
+            })
+        );
+        return;
+    }
+    let model = params.map_or_else(|| "a U-Net".to_owned(), |params| format!("{params} parameters"));
+    let holds = if best <= limit { "holds" } else { "does NOT hold" };
+    println!(
+        "tcp to quic, {model}, {collaborators} collaborators: {best:.2}, median {median:.2}; limit {limit}: {holds}"
+    );
 }
 
 /// The UDP socket of QUIC, or TCP.
