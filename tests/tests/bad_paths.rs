@@ -57,7 +57,8 @@ impl Trial {
                 return None;
             }
         };
-        let federation = pair(link, name, rounds);
+        let folder = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+        let federation = pair(link, &folder, rounds);
         relay.join(&federation);
         relay.set(faults);
         let aggregator = relay.aggregator(&federation);

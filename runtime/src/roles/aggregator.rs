@@ -498,7 +498,7 @@ async fn part(endpoints: &[Endpoint], mut status: watch::Receiver<RunStatus>) {
         }
     };
     endpoints.iter().for_each(|endpoint| endpoint.close(0, "the aggregator ends"));
-    let _ = timeout(Duration::from_secs(1), idle).await;
+    let _ = timeout(CLOSING, idle).await;
 }
 
 /// Reads the roster again every [`ROSTER_LOOK`]: an enclave is not notified when a file changes. Every
@@ -575,6 +575,9 @@ async fn stop(aggregator: Mailbox<AggregatorMessage>, ordered: Arc<Ordered>) {
 
 /// Longest wait for collaborators to receive the final model and the last messages.
 const FAREWELL: Duration = Duration::from_secs(65);
+/// Longest wait for collaborators to hear that the links are closed. On a slow line the last bytes are sent
+/// again after a few seconds.
+const CLOSING: Duration = Duration::from_secs(10);
 /// Most sites that an error names.
 const CAUSES: usize = 5;
 /// Time between two reads of the roster file.

@@ -142,7 +142,7 @@ impl Driver {
             }
         }
         // A close that waits for this long is not heard.
-        let _ = timeout(PARTING, self.part()).await;
+        let _ = timeout(CLOSING, self.part()).await;
     }
 
     fn beat(&mut self) -> Result<(), LinkError> {
@@ -310,5 +310,7 @@ const READS: usize = 8;
 const RECORDS: usize = 2;
 /// Writes before the task looks whether something has arrived.
 const WRITES: usize = 16;
-/// Longest wait for a peer to hear a close.
+/// Longest wait for a peer to hear a close. On a slow line the last bytes are sent again after a few seconds.
+const CLOSING: Duration = Duration::from_secs(10);
+/// The same for a peer that has no link yet.
 pub(super) const PARTING: Duration = Duration::from_secs(3);
