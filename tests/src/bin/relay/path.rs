@@ -150,13 +150,13 @@ impl Path {
             return None;
         }
         let mut at = now;
-        if rate != 0 {
+        if let Some(nanos) = (bytes as u64 * 8 * 1_000_000_000).checked_div(rate) {
             let free = &mut self.free[usize::from(is_up)];
             at = free.map_or(now, |free| free.max(now));
             if at.duration_since(now) > QUEUE {
                 return None;
             }
-            at += Duration::from_nanos(bytes as u64 * 8 * 1_000_000_000 / rate);
+            at += Duration::from_nanos(nanos);
             *free = Some(at);
         }
         Some(at + delay + if self.draws(overtaken) { HELD } else { Duration::ZERO })
