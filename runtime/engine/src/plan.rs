@@ -187,10 +187,10 @@ impl PlanDraft {
         })
     }
 
-    /// How many rounds make a model: none in a plan whose tasks only measure.
+    /// How many rounds make a model: none in a plan whose tasks are all validations.
     #[must_use]
     pub fn training_rounds(&self) -> u32 {
-        if self.aggregation().is_some() { self.rounds } else { 0 }
+        if self.tasks.iter().all(|task| matches!(task.kind, TaskKind::Validate(_))) { 0 } else { self.rounds }
     }
 
     /// Most rows that one collaborator may claim in a round: as the weight of its update, and as the samples

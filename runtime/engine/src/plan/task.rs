@@ -221,19 +221,13 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
     evaluation(plan)
 }
 
-/// A plan without an update measures the initial model once.
+/// A plan of validations alone measures the initial model once.
 fn evaluation(plan: &PlanDraft) -> Checked {
-    if plan.aggregation().is_some() {
+    if plan.training_rounds() > 0 {
         return Ok(());
     }
-    let measures = |task: &TaskSpec| task.kind == TaskKind::Validate(ModelUnderTest::Aggregated);
-    if !plan.tasks.iter().any(measures) {
-        let message = "no task sends an update, and no task measures the aggregated model";
-        let hint = "give a task a rule, or add a task with kind: validate and model: aggregated".to_owned();
-        return Err(Fault::new("tasks", message).hint(Some(hint)));
-    }
     if plan.rounds != 1 {
-        let message = format!("no task sends an update, and rounds is {}", plan.rounds);
+        let message = format!("all tasks are validations, and rounds is {}", plan.rounds);
         let hint = "write rounds: 1 to measure the initial model once, or add a task that trains".to_owned();
         return Err(Fault::new("rounds", message).hint(Some(hint)));
     }

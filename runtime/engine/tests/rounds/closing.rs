@@ -289,7 +289,7 @@ fn a_plan_that_only_measures_is_one_closing_round() {
         })
     };
     let refused = measuring(3).unwrap_err();
-    assert_eq!(refused.message, "no task sends an update, and rounds is 3");
+    assert_eq!(refused.message, "all tasks are validations, and rounds is 3");
     let mut rig = Rig::with(measuring(1).unwrap(), start(&["a", "b"]));
     assert_eq!(rig.join("a"), ["assign a 0: check"]);
     assert_eq!(rig.report("a", "check", 10, 0.5), NOTHING, "b is still on its way");

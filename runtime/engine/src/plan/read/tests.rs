@@ -370,7 +370,8 @@ fn refusal_names_line_column_what_is_allowed_and_the_nearest_name() {
     );
     assert_eq!(
         refusal("metrics: [loss]", "metrics: [loss, acuracy]"),
-        "plan/plan.yaml:7:122: tasks.train.metrics[1] is \"acuracy\"; it takes one of accuracy, loss, auc, rmse \
+        "plan/plan.yaml:7:122: tasks.train.metrics[1] is \"acuracy\"; it takes one of accuracy, loss, auc, rmse, dice, iou, f1, sensitivity, specificity, precision, \
+             top_2, top_3, top_5, top_10, mae, r2 \
          | did you mean \"accuracy\"?"
     );
     assert_eq!(
