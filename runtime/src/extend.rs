@@ -51,7 +51,7 @@ pub fn run(registry: &Registry) -> ExitCode {
 /// ```
 /// use fl_runtime::extend::{Dataset, Registry, ndarray::ArrayD};
 ///
-/// let zeros = Dataset { features: ArrayD::zeros(vec![100, 4]), labels: ArrayD::zeros(vec![100]) };
+/// let zeros = Dataset::new(ArrayD::zeros(vec![100, 4]), ArrayD::zeros(vec![100]));
 /// let registry = Registry::new().with_loader("zeros", move |_folder| Ok(zeros.clone()));
 /// # let _ = registry;
 /// ```
@@ -62,7 +62,7 @@ pub use fl_learn::registry::Registry;
 /// use fl_runtime::extend::{Dataset, ndarray::array};
 ///
 /// let labels = array![0.0, 1.0].into_dyn();
-/// let rows = Dataset { features: array![[1.0, 2.0], [3.0, 4.0]].into_dyn(), labels };
+/// let rows = Dataset::new(array![[1.0, 2.0], [3.0, 4.0]].into_dyn(), labels);
 /// assert_eq!(rows.rows(), 2);
 /// assert_eq!(rows.select(&[1]).labels, array![1.0].into_dyn());
 /// ```
@@ -74,7 +74,7 @@ pub use fl_learn::data::Dataset;
 /// ```
 /// use fl_runtime::extend::{Dataset, Loaded, ndarray::array};
 ///
-/// let rows = Dataset { features: array![[1.0], [2.0]].into_dyn(), labels: array![0.0, 1.0].into_dyn() };
+/// let rows = Dataset::new(array![[1.0], [2.0]].into_dyn(), array![0.0, 1.0].into_dyn());
 /// assert!(Loaded::new(rows).warnings.is_empty());
 /// ```
 #[doc(inline)]

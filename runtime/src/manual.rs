@@ -75,6 +75,11 @@ chapters! {
     #[allow(rustdoc::broken_intra_doc_links)]
     data_files;
 
+    /// [plan_reference]: plan_reference
+    // Shapes such as [3, 4, 6] are not links.
+    #[allow(rustdoc::broken_intra_doc_links)]
+    pictures;
+
     /// [exit_codes]: exit_codes
     /// [operating]: operating
     who_waits;

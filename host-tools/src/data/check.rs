@@ -68,7 +68,7 @@ pub fn check(plan: &Plan, name: &Name, folder: &Path) -> Result<Checked, Failure
     let loaded = Registry::new().read_data(plan, folder).map_err(|e| of(refused(&e)))?;
     let split = Registry::split_data(plan, &loaded, name).map_err(|e| of(refused(&e)))?;
     let mut classes = BTreeMap::new();
-    if plan.data.classes.is_some() {
+    if plan.data.classes.is_some() && loaded.data.labels.ndim() == 1 {
         for label in &loaded.data.labels {
             *classes.entry(*label as u32).or_insert(0) += 1;
         }

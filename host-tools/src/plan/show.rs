@@ -6,8 +6,9 @@ use fl_engine::{
     ByteCount, Name,
     aggregate::state_layout,
     plan::{
-        Aggregation, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Loader, Loss, Optimiser,
-        Rows, Schedule, Separator, TaskKind, TaskSpec, TrainLength, TrainSpec, When,
+        Aggregation, Augment, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Fit, Loader, Loss,
+        Optimiser, PictureLabel, PictureOrder, PictureSpec, Rows, Schedule, Separator, TaskKind, TaskSpec,
+        TrainLength, TrainSpec, When,
     },
 };
 
@@ -140,9 +141,47 @@ fn loader(loader: &Loader) -> String {
         Loader::Csv(spec) => csv(spec),
         Loader::Npy { features, labels } => format!("npy {features}, {labels}"),
         Loader::Idx { features, labels } => format!("idx {features}, {labels}"),
+        Loader::Pictures(spec) => pictures(spec),
         Loader::Custom { name } => format!("custom {name}"),
         other => format!("{other:?}"),
     }
+}
+
+/// `pictures of images, masks of masks, resized`.
+fn pictures(spec: &PictureSpec) -> String {
+    let mut out = format!("pictures of {}", spec.folder.as_deref().unwrap_or("the data folder"));
+    let mut add = |there: bool, text: String| {
+        if there {
+            out += &format!(", {text}");
+        }
+    };
+    match &spec.label {
+        PictureLabel::Folders => add(true, "a folder for each class".to_owned()),
+        PictureLabel::Table { file, name, label } => {
+            add(true, format!("label {label:?} of {name:?} in {file}"))
+        }
+        PictureLabel::Masks { folder, channel } => {
+            let channel = channel.map_or_else(String::new, |channel| format!(", channel {channel}"));
+            add(true, format!("masks of {folder}{channel}"));
+        }
+    }
+    let labels: Vec<String> =
+        spec.labels.iter().map(|code| format!("{:?} {}", code.text, code.class)).collect();
+    add(!labels.is_empty(), format!("labels {}", labels.join(", ")));
+    add(spec.colour.is_some(), spec.colour.map_or("", |colour| colour.word()).to_owned());
+    add(spec.bits != 8, format!("{} bits", spec.bits));
+    add(true, format!("fit {}", spec.fit.word()));
+    add(spec.fit == Fit::Resize, spec.interpolation.word().to_owned());
+    let Augment { flip_horizontal, flip_vertical, quarter_turns, shift, brightness } = spec.augment;
+    add(flip_horizontal, "flipped left to right".to_owned());
+    add(flip_vertical, "flipped top to bottom".to_owned());
+    add(quarter_turns, "turned".to_owned());
+    add(shift > 0, format!("moved by up to {shift} pixels"));
+    add(brightness > 0.0, format!("brightness changed by up to {brightness}"));
+    add(spec.skip > 0, format!("up to {} bad samples left out", spec.skip));
+    add(true, format!("at most {} B of decoded pictures in memory", spec.cache.0));
+    add(spec.order == PictureOrder::ByName, "split in the order of the names".to_owned());
+    out
 }
 
 /// `csv data.csv, with header, label "y", 2 features by name: a, b`.

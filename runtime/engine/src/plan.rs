@@ -93,8 +93,9 @@ pub use best::BestModel;
 pub use canonical::CanonicalError;
 pub use check::Plan;
 pub use data::{
-    Category, Coding, Column, CsvSpec, DataSpec, Decimal, Federated, Fill, LabelCode, Loader, Missing,
-    NamedNumber, Separator, Split, Standardise, columns_of,
+    Augment, Category, Coding, Colour, Column, CsvSpec, DataSpec, Decimal, Federated, Fill, Fit,
+    Interpolation, LabelCode, Loader, Missing, NamedNumber, PictureLabel, PictureOrder, PictureSpec,
+    Separator, Split, Standardise, columns_of, picture_size,
 };
 pub use data_map::DataMap;
 pub use exact::ExactRange;

@@ -12,6 +12,8 @@
 
 #[cfg(feature = "tables")]
 mod array;
+#[cfg(feature = "train")]
+pub(crate) mod augment;
 #[cfg(feature = "tables")]
 pub mod csv;
 mod dataset;
@@ -24,6 +26,8 @@ mod labels;
 mod loaded;
 #[cfg(feature = "tables")]
 mod npy;
+#[cfg(feature = "tables")]
+mod pictures;
 mod scale;
 mod shape;
 pub mod shard;
@@ -34,9 +38,10 @@ mod spread;
 
 use std::{cell::RefCell, path::Path};
 
-#[cfg(feature = "tables")]
-use fl_engine::plan::Loader;
-use fl_engine::{plan::DataSpec, statistics::SiteSums};
+use fl_engine::{
+    plan::{DataSpec, Loader},
+    statistics::SiteSums,
+};
 use ndarray::{ArrayD, IxDyn};
 
 #[cfg(feature = "tables")]
@@ -90,6 +95,12 @@ pub fn read(
         Loader::Idx { features, labels } => {
             let arrays = [idx::load(dir, features, samples)?, idx::load(dir, labels, truths)?];
             pair(arrays, label_shape, labels, spec)?
+        }
+        Loader::Pictures(pictures) => {
+            let mut loaded =
+                pictures::load(dir, pictures, [input_shape, label_shape], spec.classes, scaling)?;
+            loaded.sums = sums.map(RefCell::into_inner);
+            return Ok(loaded);
         }
         Loader::Custom { name } => {
             return Err(DataError::UnknownLoader { name: name.clone(), nearest: None });
@@ -164,7 +175,7 @@ pub(crate) fn prepared(
     shape::check(inner, input_shape).map_err(|(what, hint)| DataError::file("the loader", what, hint))?;
     let width: usize = inner.iter().product();
     let sums = spec.federated.map(|_| RefCell::new(SiteSums::new(input_shape)));
-    let scale = Scale::new(Scaling::of(spec, sums.as_ref()), width)?;
+    let scale = Scale::new(Scaling::of(spec, sums.as_ref()), width, scale::channels(input_shape))?;
     let mut features = shaped(data.features, input_shape, "a sample", "the model's input")?;
     for (at, value) in features.iter_mut().enumerate() {
         *value = scale.take(at % width, f64::from(*value));
@@ -175,7 +186,7 @@ pub(crate) fn prepared(
             )));
         }
     }
-    let mut loaded = Loaded::new(Dataset { features, labels });
+    let mut loaded = Loaded::new(Dataset::new(features, labels));
     loaded.sums = sums.map(RefCell::into_inner);
     Ok(loaded)
 }
@@ -205,7 +216,8 @@ pub(crate) fn check_shares(data: &Dataset, loss: &str) -> Result<(), DataError> 
 /// A warning about the scales of the features; see [`Loaded::warnings`].
 #[must_use]
 pub fn spread_warning(loaded: &Loaded, spec: &DataSpec) -> Option<String> {
-    if spec.federated.is_some() {
+    // The values of pictures are 0 to 1, and a pixel is no feature of its own.
+    if spec.federated.is_some() || matches!(spec.loader, Loader::Pictures(_)) {
         return None;
     }
     spread::warning(&loaded.data.features, &loaded.features, spec.standardise.is_some())
@@ -235,7 +247,7 @@ fn pair(
     let labels = ArrayD::from_shape_vec(IxDyn(&shape), labels.into_raw_vec_and_offset().0)
         .map_err(|e| DataError::Mismatch { what: e.to_string() })?;
     Labels::check(spec.classes, &labels, file)?;
-    Ok(Loaded::new(Dataset { features, labels }))
+    Ok(Loaded::new(Dataset::new(features, labels)))
 }
 
 /// The rows with this shape, apart from the first axis. `what` is a row, `needs` what asks for the shape.
@@ -331,7 +343,7 @@ mod tests {
         );
         fs::write(dir.join("y"), [0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 2, 1, 0]).unwrap();
         assert_eq!(refusal(&[2]), "y: there are 2 samples but 1 labels");
-        let rows = |labels: ArrayD<f32>| Dataset { features: ArrayD::ones(vec![2, 1]), labels };
+        let rows = |labels: ArrayD<f32>| Dataset::new(ArrayD::ones(vec![2, 1]), labels);
         let masks = || rows(ArrayD::zeros(vec![2, 4]));
         assert_eq!(prepare(masks(), &spec, &[1], Some(&[2, 2])).unwrap().labels.shape(), [2, 2, 2]);
         assert_eq!(prepare(masks(), &spec, &[1], None).unwrap().labels.shape(), [2, 4]);
@@ -385,7 +397,7 @@ mod tests {
         table.federated = Some(Federated { least: 2 });
         let refusal = read(&table, &[1], &[], &dir).unwrap_err().to_string();
         assert_eq!(refusal, "d.csv: column a: 1 is too large, first \"2e36\" in row 3");
-        let rows = Dataset { features: ArrayD::ones(vec![3, 2]), labels: ArrayD::zeros(vec![3]) };
+        let rows = Dataset::new(ArrayD::ones(vec![3, 2]), ArrayD::zeros(vec![3]));
         let own = DataSpec { loader: Loader::Custom { name: "own".to_owned() }, ..table };
         assert_eq!(prepared(rows, &own, &[2], Some(&[])).unwrap().sums.unwrap().few(4), [0, 1]);
     }

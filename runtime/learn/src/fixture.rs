@@ -62,5 +62,5 @@ pub(crate) fn rows(count: usize, seed: u64) -> Dataset {
     let side = |x: &[f32]| x[0] + 2.0 * x[1] - x[3];
     let labels = features.chunks(4).map(|x| f32::from(side(x) + 0.1 * unit() > 0.0));
     let labels = Array1::from_iter(labels).into_dyn();
-    Dataset { features: ArrayD::from_shape_vec(vec![count, 4], features).unwrap(), labels }
+    Dataset::new(ArrayD::from_shape_vec(vec![count, 4], features).unwrap(), labels)
 }

@@ -12,7 +12,7 @@ use fl_engine::{
     aggregate::{ColumnRule, Method, RuleError, ScoreRule, Stream, method},
     model::Layer,
     name::nearest,
-    plan::{Federated, Loader, Plan, Rule, TaskKind, Truth},
+    plan::{Federated, Loader, Plan, Rule, TaskKind, TaskSpec, Truth},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 ///
 /// let registry = Registry::new().with_loader("zeros", |_folder| {
 ///     let (features, labels) = (vec![100, 4], vec![100]);
-///     Ok(Dataset { features: ndarray::ArrayD::zeros(features), labels: ndarray::ArrayD::zeros(labels) })
+///     Ok(Dataset::new(ndarray::ArrayD::zeros(features), ndarray::ArrayD::zeros(labels)))
 /// });
 /// # let _ = registry;
 /// ```
@@ -207,12 +207,17 @@ impl Registry {
         Self::split_data(plan, &self.read_data(plan, folder)?, member)
     }
 
-    /// Splits rows by the plan's seed and the member's name.
+    /// Splits rows by the plan's seed and the member's name, or in their order where the plan says so.
     ///
     /// # Errors
     /// As [`data::split`].
     pub fn split_data(plan: &Plan, loaded: &Loaded, member: &Name) -> Result<SplitData, DataError> {
-        data::split(&loaded.data, &plan.data.split, Seed::new(plan.seed).with(member).word("split"))
+        let seed = Seed::new(plan.seed).with(member).word("split");
+        let seed = (!plan.data.keeps_order()).then_some(seed);
+        let split = data::split(&loaded.data, &plan.data.split, seed)?;
+        // A user's task reads the arrays.
+        let is_custom = |task: &TaskSpec| matches!(task.kind, TaskKind::Custom { .. });
+        if tasks_of(plan, member).any(is_custom) { split.in_memory() } else { Ok(split) }
     }
 
     /// Reads a data folder with the plan's loader. [`data::Loaded`] says what a person should hear of it.
@@ -257,14 +262,14 @@ impl Registry {
             name: name.to_owned(),
             nearest: nearest(name, self.loaders.keys().map(String::as_str)),
         })?;
-        let Dataset { features, labels } = load(folder)?;
+        let Dataset { features, labels, .. } = load(folder)?;
         if !features.iter().chain(&labels).all(|value| value.is_finite()) {
             let what = format!("loader {name:?} gives a value that is not finite");
             return Err(DataError::Mismatch { what });
         }
         // The loader may have returned a view of a larger array: here rows come to lie one after another.
         let [features, labels] = [features, labels].map(|array| array.as_standard_layout().into_owned());
-        Ok(Dataset { features, labels })
+        Ok(Dataset::new(features, labels))
     }
 }
 

@@ -22,5 +22,5 @@ pub(crate) fn load(folder: &Path) -> Result<Dataset, DataError> {
     }
     let features = ArrayD::from_shape_vec(vec![labels.len(), 1], features);
     let labels = Array1::from(labels).into_dyn();
-    Ok(Dataset { features: features.map_err(|e| DataError::Loader(e.to_string()))?, labels })
+    Ok(Dataset::new(features.map_err(|e| DataError::Loader(e.to_string()))?, labels))
 }

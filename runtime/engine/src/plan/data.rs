@@ -1,12 +1,17 @@
 //! `data`: how a collaborator reads its data folder.
 
 mod csv;
+mod pictures;
 mod standardise;
 
 use serde::Serialize;
 
 use csv::{CSV, FILE};
 pub use csv::{Category, Coding, Column, CsvSpec, Decimal, Fill, LabelCode, Missing, NamedNumber, Separator};
+use pictures::PICTURES;
+pub use pictures::{
+    Augment, Colour, Fit, Interpolation, PictureLabel, PictureOrder, PictureSpec, size as picture_size,
+};
 use standardise::Scaling;
 pub use standardise::{Federated, Standardise, columns_of};
 
@@ -53,6 +58,12 @@ impl DataSpec {
         format!("feature {}", column + 1)
     }
 
+    /// Whether `split` divides the samples in their order. Otherwise, they are shuffled before.
+    #[must_use]
+    pub fn keeps_order(&self) -> bool {
+        matches!(&self.loader, Loader::Pictures(spec) if spec.order == PictureOrder::ByName)
+    }
+
     /// The same data, scaled by these statistics.
     #[must_use]
     pub fn scaled_by(&self, statistics: &Standardise) -> Self {
@@ -81,6 +92,8 @@ pub enum Loader {
         /// Labels.
         labels: String,
     },
+    /// Folders of JPEG and PNG files: one picture a sample.
+    Pictures(PictureSpec),
     /// A loader that a user's crate registered.
     Custom {
         /// Its registered name.
@@ -111,6 +124,8 @@ words! {
         Npz = "npz" => NPZ,
         /// Two files in MNIST's IDX format: the samples and their labels.
         Idx = "idx" => TWO_FILES,
+        /// A folder of JPEG and PNG files: one picture a sample.
+        Pictures = "pictures" => PICTURES,
         /// A loader that a user's crate registered.
         Custom = "custom" => CUSTOM,
     }
@@ -132,6 +147,7 @@ impl Setting for DataSpec {
                 Loader::Npy { features: array("features")?, labels: array("labels")? }
             }
             Format::Idx => Loader::Idx { features: data.get("features")?, labels: data.get("labels")? },
+            Format::Pictures => Loader::Pictures(pictures::read(&data)?),
             Format::Custom => Loader::Custom { name: data.get("name")? },
         };
         let Scaling { declared, federated } = data.get("standardise")?;
@@ -161,12 +177,17 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
             is_file("features", features)?;
             is_file("labels", labels)?;
         }
+        Loader::Pictures(spec) => pictures::check_in(spec, &plan.model, data.classes)?,
         Loader::Custom { name } => check(CUSTOM, "data/name", name)?,
     }
     check(TAGGED.common, "data/classes", &data.classes)?;
     if let Some(statistics) = &data.standardise {
         let features = plan.model.input.iter().map(|side| u64::from(*side)).product();
-        standardise::check_in(statistics, features)?;
+        let channels = match plan.model.input[..] {
+            [channels, _, _] => u64::from(channels),
+            _ => 1,
+        };
+        standardise::check_in(statistics, features, channels)?;
     }
     if let Some(federated) = &data.federated {
         standardise::check_federated(federated, data.standardise.is_some(), &plan.model.input)?;
@@ -185,7 +206,8 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
 fn is_file(key: &str, name: &str) -> Checked {
     let mut parts = name.split('/');
     if name.is_empty() || name.contains(['\0', '\\']) || parts.any(|part| matches!(part, "" | "." | "..")) {
-        let message = format!("data.{key} is {name:?}, but a file inside the data folder is needed");
+        let spelt = key.replace('/', ".");
+        let message = format!("data.{spelt} is {name:?}, but a file inside the data folder is needed");
         let hint = "each collaborator names its data folder in plan/data.yaml".to_owned();
         return Err(Fault::new(format!("data/{key}"), message).hint(Some(hint)));
     }

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
 use super::{
     error::DataError,
     folder,
-    scale::{Scale, Scaling},
+    scale::{Scale, Scaling, channels},
     shape,
 };
 
@@ -110,7 +110,7 @@ impl<'a> Filler<'a> {
                     return Err(DataError::file(file, what, "save the array with its samples"));
                 }
                 shape::check(inner, input).map_err(|(what, hint)| DataError::file(file, what, hint))?;
-                Scale::new(scaling, width)?
+                Scale::new(scaling, width, channels(input))?
             }
             Wanted::Labels { shape: [] } => {
                 if shape.iter().filter(|&&side| side != 1).count() > 1 {
@@ -119,11 +119,11 @@ impl<'a> Filler<'a> {
                         "turn labels with a column for each class into indices: numpy.argmax(y, axis=1)";
                     return Err(DataError::file(file, what, hint));
                 }
-                Scale::new(Scaling::AsIs, width)?
+                Scale::new(Scaling::AsIs, width, 1)?
             }
             Wanted::Labels { shape: label } => {
                 shape::check_label(inner, label).map_err(|(what, hint)| DataError::file(file, what, hint))?;
-                Scale::new(Scaling::AsIs, width)?
+                Scale::new(Scaling::AsIs, width, 1)?
             }
         };
         let places = if column_major { places(inner) } else { Vec::new() };

@@ -77,7 +77,7 @@ fn read(
     let file = &spec.file;
     let mut table = Table::open(input, file, spec)?;
     let columns = Columns::find(spec, scaling, table.header.clone(), table.width)?;
-    let scale = Scale::new(scaling, columns.width)?;
+    let scale = Scale::new(scaling, columns.width, 1)?;
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     // The labels of a file of their own were looked at in that file, whose rows and cures are its own.
     let classes = classes.filter(|_| apart.is_none());
@@ -182,7 +182,7 @@ fn read(
 
     let features = ArrayD::from_shape_vec(IxDyn(&[labels.len(), columns.width]), features)
         .map_err(|e| DataError::file(file, e.to_string(), SEPARATOR))?;
-    let mut loaded = Loaded::new(Dataset { features, labels: Array1::from(labels).into_dyn() });
+    let mut loaded = Loaded::new(Dataset::new(features, Array1::from(labels).into_dyn()));
     if table.header.is_some() && spec.features.is_none() {
         let digest = columns.digest();
         loaded.facts.push(format!(

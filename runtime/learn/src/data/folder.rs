@@ -1,6 +1,7 @@
 //! The data folder: the only place where this crate opens a file.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, BufRead, BufReader},
     os::unix::fs::FileTypeExt as _,
@@ -36,6 +37,22 @@ pub(super) fn open(dir: &Path, name: &str) -> Result<DataFile, DataError> {
 /// Opens a file that is read in any order, as it is.
 pub(super) fn open_archive(dir: &Path, name: &str) -> Result<BufReader<File>, DataError> {
     Ok(plain(&resolve(dir, name)?)?.0)
+}
+
+/// What lies in a folder: the name of each entry, and whether it is a folder. `None` for `dir` itself. Links
+/// are followed; a link that leads nowhere is no folder.
+pub(super) fn list(dir: &Path, name: Option<&str>) -> Result<Vec<(OsString, bool)>, DataError> {
+    let path = match name {
+        Some(name) => resolve(dir, name)?,
+        None => dir.to_owned(),
+    };
+    let failed = |source| DataError::Io { path: path.clone(), source };
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let name = entry.map_err(failed)?.file_name();
+        let is_folder = fs::metadata(path.join(&name)).is_ok_and(|kind| kind.is_dir());
+        Ok((name, is_folder))
+    };
+    fs::read_dir(&path).map_err(failed)?.map(entry).collect()
 }
 
 /// What to say of a file whose content ends early or cannot be unpacked.

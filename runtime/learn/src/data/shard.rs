@@ -141,7 +141,7 @@ mod tests {
 
     fn two_labels(rows: usize) -> Dataset {
         let labels = Array1::from_iter((0..rows).map(|r| (r % 2) as f32)).into_dyn();
-        Dataset { features: ArrayD::zeros(vec![rows, 1]), labels }
+        Dataset::new(ArrayD::zeros(vec![rows, 1]), labels)
     }
 
     fn assert_partition(shards: &[Vec<usize>], rows: usize) {
@@ -212,7 +212,7 @@ mod tests {
         assert!(shards(&data, 2, &Sharding::ByLabel { alpha: 0.0 }, 0).is_err());
         assert!(shards(&data, 2, &Sharding::BySize { sizes: vec![1.0] }, 0).is_err());
         assert!(shards(&data, 2, &Sharding::BySize { sizes: vec![1.0, f64::NAN] }, 0).is_err());
-        let masks = Dataset { features: ArrayD::zeros(vec![4, 1]), labels: ArrayD::zeros(vec![4, 2, 2]) };
+        let masks = Dataset::new(ArrayD::zeros(vec![4, 1]), ArrayD::zeros(vec![4, 2, 2]));
         assert!(shards(&masks, 2, &Sharding::ByLabel { alpha: 1.0 }, 0).is_err());
         assert!(shards(&masks, 2, &Sharding::Iid, 0).is_ok());
     }

@@ -38,10 +38,10 @@ fn registered_loader_reads_the_folder_and_its_rows_are_checked() {
         rows
     };
     let columns = move |folder: &Path| {
-        let Dataset { features, labels } = planes(folder);
+        let Dataset { features, labels, .. } = planes(folder);
         let values = features.t().iter().copied().collect();
         let features = ArrayD::from_shape_vec(vec![4, 100], values).unwrap().reversed_axes();
-        Dataset { features, labels }
+        Dataset::new(features, labels)
     };
     let infinite = move |folder: &Path| {
         let mut rows = planes(folder);

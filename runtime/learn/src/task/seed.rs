@@ -22,6 +22,12 @@ impl Seed {
         self.step(b'r', &round.0.to_le_bytes())
     }
 
+    /// The seed of one sample, by its row, in one epoch.
+    #[cfg(feature = "train")]
+    pub(crate) fn sample(self, epoch: u64, row: u64) -> u64 {
+        self.step(b's', &[epoch.to_le_bytes(), row.to_le_bytes()].concat()).word("augment")
+    }
+
     /// The seed of a random stream for one purpose.
     pub(crate) fn word(self, purpose: &str) -> u64 {
         let digest = self.step(b'p', purpose.as_bytes()).0;

@@ -4,11 +4,12 @@ use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
     model::{Layer, ModelSpec},
     plan::{
-        BestModel, By, Category, Coding, Column, CsvSpec, DataSpec, Decimal, Direction, ExactRange,
-        Federated, Fill, Keep, LabelCode, Loader, Loss, Metric, MetricsTo, Missing, ModelUnderTest,
-        NamedNumber, Optimiser, OptimiserState, PlanDraft, Quorum, Release, ReleaseTo, Released, Rows, Rule,
-        Schedule, Scope, Seal, Separator, Server, Short, Split, Standardise, Stop, TaskGroup, TaskKind,
-        TaskSpec, Threads, Threshold, TrainLength, TrainSpec, When,
+        Augment, BestModel, By, Category, Coding, Colour, Column, CsvSpec, DataSpec, Decimal, Direction,
+        ExactRange, Federated, Fill, Fit, Interpolation, Keep, LabelCode, Loader, Loss, Metric, MetricsTo,
+        Missing, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PictureLabel, PictureOrder,
+        PictureSpec, PlanDraft, Quorum, Release, ReleaseTo, Released, Rows, Rule, Schedule, Scope, Seal,
+        Separator, Server, Short, Split, Standardise, Stop, TaskGroup, TaskKind, TaskSpec, Threads,
+        Threshold, TrainLength, TrainSpec, When,
     },
 };
 
@@ -66,6 +67,39 @@ choice!(Loader {
     1 Npy { 1 features, 2 labels },
     2 Idx { 1 features, 2 labels },
     3 Custom { 1 name },
+    4 Pictures(spec),
+});
+
+record!(PictureSpec {
+    1 folder,
+    2 label,
+    3 labels = Vec::new(),
+    4 colour,
+    5 bits = 8,
+    6 fit = Fit::AsIs,
+    7 interpolation = Interpolation::Bilinear,
+    8 augment = Augment::default(),
+    9 skip = 0,
+    10 cache = PictureSpec::CACHE,
+    11 order = PictureOrder::Shuffled,
+});
+
+choice!(PictureLabel { 0 Folders, 1 Table { 1 file, 2 name, 3 label }, 2 Masks { 1 folder, 2 channel } });
+
+choice!(Colour { 0 Grey, 1 Rgb });
+
+choice!(Fit { 0 AsIs, 1 Resize, 2 Crop, 3 Pad });
+
+choice!(Interpolation { 0 Bilinear, 1 Nearest });
+
+choice!(PictureOrder { 0 Shuffled, 1 ByName });
+
+record!(Augment {
+    1 flip_horizontal = false,
+    2 flip_vertical = false,
+    3 quarter_turns = false,
+    4 shift = 0,
+    5 brightness = 0.0,
 });
 
 record!(CsvSpec {

@@ -246,7 +246,7 @@ impl Setting for Spelt {
 }
 
 /// Texts with their classes, in the order of the texts.
-struct Labels(Vec<LabelCode>);
+pub(super) struct Labels(pub(super) Vec<LabelCode>);
 
 impl Setting for Labels {
     fn read(field: &Field<'_>) -> Result<Self, PlanError> {
@@ -335,7 +335,7 @@ pub(super) fn check_in(
             .hint(Some("write `separator: semicolon`, or the file's own separator".to_owned())));
     }
     check_columns(csv, model)?;
-    check_labels(csv, classes)?;
+    check_labels(&csv.labels, classes)?;
     check_categories(csv)?;
     check_missing(csv, has_statistics)
 }
@@ -396,10 +396,10 @@ fn check_columns(csv: &CsvSpec, model: &ModelSpec) -> Checked {
     Ok(())
 }
 
-fn check_labels(csv: &CsvSpec, classes: Option<u32>) -> Checked {
-    check_order("labels", csv.labels.iter().map(|code| code.text.as_str()))?;
-    check_spellings("labels", csv.labels.iter().map(|code| code.text.as_str()))?;
-    if csv.labels.is_empty() {
+pub(super) fn check_labels(labels: &[LabelCode], classes: Option<u32>) -> Checked {
+    check_order("labels", labels.iter().map(|code| code.text.as_str()))?;
+    check_spellings("labels", labels.iter().map(|code| code.text.as_str()))?;
+    if labels.is_empty() {
         return Ok(());
     }
     let Some(classes) = classes else {
@@ -407,13 +407,13 @@ fn check_labels(csv: &CsvSpec, classes: Option<u32>) -> Checked {
         return Err(Fault::new("data/labels", "data.labels needs the key classes beside it")
             .hint(Some(hint.to_owned())));
     };
-    for LabelCode { text, class } in &csv.labels {
+    for LabelCode { text, class } in labels {
         if *class >= classes {
             let message = format!("data.labels.{text} is {class}; the classes are 0 to {}", classes - 1);
             return Err(Fault::new(format!("data/labels/{text}"), message));
         }
     }
-    let unnamed = (0..classes).find(|class| !csv.labels.iter().any(|code| code.class == *class));
+    let unnamed = (0..classes).find(|class| !labels.iter().any(|code| code.class == *class));
     match unnamed {
         None => Ok(()),
         Some(class) => {
@@ -544,5 +544,7 @@ const TEXTS: Takes = Takes::List { kind: "a list of texts", of: &Takes::Text(Tex
 const NUMBER: Takes = Takes::Number(Range::Finite);
 const SEPARATORS: &[Word] = Separator::TABLE;
 const DECIMALS: &[Word] = Decimal::TABLE;
-const REFUSE: &str = "refuse";
+/// The index of a class.
+pub(super) const CLASS: Takes = Takes::Whole { least: 0, most: 1_000_000, unit: "" };
+pub(super) const REFUSE: &str = "refuse";
 const MEAN: &str = "mean";

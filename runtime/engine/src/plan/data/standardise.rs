@@ -10,7 +10,7 @@ use crate::{
 /// Declared statistics: `(x − mean) / std`, feature by feature.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standardise {
-    /// One value a feature, or a single one for all; rounded to f32.
+    /// One value a feature, one a channel of a picture, or a single one for all; rounded to f32.
     pub mean: Vec<f32>,
     /// As `mean`, each above 0.
     pub std: Vec<f32>,
@@ -168,14 +168,17 @@ pub fn columns_of(input: &[u32]) -> (usize, u64) {
     }
 }
 
-/// Checks the lists against the number of values of a sample.
-pub(super) fn check_in(statistics: &Standardise, features: u64) -> Checked {
+/// Checks the lists against the number of values of a sample, and of channels of a picture.
+pub(super) fn check_in(statistics: &Standardise, features: u64, channels: u64) -> Checked {
     let Standardise { mean, std, mean_rest } = statistics;
     for (key, list) in [("mean", mean), ("std", std)] {
         let path = format!("data/standardise/{key}");
-        if list.len() != 1 && list.len() as u64 != features {
-            let message =
-                format!("data.standardise.{key} has {} values; it takes 1 or {features}", list.len());
+        if ![1, channels, features].contains(&(list.len() as u64)) {
+            let one_each = if channels > 1 { format!(", {channels}") } else { String::new() };
+            let message = format!(
+                "data.standardise.{key} has {} values; it takes 1{one_each} or {features}",
+                list.len()
+            );
             return Err(Fault::new(path, message));
         }
         check(KEYS, &path, list)?;
@@ -211,21 +214,21 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "mean",
         takes: Takes::List {
-            kind: "a number, or a list with one number for each feature",
+            kind: "a number, or a list with one number for each feature or channel",
             of: &Takes::Number(Range::Finite),
         },
         absent: Absent::Means("needed, unless `federated` is there"),
-        meaning: "The mean of each feature, or one mean for all.",
+        meaning: "The mean of each feature, of each channel of a picture, or one mean for all.",
         example: "[14.1, 19.3]",
     },
     Key {
         name: "std",
         takes: Takes::List {
-            kind: "a number, or a list with one number for each feature",
+            kind: "a number, or a list with one number for each feature or channel",
             of: &Takes::Number(Range::AboveZero),
         },
         absent: Absent::Means("needed, unless `federated` is there"),
-        meaning: "The standard deviation of each feature, or one for all.",
+        meaning: "The standard deviation of each feature, of each channel of a picture, or one for all.",
         example: "[3.5, 4.3]",
     },
     Key {

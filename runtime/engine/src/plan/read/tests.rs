@@ -1,5 +1,6 @@
 mod data;
 mod keys;
+mod pictures;
 
 use super::*;
 use crate::{

@@ -24,7 +24,7 @@ use fl_engine::{
 use self::{net::Net, optimiser::Memory};
 use super::Fit;
 use crate::{
-    data::Dataset,
+    data::{DataError, Dataset, augment::Augmenter},
     task::{error::TaskError, progress::Progress, scores::Scores},
 };
 
@@ -34,6 +34,10 @@ pub(in crate::task) struct Trainer {
     /// The loss that validations report.
     loss: Loss,
     state: OptimiserState,
+    /// Changes the pictures that are trained on, if the plan says so.
+    augment: Option<Augmenter>,
+    /// Rows of one forward pass outside training.
+    scored_at_once: usize,
     /// Optimiser state by task, if the plan says `continue_local`.
     memory: BTreeMap<Name, Memory>,
 }
@@ -50,6 +54,8 @@ impl Trainer {
             net: Net::new(&plan.model, layout)?,
             loss: plan.loss(),
             state: plan.optimiser_state,
+            augment: Augmenter::of(&plan.data, &plan.model.input)?,
+            scored_at_once: scored_at_once(&plan.model.input),
             memory: BTreeMap::new(),
         })
     }
@@ -83,8 +89,13 @@ impl Trainer {
             if (fit.cancelled)() {
                 return Err(TaskError::Cancelled);
             }
+            let epoch = (step - 1) / batches.in_epoch();
             let batch = batches.next();
-            let (rows_in_batch, (features, labels)) = (batch.len(), rows.gather(batch));
+            let (rows_in_batch, (mut features, mut labels)) = (batch.len(), rows.gather(batch)?);
+            if let Some(augment) = &self.augment {
+                let seed = |row: usize| fit.seed.sample(epoch, row as u64);
+                augment.apply_all(&mut features, &mut labels, batch, seed);
+            }
             let params = self.net.params(&model, &device, true);
             let pass = self.net.forward(&params, features, rows_in_batch, Some(&mut draws), &device)?;
             let loss = loss::mean(&spec.loss, pass.output.clone(), &labels, &device);
@@ -161,11 +172,11 @@ impl Trainer {
         let rows = Rows::new(data);
         let order: Vec<usize> = (0..rows.len()).collect();
         let mut scores = Scores::new(&self.loss);
-        for batch in order.chunks(SCORED_AT_ONCE) {
+        for batch in order.chunks(self.scored_at_once) {
             if cancelled() {
                 return Err(TaskError::Cancelled);
             }
-            let (features, labels) = rows.gather(batch);
+            let (features, labels) = rows.gather(batch)?;
             let pass = self.net.forward(&params, features, batch.len(), None, &device)?;
             scores.add(&net::values(pass.output), &labels, batch.len());
         }
@@ -208,6 +219,7 @@ impl GradientSum {
 
 /// A data set whose rows lie one after another in memory.
 struct Rows<'a> {
+    data: &'a Dataset,
     rows: usize,
     features: ndarray::CowArray<'a, f32, ndarray::IxDyn>,
     labels: ndarray::CowArray<'a, f32, ndarray::IxDyn>,
@@ -216,25 +228,29 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn new(data: &'a Dataset) -> Self {
         let [features, labels] = [&data.features, &data.labels].map(|array| array.as_standard_layout());
-        Self { rows: data.rows(), features, labels }
+        Self { data, rows: data.rows(), features, labels }
     }
 
     fn len(&self) -> usize {
         self.rows
     }
 
-    /// The rows at these indices: their features end to end, and their labels.
-    fn gather(&self, indices: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    /// The rows at these indices: their features end to end, and their labels. Pictures are decoded now, unless
+    /// they are in memory.
+    fn gather(&self, indices: &[usize]) -> Result<(Vec<f32>, Vec<f32>), DataError> {
+        if self.features.is_empty() {
+            return self.data.gather(indices);
+        }
         let gather = |values: &[f32]| {
             let width = values.len() / self.rows.max(1);
             let mut out = Vec::with_capacity(indices.len() * width);
             indices.iter().for_each(|&i| out.extend_from_slice(&values[i * width..][..width]));
             out
         };
-        (
+        Ok((
             gather(self.features.as_slice().unwrap_or_default()),
             gather(self.labels.as_slice().unwrap_or_default()),
-        )
+        ))
     }
 }
 
@@ -267,8 +283,16 @@ impl Batches {
     }
 }
 
-/// Rows of one forward pass outside training: a bound on the memory of activations.
+/// Rows of one forward pass outside training, for samples of this shape.
+fn scored_at_once(input: &[u32]) -> usize {
+    let features = input.iter().fold(1, |product: usize, side| product.saturating_mul(*side as usize));
+    (SCORED_VALUES / features.max(1)).clamp(1, SCORED_AT_ONCE)
+}
+
+/// Most rows of one forward pass outside training: a bound on the memory of activations.
 const SCORED_AT_ONCE: usize = 128;
+/// Values of such a pass, where that is fewer rows: the activations of a picture are many times its pixels.
+const SCORED_VALUES: usize = 1 << 20;
 
 #[cfg(test)]
 mod golden;

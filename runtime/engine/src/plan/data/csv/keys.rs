@@ -1,6 +1,6 @@
 //! The keys of `data` beside `loader: csv`.
 
-use super::{DECIMALS, NUMBER, REFUSE, SEPARATORS};
+use super::{CLASS, DECIMALS, NUMBER, REFUSE, SEPARATORS};
 use crate::settings::{Absent, Key, Takes, Text};
 
 pub(in crate::plan::data) const CSV: &[Key] = &[
@@ -82,10 +82,7 @@ pub(in crate::plan::data) const CSV: &[Key] = &[
     },
     Key {
         name: "labels",
-        takes: Takes::Names {
-            kind: "a map from a label's text to the index of its class",
-            of: &Takes::Whole { least: 0, most: 1_000_000, unit: "" },
-        },
+        takes: Takes::Names { kind: "a map from a label's text to the index of its class", of: &CLASS },
         absent: Absent::Default("{}"),
         meaning: "The class of each label. Without the key, a label is the index itself.",
         example: "{B: 0, M: 1}",

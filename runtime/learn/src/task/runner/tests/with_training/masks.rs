@@ -12,10 +12,8 @@ fn pictures(rows: usize, seed: u64, of_classes: bool) -> Dataset {
     let values: Vec<f32> = (0..rows * 64).map(|_| draws.unit() as f32).collect();
     let labels = values.iter().map(|value| f32::from(*value > 0.6)).collect();
     let shape = if of_classes { vec![rows, 8, 8] } else { vec![rows, 1, 8, 8] };
-    Dataset {
-        features: ArrayD::from_shape_vec(vec![rows, 1, 8, 8], values).unwrap(),
-        labels: ArrayD::from_shape_vec(shape, labels).unwrap(),
-    }
+    let features = ArrayD::from_shape_vec(vec![rows, 1, 8, 8], values).unwrap();
+    Dataset::new(features, ArrayD::from_shape_vec(shape, labels).unwrap())
 }
 
 fn segmenting(loss: &Loss) -> Plan {

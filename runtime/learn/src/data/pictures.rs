@@ -1,0 +1,428 @@
+//! Folders of JPEG and PNG files: one picture is one sample.
+//!
+//! A picture is decoded, gets the plan's colours, then the size of the model's input, and is scaled. A mask is
+//! decoded and gets the size by its nearest pixels. What the plan does not say is not done: a picture of
+//! another size, depth or number of channels is refused with the key that would change it.
+//!
+//! All pictures of a site are decoded before the first round, so that a bad file is known. As many of them as
+//! the plan's `cache` holds stay in memory, as bytes in the size of the model's input. A task decodes the others
+//! again when it needs them.
+
+mod decode;
+mod listing;
+mod plane;
+mod resize;
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fl_engine::plan::{Colour, Fit, Interpolation, PictureLabel, PictureSpec, picture_size};
+use ndarray::ArrayD;
+
+use self::{
+    decode::{Decoded, Pixels, Refused, decode},
+    listing::{Label, Sample},
+    plane::{Plane, Value},
+};
+use super::{
+    dataset::{Dataset, Source},
+    error::DataError,
+    folder,
+    loaded::Loaded,
+    scale::{Known, Scale, Scaling},
+};
+
+/// Reads the plan's pictures in `dir`, for samples and labels of these two shapes. The shape of a label is `[]`
+/// for a number, `[1, h, w]` for a mask of values of 0 to 1, `[h, w]` for a mask of the indices of `classes`.
+pub(super) fn load(
+    dir: &Path,
+    spec: &PictureSpec,
+    [input, label_shape]: [&[u32]; 2],
+    classes: Option<u32>,
+    scaling: Scaling<'_>,
+) -> Result<Loaded, DataError> {
+    let mismatch = |what: String| DataError::Mismatch { what };
+    let (channels, height, width) = picture_size(input)
+        .map(|(channels, height, width)| (channels as usize, height as usize, width as usize))
+        .ok_or_else(|| mismatch(format!("the model's input {input:?} is no picture")))?;
+    let area = height * width;
+    let mask = mask_of(spec, label_shape, classes, height, width)?;
+    let target = Target { spec: spec.clone(), channels, height, width, mask };
+    let scale = Scale::new(scaling, channels * area, channels)?;
+    // The values of a picture are 0 to 1, and what becomes of them lies between what becomes of the two.
+    let extremes =
+        (0..channels * area).flat_map(|feature| [scale.apply(feature, 0.0), scale.apply(feature, 1.0)]);
+    if extremes.into_iter().any(|value| !value.is_finite()) {
+        return Err(mismatch("a pixel is not finite after standardisation".to_owned()));
+    }
+
+    let found = listing::of(dir, spec, classes)?;
+    let mut bad =
+        Bad { most: spec.skip as usize, of: found.samples.len() + found.bad.len(), all: Vec::new() };
+    found.bad.into_iter().try_for_each(|error| bad.add(error))?;
+    let (mut samples, mut numbers, mut room) = (Vec::new(), Vec::new(), spec.cache.0);
+    for sample in found.samples {
+        match target.read(dir, &sample) {
+            Ok(read) => {
+                if scaling.adds_up() {
+                    read.picture.shares(|feature, share| _ = scale.take(feature, share));
+                }
+                if let Label::Number(number) = sample.label {
+                    numbers.push(number);
+                }
+                let bytes = read.bytes();
+                let kept = (bytes <= room).then_some(read);
+                room -= kept.as_ref().map_or(0, |_| bytes);
+                samples.push((sample, kept));
+            }
+            Err(error) => bad.add(error)?,
+        }
+    }
+    let count = samples.len();
+    if count == 0 {
+        let what = "there is no picture: no file that ends with .jpg, .jpeg or .png";
+        let hint = "put the pictures there, or correct `folder` in the plan's data";
+        return Err(DataError::file(spec.folder.as_deref().unwrap_or("the data folder"), what, hint));
+    }
+    let in_memory = samples.iter().filter(|(_, kept)| kept.is_some()).count();
+    let known = scale.known();
+    let of_bytes = (0..channels).map(|c| known.table(c * area..(c + 1) * area, u8::MOST)).collect();
+    let sides = |shape: &[u32]| shape.iter().map(|side| *side as usize).collect();
+    let (input, label) = (sides(input), sides(label_shape));
+    let store = Store { dir: dir.to_owned(), target, known, of_bytes, samples, input, label };
+    let labels = ArrayD::from_shape_vec(vec![numbers.len()], numbers).map_err(|e| mismatch(e.to_string()))?;
+    let mut loaded = Loaded::new(Dataset::later(Arc::new(store), count, labels));
+    loaded.warnings = found.warnings;
+    loaded.facts = bad.facts();
+    if in_memory < count {
+        let (others, cache) = (count - in_memory, spec.cache.0);
+        let fact = format!(
+            "{in_memory} of {count} pictures stay in memory, and {others} are decoded again in each epoch (data.cache is {cache} B)"
+        );
+        loaded.facts.push(fact);
+    }
+    Ok(loaded)
+}
+
+/// The pictures of a site.
+#[derive(Debug)]
+struct Store {
+    dir: PathBuf,
+    target: Target,
+    known: Known,
+    /// What each value of a byte becomes, for each channel.
+    of_bytes: Vec<Option<Vec<f32>>>,
+    /// Each sample and, if the cache holds the sample, its pixels.
+    samples: Vec<(Sample, Option<Read>)>,
+    input: Vec<usize>,
+    label: Vec<usize>,
+}
+
+/// A sample in the size of the model's input.
+#[derive(Debug)]
+struct Read {
+    picture: Pixels,
+    label: Truth,
+}
+
+/// The label of a sample.
+#[derive(Debug)]
+enum Truth {
+    Number(f32),
+    /// A mask, and what its values are divided by.
+    Mask(Pixels, u32),
+}
+
+impl Source for Store {
+    fn read(&self, row: usize, features: &mut Vec<f32>, labels: &mut Vec<f32>) -> Result<(), DataError> {
+        let (sample, kept) = &self.samples[row];
+        let decoded;
+        let read = match kept {
+            Some(read) => read,
+            None => {
+                decoded = self.target.read(&self.dir, sample)?;
+                &decoded
+            }
+        };
+        match &read.picture {
+            Pixels::Bytes(plane) => {
+                for (channel, table) in self.of_bytes.iter().enumerate() {
+                    let values = plane.values.iter().skip(channel).step_by(plane.channels);
+                    match table {
+                        Some(table) => features.extend(values.map(|value| table[usize::from(*value)])),
+                        None => self.scaled(plane, channel, features),
+                    }
+                }
+            }
+            Pixels::Words(plane) => {
+                (0..plane.channels).for_each(|channel| self.scaled(plane, channel, features));
+            }
+        }
+        match &read.label {
+            Truth::Number(number) => labels.push(*number),
+            Truth::Mask(pixels, most) => pixels.shares_of(*most, |_, share| labels.push(share as f32)),
+        }
+        Ok(())
+    }
+
+    fn shapes(&self) -> (&[usize], &[usize]) {
+        (&self.input, &self.label)
+    }
+}
+
+impl Store {
+    /// Appends the values of one channel.
+    fn scaled<T: Value>(&self, plane: &Plane<T>, channel: usize, features: &mut Vec<f32>) {
+        let area = plane.height * plane.width;
+        features.extend(plane.values.iter().skip(channel).step_by(plane.channels).enumerate().map(
+            |(at, value)| {
+                let value: u32 = (*value).into();
+                self.known.apply(channel * area + at, f64::from(value) / f64::from(T::MOST))
+            },
+        ));
+    }
+}
+
+impl Read {
+    /// What the cache counts.
+    fn bytes(&self) -> u64 {
+        let mask = match &self.label {
+            Truth::Number(_) => 0,
+            Truth::Mask(pixels, _) => pixels.bytes(),
+        };
+        self.picture.bytes() + mask
+    }
+}
+
+/// What each sample becomes.
+#[derive(Debug)]
+struct Target {
+    spec: PictureSpec,
+    channels: usize,
+    height: usize,
+    width: usize,
+    /// `None` where a label is a number.
+    mask: Option<Mask>,
+}
+
+/// How a mask is read.
+#[derive(Debug)]
+struct Mask {
+    channel: Option<u32>,
+    /// The values are the indices of as many classes; without it, they become 0 to 1.
+    classes: Option<u32>,
+}
+
+/// How the masks are read; refuses labels that the loss does not take.
+fn mask_of(
+    spec: &PictureSpec,
+    label_shape: &[u32],
+    classes: Option<u32>,
+    height: usize,
+    width: usize,
+) -> Result<Option<Mask>, DataError> {
+    let sides = [height as u32, width as u32];
+    match (&spec.label, label_shape) {
+        (PictureLabel::Folders | PictureLabel::Table { .. }, []) => Ok(None),
+        (PictureLabel::Masks { channel, .. }, [1, area @ ..]) if *area == sides => {
+            Ok(Some(Mask { channel: *channel, classes: None }))
+        }
+        (PictureLabel::Masks { channel, .. }, area) if *area == sides && classes.is_some() => {
+            Ok(Some(Mask { channel: *channel, classes }))
+        }
+        (label, shape) => {
+            let has = match label {
+                PictureLabel::Masks { .. } => format!("a mask of {height} × {width} pixels"),
+                _ => "one number".to_owned(),
+            };
+            let what = format!(
+                "the label of a picture is {has} (data.label: {}), but the loss takes a label of the shape {shape:?}",
+                label.word()
+            );
+            Err(DataError::Mismatch { what })
+        }
+    }
+}
+
+impl Target {
+    fn read(&self, dir: &Path, sample: &Sample) -> Result<Read, DataError> {
+        let file = sample.file.as_str();
+        let refused = |Refused { what, hint }| DataError::file(file, what, hint);
+        let decoded = open(dir, file)?;
+        let size = decoded.pixels.size();
+        let picture =
+            decoded.picture(self.spec.bits).and_then(|picture| self.picture(picture)).map_err(refused)?;
+        let label = match (&sample.label, &self.mask) {
+            (Label::Number(number), _) => Truth::Number(*number),
+            (Label::Mask(file), Some(mask)) => self
+                .mask(open(dir, file)?, mask, size)
+                .map_err(|Refused { what, hint }| DataError::file(file, what, hint))?,
+            (Label::Mask(file), None) => {
+                return Err(DataError::file(
+                    file,
+                    "the loss takes no mask",
+                    "correct data.label in the plan",
+                ));
+            }
+        };
+        Ok(Read { picture, label })
+    }
+
+    /// The mask of a picture that has this size.
+    fn mask(&self, decoded: Decoded, mask: &Mask, size: (usize, usize)) -> Result<Truth, Refused> {
+        let found = decoded.pixels.size();
+        if found != size {
+            let what = format!("the mask has {} pixels, and its picture {}", times(found), times(size));
+            return Err(Refused::new(what, "save the mask in the size of its picture"));
+        }
+        let (pixels, most) = decoded.mask(mask.channel, mask.classes.is_some())?;
+        let pixels = match pixels {
+            Pixels::Bytes(plane) => Pixels::Bytes(self.fitted(plane, Interpolation::Nearest)?),
+            Pixels::Words(plane) => Pixels::Words(self.fitted(plane, Interpolation::Nearest)?),
+        };
+        let Some(classes) = mask.classes else { return Ok(Truth::Mask(pixels, most)) };
+        let mut first = None;
+        pixels.shares_of(1, |at, value| {
+            if value >= f64::from(classes) {
+                first.get_or_insert((at, value));
+            }
+        });
+        let Some((at, value)) = first else { return Ok(Truth::Mask(pixels, 1)) };
+        let (y, x) = (at / self.width, at % self.width);
+        let what = format!(
+            "the mask has the value {value} in row {y}, column {x}; the plan's classes are 0 to {}",
+            classes - 1
+        );
+        Err(Refused::new(
+            what,
+            "a pixel of a mask is the index of its class: save the mask with these numbers",
+        ))
+    }
+
+    /// The picture with the plan's colours, in the size of the input.
+    fn picture(&self, picture: Pixels) -> Result<Pixels, Refused> {
+        Ok(match picture {
+            Pixels::Bytes(plane) => {
+                Pixels::Bytes(self.fitted(self.coloured(plane)?, self.spec.interpolation)?)
+            }
+            Pixels::Words(plane) => {
+                Pixels::Words(self.fitted(self.coloured(plane)?, self.spec.interpolation)?)
+            }
+        })
+    }
+
+    fn coloured<T: Value>(&self, plane: Plane<T>) -> Result<Plane<T>, Refused> {
+        match self.spec.colour {
+            Some(Colour::Grey) => Ok(plane.grey()),
+            Some(Colour::Rgb) => Ok(plane.rgb()),
+            None if plane.channels == self.channels => Ok(plane),
+            None => {
+                let (found, word) = if plane.channels == 1 { ("grey", "rgb") } else { ("in colour", "grey") };
+                let what = format!("the picture is {found}, and model.input has {} channels", self.channels);
+                Err(Refused::new(
+                    what,
+                    format!("write `colour: {word}` into the plan's data: pictures become {word}"),
+                ))
+            }
+        }
+    }
+
+    /// The picture or mask in the size of the input.
+    fn fitted<T: Value>(&self, plane: Plane<T>, by: Interpolation) -> Result<Plane<T>, Refused> {
+        let (height, width) = (self.height, self.width);
+        let (higher, wider) = (plane.height > height, plane.width > width);
+        let (lower, narrower) = (plane.height < height, plane.width < width);
+        let refused = |key: &str| {
+            let what = format!(
+                "the picture has {} pixels; data.fit is {key}, and the model's input has {}",
+                times((plane.height, plane.width)),
+                times((height, width))
+            );
+            Err(Refused::new(what, CURES))
+        };
+        match self.spec.fit {
+            Fit::AsIs if higher || wider || lower || narrower => refused("as_is"),
+            Fit::Crop if lower || narrower => refused("crop"),
+            Fit::Pad if higher || wider => refused("pad"),
+            Fit::AsIs => Ok(plane),
+            Fit::Crop | Fit::Pad => Ok(plane.centred(height, width)),
+            Fit::Resize if by == Interpolation::Bilinear => Ok(resize::bilinear(plane, height, width)),
+            Fit::Resize => Ok(resize::nearest(&plane, height, width)),
+        }
+    }
+}
+
+/// Reads and decodes one file. The length of the file is checked before memory is allocated.
+fn open(dir: &Path, file: &str) -> Result<Decoded, DataError> {
+    let input = folder::open_archive(dir, file)?;
+    let failed = |error: std::io::Error| folder::unreadable(file, &error);
+    let length = input.get_ref().metadata().map_err(failed)?.len();
+    if length > FILE_BYTES {
+        let what = format!("the file has {length} bytes; at most {FILE_BYTES} are read");
+        return Err(DataError::file(file, what, "save the picture smaller, or with compression"));
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
+    input.take(FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    decode(&bytes).map_err(|Refused { what, hint }| DataError::file(file, what, hint))
+}
+
+/// Samples that are left out.
+struct Bad {
+    most: usize,
+    of: usize,
+    all: Vec<DataError>,
+}
+
+impl Bad {
+    /// Notes a sample, or refuses the folder.
+    fn add(&mut self, error: DataError) -> Result<(), DataError> {
+        if self.most == 0 {
+            return Err(error);
+        }
+        self.all.push(error);
+        if self.all.len() <= self.most {
+            return Ok(());
+        }
+        let first = told(&self.all[0]);
+        let what = format!(
+            "more than {} of {} samples cannot be read (data.bad_samples); the first one: {first}",
+            self.most, self.of
+        );
+        let hint = self.all[0].hint().unwrap_or_default();
+        Err(DataError::file("the data folder", what, hint))
+    }
+
+    fn facts(&self) -> Vec<String> {
+        if self.all.is_empty() {
+            return Vec::new();
+        }
+        let count = format!(
+            "left out {} of {} samples that cannot be read (data.bad_samples)",
+            self.all.len(),
+            self.of
+        );
+        std::iter::once(count)
+            .chain(self.all.iter().map(|error| format!("left out {}", told(error))))
+            .collect()
+    }
+}
+
+/// An error with the reason of the system.
+fn told(error: &DataError) -> String {
+    match error {
+        DataError::Io { source, .. } => format!("{error}: {source}"),
+        other => other.to_string(),
+    }
+}
+
+/// `332 × 332`: width and height, as programs for pictures say it.
+fn times((height, width): (usize, usize)) -> String {
+    format!("{width} × {height}")
+}
+
+/// Largest file: 128 MiB.
+const FILE_BYTES: u64 = 128 << 20;
+const CURES: &str = "choose `fit: resize`, `crop` or `pad` in the plan's data, or set model.input to the size of the pictures";
