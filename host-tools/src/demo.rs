@@ -125,17 +125,22 @@ fn told(
     wall: f64,
     links: &str,
 ) -> String {
-    let mut text = table::of(rounds, federation.plan.best.task.as_str());
+    let best = &federation.plan.best;
+    let mut text = table::of(rounds, best.task.as_str(), best.metric.word());
     text.push('\n');
     for who in lost {
         text.push_str(&format!("{who}; the others went on\n"));
     }
     text.push_str(&format!(
-        "result   {} on {} rows that were held out of training\n         (always guessing the most frequent class has accuracy {:.3})\n",
+        "result   {} on {} rows that were held out of training\n",
         evaluation.summary(),
         evaluation.rows,
-        evaluation.baseline
     ));
+    if let Some(baseline) = evaluation.baseline {
+        text.push_str(&format!(
+            "         (always guessing the most frequent class has accuracy {baseline:.3})\n"
+        ));
+    }
     let collaborators = federation.names.len();
     text.push_str(&format!(
         "time     {wall:.1} s: an aggregator and {collaborators} collaborators, connected by {links}\n"

@@ -11,6 +11,7 @@ pub mod model;
 pub mod pki;
 pub mod plan;
 pub mod sgx;
+pub mod synthesise;
 pub mod templates;
 pub mod transfer;
 pub mod workspace;

@@ -14,6 +14,11 @@ use fl_learn::data::{
 };
 use ndarray::{Array1, ArrayD};
 
+use crate::{
+    exit::Failure,
+    synthesise::{self, Synthesis},
+};
+
 /// One embedded workspace.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -26,10 +31,32 @@ pub struct Template {
     pub plan: &'static str,
     /// `README.md`, with the data's attribution.
     pub readme: &'static str,
-    /// CSV with a header line; the label is the last column.
-    pub data: &'static str,
+    /// The data of a trial.
+    pub data: TrialData,
     /// Dirichlet α of a trial's shards.
     pub alpha: f64,
+    /// What a demonstration changes in the plan, so that it takes minutes: keys at the left edge, their
+    /// values, and the key whose line they follow where the plan lacks them.
+    pub demo: &'static [(&'static str, &'static str, &'static str)],
+}
+
+/// The data of a template's trial.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TrialData {
+    /// CSV with a header line; the label is the last column.
+    Table(&'static str),
+    /// Pictures with masks, which are made when they are needed ([`Synthesis`]).
+    Kvasir {
+        /// For the collaborators.
+        pictures: u32,
+        /// Held out of training.
+        test: u32,
+        /// Pixels.
+        width: u16,
+        /// Pixels.
+        height: u16,
+    },
 }
 
 /// The template of this name.
@@ -43,7 +70,7 @@ pub fn find(name: &str) -> Option<&'static Template> {
 pub struct Shards {
     /// Rows of each collaborator's `data.csv`, in the order of the folders.
     pub rows: Vec<usize>,
-    /// The file of rows that no collaborator sees; same columns.
+    /// The file, or the folder, of rows that no collaborator sees.
     pub test: PathBuf,
     /// Its rows.
     pub test_rows: usize,
@@ -56,6 +83,9 @@ pub enum ShardError {
     /// The split is impossible.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A picture could not be made or written.
+    #[error("{}", .0.error)]
+    Picture(Failure),
     /// A file could not be written.
     #[error("cannot write {}", path.display())]
     Io {
@@ -66,22 +96,34 @@ pub enum ShardError {
     },
 }
 
-/// Writes `data.csv` into each of `dirs` (one a collaborator; made when missing) and `test.csv` into
-/// `test_dir`.
+/// Writes trial data into each of `dirs` (one a collaborator; made when missing) and into `test_dir` what no
+/// collaborator sees. The same seed gives the same files.
 ///
-/// A fifth of the rows, stratified by label, goes to `test.csv`. The others are divided as `how` says. The
-/// same seed gives the same files.
+/// Of a table, each folder gets `data.csv` and `test_dir` gets `test.csv`: a fifth of the rows, stratified by
+/// label. The others are divided as `how` says; by label with the template's α if `how` is `None`. Of
+/// pictures, each folder gets pictures and masks, and `test_dir` gets the folder `test`. Without `how`,
+/// collaborator k of n gets the pictures k, k + n and so on by name, as in OpenFL's workspace.
 ///
 /// # Errors
 /// [`ShardError`]; files already written stay.
 pub fn materialise_shards(
     template: &Template,
-    how: &Sharding,
+    how: Option<&Sharding>,
     seed: u64,
     dirs: &[PathBuf],
     test_dir: &Path,
 ) -> Result<Shards, ShardError> {
-    let mut lines = template.data.lines();
+    let data = match template.data {
+        TrialData::Table(data) => data,
+        TrialData::Kvasir { pictures, test, width, height } => {
+            let synthesis = |pictures, seed| Synthesis { pictures, width, height, seed };
+            let made = (synthesis(pictures, seed), synthesis(test, seed + 1));
+            return materialise_pictures(&made, how, seed, dirs, test_dir);
+        }
+    };
+    let by_label = Sharding::ByLabel { alpha: template.alpha };
+    let how = how.unwrap_or(&by_label);
+    let mut lines = data.lines();
     let header = lines.next().unwrap_or_default();
     let lines: Vec<&str> = lines.collect();
     let label = |line: &str| line.rsplit(',').next().and_then(|cell| cell.parse().ok()).unwrap_or(f32::NAN);
@@ -89,10 +131,8 @@ pub fn materialise_shards(
     let (rest, held_out) = shard::stratified(&labels, HELD_OUT, seed);
 
     // Sharding looks at labels only.
-    let seen = Dataset {
-        features: ArrayD::zeros(vec![rest.len(), 0]),
-        labels: Array1::from_iter(rest.iter().map(|&row| labels[row])).into_dyn(),
-    };
+    let seen = Array1::from_iter(rest.iter().map(|&row| labels[row])).into_dyn();
+    let seen = Dataset::new(ArrayD::zeros(vec![rest.len(), 0]), seen);
     let shards = shard::shards(&seen, dirs.len(), how, seed)?;
     let write = |dir: &Path, file: &str, rows: &mut dyn Iterator<Item = usize>| {
         let mut text = format!("{header}\n");
@@ -116,6 +156,36 @@ pub fn materialise_shards(
     Ok(Shards { rows: shards.iter().map(Vec::len).collect(), test, test_rows })
 }
 
+/// Writes pictures and masks; see [`materialise_shards`].
+fn materialise_pictures(
+    (seen, held_out): &(Synthesis, Synthesis),
+    how: Option<&Sharding>,
+    seed: u64,
+    dirs: &[PathBuf],
+    test_dir: &Path,
+) -> Result<Shards, ShardError> {
+    let count = seen.pictures as usize;
+    let shards: Vec<Vec<usize>> = match how {
+        None => (1..=dirs.len()).map(|first| (first..count).step_by(dirs.len()).collect()).collect(),
+        Some(how) => {
+            let labels = ArrayD::zeros(vec![count, 1, 1]);
+            shard::shards(&Dataset::new(ArrayD::zeros(vec![count, 0]), labels), dirs.len(), how, seed)?
+        }
+    };
+    for (number, pair) in seen.pairs().map_err(ShardError::Picture)?.enumerate() {
+        let pair = pair.map_err(ShardError::Picture)?;
+        for (dir, _) in dirs.iter().zip(&shards).filter(|(_, shard)| shard.contains(&number)) {
+            synthesise::write(dir, &pair).map_err(ShardError::Picture)?;
+        }
+    }
+    let test = test_dir.join("test");
+    for pair in held_out.pairs().map_err(ShardError::Picture)? {
+        synthesise::write(&test, &pair.map_err(ShardError::Picture)?).map_err(ShardError::Picture)?;
+    }
+    let rows = shards.iter().map(Vec::len).collect();
+    Ok(Shards { rows, test, test_rows: held_out.pictures as usize })
+}
+
 /// Every template, in the order in which they are listed.
 pub const TEMPLATES: &[Template] = &[
     Template {
@@ -123,16 +193,18 @@ pub const TEMPLATES: &[Template] = &[
         about: "30 measurements of cell nuclei, benign or malignant; multilayer perceptron",
         plan: include_str!("templates/breast_cancer/plan.yaml"),
         readme: include_str!("templates/breast_cancer/README.md"),
-        data: include_str!("templates/breast_cancer/data.csv"),
+        data: TrialData::Table(include_str!("templates/breast_cancer/data.csv")),
         alpha: 1.0,
+        demo: &[],
     },
     Template {
         name: "digits",
         about: "handwritten digits of 8 x 8 pixels; convolutional network",
         plan: include_str!("templates/digits/plan.yaml"),
         readme: include_str!("templates/digits/README.md"),
-        data: include_str!("templates/digits/data.csv"),
+        data: TrialData::Table(include_str!("templates/digits/data.csv")),
         alpha: 1.0,
+        demo: &[],
     },
 ];
 /// Share of each label's rows that no collaborator sees.
@@ -147,15 +219,15 @@ mod tests {
     #[test]
     fn shards_and_test_rows_are_disjoint_complete_unequal_and_repeatable() {
         for template in TEMPLATES {
+            let TrialData::Table(data) = template.data else { continue };
             let dir = crate::files::tests::scratch(&format!("shards-{}", template.name));
-            let how = Sharding::ByLabel { alpha: template.alpha };
             let dirs: Vec<PathBuf> = ["one", "two", "three"].iter().map(|n| dir.join(n)).collect();
-            let shards = materialise_shards(template, &how, 7, &dirs, &dir).unwrap();
+            let shards = materialise_shards(template, None, 7, &dirs, &dir).unwrap();
             let read = |path: &Path| -> Vec<String> {
                 fs::read_to_string(path).unwrap().lines().skip(1).map(str::to_owned).collect()
             };
             let mut all = read(&shards.test);
-            let total = template.data.lines().count() - 1;
+            let total = data.lines().count() - 1;
             assert_eq!(all.len(), shards.test_rows);
             assert!((all.len() as f64 / total as f64 - 0.2).abs() < 0.01);
             for (dir, rows) in dirs.iter().zip(&shards.rows) {
@@ -165,18 +237,43 @@ mod tests {
             }
             assert_eq!(all.len(), total);
             let distinct: BTreeSet<&str> = all.iter().map(String::as_str).collect();
-            let original: BTreeSet<&str> = template.data.lines().skip(1).collect();
+            let original: BTreeSet<&str> = data.lines().skip(1).collect();
             assert_eq!(distinct, original);
             assert!(shards.rows.iter().collect::<BTreeSet<_>>().len() == 3, "{:?}", shards.rows);
             assert!(shards.rows.iter().all(|&r| r >= 30), "{:?}", shards.rows);
-            assert_eq!(shards, materialise_shards(template, &how, 7, &dirs, &dir).unwrap());
+            assert_eq!(shards, materialise_shards(template, None, 7, &dirs, &dir).unwrap());
         }
+    }
+
+    #[test]
+    fn pictures_are_dealt_in_turn_as_in_the_workspace_of_openfl() {
+        let dir = crate::files::tests::scratch("shards-pictures");
+        let dirs = [dir.join("one"), dir.join("two")];
+        let template = Template {
+            data: TrialData::Kvasir { pictures: 6, test: 2, width: 16, height: 16 },
+            ..TEMPLATES[0].clone()
+        };
+        let shards = materialise_shards(&template, None, 7, &dirs, &dir).unwrap();
+        assert_eq!((shards.rows, shards.test_rows), (vec![3, 2], 2));
+        let names = |folder: &str| {
+            let files = fs::read_dir(dir.join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+            files.map(|name| name.into_string().unwrap()[10..15].parse().unwrap()).collect::<BTreeSet<u32>>()
+        };
+        // Picture 0 is in no shard.
+        for kind in ["images", "masks"] {
+            assert_eq!(names(&format!("one/segmented-images/{kind}")), [1, 3, 5].into());
+            assert_eq!(names(&format!("two/segmented-images/{kind}")), [2, 4].into());
+            assert_eq!(names(&format!("test/segmented-images/{kind}")), [0, 1].into());
+        }
+        assert_eq!(materialise_shards(&template, Some(&Sharding::Iid), 7, &dirs, &dir).unwrap().rows, [3, 3]);
+        let by_label = Sharding::ByLabel { alpha: 1.0 };
+        assert!(materialise_shards(&template, Some(&by_label), 7, &dirs, &dir).is_err());
     }
 
     #[test]
     fn every_template_carries_its_attribution() {
         for template in TEMPLATES {
-            assert!(template.readme.contains("doi:10.24432/") && template.readme.contains("CC BY 4.0"));
+            assert!(template.readme.contains("doi:10.") && template.readme.contains("CC BY 4.0"));
         }
     }
 }

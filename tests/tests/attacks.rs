@@ -61,7 +61,7 @@ impl Trial {
         let dir = std::env::temp_dir().join(format!("fl-attacks-{}-{}", std::process::id(), template.name));
         let members: Vec<Name> = (0..COLLABORATORS).map(|n| format!("c{n:02}").parse().unwrap()).collect();
         let dirs: Vec<PathBuf> = members.iter().map(|name| dir.join(name.as_str())).collect();
-        templates::materialise_shards(template, &Sharding::Iid, 7, &dirs, &dir).unwrap();
+        templates::materialise_shards(template, Some(&Sharding::Iid), 7, &dirs, &dir).unwrap();
         let plan = Plan::parse(template.plan).unwrap();
         let mut test = plan.data.clone();
         if let Loader::Csv(spec) = &mut test.loader {

@@ -14,10 +14,11 @@ use crate::{
     data::{self, Checked, ColumnSummary, TableSummary},
     exit::{Exit, Failure},
     plan,
+    synthesise::{self, Synthesis},
     workspace::Workspace,
 };
 
-/// Describe the tables of a folder, and check a site's data against the plan.
+/// Describe the data of a folder, check a site's data against the plan, and make pictures for a trial.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "data")]
 pub(super) struct DataArea {
@@ -30,6 +31,7 @@ pub(super) struct DataArea {
 enum DataCommand {
     Describe(DataDescribe),
     Check(DataCheck),
+    Synthesise(DataSynthesise),
 }
 
 /// Print rows, classes, mean, deviation and missing values of each column. In a workspace, describe the
@@ -60,10 +62,35 @@ struct DataCheck {
     workspace: PathBuf,
 }
 
+/// Make pictures for a trial, in the layout of a public data set. Nothing of that data set is in them.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "synthesise")]
+struct DataSynthesise {
+    /// the data set: kvasir
+    #[argh(positional)]
+    set: String,
+    /// the new folder
+    #[argh(option)]
+    output: PathBuf,
+    /// number of pictures; 20 by default
+    #[argh(option, default = "20")]
+    pictures: u32,
+    /// pixels of each picture; 620 by default
+    #[argh(option, default = "620")]
+    width: u16,
+    /// pixels of each picture; 530 by default
+    #[argh(option, default = "530")]
+    height: u16,
+    /// another seed gives other pictures; 7 by default
+    #[argh(option, default = "7")]
+    seed: u64,
+}
+
 pub(super) fn run(area: &DataArea) -> Result<Answer, Failure> {
     match &area.command {
         DataCommand::Describe(command) => describe(command),
         DataCommand::Check(command) => check(command),
+        DataCommand::Synthesise(command) => synthesise(command),
     }
 }
 
@@ -126,14 +153,25 @@ fn of_arrays(plan: &Plan, folder: &Path) -> Result<Answer, Failure> {
     }
     let spec = fl_engine::plan::DataSpec { standardise: None, federated: None, ..plan.data.clone() };
     let label = plan.label_shape().unwrap_or_default();
-    let rows =
-        fl_learn::data::load(&spec, &plan.model.input, &label, folder).map_err(|e| data::refused(&e))?;
-    let values = rows.features.len().max(1) as f64;
-    let mean = rows.features.iter().map(|value| f64::from(*value)).sum::<f64>() / values;
-    let squares: f64 = rows.features.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum();
-    let deviation = (squares / values).sqrt();
+    let read =
+        fl_learn::data::read(&spec, &plan.model.input, &label, folder).map_err(|e| data::refused(&e))?;
+    let rows = read.data;
+    // A picture in colour has statistics of each channel.
+    let (count, area) = match plan.model.input[..] {
+        [channels, height, width] => (channels as usize, height as usize * width as usize),
+        _ => (1, usize::MAX),
+    };
+    let (mut all, mut channels) = (Moments::default(), vec![Moments::default(); count]);
+    for row in 0..rows.rows() {
+        let (features, _) = rows.gather(&[row]).map_err(|e| data::refused(&e))?;
+        for (at, value) in features.iter().enumerate() {
+            all.add(f64::from(*value));
+            channels[at / area].add(f64::from(*value));
+        }
+    }
+    let (mean, deviation) = (all.mean, all.deviation());
     let mut classes = std::collections::BTreeMap::new();
-    if plan.data.classes.is_some() {
+    if plan.data.classes.is_some() && rows.labels.ndim() == 1 {
         rows.labels.iter().for_each(|label| *classes.entry(label.to_string()).or_insert(0u64) += 1);
     }
     let mut text = format!(
@@ -141,15 +179,47 @@ fn of_arrays(plan: &Plan, folder: &Path) -> Result<Answer, Failure> {
         rows.rows(),
         plan.model.input
     );
+    read.facts.iter().for_each(|fact| text += &format!("{fact}\n"));
+    read.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
     if !classes.is_empty() {
         let counts: Vec<String> = classes.iter().map(|(text, rows)| format!("{text}: {rows} rows")).collect();
         text += &format!("classes      {}\n", counts.join(", "));
     }
-    text += &format!("standardise: {{mean: {mean:.6}, std: {deviation:.6}}}\n");
+    let list = |of: &dyn Fn(&Moments) -> f64| {
+        let all: Vec<String> = channels.iter().map(|channel| format!("{:.6}", of(channel))).collect();
+        format!("[{}]", all.join(", "))
+    };
+    text += &match channels.len() {
+        1 => format!("standardise: {{mean: {mean:.6}, std: {deviation:.6}}}\n"),
+        _ => format!("standardise: {{mean: {}, std: {}}}\n", list(&|c| c.mean), list(&Moments::deviation)),
+    };
     let json = json!({
         "samples": rows.rows(), "shape": plan.model.input, "mean": mean, "deviation": deviation, "classes": classes,
+        "channels": channels.iter().map(|c| json!({"mean": c.mean, "deviation": c.deviation()})).collect::<Vec<_>>(),
+        "facts": read.facts, "warnings": read.warnings,
     });
     Ok(Answer { text, json })
+}
+
+/// Mean and standard deviation of numbers, with their count as divisor (Welford, Technometrics 4, 1962).
+#[derive(Clone, Default)]
+struct Moments {
+    count: u64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        let distance = value - self.mean;
+        self.mean += distance / self.count as f64;
+        self.squares += distance * (value - self.mean);
+    }
+
+    fn deviation(&self) -> f64 {
+        (self.squares / self.count.max(1) as f64).sqrt()
+    }
 }
 
 fn table_json(table: &TableSummary) -> Value {
@@ -191,6 +261,21 @@ fn check(command: &DataCheck) -> Result<Answer, Failure> {
     }
     let text: String = checked.iter().map(Checked::lines).collect();
     Ok(Answer { text: format!("{text}ok\n"), json: json!({"collaborators": checked_json(&checked)}) })
+}
+
+fn synthesise(command: &DataSynthesise) -> Result<Answer, Failure> {
+    let DataSynthesise { set, output, pictures, width, height, seed } = command;
+    if set != "kvasir" {
+        let error = format!("no data set is named {set:?}");
+        return Err(Failure::new(Exit::Usage, error).hint("the data sets are: kvasir"));
+    }
+    let synthesis = Synthesis { pictures: *pictures, width: *width, height: *height, seed: *seed };
+    let names = synthesise::kvasir(output, &synthesis)?;
+    let (count, shown) = (names.len(), output.display());
+    let text = format!(
+        "{count} pictures  {shown}/segmented-images/images\n{count} masks     {shown}/segmented-images/masks\n"
+    );
+    Ok(Answer { text, json: json!({"folder": output, "pictures": count}) })
 }
 
 /// What was read for each collaborator.

@@ -53,7 +53,8 @@ struct WorkspaceCreate {
     #[argh(option, default = "Trial::default().collaborators")]
     collaborators: usize,
     /// how the rows are divided among the collaborators: iid (at random), label:ALPHA (uneven classes, a
-    /// smaller ALPHA is more uneven) or size:N,N,…; by label with the template's ALPHA by default
+    /// smaller ALPHA is more uneven) or size:N,N,…; by default by label with the template's ALPHA, and
+    /// pictures in turn
     #[argh(option, from_str_fn(workspace::sharding))]
     shards: Option<Sharding>,
 }

@@ -19,8 +19,8 @@ use crate::{
 /// The final model's test result.
 pub(super) struct Evaluation {
     pub(super) metrics: Vec<(Metric, f64)>,
-    /// Accuracy of always naming the most frequent class.
-    pub(super) baseline: f64,
+    /// Accuracy of always naming the most frequent class; `None` where labels are not classes.
+    pub(super) baseline: Option<f64>,
     pub(super) rows: usize,
 }
 
@@ -44,7 +44,10 @@ pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Evaluation, Fa
     if let Loader::Csv(spec) = &mut data.loader {
         "test.csv".clone_into(&mut spec.file);
     }
-    let folder = federation.owner.join("data");
+    let folder = match data.loader {
+        Loader::Pictures(_) => federation.owner.join("data/test"),
+        _ => federation.owner.join("data"),
+    };
     let label = plan.label_shape().unwrap_or_default();
     let rows =
         data::load(&data, &plan.model.input, &label, &folder).map_err(|e| Failure::of(Exit::Data, &e))?;
@@ -56,5 +59,7 @@ pub(super) fn on_held_out_rows(federation: &Federation) -> Result<Evaluation, Fa
         .map_err(|e| Failure::new(Exit::Model, format!("{}: {e}", path.display())))?;
     let metrics =
         evaluate(plan, &state, &rows).map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))?;
-    Ok(Evaluation { metrics, baseline: majority_baseline(&rows), rows: rows.rows() })
+    let has_classes = plan.data.classes.is_some() && rows.labels.ndim() == 1;
+    let baseline = has_classes.then(|| majority_baseline(&rows));
+    Ok(Evaluation { metrics, baseline, rows: rows.rows() })
 }

@@ -98,6 +98,9 @@ pub fn prepare(
     people.run(&["pki", "init", "--workspace", &text(&owner)])?;
     let port = free_port()?;
     let (plan, site) = (owner.join("plan/plan.yaml"), owner.join("plan/site.yaml"));
+    for (key, value, after) in request.template.demo {
+        people.set(&plan, key, value, after)?;
+    }
     if let Some(rounds) = request.rounds {
         people.set(&plan, "rounds", &rounds.to_string(), "schema")?;
     }
@@ -228,18 +231,21 @@ impl People<'_> {
 
     fn copy(&mut self, from: &Path, to: &Path) -> Result<(), Failure> {
         self.step(&["cp", "-r", &text(from), &text(to)]);
-        if from.is_dir() {
-            files::make_folder(to)?;
-            let entries = fs::read_dir(from).map_err(|e| failed("read", from, &e))?;
-            for entry in entries {
-                let entry = entry.map_err(|e| failed("read", from, &e))?;
-                let to = to.join(entry.file_name());
-                fs::copy(entry.path(), &to).map_err(|e| failed("write", &to, &e))?;
-            }
-            return Ok(());
-        }
-        fs::copy(from, to).map(drop).map_err(|e| failed("write", to, &e))
+        copy_all(from, to)
     }
+}
+
+/// Copies a file, or a folder with all that is in it.
+fn copy_all(from: &Path, to: &Path) -> Result<(), Failure> {
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop).map_err(|e| failed("write", to, &e));
+    }
+    files::make_folder(to)?;
+    for entry in fs::read_dir(from).map_err(|e| failed("read", from, &e))? {
+        let entry = entry.map_err(|e| failed("read", from, &e))?;
+        copy_all(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// `one`, `two`, `three` …, then `site-11` and so on.

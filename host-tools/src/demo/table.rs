@@ -2,25 +2,17 @@
 
 use super::watch::Round;
 
-/// One line for each round. `task` is the validation whose metrics show how good the round's base model is.
-pub(super) fn of(rounds: &[Round], task: &str) -> String {
+/// One line for each round. `task` is the validation whose metrics show how good the round's base model is:
+/// `metric`, and the loss.
+pub(super) fn of(rounds: &[Round], task: &str, metric: &str) -> String {
+    let first = if metric == "loss" { "accuracy" } else { metric };
     let mut rows = vec![
-        [
-            "round",
-            "updates",
-            "rows",
-            "accuracy",
-            "loss",
-            "train ms",
-            "aggregate ms",
-            "store ms",
-            "next task ms",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        ["round", "updates", "rows", first, "loss", "train ms", "aggregate ms", "store ms", "next task ms"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     for round in rounds {
-        let metric = |name| round.metric(task, name).map_or("-".to_owned(), |v| format!("{v:.3}"));
+        let value = |name| round.metric(task, name).map_or("-".to_owned(), |v| format!("{v:.3}"));
         let millis = |span| round.millis(span).map_or("-".to_owned(), |ms| format!("{ms:.1}"));
         let aggregate = match (round.millis("absorb"), round.millis("finalise")) {
             (Some(absorb), Some(finalise)) => format!("{:.1}", absorb + finalise),
@@ -30,8 +22,8 @@ pub(super) fn of(rounds: &[Round], task: &str) -> String {
             round.number("round").to_string(),
             round.number("updates").to_string(),
             round.number("rows").to_string(),
-            metric("accuracy"),
-            metric("loss"),
+            value(first),
+            value("loss"),
             millis("wait"),
             aggregate,
             millis("store"),
@@ -68,7 +60,7 @@ mod tests {
             json!({"round": 10, "updates": 2, "rows": 300, "metrics": [metric("accuracy", 0.9), metric("loss", 0.1)],
                 "millis": {"turnaround": 1.5}}),
         ];
-        let table = of(&rounds.map(Round), "measure");
+        let table = of(&rounds.map(Round), "measure", "accuracy");
         assert_eq!(
             table,
             "round  updates  rows  accuracy   loss  train ms  aggregate ms  store ms  next task ms\n\

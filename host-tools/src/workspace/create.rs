@@ -17,7 +17,7 @@ use crate::{
 pub struct Trial {
     /// How many collaborators.
     pub collaborators: usize,
-    /// How rows are divided; `None` for by label, with the template's α.
+    /// How rows are divided; `None` for the template's own way: by label, or pictures in turn.
     pub sharding: Option<Sharding>,
 }
 
@@ -86,10 +86,12 @@ fn fill(root: &Path, template: &Template, federation: Name, trial: &Trial) -> Re
     FOLDERS.iter().try_for_each(|folder| files::make_folder(&root.join(folder)))?;
     let names = trial_names(trial.collaborators);
     let dirs: Vec<PathBuf> = names.iter().map(|name| root.join("data").join(name)).collect();
-    let how = trial.sharding.clone().unwrap_or(Sharding::ByLabel { alpha: template.alpha });
-    let shards = templates::materialise_shards(template, &how, TRIAL_SEED, &dirs, &root.join("data"));
-    let shards = shards.map_err(|e| {
-        Failure::of(if matches!(e, ShardError::Data(_)) { Exit::Data } else { Exit::File }, &e)
+    let how = trial.sharding.as_ref();
+    let shards = templates::materialise_shards(template, how, TRIAL_SEED, &dirs, &root.join("data"));
+    let shards = shards.map_err(|e| match e {
+        ShardError::Picture(failure) => failure,
+        ShardError::Data(_) => Failure::of(Exit::Data, &e),
+        other => Failure::of(Exit::File, &other),
     })?;
 
     let plan = for_collaborators(template.plan, names.len());

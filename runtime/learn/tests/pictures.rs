@@ -453,7 +453,7 @@ fn bad_samples_are_left_out_and_named_up_to_the_number_of_the_plan() {
     assert_eq!(loaded.data.labels.as_slice().unwrap(), [0.0, 1.0]);
     assert_eq!(loaded.facts[0], "left out 2 of 4 samples that cannot be read (data.bad_samples)");
     assert!(
-        loaded.facts[1].starts_with("left out cat/notes.txt: the file is no picture"),
+        loaded.facts[1].starts_with("left out cat/notes.txt: the file is not a picture"),
         "{:?}",
         loaded.facts
     );

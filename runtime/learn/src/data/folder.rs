@@ -39,8 +39,8 @@ pub(super) fn open_archive(dir: &Path, name: &str) -> Result<BufReader<File>, Da
     Ok(plain(&resolve(dir, name)?)?.0)
 }
 
-/// What lies in a folder: the name of each entry, and whether it is a folder. `None` for `dir` itself. Links
-/// are followed; a link that leads nowhere is no folder.
+/// The entries of a folder: the name of each, and whether the entry is a folder. `None` for `dir` itself.
+/// Links are followed; a link that leads nowhere is not a folder.
 pub(super) fn list(dir: &Path, name: Option<&str>) -> Result<Vec<(OsString, bool)>, DataError> {
     let path = match name {
         Some(name) => resolve(dir, name)?,

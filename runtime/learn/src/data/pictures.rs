@@ -1,12 +1,12 @@
 //! Folders of JPEG and PNG files: one picture is one sample.
 //!
-//! A picture is decoded, gets the plan's colours, then the size of the model's input, and is scaled. A mask is
-//! decoded and gets the size by its nearest pixels. What the plan does not say is not done: a picture of
+//! A picture is decoded, gets the plan's colours, then the size of the model's input, and is scaled. A mask
+//! is decoded and gets the size by its nearest pixels. What the plan does not say is not done: a picture of
 //! another size, depth or number of channels is refused with the key that would change it.
 //!
-//! All pictures of a site are decoded before the first round, so that a bad file is known. As many of them as
-//! the plan's `cache` holds stay in memory, as bytes in the size of the model's input. A task decodes the others
-//! again when it needs them.
+//! All pictures of a site are decoded before the first round, so that a bad file is known. As many of them
+//! as the plan's `cache` holds stay in memory, as bytes in the size of the model's input. A task decodes the
+//! others again when it needs them.
 
 mod decode;
 mod listing;
@@ -35,8 +35,9 @@ use super::{
     scale::{Known, Scale, Scaling},
 };
 
-/// Reads the plan's pictures in `dir`, for samples and labels of these two shapes. The shape of a label is `[]`
-/// for a number, `[1, h, w]` for a mask of values of 0 to 1, `[h, w]` for a mask of the indices of `classes`.
+/// Reads the plan's pictures in `dir`, for samples and labels of these two shapes. The shape of a label is
+/// `[]` for a number, `[1, h, w]` for a mask of values of 0 to 1, `[h, w]` for a mask of the indices of
+/// `classes`.
 pub(super) fn load(
     dir: &Path,
     spec: &PictureSpec,
@@ -47,7 +48,7 @@ pub(super) fn load(
     let mismatch = |what: String| DataError::Mismatch { what };
     let (channels, height, width) = picture_size(input)
         .map(|(channels, height, width)| (channels as usize, height as usize, width as usize))
-        .ok_or_else(|| mismatch(format!("the model's input {input:?} is no picture")))?;
+        .ok_or_else(|| mismatch(format!("the model's input {input:?} is not a picture")))?;
     let area = height * width;
     let mask = mask_of(spec, label_shape, classes, height, width)?;
     let target = Target { spec: spec.clone(), channels, height, width, mask };

@@ -66,7 +66,8 @@ words! {
         Masks = "masks" {
             /// The folder of the masks in the data folder.
             folder: String = FOLDER, Absent::Refused, "masks";
-            /// Which channel of a mask in colour is read: 0 is red. Without the key, a mask in colour is refused.
+            /// Which channel of a mask in colour is read: 0 is red. Without the key, such a mask is
+            /// refused.
             channel: Option<u32> = Takes::Whole { least: 0, most: 2, unit: "" },
                 Absent::Means("masks are grey"), "0";
         },
@@ -268,7 +269,7 @@ pub(super) fn check_in(spec: &PictureSpec, model: &ModelSpec, classes: Option<u3
     check(BAD, "data/bad_samples/skip", &spec.skip)
 }
 
-/// Channels, height and width of a model's input; `None` for one that is no picture.
+/// Channels, height and width of a model's input; `None` for another shape.
 #[must_use]
 pub fn size(input: &[u32]) -> Option<(u32, u32, u32)> {
     match *input {

@@ -121,8 +121,8 @@ impl Decoded {
         }
     }
 
-    /// The file as a mask: one channel, with its largest possible value. `channel` says which one of a mask in
-    /// colour; `classes` whether the values are the indices of classes, as those of a palette are.
+    /// The file as a mask: one channel, with its largest possible value. `channel` says which one of a mask
+    /// in colour; `classes` whether the values are the indices of classes, as those of a palette are.
     pub(super) fn mask(self, channel: Option<u32>, classes: bool) -> Result<(Pixels, u32), Refused> {
         if self.palette.is_some() && !classes {
             return Err(Refused::new(

@@ -21,7 +21,7 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) samples: Vec<Sample>,
-    /// Files that are no sample, and why.
+    /// Files that are not samples, and why.
     pub(super) bad: Vec<DataError>,
     /// What is probably not meant.
     pub(super) warnings: Vec<String>,
@@ -44,7 +44,7 @@ pub(super) enum Label {
     Mask(String),
 }
 
-/// What lies in a folder.
+/// The entries of a folder.
 #[derive(Default)]
 struct Entries {
     /// Names that end as a picture's.
@@ -228,7 +228,7 @@ fn number(text: &str, codes: &[LabelCode]) -> Option<f64> {
     }
 }
 
-/// What lies in a folder of the data folder, by name. Hidden files are left out.
+/// The entries of a folder of the data folder, by name. Hidden files are left out.
 fn entries(dir: &Path, name: Option<&str>) -> Result<Entries, DataError> {
     let mut found = Entries::default();
     for (file, is_folder) in folder::list(dir, name)? {
@@ -245,7 +245,7 @@ fn entries(dir: &Path, name: Option<&str>) -> Result<Entries, DataError> {
         } else if ENDINGS.iter().any(|ending| file.to_ascii_lowercase().ends_with(ending)) {
             found.pictures.push(file.to_owned());
         } else {
-            let what = "the file is no picture: its name does not end with .jpg, .jpeg or .png";
+            let what = "the file is not a picture: its name does not end with .jpg, .jpeg or .png";
             found.bad.push(DataError::file(&inside(name, file), what, NO_PICTURE));
         }
     }

@@ -235,8 +235,8 @@ impl<'a> Rows<'a> {
         self.rows
     }
 
-    /// The rows at these indices: their features end to end, and their labels. Pictures are decoded now, unless
-    /// they are in memory.
+    /// The rows at these indices: their features end to end, and their labels. Pictures are decoded now,
+    /// unless they are in memory.
     fn gather(&self, indices: &[usize]) -> Result<(Vec<f32>, Vec<f32>), DataError> {
         if self.features.is_empty() {
             return self.data.gather(indices);
