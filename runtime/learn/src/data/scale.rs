@@ -1,7 +1,9 @@
 //! Scaling by the plan's statistics: in f64, rounded to f32 once. Or the sums of the values as they are, for
 //! a plan whose statistics come from all sites.
 
-use std::{cell::RefCell, ops::Range};
+use std::cell::RefCell;
+#[cfg(feature = "tables")]
+use std::ops::Range;
 
 use fl_engine::{
     plan::{DataSpec, Standardise},
@@ -101,6 +103,7 @@ impl<'a> Scale<'a> {
     }
 
     /// The statistics alone.
+    #[cfg(feature = "tables")]
     pub(super) fn known(self) -> Known {
         self.known
     }
@@ -172,7 +175,7 @@ mod tests {
         let scale = Scale::new(Scaling::By(&statistics), 12, 3).unwrap();
         let scaled: Vec<f32> = (0..12).map(|feature| scale.apply(feature, 5.0)).collect();
         assert_eq!(scaled, [[2.0; 4], [1.5; 4], [1.0; 4]].concat());
-        let known = scale.known();
+        let known = &scale.known;
         #[cfg(feature = "train")]
         assert_eq!(known.undo(4, 1.5), 5.0);
         #[cfg(feature = "tables")]
