@@ -331,8 +331,7 @@ mod tests {
 
     fn plan() -> Plan {
         let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
-        let model =
-            ModelSpec { input: vec![3], layers: vec![linear("fc1", 4), Layer::Relu, linear("fc2", 2)] };
+        let model = ModelSpec::chain(vec![3], vec![linear("fc1", 4), Layer::Relu, linear("fc2", 2)]);
         let data = DataSpec {
             loader: Loader::Custom { name: "none".to_owned() },
             standardise: None,

@@ -80,6 +80,11 @@ chapters! {
     #[allow(rustdoc::broken_intra_doc_links)]
     pictures;
 
+    /// [plan_reference]: plan_reference
+    // Shapes such as [features] are not links.
+    #[allow(rustdoc::broken_intra_doc_links)]
+    models;
+
     /// [exit_codes]: exit_codes
     /// [operating]: operating
     who_waits;

@@ -61,7 +61,7 @@ fn holding_more_updates_than_counted_does_not_live_in_the_limit() {
 fn footprint_counts_what_the_runtime_takes() {
     assert_eq!(NetLimits::server().first_window + LINK_STATE, PEER_BYTES.0);
     let layout = Layout::new(vec![TensorSpec::f32("a", [100_001])]).unwrap();
-    let model = ModelSpec { input: vec![1], layers: Vec::new() };
+    let model = ModelSpec::chain(vec![1], Vec::new());
     let data = DataSpec {
         loader: Loader::Custom { name: "none".into() },
         standardise: None,

@@ -111,14 +111,11 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
     let mut values = 0_u64;
     for at in model::place(&plan.model).map_err(|e| refused_model(&e))? {
         let elements = |shape: &[u32]| shape.iter().fold(1_u64, |n, side| n.saturating_mul(u64::from(*side)));
-        let windows = match at.layer {
-            fl_engine::model::Layer::Conv2d { kernel, .. }
-            | fl_engine::model::Layer::ConvTranspose2d { kernel, .. } => {
-                let window = u64::from(*kernel).pow(2);
-                window.saturating_mul(elements(&at.input).max(elements(&at.output)))
-            }
-            _ => 0,
-        };
+        let window = at.layer.window(at.input.len() - 1).filter(|window| window.weights.is_some());
+        let windows = window.map_or(0, |window| {
+            let taps = window.kernel.iter().map(|side| u64::from(*side)).product::<u64>();
+            taps.saturating_mul(elements(&at.input).max(elements(&at.output)))
+        });
         // Values and gradients, and for a convolution its unfolded input.
         values = values.saturating_add(2 * elements(&at.output)).saturating_add(windows);
     }

@@ -43,6 +43,12 @@ pub const STATISTICS_COLUMNS: usize = 4096;
 pub const STATISTICS_PART: usize = 256;
 /// Most layers of a model. Four times a ResNet-1001, whose layers are counted without activations.
 pub const LAYERS: usize = 4096;
+/// Most inputs of one layer that adds or multiplies them.
+pub const INPUTS: usize = 8;
+/// Most inputs of one layer that joins them. A block of DenseNet-121 joins 25.
+pub const JOINED: usize = 64;
+/// Most blocks inside each other.
+pub const BLOCK_DEPTH: usize = 8;
 /// Largest header of a model file, bytes: about 500 for each of [`TENSORS`].
 pub const MODEL_HEADER_BYTES: usize = 32 << 20;
 /// How long the first round of a run waits for the rest of the roster once `count.min` members are there.

@@ -7,9 +7,12 @@
 mod error;
 mod init;
 mod optimiser;
+mod parts;
 pub mod safetensors;
 mod shape;
+mod span;
 mod spec;
+mod window;
 
 use std::sync::Arc;
 
@@ -20,14 +23,17 @@ pub use optimiser::{OptimiserPlaces, StatePlace, is_optimiser_tensor, optimiser_
 pub(crate) use optimiser::{Remembers, state_tensors};
 pub use safetensors::ModelFileError;
 pub use shape::{Placed, output_shape, place};
-pub use spec::{Layer, ModelSpec};
+pub use span::{Edges, Sides, Span};
+pub use spec::{Layer, ModelSpec, Upsampling};
+pub use window::{Weights, Window};
 
 use crate::tensor::{Layout, TensorSpec};
 
 /// The tensors of a model, in the order of its layers.
 ///
-/// Every tensor is f32 and combined by the task's rule, running statistics of a batch normalisation too: they
-/// are averaged like the others, as in McMahan et al. (arXiv:1602.05629).
+/// Tensors are f32 and combined by the task's rule, running statistics of a batch normalisation too: they are
+/// averaged like the others, as in McMahan et al. (arXiv:1602.05629). The count of batches that a batch
+/// normalisation may have is i64, and the largest count of a round wins.
 ///
 /// # Errors
 /// [`ModelError`] names the first layer that does not fit the one before it.
@@ -35,88 +41,38 @@ pub fn layout(spec: &ModelSpec) -> Result<Arc<Layout>, ModelError> {
     Ok(Layout::new(tensors(spec)?)?)
 }
 
-/// Tensors of one layer, each with its name after the layer's field name.
+/// The model's tensors, each with its name after its layer's field name.
 pub(crate) fn tensors(spec: &ModelSpec) -> Result<Vec<TensorSpec>, ModelError> {
-    let mut tensors = Vec::new();
-    for at in place(spec)? {
-        let channels = at.input[0];
-        let mut add = |name: &str, part: &str, shape: &[u32]| {
-            tensors.push(TensorSpec::f32(format!("{name}.{part}"), shape));
-        };
-        match at.layer {
-            Layer::Linear { name, out, bias } => {
-                add(name, "weight", &[*out, channels]);
-                bias.then(|| add(name, "bias", &[*out]));
-            }
-            Layer::Conv2d { name, out, kernel, bias, .. } => {
-                add(name, "weight", &[*out, channels, *kernel, *kernel]);
-                bias.then(|| add(name, "bias", &[*out]));
-            }
-            Layer::ConvTranspose2d { name, out, kernel, bias, .. } => {
-                add(name, "weight", &[channels, *out, *kernel, *kernel]);
-                bias.then(|| add(name, "bias", &[*out]));
-            }
-            Layer::BatchNorm { name } => {
-                for part in ["weight", "bias", "running_mean", "running_var"] {
-                    add(name, part, &[channels]);
-                }
-            }
-            Layer::MaxPool { .. }
-            | Layer::AvgPool { .. }
-            | Layer::Dropout { .. }
-            | Layer::Relu
-            | Layer::Gelu
-            | Layer::Sigmoid
-            | Layer::Tanh
-            | Layer::Flatten => {}
-        }
-    }
-    Ok(tensors)
+    let placed = place(spec)?;
+    Ok(placed.iter().flat_map(parts::parts).map(|part| part.tensor).collect())
 }
 
-/// Whether a model's tensor is a batch normalisation's running statistic, which no gradient reaches.
+/// Whether a model's tensor is a batch normalisation's running statistic or its count of batches, which no
+/// gradient reaches.
 #[must_use]
 pub fn is_statistic(name: &str) -> bool {
-    name.ends_with(".running_mean") || name.ends_with(".running_var")
+    [".running_mean", ".running_var", ".num_batches_tracked"].iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::tensor::Combine;
+    use crate::tensor::{Combine, Dtype};
 
     pub(super) fn linear(name: &str, out: u32) -> Layer {
         Layer::Linear { name: name.to_owned(), out, bias: true }
     }
 
-    /// One of every layer with parameters: 1×6×6 images in, two numbers out.
+    /// One of every layer with parameters that the first release had: 1×6×6 images in, two numbers out.
     pub(crate) fn every_layer() -> ModelSpec {
-        let field = |name: &str| name.to_owned();
-        ModelSpec {
-            input: vec![1, 6, 6],
-            layers: vec![
-                Layer::Conv2d { name: field("conv"), out: 3, kernel: 3, stride: 1, padding: 1, bias: true },
-                Layer::BatchNorm { name: field("norm") },
-                Layer::Relu,
-                Layer::MaxPool { kernel: 2 },
-                Layer::ConvTranspose2d {
-                    name: field("up"),
-                    out: 2,
-                    kernel: 2,
-                    stride: 2,
-                    padding: 0,
-                    bias: false,
-                },
-                Layer::Gelu,
-                Layer::AvgPool { kernel: 3 },
-                Layer::Dropout { p: 0.5 },
-                Layer::Flatten,
-                linear("fc1", 4),
-                Layer::Tanh,
-                Layer::Linear { name: field("fc2"), out: 2, bias: false },
-                Layer::Sigmoid,
-            ],
-        }
+        ModelSpec::parse(
+            "{input: [1, 6, 6], layers: [
+                {conv2d: {name: conv, out: 3, kernel: 3, padding: 1}}, {batch_norm: {name: norm}}, relu,
+                {max_pool: {kernel: 2}}, {conv_transpose2d: {name: up, out: 2, kernel: 2, stride: 2, bias: false}},
+                gelu, {avg_pool: {kernel: 3}}, {dropout: {p: 0.5}}, flatten, {linear: {name: fc1, out: 4}}, tanh,
+                {linear: {name: fc2, out: 2, bias: false}}, sigmoid]}",
+        )
+        .unwrap()
     }
 
     #[test]
@@ -142,7 +98,45 @@ pub(crate) mod tests {
 
     #[test]
     fn model_without_a_tensor_is_refused() {
-        let spec = ModelSpec { input: vec![2], layers: vec![Layer::Relu] };
+        let spec = ModelSpec::chain(vec![2], vec![Layer::Relu]);
         assert!(layout(&spec).unwrap_err().to_string().contains("no layer with parameters"));
+    }
+
+    #[test]
+    fn count_of_batches_is_an_integer_and_the_largest_wins() {
+        let spec = "{input: [2], layers: [{batch_norm: {name: n, count: true}}]}";
+        let layout = layout(&ModelSpec::parse(spec).unwrap()).unwrap();
+        let last = layout.tensors().last().unwrap();
+        assert_eq!((last.name.as_str(), last.shape.len()), ("n.num_batches_tracked", 0));
+        assert_eq!((last.dtype, last.combine), (Dtype::I64, Combine::Max));
+        assert!(is_statistic(&last.name));
+    }
+
+    #[test]
+    fn later_layers_have_pytorchs_names_and_shapes() {
+        let spec = "{input: [4, 6, 6], layers: [
+            {conv2d: {name: a, out: 6, kernel: [3, 2], groups: 2}},
+            {conv_transpose2d: {name: b, out: 4, kernel: [2, 3], groups: 2}},
+            {group_norm: {name: c, groups: 2}}, {layer_norm: {name: d, axes: 2}}, {linear: {name: e, out: 5}}]}";
+        let layout = layout(&ModelSpec::parse(spec).unwrap()).unwrap();
+        let found: Vec<String> =
+            layout.tensors().iter().map(|t| format!("{} {:?}", t.name, t.shape)).collect();
+        let expected = [
+            "a.weight [6, 2, 3, 2]",
+            "a.bias [6]",
+            "b.weight [6, 2, 2, 3]",
+            "b.bias [4]",
+            "c.weight [4]",
+            "c.bias [4]",
+            "d.weight [5, 7]",
+            "d.bias [5, 7]",
+            "e.weight [5, 7]",
+            "e.bias [5]",
+        ];
+        assert_eq!(found, expected);
+        let spec =
+            "{input: [4, 9], layers: [{conv1d: {name: a, out: 6, kernel: 5, groups: 2, bias: false}}]}";
+        let found = super::layout(&ModelSpec::parse(spec).unwrap()).unwrap();
+        assert_eq!(found.tensors()[0].shape, [6, 2, 5]);
     }
 }

@@ -59,6 +59,7 @@ mod check;
 mod data;
 mod data_map;
 mod exact;
+mod graph;
 mod groups;
 mod host;
 mod keep;

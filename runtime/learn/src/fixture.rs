@@ -19,13 +19,11 @@ pub(crate) fn linear(name: &str, out: u32) -> Layer {
 
 /// Four features, two classes, a hidden layer and a batch normalisation.
 pub(crate) fn plan() -> Plan {
-    let layers = vec![
-        linear("fc1", 8),
-        Layer::BatchNorm { name: "norm".to_owned() },
-        Layer::Relu,
-        Layer::Dropout { p: 0.1 },
-        linear("fc2", 2),
-    ];
+    let model = ModelSpec::parse(
+        "{input: [4], layers: [{linear: {name: fc1, out: 8}}, {batch_norm: {name: norm}}, relu, {dropout: {p: 0.1}},
+          {linear: {name: fc2, out: 2}}]}",
+    )
+    .unwrap();
     let data = DataSpec {
         loader: Loader::Custom { name: "none".to_owned() },
         standardise: None,
@@ -33,7 +31,7 @@ pub(crate) fn plan() -> Plan {
         classes: Some(2),
         federated: None,
     };
-    PlanDraft::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap().check().unwrap()
+    PlanDraft::trial("trial", model, data).unwrap().check().unwrap()
 }
 
 /// Makes a task of this kind, `send`, the plan's only one.

@@ -8,7 +8,7 @@ use fl_engine::{
 /// One synthetic task over 2,000 floats and a bit.
 pub(crate) fn plan(rounds: u32) -> Plan {
     let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
-    let model = ModelSpec { input: vec![30], layers: vec![linear("fc1", 60), Layer::Relu, linear("fc2", 2)] };
+    let model = ModelSpec::chain(vec![30], vec![linear("fc1", 60), Layer::Relu, linear("fc2", 2)]);
     let data = DataSpec {
         loader: Loader::Custom { name: "none".to_owned() },
         standardise: None,

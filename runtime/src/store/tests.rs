@@ -49,7 +49,7 @@ impl Drop for Scratch {
 
 fn plan() -> Plan {
     let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
-    let model = ModelSpec { input: vec![30], layers: vec![linear("fc1", 16), Layer::Relu, linear("fc2", 2)] };
+    let model = ModelSpec::chain(vec![30], vec![linear("fc1", 16), Layer::Relu, linear("fc2", 2)]);
     let data = DataSpec {
         loader: Loader::Custom { name: "none".to_owned() },
         standardise: None,

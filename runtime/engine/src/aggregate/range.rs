@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn first_value_outside_the_range_is_named_with_its_tensor_and_the_key() {
         let layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2, bias: true }];
-        let model = ModelSpec { input: vec![3], layers };
+        let model = ModelSpec::chain(vec![3], layers);
         let data = DataSpec {
             loader: Loader::Custom { name: "none".to_owned() },
             standardise: None,

@@ -21,24 +21,45 @@ pub struct LayerAt {
 #[non_exhaustive]
 pub enum ModelError {
     /// No layer takes the sample's shape.
-    #[error("input shape {0:?} is not [features] or [channels, height, width] with sides above 0")]
+    #[error(
+        "input shape {0:?} is not [features], [channels, length] or [channels, height, width] with sides above 0"
+    )]
     Input(Vec<u32>),
     /// No layers, or more than [`crate::limits::LAYERS`].
     #[error("the model has {0} layers; a model has 1 to {max}", max = crate::limits::LAYERS)]
-    Layers(usize),
+    Layers(u64),
     /// Nothing to train or to aggregate.
     #[error("the model has no layer with parameters")]
     NoParameters,
-    /// A layer cannot take what the one before it gives.
-    #[error("{layer} is given shape {arrives:?} and needs {needs}")]
+    /// A layer cannot take its inputs.
+    #[error("{layer} is given {} and needs {needs}", shapes(arrive))]
     Shape {
         /// The layer.
         layer: LayerAt,
-        /// The shape that the layer before gives, the batch left out.
-        arrives: Vec<u32>,
+        /// The shapes of its inputs, the batch left out.
+        arrive: Vec<Vec<u32>>,
         /// What the layer takes.
         needs: String,
     },
+    /// A layer has more or fewer inputs than it takes.
+    #[error("the number of inputs of {layer} is {given}; the layer takes {}", range(*least, *most))]
+    Inputs {
+        /// The layer.
+        layer: LayerAt,
+        /// Its inputs.
+        given: usize,
+        /// Fewest inputs that the layer takes.
+        least: usize,
+        /// Most inputs.
+        most: usize,
+    },
+    /// No layer takes what the layer gives.
+    #[error("{0} is used by nothing; the output of the model is the last layer")]
+    Unused(LayerAt),
+    /// A list of inputs for other layers than there are, of a layer that does not stand above, or for a
+    /// plain chain, which has none.
+    #[error("the inputs of the layers are not one list for each layer, of layers above it")]
+    From,
     /// A number outside its range.
     #[error("{layer}: {what}")]
     Setting {
@@ -88,8 +109,16 @@ impl ModelError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Shape { arrives, layer, .. } if arrives.len() == 3 && layer.kind == "linear" => {
-                Some("put a flatten layer before this layer".to_owned())
+            Self::Shape { arrive, layer, .. } if arrive.len() > 1 && layer.kind != "pad_to" => {
+                Some("put pad_to, pad or crop before this layer, so that the sides are the same".to_owned())
+            }
+            Self::Inputs { least, .. } if *least > 1 => Some(
+                "name the inputs beside the layer: from: [LABEL, LABEL]; `as: LABEL` labels a layer"
+                    .to_owned(),
+            ),
+            Self::Inputs { .. } => Some("join the inputs with add or concat before this layer".to_owned()),
+            Self::Unused(_) => {
+                Some("take the layer out, or name it in the `from` of a later layer".to_owned())
             }
             Self::HoldOut { nearest: Some(name), .. } => {
                 Some(format!("did you mean {name:?}? A final * stands for any ending"))
@@ -121,4 +150,16 @@ impl fmt::Display for LayerAt {
         }
         f.write_str(")")
     }
+}
+
+/// `shape [2]`, or `[2] and [3]`.
+fn shapes(shapes: &[Vec<u32>]) -> String {
+    match shapes {
+        [one] => format!("shape {one:?}"),
+        several => several.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(" and "),
+    }
+}
+
+fn range(least: usize, most: usize) -> String {
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
 }

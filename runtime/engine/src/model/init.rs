@@ -7,7 +7,11 @@
 
 use std::sync::Arc;
 
-use super::{Layer, ModelError, ModelSpec, Placed, layout, place, tensors};
+use super::{
+    Layer, ModelError, ModelSpec, Placed, layout,
+    parts::{First, parts},
+    place,
+};
 use crate::{
     Digest, Draws,
     tensor::{Dtype, Layout, ModelState},
@@ -30,58 +34,63 @@ pub fn init(spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
 pub(crate) fn fill(layout: Arc<Layout>, spec: &ModelSpec, seed: u64) -> Result<ModelState, ModelError> {
     let mut state = ModelState::zeros(Arc::clone(&layout));
     let placed = place(spec)?;
-    let mut bounds = placed.iter().enumerate().filter_map(|(index, at)| {
-        let fan_in = fan_in(at)?;
-        let variance = if feeds_rectifier(&placed[index + 1..]) { 6.0 } else { 1.0 };
-        Some((variance / fan_in as f32).sqrt())
+    let rectified = rectified(&placed);
+    let parts = placed.iter().zip(rectified).flat_map(|(at, rectified)| {
+        let variance = if rectified { 6.0 } else { 1.0 };
+        parts(at).into_iter().map(move |part| (part, variance))
     });
-    for segment in layout.segments(Dtype::F32).take(tensors(spec)?.len()) {
-        let tensor = &layout.tensors()[segment.tensor];
-        let values = &mut state.f32[segment.range];
-        match tensor.name.rsplit('.').next() {
-            // One dimension: a batch normalisation's scale.
-            Some("weight") if tensor.shape.len() == 1 => values.fill(1.0),
-            Some("weight") => {
-                let bound = bounds.next().unwrap_or(0.0);
-                let key = key(seed, &tensor.name);
+    for (index, (part, variance)) in
+        parts.enumerate().filter(|(_, (part, _))| part.tensor.dtype == Dtype::F32)
+    {
+        let values = &mut state.f32[layout.place(index)];
+        match part.first {
+            First::All(value) => values.fill(value),
+            First::Drawn(terms) => {
+                let bound = (variance / terms as f32).sqrt();
+                let key = key(seed, &part.tensor.name);
                 for (value, index) in values.iter_mut().zip(1..) {
                     *value = bound * signed_unit(Draws::nth(key, index));
                 }
             }
-            Some("running_var") => values.fill(1.0),
-            _ => {}
         }
     }
     Ok(state)
 }
 
-/// Terms of one output; `None` for a layer without weights to draw.
-fn fan_in(at: &Placed<'_>) -> Option<u64> {
-    let channels = u64::from(at.input[0]);
-    let window = |kernel: u32| channels * u64::from(kernel) * u64::from(kernel);
-    match *at.layer {
-        Layer::Linear { .. } => Some(channels),
-        Layer::Conv2d { kernel, .. } => Some(window(kernel)),
-        Layer::ConvTranspose2d { kernel, stride, .. } => {
-            Some((window(kernel) / (u64::from(stride) * u64::from(stride))).max(1))
-        }
-        _ => None,
-    }
-}
-
-/// Whether the first activation after a layer is one that halves its input's variance.
-fn feeds_rectifier(after: &[Placed<'_>]) -> bool {
-    let passes = |layer: &Layer| {
-        matches!(
-            layer,
+/// For each layer, whether the first activation after it is one that halves its input's variance. Where
+/// several layers take what it gives, the first of them counts.
+fn rectified(placed: &[Placed<'_>]) -> Vec<bool> {
+    let mut rectified = vec![false; placed.len()];
+    // Backwards, so that what comes later is known; of several layers that take one, the first writes last.
+    for (index, at) in placed.iter().enumerate().rev() {
+        let halves = match at.layer {
+            Layer::Relu
+            | Layer::Gelu
+            | Layer::LeakyRelu { .. }
+            | Layer::Silu
+            | Layer::HardSwish
+            | Layer::Relu6
+            | Layer::Elu { .. } => true,
             Layer::BatchNorm { .. }
-                | Layer::MaxPool { .. }
-                | Layer::AvgPool { .. }
-                | Layer::Dropout { .. }
-                | Layer::Flatten
-        )
-    };
-    after.iter().find(|at| !passes(at.layer)).is_some_and(|at| matches!(at.layer, Layer::Relu | Layer::Gelu))
+            | Layer::LayerNorm { .. }
+            | Layer::GroupNorm { .. }
+            | Layer::MaxPool { .. }
+            | Layer::AvgPool { .. }
+            | Layer::AdaptiveAvgPool { .. }
+            | Layer::Dropout { .. }
+            | Layer::Flatten
+            | Layer::Add
+            | Layer::Sub
+            | Layer::Concat { .. }
+            | Layer::Pad { .. }
+            | Layer::PadTo
+            | Layer::Crop { .. }
+            | Layer::Upsample { .. } => rectified[index],
+            _ => false,
+        };
+        at.from.iter().filter(|n| **n > 0).for_each(|n| rectified[n - 1] = halves);
+    }
+    rectified
 }
 
 /// First eight bytes of SHA-256 over a tag, the seed and the tensor's name.
@@ -132,17 +141,11 @@ mod tests {
 
     #[test]
     fn bounds_follow_the_next_activation() {
-        let spec = ModelSpec {
-            input: vec![96],
-            layers: vec![
-                linear("relu", 64),
-                Layer::BatchNorm { name: "norm".to_owned() },
-                Layer::Relu,
-                linear("tanh", 16),
-                Layer::Tanh,
-                linear("last", 400),
-            ],
-        };
+        let spec = ModelSpec::parse(
+            "{input: [96], layers: [{linear: {name: relu, out: 64}}, {batch_norm: {name: norm}}, relu,
+              {linear: {name: tanh, out: 16}}, tanh, {linear: {name: last, out: 400}}]}",
+        )
+        .unwrap();
         let state = init(&spec, 1).unwrap();
         for (name, bound) in [("relu", 0.25f32), ("tanh", 0.125), ("last", 0.25)] {
             let values = tensor(&state, &format!("{name}.weight"));
@@ -161,8 +164,8 @@ mod tests {
 
     #[test]
     fn value_depends_on_its_tensors_name_and_not_on_its_place() {
-        let one = ModelSpec { input: vec![4], layers: vec![linear("a", 4), linear("b", 4)] };
-        let other = ModelSpec { input: vec![4], layers: vec![linear("b", 4), linear("a", 4)] };
+        let one = ModelSpec::chain(vec![4], vec![linear("a", 4), linear("b", 4)]);
+        let other = ModelSpec::chain(vec![4], vec![linear("b", 4), linear("a", 4)]);
         let (one, other) = (init(&one, 3).unwrap(), init(&other, 3).unwrap());
         assert_eq!(tensor(&one, "a.weight"), tensor(&other, "a.weight"));
         assert_ne!(tensor(&one, "a.weight"), tensor(&one, "b.weight"));

@@ -114,7 +114,7 @@ impl ModelFileError {
                 Some(format!("each name in the file begins with {prefix:?}: remove this beginning before saving.{wrapper}"))
             }
             Self::Names { extra, .. } if extra.iter().any(|name| is_batch_count(name)) => Some(
-                "BatchNorm of PyTorch counts batches in num_batches_tracked, and the model has no such tensor: leave these entries of state_dict() out when saving"
+                "BatchNorm of PyTorch counts batches in num_batches_tracked, and the model has no such tensor: write `count: true` in each batch_norm of the plan, or leave these entries of state_dict() out when saving"
                     .to_owned(),
             ),
             Self::Names { nearest: Some((file, model)), .. } => Some(format!(

@@ -1,16 +1,20 @@
-//! Shapes, layer by layer: the input and output of each layer, and whether they fit together.
+//! Shapes, layer by layer: the inputs and output of each layer, and whether they fit together.
 
 use std::collections::BTreeMap;
 
-use super::{Layer, LayerAt, ModelError, ModelSpec, is_optimiser_tensor};
+use super::{
+    Layer, LayerAt, ModelError, ModelSpec, Upsampling, is_optimiser_tensor, span::Sides, window::Window,
+};
 use crate::limits;
 
-/// A layer with the shapes of its input and output, without the batch.
+/// A layer with the shapes of its first input and of its output, without the batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placed<'a> {
     /// The layer.
     pub layer: &'a Layer,
-    /// `[features]` or `[channels, height, width]`.
+    /// Its inputs: 0 is the sample, n is what `layers[n - 1]` gives.
+    pub from: Vec<usize>,
+    /// Shape of the first input: `[features]`, `[channels, length]` or `[channels, height, width]`.
     pub input: Vec<u32>,
     /// As `input`.
     pub output: Vec<u32>,
@@ -22,17 +26,23 @@ pub struct Placed<'a> {
 /// whole window are dropped.
 ///
 /// # Errors
-/// [`ModelError`] names the first layer at fault, the shape that arrives and what it needs.
+/// [`ModelError`] names the first layer at fault, the shapes that arrive and what it needs.
 pub fn place(spec: &ModelSpec) -> Result<Vec<Placed<'_>>, ModelError> {
-    let known = matches!(spec.input.len(), 1 | 3) && !spec.input.contains(&0);
+    let known = matches!(spec.input.len(), 1..=3) && !spec.input.contains(&0);
     if !known || elements(&spec.input).is_none() {
         return Err(ModelError::Input(spec.input.clone()));
     }
-    if spec.layers.is_empty() || spec.layers.len() > limits::LAYERS {
-        return Err(ModelError::Layers(spec.layers.len()));
+    let count = spec.layers.len();
+    if count == 0 || count > limits::LAYERS {
+        return Err(ModelError::Layers(count as u64));
+    }
+    let spelt = !spec.from.is_empty();
+    if spelt && (spec.from.len() != count || spec.from.iter().zip(0..).all(|(from, n)| *from == [n])) {
+        return Err(ModelError::From);
     }
     let mut names = BTreeMap::new();
-    let mut placed: Vec<Placed<'_>> = Vec::with_capacity(spec.layers.len());
+    let mut used = vec![false; count];
+    let mut placed: Vec<Placed<'_>> = Vec::with_capacity(count);
     for (index, layer) in spec.layers.iter().enumerate() {
         let at = || LayerAt::new(index, layer);
         if let Some(name) = layer.name() {
@@ -46,14 +56,27 @@ pub fn place(spec: &ModelSpec) -> Result<Vec<Placed<'_>>, ModelError> {
                 return Err(ModelError::Duplicate { first, second: at() });
             }
         }
-        let input = placed.last().map_or(&spec.input, |before| &before.output).clone();
-        let output = output(layer, &input, &at)?;
-        placed.push(Placed { layer, input, output });
+        let from: Vec<usize> =
+            spec.from.get(index).map_or(vec![index], |from| from.iter().map(|n| *n as usize).collect());
+        let (least, most) = layer.takes();
+        if !(least..=most).contains(&from.len()) {
+            return Err(ModelError::Inputs { layer: at(), given: from.len(), least, most });
+        }
+        if from.iter().any(|n| *n > index) {
+            return Err(ModelError::From);
+        }
+        from.iter().for_each(|n| used[n.saturating_sub(1)] |= *n > 0);
+        let shape = |n: &usize| n.checked_sub(1).map_or(&*spec.input, |n| &*placed[n].output);
+        let inputs: Vec<&[u32]> = from.iter().map(shape).collect();
+        let output = output(layer, &inputs, &at)?;
+        let input = inputs[0].to_vec();
+        placed.push(Placed { layer, from, input, output });
     }
     if names.is_empty() {
         return Err(ModelError::NoParameters);
     }
-    Ok(placed)
+    let unused = used[..count - 1].iter().position(|used| !used);
+    unused.map_or(Ok(placed), |n| Err(ModelError::Unused(LayerAt::new(n, &spec.layers[n]))))
 }
 
 /// Shape of the last layer's output, the batch left out.
@@ -64,70 +87,215 @@ pub fn output_shape(spec: &ModelSpec) -> Result<Vec<u32>, ModelError> {
     Ok(place(spec)?.pop().map_or_else(|| spec.input.clone(), |last| last.output))
 }
 
-fn output(layer: &Layer, input: &[u32], at: &dyn Fn() -> LayerAt) -> Result<Vec<u32>, ModelError> {
-    let needs =
-        |needs: &str| ModelError::Shape { layer: at(), arrives: input.to_vec(), needs: needs.to_owned() };
-    let image = || match *input {
-        [channels, height, width] => Ok((channels, height, width)),
-        _ => Err(needs("[channels, height, width]")),
+fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<Vec<u32>, ModelError> {
+    let input = inputs[0];
+    let needs = |needs: &str| {
+        let arrive = inputs.iter().map(|shape| shape.to_vec()).collect();
+        ModelError::Shape { layer: at(), arrive, needs: needs.to_owned() }
     };
-    let positive = |what: &str, value: u32| match value {
-        0 => Err(ModelError::Setting { layer: at(), what: format!("{what} is 0; it is at least 1") }),
-        _ => Ok(u64::from(value)),
+    let setting = |what: String| ModelError::Setting { layer: at(), what };
+    let positive = |what: &str, numbers: &[u32]| match numbers.contains(&0) {
+        true => Err(setting(format!("{what} is 0; it is at least 1"))),
+        false => Ok(()),
     };
-    let shape: Vec<u64> = match *layer {
-        Layer::Linear { out, .. } => match input {
-            [_] => vec![positive("out", out)?],
-            _ => return Err(needs("[features]")),
-        },
-        Layer::Conv2d { out, kernel, stride, padding, .. } => {
-            let (_, height, width) = image()?;
-            let (out, kernel) = (positive("out", out)?, positive("kernel", kernel)?);
-            let (stride, around) = (positive("stride", stride)?, 2 * u64::from(padding));
-            let side = |side: u32| {
-                let room = (u64::from(side) + around).checked_sub(kernel);
-                room.map(|room| room / stride + 1)
-                    .ok_or_else(|| needs(&format!("sides of at least {}", kernel.saturating_sub(around))))
-            };
-            vec![out, side(height)?, side(width)?]
-        }
-        Layer::ConvTranspose2d { out, kernel, stride, padding, .. } => {
-            let (_, height, width) = image()?;
-            let (out, kernel) = (positive("out", out)?, positive("kernel", kernel)?);
-            let (stride, around) = (positive("stride", stride)?, 2 * u64::from(padding));
-            // (2^32)² + 2^32 still fits u64, because both factors are below 2^32.
-            let side = |side: u32| {
-                ((u64::from(side) - 1) * stride + kernel)
-                    .checked_sub(around)
-                    .filter(|&left| left > 0)
-                    .ok_or_else(|| needs("sides that its padding does not crop to nothing"))
-            };
-            vec![out, side(height)?, side(width)?]
-        }
-        Layer::BatchNorm { .. } => input.iter().copied().map(u64::from).collect(),
-        Layer::MaxPool { kernel } | Layer::AvgPool { kernel } => {
-            let (channels, height, width) = image()?;
-            let kernel = positive("kernel", kernel)?;
-            let side = |side: u32| match u64::from(side) / kernel {
-                0 => Err(needs(&format!("sides of at least {kernel}"))),
-                windows => Ok(windows),
-            };
-            vec![channels.into(), side(height)?, side(width)?]
-        }
-        Layer::Dropout { p } => {
-            if !(0.0..1.0).contains(&p) {
-                let what = format!("p is {p}; it is at least 0 and below 1");
-                return Err(ModelError::Setting { layer: at(), what });
+    // The channels, and the sides that a window moves over.
+    let image = || match input {
+        [channels, sides @ ..] if !sides.is_empty() => Ok((*channels, sides)),
+        _ => Err(needs("[channels, length] or [channels, height, width]")),
+    };
+    let same = || input.iter().copied().map(u128::from).collect::<Vec<_>>();
+    let (channels, sides) = (input[0], &input[1..]);
+    let with_sides = |side: &dyn Fn(usize, u32) -> Result<u128, ModelError>| {
+        let sides = sides.iter().enumerate().map(|(axis, length)| side(axis, *length));
+        [Ok(channels.into())].into_iter().chain(sides).collect::<Result<Vec<u128>, _>>()
+    };
+    let shape: Vec<u128> = match layer {
+        Layer::Linear { out, .. } => {
+            positive("out", &[*out])?;
+            let mut shape = same();
+            if let Some(last) = shape.last_mut() {
+                *last = (*out).into();
             }
-            input.iter().copied().map(u64::from).collect()
+            shape
         }
-        Layer::Relu | Layer::Gelu | Layer::Sigmoid | Layer::Tanh => {
-            input.iter().copied().map(u64::from).collect()
+        Layer::Conv1d { .. } | Layer::Conv2d { .. } | Layer::ConvTranspose2d { .. } => {
+            let axes = if matches!(layer, Layer::Conv1d { .. }) { 1 } else { 2 };
+            if sides.len() != axes {
+                return Err(needs(if axes == 1 {
+                    "[channels, length]"
+                } else {
+                    "[channels, height, width]"
+                }));
+            }
+            let Some(window) = layer.window(axes) else { return Ok(input.to_vec()) };
+            check_numbers(&window, positive)?;
+            let mut shape = with_sides(&|axis, length| along(&window, axis, length, &needs))?;
+            if let Some(weights) = window.weights {
+                positive("out", &[weights.out])?;
+                positive("groups", &[weights.groups])?;
+                if channels % weights.groups != 0 || weights.out % weights.groups != 0 {
+                    return Err(needs(&format!(
+                        "input channels and output channels ({}) that its groups ({}) divide",
+                        weights.out, weights.groups
+                    )));
+                }
+                shape[0] = weights.out.into();
+            }
+            let beyond =
+                |axis: &usize| window.extra[*axis] >= window.stride[*axis].max(window.dilation[*axis]);
+            if (0..2).any(|axis| beyond(&axis) && window.extra[axis] > 0) {
+                return Err(setting("output_padding is below the stride or the dilation".to_owned()));
+            }
+            shape
         }
-        Layer::Flatten => vec![input.iter().copied().map(u64::from).product()],
+        Layer::MaxPool { kernel, stride, padding, .. } | Layer::AvgPool { kernel, stride, padding, .. } => {
+            image()?;
+            let Some(window) = layer.window(sides.len()) else { return Ok(input.to_vec()) };
+            check_numbers(&window, positive)?;
+            for span in [kernel, padding, stride.as_ref().unwrap_or(kernel)] {
+                one_number(span, sides.len()).map_err(setting)?;
+            }
+            if *stride == Some(*kernel) {
+                return Err(setting("stride is the kernel's; leave it out".to_owned()));
+            }
+            if kernel.0.iter().zip(padding.0).any(|(kernel, padding)| padding > kernel / 2) {
+                return Err(setting("padding is at most half of the kernel".to_owned()));
+            }
+            with_sides(&|axis, length| along(&window, axis, length, &needs))?
+        }
+        Layer::BatchNorm { .. }
+        | Layer::Relu
+        | Layer::Gelu
+        | Layer::Sigmoid
+        | Layer::Tanh
+        | Layer::LeakyRelu { .. }
+        | Layer::Silu
+        | Layer::HardSwish
+        | Layer::HardSigmoid
+        | Layer::Relu6
+        | Layer::Elu { .. } => same(),
+        Layer::Dropout { p } => {
+            if !(0.0..1.0).contains(p) {
+                return Err(setting(format!("p is {p}; it is at least 0 and below 1")));
+            }
+            same()
+        }
+        Layer::Softmax { axis } | Layer::LogSoftmax { axis } => {
+            if *axis as usize >= input.len() {
+                return Err(needs(&format!("a shape with an axis {axis}; the first axis is 0")));
+            }
+            same()
+        }
+        Layer::LayerNorm { axes, .. } => {
+            positive("axes", &[*axes])?;
+            if *axes as usize > input.len() {
+                return Err(needs(&format!("a shape of at least {axes} axes")));
+            }
+            same()
+        }
+        Layer::GroupNorm { groups, .. } => {
+            positive("groups", &[*groups])?;
+            if channels % groups != 0 {
+                return Err(needs(&format!("channels that its groups ({groups}) divide")));
+            }
+            same()
+        }
+        Layer::Flatten => vec![input.iter().copied().map(u128::from).product()],
+        Layer::Add | Layer::Sub | Layer::Mul => {
+            let mut shape = input.to_vec();
+            for other in &inputs[1..] {
+                let mut pairs = shape.iter().zip(*other);
+                if other.len() != shape.len() || pairs.any(|(a, b)| a != b && *a != 1 && *b != 1) {
+                    return Err(needs("equal sides, or sides of 1"));
+                }
+                shape.iter_mut().zip(*other).for_each(|(side, other)| *side = (*side).max(*other));
+            }
+            shape.into_iter().map(u128::from).collect()
+        }
+        Layer::Concat { axis } => {
+            let axis = *axis as usize;
+            let meets = |other: &&[u32]| {
+                other.len() == input.len() && (0..input.len()).all(|n| n == axis || input[n] == other[n])
+            };
+            if axis >= input.len() || !inputs.iter().all(meets) {
+                return Err(needs(&format!("shapes that differ on axis {axis} alone; the first axis is 0")));
+            }
+            let mut shape = same();
+            shape[axis] = inputs.iter().map(|other| u128::from(other[axis])).sum();
+            shape
+        }
+        Layer::Pad { .. } => {
+            image()?;
+            let by = layer.edges(sides.len()).ok_or_else(|| setting(SEQUENCE.to_owned()))?;
+            with_sides(&|axis, length| {
+                Ok(u128::from(length) + u128::from(by[2 * axis]) + u128::from(by[2 * axis + 1]))
+            })?
+        }
+        Layer::Crop { .. } => {
+            image()?;
+            let by = layer.edges(sides.len()).ok_or_else(|| setting(SEQUENCE.to_owned()))?;
+            with_sides(&|axis, length| {
+                let cut = u128::from(by[2 * axis]) + u128::from(by[2 * axis + 1]);
+                let left = u128::from(length).checked_sub(cut).filter(|left| *left > 0);
+                left.ok_or_else(|| needs("sides that are longer than what is taken away"))
+            })?
+        }
+        Layer::PadTo => {
+            image()?;
+            let fits = |(length, wanted): (&u32, &u32)| length <= wanted;
+            if inputs[1].len() != input.len() || !sides.iter().zip(&inputs[1][1..]).all(fits) {
+                return Err(needs("a second input with sides at least as long"));
+            }
+            with_sides(&|axis, _| Ok(inputs[1][1 + axis].into()))?
+        }
+        Layer::Upsample { mode, scale, size, corners } => {
+            image()?;
+            if *corners && *mode == Upsampling::Nearest {
+                return Err(setting("corners is for bilinear alone".to_owned()));
+            }
+            let ((Some(by), None) | (None, Some(by))) = (scale, size) else {
+                return Err(setting("either scale or size is there".to_owned()));
+            };
+            positive(if scale.is_some() { "scale" } else { "size" }, &by.0)?;
+            one_number(by, sides.len()).map_err(setting)?;
+            let factor = |length: u32| if scale.is_some() { u128::from(length) } else { 1 };
+            with_sides(&|axis, length| Ok(factor(length) * u128::from(by.0[axis])))?
+        }
+        Layer::AdaptiveAvgPool { size } => {
+            image()?;
+            positive("size", &size.0)?;
+            one_number(size, sides.len()).map_err(setting)?;
+            with_sides(&|axis, _| Ok(size.0[axis].into()))?
+        }
     };
     let sides: Option<Vec<u32>> = shape.iter().map(|&side| u32::try_from(side).ok()).collect();
     sides.filter(|sides| elements(sides).is_some()).ok_or_else(|| ModelError::TooLarge { layer: at() })
+}
+
+fn check_numbers(
+    window: &Window,
+    positive: impl Fn(&str, &[u32]) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    positive("kernel", &window.kernel)?;
+    positive("stride", &window.stride)?;
+    positive("dilation", &window.dilation)
+}
+
+fn along(
+    window: &Window,
+    axis: usize,
+    length: u32,
+    needs: &dyn Fn(&str) -> ModelError,
+) -> Result<u128, ModelError> {
+    window.along(axis, length).map_err(|least| match least {
+        0 => needs("sides that its padding does not crop to nothing"),
+        least => needs(&format!("sides of at least {least}")),
+    })
+}
+
+/// A sequence has one side.
+fn one_number(span: &Sides, axes: usize) -> Result<(), String> {
+    if axes == 2 || span.all(span.0[0]) { Ok(()) } else { Err("a sequence takes one number".to_owned()) }
 }
 
 /// Product of the sides, up to [`limits::ELEMENTS`].
@@ -143,121 +311,7 @@ fn is_field_name(name: &str) -> bool {
         .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
+const SEQUENCE: &str = "for [channels, length], by is one number or [before, after, 0, 0]";
+
 #[cfg(test)]
-mod tests {
-    use super::super::tests::{every_layer, linear};
-    use super::*;
-
-    fn shapes(input: &[u32], layers: Vec<Layer>) -> Result<Vec<Vec<u32>>, String> {
-        let spec = ModelSpec { input: input.to_vec(), layers };
-        place(&spec).map(|p| p.into_iter().map(|p| p.output).collect()).map_err(|e| e.to_string())
-    }
-
-    fn conv(kernel: u32, stride: u32, padding: u32) -> Layer {
-        Layer::Conv2d { name: "c".to_owned(), out: 4, kernel, stride, padding, bias: true }
-    }
-
-    #[test]
-    fn shapes_follow_from_layer_to_layer() {
-        let spec = every_layer();
-        let outputs: Vec<Vec<u32>> = place(&spec).unwrap().into_iter().map(|p| p.output).collect();
-        let expected: [&[u32]; 13] = [
-            &[3, 6, 6],
-            &[3, 6, 6],
-            &[3, 6, 6],
-            &[3, 3, 3],
-            &[2, 6, 6],
-            &[2, 6, 6],
-            &[2, 2, 2],
-            &[2, 2, 2],
-            &[8],
-            &[4],
-            &[4],
-            &[2],
-            &[2],
-        ];
-        assert_eq!(outputs, expected);
-        assert_eq!(output_shape(&spec).unwrap(), [2]);
-        assert_eq!(shapes(&[1, 7, 9], vec![conv(3, 2, 1)]).unwrap(), [[4, 4, 5]]);
-    }
-
-    #[test]
-    fn layer_that_does_not_fit_is_named_with_what_arrives_and_what_it_needs() {
-        let refusal = |input: &[u32], layers: Vec<Layer>| shapes(input, layers).unwrap_err();
-        let up = Layer::ConvTranspose2d {
-            name: "u".to_owned(),
-            out: 1,
-            kernel: 2,
-            stride: 1,
-            padding: 4,
-            bias: true,
-        };
-        let cases = [
-            (
-                refusal(&[1, 8, 8], vec![conv(3, 1, 1), linear("fc1", 2)]),
-                "layers[1] (linear \"fc1\") is given shape [4, 8, 8] and needs [features]",
-            ),
-            (
-                refusal(&[30], vec![conv(3, 1, 1)]),
-                "layers[0] (conv2d \"c\") is given shape [30] and needs [channels, height, width]",
-            ),
-            (
-                refusal(&[1, 2, 8], vec![conv(5, 1, 1)]),
-                "layers[0] (conv2d \"c\") is given shape [1, 2, 8] and needs sides of at least 3",
-            ),
-            (
-                refusal(&[1, 3, 3], vec![up]),
-                "layers[0] (conv_transpose2d \"u\") is given shape [1, 3, 3] and needs sides that its padding does not crop to nothing",
-            ),
-            (
-                refusal(&[1, 3, 3], vec![Layer::MaxPool { kernel: 4 }]),
-                "layers[0] (max_pool) is given shape [1, 3, 3] and needs sides of at least 4",
-            ),
-            (
-                refusal(&[3], vec![linear("a", 2), Layer::Relu, linear("a", 2)]),
-                "layers[2] (linear \"a\") has the same name as layers[0]",
-            ),
-            (
-                refusal(&[3], vec![linear("a b", 2)]),
-                "layers[0] (linear \"a b\"): a layer's name has letters, digits and _ only, in parts with . between them",
-            ),
-            (refusal(&[3], vec![linear("a", 0)]), "layers[0] (linear \"a\"): out is 0; it is at least 1"),
-            (
-                refusal(&[1, 3, 3], vec![conv(3, 0, 0)]),
-                "layers[0] (conv2d \"c\"): stride is 0; it is at least 1",
-            ),
-            (
-                refusal(&[3], vec![Layer::Dropout { p: f32::NAN }]),
-                "layers[0] (dropout): p is NaN; it is at least 0 and below 1",
-            ),
-            (
-                refusal(&[3, 0, 3], vec![]),
-                "input shape [3, 0, 3] is not [features] or [channels, height, width] with sides above 0",
-            ),
-            (refusal(&[3], vec![]), "the model has 0 layers; a model has 1 to 4096"),
-        ];
-        for (found, expected) in cases {
-            assert_eq!(found, expected);
-        }
-    }
-
-    #[test]
-    fn sizes_past_the_bound_are_refused_without_overflow() {
-        let up = |stride| Layer::ConvTranspose2d {
-            name: "u".to_owned(),
-            out: u32::MAX,
-            kernel: u32::MAX,
-            stride,
-            padding: 0,
-            bias: true,
-        };
-        let refusal = shapes(&[1, 65_536, 65_535], vec![up(u32::MAX)]).unwrap_err();
-        assert_eq!(refusal, "layers[0] (conv_transpose2d \"u\") gives or holds more than 2^32 elements");
-        assert!(shapes(&[1, 8, 8], vec![conv(u32::MAX, 1, u32::MAX)]).is_err());
-        assert!(shapes(&[u32::MAX, u32::MAX, u32::MAX], vec![Layer::Flatten]).is_err());
-        assert!(
-            super::super::layout(&ModelSpec { input: vec![u32::MAX], layers: vec![linear("a", u32::MAX)] })
-                .is_err()
-        );
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     ByteCount, limits,
     model::ModelError,
-    settings::{Checked, Fault, check as within, number_of},
+    settings::{Checked, Fault, Setting, Takes, check as within, number_of},
 };
 
 /// The experiment, checked. The type is the proof: a plan is made by [`Plan::parse`],
@@ -93,12 +93,17 @@ fn check(plan: &PlanDraft) -> Checked {
 fn model(plan: &PlanDraft) -> Result<ByteCount, Fault> {
     let prefix = || Some("a final * stands for any ending: one entry may hold out many tensors".to_owned());
     number_of("hold_out", plan.hold_out.len(), limits::HOLD_OUT).map_err(|fault| fault.hint(prefix()))?;
+    for (index, layer) in plan.model.layers.iter().enumerate() {
+        layer.check(&Takes::Flag, &format!("model/layers/{index}"))?;
+    }
     let layout = plan.layout().map_err(|error| {
         let path = match &error {
             ModelError::Input(_) => "model/input".to_owned(),
             ModelError::Layers(_) => "model/layers".to_owned(),
             ModelError::Shape { layer, .. }
             | ModelError::Setting { layer, .. }
+            | ModelError::Inputs { layer, .. }
+            | ModelError::Unused(layer)
             | ModelError::FieldName(layer)
             | ModelError::Reserved(layer)
             | ModelError::Duplicate { second: layer, .. }
@@ -107,6 +112,7 @@ fn model(plan: &PlanDraft) -> Result<ByteCount, Fault> {
                 let index = plan.hold_out.iter().position(|p| p == pattern).unwrap_or(0);
                 format!("hold_out/{index}")
             }
+            ModelError::From => "model/layers".to_owned(),
             ModelError::NoParameters | ModelError::OtherModel | ModelError::Layout(_) => "model".to_owned(),
         };
         Fault::new(path, error.to_string()).hint(error.hint())

@@ -70,6 +70,7 @@ impl PlanDraft {
         }
         let mut state = ModelState::zeros(self.layout()?);
         state.f32[..model.f32.len()].copy_from_slice(&model.f32);
+        state.i64[..model.i64.len()].copy_from_slice(&model.i64);
         Ok(state)
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     BestModel, Plan, PlanDraft, PlanError, TaskGroup, TaskSpec, exact,
     keys::{self, KEYS},
+    network,
     resources::Limits,
     seal::Enclave,
 };
@@ -20,8 +21,9 @@ impl Plan {
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let tree = settings::parse(FILE, text)?;
         refuse_openfl(&tree)?;
-        let draft = read(&Field::root(FILE, &tree, Takes::Section(KEYS)))?;
-        draft.check().map_err(|fault| {
+        let file = Field::root(FILE, &tree, Takes::Section(KEYS));
+        read(&file)?.check().map_err(|fault| {
+            let fault = network::locate(&file, fault);
             PlanError::new(FILE, tree.locate(&fault.path), fault.message).with_hint(fault.hint)
         })
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Name, Weight, limits,
-    model::output_shape,
+    model::{Layer, output_shape},
     settings::{
         Absent, Checked, Fault, Field, Key, PlanError, Tagged, Takes, Text, check, did_you_mean, number_of,
         words,
@@ -284,7 +284,11 @@ fn validation(plan: &PlanDraft, task: &TaskSpec, model: ModelUnderTest) -> Check
 fn output(plan: &PlanDraft, at: &str, loss: &Loss) -> Checked {
     let (classes, found) = (plan.data.classes, output_shape(&plan.model).unwrap_or_default());
     if let Some(needs) = loss.needs(classes, &found) {
-        return Err(Fault::new(at, format!("the model's output has the shape {found:?}; the loss {needs}")));
+        let linear = matches!(plan.model.layers.last(), Some(Layer::Linear { .. }));
+        let hint = "put a flatten layer before the linear layers".to_owned();
+        let hint = Some(hint).filter(|_| linear && found.len() > 1);
+        let message = format!("the model's output has the shape {found:?}; the loss {needs}");
+        return Err(Fault::new(at, message).hint(hint));
     }
     let label = loss.label_shape(classes, &found);
     if plan.label_shape().as_ref() != Some(&label) {

@@ -41,7 +41,7 @@ impl<'f, 'a> Chosen<'f, 'a> {
         if self.word != word.word {
             return Ok(None);
         }
-        if let Takes::Word(_) = self.field.takes() {
+        if matches!(self.field.takes(), Takes::Word(_)) {
             return Ok(Some(self.field.without_entries(Vec::new())));
         }
         let (name, path) = (self.word, self.field.path());

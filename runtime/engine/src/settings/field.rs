@@ -68,13 +68,31 @@ impl<'a> Field<'a> {
         &self.path
     }
 
+    pub(crate) fn node(&self) -> &'a Node {
+        self.node
+    }
+
     /// Where its value stands.
     pub(super) fn place(&self) -> At {
         self.node.at
     }
 
-    pub(crate) fn takes(&self) -> &Takes {
-        &self.takes
+    pub(crate) fn takes(&self) -> Takes {
+        self.takes
+    }
+
+    /// Another value in the place of this one, read as what `takes` says.
+    pub(crate) fn holding<'n>(&self, node: &'n Node, takes: Takes) -> Field<'n> {
+        Field { file: self.file, path: self.path.clone(), key: self.key, node, takes }
+    }
+
+    /// The values of a map, whatever its keys are; nothing for another value.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (String, Field<'a>)> {
+        let entries = match &self.node.value {
+            Value::Map(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        entries.iter().map(|(key, node)| (key.text.clone(), self.child(&key.text, key.at, node, self.takes)))
     }
 
     /// A refusal at the value, or at the key of a list or map.
@@ -162,6 +180,14 @@ impl<'a> Field<'a> {
     /// A map that is not there, of a word whose settings may all be left out.
     pub(super) fn without_entries(&self, keys: Vec<Key>) -> Section<'a> {
         Section { field: self.clone(), entries: &[], keys }
+    }
+
+    /// Refuses a map in which a key is there twice.
+    pub(crate) fn distinct(&self) -> Result<(), PlanError> {
+        match &self.node.value {
+            Value::Map(entries) => self.unique(entries),
+            _ => Ok(()),
+        }
     }
 
     fn unique(&self, entries: &[(tree::Key, Node)]) -> Result<(), PlanError> {

@@ -47,6 +47,8 @@ pub(crate) enum Takes {
     Word(&'static [Word]),
     /// One word of a table, with its settings: `median`, `{trimmed_mean: {trim: 0.2}}`.
     Variant(&'static [Word]),
+    /// One word of a table with its settings, and further keys beside the word.
+    Entry { words: &'static [Word], beside: &'static [Key] },
     /// A map with these keys.
     Section(&'static [Key]),
     /// A map of which one key says which other keys there are.
@@ -102,10 +104,14 @@ pub(crate) enum Text {
 }
 
 impl Key {
-    /// The words of the choice that the key takes, with their meanings.
+    /// The words of the choice that the key or its entries take, with their meanings.
     pub(crate) fn words(&self) -> &'static [Word] {
         match self.takes {
-            Takes::Word(words) | Takes::Variant(words) | Takes::Other { words, .. } => words,
+            Takes::Word(words)
+            | Takes::Variant(words)
+            | Takes::Entry { words, .. }
+            | Takes::Other { words, .. } => words,
+            Takes::List { of: Takes::Entry { words, .. }, .. } => words,
             _ => &[],
         }
     }
@@ -176,6 +182,9 @@ impl fmt::Display for Takes {
                 write!(f, "a time of {least} to {most}: a whole number with ms, s, m or h, as in 10m")
             }
             Self::Word(words) | Self::Variant(words) => write!(f, "one of {}", list(words)),
+            Self::Entry { words, beside } => {
+                write!(f, "one of {}, with any of the keys {}", list(words), names(*beside))
+            }
             Self::Section(keys) => write!(f, "a map with the keys {}", names(*keys)),
             Self::Tagged(Tagged { tag, untagged: None, .. }) => {
                 write!(f, "a map with the key {}, which is {}", tag.name, tag.takes)

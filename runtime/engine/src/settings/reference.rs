@@ -84,6 +84,10 @@ fn below(path: &str, takes: &Takes, only_with: &[String], all: &mut Vec<KeyRefer
                 section(&format!("{path}.{}", word.word), word.keys, only_with, all);
             }
         }
+        Takes::Entry { words, beside } => {
+            section(path, beside, only_with, all);
+            below(path, &Takes::Variant(words), only_with, all);
+        }
         Takes::Tagged(Tagged { tag, common, untagged }) => {
             section(path, &[*tag], &[], all);
             if let Some(keys) = untagged {
@@ -120,7 +124,7 @@ fn kind(takes: &Takes) -> &'static str {
         Takes::Size => "size",
         Takes::Time { .. } => "time",
         Takes::Word(_) => "one of the words below",
-        Takes::Variant(_) => "one of the words below, with its settings",
+        Takes::Variant(_) | Takes::Entry { .. } => "one of the words below, with its settings",
         Takes::Section(_) | Takes::Tagged(_) => "map with the keys below",
         Takes::Names { kind, .. } | Takes::List { kind, .. } | Takes::Other { kind, .. } => kind,
     }

@@ -17,7 +17,7 @@ fn plan(features: u32) -> Plan {
         federated: Some(Federated { least: 3 }),
     };
     let layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2, bias: true }];
-    let mut plan = PlanDraft::trial("a", ModelSpec { input: vec![features], layers }, data).unwrap();
+    let mut plan = PlanDraft::trial("a", ModelSpec::chain(vec![features], layers), data).unwrap();
     plan.row_limit = Some(1000);
     plan.check().unwrap()
 }

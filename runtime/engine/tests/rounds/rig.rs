@@ -52,7 +52,7 @@ pub(crate) fn plan() -> Plan {
         federated: None,
     };
     let layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2, bias: true }];
-    let mut plan = PlanDraft::trial("trial", ModelSpec { input: vec![4], layers }, data).unwrap();
+    let mut plan = PlanDraft::trial("trial", ModelSpec::chain(vec![4], layers), data).unwrap();
     plan.rounds = 3;
     for (task, short) in plan.tasks.iter_mut().zip(["check", "train", "tuned"]) {
         task.name = name(short);

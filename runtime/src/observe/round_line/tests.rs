@@ -18,7 +18,7 @@ fn plan() -> Plan {
         federated: None,
     };
     let layers = vec![Layer::Linear { name: "fc".to_owned(), out: 2, bias: true }];
-    let draft = PlanDraft::trial("trial", ModelSpec { input: vec![1], layers }, data).unwrap();
+    let draft = PlanDraft::trial("trial", ModelSpec::chain(vec![1], layers), data).unwrap();
     draft.check().unwrap()
 }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 
 fn plan(memory: u64, spill: u64) -> PlanDraft {
-    let model = ModelSpec { input: vec![1], layers: Vec::new() };
+    let model = ModelSpec::chain(vec![1], Vec::new());
     let data = DataSpec {
         loader: Loader::Custom { name: "none".into() },
         standardise: None,

@@ -2,7 +2,7 @@
 
 use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
-    model::{Layer, ModelSpec},
+    model::{Layer, ModelSpec, Span, Upsampling},
     plan::{
         Augment, BestModel, By, Category, Coding, Colour, Column, CsvSpec, DataSpec, Decimal, Direction,
         ExactRange, Federated, Fill, Fit, Interpolation, Keep, LabelCode, Loader, Loss, Metric, MetricsTo,
@@ -41,22 +41,47 @@ record!(PlanDraft {
 
 record!(Stop { 1 patience, 2 target });
 
-record!(ModelSpec { 1 input, 2 layers });
+record!(ModelSpec { 1 input, 2 layers, 3 from = Vec::<Vec<u32>>::new() });
 
 choice!(Layer {
     0 Linear { 1 name, 2 out, 3 bias },
-    1 Conv2d { 1 name, 2 out, 3 kernel, 4 stride, 5 padding, 6 bias },
-    2 ConvTranspose2d { 1 name, 2 out, 3 kernel, 4 stride, 5 padding, 6 bias },
-    3 BatchNorm { 1 name },
-    4 MaxPool { 1 kernel },
-    5 AvgPool { 1 kernel },
+    1 Conv2d { 1 name, 2 out, 3 kernel, 4 stride, 5 padding, 6 bias, 7 dilation = Span([1; 2]), 8 groups = 1 },
+    2 ConvTranspose2d {
+        1 name, 2 out, 3 kernel, 4 stride, 5 padding, 6 bias, 7 dilation = Span([1; 2]), 8 groups = 1,
+        9 output_padding = Span([0; 2]),
+    },
+    3 BatchNorm { 1 name, 2 eps = 1e-5, 3 momentum = 0.1, 4 count = false },
+    4 MaxPool { 1 kernel, 2 stride, 3 padding = Span([0; 2]), 4 ceil = false },
+    5 AvgPool { 1 kernel, 2 stride, 3 padding = Span([0; 2]), 4 ceil = false, 5 count_pad = true },
     6 Dropout { 1 p },
     7 Relu,
     8 Gelu,
     9 Sigmoid,
     10 Tanh,
     11 Flatten,
+    12 Add,
+    13 Sub,
+    14 Mul,
+    15 Concat { 1 axis },
+    16 Pad { 1 by },
+    17 PadTo,
+    18 Crop { 1 by },
+    19 Upsample { 1 mode, 2 scale, 3 size, 4 corners },
+    20 AdaptiveAvgPool { 1 size },
+    21 Conv1d { 1 name, 2 out, 3 kernel, 4 stride, 5 padding, 6 bias, 7 dilation, 8 groups },
+    22 LeakyRelu { 1 slope },
+    23 Silu,
+    24 HardSwish,
+    25 HardSigmoid,
+    26 Softmax { 1 axis },
+    27 LogSoftmax { 1 axis },
+    28 Relu6,
+    29 Elu { 1 alpha },
+    30 LayerNorm { 1 name, 2 axes, 3 eps },
+    31 GroupNorm { 1 name, 2 groups, 3 eps },
 });
+
+choice!(Upsampling { 0 Nearest, 1 Bilinear });
 
 record!(DataSpec { 1 loader, 2 standardise, 3 split, 4 classes, 5 federated });
 

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::{
     ByteCount, Millis, Name,
-    model::Layer,
+    model::{Layer, ModelSpec},
     plan::{
         By, Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode, Loader,
         Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release,
@@ -162,6 +162,10 @@ fn every_field_changes_the_hash() {
         |p| p.model.input = vec![30, 1, 1],
         |p| p.model.layers.truncate(2),
         |p| p.model.layers.swap(0, 2),
+        |p| p.model.from = vec![vec![0]],
+        |p| p.model.from = vec![vec![1]],
+        |p| p.model.from = vec![vec![0, 1]],
+        |p| p.model.from = vec![vec![0], vec![1]],
         |p| p.data.loader = Loader::Npy { features: "a".to_owned(), labels: "b".to_owned() },
         |p| p.data.loader = Loader::Npy { features: "b".to_owned(), labels: "a".to_owned() },
         |p| p.data.loader = Loader::Idx { features: "a".to_owned(), labels: "b".to_owned() },
@@ -325,38 +329,24 @@ fn every_field_changes_the_hash() {
         change(&mut plan);
         hashes.push(plan.hash());
     }
-    let field = |name: &str| name.to_owned();
-    let convolution = |n: usize, transposed: bool| {
-        let name = field(if n == 1 { "b" } else { "a" });
-        let number = |at: usize| if n == at { 2 } else { 1 };
-        let (out, kernel, stride, padding, bias) = (number(2), number(3), number(4), number(5), n != 6);
-        match transposed {
-            false => Layer::Conv2d { name, out, kernel, stride, padding, bias },
-            true => Layer::ConvTranspose2d { name, out, kernel, stride, padding, bias },
+    let mut every: Vec<String> = Vec::new();
+    // Every word with its settings; then again with each setting changed.
+    for word in LAYERS.lines() {
+        let (word, settings) = word.split_once(": ").unwrap_or((word, ""));
+        let keys: Vec<(&str, &str)> = settings.split("; ").filter_map(|key| key.split_once(' ')).collect();
+        for changed in 0..=keys.len() {
+            let value = |(n, (key, values)): (usize, &(&str, &str))| {
+                let (first, other) = values.split_once(" or ").unwrap();
+                format!("{key}: {}", if n + 1 == changed { other } else { first })
+            };
+            let settings: Vec<String> = keys.iter().enumerate().map(value).collect();
+            every.push(format!("{{{word}: {{{}}}}}", settings.join(", ")).replace(": {}}", ": }"));
         }
-    };
-    let mut every = vec![
-        Layer::Linear { name: field("a"), out: 16, bias: true },
-        Layer::Linear { name: field("fc1"), out: 17, bias: true },
-        Layer::Linear { name: field("fc1"), out: 16, bias: false },
-        Layer::BatchNorm { name: field("a") },
-        Layer::BatchNorm { name: field("b") },
-        Layer::MaxPool { kernel: 1 },
-        Layer::MaxPool { kernel: 2 },
-        Layer::AvgPool { kernel: 1 },
-        Layer::AvgPool { kernel: 2 },
-        Layer::Dropout { p: 0.1 },
-        Layer::Dropout { p: 0.2 },
-        Layer::Relu,
-        Layer::Gelu,
-        Layer::Sigmoid,
-        Layer::Tanh,
-        Layer::Flatten,
-    ];
-    every.extend((0..=6).flat_map(|n| [convolution(n, false), convolution(n, true)]));
+    }
     for layer in every {
         let mut plan = full();
-        layers(&mut plan, layer);
+        let spec = ModelSpec::parse(&format!("{{input: [1], layers: [{layer}]}}"));
+        layers(&mut plan, spec.unwrap_or_else(|e| panic!("{layer}: {e}")).layers.remove(0));
         hashes.push(plan.hash());
     }
     let all = hashes.len();
@@ -453,4 +443,39 @@ fn later_field_with_its_default_leaves_the_bytes_alone() {
 
 const BREAST_CANCER: &str = include_str!("../../../../../host-tools/src/templates/breast_cancer/plan.yaml");
 const DIGITS: &str = include_str!("../../../../../host-tools/src/templates/digits/plan.yaml");
+/// Every kind of layer, with two values of each setting.
+const LAYERS: &str = "\
+linear: name a or fc9; out 7 or 17; bias true or false
+conv2d: name a or b; out 1 or 2; kernel 1 or [1, 2]; stride 1 or [1, 2]; padding 0 or [0, 0, 0, 1]; bias true or false; dilation 1 or 2; groups 1 or 2
+conv_transpose2d: name a or b; out 1 or 2; kernel 1 or 2; stride 1 or 2; padding 0 or 1; bias true or false; dilation 1 or 2; groups 1 or 2; output_padding 0 or 1
+batch_norm: name a or b; eps 0.00001 or 0.001; momentum 0.1 or 0.2; count false or true
+max_pool: kernel 3 or 2; stride 4 or 1; padding 0 or 1; ceil false or true
+avg_pool: kernel 3 or 2; stride 4 or 1; padding 0 or 1; ceil false or true; count_pad true or false
+dropout: p 0.1 or 0.2
+relu
+gelu
+sigmoid
+tanh
+flatten
+add
+sub
+mul
+concat: axis 0 or 1
+pad: by 1 or [1, 2]
+pad_to
+crop: by 1 or [1, 2]
+upsample: mode nearest or bilinear; scale 2 or 3; corners false or true
+upsample: mode nearest or bilinear; size 2 or 3
+adaptive_avg_pool: size 1 or 2
+conv1d: name a or b; out 1 or 2; kernel 1 or 2; stride 1 or 2; padding 0 or [0, 1]; bias true or false; dilation 1 or 2; groups 1 or 2
+leaky_relu: slope 0.01 or 0.1
+silu
+hard_swish
+hard_sigmoid
+softmax: axis 0 or 1
+log_softmax: axis 0 or 1
+relu6
+elu: alpha 1 or 2
+layer_norm: name a or b; axes 1 or 2; eps 0.00001 or 0.001
+group_norm: name a or b; groups 1 or 2; eps 0.00001 or 0.001";
 const AGGREGATIONS: &str = include_str!("aggregations.txt");

@@ -1,6 +1,6 @@
 //! The encoding of single values and lists, and the macros that make records and choices of them.
 
-use crate::{ByteCount, Digest, Millis, Name, plan::PublicKey, printable::unprintable};
+use crate::{ByteCount, Digest, Millis, Name, model::Span, plan::PublicKey, printable::unprintable};
 
 /// Bytes that are not the encoding of the type asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +193,18 @@ impl Canonical for Millis {
 
     fn read(bytes: &[u8]) -> Result<Self, Cut> {
         u64::read(bytes).map(Self)
+    }
+}
+
+/// One number as itself; several one after another.
+impl<const N: usize> Canonical for Span<N> {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.shortest().iter().for_each(|number| number.write(out));
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Cut> {
+        let numbers = bytes.chunks(4).map(u32::read).collect::<Result<Vec<_>, _>>()?;
+        Self::of(&numbers).ok_or(Cut)
     }
 }
 

@@ -22,7 +22,7 @@ fn templates_are_read_as_they_are_meant() {
     let plan = Plan::parse(BREAST_CANCER).unwrap();
     let linear = |name: &str, out| Layer::Linear { name: name.to_owned(), out, bias: true };
     let layers = vec![linear("fc1", 16), Layer::Relu, linear("fc2", 2)];
-    assert_eq!(plan.model, ModelSpec { input: vec![30], layers });
+    assert_eq!(plan.model, ModelSpec::chain(vec![30], layers));
     let csv = Loader::Csv(CsvSpec::new("data.csv", Column::Name("diagnosis".to_owned())));
     assert_eq!(plan.data.loader, csv);
     assert_eq!(plan.data.standardise.as_ref().unwrap().mean[0], 14.1273);
@@ -58,7 +58,10 @@ fn templates_are_read_as_they_are_meant() {
     let names: Vec<&str> =
         digits.layout().unwrap().tensors().iter().map(|t| t.name.clone().leak() as &str).collect();
     assert_eq!(names, ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.weight", "fc1.bias"]);
-    assert_eq!(digits.model.layers[2], Layer::MaxPool { kernel: 2 });
+    assert_eq!(
+        digits.model.layers[2],
+        Layer::MaxPool { kernel: 2.into(), stride: None, padding: 0.into(), ceil: false }
+    );
     assert_eq!(digits.model.layers[6], Layer::Flatten);
 }
 

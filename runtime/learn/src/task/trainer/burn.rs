@@ -36,8 +36,6 @@ pub(in crate::task) struct Trainer {
     state: OptimiserState,
     /// Changes the pictures that are trained on, if the plan says so.
     augment: Option<Augmenter>,
-    /// Rows of one forward pass outside training.
-    scored_at_once: usize,
     /// Optimiser state by task, if the plan says `continue_local`.
     memory: BTreeMap<Name, Memory>,
 }
@@ -55,7 +53,6 @@ impl Trainer {
             loss: plan.loss(),
             state: plan.optimiser_state,
             augment: Augmenter::of(&plan.data, &plan.model.input)?,
-            scored_at_once: scored_at_once(&plan.model.input),
             memory: BTreeMap::new(),
         })
     }
@@ -172,7 +169,7 @@ impl Trainer {
         let rows = Rows::new(data);
         let order: Vec<usize> = (0..rows.len()).collect();
         let mut scores = Scores::new(&self.loss);
-        for batch in order.chunks(self.scored_at_once) {
+        for batch in order.chunks(self.net.at_once(SCORED_AT_ONCE)) {
             if cancelled() {
                 return Err(TaskError::Cancelled);
             }
@@ -283,20 +280,18 @@ impl Batches {
     }
 }
 
-/// Rows of one forward pass outside training, for samples of this shape.
-fn scored_at_once(input: &[u32]) -> usize {
-    let features = input.iter().fold(1, |product: usize, side| product.saturating_mul(*side as usize));
-    (SCORED_VALUES / features.max(1)).clamp(1, SCORED_AT_ONCE)
-}
-
-/// Most rows of one forward pass outside training: a bound on the memory of activations.
+/// Most rows of one forward pass outside training.
 const SCORED_AT_ONCE: usize = 128;
-/// Values of such a pass, where that is fewer rows: the activations of a picture are many times its pixels.
-const SCORED_VALUES: usize = 1 << 20;
 
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hashed;
+#[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unet;

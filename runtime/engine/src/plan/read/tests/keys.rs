@@ -48,7 +48,7 @@ fn below(path: String, key: &'static Key, inside: Plans<'_>, all: &mut Vec<Place
 fn takes(path: String, takes_: &'static Takes, inside: Plans<'_>, all: &mut Vec<Place<'static>>) {
     match takes_ {
         Takes::Section(keys) => section(path, keys, inside, all),
-        Takes::Variant(words) => {
+        Takes::Variant(words) | Takes::Entry { words, .. } => {
             for Word { word, keys, .. } in *words {
                 section(format!("{path}.{word}"), keys, &|text| inside(&format!("{{{word}: {text}}}")), all);
             }
@@ -103,6 +103,8 @@ fn every_example_is_read() {
             let example = word.example().replace("PUBLIC_KEY", &"7".repeat(64));
             let tagged = matches!(key.takes, Takes::Word(_)) && !word.keys.is_empty();
             if !tagged {
+                let list = matches!(key.takes, Takes::List { .. });
+                let example = if list { format!("[{example}]") } else { example };
                 let text = plan(&format!("{}: {example}", key.name));
                 PlanDraft::parse(&text).unwrap_or_else(|e| panic!("{path}: {e}\n{text}"));
             }

@@ -5,7 +5,7 @@
 
 use burn_tensor::{Tensor, TensorData};
 use fl_engine::{
-    model::{self, Layer, ModelSpec},
+    model::{self, ModelSpec},
     plan::Optimiser,
 };
 use serde_json::Value;
@@ -34,32 +34,23 @@ fn close(what: &str, found: &[f32], expected: &Value) {
 
 /// The model of a case: what is named, between what it needs.
 fn spec(case: &str) -> ModelSpec {
-    let name = || "a".to_owned();
-    let point = Layer::Conv2d { name: name(), out: 2, kernel: 1, stride: 1, padding: 0, bias: true };
-    let linear = |out| Layer::Linear { name: name(), out, bias: true };
-    let (input, layers): (&[u32], Vec<Layer>) = match case {
-        "linear" => (&[3], vec![linear(2)]),
-        "conv2d" => {
-            let conv = Layer::Conv2d { name: name(), out: 2, kernel: 3, stride: 2, padding: 1, bias: true };
-            (&[2, 5, 4], vec![conv])
-        }
+    let point = "{conv2d: {name: a, out: 2, kernel: 1}}";
+    let image = |input: &str, layers: &str| (input.to_owned(), format!("{layers}, flatten"));
+    let (input, layers) = match case {
+        "linear" => ("[3]".to_owned(), "{linear: {name: a, out: 2}}".to_owned()),
+        "conv2d" => image("[2, 5, 4]", "{conv2d: {name: a, out: 2, kernel: 3, stride: 2, padding: 1}}"),
         "conv_transpose2d" => {
-            let up =
-                Layer::ConvTranspose2d { name: name(), out: 2, kernel: 3, stride: 2, padding: 1, bias: true };
-            (&[2, 2, 3], vec![up])
+            image("[2, 2, 3]", "{conv_transpose2d: {name: a, out: 2, kernel: 3, stride: 2, padding: 1}}")
         }
-        "batch_norm" => (&[3], vec![Layer::BatchNorm { name: name() }]),
-        "batch_norm_image" => (&[2, 2, 2], vec![Layer::BatchNorm { name: name() }]),
-        "max_pool" => (&[1, 5, 4], vec![point, Layer::MaxPool { kernel: 2 }]),
-        "avg_pool" => (&[1, 5, 4], vec![point, Layer::AvgPool { kernel: 2 }]),
-        "relu" => (&[3], vec![linear(4), Layer::Relu]),
-        "gelu" => (&[3], vec![linear(4), Layer::Gelu]),
-        "sigmoid" => (&[3], vec![linear(4), Layer::Sigmoid]),
-        "tanh" => (&[3], vec![linear(4), Layer::Tanh]),
+        "batch_norm" => ("[3]".to_owned(), "{batch_norm: {name: a}}".to_owned()),
+        "batch_norm_image" => image("[2, 2, 2]", "{batch_norm: {name: a}}"),
+        "max_pool" | "avg_pool" => image("[1, 5, 4]", &format!("{point}, {{{case}: {{kernel: 2}}}}")),
+        "relu" | "gelu" | "sigmoid" | "tanh" => {
+            ("[3]".to_owned(), format!("{{linear: {{name: a, out: 4}}}}, {case}"))
+        }
         other => panic!("a case without a model: {other}"),
     };
-    let layers = if input.len() == 3 { [layers, vec![Layer::Flatten]].concat() } else { layers };
-    ModelSpec { input: input.to_vec(), layers }
+    ModelSpec::parse(&format!("{{input: {input}, layers: [{layers}]}}")).unwrap()
 }
 
 #[test]

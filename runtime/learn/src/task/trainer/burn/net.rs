@@ -1,27 +1,41 @@
-//! A model as burn computes it: the spec's layers over tensors cut from a model state.
+//! A model as burn computes it: the spec's graph over tensors cut from a model state.
+
+mod layer;
 
 use std::{ops::Range, sync::Arc};
 
-use burn_tensor::{
-    Device, Gradients, Tensor, TensorData, activation, module,
-    ops::{AvgPoolOptions, ConvOptions, ConvTransposeOptions, MaxPoolOptions},
-};
+use burn_tensor::{Device, Gradients, Tensor, TensorData};
 use fl_engine::{
     Draws,
     model::{self, Layer, ModelSpec},
-    tensor::{Dtype, Layout, ModelState},
+    tensor::{Dtype, Layout, ModelState, Segment},
 };
 
+use self::layer::Training;
 use crate::task::error::TaskError;
 
 /// A model's layers, and where its parameters lie.
 pub(super) struct Net {
     input: Vec<usize>,
-    layers: Vec<Layer>,
-    /// Shape and place of each tensor, in the order of the layers.
+    nodes: Vec<Node>,
+    /// Shape and place of each f32 tensor, in the order of the layers.
     tensors: Vec<(Vec<usize>, Range<usize>)>,
     /// Places of the tensors that gradients reach: all but running statistics.
     trained: Vec<Range<usize>>,
+    /// Places of counts of batches in the i64 segment.
+    counts: Vec<usize>,
+}
+
+/// A layer with its inputs: 0 is the sample, n is what the nth layer gives.
+struct Node {
+    layer: Layer,
+    from: Vec<usize>,
+    /// Shape of the first input, the batch left out.
+    input: Vec<usize>,
+    /// Shape of what the layer gives.
+    output: Vec<usize>,
+    /// The inputs that no later layer takes.
+    last_use: Vec<usize>,
 }
 
 /// The tensors of a state on a device, flat, in the order of the layers.
@@ -29,7 +43,7 @@ pub(super) struct Params(Vec<Tensor<1>>);
 
 /// The result of a forward pass.
 pub(super) struct Pass {
-    /// `[rows, outputs]`.
+    /// `[rows, outputs]`, all values of a sample in one row.
     pub(super) output: Tensor<2>,
     /// The batch's statistics at each batch normalisation, in order; empty outside training.
     pub(super) statistics: Vec<Statistics>,
@@ -44,14 +58,8 @@ pub(super) struct Statistics {
     variance: Tensor<1>,
     /// Values of one channel.
     count: usize,
-}
-
-/// Activations between layers.
-enum Flow {
-    /// `[rows, features]`.
-    Flat(Tensor<2>),
-    /// `[rows, channels, height, width]`.
-    Image(Tensor<4>),
+    /// Share of the batch in the running statistics.
+    momentum: f32,
 }
 
 impl Net {
@@ -67,19 +75,36 @@ impl Net {
             return Err(TaskError::Layout);
         }
         let sides = |shape: &[u32]| shape.iter().map(|&side| side as usize).collect::<Vec<_>>();
-        let segments: Vec<_> = layout.segments(Dtype::F32).take(count).collect();
-        let tensor =
-            |s: &fl_engine::tensor::Segment| (sides(&layout.tensors()[s.tensor].shape), s.range.clone());
-        let learns = |s: &&fl_engine::tensor::Segment| !model::is_statistic(&layout.tensors()[s.tensor].name);
+        let segments = |dtype| layout.segments(dtype).filter(move |segment| segment.tensor < count);
+        let floats: Vec<_> = segments(Dtype::F32).collect();
+        let tensor = |s: &Segment| (sides(&layout.tensors()[s.tensor].shape), s.range.clone());
+        let learns = |s: &&Segment| !model::is_statistic(&layout.tensors()[s.tensor].name);
+        let node = |at: model::Placed<'_>| Node {
+            layer: at.layer.clone(),
+            from: at.from,
+            input: sides(&at.input),
+            output: sides(&at.output),
+            last_use: Vec::new(),
+        };
+        let mut nodes: Vec<Node> = model::place(spec)?.into_iter().map(node).collect();
+        let mut taken = vec![false; nodes.len() + 1];
+        for node in nodes.iter_mut().rev() {
+            for &input in &node.from {
+                if !std::mem::replace(&mut taken[input], true) {
+                    node.last_use.push(input);
+                }
+            }
+        }
         Ok(Self {
             input: sides(&spec.input),
-            layers: spec.layers.clone(),
-            tensors: segments.iter().map(tensor).collect(),
-            trained: segments.iter().filter(learns).map(|s| s.range.clone()).collect(),
+            nodes,
+            tensors: floats.iter().map(tensor).collect(),
+            trained: floats.iter().filter(learns).map(|s| s.range.clone()).collect(),
+            counts: segments(Dtype::I64).map(|s| s.range.start).collect(),
         })
     }
 
-    /// Number of the model's elements. A state's f32 segment begins with these elements.
+    /// Number of the model's f32 elements. A state's f32 segment begins with these elements.
     pub(super) fn len(&self) -> usize {
         self.tensors.last().map_or(0, |(_, range)| range.end)
     }
@@ -87,6 +112,21 @@ impl Net {
     /// Places of the elements that an optimiser steps on.
     pub(super) fn trained(&self) -> &[Range<usize>] {
         &self.trained
+    }
+
+    /// Samples of one forward pass outside training, at most `most`: what the widest layer takes or gives
+    /// has up to about 64 MiB.
+    pub(super) fn at_once(&self, most: usize) -> usize {
+        let values = |node: &Node| {
+            let window = node
+                .layer
+                .window(node.input.len() - 1)
+                .map_or(1, |window| window.kernel.iter().map(|side| *side as usize).product());
+            let (input, output): (usize, usize) = (node.input.iter().product(), node.output.iter().product());
+            window.saturating_mul(input).max(output)
+        };
+        let widest = self.nodes.iter().map(values).max().unwrap_or(1).max(1);
+        (VALUES_AT_ONCE / widest).clamp(1, most)
     }
 
     /// Copies a state's tensors to `device`, bit for bit. With `track`, the trained tensors record what is
@@ -118,98 +158,56 @@ impl Net {
         params: &Params,
         features: Vec<f32>,
         rows: usize,
-        mut training: Option<&mut Draws>,
+        training: Option<&mut Draws>,
         device: &Device,
     ) -> Result<Pass, TaskError> {
-        let mut flow = match *self.input.as_slice() {
-            [channels, height, width] => {
-                let data = TensorData::new(features, [rows, channels, height, width]);
-                Flow::Image(Tensor::from_data(data, device))
-            }
-            _ => {
-                let width = features.len() / rows.max(1);
-                Flow::Flat(Tensor::from_data(TensorData::new(features, [rows, width]), device))
-            }
-        };
-        let mut statistics = Vec::new();
-        let mut next = 0;
-        for layer in &self.layers {
-            flow = match layer {
-                Layer::Linear { bias, .. } => {
-                    let weight = self.take::<2>(params, &mut next);
-                    let bias = bias.then(|| self.take::<1>(params, &mut next));
-                    Flow::Flat(module::linear(flow.flat(), weight.transpose(), bias))
-                }
-                Layer::Conv2d { stride, padding, bias, .. } => {
-                    let weight = self.take::<4>(params, &mut next);
-                    let bias = bias.then(|| self.take::<1>(params, &mut next));
-                    let (stride, padding) = (*stride as usize, *padding as usize);
-                    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
-                    Flow::Image(module::conv2d(flow.image(), weight, bias, options))
-                }
-                Layer::ConvTranspose2d { stride, padding, bias, .. } => {
-                    let weight = self.take::<4>(params, &mut next);
-                    let bias = bias.then(|| self.take::<1>(params, &mut next));
-                    let (stride, padding) = (*stride as usize, *padding as usize);
-                    let options = ConvTransposeOptions::new([stride; 2], [padding; 2], [0, 0], [1, 1], 1);
-                    Flow::Image(module::conv_transpose2d(flow.image(), weight, bias, options))
-                }
-                Layer::BatchNorm { .. } => {
-                    let [weight, bias] = [(); 2].map(|()| self.take::<1>(params, &mut next));
-                    let tensor = next;
-                    let [mean, variance] = [(); 2].map(|()| self.take::<1>(params, &mut next));
-                    if training.is_some() {
-                        let (out, seen) = flow.normalise_by_batch(weight, bias, tensor);
-                        statistics.push(seen);
-                        out
-                    } else {
-                        flow.normalise(weight, bias, mean, variance)
-                    }
-                }
-                Layer::MaxPool { kernel } => {
-                    let options = MaxPoolOptions::new([*kernel as usize; 2]);
-                    Flow::Image(module::max_pool2d(flow.image(), options))
-                }
-                Layer::AvgPool { kernel } => {
-                    let options = AvgPoolOptions::new([*kernel as usize; 2]);
-                    Flow::Image(module::avg_pool2d(flow.image(), options))
-                }
-                Layer::Dropout { p } => match &mut training {
-                    Some(draws) => flow.drop_out(*p, draws, device),
-                    None => flow,
-                },
-                Layer::Relu => flow.each(activation::relu, activation::relu),
-                Layer::Gelu => flow.each(activation::gelu, activation::gelu),
-                Layer::Sigmoid => flow.each(activation::sigmoid, activation::sigmoid),
-                Layer::Tanh => flow.each(activation::tanh, activation::tanh),
-                Layer::Flatten => Flow::Flat(flow.flat()),
-                other => return Err(TaskError::Foreign(format!("layer {other:?}"))),
-            };
-        }
-        Ok(Pass { output: flow.flat(), statistics })
+        self.run(params, self.sample(features, rows, device), training, &mut |_, _| {})
     }
 
-    /// Moves running statistics a tenth of the way to those of the batch, as PyTorch does. The variance is
-    /// the one without bias.
+    /// `rows` samples as the first layer takes them.
+    pub(super) fn sample(&self, features: Vec<f32>, rows: usize, device: &Device) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(features, layer::whole(rows, &self.input)), device)
+    }
+
+    /// As [`Self::forward`]; `watch` sees what each layer gives, with the layer's index.
+    pub(super) fn run(
+        &self,
+        params: &Params,
+        sample: Tensor<4>,
+        training: Option<&mut Draws>,
+        watch: &mut dyn FnMut(usize, &Tensor<4>),
+    ) -> Result<Pass, TaskError> {
+        let rows = sample.dims()[0];
+        let mut params = params.0.iter().zip(&self.tensors).map(|(tensor, (shape, _))| (tensor, shape));
+        let mut training = training.map(|draws| Training { draws, statistics: Vec::new() });
+        let mut flows: Vec<Option<Tensor<4>>> = vec![Some(sample)];
+        for (index, node) in self.nodes.iter().enumerate() {
+            let inputs: Vec<Tensor<4>> = node.from.iter().filter_map(|&from| flows[from].clone()).collect();
+            node.last_use.iter().for_each(|&from| flows[from] = None);
+            let out = node.compute(rows, inputs, &mut params, &mut training)?;
+            watch(index, &out);
+            flows.push(Some(out));
+        }
+        let flow = flows.pop().flatten().ok_or(TaskError::Layout)?;
+        let width = flow.dims()[1..].iter().product();
+        let mut statistics = training.map_or_else(Vec::new, |training| training.statistics);
+        statistics.iter_mut().for_each(|seen| seen.tensor = self.tensors.len() - seen.tensor);
+        Ok(Pass { output: flow.reshape([rows, width]), statistics })
+    }
+
+    /// Moves running statistics towards those of the batch by the layer's momentum, as PyTorch does, and
+    /// counts the batch. The variance is the one without bias.
     pub(super) fn update_statistics(&self, state: &mut ModelState, seen: Vec<Statistics>) {
-        for Statistics { tensor, mean, variance, count } in seen {
+        for Statistics { tensor, mean, variance, count, momentum } in seen {
             let unbiased = count as f32 / (count.max(2) - 1) as f32;
             for (tensor, seen, scale) in [(tensor, mean, 1.0), (tensor + 1, variance, unbiased)] {
                 let running = &mut state.f32[self.tensors[tensor].1.clone()];
                 for (running, seen) in running.iter_mut().zip(values(seen)) {
-                    *running += MOMENTUM * (scale * seen - *running);
+                    *running += momentum * (scale * seen - *running);
                 }
             }
         }
-    }
-
-    /// The next of the model's tensors, in its shape.
-    fn take<const D: usize>(&self, params: &Params, next: &mut usize) -> Tensor<D> {
-        let at = *next;
-        *next += 1;
-        let mut shape = [1; D];
-        shape.copy_from_slice(&self.tensors[at].0);
-        params.0[at].clone().reshape(shape)
+        self.counts.iter().for_each(|&place| state.i64[place] = state.i64[place].saturating_add(1));
     }
 }
 
@@ -221,84 +219,11 @@ impl Params {
     }
 }
 
-impl Flow {
-    fn flat(self) -> Tensor<2> {
-        match self {
-            Self::Flat(x) => x,
-            Self::Image(x) => x.flatten(1, 3),
-        }
-    }
-
-    /// The engine has checked that a layer which needs images gets images.
-    fn image(self) -> Tensor<4> {
-        match self {
-            Self::Image(x) => x,
-            Self::Flat(x) => {
-                let [rows, features] = x.dims();
-                x.reshape([rows, features, 1, 1])
-            }
-        }
-    }
-
-    fn each(self, flat: fn(Tensor<2>) -> Tensor<2>, image: fn(Tensor<4>) -> Tensor<4>) -> Self {
-        match self {
-            Self::Flat(x) => Self::Flat(flat(x)),
-            Self::Image(x) => Self::Image(image(x)),
-        }
-    }
-
-    fn normalise(self, weight: Tensor<1>, bias: Tensor<1>, mean: Tensor<1>, variance: Tensor<1>) -> Self {
-        match self {
-            Self::Flat(x) => Self::Flat(module::batch_norm(x, weight, bias, mean, variance, EPSILON)),
-            Self::Image(x) => Self::Image(module::batch_norm(x, weight, bias, mean, variance, EPSILON)),
-        }
-    }
-
-    fn normalise_by_batch(self, weight: Tensor<1>, bias: Tensor<1>, tensor: usize) -> (Self, Statistics) {
-        let (flow, mean, variance, count) = match self {
-            Self::Flat(x) => {
-                let [rows, _] = x.dims();
-                let out = module::batch_norm_train(x, weight, bias, EPSILON);
-                (Self::Flat(out.output), out.mean, out.variance, rows)
-            }
-            Self::Image(x) => {
-                let [rows, _, height, width] = x.dims();
-                let out = module::batch_norm_train(x, weight, bias, EPSILON);
-                (Self::Image(out.output), out.mean, out.variance, rows * height * width)
-            }
-        };
-        (flow, Statistics { tensor, mean, variance, count })
-    }
-
-    /// Zeroes values with probability `p` and scales the others by `1 / (1 − p)` (Srivastava et al., JMLR 15,
-    /// 2014).
-    fn drop_out(self, p: f32, draws: &mut Draws, device: &Device) -> Self {
-        let mut mask = |values: usize| -> Vec<f32> {
-            let kept = 1.0 / (1.0 - p);
-            let unit = |word: u64| (word >> 40) as f32 / (1 << 24) as f32;
-            (0..values).map(|_| if unit(draws.next_u64()) < p { 0.0 } else { kept }).collect()
-        };
-        match self {
-            Self::Flat(x) => {
-                let shape = x.dims();
-                let mask = TensorData::new(mask(shape.iter().product()), shape);
-                Self::Flat(x * Tensor::from_data(mask, device))
-            }
-            Self::Image(x) => {
-                let shape = x.dims();
-                let mask = TensorData::new(mask(shape.iter().product()), shape);
-                Self::Image(x * Tensor::from_data(mask, device))
-            }
-        }
-    }
-}
-
 /// A tensor's elements, row-major, with their bits.
 pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data();
     data.iter::<f32>().collect()
 }
 
-/// PyTorch's defaults.
-const EPSILON: f64 = 1e-5;
-const MOMENTUM: f32 = 0.1;
+/// Values of one layer that a pass outside training may hold, for all its samples.
+const VALUES_AT_ONCE: usize = 16 << 20;

@@ -5,34 +5,25 @@ use ndarray::ArrayD;
 
 use super::*;
 
-fn field(name: &str) -> String {
-    name.to_owned()
-}
-
 fn linear(name: &str, out: u32, bias: bool) -> Layer {
-    Layer::Linear { name: field(name), out, bias }
+    Layer::Linear { name: name.to_owned(), out, bias }
 }
 
-/// Every kind of layer, on 2×6×6 images.
+fn model(text: &str) -> ModelSpec {
+    ModelSpec::parse(text).unwrap()
+}
+
+/// Every kind of layer of the first release, on 2×6×6 images.
 fn every_layer(outputs: u32) -> ModelSpec {
-    let layers = vec![
-        Layer::Conv2d { name: field("conv"), out: 3, kernel: 3, stride: 1, padding: 1, bias: true },
-        Layer::BatchNorm { name: field("norm") },
-        Layer::Relu,
-        Layer::MaxPool { kernel: 2 },
-        Layer::ConvTranspose2d { name: field("up"), out: 2, kernel: 3, stride: 2, padding: 1, bias: true },
-        Layer::Gelu,
-        Layer::AvgPool { kernel: 2 },
-        Layer::Dropout { p: 0.25 },
-        Layer::Flatten,
-        linear("fc1", 6, true),
-        Layer::BatchNorm { name: field("norm1") },
-        Layer::Tanh,
-        linear("fc2", 5, false),
-        Layer::Sigmoid,
-        linear("fc3", outputs, true),
-    ];
-    ModelSpec { input: vec![2, 6, 6], layers }
+    model(&format!(
+        "{{input: [2, 6, 6], layers: [
+            {{conv2d: {{name: conv, out: 3, kernel: 3, padding: 1}}}}, {{batch_norm: {{name: norm}}}}, relu,
+            {{max_pool: {{kernel: 2}}}},
+            {{conv_transpose2d: {{name: up, out: 2, kernel: 3, stride: 2, padding: 1}}}}, gelu,
+            {{avg_pool: {{kernel: 2}}}}, {{dropout: {{p: 0.25}}}}, flatten, {{linear: {{name: fc1, out: 6}}}},
+            {{batch_norm: {{name: norm1}}}}, tanh, {{linear: {{name: fc2, out: 5, bias: false}}}}, sigmoid,
+            {{linear: {{name: fc3, out: {outputs}}}}}]}}"
+    ))
 }
 
 /// Values of the open interval −1 .. 1.
@@ -56,7 +47,7 @@ fn outputs(spec: &ModelSpec, values: &[f32], sample: &[f32]) -> Vec<f32> {
 }
 
 fn one_layer(input: &[u32], layer: Layer) -> ModelSpec {
-    ModelSpec { input: input.to_vec(), layers: vec![layer, Layer::Flatten] }
+    ModelSpec::chain(input.to_vec(), vec![layer, Layer::Flatten])
 }
 
 #[test]
@@ -78,35 +69,35 @@ fn weights_mean_what_pytorch_means_by_them() {
     let values = [1.0, 2.0, 3.0, 10.0, 20.0, 30.0, 0.5, -0.5];
     assert_eq!(outputs(&dense, &values, &[1.0, 0.0, -1.0]), [-1.5, -20.5]);
     // Cross-correlation: the kernel is not flipped. Two channels in, stride 2, padding 1.
-    let conv = Layer::Conv2d { name: field("c"), out: 1, kernel: 2, stride: 2, padding: 1, bias: true };
-    let conv = one_layer(&[2, 2, 2], conv);
+    let conv = model(
+        "{input: [2, 2, 2], layers: [{conv2d: {name: c, out: 1, kernel: 2, stride: 2, padding: 1}}, flatten]}",
+    );
     let values = [1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0, 0.5];
     let sample = [1.0, 2.0, 3.0, 4.0, 1.0, 1.0, 1.0, 1.0];
     assert_eq!(outputs(&conv, &values, &sample), [44.5, 36.5, 26.5, 14.5]);
     // Each value of the input stamps its kernel, here 1×2 values to [in, out] = [1, 2].
-    let up =
-        Layer::ConvTranspose2d { name: field("u"), out: 2, kernel: 2, stride: 1, padding: 0, bias: true };
-    let up = one_layer(&[1, 1, 2], up);
+    let up = model("{input: [1, 1, 2], layers: [{conv_transpose2d: {name: u, out: 2, kernel: 2}}, flatten]}");
     let values = [1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0, 0.5, -0.5];
     let expected = [1.5, 4.5, 4.5, 3.5, 10.5, 8.5, 9.5, 39.5, 39.5, 29.5, 99.5, 79.5];
     assert_eq!(outputs(&up, &values, &[1.0, 2.0]), expected);
     // (x − mean) / √(var + ε) · weight + bias.
-    let norm = one_layer(&[1], Layer::BatchNorm { name: field("n") });
+    let norm = model("{input: [1], layers: [{batch_norm: {name: n}}]}");
     let found = outputs(&norm, &[2.0, 1.0, 3.0, 4.0], &[7.0])[0];
     assert!((found - 5.0).abs() < 1e-4, "{found}");
 }
 
 #[test]
 fn pools_and_activations_compute_what_they_are_called() {
-    let pooled = |pool: Layer| {
-        let unit = Layer::Conv2d { name: field("c"), out: 1, kernel: 1, stride: 1, padding: 0, bias: false };
-        let spec = ModelSpec { input: vec![1, 3, 2], layers: vec![unit, pool, Layer::Flatten] };
+    let pooled = |pool: &str| {
+        let unit = "{conv2d: {name: c, out: 1, kernel: 1, bias: false}}";
+        let spec =
+            model(&format!("{{input: [1, 3, 2], layers: [{unit}, {{{pool}: {{kernel: 2}}}}, flatten]}}"));
         outputs(&spec, &[1.0], &[1.0, 5.0, -3.0, 2.0, 9.0, 9.0])
     };
-    assert_eq!(pooled(Layer::MaxPool { kernel: 2 }), [5.0]);
-    assert_eq!(pooled(Layer::AvgPool { kernel: 2 }), [1.25]);
+    assert_eq!(pooled("max_pool"), [5.0]);
+    assert_eq!(pooled("avg_pool"), [1.25]);
     let activated = |activation: Layer| {
-        let spec = ModelSpec { input: vec![1], layers: vec![linear("a", 2, false), activation] };
+        let spec = ModelSpec::chain(vec![1], vec![linear("a", 2, false), activation]);
         outputs(&spec, &[1.0, -1.0], &[1.0])
     };
     assert_eq!(activated(Layer::Relu), [1.0, 0.0]);
@@ -185,7 +176,7 @@ fn gradients_of_every_layer_and_loss_are_those_of_small_differences() {
 
 #[test]
 fn running_statistics_move_a_tenth_towards_the_batch() {
-    let spec = ModelSpec { input: vec![1], layers: vec![Layer::BatchNorm { name: field("n") }] };
+    let spec = model("{input: [1], layers: [{batch_norm: {name: n}}]}");
     let (net, mut state) = net(&spec);
     let device = Device::flex().autodiff();
     let params = net.params(&state, &device, true);
@@ -199,8 +190,7 @@ fn running_statistics_move_a_tenth_towards_the_batch() {
 
 #[test]
 fn dropout_zeroes_its_share_and_keeps_the_mean() {
-    let spec =
-        ModelSpec { input: vec![1], layers: vec![linear("a", 10_000, false), Layer::Dropout { p: 0.3 }] };
+    let spec = ModelSpec::chain(vec![1], vec![linear("a", 10_000, false), Layer::Dropout { p: 0.3 }]);
     let (net, mut state) = net(&spec);
     state.f32.fill(1.0);
     let device = Device::flex();

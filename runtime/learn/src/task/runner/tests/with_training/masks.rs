@@ -1,6 +1,6 @@
 //! Masks: a small segmentation, by every loss that takes one.
 
-use fl_engine::model::{Layer, ModelSpec};
+use fl_engine::model::ModelSpec;
 use ndarray::ArrayD;
 
 use super::*;
@@ -18,20 +18,14 @@ fn pictures(rows: usize, seed: u64, of_classes: bool) -> Dataset {
 
 fn segmenting(loss: &Loss) -> Plan {
     let classes = loss.truth() == fl_engine::plan::Truth::Class;
-    let conv = |name: &str, out| Layer::Conv2d {
-        name: name.to_owned(),
-        out,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-        bias: true,
-    };
-    let mut layers = vec![conv("a", 4), Layer::Relu, conv("b", if classes { 2 } else { 1 })];
-    if *loss == (Loss::Dice { logits: false }) {
-        layers.push(Layer::Sigmoid);
-    }
+    let last = if *loss == (Loss::Dice { logits: false }) { ", sigmoid" } else { "" };
+    let outputs = if classes { 2 } else { 1 };
+    let model = format!(
+        "{{input: [1, 8, 8], layers: [{{conv2d: {{name: a, out: 4, kernel: 3, padding: 1}}}}, relu,
+          {{conv2d: {{name: b, out: {outputs}, kernel: 3, padding: 1}}}}{last}]}}"
+    );
     edited(|plan| {
-        plan.model = ModelSpec { input: vec![1, 8, 8], layers };
+        plan.model = ModelSpec::parse(&model).unwrap();
         plan.data.classes = classes.then_some(2);
         edit_train(plan, |spec| {
             spec.loss = loss.clone();

@@ -1,0 +1,59 @@
+//! Kinds of layers against values that PyTorch worked out: `reference/layers.py` writes `kinds.json`.
+
+use fl_engine::model::{self, ModelSpec};
+use serde_json::Value;
+
+use super::{hashed::values, net, *};
+
+/// Within 1e-5 of the largest value expected.
+#[track_caller]
+fn close(what: &str, found: &[f32], expected: &Value) {
+    let expected: Vec<f64> = expected.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-3, |most: f64, v| most.max(v.abs()));
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let error = (f64::from(*found) - expected).abs() / largest;
+        assert!(error < 1e-5, "{what}, element {index}: {found} where PyTorch has {expected}");
+    }
+}
+
+#[test]
+fn every_kind_computes_and_differentiates_as_pytorch_does() {
+    let recorded: Value = serde_json::from_str(include_str!("kinds.json")).unwrap();
+    let cases = recorded["cases"].as_object().unwrap();
+    assert!(cases.len() > 50, "{}", cases.len());
+    for (name, case) in cases {
+        let (layers, input) = (case["layers"].as_str().unwrap(), &case["input"]);
+        let spec = ModelSpec::parse(&format!("{{input: {input}, layers: {layers}}}")).unwrap();
+        let mut state = model::init(&spec, 0).unwrap();
+        let layout = Arc::clone(state.layout());
+        let factor = case["factor"].as_f64().unwrap();
+        for (index, tensor) in layout.tensors().iter().enumerate() {
+            let place = layout.place(index);
+            state.f32[place.clone()].copy_from_slice(&values(&tensor.name, place.len(), factor, 0.0));
+        }
+        let net = Net::new(&spec, &layout).unwrap();
+        let device = Device::flex().autodiff();
+        let params = net.params(&state, &device, true);
+        let shape: Vec<usize> =
+            case["shape"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
+        let rows = shape[0];
+        let count = rows * spec.input.iter().product::<u32>() as usize;
+        let sample = net.sample(values("input", count, 1.0, 0.0), rows, &device).require_grad();
+        let pass = net.run(&params, sample.clone(), None, &mut |_, _| {}).unwrap();
+        let found: Vec<u32> = shape[1..].iter().map(|side| *side as u32).collect();
+        assert_eq!(model::output_shape(&spec).unwrap(), found, "{name}");
+        close(&format!("{name}: output"), &net::values(pass.output.clone().detach()), &case["output"]);
+        let coefficients = values("coefficients", shape.iter().product(), 1.0, 0.0);
+        let coefficients = burn_tensor::TensorData::new(coefficients, pass.output.dims());
+        let objective = (pass.output * burn_tensor::Tensor::<2>::from_data(coefficients, &device)).sum();
+        let mut gradients = objective.backward();
+        let of_input = net::values(sample.grad(&gradients).unwrap());
+        close(&format!("{name}: gradient of the input"), &of_input, &case["gradients"]["input"]);
+        let gradient = net.gradient(&params, &mut gradients);
+        for (index, tensor) in layout.tensors().iter().enumerate() {
+            let expected = &case["gradients"][&tensor.name];
+            close(&format!("{name}: gradient of {}", tensor.name), &gradient[layout.place(index)], expected);
+        }
+    }
+}
