@@ -12,7 +12,7 @@ use fl_tests::elf::Elf;
 const MEGABYTE: u64 = 1_000_000;
 /// Name and the largest size promised for it, in bytes.
 const BINARIES: [(&str, u64); 3] =
-    [("fl-runtime", 12 * MEGABYTE), ("fl-runtime-lean", 6_700_000), ("fl-launcher", MEGABYTE)];
+    [("fl-runtime", 12 * MEGABYTE), ("fl-runtime-lean", 7 * MEGABYTE), ("fl-launcher", MEGABYTE)];
 
 /// Paths of both binaries with their limits. Empty, with a printed line, if there are no binaries.
 fn binaries() -> Option<Vec<(PathBuf, u64)>> {

@@ -2,7 +2,7 @@
 
 use fl_engine::{
     Draws, Name,
-    model::{Layer, ModelSpec},
+    model::ModelSpec,
     plan::{DataSpec, Loader, Metric, Plan, PlanDraft, Rows, Split, TaskKind, TaskSpec, When},
 };
 use ndarray::{Array1, ArrayD};
@@ -11,10 +11,6 @@ use crate::data::Dataset;
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
-}
-
-pub(crate) fn linear(name: &str, out: u32) -> Layer {
-    Layer::Linear { name: name.to_owned(), out, bias: true }
 }
 
 /// Four features, two classes, a hidden layer and a batch normalisation.

@@ -120,10 +120,13 @@ mod with_training {
     };
 
     use super::*;
-    use crate::fixture::linear;
 
     mod masks;
     mod travelling;
+
+    fn linear(name: &str, out: u32) -> Layer {
+        Layer::Linear { name: name.to_owned(), out, bias: true }
+    }
 
     fn edit_train(plan: &mut PlanDraft, edit: impl Fn(&mut TrainSpec)) {
         for task in &mut plan.tasks {
