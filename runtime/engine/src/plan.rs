@@ -70,6 +70,7 @@ mod measuring;
 mod metric;
 mod network;
 mod optimiser;
+mod pattern;
 mod proxy;
 mod quorum;
 mod read;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Optimiser, OptimiserState, PlanDraft, TaskKind};
+use super::{Optimiser, OptimiserState, PlanDraft, TaskKind, pattern::matches};
 use crate::{
     model::{self, ModelError, Remembers},
     name::nearest,
@@ -83,11 +83,6 @@ impl Optimiser {
             Self::Adam { .. } | Self::AdamW { .. } => Remembers::Moments,
         }
     }
-}
-
-/// An exact name, or a prefix with a final `*`.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]

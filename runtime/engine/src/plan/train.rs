@@ -3,15 +3,11 @@
 use serde::Serialize;
 
 use super::{
-    Loss, Optimiser, PlanDraft, Rule, Schedule, TaskSpec, layout,
-    metric::METRICS,
-    rule::RULE,
-    schedule::{By, SCHEDULE},
-    server::SERVER,
-    threshold::THRESHOLD,
+    By, Loss, Optimiser, PlanDraft, Rule, Schedule, metric::METRICS, pattern, rule::RULE, schedule::SCHEDULE,
+    server::SERVER, threshold::THRESHOLD,
 };
 use crate::{
-    limits, model,
+    Name, limits, model,
     settings::{
         Absent, Checked, Fault, Key, PlanError, Range, Section, Takes, Text, check, did_you_mean, number_of,
     },
@@ -57,7 +53,7 @@ impl TrainSpec {
     /// Whether the task leaves the tensor as it is.
     #[must_use]
     pub fn freezes(&self, name: &str) -> bool {
-        self.freeze.iter().any(|pattern| layout::matches(pattern, name))
+        self.freeze.iter().any(|pattern| pattern::matches(pattern, name))
     }
 
     pub(super) fn read(task: &Section<'_>) -> Result<Self, PlanError> {
@@ -87,46 +83,46 @@ impl TrainSpec {
 }
 
 /// Checks a task's training against the plan's rows, rounds and tensors.
-pub(super) fn check_in(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
+pub(super) fn check_in(plan: &PlanDraft, task: &Name, spec: &TrainSpec) -> Checked {
     match &spec.length {
-        TrainLength::Epochs(epochs) => check(TRAIN, &task.path("epochs"), epochs)?,
-        TrainLength::Steps(steps) => check(TRAIN, &task.path("steps"), steps)?,
+        TrainLength::Epochs(epochs) => check(TRAIN, &path(task, "epochs"), epochs)?,
+        TrainLength::Steps(steps) => check(TRAIN, &path(task, "steps"), steps)?,
     }
-    check(TRAIN, &task.path("batch"), &spec.batch)?;
-    check(TRAIN, &task.path("optimiser"), &spec.optimiser)?;
-    check(TRAIN, &task.path("loss"), &spec.loss)?;
-    check(TRAIN, &task.path("schedule"), &spec.schedule)?;
-    check(TRAIN, &task.path("clip_norm"), &spec.clip_norm)?;
-    check(TRAIN, &task.path("accumulate"), &spec.accumulate)?;
+    check(TRAIN, &path(task, "batch"), &spec.batch)?;
+    check(TRAIN, &path(task, "optimiser"), &spec.optimiser)?;
+    check(TRAIN, &path(task, "loss"), &spec.loss)?;
+    check(TRAIN, &path(task, "schedule"), &spec.schedule)?;
+    check(TRAIN, &path(task, "clip_norm"), &spec.clip_norm)?;
+    check(TRAIN, &path(task, "accumulate"), &spec.accumulate)?;
     frozen(plan, task, spec)?;
     warm_up(plan, task, spec)?;
-    check(TRAIN, &task.path("fedprox_mu"), &spec.fedprox_mu)?;
+    check(TRAIN, &path(task, "fedprox_mu"), &spec.fedprox_mu)?;
     rows(task, plan.data.split.train)
 }
 
 /// Refuses a name in `freeze` that no tensor has, and a model of which nothing is left to train.
-fn frozen(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
-    number_of(&task.path("freeze"), spec.freeze.len(), limits::HOLD_OUT)?;
+fn frozen(plan: &PlanDraft, task: &Name, spec: &TrainSpec) -> Checked {
+    number_of(&path(task, "freeze"), spec.freeze.len(), limits::HOLD_OUT)?;
     let tensors = model::tensors(&plan.model).unwrap_or_default();
     let names = || tensors.iter().map(|tensor| tensor.name.as_str());
     for (index, pattern) in spec.freeze.iter().enumerate() {
-        if !names().any(|name| layout::matches(pattern, name)) {
+        if !names().any(|name| pattern::matches(pattern, name)) {
             let message = format!("the model has no tensor {pattern:?} to freeze");
-            return Err(Fault::new(task.path(&format!("freeze/{index}")), message)
+            return Err(Fault::new(path(task, &format!("freeze/{index}")), message)
                 .hint(did_you_mean(pattern, names()).or_else(|| Some(NAMES.to_owned()))));
         }
     }
     if names().all(|name| model::is_statistic(name) || spec.freezes(name)) {
-        let message = format!("the task {} freezes every tensor: nothing is left to train", task.name);
-        return Err(Fault::new(task.path("freeze"), message).hint(Some(NAMES.to_owned())));
+        let message = format!("the task {task} freezes every tensor: nothing is left to train");
+        return Err(Fault::new(path(task, "freeze"), message).hint(Some(NAMES.to_owned())));
     }
     Ok(())
 }
 
 /// Refuses a warm-up that never ends.
-fn warm_up(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
+fn warm_up(plan: &PlanDraft, task: &Name, spec: &TrainSpec) -> Checked {
     let Some(schedule) = &spec.schedule else { return Ok(()) };
-    let (path, takes) = (task.path(&format!("schedule/{}/warm_up", schedule.word())), schedule.warm_up());
+    let (warm_up, takes) = (path(task, &format!("schedule/{}/warm_up", schedule.word())), schedule.warm_up());
     let most = match (schedule.by(), spec.length) {
         (By::Rounds, _) => plan.rounds,
         (By::Steps, TrainLength::Steps(steps)) => steps,
@@ -138,14 +134,19 @@ fn warm_up(plan: &PlanDraft, task: &TaskSpec, spec: &TrainSpec) -> Checked {
     let by = schedule.by().word();
     let message = format!("the warm-up takes {takes} {by}, and there are {most}");
     let hint = format!("lower warm_up below {most}: the learning rate reaches its value after the warm-up");
-    Err(Fault::new(path, message).hint(Some(hint)))
+    Err(Fault::new(warm_up, message).hint(Some(hint)))
 }
 
-fn rows(task: &TaskSpec, share: f64) -> Checked {
+/// Where a key of the task stands in the plan.
+fn path(task: &Name, key: &str) -> String {
+    format!("tasks/{task}/{key}")
+}
+
+fn rows(task: &Name, share: f64) -> Checked {
     if share > 0.0 {
         return Ok(());
     }
-    let message = format!("data.split.train is 0, and the task {} needs training rows", task.name);
+    let message = format!("data.split.train is 0, and the task {task} needs training rows");
     Err(Fault::new("data/split/train", message))
 }
 

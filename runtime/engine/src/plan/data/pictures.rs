@@ -277,3 +277,9 @@ pub fn size(input: &[u32]) -> Option<(u32, u32, u32)> {
         _ => None,
     }
 }
+
+const LABELS: Takes = Takes::Variant(PictureLabel::TABLE);
+const COLOURS: Takes = Takes::Word(Colour::TABLE);
+const FITS: Takes = Takes::Word(Fit::TABLE);
+const INTERPOLATIONS: Takes = Takes::Word(Interpolation::TABLE);
+const ORDERS: Takes = Takes::Word(PictureOrder::TABLE);

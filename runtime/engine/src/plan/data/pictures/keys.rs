@@ -2,7 +2,7 @@
 
 use super::{
     super::csv::{CLASS, REFUSE},
-    Colour, Fit, Interpolation, PictureLabel, PictureOrder,
+    COLOURS, FITS, INTERPOLATIONS, LABELS, ORDERS,
 };
 use crate::settings::{Absent, Key, Range, Takes, Text};
 
@@ -17,7 +17,7 @@ pub(in crate::plan::data) const PICTURES: &[Key] = &[
     },
     Key {
         name: "label",
-        takes: Takes::Variant(PictureLabel::TABLE),
+        takes: LABELS,
         absent: Absent::Refused,
         meaning: "Where the labels are.",
         example: "{masks: {folder: masks}}",
@@ -35,7 +35,7 @@ pub(in crate::plan::data) const PICTURES: &[Key] = &[
     },
     Key {
         name: "colour",
-        takes: Takes::Word(Colour::TABLE),
+        takes: COLOURS,
         absent: Absent::Means("each picture has the channels of model.input, or is refused"),
         meaning: "What the pictures become, before they are resized.",
         example: "rgb",
@@ -50,14 +50,14 @@ pub(in crate::plan::data) const PICTURES: &[Key] = &[
     },
     Key {
         name: "fit",
-        takes: Takes::Word(Fit::TABLE),
+        takes: FITS,
         absent: Absent::Default("as_is"),
         meaning: "How pictures and masks of another size get the height and width of model.input.",
         example: "resize",
     },
     Key {
         name: "interpolation",
-        takes: Takes::Word(Interpolation::TABLE),
+        takes: INTERPOLATIONS,
         absent: Absent::Default("bilinear"),
         meaning: "How `fit: resize` finds the pixels of a picture. A mask is always resized by the nearest pixel.",
         example: "nearest",
@@ -87,7 +87,7 @@ pub(in crate::plan::data) const PICTURES: &[Key] = &[
     },
     Key {
         name: "order",
-        takes: Takes::Word(PictureOrder::TABLE),
+        takes: ORDERS,
         absent: Absent::Default("shuffled"),
         meaning: "The order of the samples that `split` divides: training takes the first ones, validation the next.",
         example: "by_name",
