@@ -17,17 +17,20 @@ pub fn carrier(site: &Site) -> Carrier {
 /// links: `"quic"` or `"tcp"`.
 #[macro_export]
 macro_rules! over_each_link {
-    ($($name:ident)*) => { $crate::over_each_link! { @modules [$($name)*] } };
-    (@modules $names:tt) => {
-        $crate::over_each_link! { @module quic $names }
-        $crate::over_each_link! { @module tcp $names }
-    };
-    (@module $link:ident [$($name:ident)*]) => {
-        mod $link {
+    ($($name:ident)*) => {
+        mod quic {
             $(
                 #[test]
                 fn $name() {
-                    super::$name(stringify!($link));
+                    super::$name("quic");
+                }
+            )*
+        }
+        mod tcp {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name("tcp");
                 }
             )*
         }
