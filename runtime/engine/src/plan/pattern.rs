@@ -1,4 +1,4 @@
-//! Names of tensors in a plan: a name, or the beginning of names with a `*` behind it.
+//! Names of tensors or columns in a plan: a name, or the beginning of names with a `*` behind it.
 
 /// An exact name, or a prefix with a final `*`.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use keys::MISSING;
 pub(super) use keys::{CSV, FILE};
 
-use super::is_file;
+use super::{super::pattern, is_file};
 use crate::{
     limits,
     model::ModelSpec,
@@ -172,10 +172,7 @@ impl CsvSpec {
     /// Whether the plan says that nobody reads the column.
     #[must_use]
     pub fn ignores(&self, column: &str) -> bool {
-        self.ignore.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => column.starts_with(prefix),
-            None => column == pattern,
-        })
+        self.ignore.iter().any(|pattern| pattern::matches(pattern, column))
     }
 }
 
