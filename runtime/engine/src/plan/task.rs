@@ -189,7 +189,7 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
         }
         let loss = match &task.kind {
             TaskKind::Train(spec) => {
-                train::check_in(plan, &task.name, spec)?;
+                train::check_in(plan, &task.name, &at, spec)?;
                 Some(spec.loss.clone())
             }
             TaskKind::Validate(model) => {

@@ -82,47 +82,53 @@ impl TrainSpec {
     }
 }
 
-/// Checks a task's training against the plan's rows, rounds and tensors.
-pub(super) fn check_in(plan: &PlanDraft, task: &Name, spec: &TrainSpec) -> Checked {
+/// Checks a task's training against the plan's rows, rounds and tensors. `at` gives the path of one of the
+/// task's keys.
+pub(super) fn check_in(
+    plan: &PlanDraft,
+    task: &Name,
+    at: &dyn Fn(&str) -> String,
+    spec: &TrainSpec,
+) -> Checked {
     match &spec.length {
-        TrainLength::Epochs(epochs) => check(TRAIN, &path(task, "epochs"), epochs)?,
-        TrainLength::Steps(steps) => check(TRAIN, &path(task, "steps"), steps)?,
+        TrainLength::Epochs(epochs) => check(TRAIN, &at("epochs"), epochs)?,
+        TrainLength::Steps(steps) => check(TRAIN, &at("steps"), steps)?,
     }
-    check(TRAIN, &path(task, "batch"), &spec.batch)?;
-    check(TRAIN, &path(task, "optimiser"), &spec.optimiser)?;
-    check(TRAIN, &path(task, "loss"), &spec.loss)?;
-    check(TRAIN, &path(task, "schedule"), &spec.schedule)?;
-    check(TRAIN, &path(task, "clip_norm"), &spec.clip_norm)?;
-    check(TRAIN, &path(task, "accumulate"), &spec.accumulate)?;
-    frozen(plan, task, spec)?;
-    warm_up(plan, task, spec)?;
-    check(TRAIN, &path(task, "fedprox_mu"), &spec.fedprox_mu)?;
+    check(TRAIN, &at("batch"), &spec.batch)?;
+    check(TRAIN, &at("optimiser"), &spec.optimiser)?;
+    check(TRAIN, &at("loss"), &spec.loss)?;
+    check(TRAIN, &at("schedule"), &spec.schedule)?;
+    check(TRAIN, &at("clip_norm"), &spec.clip_norm)?;
+    check(TRAIN, &at("accumulate"), &spec.accumulate)?;
+    frozen(plan, task, at, spec)?;
+    warm_up(plan, at, spec)?;
+    check(TRAIN, &at("fedprox_mu"), &spec.fedprox_mu)?;
     rows(task, plan.data.split.train)
 }
 
 /// Refuses a name in `freeze` that no tensor has, and a model of which nothing is left to train.
-fn frozen(plan: &PlanDraft, task: &Name, spec: &TrainSpec) -> Checked {
-    number_of(&path(task, "freeze"), spec.freeze.len(), limits::HOLD_OUT)?;
+fn frozen(plan: &PlanDraft, task: &Name, at: &dyn Fn(&str) -> String, spec: &TrainSpec) -> Checked {
+    number_of(&at("freeze"), spec.freeze.len(), limits::HOLD_OUT)?;
     let tensors = model::tensors(&plan.model).unwrap_or_default();
     let names = || tensors.iter().map(|tensor| tensor.name.as_str());
     for (index, pattern) in spec.freeze.iter().enumerate() {
         if !names().any(|name| pattern::matches(pattern, name)) {
             let message = format!("the model has no tensor {pattern:?} to freeze");
-            return Err(Fault::new(path(task, &format!("freeze/{index}")), message)
+            return Err(Fault::new(at(&format!("freeze/{index}")), message)
                 .hint(did_you_mean(pattern, names()).or_else(|| Some(NAMES.to_owned()))));
         }
     }
     if names().all(|name| model::is_statistic(name) || spec.freezes(name)) {
         let message = format!("the task {task} freezes every tensor: nothing is left to train");
-        return Err(Fault::new(path(task, "freeze"), message).hint(Some(NAMES.to_owned())));
+        return Err(Fault::new(at("freeze"), message).hint(Some(NAMES.to_owned())));
     }
     Ok(())
 }
 
 /// Refuses a warm-up that never ends.
-fn warm_up(plan: &PlanDraft, task: &Name, spec: &TrainSpec) -> Checked {
+fn warm_up(plan: &PlanDraft, at: &dyn Fn(&str) -> String, spec: &TrainSpec) -> Checked {
     let Some(schedule) = &spec.schedule else { return Ok(()) };
-    let (warm_up, takes) = (path(task, &format!("schedule/{}/warm_up", schedule.word())), schedule.warm_up());
+    let (warm_up, takes) = (at(&format!("schedule/{}/warm_up", schedule.word())), schedule.warm_up());
     let most = match (schedule.by(), spec.length) {
         (By::Rounds, _) => plan.rounds,
         (By::Steps, TrainLength::Steps(steps)) => steps,
@@ -135,11 +141,6 @@ fn warm_up(plan: &PlanDraft, task: &Name, spec: &TrainSpec) -> Checked {
     let message = format!("the warm-up takes {takes} {by}, and there are {most}");
     let hint = format!("lower warm_up below {most}: the learning rate reaches its value after the warm-up");
     Err(Fault::new(warm_up, message).hint(Some(hint)))
-}
-
-/// Where a key of the task stands in the plan.
-fn path(task: &Name, key: &str) -> String {
-    format!("tasks/{task}/{key}")
 }
 
 fn rows(task: &Name, share: f64) -> Checked {
