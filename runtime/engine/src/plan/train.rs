@@ -109,6 +109,9 @@ pub(super) fn check_in(
 /// Refuses a name in `freeze` that no tensor has, and a model of which nothing is left to train.
 fn frozen(plan: &PlanDraft, task: &Name, at: &dyn Fn(&str) -> String, spec: &TrainSpec) -> Checked {
     number_of(&at("freeze"), spec.freeze.len(), limits::HOLD_OUT)?;
+    if spec.freeze.is_empty() {
+        return Ok(());
+    }
     let tensors = model::tensors(&plan.model).unwrap_or_default();
     let names = || tensors.iter().map(|tensor| tensor.name.as_str());
     for (index, pattern) in spec.freeze.iter().enumerate() {
