@@ -112,7 +112,7 @@ impl Loss {
     /// or a target. Outputs of one score a class and place, `[classes, height, width]`, take masks of class
     /// indices, `[height, width]`; the other losses take a label of the output's own shape.
     #[must_use]
-    pub fn label_shape(&self, _classes: Option<u32>, output: &[u32]) -> Vec<u32> {
+    pub fn label_shape(&self, output: &[u32]) -> Vec<u32> {
         match (self.truth(), output) {
             (Truth::Class, [_, places @ ..]) => places.to_vec(),
             (_, [1]) => Vec::new(),
@@ -125,7 +125,7 @@ impl Loss {
     /// # Errors
     /// What the metric would need.
     pub fn defines(&self, classes: Option<u32>, output: &[u32], metric: Metric) -> Result<(), &'static str> {
-        let (truth, masks) = (self.truth(), !self.label_shape(classes, output).is_empty());
+        let (truth, masks) = (self.truth(), !self.label_shape(output).is_empty());
         let two = truth == Truth::Share || truth == Truth::Class && classes == Some(2);
         let (defined, needs) = match metric {
             Metric::Loss => (true, ""),
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_label_is_a_number_a_mask_of_classes_or_like_the_output() {
-        let shape = |loss: Loss, output: &[u32]| loss.label_shape(Some(2), output);
+        let shape = |loss: Loss, output: &[u32]| loss.label_shape(output);
         assert_eq!(shape(Loss::cross_entropy(), &[2]), [0u32; 0]);
         assert_eq!(shape(Loss::cross_entropy(), &[2, 4, 5]), [4, 5]);
         assert_eq!(shape(Loss::BinaryCrossEntropy, &[1]), [0u32; 0]);

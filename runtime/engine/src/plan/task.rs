@@ -171,7 +171,7 @@ impl PlanDraft {
     pub fn label_shape(&self) -> Option<Vec<u32>> {
         let computes = |task: &TaskSpec| matches!(task.kind, TaskKind::Train(_) | TaskKind::Validate(_));
         let output = output_shape(&self.model).ok().filter(|_| self.tasks.iter().any(computes))?;
-        Some(self.loss().label_shape(self.data.classes, &output))
+        Some(self.loss().label_shape(&output))
     }
 }
 
@@ -181,6 +181,7 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
         return Err(Fault::new("tasks", "tasks is empty; a plan has at least one task"));
     }
     number_of("tasks", plan.tasks.len(), limits::TASKS)?;
+    let found = output_shape(&plan.model).unwrap_or_default();
     let mut names = BTreeMap::new();
     for task in &plan.tasks {
         let at = |key: &str| task.path(key);
@@ -214,9 +215,9 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
             }
         };
         if let Some(loss) = &loss {
-            output(plan, &at("loss"), loss)?;
+            output(plan, &at("loss"), loss, &found)?;
         }
-        metrics(plan, task, loss.as_ref())?;
+        metrics(plan, task, loss.as_ref(), &found)?;
     }
     evaluation(plan)
 }
@@ -280,18 +281,18 @@ fn validation(plan: &PlanDraft, task: &TaskSpec, model: ModelUnderTest) -> Check
     Err(Fault::new(path, message).hint(Some("name a task that runs in every round".to_owned())))
 }
 
-/// Whether the model's output is one that the loss takes, and the loader gives labels for both.
-fn output(plan: &PlanDraft, at: &str, loss: &Loss) -> Checked {
-    let (classes, found) = (plan.data.classes, output_shape(&plan.model).unwrap_or_default());
-    if let Some(needs) = loss.needs(classes, &found) {
+/// Whether the loss takes `found`, the shape of the model's output, and the loader gives labels for both.
+fn output(plan: &PlanDraft, at: &str, loss: &Loss, found: &[u32]) -> Checked {
+    let classes = plan.data.classes;
+    if let Some(needs) = loss.needs(classes, found) {
         let linear = matches!(plan.model.layers.last(), Some(Layer::Linear { .. }));
         let hint = "put a flatten layer before the linear layers".to_owned();
         let hint = Some(hint).filter(|_| linear && found.len() > 1);
         let message = format!("the model's output has the shape {found:?}; the loss {needs}");
         return Err(Fault::new(at, message).hint(hint));
     }
-    let label = loss.label_shape(classes, &found);
-    if plan.label_shape().as_ref() != Some(&label) {
+    let label = loss.label_shape(found);
+    if plan.loss().label_shape(found) != label {
         let message =
             format!("the loss {} takes other labels than the loss {}", loss.word(), plan.loss().word());
         let hint = "give all tasks losses over the same labels".to_owned();
@@ -308,8 +309,7 @@ fn output(plan: &PlanDraft, at: &str, loss: &Loss) -> Checked {
     loss.check_in(at, classes, &plan.model.layers)
 }
 
-fn metrics(plan: &PlanDraft, task: &TaskSpec, loss: Option<&Loss>) -> Checked {
-    let output = output_shape(&plan.model).unwrap_or_default();
+fn metrics(plan: &PlanDraft, task: &TaskSpec, loss: Option<&Loss>, output: &[u32]) -> Checked {
     number_of(&task.path("metrics"), task.metrics.len(), limits::METRICS)?;
     let at = |index: usize| task.path(&format!("metrics/{index}"));
     for (index, metric) in task.metrics.iter().enumerate() {
@@ -319,7 +319,7 @@ fn metrics(plan: &PlanDraft, task: &TaskSpec, loss: Option<&Loss>) -> Checked {
                 format!("the task {} lists the metric {} twice", task.name, metric.word()),
             ));
         }
-        if let Some(Err(needs)) = loss.map(|loss| loss.defines(plan.data.classes, &output, *metric)) {
+        if let Some(Err(needs)) = loss.map(|loss| loss.defines(plan.data.classes, output, *metric)) {
             let message = format!("the task {} cannot report {}, which {needs}", task.name, metric.word());
             return Err(Fault::new(at(index), message));
         }
