@@ -98,13 +98,13 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
         true => Err(setting(format!("{what} is 0; it is at least 1"))),
         false => Ok(()),
     };
-    // The channels, and the sides that a window moves over.
-    let image = || match input {
-        [channels, sides @ ..] if !sides.is_empty() => Ok((*channels, sides)),
-        _ => Err(needs("[channels, length] or [channels, height, width]")),
-    };
     let same = || input.iter().copied().map(u128::from).collect::<Vec<_>>();
+    // The channels, and the sides that a window moves over.
     let (channels, sides) = (input[0], &input[1..]);
+    let image = || match sides {
+        [] => Err(needs("[channels, length] or [channels, height, width]")),
+        _ => Ok(()),
+    };
     let with_sides = |side: &dyn Fn(usize, u32) -> Result<u128, ModelError>| {
         let sides = sides.iter().enumerate().map(|(axis, length)| side(axis, *length));
         [Ok(channels.into())].into_iter().chain(sides).collect::<Result<Vec<u128>, _>>()
