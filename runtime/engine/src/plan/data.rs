@@ -108,7 +108,7 @@ pub struct Split {
     pub train: f64,
     /// Rows for the validation tasks.
     pub validation: f64,
-    /// Rows that nothing in a run reads.
+    /// Rows for the validation tasks with `rows: test`. Nothing else reads them.
     pub test: f64,
 }
 
@@ -317,7 +317,7 @@ const SPLIT: &[Key] = &[
         name: "test",
         takes: Takes::Number(Range::FromZeroToOne),
         absent: Absent::Default("0"),
-        meaning: "Share of the rows that no task of a run reads.",
+        meaning: "Share of the rows that only validation tasks with `rows: test` read.",
         example: "0.1",
     },
 ];

@@ -127,7 +127,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "best",
         takes: Takes::Section(best::KEYS),
-        absent: Absent::Means("the first metric of the first task that reports one"),
+        absent: Absent::Means("the first metric of the first task that reports one in every round"),
         meaning: "What makes a model the best so far. The aggregator keeps the best model beside the last.",
         example: "{task: aggregated_model_validation, metric: accuracy}",
     },
