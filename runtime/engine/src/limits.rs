@@ -47,6 +47,9 @@ pub const LAYERS: usize = 4096;
 pub const INPUTS: usize = 8;
 /// Most inputs of one layer that joins them. A block of DenseNet-121 joins 25.
 pub const JOINED: usize = 64;
+/// Most values of one layer in a plan, and of one argument of a block: numbers, words, lists and maps, with
+/// arguments in the places of their names. A layer has about ten.
+pub const LAYER_VALUES: usize = 256;
 /// Most blocks inside each other.
 pub const BLOCK_DEPTH: usize = 8;
 /// Largest header of a model file, bytes: about 500 for each of [`TENSORS`].

@@ -3,7 +3,8 @@
 //! An entry of `layers` is a layer, or the use of a block. `as` labels what an entry gives, and `from` names
 //! the labels of what the entry takes; without `from`, the entry takes what the entry before gives. A block
 //! is a list of entries with arguments (`$out`); its labels are its own, and `in` is what enters the block. A
-//! plan's bytes have none of this. Layers are counted before any is made.
+//! plan's bytes have none of this. Layers are counted before any is made, and the values of an argument or a
+//! layer before they are copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,6 +63,8 @@ struct Scope {
 #[derive(Clone)]
 struct Argument {
     node: Node,
+    /// How many values `node` is: itself and those below.
+    values: usize,
     labels: Option<u32>,
 }
 
@@ -347,14 +350,42 @@ impl Scope {
         match field.value() {
             Value::Text(text) => match text.strip_prefix('$') {
                 Some(outer) => self.given(field, outer).cloned(),
-                None => Ok(Argument { node: field.node().clone(), labels: self.find(text) }),
+                None => Ok(Argument { node: field.node().clone(), values: 1, labels: self.find(text) }),
             },
-            _ => Ok(Argument { node: self.filled(field, field.node())?, labels: None }),
+            value => {
+                let node = self.filled(field, field.node())?;
+                Ok(Argument { node, values: self.values(value), labels: None })
+            }
         }
     }
 
     /// A copy of a value with the arguments in place of their names.
     fn filled(&self, field: &Field<'_>, node: &Node) -> Result<Node, PlanError> {
+        if self.values(&node.value) > limits::LAYER_VALUES {
+            let (path, most) = (field.path(), limits::LAYER_VALUES);
+            let message =
+                format!("{path} stands for more than {most} values, the most of a layer or an argument");
+            let hint = Some("give a block single numbers and words as arguments".to_owned());
+            return Err(field.error(message).with_hint(hint));
+        }
+        self.copied(field, node)
+    }
+
+    /// How many values [`Self::filled`] gives.
+    fn values(&self, value: &Value) -> usize {
+        let with = |sum: usize, node: &Node| sum.saturating_add(self.values(&node.value));
+        match value {
+            Value::Text(text) => {
+                let argument = text.strip_prefix('$').and_then(|name| self.arguments.get(name));
+                argument.map_or(1, |argument| argument.values)
+            }
+            Value::List(nodes) => nodes.iter().fold(1, with),
+            Value::Map(entries) => entries.iter().fold(1, |sum, (_, node)| with(sum, node)),
+            _ => 1,
+        }
+    }
+
+    fn copied(&self, field: &Field<'_>, node: &Node) -> Result<Node, PlanError> {
         let value = match &node.value {
             Value::Text(text) if text.starts_with('$') => {
                 return self
@@ -362,13 +393,13 @@ impl Scope {
                     .map(|argument| argument.node.clone());
             }
             Value::List(nodes) => {
-                Value::List(nodes.iter().map(|node| self.filled(field, node)).collect::<Result<_, _>>()?)
+                Value::List(nodes.iter().map(|node| self.copied(field, node)).collect::<Result<_, _>>()?)
             }
             Value::Map(entries) => {
                 let filled = entries.iter().map(|(key, node)| match key.text.as_str() {
                     // Labels, which `inputs` has read.
                     "as" | "from" => Ok((key.clone(), node.clone())),
-                    _ => Ok((key.clone(), self.filled(field, node)?)),
+                    _ => Ok((key.clone(), self.copied(field, node)?)),
                 });
                 Value::Map(filled.collect::<Result<_, _>>()?)
             }

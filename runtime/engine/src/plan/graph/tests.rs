@@ -188,6 +188,23 @@ fn what_multiplies_is_counted_before_it_is_made() {
     assert_eq!(Plan::parse(&plan(just)).unwrap().model.layers.len(), 4096);
 }
 
+#[test]
+fn arguments_that_multiply_are_counted_before_they_are_copied() {
+    let list = |count: usize| vec!["$x"; count].join(", ");
+    let model = |count: usize| {
+        let list = list(count);
+        format!(
+            "  input: [2]\n  blocks:\n    b0: [{{linear: {{name: a, out: $x}}}}]\n    b1: [{{block: b0, x: [{list}]}}]\n    \
+             b2: [{{block: b1, x: [{list}]}}]\n  layers: [{{block: b2, x: 1}}]"
+        )
+    };
+    let refused = refusal(&model(64));
+    let expected = "model.blocks.b1[0].x stands for more than 256 values, the most of a layer or an argument";
+    assert!(refused.contains(expected), "{refused}");
+    let refused = refusal(&model(8));
+    assert!(!refused.contains("stands for"), "8 lists of 8 are few: {refused}");
+}
+
 const RESIDUAL: &str = "
   input: [8]
   blocks:
