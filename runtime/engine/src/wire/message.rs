@@ -46,8 +46,7 @@ pub enum Message {
     Leaving(Leaving),
     /// Optional: the columns of the collaborator's table, where the plan does not name them.
     Columns(Columns),
-    /// Optional, after the Welcome: the owner has taken the run back, see
-    /// [`Resumption`].
+    /// Optional, after the Welcome: the owner has taken the run back, see [`Resumption`].
     Resumed(Resumed),
     /// The aggregator wants the sums of the site's data. Only for a collaborator with the feature, as the two
     /// messages that follow.

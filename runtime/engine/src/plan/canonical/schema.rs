@@ -188,7 +188,18 @@ choice!(TaskKind {
 
 choice!(ModelUnderTest { 0 Aggregated, 1 LocallyTuned });
 
-record!(TrainSpec { 1 length, 2 batch, 3 optimiser, 4 loss, 5 fedprox_mu, 6 rule, 7 schedule, 8 clip_norm, 9 accumulate = 1, 10 freeze = Vec::<String>::new() });
+record!(TrainSpec {
+    1 length,
+    2 batch,
+    3 optimiser,
+    4 loss,
+    5 fedprox_mu,
+    6 rule,
+    7 schedule,
+    8 clip_norm,
+    9 accumulate = 1,
+    10 freeze = Vec::<String>::new(),
+});
 
 choice!(Schedule {
     0 Constant { 1 warm_up, 2 by },
