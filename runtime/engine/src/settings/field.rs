@@ -266,17 +266,31 @@ impl<'a> Field<'a> {
 impl<'a> Section<'a> {
     /// The value of one of the section's keys; its default where it is not there.
     pub(crate) fn get<T: Setting>(&self, name: &str) -> Result<T, PlanError> {
+        let mut default = None;
+        let found = self.found(name, &mut default)?;
+        match found {
+            Some(field) => T::read(&field),
+            None => T::absent().ok_or_else(|| self.missing(name)),
+        }
+    }
+
+    /// What [`Self::get`] reads, whatever its type: this is in a program once, and `get` once a type.
+    /// `default` holds a default. `None`: the type says what the key's absence means.
+    fn found<'n>(
+        &'n self,
+        name: &str,
+        default: &'n mut Option<Node>,
+    ) -> Result<Option<Field<'n>>, PlanError> {
         let key = self.key(name)?;
         if let Some(field) = self.optional(name) {
-            return T::read(&field);
+            return Ok(Some(field));
         }
         match key.absent {
             Absent::Default(text) => {
-                let node = tree::parse(self.field.file, text)?;
-                let at = self.field.key;
-                T::read(&self.field.child(name, at, &node, key.takes))
+                let node = default.insert(tree::parse(self.field.file, text)?);
+                Ok(Some(self.field.child(name, self.field.key, node, key.takes)))
             }
-            Absent::Means(_) => T::absent().ok_or_else(|| self.missing(name)),
+            Absent::Means(_) => Ok(None),
             Absent::Refused => Err(self.missing(name)),
         }
     }
