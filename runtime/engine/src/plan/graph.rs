@@ -19,7 +19,7 @@ use crate::{
 /// The layers that a plan's entries stand for.
 #[derive(Default)]
 pub(super) struct Graph<'a> {
-    pub(super) layers: Vec<Layer>,
+    layers: Vec<Layer>,
     /// As `ModelSpec::from`, for every layer.
     from: Vec<Vec<u32>>,
     /// Where each layer stands in the plan.
