@@ -92,17 +92,24 @@ impl Dataset {
     pub fn gather(&self, rows: &[usize]) -> Result<(Vec<f32>, Vec<f32>), DataError> {
         let (mut features, mut labels) = (Vec::new(), Vec::new());
         if let Some(later) = &self.later {
+            let (input, label) = later.source.shapes();
+            features.reserve_exact(rows.len() * input.iter().product::<usize>());
+            labels.reserve_exact(rows.len() * label.iter().product::<usize>());
             for row in rows {
                 later.source.read(later.rows[*row], &mut features, &mut labels)?;
             }
             return Ok((features, labels));
         }
         let of = |array: &ArrayD<f32>, out: &mut Vec<f32>| {
-            let array = array.as_standard_layout();
-            let values = array.as_slice().unwrap_or_default();
-            let width = values.len() / self.rows().max(1);
+            let width = array.len() / self.rows().max(1);
             out.reserve_exact(rows.len() * width);
-            rows.iter().for_each(|row| out.extend_from_slice(&values[row * width..][..width]));
+            for &row in rows {
+                match array.as_slice() {
+                    Some(values) => out.extend_from_slice(&values[row * width..][..width]),
+                    // The array has another memory order.
+                    None => out.extend(array.index_axis(Axis(0), row)),
+                }
+            }
         };
         of(&self.features, &mut features);
         of(&self.labels, &mut labels);

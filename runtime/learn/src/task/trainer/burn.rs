@@ -24,7 +24,7 @@ use fl_engine::{
 use self::{net::Net, optimiser::Memory};
 use super::Fit;
 use crate::{
-    data::{DataError, Dataset, augment::Augmenter},
+    data::{Dataset, augment::Augmenter},
     task::{error::TaskError, progress::Progress, scores::Scores},
 };
 
@@ -62,7 +62,6 @@ impl Trainer {
     pub(in crate::task) fn fit(&mut self, fit: &Fit<'_>) -> Result<(ModelState, Scores), TaskError> {
         let spec = fit.spec;
         let device = Device::flex().autodiff();
-        let rows = Rows::new(fit.data);
         let mut model = fit.start.clone();
         let (places, len) = (optimiser_places(fit.start.layout(), fit.task), self.net.len());
         let mut memory = match self.state {
@@ -72,7 +71,7 @@ impl Trainer {
         };
         let mut scores = Scores::new(&spec.loss);
         let mut draws = Draws::new(fit.seed.word("dropout"));
-        let mut batches = Batches::new(rows.len(), spec.batch, Draws::new(fit.seed.word("shuffle")));
+        let mut batches = Batches::new(fit.data.rows(), spec.batch, Draws::new(fit.seed.word("shuffle")));
         let steps = match spec.length {
             TrainLength::Epochs(epochs) => u64::from(epochs) * batches.in_epoch(),
             TrainLength::Steps(steps) => u64::from(steps),
@@ -88,7 +87,7 @@ impl Trainer {
             }
             let epoch = (step - 1) / batches.in_epoch();
             let batch = batches.next();
-            let (rows_in_batch, (mut features, mut labels)) = (batch.len(), rows.gather(batch)?);
+            let (rows_in_batch, (mut features, mut labels)) = (batch.len(), fit.data.gather(batch)?);
             if let Some(augment) = &self.augment {
                 let seed = |row: usize| fit.seed.sample(epoch, row as u64);
                 augment.apply_all(&mut features, &mut labels, batch, seed);
@@ -166,14 +165,13 @@ impl Trainer {
     ) -> Result<Scores, TaskError> {
         let device = Device::flex();
         let params = self.net.params(state, &device, false);
-        let rows = Rows::new(data);
-        let order: Vec<usize> = (0..rows.len()).collect();
+        let order: Vec<usize> = (0..data.rows()).collect();
         let mut scores = Scores::new(&self.loss);
         for batch in order.chunks(self.net.at_once(SCORED_AT_ONCE)) {
             if cancelled() {
                 return Err(TaskError::Cancelled);
             }
-            let (features, labels) = rows.gather(batch)?;
+            let (features, labels) = data.gather(batch)?;
             let pass = self.net.forward(&params, features, batch.len(), None, &device)?;
             scores.add(&net::values(pass.output), &labels, batch.len());
         }
@@ -211,43 +209,6 @@ impl GradientSum {
             self.values.iter_mut().for_each(|value| *value /= count as f32);
         }
         std::mem::take(&mut self.values)
-    }
-}
-
-/// A data set whose rows lie one after another in memory.
-struct Rows<'a> {
-    data: &'a Dataset,
-    rows: usize,
-    features: ndarray::CowArray<'a, f32, ndarray::IxDyn>,
-    labels: ndarray::CowArray<'a, f32, ndarray::IxDyn>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(data: &'a Dataset) -> Self {
-        let [features, labels] = [&data.features, &data.labels].map(|array| array.as_standard_layout());
-        Self { data, rows: data.rows(), features, labels }
-    }
-
-    fn len(&self) -> usize {
-        self.rows
-    }
-
-    /// The rows at these indices: their features end to end, and their labels. Pictures are decoded now,
-    /// unless they are in memory.
-    fn gather(&self, indices: &[usize]) -> Result<(Vec<f32>, Vec<f32>), DataError> {
-        if self.features.is_empty() {
-            return self.data.gather(indices);
-        }
-        let gather = |values: &[f32]| {
-            let width = values.len() / self.rows.max(1);
-            let mut out = Vec::with_capacity(indices.len() * width);
-            indices.iter().for_each(|&i| out.extend_from_slice(&values[i * width..][..width]));
-            out
-        };
-        Ok((
-            gather(self.features.as_slice().unwrap_or_default()),
-            gather(self.labels.as_slice().unwrap_or_default()),
-        ))
     }
 }
 
