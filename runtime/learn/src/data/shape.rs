@@ -5,9 +5,7 @@
 /// Equal shapes fit, and shapes that differ by sides of 1. A flat sample fits every shape of as many values.
 pub(super) fn check(found: &[usize], input: &[u32]) -> Result<(), (String, String)> {
     let input: Vec<usize> = input.iter().map(|&side| side as usize).collect();
-    let without_ones = |sides: &[usize]| sides.iter().copied().filter(|&side| side != 1).collect::<Vec<_>>();
     let (inner, needed) = (without_ones(found), without_ones(&input));
-    let values = |sides: &[usize]| sides.iter().try_fold(1usize, |n, &side| n.checked_mul(side));
     if inner == needed || inner.len() <= 1 && values(&inner) == values(&needed) {
         return Ok(());
     }
@@ -18,19 +16,12 @@ pub(super) fn check(found: &[usize], input: &[u32]) -> Result<(), (String, Strin
         return Err((what, hint.to_owned()));
     }
     let what = format!("a sample has the shape {found:?}, but the model's input has the shape {input:?}");
-    let hint = match transposition(&inner, &needed) {
-        Some(order) => {
-            let squeezed = if inner.len() == found.len() { "x" } else { "x.squeeze()" };
-            let axes: Vec<String> = order.iter().map(|axis| (axis + 1).to_string()).collect();
-            format!(
-                "save the array with its axes in the model's order: numpy.transpose({squeezed}, (0, {}))",
-                axes.join(", ")
-            )
-        }
+    let hint = match transposed("x", found, &input) {
+        Some(call) => format!("save the array with its axes in the model's order: {call}"),
         None => format!(
             "write `input: {}` into the plan's model, or save the array in the model's shape: numpy.reshape(x, (-1, {}))",
             as_input(found),
-            input.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+            listed(&input)
         ),
     };
     Err((what, hint))
@@ -42,13 +33,45 @@ pub(super) fn check_label(found: &[usize], label: &[u32]) -> Result<(), (String,
     if check(found, label).is_ok() {
         return Ok(());
     }
+    let label: Vec<usize> = label.iter().map(|&side| side as usize).collect();
     let what =
         format!("a label has the shape {found:?}; the plan's loss takes labels of the shape {label:?}");
-    let sides = label.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    let hint = format!(
-        "save the labels in this shape, after a first axis for the samples: numpy.reshape(y, (-1, {sides}))"
-    );
+    let hint = match transposed("y", found, &label) {
+        Some(call) => format!("save the labels with their axes in this order: {call}"),
+        // The values of all labels may lie on one axis.
+        None if found.is_empty() || values(found) == values(&label) => format!(
+            "save the labels in this shape, after a first axis for the samples: numpy.reshape(y, (-1, {}))",
+            listed(&label)
+        ),
+        None => "save labels of this shape, or change the model: its output and the loss decide the shape"
+            .to_owned(),
+    };
     Err((what, hint))
+}
+
+/// The sides that are not 1.
+fn without_ones(sides: &[usize]) -> Vec<usize> {
+    sides.iter().copied().filter(|&side| side != 1).collect()
+}
+
+/// How many values a shape has; `None` if a usize cannot say.
+fn values(sides: &[usize]) -> Option<usize> {
+    sides.iter().try_fold(1usize, |n, &side| n.checked_mul(side))
+}
+
+/// For example `3, 8, 8`.
+fn listed(sides: &[usize]) -> String {
+    sides.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The call that brings the axes of the array `name` into the order of `needed`, if their order is all that
+/// differs.
+fn transposed(name: &str, found: &[usize], needed: &[usize]) -> Option<String> {
+    let inner = without_ones(found);
+    let order = transposition(&inner, &without_ones(needed))?;
+    let squeezed = if inner.len() == found.len() { name.to_owned() } else { format!("{name}.squeeze()") };
+    let axes: Vec<usize> = order.iter().map(|axis| axis + 1).collect();
+    Some(format!("numpy.transpose({squeezed}, (0, {}))", listed(&axes)))
 }
 
 /// A sample's shape as `model.input` has it: an image of one channel has three sides there.
@@ -108,5 +131,9 @@ mod tests {
         assert_eq!(what, "a label has the shape []; the plan's loss takes labels of the shape [1, 8, 8]");
         assert!(cure.ends_with("numpy.reshape(y, (-1, 1, 8, 8))"));
         assert_eq!(check_label(&[8, 8], &[1, 8, 8]), Ok(()));
+        let cure = |found: &[usize], label: &[u32]| check_label(found, label).unwrap_err().1;
+        assert!(cure(&[9, 8], &[1, 8, 9]).ends_with("numpy.transpose(y, (0, 2, 1))"), "not a reshape");
+        assert!(cure(&[4, 18], &[8, 9]).ends_with("numpy.reshape(y, (-1, 8, 9))"));
+        assert!(cure(&[16, 16], &[8, 8]).starts_with("save labels of this shape, or change the model"));
     }
 }
