@@ -461,6 +461,17 @@ fn bad_samples_are_left_out_and_named_up_to_the_number_of_the_plan() {
     let refused = skip(1).unwrap_err();
     assert!(refused.contains("more than 1 of 4 samples cannot be read"), "{refused}");
     assert!(refused.contains("cat/notes.txt"), "{refused}");
+    ["cat/a.png", "dog/b.png"].iter().for_each(|file| fs::remove_file(dir.join(file)).unwrap());
+    let none = skip(2).unwrap_err();
+    assert!(none.contains("none of 2 samples can be read"), "{none}");
+}
+
+#[test]
+fn a_table_without_a_row_below_its_header_is_named() {
+    let dir = folder("header");
+    fs::write(dir.join("labels.csv"), "image,y\n").unwrap();
+    let keys = "label: {table: {file: labels.csv, name: image, label: y}}";
+    assert_eq!(read(&dir, "[3, 4, 6]", keys, &[]).unwrap_err(), "labels.csv: there are no rows");
 }
 
 #[test]

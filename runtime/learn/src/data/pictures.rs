@@ -83,6 +83,9 @@ pub(super) fn load(
         }
     }
     let count = samples.len();
+    if count == 0 && !bad.all.is_empty() {
+        return Err(bad.refusal(&format!("none of {} samples can be read", bad.of)));
+    }
     if count == 0 {
         let what = "there is no picture: no file that ends with .jpg, .jpeg or .png";
         let hint = "put the pictures there, or correct `folder` in the plan's data";
@@ -387,13 +390,14 @@ impl Bad {
         if self.all.len() <= self.most {
             return Ok(());
         }
-        let first = told(&self.all[0]);
-        let what = format!(
-            "more than {} of {} samples cannot be read (data.bad_samples); the first one: {first}",
-            self.most, self.of
-        );
-        let hint = self.all[0].hint().unwrap_or_default();
-        Err(DataError::file("the data folder", what, hint))
+        Err(self.refusal(&format!("more than {} of {} samples cannot be read", self.most, self.of)))
+    }
+
+    /// Refuses the folder for `what`; the cure is that of the first sample.
+    fn refusal(&self, what: &str) -> DataError {
+        let (first, hint) = (told(&self.all[0]), self.all[0].hint().unwrap_or_default());
+        let what = format!("{what} (data.bad_samples); the first one: {first}");
+        DataError::file("the data folder", what, hint)
     }
 
     fn facts(&self) -> Vec<String> {

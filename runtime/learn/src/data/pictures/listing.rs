@@ -170,6 +170,10 @@ fn in_table(
         listing.samples.push(Sample { file: place, label: Label::Number(number as f32) });
     }
     labels.finish(file, true)?;
+    if listing.samples.is_empty() {
+        let hint = "write a row with the name and the label of each picture below the header";
+        return Err(DataError::file(file, "there are no rows", hint));
+    }
     let unnamed = entries(dir, top)?.pictures.iter().filter(|n| !seen.contains_key(&inside(top, n))).count();
     if unnamed > 0 {
         listing.warnings.push(format!("{unnamed} pictures are not in {file}, and are not read"));
