@@ -55,6 +55,16 @@ pub(super) fn list(dir: &Path, name: Option<&str>) -> Result<Vec<(OsString, bool
     fs::read_dir(&path).map_err(failed)?.map(entry).collect()
 }
 
+/// Whether `name` is a folder inside `dir`. Links are followed.
+pub(super) fn is_folder(dir: &Path, name: &str) -> Result<bool, DataError> {
+    let path = resolve(dir, name)?;
+    match fs::metadata(&path) {
+        Ok(kind) => Ok(kind.is_dir()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(source) => Err(DataError::Io { path, source }),
+    }
+}
+
 /// What to say of a file whose content ends early or cannot be unpacked.
 pub(super) fn unreadable(file: &str, error: &io::Error) -> DataError {
     let what = match error.kind() {

@@ -90,7 +90,7 @@ fn in_folders(dir: &Path, spec: &PictureSpec) -> Result<Listing, DataError> {
     }
     for LabelCode { text, class } in &spec.labels {
         let place = inside(top, text);
-        if !is_folder(dir, &place)? {
+        if !folder::is_folder(dir, &place)? {
             listing
                 .warnings
                 .push(format!("there is no folder {place}: this site has no sample of class {class}"));
@@ -257,17 +257,6 @@ fn entries(dir: &Path, name: Option<&str>) -> Result<Entries, DataError> {
     found.folders.sort_unstable();
     found.bad.sort_by_cached_key(ToString::to_string);
     Ok(found)
-}
-
-/// Whether there is such a folder in the data folder.
-fn is_folder(dir: &Path, name: &str) -> Result<bool, DataError> {
-    let (above, last) = name.rsplit_once('/').map_or((None, name), |(above, last)| (Some(above), last));
-    if let Some(above) = above
-        && !is_folder(dir, above)?
-    {
-        return Ok(false);
-    }
-    Ok(folder::list(dir, above)?.iter().any(|(file, is_folder)| *is_folder && file == last))
 }
 
 /// Folders where only pictures are read.
