@@ -254,16 +254,15 @@ fn mask_of(
 impl Target {
     fn read(&self, dir: &Path, sample: &Sample) -> Result<Read, DataError> {
         let file = sample.file.as_str();
-        let refused = |Refused { what, hint }| DataError::file(file, what, hint);
         let decoded = open(dir, file)?;
         let size = decoded.pixels.size();
-        let picture =
-            decoded.picture(self.spec.bits).and_then(|picture| self.picture(picture)).map_err(refused)?;
+        let picture = decoded.picture(self.spec.bits).and_then(|picture| self.picture(picture));
+        let picture = picture.map_err(|refused| refused.of(file))?;
         let label = match (&sample.label, &self.mask) {
             (Label::Number(number), _) => Truth::Number(*number),
-            (Label::Mask(file), Some(mask)) => self
-                .mask(open(dir, file)?, mask, size)
-                .map_err(|Refused { what, hint }| DataError::file(file, what, hint))?,
+            (Label::Mask(file), Some(mask)) => {
+                self.mask(open(dir, file)?, mask, size).map_err(|refused| refused.of(file))?
+            }
             (Label::Mask(file), None) => {
                 return Err(DataError::file(
                     file,
@@ -370,7 +369,7 @@ fn open(dir: &Path, file: &str) -> Result<Decoded, DataError> {
     }
     let mut bytes = Vec::with_capacity(length as usize);
     input.take(FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    decode(&bytes).map_err(|Refused { what, hint }| DataError::file(file, what, hint))
+    decode(&bytes).map_err(|refused| refused.of(file))
 }
 
 /// Samples that are left out.

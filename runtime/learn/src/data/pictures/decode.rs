@@ -7,7 +7,7 @@ mod jpeg;
 mod png;
 
 use super::{
-    super::signature,
+    super::{error::DataError, signature},
     plane::{Plane, Value},
 };
 
@@ -31,13 +31,18 @@ pub(super) enum Pixels {
 /// Why a file cannot be read, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    pub(super) what: String,
-    pub(super) hint: String,
+    what: String,
+    hint: String,
 }
 
 impl Refused {
     pub(super) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { what: what.into(), hint: hint.into() }
+    }
+
+    /// The refusal of `file`.
+    pub(super) fn of(self, file: &str) -> DataError {
+        DataError::file(file, self.what, self.hint)
     }
 }
 
