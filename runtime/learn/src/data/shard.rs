@@ -52,7 +52,8 @@ pub fn shards(data: &Dataset, n: usize, how: &Sharding, seed: u64) -> Result<Vec
             if !alpha.is_finite() || *alpha <= 0.0 {
                 return refused(format!("alpha is {alpha}, but must be above 0"));
             }
-            if data.labels.ndim() != 1 {
+            // Masks that are read later have no row here.
+            if data.labels.ndim() != 1 || data.labels.len() != rows {
                 return refused("shards by label need one number a sample as its label".to_owned());
             }
             let labels: Vec<f32> = data.labels.iter().copied().collect();
