@@ -74,11 +74,16 @@ fn entropy<const D: usize>(
     let of_labels: Vec<f32> = labels.iter().map(|&label| weight(label as usize) as f32).collect();
     let divisor: f64 = labels.iter().map(|&label| weight(label as usize)).sum();
     let hard = (own * Tensor::from_data(TensorData::new(of_labels, shape), device)).sum();
-    let mut sides = [1; D];
-    sides[1] = classes;
-    let of_classes: Vec<f32> = (0..classes).map(|class| weight(class) as f32).collect();
-    let soft = (shares * Tensor::from_data(TensorData::new(of_classes, sides), device)).sum();
-    let sum = hard.mul_scalar(1.0 - smoothing) + soft.mul_scalar(smoothing / classes as f64);
+    let hard = hard.mul_scalar(1.0 - smoothing);
+    let sum = if smoothing > 0.0 {
+        let mut sides = [1; D];
+        sides[1] = classes;
+        let of_classes: Vec<f32> = (0..classes).map(|class| weight(class) as f32).collect();
+        let soft = (shares * Tensor::from_data(TensorData::new(of_classes, sides), device)).sum();
+        hard + soft.mul_scalar(smoothing / classes as f64)
+    } else {
+        hard
+    };
     sum.div_scalar(divisor).neg()
 }
 
