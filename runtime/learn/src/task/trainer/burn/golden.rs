@@ -16,7 +16,8 @@ fn golden() -> Value {
     serde_json::from_str(include_str!("golden.json")).unwrap()
 }
 
-fn list(value: &Value) -> Vec<f32> {
+/// The numbers of a list.
+pub(super) fn list(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
 }
 

@@ -5,12 +5,8 @@ use burn_tensor::{Device, Tensor, TensorData};
 use fl_engine::plan::{Loss, Metric};
 use serde_json::Value;
 
-use super::{loss, net};
+use super::{golden::list, loss, net};
 use crate::task::scores::Scores;
-
-fn list(value: &Value) -> Vec<f32> {
-    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
-}
 
 fn loss_of(name: &str) -> Loss {
     let entropy = |weights: &[f64], smoothing| Loss::CrossEntropy { weights: weights.to_vec(), smoothing };
