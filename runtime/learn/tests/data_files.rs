@@ -2,6 +2,9 @@
 #![cfg(feature = "tables")]
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
+#[path = "chapter/tables.rs"]
+mod tables;
+
 use std::{
     fs,
     io::Write as _,
@@ -15,14 +18,7 @@ use fl_engine::{
 };
 use fl_learn::{data::Loaded, registry::Registry};
 
-/// The rows of the first table below a heading, each as its cells.
-fn rows(heading: &str) -> Vec<Vec<String>> {
-    let (_, below) = CHAPTER.split_once(heading).unwrap();
-    let table = below.lines().skip_while(|line| !line.starts_with('|')).skip(2);
-    let table = table.take_while(|line| line.starts_with('|'));
-    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
-    table.map(cells).collect()
-}
+use self::tables::rows;
 
 /// What stands between backticks.
 fn pieces(cell: &str) -> Vec<&str> {
@@ -108,7 +104,7 @@ impl Differences {
 
 #[test]
 fn every_form_of_a_csv_file_is_read_or_refused_as_the_chapter_says() {
-    let rows = rows("## CSV files");
+    let rows = rows(CHAPTER, "## CSV files");
     assert!(rows.len() > 70, "{}", rows.len());
     let dir = folder("csv");
     let mut differences = Differences::default();
@@ -197,7 +193,7 @@ fn element(descr: &str, value: u8) -> Vec<u8> {
 
 #[test]
 fn every_form_of_an_array_is_read_or_refused_as_the_chapter_says() {
-    let rows = rows("## NumPy arrays");
+    let rows = rows(CHAPTER, "## NumPy arrays");
     assert!(rows.len() > 30, "{}", rows.len());
     let dir = folder("arrays");
     let labels = npy(1, "'<f4'", false, "(2,)", &[element("<f4", 0), element("<f4", 1)].concat());
@@ -259,7 +255,7 @@ fn every_other_form_of_an_arrays_file_is_read_or_refused_as_the_chapter_says() {
     let good = npy(1, "'<f4'", false, "(2, 3)", &six);
     let label = |shape: &str, values: &[f32]| npy(1, "'<f4'", false, shape, &f4(values));
     let two = label("(2,)", &[0.0, 1.0]);
-    let rows = rows("Other forms of the samples' file");
+    let rows = rows(CHAPTER, "Other forms of the samples' file");
     assert!(rows.len() > 15, "{}", rows.len());
     let mut differences = Differences::default();
     for row in &rows {
@@ -344,7 +340,7 @@ fn every_form_of_a_model_file_is_read_or_refused_as_the_chapter_says() {
     let weight = || ("fc1.weight", "F32", &[2, 3][..], weights());
     let bias = || ("fc1.bias", "F32", &[2][..], f4(&[6.0, 7.0]));
     let good = model_file(&[weight(), bias()], false);
-    let rows = rows("## Model files");
+    let rows = rows(CHAPTER, "## Model files");
     assert!(rows.len() > 12, "{}", rows.len());
     let mut differences = Differences::default();
     for row in &rows {

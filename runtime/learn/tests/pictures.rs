@@ -2,6 +2,9 @@
 #![cfg(feature = "tables")]
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
+#[path = "chapter/tables.rs"]
+mod tables;
+
 use std::{
     fs,
     io::Write as _,
@@ -12,14 +15,7 @@ use std::{
 use fl_engine::plan::Plan;
 use fl_learn::data::{self, Loaded};
 
-/// The rows of the first table below a heading, each as its cells.
-fn rows(heading: &str) -> Vec<Vec<String>> {
-    let (_, below) = CHAPTER.split_once(heading).unwrap();
-    let table = below.lines().skip_while(|line| !line.starts_with('|')).skip(2);
-    let table = table.take_while(|line| line.starts_with('|'));
-    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
-    table.map(cells).collect()
-}
+use self::tables::rows;
 
 /// A cell without the backticks of code.
 fn bare(cell: &str) -> String {
@@ -203,7 +199,7 @@ fn crc(bytes: &[u8]) -> u32 {
 
 #[test]
 fn every_form_of_a_picture_is_read_or_refused_as_the_chapter_says() {
-    let rows = rows("## Which pictures are read");
+    let rows = rows(CHAPTER, "## Which pictures are read");
     assert!(rows.len() > 40, "{}", rows.len());
     let mut differences = Differences::default();
     for row in &rows {
@@ -336,7 +332,7 @@ fn lay_out(dir: &Path, words: &str) {
 
 #[test]
 fn every_form_of_labels_is_read_or_refused_as_the_chapter_says() {
-    let rows = rows("## Where the labels are");
+    let rows = rows(CHAPTER, "## Where the labels are");
     assert!(rows.len() > 30, "{}", rows.len());
     let mut differences = Differences::default();
     for row in &rows {
