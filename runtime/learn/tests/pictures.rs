@@ -521,6 +521,20 @@ fn every_filter_and_the_interlaced_parts_give_the_pixels_of_pillow() {
 }
 
 #[test]
+fn a_tall_picture_is_refused_before_its_rows_are_made_wider() {
+    let dir = folder("tall");
+    fs::write(dir.join("labels.csv"), "image,y\na.png,5\n").unwrap();
+    let rows = 1 << 18;
+    let tall = png_with((1, rows), Kind::Grey, 8, &vec![7; rows as usize], Extra::default());
+    fs::write(dir.join("a.png"), tall).unwrap();
+    let keys = "label: {table: {file: labels.csv, name: image, label: y}}, fit: resize";
+    assert_eq!(
+        read(&dir, "[1, 1, 257]", keys, &[]).unwrap_err(),
+        "a.png: the picture has 1 × 262144 pixels: too many rows for a resize to 257 columns"
+    );
+}
+
+#[test]
 fn damaged_files_are_refused_and_never_end_the_program() {
     let dir = folder("damaged");
     fs::write(dir.join("labels.csv"), "image,y\na.png,5\n").unwrap();

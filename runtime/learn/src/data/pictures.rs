@@ -23,7 +23,7 @@ use fl_engine::plan::{Colour, Fit, Interpolation, PictureLabel, PictureSpec, pic
 use ndarray::ArrayD;
 
 use self::{
-    decode::{Decoded, Pixels, Refused, decode},
+    decode::{Decoded, PIXELS, Pixels, Refused, SMALLER, decode},
     listing::{Label, Sample},
     plane::{Plane, Value},
 };
@@ -346,12 +346,20 @@ impl Target {
             );
             Err(Refused::new(what, CURES))
         };
+        // A bilinear resize first makes as many rows as the picture has, each as wide as the input.
+        let between = (plane.height as u64).saturating_mul(width as u64);
         match self.spec.fit {
             Fit::AsIs if higher || wider || lower || narrower => refused("as_is"),
             Fit::Crop if lower || narrower => refused("crop"),
             Fit::Pad if higher || wider => refused("pad"),
             Fit::AsIs => Ok(plane),
             Fit::Crop | Fit::Pad => Ok(plane.centred(height, width)),
+            Fit::Resize if by == Interpolation::Bilinear && between > PIXELS => {
+                let size = times((plane.height, plane.width));
+                let what =
+                    format!("the picture has {size} pixels: too many rows for a resize to {width} columns");
+                Err(Refused::new(what, SMALLER))
+            }
             Fit::Resize if by == Interpolation::Bilinear => Ok(resize::bilinear(plane, height, width)),
             Fit::Resize => Ok(resize::nearest(&plane, height, width)),
         }

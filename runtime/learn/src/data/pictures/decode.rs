@@ -167,7 +167,7 @@ fn check_size(width: u64, height: u64) -> Result<(), Refused> {
     }
     Err(Refused::new(
         format!("the picture has {width} × {height} pixels; at most {PIXELS} are read"),
-        "make the picture smaller: in Python, PIL.Image.open(F).resize((W, H)).save(G)",
+        SMALLER,
     ))
 }
 
@@ -189,7 +189,9 @@ fn broken(error: &impl std::fmt::Display) -> Refused {
 const JPEG: &[u8] = b"\xff\xd8\xff";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// Most pixels of a picture: 8192 × 8192.
-const PIXELS: u64 = 1 << 26;
+pub(super) const PIXELS: u64 = 1 << 26;
+pub(super) const SMALLER: &str =
+    "make the picture smaller: in Python, PIL.Image.open(F).resize((W, H)).save(G)";
 const AGAIN: &str = "copy the file again from where it came from";
 const AS_PNG: &str = "convert the file: in Python, PIL.Image.open(F).convert('RGB').save('G.png')";
 pub(super) const NO_PICTURE: &str =
