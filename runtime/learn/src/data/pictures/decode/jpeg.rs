@@ -26,10 +26,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Refused> {
                 "convert the file: in Python, PIL.Image.open(F).convert('RGB').save(G)",
             ));
         }
-        other => {
-            let what = format!("the picture has the colours {other:?}; grey and RGB are read");
-            return Err(Refused::new(what, super::AS_PNG));
-        }
+        _ => return Err(Refused::new("the colours of the picture are neither grey nor RGB", super::AS_PNG)),
     };
     if !bytes.windows(2).rev().any(|pair| pair == END) {
         return Err(Refused::new("the file is cut short", AGAIN));
