@@ -66,5 +66,5 @@ impl Errors {
     }
 }
 
-/// The widest vector whose numbers are counted apart. Above it, a plan may not ask for r2.
+/// The widest vector whose numbers are counted apart. A wider one has no r2.
 const WIDEST: usize = 65_536;
