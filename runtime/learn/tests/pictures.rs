@@ -521,6 +521,18 @@ fn every_filter_and_the_interlaced_parts_give_the_pixels_of_pillow() {
 }
 
 #[test]
+fn a_folder_whose_name_begins_that_of_the_masks_is_not_the_folder_of_the_masks() {
+    let dir = folder("beginning");
+    for place in ["mask", "masks"] {
+        fs::create_dir(dir.join(place)).unwrap();
+        fs::write(dir.join(place).join("a.png"), png(SIZE, Kind::Grey, 8)).unwrap();
+    }
+    fs::write(dir.join("a.png"), png(SIZE, Kind::Rgb, 8)).unwrap();
+    let refused = read(&dir, "[3, 4, 6]", "label: {masks: {folder: masks}}", &[1, 4, 6]).unwrap_err();
+    assert!(refused.starts_with("mask: a folder lies among the pictures"), "{refused}");
+}
+
+#[test]
 fn a_tall_picture_is_refused_before_its_rows_are_made_wider() {
     let dir = folder("tall");
     fs::write(dir.join("labels.csv"), "image,y\na.png,5\n").unwrap();

@@ -78,10 +78,7 @@ fn in_folders(dir: &Path, spec: &PictureSpec) -> Result<Listing, DataError> {
         ));
     }
     // A class may have a folder in a folder: `labels: {left/benign: 0}`.
-    let known = |name: &String| {
-        let below = |text: &str| text.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        spec.labels.iter().any(|code| code.text == *name || below(&code.text))
-    };
+    let known = |name: &String| spec.labels.iter().any(|code| is_at_or_in(&code.text, name));
     if let Some(name) = found.folders.iter().find(|name| !known(name)) {
         let names: Vec<&str> = spec.labels.iter().map(|code| code.text.as_str()).collect();
         let what = format!("the folder is none of data.labels: {}", names.join(", "));
@@ -186,7 +183,7 @@ fn with_masks(dir: &Path, spec: &PictureSpec, masks: &str) -> Result<Listing, Da
     let top = spec.folder.as_deref();
     let (mut found, marked) = (entries(dir, top)?, entries(dir, Some(masks))?);
     // The folder of the masks may lie in the folder of the pictures.
-    found.folders.retain(|name| !masks.starts_with(&inside(top, name)));
+    found.folders.retain(|name| !is_at_or_in(masks, &inside(top, name)));
     let mut listing = Listing { bad: found.bad, ..Listing::default() };
     listing.bad.extend(marked.bad);
     listing.bad.extend(nested(top, &found.folders));
@@ -264,6 +261,11 @@ fn nested(place: Option<&str>, folders: &[String]) -> Vec<DataError> {
     let what = "a folder lies among the pictures: folders in it are not searched";
     let hint = "move the pictures out of the folder, or the folder elsewhere";
     folders.iter().map(|name| DataError::file(&inside(place, name), what, hint)).collect()
+}
+
+/// Whether a place is this folder, or lies in it.
+fn is_at_or_in(place: &str, folder: &str) -> bool {
+    place.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A name in a folder.
