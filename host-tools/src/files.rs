@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use fl_runtime::internal::files::{BY_UMASK, Files, OTHERS, OWNER_ONLY};
+use fl_runtime::internal::files::{BY_UMASK, Files, OWNER_ONLY};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -100,7 +100,7 @@ pub fn refuse_exposed(path: &Path) -> Result<(), Failure> {
 #[must_use]
 pub fn exposed(path: &Path) -> Option<u32> {
     // A file that cannot be looked at cannot be read either.
-    of_process().mode(path).ok().filter(|mode| mode & OTHERS != 0)
+    of_process().exposed(path).ok().flatten()
 }
 
 /// Replaces a file whole: a crash leaves the old one or the new one, never a part.

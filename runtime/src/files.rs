@@ -352,6 +352,15 @@ impl Files {
         fs::metadata(path).map(|about| about.permissions().mode() & 0o7777)
     }
 
+    /// The permission bits of a file that other users than its owner may read or change; `None` for a file
+    /// that is its owner's alone.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn exposed(&self, path: &Path) -> io::Result<Option<u32>> {
+        Ok(Some(self.mode(path)?).filter(|mode| mode & OTHERS != 0))
+    }
+
     /// Makes the names in a folder durable. Where the system refuses, the program goes on without.
     fn sync_folder(&self, folder: &Path) {
         let Err(error) = fs::File::open(folder).and_then(|opened| opened.sync_all()) else { return };
@@ -477,7 +486,7 @@ fn folder_of(path: &Path) -> &Path {
 /// Mode of a file that its owner alone may read and write.
 pub const OWNER_ONLY: u32 = 0o600;
 /// Mode bits that give anybody but the owner access.
-pub const OTHERS: u32 = 0o077;
+const OTHERS: u32 = 0o077;
 /// Mode of a file whose readers and writers the umask decides.
 pub const BY_UMASK: u32 = 0o666;
 

@@ -18,7 +18,7 @@ use fl_engine::{
 
 use crate::{
     exit::{Exit, Failure},
-    files::{BY_UMASK, File, Files, OTHERS},
+    files::{BY_UMASK, File, Files},
     image_layout, store,
 };
 
@@ -130,11 +130,10 @@ impl Workspace {
         if !site.holds_secret() {
             return Ok(site);
         }
-        let mode = self.files.mode(&self.path(SITE)).map_err(|error| self.unreadable(SITE, &error))?;
-        if mode & OTHERS == 0 {
-            return Ok(site);
-        }
-        let shown = self.path(SITE).display().to_string();
+        let path = self.path(SITE);
+        let exposed = self.files.exposed(&path).map_err(|error| self.unreadable(SITE, &error))?;
+        let Some(mode) = exposed else { return Ok(site) };
+        let shown = path.display();
         let error = format!(
             "{shown} holds a login for the proxy, and other users of this machine can read or change {shown} (its mode is {mode:04o})"
         );

@@ -11,7 +11,7 @@ use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{CertificateRequest, CredentialsError, Fingerprint, Role};
-use crate::files::{Files, OTHERS, OWNER_ONLY};
+use crate::files::{Files, OWNER_ONLY};
 
 /// The paths of a role's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,8 +138,7 @@ fn make_key(files: &Files, path: &Path) -> Result<Zeroizing<KeyPair>, Credential
 
 pub(super) fn read_key(files: &Files, path: &Path) -> Result<Zeroizing<KeyPair>, CredentialsError> {
     let unread = |e| CredentialsError::Read(path.to_owned(), e);
-    let mode = files.mode(path).map_err(unread)?;
-    if mode & OTHERS != 0 {
+    if let Some(mode) = files.exposed(path).map_err(unread)? {
         return Err(CredentialsError::Exposed(path.to_owned(), mode));
     }
     let unusable = |what: String| CredentialsError::Key(path.to_owned(), what);
