@@ -30,7 +30,7 @@ pub const NAME_VARIABLE: &str = "FL_COLLABORATOR";
 
 /// Is `1` under Gramine and unset elsewhere. A manifest fixes the variable, so in an enclave it is measured.
 /// It chooses how system calls are made ([`fl_sys::syscall`]), and has replaced files synced again
-/// (`files`). It changes nothing else.
+/// (`files`). A collaborator then takes no proxy from the environment (`cli`). It changes nothing else.
 pub const GRAMINE_VARIABLE: &str = "FL_GRAMINE";
 
 /// The proxy for connections with TLS, and the hosts that are reached without the proxy. An enclave does not
