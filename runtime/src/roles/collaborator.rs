@@ -132,7 +132,7 @@ struct CollaboratorSetup<'a> {
     plan: Arc<Plan>,
     site: Site,
     /// The proxy, and who names it.
-    proxy: Option<(Proxy, &'static str)>,
+    proxy: Option<(Proxy, String)>,
     hash: Digest,
     layout: Arc<Layout>,
     tls: rustls::ClientConfig,

@@ -10,13 +10,10 @@ use crate::{
 };
 
 /// The proxy of a collaborator, and who names it: the end of a log line.
-pub(super) fn choose(
-    site: &Site,
-    variables: &ProxyVariables,
-) -> Result<Option<(Proxy, &'static str)>, Failure> {
+pub(super) fn choose(site: &Site, variables: &ProxyVariables) -> Result<Option<(Proxy, String)>, Failure> {
     let (name, text) = match (&site.proxy, &variables.proxy) {
         (ProxyChoice::Through(proxy), _) => {
-            return Ok(Some((proxy.clone(), "plan/site.yaml names the proxy")));
+            return Ok(Some((proxy.clone(), "plan/site.yaml names the proxy".to_owned())));
         }
         (ProxyChoice::Environment, Some((name, text))) => (*name, text),
         _ => return Ok(None),
@@ -31,7 +28,7 @@ pub(super) fn choose(
         return Ok(None);
     }
     match Proxy::parse(text) {
-        Ok(proxy) => Ok(Some((proxy, "the environment names the proxy, in HTTPS_PROXY"))),
+        Ok(proxy) => Ok(Some((proxy, format!("the environment names the proxy, in {name}")))),
         // The text may hold a password: it is not repeated.
         Err(fault) => Err(Failure::new(
             Exit::Usage,

@@ -12,7 +12,7 @@ pub(crate) struct Destination {
     /// What a load balancer routes by, sent in clear text; `None`: nothing is sent.
     pub(crate) server_name: Option<String>,
     /// The proxy, and who names it.
-    pub(crate) proxy: Option<(Tunnel, &'static str)>,
+    pub(crate) proxy: Option<(Tunnel, String)>,
 }
 
 impl Destination {
