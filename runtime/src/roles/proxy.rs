@@ -70,21 +70,17 @@ fn is_below(host: &str, name: &str) -> bool {
 
 fn is_in(address: IpAddr, network: &str) -> bool {
     let (network, bits) = network.split_once('/').unwrap_or((network, ""));
-    let bits = if bits.is_empty() { Some(u32::MAX) } else { bits.parse::<u32>().ok() };
-    let (Ok(network), Some(bits)) = (network.parse::<IpAddr>(), bits) else { return false };
+    let Ok(network) = network.parse::<IpAddr>() else { return false };
     // The bits of both, and how many of them there are.
-    let (ours, theirs, all) = match (address, network) {
-        (IpAddr::V4(ours), IpAddr::V4(theirs)) => (u128::from(ours.to_bits()), theirs.to_bits().into(), 32),
+    let (ours, theirs, all): (u128, u128, u32) = match (address, network) {
+        (IpAddr::V4(ours), IpAddr::V4(theirs)) => (ours.to_bits().into(), theirs.to_bits().into(), 32),
         (IpAddr::V6(ours), IpAddr::V6(theirs)) => (ours.to_bits(), theirs.to_bits(), 128),
         _ => return false,
     };
-    let rest = match bits {
-        u32::MAX => 0,
-        bits if bits <= all => all - bits,
-        _ => return false,
-    };
+    let bits = if bits.is_empty() { Some(all) } else { bits.parse::<u32>().ok() };
+    let rest = bits.and_then(|bits| all.checked_sub(bits));
     // A network of no bits holds every address.
-    (ours ^ theirs).checked_shr(rest).unwrap_or(0) == 0
+    rest.is_some_and(|rest| (ours ^ theirs).checked_shr(rest).unwrap_or(0) == 0)
 }
 
 #[cfg(test)]
