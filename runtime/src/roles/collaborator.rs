@@ -14,7 +14,7 @@ use fl_engine::{
     wire::Verdict,
 };
 use fl_learn::{
-    data::{DataError, SplitData},
+    data::{DataError, Loaded, SplitData},
     registry::Registry,
     task::Runner,
 };
@@ -157,7 +157,15 @@ fn work(
         return runner(plan, layout, name, None, registry).map(|runner| ready(runner, None));
     }
     let folder = workspace.data_of(name)?;
-    let Rows { data, sums, columns } = read(plan, &folder, name, registry)?;
+    let loaded = load(plan, &folder, registry)?;
+    loaded.facts.iter().for_each(|fact| tracing::info!("{fact}"));
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let Rows { data, sums, columns } = split(plan, loaded, name)?;
+    tracing::info!(
+        "loaded {} rows to train on and {} rows to validate on",
+        data.train.rows(),
+        data.validation.rows()
+    );
     let (Some(Federated { least }), Some(sums)) = (plan.data.federated, sums) else {
         return runner(plan, layout, name, Some(data), registry).map(|runner| ready(runner, columns));
     };
@@ -171,7 +179,8 @@ fn work(
     let prepare = move |statistics: &Standardise| {
         let scaled = plan.edited(|plan| plan.data = plan.data.scaled_by(statistics));
         let scaled = Arc::new(scaled.map_err(|fault| Failure::new(Exit::Data, fault.message))?);
-        let Rows { data, .. } = read(&scaled, &folder, &name, &registry)?;
+        // The log has what the first reading found.
+        let Rows { data, .. } = split(&scaled, load(&scaled, &folder, &registry)?, &name)?;
         runner(&scaled, &layout, &name, Some(data), &registry)
     };
     Ok((SiteWork::Later { sums, prepare: Box::new(prepare) }, columns))
@@ -186,20 +195,20 @@ struct Rows {
     columns: Option<Digest>,
 }
 
-/// Reads and splits the site's rows, and says what a person should hear of them.
-fn read(plan: &Plan, folder: &Path, name: &Name, registry: &Registry) -> Result<Rows, Failure> {
-    let refused = |e: DataError| Failure::of(Exit::Data, &e).maybe_hint(e.hint());
-    let loaded = registry.read_data(plan, folder).map_err(refused)?;
-    loaded.facts.iter().for_each(|fact| tracing::info!("{fact}"));
-    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let data = Registry::split_data(plan, &loaded, name).map_err(refused)?;
+/// Reads the site's rows.
+fn load(plan: &Plan, folder: &Path, registry: &Registry) -> Result<Loaded, Failure> {
+    registry.read_data(plan, folder).map_err(unusable)
+}
+
+/// Splits the site's rows, and checks how many there are.
+fn split(plan: &Plan, loaded: Loaded, name: &Name) -> Result<Rows, Failure> {
+    let data = Registry::split_data(plan, &loaded, name).map_err(unusable)?;
     check_rows(plan, data.train.rows().max(data.validation.rows()) as u64)?;
-    tracing::info!(
-        "loaded {} rows to train on and {} rows to validate on",
-        data.train.rows(),
-        data.validation.rows()
-    );
     Ok(Rows { data, sums: loaded.sums, columns: loaded.columns })
+}
+
+fn unusable(error: DataError) -> Failure {
+    Failure::of(Exit::Data, &error).maybe_hint(error.hint())
 }
 
 fn runner(
