@@ -400,21 +400,7 @@ impl AggregatorSetup {
         tracing::info!("{}", outcome.traffic);
         match outcome.reason {
             Reason::Completed => {
-                match outcome.early {
-                    Some(why) => tracing::info!(
-                        "the run ended after {} of {} rounds: {}; the last model is {}",
-                        outcome.rounds,
-                        plan.rounds,
-                        observe::why_early(plan, why),
-                        model.display()
-                    ),
-                    None if outcome.rounds == 0 => {
-                        tracing::info!("the collaborators have measured the model; it is {}", model.display());
-                    }
-                    None => {
-                        tracing::info!("all {} rounds were run; the model is {}", plan.rounds, model.display());
-                    }
-                }
+                tracing::info!("{}", outcome.over(plan, model));
                 Ok(Exit::Done)
             }
             Reason::QuorumMissed { round, have, need } => {
@@ -449,12 +435,14 @@ impl AggregatorSetup {
                     },
                 ))
             }
-            _ if all_run => {
+            _ if outcome.rounds == 0 => {
                 tracing::info!(
-                    "stopped; all {} rounds were run; the model is {}",
-                    plan.rounds,
-                    model.display()
+                    "stopped before the collaborators had measured the model. To measure the model, start the aggregator again"
                 );
+                Ok(Exit::Stopped)
+            }
+            _ if all_run => {
+                tracing::info!("stopped; {}", outcome.over(plan, model));
                 Ok(Exit::Done)
             }
             _ => {
