@@ -22,7 +22,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 use fl_engine::{
     ByteCount, Digest, Name,
     aggregate::Method,
-    plan::Plan,
+    plan::{EndsEarly, Plan},
     round::{RoundEngine, Start},
     tensor::Layout,
     wire::FEATURE_STATISTICS,
@@ -88,6 +88,8 @@ pub(crate) struct Running {
     pub(crate) outcome: oneshot::Receiver<Result<AggregatorOutcome, Failure>>,
     /// The store's thread. It ends after the run, when everything is written.
     pub(crate) store: StoreThread,
+    /// Why an earlier process has ended the rounds before the plan's last one.
+    pub(crate) early: Option<EndsEarly>,
 }
 
 /// Starts the coordinator on this thread, the aggregation task and the store's thread.
@@ -129,6 +131,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         statistics,
     };
     let engine = RoundEngine::new(Arc::clone(&plan), engine);
+    let early = engine.early();
     let (status, watched) = watch::channel(RunStatus { round: engine.round(), over: false, links: 0 });
     let (aggregation_sender, aggregation_jobs) = mpsc::unbounded_channel();
     let (storing, store_jobs) = mpsc::unbounded_channel();
@@ -161,7 +164,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
     aggregation_task::start(system.clock, aggregation, aggregation_jobs, slots, mailbox.clone());
     // The mailbox is empty.
     let _ = mailbox.tell(AggregatorMessage::Start);
-    Ok(Running { mailbox, greeter, outcome, store })
+    Ok(Running { mailbox, greeter, outcome, store, early })
 }
 
 /// Messages that wait for the coordinator. Senders wait when it is full.

@@ -147,8 +147,8 @@ async fn serve(setup: AggregatorSetup) -> Result<Option<Exit>, Failure> {
     let (store, resume) = setup.open_store(&lock)?;
     let (round, model) = (resume.round, store.last_model_file());
     let parts = setup.parts(store, resume)?;
-    let Running { mailbox, greeter, outcome, store } = aggregator::start(parts).await?;
-    setup.announce(&endpoints, round);
+    let Running { mailbox, greeter, outcome, store, early } = aggregator::start(parts).await?;
+    setup.announce(&endpoints, round, early);
 
     let status = greeter.status.clone();
     let accept = |endpoint: &Endpoint| {
@@ -303,8 +303,9 @@ impl AggregatorSetup {
         self.system.random.bytes().map_err(|e| Failure::of(Exit::Failed, &e))
     }
 
-    /// Logs that the aggregator listens, and at which round the run begins.
-    fn announce(&self, endpoints: &[Endpoint], round: RoundNo) {
+    /// Logs that the aggregator listens, and at which round the run begins. `early`: why no round is left
+    /// although the plan has more.
+    fn announce(&self, endpoints: &[Endpoint], round: RoundNo, early: Option<EndsEarly>) {
         let (plan, ready) = (&self.plan, self.system.clock.since(self.started));
         let local = endpoints.first().and_then(|endpoint| endpoint.local_addr().ok());
         let address = local.unwrap_or(self.bind());
@@ -348,9 +349,13 @@ impl AggregatorSetup {
             tracing::info!(
                 "no task of the plan trains: the collaborators measure the initial model, and the run ends"
             );
-        } else if round.0 >= plan.rounds {
+        } else if early.is_some() || round.0 >= plan.rounds {
+            let over = early.map_or_else(
+                || "all rounds were run".to_owned(),
+                |why| format!("the run ended early: {}", observe::why_early(plan, why)),
+            );
             tracing::info!(
-                "all rounds were run. Collaborators that connect now receive the final model; the aggregator ends when none \
+                "{over}. Collaborators that connect now receive the final model; the aggregator ends when none \
                  has come for {} s. To run more rounds, use a new plan, or {}",
                 fl_engine::limits::SERVING.0 / 1000,
                 for_this_target(FRESH.to_owned())

@@ -142,7 +142,7 @@ impl Rig {
             secret: [1; 32],
             json: false,
         };
-        let Running { mailbox, greeter, outcome, store } = start(parts).await.unwrap();
+        let Running { mailbox, greeter, outcome, store, .. } = start(parts).await.unwrap();
         Self { aggregator: mailbox, outcome, store: Some(store), greeter, everybody, workspace }
     }
 
