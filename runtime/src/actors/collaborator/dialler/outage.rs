@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use fl_engine::plan::host_and_port;
+
 use super::verdict::{Cause, NoLink};
 
 /// A line of the log.
@@ -49,11 +51,11 @@ impl Outage {
     }
 
     fn first(&self, no_link: &NoLink, At { host, port, .. }: At<'_>, wait: Duration) -> String {
-        let (why, wait) = (&no_link.why, wait.as_secs_f64());
+        let (to, why, wait) = (host_and_port(host, port), &no_link.why, wait.as_secs_f64());
         match self.was_connected {
-            false => format!("no aggregator at {host}:{port} yet ({why}); next attempt in {wait:.1} s"),
+            false => format!("no aggregator at {to} yet ({why}); next attempt in {wait:.1} s"),
             true => {
-                format!("the aggregator at {host}:{port} is lost ({why}); next attempt in {wait:.1} s")
+                format!("the aggregator at {to} is lost ({why}); next attempt in {wait:.1} s")
             }
         }
     }
@@ -64,7 +66,7 @@ impl Outage {
         At { host, port, protocols, proxy }: At<'_>,
         lasts: Duration,
     ) -> String {
-        let seconds = lasts.as_secs();
+        let (to, seconds) = (host_and_port(host, port), lasts.as_secs());
         let since = if self.was_connected { ", since the link broke" } else { "" };
         let from = proxy.map(|proxy| format!("from the proxy {proxy} ")).unwrap_or_default();
         match (cause, self.was_connected) {
@@ -77,20 +79,20 @@ impl Outage {
                  open {from}towards {host}? The collaborator tries again"
             ),
             (Cause::Proxy(advice), _) => format!(
-                "there is no way through the proxy to {host}:{port} for {seconds} s{since}: {why}. {advice}. The collaborator tries \
+                "there is no way through the proxy to {to} for {seconds} s{since}: {why}. {advice}. The collaborator tries \
                  again"
             ),
             (Cause::Unproven, _) => format!(
-                "the program at {host}:{port} has not proved for {seconds} s{since} that it is this federation's aggregator \
+                "the program at {to} has not proved for {seconds} s{since} that it is this federation's aggregator \
                  ({why}). Check the address in plan/site.yaml, and ask the aggregator's operator. {}The collaborator tries again",
                 if proxy.is_some() { "The proxy must pass TLS on and not open it. " } else { "" }
             ),
             (Cause::Busy | Cause::Refusing, _) => format!(
-                "the aggregator at {host}:{port} has not admitted this collaborator for {seconds} s{since}: {why}. The \
+                "the aggregator at {to} has not admitted this collaborator for {seconds} s{since}: {why}. The \
                  collaborator tries again"
             ),
             (Cause::Other, _) => format!(
-                "no link to the aggregator at {host}:{port} for {seconds} s{since}: {why}. The collaborator tries again"
+                "no link to the aggregator at {to} for {seconds} s{since}: {why}. The collaborator tries again"
             ),
         }
     }
