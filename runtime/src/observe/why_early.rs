@@ -11,9 +11,9 @@ pub fn why_early(plan: &Plan, why: EndsEarly) -> String {
         EndsEarly::Target => {
             format!("{metric} of {task} has reached the target {}", stop.target.unwrap_or_default())
         }
-        _ => {
-            let rounds = stop.patience.unwrap_or_default();
-            format!("{rounds} rounds in a row have brought no better {metric} of {task}")
-        }
+        _ => match stop.patience.unwrap_or_default() {
+            1 => format!("one round has brought no better {metric} of {task}"),
+            rounds => format!("{rounds} rounds in a row have brought no better {metric} of {task}"),
+        },
     }
 }
