@@ -22,8 +22,8 @@ MANUAL = Path("runtime/src/manual")
 # Chapters under these headings in the navigation; a chapter that is in no group is an error.
 GROUPS = {
     "Start": ["quick_start", "coming_from_openfl", "glossary"],
-    "Run": ["operating", "who_waits", "owners_key", "withdrawn_site", "exit_codes", "files", "data_files", "models", "enclaves"],
-    "Experiment": ["plan_reference", "aggregation", "writing_your_own"],
+    "Run": ["operating", "who_waits", "owners_key", "withdrawn_site", "exit_codes", "files", "data_files", "pictures", "enclaves"],
+    "Experiment": ["plan_reference", "models", "training", "aggregation", "writing_your_own"],
     "Trust": ["threat_model", "promises"],
     "Inside": ["architecture", "protocol", "hand_written"],
     "Project": ["changes"],
