@@ -6,7 +6,7 @@ mod check;
 mod describe;
 
 pub use check::{Checked, check, check_map};
-pub use describe::{ColumnSummary, TableSummary, describe, tables};
+pub use describe::{ColumnSummary, Moments, TableSummary, describe, tables};
 
 use fl_learn::data::DataError;
 

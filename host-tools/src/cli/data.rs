@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use crate::{
-    data::{self, Checked, ColumnSummary, TableSummary},
+    data::{self, Checked, ColumnSummary, Moments, TableSummary},
     exit::{Exit, Failure},
     plan,
     synthesise::{self, Synthesis},
@@ -201,32 +201,12 @@ fn of_arrays(plan: &Plan, folder: &Path) -> Result<Answer, Failure> {
     Ok(Answer { text, json })
 }
 
-/// Mean and standard deviation of numbers, with their count as divisor (Welford, Technometrics 4, 1962).
-#[derive(Clone, Default)]
-struct Moments {
-    count: u64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Moments {
-    fn add(&mut self, value: f64) {
-        self.count += 1;
-        let distance = value - self.mean;
-        self.mean += distance / self.count as f64;
-        self.squares += distance * (value - self.mean);
-    }
-
-    fn deviation(&self) -> f64 {
-        (self.squares / self.count.max(1) as f64).sqrt()
-    }
-}
-
 fn table_json(table: &TableSummary) -> Value {
     let column = |c: &ColumnSummary| {
+        let any = (c.numbers.count > 0).then_some(&c.numbers);
         json!({
-            "name": c.name, "numbers": c.numbers, "missing": c.missing, "words": c.words,
-            "mean": (c.numbers > 0).then_some(c.mean), "deviation": (c.numbers > 0).then_some(c.deviation),
+            "name": c.name, "numbers": c.numbers.count, "missing": c.missing, "words": c.words,
+            "mean": any.map(|numbers| numbers.mean), "deviation": any.map(Moments::deviation),
             "least": c.range.map(|range| range.0), "most": c.range.map(|range| range.1),
             "texts": (c.words > 0 && !c.more_texts).then_some(&c.texts),
         })

@@ -31,12 +31,8 @@ pub struct TableSummary {
 pub struct ColumnSummary {
     /// From the header, or the number from 1.
     pub name: String,
-    /// How many cells are finite numbers.
-    pub numbers: u64,
-    /// Mean of the numbers; 0 without one.
-    pub mean: f64,
-    /// Their standard deviation, with the number of rows as divisor.
-    pub deviation: f64,
+    /// Of the cells that are finite numbers.
+    pub numbers: Moments,
     /// The smallest and the largest number.
     pub range: Option<(f64, f64)>,
     /// How many cells have no value.
@@ -48,8 +44,33 @@ pub struct ColumnSummary {
     pub more_texts: bool,
     /// How many cells are neither a finite number nor missing.
     pub words: u64,
-    /// The sum of squared distances from the mean (Welford, Technometrics 4, 1962).
+}
+
+/// Count, mean and standard deviation of numbers (Welford, Technometrics 4, 1962).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// How many numbers.
+    pub count: u64,
+    /// Their mean; 0 without one.
+    pub mean: f64,
+    /// The sum of squared distances from the mean.
     squares: f64,
+}
+
+impl Moments {
+    /// Counts one more number.
+    pub fn add(&mut self, number: f64) {
+        self.count += 1;
+        let distance = number - self.mean;
+        self.mean += distance / self.count as f64;
+        self.squares += distance * (number - self.mean);
+    }
+
+    /// The standard deviation, with the count as divisor; 0 without a number.
+    #[must_use]
+    pub fn deviation(&self) -> f64 {
+        (self.squares / self.count.max(1) as f64).sqrt()
+    }
 }
 
 impl ColumnSummary {
@@ -60,11 +81,7 @@ impl ColumnSummary {
                 return;
             }
             Cell::Number(number) => {
-                self.numbers += 1;
-                let distance = number - self.mean;
-                self.mean += distance / self.numbers as f64;
-                self.squares += distance * (number - self.mean);
-                self.deviation = (self.squares / self.numbers as f64).sqrt();
+                self.numbers.add(number);
                 let (least, most) = self.range.unwrap_or((number, number));
                 self.range = Some((least.min(number), most.max(number)));
             }
@@ -223,19 +240,20 @@ impl TableSummary {
     pub fn standardise(&self, features: &[String]) -> Option<String> {
         let column = |name: &String| self.columns.iter().find(|column| column.name == *name);
         let columns: Vec<&ColumnSummary> = features.iter().map(column).collect::<Option<_>>()?;
-        if columns.is_empty() || columns.iter().any(|c| c.numbers == 0 || c.words > 0 || c.deviation == 0.0) {
+        // Without a number, the deviation is 0.
+        if columns.is_empty() || columns.iter().any(|c| c.words > 0 || c.numbers.deviation() == 0.0) {
             return None;
         }
-        let list = |of: &dyn Fn(&ColumnSummary) -> f64| {
-            columns.iter().map(|column| digits(of(column))).collect::<Vec<_>>().join(", ")
+        let list = |of: &dyn Fn(&Moments) -> f64| {
+            columns.iter().map(|column| digits(of(&column.numbers))).collect::<Vec<_>>().join(", ")
         };
-        Some(format!("{{mean: [{}], std: [{}]}}", list(&|c| c.mean), list(&|c| c.deviation)))
+        Some(format!("{{mean: [{}], std: [{}]}}", list(&|m| m.mean), list(&Moments::deviation)))
     }
 }
 
 fn row(column: &ColumnSummary) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), digits);
-    let any = (column.numbers > 0).then_some(());
+    let any = (column.numbers.count > 0).then_some(&column.numbers);
     let is_word = |text: &&String| !matches!(csv::cell(text, Decimal::Point), Cell::Number(_));
     let texts = if column.words == 0 {
         String::new()
@@ -247,10 +265,10 @@ fn row(column: &ColumnSummary) -> Vec<String> {
     };
     vec![
         format!("{:?}", column.name).trim_matches('"').to_owned(),
-        column.numbers.to_string(),
+        column.numbers.count.to_string(),
         column.missing.to_string(),
-        number(any.map(|()| column.mean)),
-        number(any.map(|()| column.deviation)),
+        number(any.map(|numbers| numbers.mean)),
+        number(any.map(Moments::deviation)),
         number(column.range.map(|(least, _)| least)),
         number(column.range.map(|(_, most)| most)),
         texts,
@@ -287,10 +305,13 @@ mod tests {
         let [Ok(found)] = &tables(&dir).unwrap()[..] else { panic!() };
         assert_eq!((found.rows, found.header, found.separator), (3, true, Separator::Semicolon));
         let [age, sex, when] = &found.columns[..] else { panic!() };
-        assert_eq!((age.mean, age.deviation, age.missing, age.range), (30.0, 10.0, 1, Some((20.0, 40.0))));
+        assert_eq!(
+            (age.numbers.mean, age.numbers.deviation(), age.missing, age.range),
+            (30.0, 10.0, 1, Some((20.0, 40.0)))
+        );
         assert_eq!((sex.words, sex.texts["m"], sex.texts["f"]), (3, 2, 1));
-        assert_eq!(when.mean, 1_600_000_010.0);
-        assert!((when.deviation - (200f64 / 3.0).sqrt()).abs() < 1e-9);
+        assert_eq!(when.numbers.mean, 1_600_000_010.0);
+        assert!((when.numbers.deviation() - (200f64 / 3.0).sqrt()).abs() < 1e-9);
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         assert_eq!(
             found.standardise(&names(&["age", "when"])).unwrap(),
