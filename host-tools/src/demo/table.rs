@@ -1,11 +1,11 @@
 //! A table of the rounds: what each round reached, and how long its parts took.
 
-use super::watch::Round;
+use super::watch::{Round, before_loss};
 
 /// One line for each round. `task` is the validation whose metrics show how good the round's base model is:
 /// `metric`, and the loss.
 pub(super) fn of(rounds: &[Round], task: &str, metric: &str) -> String {
-    let first = if metric == "loss" { "accuracy" } else { metric };
+    let first = before_loss(metric);
     let mut rows = vec![
         ["round", "updates", "rows", first, "loss", "train ms", "aggregate ms", "store ms", "next task ms"]
             .map(str::to_owned)

@@ -78,7 +78,8 @@ pub(super) fn rounds(
             observe::say_event(&event);
         }
         let round = Round(event);
-        let line = line_of(&round, federation.plan.best.task.as_str());
+        let best = &federation.plan.best;
+        let line = line_of(&round, best.task.as_str(), best.metric.word());
         bar.inc(1);
         bar.set_message(line.clone());
         if plain {
@@ -94,9 +95,14 @@ pub(super) fn rounds(
     Err(processes.failure(rounds.len(), federation.plan.rounds))
 }
 
+/// The metric that is shown before the loss, in a plan whose best model has the best `metric`.
+pub(super) fn before_loss(metric: &str) -> &str {
+    if metric == "loss" { "accuracy" } else { metric }
+}
+
 /// `round 3: 3 updates, accuracy 0.962`.
-fn line_of(round: &Round, task: &str) -> String {
-    let metric = ["accuracy", "dice", "rmse", "loss"]
+fn line_of(round: &Round, task: &str, metric: &str) -> String {
+    let metric = [before_loss(metric), "loss"]
         .into_iter()
         .find_map(|name| round.metric(task, name).map(|value| format!(", {name} {value:.3}")));
     format!(
