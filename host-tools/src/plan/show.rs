@@ -179,7 +179,7 @@ fn pictures(spec: &PictureSpec) -> String {
     add(shift > 0, format!("moved by up to {shift} pixels"));
     add(brightness > 0.0, format!("brightness changed by up to {brightness}"));
     add(spec.skip > 0, format!("up to {} bad samples left out", spec.skip));
-    add(true, format!("at most {} B of decoded pictures in memory", spec.cache.0));
+    add(true, format!("at most {} of decoded pictures in memory", spec.cache));
     add(spec.order == PictureOrder::ByName, "split in the order of the names".to_owned());
     out
 }
@@ -262,7 +262,8 @@ fn kind(task: &TaskSpec) -> String {
         TaskKind::Validate(model) => {
             let rows = if task.rows == Rows::Test { " on test rows" } else { "" };
             let when = if task.when == When::End { " at the end" } else { "" };
-            format!("validate {}{rows}{when}", model.word())
+            let read_by = task.loss.as_ref().map_or_else(String::new, |of| format!(", {}", loss(of)));
+            format!("validate {}{rows}{when}{read_by}", model.word())
         }
         TaskKind::Synthetic { weight, .. } => format!("synthetic, weight {weight}"),
         TaskKind::Custom { name, rule } => {
