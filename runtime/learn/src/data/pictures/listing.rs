@@ -122,8 +122,10 @@ fn in_table(
         match (places.next(), places.next()) {
             (Some(at), None) => Ok(at),
             (found, _) => {
-                let times = if found.is_some() { "twice" } else { "not at all" };
-                let what = format!("the header has the column {wanted:?} {times}");
+                let what = match found {
+                    Some(_) => format!("the header has the column {wanted:?} twice"),
+                    None => format!("the header lacks the column {wanted:?}"),
+                };
                 Err(DataError::file(
                     file,
                     what,
