@@ -70,9 +70,8 @@ impl<'a> Inputs<'a> {
     ///
     /// # Errors
     /// [`Exit::Usage`] for an enclave without a key, [`Exit::Plan`] also for a site file with a login,
-    /// [`Exit::Trust`] for a CA certificate
-    /// that is invalid or not the plan's, [`Exit::Model`] for an initial model of another plan,
-    /// [`Exit::File`].
+    /// [`Exit::Trust`] for a CA certificate that is invalid or not the plan's, [`Exit::Model`] for an initial
+    /// model of another plan, [`Exit::File`].
     pub(super) fn read(workspace: &'a Workspace, request: &'a Request) -> Result<Self, Failure> {
         let key = signing_key(request)?;
         let loaded = plan::check(workspace)?;
