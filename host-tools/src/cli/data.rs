@@ -66,19 +66,19 @@ struct DataCheck {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "synthesise")]
 struct DataSynthesise {
-    /// the data set: kvasir
+    /// the data set whose layout the pictures get: kvasir
     #[argh(positional)]
     set: String,
-    /// the new folder
+    /// the folder to write into, missing or empty
     #[argh(option)]
     output: PathBuf,
     /// number of pictures; 20 by default
     #[argh(option, default = "20")]
     pictures: u32,
-    /// pixels of each picture; 620 by default
+    /// width of each picture in pixels; 620 by default
     #[argh(option, default = "620")]
     width: u16,
-    /// pixels of each picture; 530 by default
+    /// height of each picture in pixels; 530 by default
     #[argh(option, default = "530")]
     height: u16,
     /// another seed gives other pictures; 7 by default
