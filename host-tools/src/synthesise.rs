@@ -4,10 +4,7 @@
 //! mask of the blobs. The same seed gives the same pixels on every machine: no function of a mathematics
 //! library is called.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use fl_engine::Draws;
 use jpeg_encoder::{ColorType, Encoder};
@@ -64,7 +61,7 @@ impl Synthesis {
 }
 
 /// Writes the pictures into a new folder, as the archive of Kvasir-SEG's pictures has them:
-/// `segmented-images/images/NAME.jpg` and `segmented-images/masks/NAME.jpg`.
+/// `segmented-images/images/NAME.jpg` and `segmented-images/masks/NAME.jpg`. A failure leaves no file.
 ///
 /// # Errors
 /// [`Exit::Usage`] for numbers out of range, [`Exit::Workspace`] for a folder that is not empty,
@@ -72,7 +69,9 @@ impl Synthesis {
 pub fn kvasir(folder: &Path, synthesis: &Synthesis) -> Result<Vec<String>, Failure> {
     let pairs = synthesis.pairs()?;
     files::refuse_occupied(folder, "--output")?;
-    pairs.map(|pair| pair.and_then(|pair| write(folder, &pair).map(|()| pair.name))).collect()
+    files::fill_new_folder(folder, || {
+        pairs.map(|pair| pair.and_then(|pair| write(folder, &pair).map(|()| pair.name))).collect()
+    })
 }
 
 /// Writes one picture and its mask below `folder`.
@@ -81,11 +80,9 @@ pub fn kvasir(folder: &Path, synthesis: &Synthesis) -> Result<Vec<String>, Failu
 /// [`Exit::File`].
 pub fn write(folder: &Path, pair: &Pair) -> Result<(), Failure> {
     for (kind, bytes) in [(IMAGES, &pair.image), (MASKS, &pair.mask)] {
-        let path: PathBuf = folder.join(kind).join(&pair.name);
-        let parent = path.parent().unwrap_or(folder);
-        fs::create_dir_all(parent)
-            .and_then(|()| fs::write(&path, bytes))
-            .map_err(|e| Failure::new(Exit::File, format!("cannot write {}: {e}", path.display())))?;
+        let path = folder.join(kind).join(&pair.name);
+        files::make_folder_of(&path)?;
+        fs::write(&path, bytes).map_err(|e| files::unwritten(&path, &e))?;
     }
     Ok(())
 }
