@@ -195,10 +195,8 @@ impl Loss {
     }
 }
 
-const WEIGHTS: Takes = Takes::List {
-    kind: "a list of numbers above 0, one for each class",
-    of: &Takes::Number(Range::AboveZero),
-};
+const WEIGHTS: Takes =
+    Takes::List { kind: "a list of numbers, one for each class", of: &Takes::Number(Range::AboveZero) };
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,8 @@ words! {
     /// A metric.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
     pub enum Metric {
-        /// Share of labels that the model gives rightly, from 0 to 1. It needs a loss over classes.
+        /// Share of labels that the model gives rightly, from 0 to 1. It needs another loss than mse, l1 and
+        /// huber.
         Accuracy = "accuracy",
         /// The loss of the task, from 0; the loss dice is from -1.
         Loss = "loss",
