@@ -22,7 +22,7 @@ use crate::{
 pub struct Checked {
     /// The collaborator.
     pub name: Name,
-    /// Rows to train on, to validate on, and that no task reads.
+    /// Rows to train on, to validate on, and to test on with `rows: test`.
     pub rows: [usize; 3],
     /// Rows of each class; empty for a regression.
     pub classes: BTreeMap<u32, usize>,
@@ -43,7 +43,7 @@ impl Checked {
         let [train, validation, test] = self.rows;
         let mut out = format!("data of {}: {train} rows to train on, {validation} to validate on", self.name);
         if test > 0 {
-            let _ = write!(out, ", {test} that no task reads");
+            let _ = write!(out, ", {test} to test on");
         }
         let classes: Vec<String> =
             self.classes.iter().map(|(class, rows)| format!("class {class}: {rows}")).collect();
