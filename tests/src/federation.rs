@@ -126,6 +126,17 @@ pub fn rounds_in_order(federation: &Federation, rounds: u64) -> Vec<Value> {
     lines
 }
 
+/// Checks that each round stands once in the history, in order, with the updates of all collaborators.
+///
+/// # Panics
+/// When this is not the case.
+pub fn rounds_of_all(federation: &Federation, rounds: u64) {
+    for line in rounds_in_order(federation, rounds) {
+        let updates = line["contributions"].as_array().map(Vec::len);
+        assert_eq!(updates, Some(federation.names.len()), "{line}");
+    }
+}
+
 /// The model that the aggregator has stored last.
 ///
 /// # Panics

@@ -14,7 +14,7 @@ use std::{
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_tests::federation::{
-    Process, all_end_well, federation_over, rounds_in_order, set_links, set_site, synthetic,
+    Process, all_end_well, federation_over, rounds_of_all, set_links, set_site, synthetic,
 };
 use serde_json::Value;
 
@@ -25,13 +25,6 @@ fn pair(name: &str, rounds: u32, pace: &str) -> Federation {
         let quorum = format!("{{count: {{min: 2}}, time: {{min: {pace}, max: 10m}}}}");
         set_key(&plan, "quorum", &quorum, "tasks")
     })
-}
-
-/// Each round stands once in the history, in order, with both members' updates.
-fn assert_history(federation: &Federation, rounds: u64) {
-    for fact in rounds_in_order(federation, rounds) {
-        assert_eq!(fact["contributions"].as_array().unwrap().len(), 2, "{fact}");
-    }
 }
 
 /// UDP and TCP at the federation's port of another loopback address, carried to the aggregator. Whatever is
@@ -131,7 +124,7 @@ fn federation_trains_where_no_datagram_gets_through() {
         "{}",
         members[0].log()
     );
-    assert_history(&federation, 5);
+    rounds_of_all(&federation, 5);
 }
 
 #[test]
@@ -148,7 +141,7 @@ fn quic_is_taken_where_both_answer_and_each_can_be_chosen() {
         for member in &members {
             assert!(member.log().contains(words), "{link}: {}", member.log());
         }
-        assert_history(&federation, 2);
+        rounds_of_all(&federation, 2);
     }
 }
 
@@ -171,7 +164,7 @@ fn link_that_stops_working_in_mid_run_is_replaced_by_the_other_kind_and_no_updat
     relay.carries_tcp.store(false, Ordering::Relaxed);
     members[1].says("goes over QUIC", 2, SOON);
     all_end_well(&mut aggregator, &mut members);
-    assert_history(&federation, 40);
+    rounds_of_all(&federation, 40);
 }
 
 const SOON: Duration = Duration::from_secs(20);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
-use fl_tests::federation::{Process, all_end_well, federation, rounds_in_order, set_site, synthetic};
+use fl_tests::federation::{Process, all_end_well, federation, rounds_of_all, set_site, synthetic};
 
 /// Rounds that need both members. The members know the aggregator by a name that only a proxy resolves.
 fn pair(name: &str, rounds: u32) -> Federation {
@@ -53,13 +53,6 @@ fn aggregator(federation: &Federation) -> Process {
     aggregator
 }
 
-/// Each round stands once in the history, in order, with both members' updates.
-fn assert_history(federation: &Federation, rounds: u64) {
-    for fact in rounds_in_order(federation, rounds) {
-        assert_eq!(fact["contributions"].as_array().unwrap().len(), 2, "{fact}");
-    }
-}
-
 #[test]
 fn proxy_of_the_site_file_and_proxy_of_the_environment_lead_to_the_aggregator() {
     let federation = pair("proxies", 3);
@@ -76,7 +69,7 @@ fn proxy_of_the_site_file_and_proxy_of_the_environment_lead_to_the_aggregator() 
         collaborator(&federation, "two", &[&environment, "NO_PROXY=other.test,10.0.0.0/8"]),
     ];
     all_end_well(&mut aggregator, &mut members);
-    assert_history(&federation, 3);
+    rounds_of_all(&federation, 3);
     let target = format!("{NAME}:{}", federation.port);
     for (proxy, member, words) in
         [(&with_login, &members[0], "plan/site.yaml names the proxy"), (&open, &members[1], "in HTTPS_PROXY")]
@@ -145,7 +138,7 @@ fn refusal_of_a_proxy_is_told_and_its_consent_is_taken() {
     members[0].says(&format!("the proxy 127.0.0.1:{port} cannot be reached"), 1, SOON);
     let (_proxy, _) = proxy(&federation, "one", port, "open");
     all_end_well(&mut aggregator, &mut members);
-    assert_history(&federation, 2);
+    rounds_of_all(&federation, 2);
 }
 
 #[test]
@@ -161,7 +154,7 @@ fn tunnel_that_is_cut_in_an_upload_is_made_again_and_no_update_is_lost() {
     }
     let mut members = ["one", "two"].map(|name| collaborator(&federation, name, &[]));
     all_end_well(&mut aggregator, &mut members);
-    assert_history(&federation, 6);
+    rounds_of_all(&federation, 6);
     for proxy in &proxies {
         proxy.event("asked", SOON);
         proxy.event("asked", SOON);
@@ -181,7 +174,7 @@ fn slow_proxy_costs_time_only() {
     let mut members = ["one", "two"].map(|name| collaborator(&federation, name, &[]));
     all_end_well(&mut aggregator, &mut members);
     assert!(started.elapsed() > Duration::from_secs(2), "{:?}", started.elapsed());
-    assert_history(&federation, 2);
+    rounds_of_all(&federation, 2);
 }
 
 #[test]
@@ -205,7 +198,7 @@ fn load_balancer_finds_the_aggregator_by_the_name_in_the_site_file() {
     }
     let mut members = ["one", "two"].map(|name| collaborator(&federation, name, &[]));
     all_end_well(&mut aggregator, &mut members);
-    assert_history(&federation, 2);
+    rounds_of_all(&federation, 2);
 }
 
 #[test]
