@@ -246,13 +246,26 @@ impl Process {
     /// Starts the aggregator.
     #[must_use]
     pub fn aggregator(federation: &Federation) -> Self {
-        Self::start("aggregator", &federation.aggregator, &["--json", "aggregator", "start"], &[])
+        Self::aggregator_in(federation, &[])
+    }
+
+    /// The same, wrapped in `wrapper` as [`Self::start`] wraps a program.
+    #[must_use]
+    pub fn aggregator_in(federation: &Federation, wrapper: &[&str]) -> Self {
+        Self::start("aggregator", &federation.aggregator, &["--json", "aggregator", "start"], wrapper)
     }
 
     /// Starts the collaborator `name`.
     #[must_use]
     pub fn collaborator(federation: &Federation, name: &str) -> Self {
-        Self::start(name, &federation.dir.join(name), &["--json", "collaborator", "-n", name, "start"], &[])
+        Self::collaborator_in(federation, name, &[])
+    }
+
+    /// The same, wrapped in `wrapper` as [`Self::start`] wraps a program.
+    #[must_use]
+    pub fn collaborator_in(federation: &Federation, name: &str, wrapper: &[&str]) -> Self {
+        let args = ["--json", "collaborator", "-n", name, "start"];
+        Self::start(name, &federation.dir.join(name), &args, wrapper)
     }
 
     /// Starts all collaborators of the federation, in the order of its names.

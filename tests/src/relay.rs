@@ -3,7 +3,6 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -74,17 +73,15 @@ impl Relay {
     /// Starts the aggregator inside.
     #[must_use]
     pub fn aggregator(&self, federation: &Federation) -> Process {
-        self.process("aggregator", &federation.aggregator, &["--json", "aggregator", "start"])
+        Process::aggregator_in(federation, &self.inside().each_ref().map(String::as_str))
     }
 
     /// Starts all collaborators inside.
     #[must_use]
     pub fn collaborators(&self, federation: &Federation) -> Vec<Process> {
-        let start = |name: &String| {
-            let args = ["--json", "collaborator", "-n", name, "start"];
-            self.process(name, &federation.dir.join(name), &args)
-        };
-        federation.names.iter().map(start).collect()
+        let inside = self.inside();
+        let inside = inside.each_ref().map(String::as_str);
+        federation.names.iter().map(|name| Process::collaborator_in(federation, name, &inside)).collect()
     }
 
     /// Gives the sites another address, as a machine gets one that moves to another network.
@@ -103,15 +100,10 @@ impl Relay {
         }
     }
 
-    fn process(&self, name: &str, folder: &Path, args: &[&str]) -> Process {
-        let inside = self.inside();
-        Process::start(name, folder, args, &inside.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
     /// The command that runs another one inside.
-    fn inside(&self) -> Vec<String> {
+    fn inside(&self) -> [String; 5] {
         let target = format!("--target={}", self.child.id());
-        ["nsenter", &target, "--user", "--net", "--preserve-credentials"].map(str::to_owned).to_vec()
+        ["nsenter", &target, "--user", "--net", "--preserve-credentials"].map(str::to_owned)
     }
 }
 

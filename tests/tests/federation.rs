@@ -1,7 +1,7 @@
 //! Whole federations: real processes over real links on loopback, real files.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use fl_engine::{RoundNo, Weight, model::safetensors, plan::Plan, tensor::ModelState};
 use fl_host_tools::demo::Federation;
@@ -61,20 +61,17 @@ fn federation_trains_and_everybody_keeps_the_same_model(link: &str) {
 #[test]
 fn run_goes_on_when_its_output_cannot_be_written() {
     let federation = federation("unheard", 2, &|plan| plan.replace("rounds: 10", "rounds: 2"));
-    let unheard = |name: &str, folder: &Path, args: &[&str]| {
-        Process::start(name, folder, args, &["sh", "-c", r#"exec "$0" "$@" >/dev/full 2>/dev/full"#])
-    };
-    let mut processes =
-        vec![unheard("aggregator", &federation.aggregator, &["--json", "aggregator", "start"])];
+    let unheard = ["sh", "-c", r#"exec "$0" "$@" >/dev/full 2>/dev/full"#];
+    let mut processes = vec![Process::aggregator_in(&federation, &unheard)];
     for name in &federation.names {
-        let args = ["--json", "collaborator", "-n", name, "start"];
-        processes.push(unheard(name, &federation.dir.join(name), &args));
+        processes.push(Process::collaborator_in(&federation, name, &unheard));
     }
     for process in &mut processes {
         assert_eq!(process.ended(LATER).code(), Some(0));
     }
     last_model(&federation);
-    let mut mistaken = unheard("mistaken", &federation.aggregator, &["aggregator", "--wrong"]);
+    let args = ["aggregator", "--wrong"];
+    let mut mistaken = Process::start("mistaken", &federation.aggregator, &args, &unheard);
     assert_eq!(mistaken.ended(SOON).code(), Some(2));
 }
 

@@ -78,11 +78,10 @@ impl WrongClock {
         let preload = format!("LD_PRELOAD={}", self.library.display());
         let file = format!("FL_TEST_CLOCK={}", self.file.display());
         let wrapper = ["env", &preload, &file];
-        if name == "aggregator" {
-            return Process::start(name, &federation.aggregator, &["--json", "aggregator"], &wrapper);
+        match name {
+            "aggregator" => Process::aggregator_in(federation, &wrapper),
+            name => Process::collaborator_in(federation, name, &wrapper),
         }
-        let args = ["--json", "collaborator", "-n", name];
-        Process::start(name, &federation.dir.join(name), &args, &wrapper)
     }
 }
 
