@@ -6,4 +6,5 @@ pub mod elf;
 pub mod federation;
 pub mod forger;
 pub mod relay;
+pub mod shim;
 pub mod stranger;

@@ -6,8 +6,7 @@ use std::{
     fs,
     net::UdpSocket,
     os::unix::fs::{PermissionsExt as _, chown},
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +16,7 @@ use fl_tests::{
     federation::{Process, all_end_well, federation_over, rounds_in_order, synthetic},
     forger::Forger,
     over_each_link,
+    shim::preload,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -54,18 +54,13 @@ fn forged_close_of_nobody_ends_no_collaborator(link: &str) {
 
 /// A library that moves the time of day of a process by the number of seconds in a file.
 struct WrongClock {
-    library: PathBuf,
+    preload: String,
     file: PathBuf,
 }
 
 impl WrongClock {
     fn new(federation: &Federation, days: i64) -> Self {
-        let library = federation.dir.join("libclock.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/clock.c");
-        let cc =
-            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
-        assert!(cc.as_ref().is_ok_and(|cc| cc.status.success()), "{cc:?}");
-        let clock = Self { library, file: federation.dir.join("clock") };
+        let clock = Self { preload: preload(&federation.dir, "clock"), file: federation.dir.join("clock") };
         clock.set(days);
         clock
     }
@@ -75,9 +70,8 @@ impl WrongClock {
     }
 
     fn start(&self, federation: &Federation, name: &str) -> Process {
-        let preload = format!("LD_PRELOAD={}", self.library.display());
         let file = format!("FL_TEST_CLOCK={}", self.file.display());
-        let wrapper = ["env", &preload, &file];
+        let wrapper = ["env", &self.preload, &file];
         match name {
             "aggregator" => Process::aggregator_in(federation, &wrapper),
             name => Process::collaborator_in(federation, name, &wrapper),

@@ -1,11 +1,12 @@
 //! A whole federation where socket options and control messages are refused, as a library OS refuses them.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
-use std::{path::Path, process::Command, time::Duration};
+use std::time::Duration;
 
 use fl_tests::{
     federation::{Process, federation_over, synthetic},
     over_each_link,
+    shim::preload,
 };
 use serde_json::Value;
 
@@ -17,22 +18,13 @@ over_each_link! {
 
 fn federation_runs_over_the_portable_socket_when_the_native_one_is_refused(link: &str) {
     let federation = federation_over(link, "refusing", 2, &|plan| synthetic(plan, 200_000, 3));
-    let library = federation.dir.join("librefuse.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/refuse.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
-    assert!(built.as_ref().is_ok_and(|cc| cc.status.success()), "{built:?}");
-
-    let preload = format!("LD_PRELOAD={}", library.display());
-    let start =
-        |name: &str, folder: &Path, args: &[&str]| Process::start(name, folder, args, &["env", &preload]);
-    let mut aggregator = start("aggregator", &federation.aggregator, &["--json", "aggregator"]);
+    let preload = preload(&federation.dir, "refuse");
+    let wrapper = ["env", preload.as_str()];
+    let mut aggregator = Process::aggregator_in(&federation, &wrapper);
     let socket = if link == "tcp" { Value::Null } else { "portable".into() };
     assert_eq!(aggregator.event("listening", SOON)["socket"], socket);
-    let members: Vec<Process> = federation
-        .names
-        .iter()
-        .map(|name| start(name, &federation.dir.join(name), &["collaborator", "-n", name]))
-        .collect();
+    let members: Vec<Process> =
+        federation.names.iter().map(|name| Process::collaborator_in(&federation, name, &wrapper)).collect();
     let rounds = aggregator.events_to_the_end("round");
     assert!(rounds.len() == 3 && rounds.iter().all(|round| round["updates"] == 2), "{}", aggregator.log());
     assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
