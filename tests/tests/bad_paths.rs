@@ -13,7 +13,7 @@ use std::{
 
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_tests::{
-    federation::{Process, federation_over, rounds_of_all, start, synthetic},
+    federation::{Process, all_end_well, federation_over, rounds_of_all, start, synthetic},
     relay::Relay,
 };
 use serde_json::Value;
@@ -235,10 +235,7 @@ fn site_that_sleeps_for_twenty_seconds_goes_on() {
         let woken = Instant::now();
         sites[0].signal("CONT");
         let lines = aggregator.timed_to_the_end();
-        assert!(aggregator.ended(SOON).success(), "{}", aggregator.log());
-        for site in &mut sites {
-            assert!(site.ended(SOON).success(), "{}", site.log());
-        }
+        all_end_well(&mut aggregator, &mut sites);
         let round = lines.iter().find(|(at, line)| line["event"] == "round" && *at > woken);
         let cost = round.unwrap().0 - woken;
         println!("sleep of 20 s: link: {link}: a round {:.2} s after waking", cost.as_secs_f64());

@@ -6,7 +6,7 @@ use std::fs;
 
 use fl_engine::{Digest, tensor::ModelState};
 use fl_host_tools::{cli, demo::Federation, workspace::set_key};
-use fl_tests::federation::{ends, federation, history, last_model, start, table};
+use fl_tests::federation::{all_end_well, ends, federation, history, last_model, start, table};
 
 /// Two rounds of real training. `features`: whether the plan lists the columns, as `fl-host plan initialize`
 /// writes them where the owner has a sample.
@@ -43,9 +43,7 @@ fn swap(federation: &Federation, name: &str) {
 /// Runs a federation to its end and returns its last model.
 fn trained(federation: &Federation) -> ModelState {
     let (mut aggregator, mut sites) = start(federation);
-    for process in [&mut aggregator].into_iter().chain(&mut sites) {
-        ends(process, 0);
-    }
+    all_end_well(&mut aggregator, &mut sites);
     last_model(federation)
 }
 

@@ -4,10 +4,9 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use fl_engine::{RoundNo, Weight, model::safetensors, plan::Plan, tensor::ModelState};
-use fl_host_tools::demo::Federation;
 use fl_learn::task::{CustomTasks, Runner};
 use fl_tests::{
-    federation::{Process, federation, federation_over, history, last_model, synthetic},
+    federation::{Process, federation, federation_over, history, last_model, start, synthetic},
     over_each_link,
 };
 use num_bigint::BigInt;
@@ -27,15 +26,9 @@ over_each_link! {
     second_aggregator_of_a_folder_ends_before_it_touches_anything
 }
 
-fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
-    let aggregator = Process::aggregator(federation);
-    let collaborators = Process::collaborators(federation);
-    (aggregator, collaborators)
-}
-
 fn federation_trains_and_everybody_keeps_the_same_model(link: &str) {
     let federation = federation_over(link, "trains", 3, &|plan| plan.replace("rounds: 10", "rounds: 3"));
-    let (mut aggregator, mut collaborators) = start_all(&federation);
+    let (mut aggregator, mut collaborators) = start(&federation);
     for round in 0..3 {
         let line = aggregator.event("round", LATER);
         assert_eq!(line["round"], round);
@@ -79,7 +72,7 @@ fn run_goes_on_when_its_output_cannot_be_written() {
 /// aggregation.
 fn federated_model_is_the_exactly_rounded_mean_of_the_updates(link: &str) {
     let federation = federation_over(link, "exact", 3, &|plan| synthetic(plan, 3000, 2));
-    let (mut aggregator, _collaborators) = start_all(&federation);
+    let (mut aggregator, _collaborators) = start(&federation);
     assert_eq!(aggregator.event("ended", LATER)["reason"], "completed");
     assert!(aggregator.ended(SOON).success());
 
@@ -146,7 +139,7 @@ fn exact_mean(terms: &[(f32, u32)]) -> f32 {
 
 fn killed_collaborator_does_not_stop_the_others(link: &str) {
     let federation = federation_over(link, "killed", 3, &|plan| plan.replace("rounds: 10", "rounds: 4"));
-    let (mut aggregator, mut collaborators) = start_all(&federation);
+    let (mut aggregator, mut collaborators) = start(&federation);
     aggregator.event("round", LATER);
     collaborators[2].signal("KILL");
     let rest = aggregator.events_to_the_end("round");
@@ -162,7 +155,7 @@ fn collaborator_that_comes_back_is_given_the_open_round(link: &str) {
     let federation = federation_over(link, "back", 2, &|plan| {
         plan.replace("rounds: 10", "rounds: 4").replace("count: {min: 1}", "count: {min: 2}")
     });
-    let (mut aggregator, mut collaborators) = start_all(&federation);
+    let (mut aggregator, mut collaborators) = start(&federation);
     aggregator.event("round", LATER);
     collaborators.pop();
     let again = Process::collaborator(&federation, "two");
@@ -185,7 +178,7 @@ fn collaborator_waits_for_its_aggregator_and_says_so(link: &str) {
 fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on(link: &str) {
     // More than it runs before the signal gets there.
     let federation = federation_over(link, "stopped", 2, &|plan| plan.replace("rounds: 10", "rounds: 40"));
-    let (mut aggregator, mut collaborators) = start_all(&federation);
+    let (mut aggregator, mut collaborators) = start(&federation);
     aggregator.event("round", LATER);
     aggregator.signal("TERM");
     assert_eq!(aggregator.event("ended", SOON)["reason"], "stopped");
@@ -205,7 +198,7 @@ fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on(link: &str) {
 
 fn finished_run_ends_well_when_it_is_stopped_again_and_fresh_gives_its_rounds_up(link: &str) {
     let federation = federation_over(link, "fresh", 1, &|plan| synthetic(plan, 100, 2));
-    let (mut aggregator, mut collaborators) = start_all(&federation);
+    let (mut aggregator, mut collaborators) = start(&federation);
     assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
     assert!(collaborators[0].ended(SOON).success(), "{}", collaborators[0].log());
 

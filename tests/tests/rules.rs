@@ -12,7 +12,7 @@ use fl_engine::{
 };
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_learn::task::{CustomTasks, Runner};
-use fl_tests::federation::{self, Process, federation, set_block, synthetic};
+use fl_tests::federation::{self, Process, federation, set_block, start, synthetic};
 
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(90);
@@ -25,12 +25,6 @@ fn ruled(plan: &str, keys: &str, inputs: u32, rounds: u32, collaborators: usize)
     let plan = set_key(&plan, "quorum", &quorum, "tasks");
     // A clipped mean needs this range, and it is enough for the other rules.
     set_key(&plan, "exact", "{value_bits: 16, weight_bits: 19}", "schema")
-}
-
-fn start_all(federation: &Federation) -> (Process, Vec<Process>) {
-    let aggregator = Process::aggregator(federation);
-    let collaborators = Process::collaborators(federation);
-    (aggregator, collaborators)
 }
 
 fn last_model(federation: &Federation) -> Vec<u8> {
@@ -83,7 +77,7 @@ fn replayed(federation: &Federation) -> Vec<u8> {
 /// Runs the federation to its end.
 fn runs_as_replayed(name: &str, collaborators: usize, keys: &str) {
     let federation = federation(name, collaborators, &|plan| ruled(plan, keys, 3000, 2, collaborators));
-    let (mut aggregator, _collaborators) = start_all(&federation);
+    let (mut aggregator, _collaborators) = start(&federation);
     let rounds = aggregator.events_to_the_end("round");
     assert!(aggregator.ended(LATER).success(), "{keys}: {}", aggregator.log());
     assert!(rounds.iter().all(|round| round["updates"] == collaborators), "{rounds:?}");
@@ -118,7 +112,7 @@ fn servers_step_follows_any_rule() {
 fn left_out_updates_are_named_in_the_log() {
     let keys = "rule: {krum: {byzantine: 1}}";
     let federation = federation("chosen", 5, &|plan| ruled(plan, keys, 300, 1, 5));
-    let (mut aggregator, _collaborators) = start_all(&federation);
+    let (mut aggregator, _collaborators) = start(&federation);
     assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
     let log = aggregator.log();
     let line = log.lines().find(|line| line.contains("the rule left out")).unwrap();
@@ -154,7 +148,7 @@ fn spilled_updates_make_the_engines_median() {
         assert!(slots < ByteCount(3 * layout.byte_len() as u64), "{slots} for updates in memory");
         plan
     });
-    let (mut aggregator, _collaborators) = start_all(&federation);
+    let (mut aggregator, _collaborators) = start(&federation);
     assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
     assert!(last_model(&federation) == replayed(&federation));
     assert_eq!(fs::read_dir(federation.aggregator.join("save/spill")).unwrap().count(), 0);
@@ -167,7 +161,7 @@ fn killed_aggregator_goes_on_with_the_steps_state() {
     let rounds = 40;
     let keys = "server: {fedyogi: {learning_rate: 0.01}}";
     let federation = federation("yogi", 2, &|plan| ruled(plan, keys, 50_000, rounds, 2));
-    let (aggregator, _collaborators) = start_all(&federation);
+    let (aggregator, _collaborators) = start(&federation);
     for round in 0..3 {
         assert_eq!(aggregator.event("round", LATER)["round"], round);
     }
@@ -202,7 +196,7 @@ fn accuracies(collaborators: &[Process]) -> Vec<f64> {
 #[test]
 fn update_below_the_threshold_is_refused_and_changes_nothing() {
     let plain = federation("plain", 3, &|plan| trained(plan, ""));
-    let (mut aggregator, mut collaborators) = start_all(&plain);
+    let (mut aggregator, mut collaborators) = start(&plain);
     assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
     collaborators.iter_mut().for_each(|process| assert!(process.ended(SOON).success()));
     let accuracies = accuracies(&collaborators);
@@ -215,7 +209,7 @@ fn update_below_the_threshold_is_refused_and_changes_nothing() {
 
     let with = federation("threshold", 3, &|plan| trained(plan, &threshold));
     assert!(with.plan.aggregation().unwrap().threshold.is_some());
-    let (mut aggregator, _collaborators) = start_all(&with);
+    let (mut aggregator, _collaborators) = start(&with);
     let line = aggregator.event("round", LATER);
     assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
     assert_eq!(line["updates"], 2, "{line}");

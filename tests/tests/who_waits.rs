@@ -9,7 +9,8 @@ use std::{
 use fl_host_tools::{demo::Federation, workspace::set_key};
 use fl_tests::{
     federation::{
-        Process, change_rows, ends, federation, federation_over, history, set_block, start, synthetic,
+        Process, all_end_well, change_rows, ends, federation, federation_over, history, set_block, start,
+        synthetic,
     },
     over_each_link,
 };
@@ -65,9 +66,7 @@ fn too_few_updates_at_a_deadline_open_the_round_again_until_a_site_comes(link: &
     }
     assert!(aggregator.log().contains("no answer of two"), "{}", aggregator.log());
     sites[1].signal("CONT");
-    for process in [&mut aggregator].into_iter().chain(&mut sites) {
-        ends(process, 0);
-    }
+    all_end_well(&mut aggregator, &mut sites);
     assert_eq!(history(&federation).len(), 400);
 }
 
@@ -145,9 +144,7 @@ fn repaired_site_is_asked_again_as_soon_as_it_is_back(link: &str) {
     sites[1].signal("TERM");
     ends(&mut sites[1], 14);
     sites[1] = Process::collaborator(&federation, "two");
-    for process in [&mut aggregator].into_iter().chain(&mut sites) {
-        ends(process, 0);
-    }
+    all_end_well(&mut aggregator, &mut sites);
 }
 
 fn silent_member_costs_two_deadlines_and_is_asked_in_every_round(link: &str) {
@@ -180,9 +177,7 @@ fn pause_of_the_aggregators_machine_ends_nobody_and_costs_no_deadline(link: &str
     thread::sleep(Duration::from_secs(8));
     sites[0].signal("CONT");
     aggregator.signal("CONT");
-    for process in [&mut aggregator].into_iter().chain(&mut sites) {
-        ends(process, 0);
-    }
+    all_end_well(&mut aggregator, &mut sites);
     assert!(aggregator.log().contains("this program stood still for"), "{}", aggregator.log());
 }
 
@@ -193,9 +188,7 @@ fn killed_aggregator_goes_on_and_its_sites_with_it(link: &str) {
     aggregator.signal("KILL");
     drop(aggregator);
     let mut again = Process::aggregator(&federation);
-    for process in [&mut again].into_iter().chain(&mut sites) {
-        ends(process, 0);
-    }
+    all_end_well(&mut again, &mut sites);
 }
 
 fn site_that_is_stopped_ends_with_14_and_the_others_go_on(link: &str) {
