@@ -106,19 +106,14 @@ impl People<'_> {
     /// collaborator connected, or the next one.
     fn joins(&self, name: &str) -> Process {
         let log = self.site(name).join(format!("logs/{name}.stderr"));
-        let earlier = fs::read_to_string(log).unwrap_or_default().len();
+        let came = format!("connected as {name}; round ");
+        let earlier = fs::read_to_string(log).unwrap_or_default().matches(&came).count();
         let process = Process::collaborator(&self.federation, name);
         let started = Instant::now();
-        let came = format!("connected as {name}; round ");
-        let first = loop {
-            assert!(started.elapsed() < SOON, "{}", process.log());
-            let log = process.log();
-            let round = log[earlier..].split_once(&came).and_then(|(_, rest)| rest.split_once(' '));
-            match round {
-                Some((round, _)) => break round.parse::<u64>().unwrap(),
-                None => std::thread::sleep(Duration::from_millis(10)),
-            }
-        };
+        process.says(&came, earlier + 1, SOON);
+        let log = process.log();
+        let (round, _) = log.split(&came).nth(earlier + 1).unwrap().split_once(' ').unwrap();
+        let first: u64 = round.parse().unwrap();
         loop {
             let round = self.aggregator.event("round", SOON);
             let contributors = round["contributors"].as_array().unwrap();
