@@ -11,15 +11,15 @@ use serde_json::Value;
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(90);
 
-/// The plan of the template, whose statistics come from the sites.
-fn federated(name: &str, sites: usize, rounds: u32, standardise: &str, quorum: &str) -> Federation {
+/// The plan of the template, whose statistics come from the sites. A round needs two sites.
+fn federated(name: &str, sites: usize, rounds: u32, standardise: &str) -> Federation {
     federation(name, sites, &|plan| {
         let data = format!(
             "{{loader: csv, file: data.csv, header: true, label: diagnosis, classes: 2, standardise: {standardise}}}"
         );
         let plan = set_block(plan, "data", &data);
         let plan = set_key(&plan, "rounds", &rounds.to_string(), "schema");
-        set_key(&plan, "quorum", quorum, "tasks")
+        set_key(&plan, "quorum", "{count: {min: 2}, time: {min: 0s, max: 10m}}", "tasks")
     })
 }
 
@@ -59,8 +59,7 @@ fn history(federation: &Federation) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn sites_of_different_distributions_train_with_a_plan_alone_and_a_late_one_joins_in() {
-    let quorum = "{count: {min: 2}, time: {min: 0s, max: 10m}}";
-    let federation = federated("trains", 3, 12, "federated", quorum);
+    let federation = federated("trains", 3, 12, "federated");
     let rows = sort_out(&federation, &["one", "two"]);
     let mut aggregator = Process::aggregator(&federation);
     let mut sites =
@@ -98,8 +97,7 @@ fn sites_of_different_distributions_train_with_a_plan_alone_and_a_late_one_joins
 
 #[test]
 fn restarts_before_the_first_round_and_in_mid_run_do_not_ask_again() {
-    let quorum = "{count: {min: 2}, time: {min: 0s, max: 10m}}";
-    let federation = federated("restarts", 2, 8, "federated", quorum);
+    let federation = federated("restarts", 2, 8, "federated");
     sort_out(&federation, &["one", "two"]);
     let mut aggregator = Process::aggregator(&federation);
     let mut sites =
@@ -134,8 +132,7 @@ fn restarts_before_the_first_round_and_in_mid_run_do_not_ask_again() {
 
 #[test]
 fn column_that_no_site_has_enough_of_ends_the_run_on_both_sides_by_its_name() {
-    let quorum = "{count: {min: 2}, time: {min: 0s, max: 10m}}";
-    let federation = federated("few", 2, 3, "{federated: {least: 100000}}", quorum);
+    let federation = federated("few", 2, 3, "{federated: {least: 100000}}");
     let mut aggregator = Process::aggregator(&federation);
     let mut sites =
         vec![Process::collaborator(&federation, "one"), Process::collaborator(&federation, "two")];
@@ -153,8 +150,7 @@ fn column_that_no_site_has_enough_of_ends_the_run_on_both_sides_by_its_name() {
 
 #[test]
 fn hostile_sums_and_old_programs_are_refused_by_name_and_the_run_goes_on() {
-    let quorum = "{count: {min: 2}, time: {min: 0s, max: 10m}}";
-    let federation = federated("hostile", 3, 2, "federated", quorum);
+    let federation = federated("hostile", 3, 2, "federated");
     let mut aggregator = Process::aggregator(&federation);
     let mut one = Process::collaborator(&federation, "one");
     let misdeeds = [
