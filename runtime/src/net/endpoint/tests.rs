@@ -18,7 +18,7 @@ use tokio::{
 
 use super::*;
 use crate::net::{
-    IDLE_WINDOW, SocketKind,
+    IDLE_WINDOW, SendStream, SocketKind,
     fixture::{Authority, SERVER_NAME},
     payload::{self, Progress},
     refusing,
@@ -161,6 +161,20 @@ async fn upload(there: &Link, here: &Link, len: usize) {
     };
     let ((), held) = tokio::join!(sending, receiving);
     assert!(body == held, "the upload changed on its way");
+}
+
+/// Writes for a while to a stream that nobody reads. Returns how many bytes were taken, in whole pieces.
+async fn fill(out: &mut SendStream) -> usize {
+    let piece = Bytes::from(vec![1; 64 << 10]);
+    let mut taken = 0;
+    let push = async {
+        loop {
+            out.write_chunks(&mut [piece.clone()]).await.unwrap();
+            taken += piece.len();
+        }
+    };
+    let _: Result<(), _> = timeout(Duration::from_millis(300), push).await;
+    taken
 }
 
 async fn envelopes_and_payloads_are_carried(over: Over) {
@@ -378,16 +392,8 @@ async fn ungranted_peer_cannot_push_more_than_the_idle_window(over: Over) {
     let client = over.client(&authority);
     let (there, here) = linked(&server, &client).await;
     let mut out = there.handle().open_uni().await.unwrap();
-    let mut pushed = 0;
-    let piece = Bytes::from(vec![0; 64 << 10]);
     // quinn takes as many bytes from the caller as the send window has. The peer holds the acknowledged ones.
-    let push = async {
-        loop {
-            out.write_chunks(&mut [piece.clone()]).await.unwrap();
-            pushed += piece.len();
-        }
-    };
-    let _: Result<(), _> = timeout(Duration::from_millis(300), push).await;
+    let pushed = fill(&mut out).await;
     assert!(pushed as u64 <= IDLE_WINDOW, "{pushed} bytes were taken without a grant");
     here.handle().grant(4 << 20);
     out.write_chunks(&mut [Bytes::from(vec![0; 2 << 20])]).await.unwrap();
@@ -504,13 +510,7 @@ async fn message_overtakes_an_upload(over: Over) {
     here.handle().grant(4 << 20);
     let mut out = there.handle().open_uni().await.unwrap();
     // Nobody reads the upload: it fills what may be under way.
-    let piece = Bytes::from(vec![1; 64 << 10]);
-    let push = async {
-        loop {
-            out.write_chunks(&mut [piece.clone()]).await.unwrap();
-        }
-    };
-    let _: Result<(), _> = timeout(Duration::from_millis(300), push).await;
+    fill(&mut out).await;
     if over.is_tcp() {
         // QUIC's streams share one window: an unread upload holds up a message.
         there.send_envelope(b"hello").await.unwrap();

@@ -74,13 +74,7 @@ async fn slow_stream_leaves_room_for_another_one() {
     let client = TCP.client(&authority);
     let (there, here) = linked(&server, &client).await;
     let mut unread = there.handle().open_uni().await.unwrap();
-    let piece = Bytes::from(vec![1; 16 << 10]);
-    let push = async {
-        loop {
-            unread.write_chunks(&mut [piece.clone()]).await.unwrap();
-        }
-    };
-    let _: Result<(), _> = timeout(Duration::from_millis(300), push).await;
+    fill(&mut unread).await;
     let _unread_here = here.handle().accept_uni().await.unwrap();
     timeout(Duration::from_secs(10), upload_without_grant(&there, &here, 1_000_001)).await.unwrap();
 }
