@@ -10,9 +10,9 @@ use std::{
 };
 
 use rustls::{
+    Side, SupportedCipherSuite,
     crypto::ring,
     quic::{Suite, Version},
-    {Side, SupportedCipherSuite},
 };
 
 /// A port on loopback that answers as an aggregator's port would, without any key.

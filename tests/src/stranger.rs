@@ -46,7 +46,7 @@ pub fn client(
 /// The same for any carrier.
 ///
 /// # Errors
-/// As there.
+/// When rustls refuses the certificate.
 pub fn config(
     own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
 ) -> Result<rustls::ClientConfig, Error> {

@@ -7,7 +7,7 @@ use std::{str::FromStr, time::Duration};
 pub(crate) enum Deed {
     /// Connects.
     Open,
-    /// Connects who shows this user and password, in base64.
+    /// Connects a client that shows this user and password, in base64.
     Login(String),
     /// Connects after fifty pauses, and then pauses after each piece.
     Slow(Duration),
@@ -23,7 +23,7 @@ pub(crate) enum Deed {
     Silent,
     /// Ends the connection.
     Leave,
-    /// Is no proxy: carries the TLS connections that name this server to the port.
+    /// Is no proxy: carries a TLS connection that names this server to the port.
     Balance { name: String, to: u16 },
 }
 
