@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fl_engine::Draws;
 use serde_json::{Value, json};
 
 use super::packet::Packet;
@@ -65,8 +66,8 @@ impl FromStr for Faults {
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     faults: Faults,
-    /// The state of a generator of numbers.
-    draws: u64,
+    /// Numbers that were drawn.
+    drawn: u64,
     /// The address of each site's socket, by protocol and port.
     sites: HashMap<(bool, u16), Ipv4Addr>,
     /// When each direction has sent what it has taken.
@@ -83,7 +84,7 @@ impl Path {
     /// Changes the faults, and returns what the path has done since the last change.
     pub(crate) fn change(&mut self, faults: Faults) -> Value {
         let done = json!({"carried": self.carried, "lost": self.lost, "cut": self.cut.len()});
-        *self = Self { faults, draws: self.draws, sites: std::mem::take(&mut self.sites), ..Self::default() };
+        *self = Self { faults, drawn: self.drawn, sites: std::mem::take(&mut self.sites), ..Self::default() };
         done
     }
 
@@ -164,9 +165,8 @@ impl Path {
 
     /// True `of_hundred` times out of a hundred.
     fn draws(&mut self, of_hundred: u32) -> bool {
-        self.draws =
-            self.draws.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.draws >> 33 < (u64::from(of_hundred) << 31) / 100
+        self.drawn += 1;
+        Draws::nth(0, self.drawn) % 100 < u64::from(of_hundred)
     }
 }
 
