@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
+    net::Ipv4Addr,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -64,9 +65,9 @@ impl Relay {
     /// # Panics
     /// When a site file cannot be changed.
     pub fn join(&self, federation: &Federation) {
-        set_site(&federation.aggregator, "bind", "\"10.77.1.1\"");
+        set_site(&federation.aggregator, "bind", &format!("\"{AGGREGATOR}\""));
         for name in &federation.names {
-            set_site(&federation.dir.join(name), "address", "\"10.77.3.1\"");
+            set_site(&federation.dir.join(name), "address", &format!("\"{AGGREGATOR_SEEN}\""));
         }
     }
 
@@ -90,9 +91,9 @@ impl Relay {
     /// When the system refuses the change.
     pub fn move_sites(&self) {
         for words in [
-            "addr add 10.77.2.2/32 dev path",
-            "route replace 10.77.3.0/24 dev path src 10.77.2.2",
-            "addr del 10.77.2.1/32 dev path",
+            format!("addr add {SITES_MOVED}/32 dev {DEVICE}"),
+            format!("route replace {AGGREGATOR_NETWORK} dev {DEVICE} src {SITES_MOVED}"),
+            format!("addr del {SITES}/32 dev {DEVICE}"),
         ] {
             let inside = self.inside();
             let said = Command::new(&inside[0]).args(&inside[1..]).arg("ip").args(words.split(' ')).output();
@@ -114,3 +115,16 @@ impl Drop for Relay {
         let _ = self.child.wait();
     }
 }
+
+/// The device of the bad path.
+pub const DEVICE: &str = "path";
+/// The aggregator's own address.
+pub const AGGREGATOR: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
+/// The sites' own address.
+pub const SITES: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 1);
+/// The sites' own address after [`Relay::move_sites`].
+const SITES_MOVED: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 2);
+/// The aggregator's address as the sites see it.
+pub const AGGREGATOR_SEEN: Ipv4Addr = Ipv4Addr::new(10, 77, 3, 1);
+/// The network of [`AGGREGATOR_SEEN`].
+pub const AGGREGATOR_NETWORK: &str = "10.77.3.0/24";

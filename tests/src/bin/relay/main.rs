@@ -19,8 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fl_tests::relay::{AGGREGATOR, AGGREGATOR_NETWORK, DEVICE, SITES};
 use packet::Packet;
-use path::{AGGREGATOR, Path, SITES};
+use path::Path;
 use tappers::{Interface, Tun};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -62,7 +63,7 @@ fn set_up() -> Result<(), Failure> {
         own(AGGREGATOR),
         own(SITES),
         format!("link set {DEVICE} txqueuelen 4000 up"),
-        seen("10.77.3.0/24", SITES),
+        seen(AGGREGATOR_NETWORK, SITES),
         seen("10.77.4.0/24", AGGREGATOR),
     ] {
         let said = Command::new("ip").args(words.split(' ')).output()?;
@@ -140,5 +141,4 @@ impl Relay {
     }
 }
 
-const DEVICE: &str = "path";
 const FOREVER: Duration = Duration::from_secs(3600);

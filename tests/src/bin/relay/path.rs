@@ -9,6 +9,7 @@ use std::{
 };
 
 use fl_engine::Draws;
+use fl_tests::relay::{AGGREGATOR, AGGREGATOR_SEEN};
 use serde_json::{Value, json};
 
 use super::packet::Packet;
@@ -170,12 +171,6 @@ impl Path {
     }
 }
 
-/// The aggregator's own address.
-pub(crate) const AGGREGATOR: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
-/// The sites' own address.
-pub(crate) const SITES: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 1);
-/// The aggregator's address as the sites see it.
-pub(crate) const AGGREGATOR_SEEN: Ipv4Addr = Ipv4Addr::new(10, 77, 3, 1);
 /// The network of the address as which the aggregator sees the sites.
 const SITES_SEEN: u32 = 0x0a4d_0400;
 /// Longest time that a packet waits for a slow line. A packet that would wait longer is lost.
@@ -185,6 +180,8 @@ const HELD: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
+    use fl_tests::relay::SITES;
+
     use super::*;
 
     fn packet(from: Ipv4Addr, to: Ipv4Addr, ports: (u16, u16), bytes: usize) -> Packet {
