@@ -251,12 +251,12 @@ fn start(runtime: Runtime, registry: &Registry, system: &System) -> Result<Exit,
     }
 }
 
-/// What the environment says of proxies; nothing where Gramine's manifest has set its variable, because the
-/// host fills the rest of an enclave's environment.
+/// What the environment says of proxies; nothing under Gramine, where the host fills the environment.
 fn proxies() -> ProxyVariables {
-    match std::env::var_os(GRAMINE_VARIABLE) {
-        Some(_) => ProxyVariables::default(),
-        None => ProxyVariables::read(|name| std::env::var_os(name)),
+    let is_gramine = fl_sys::syscall::entry() == fl_sys::syscall::Entry::Gramine;
+    match is_gramine || std::env::var_os(GRAMINE_VARIABLE).is_some() {
+        true => ProxyVariables::default(),
+        false => ProxyVariables::read(|name| std::env::var_os(name)),
     }
 }
 
