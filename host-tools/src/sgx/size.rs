@@ -12,7 +12,7 @@ use fl_engine::{
     ByteCount,
     aggregate::{Footprint, Term},
     model,
-    plan::{Optimiser, Plan, TaskKind},
+    plan::{Loader, Optimiser, Plan, TaskKind},
 };
 use fl_runtime::internal::trust::Role;
 
@@ -93,12 +93,13 @@ pub fn enclave_size(
 }
 
 /// The memory that training needs. The number of a site's rows is not known here; rows get as much memory as
-/// limits.memory gives the aggregator.
+/// limits.memory gives the aggregator, and decoded pictures as much as data.cache if that is more.
 fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
-    let (mut states, mut batch) = (0, 0);
+    let (mut states, mut batch, mut sums) = (0, 0, 0);
     for task in &plan.tasks {
         if let TaskKind::Train(spec) = &task.kind {
             batch = batch.max(u64::from(spec.batch));
+            sums = sums.max(u64::from(spec.accumulate > 1));
             states = states.max(match spec.optimiser {
                 Optimiser::Sgd { momentum, .. } => u64::from(momentum != 0.0),
                 _ => 2,
@@ -106,8 +107,8 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
         }
     }
     // The received model and the one before, the module, its gradients, the update, and the tensors of a
-    // step.
-    let copies = 6 + states;
+    // step; the sum of the gradients of several batches.
+    let copies = 6 + states + sums;
     let mut values = 0_u64;
     for at in model::place(&plan.model).map_err(|e| refused_model(&e))? {
         let elements = |shape: &[u32]| shape.iter().fold(1_u64, |n, side| n.saturating_mul(u64::from(*side)));
@@ -120,10 +121,14 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
         values = values.saturating_add(2 * elements(&at.output)).saturating_add(windows);
     }
     let activations = values.saturating_mul(batch.max(1)).saturating_mul(4);
+    let (name, rows) = match &plan.data.loader {
+        Loader::Pictures(spec) if spec.cache > plan.memory_budget => ("pictures (data.cache)", spec.cache),
+        _ => ("rows (limits.memory)", plan.memory_budget),
+    };
     Ok(vec![
         Term { name: format!("{copies} models"), bytes: ByteCount(payload.saturating_mul(copies)) },
         Term { name: format!("a batch of {batch}"), bytes: ByteCount(activations) },
-        Term { name: "rows (limits.memory)".to_owned(), bytes: plan.memory_budget },
+        Term { name: name.to_owned(), bytes: rows },
         Term { name: "program".to_owned(), bytes: ByteCount(PROGRAM_BYTES) },
     ])
 }

@@ -1,6 +1,9 @@
 //! The sums, line by line.
 
-use fl_engine::plan::{PlanDraft, Threads};
+use fl_engine::{
+    model::Layer,
+    plan::{PictureLabel, PictureSpec, PlanDraft, Threads},
+};
 
 use super::*;
 use crate::plan;
@@ -63,4 +66,32 @@ fn every_thread_and_byte_of_the_plan_is_in_the_sum() {
     };
     assert!(batch(32).unwrap().sum() > batch(16).unwrap().sum());
     assert!(batch(1_000_000).unwrap().sum().0 - batch(32).unwrap().sum().0 > 256 << 20);
+    let accumulated = |batches| {
+        of(Role::Collaborator, |plan| {
+            for task in &mut plan.tasks {
+                if let TaskKind::Train(spec) = &mut task.kind {
+                    spec.accumulate = batches;
+                }
+            }
+        })
+    };
+    assert_eq!(accumulated(1).unwrap().terms[0].name, "7 models");
+    assert_eq!(accumulated(2).unwrap().terms[0].name, "8 models");
+}
+
+#[test]
+fn pictures_have_the_memory_that_the_plan_gives_their_cache() {
+    let rows = |cache: u64| {
+        let size = of(Role::Collaborator, |plan| {
+            plan.model.input = vec![3, 1, 10];
+            plan.model.layers.insert(0, Layer::Flatten);
+            let mut pictures = PictureSpec::new(PictureLabel::Folders);
+            pictures.cache = ByteCount(cache << 20);
+            plan.data.loader = Loader::Pictures(pictures);
+        });
+        size.unwrap().terms.swap_remove(2)
+    };
+    let term = |name: &str, mib: u64| Term { name: name.to_owned(), bytes: ByteCount(mib << 20) };
+    assert_eq!(rows(100), term("rows (limits.memory)", 512));
+    assert_eq!(rows(2048), term("pictures (data.cache)", 2048));
 }
