@@ -1,6 +1,6 @@
 //! How a program ends: numbered exit codes, and a failure's two strings. Both programs use the same table.
 
-use std::{error::Error, fmt::Write as _};
+use std::{error::Error, fmt::Write as _, path::Path};
 
 use fl_engine::printable::one_line;
 
@@ -116,6 +116,17 @@ impl Failure {
             cause = e.source();
         }
         Self::new(exit, text)
+    }
+
+    /// A site file with a login for a proxy that other users of this machine can read or change. `mode` are
+    /// its permission bits.
+    #[must_use]
+    pub fn exposed_login(site: &Path, mode: u32) -> Self {
+        let site = site.display();
+        let error = format!(
+            "{site} holds a login for the proxy, and other users of this machine can read or change {site} (its mode is {mode:04o})"
+        );
+        Self::new(Exit::Plan, error).hint(format!("run `chmod 600 {site}`"))
     }
 
     /// A failure from the text of the command line's parser, put on one line.

@@ -84,12 +84,10 @@ pub fn check(workspace: &Workspace) -> Result<Loaded, Failure> {
 
 /// Refuses a site file with a login that other users of this machine may read or change.
 fn refuse_exposed_site(site: &Site, path: &Path) -> Result<(), Failure> {
-    let Some(mode) = files::exposed(path).filter(|_| site.holds_secret()) else { return Ok(()) };
-    let shown = path.display();
-    let error = format!(
-        "{shown} holds a login for the proxy, and other users of this machine can read or change {shown} (its mode is {mode:04o})"
-    );
-    Err(Failure::new(Exit::Plan, error).hint(format!("run `chmod 600 {shown}`")))
+    match files::exposed(path).filter(|_| site.holds_secret()) {
+        Some(mode) => Err(Failure::exposed_login(path, mode)),
+        None => Ok(()),
+    }
 }
 
 /// Refuses the text of a site file that holds a login for a proxy, before the text becomes part of

@@ -133,11 +133,7 @@ impl Workspace {
         let path = self.path(SITE);
         let exposed = self.files.exposed(&path).map_err(|error| self.unreadable(SITE, &error))?;
         let Some(mode) = exposed else { return Ok(site) };
-        let shown = path.display();
-        let error = format!(
-            "{shown} holds a login for the proxy, and other users of this machine can read or change {shown} (its mode is {mode:04o})"
-        );
-        Err(Failure::new(Exit::Plan, error).hint(format!("run `chmod 600 {shown}`")))
+        Err(Failure::exposed_login(&path, mode))
     }
 
     /// The data folder of the collaborator `name`, from `plan/data.yaml`. Relative paths begin at the
