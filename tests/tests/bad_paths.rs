@@ -209,7 +209,7 @@ fn rounds_finish_where_all_of_this_comes_together() {
 #[test]
 fn link_survives_a_new_address_behind_a_nat() {
     over_both(|link| {
-        let Some(mut trial) = Trial::start("NAT forgets", link, "", 20) else { return };
+        let Some(mut trial) = Trial::start("NAT forgets", link, "", MANY) else { return };
         trial.aggregator.event("round", SOON);
         trial.relay.set("seen=2");
         let Ended { links, .. } = trial.ends_well();
@@ -221,7 +221,7 @@ fn link_survives_a_new_address_behind_a_nat() {
 #[test]
 fn link_survives_a_new_address_of_the_site() {
     over_both(|link| {
-        let Some(trial) = Trial::start("sites move", link, "", 20) else { return };
+        let Some(trial) = Trial::start("sites move", link, "", MANY) else { return };
         trial.aggregator.event("round", SOON);
         trial.relay.move_sites();
         trial.ends_well();
@@ -231,7 +231,7 @@ fn link_survives_a_new_address_of_the_site() {
 #[test]
 fn site_that_sleeps_for_twenty_seconds_goes_on() {
     over_both(|link| {
-        let federation = pair(link, "sleep", 20);
+        let federation = pair(link, "sleep", MANY);
         let (mut aggregator, mut sites) = start(&federation);
         aggregator.event("round", SOON);
         sites[0].signal("STOP");
@@ -244,8 +244,10 @@ fn site_that_sleeps_for_twenty_seconds_goes_on() {
         let cost = round.unwrap().0 - woken;
         println!("sleep of 20 s: link: {link}: a round {:.2} s after waking", cost.as_secs_f64());
         assert_eq!(sites[0].log().matches("connected as ").count(), 2, "{}", sites[0].log());
-        rounds_of_all(&federation, 20);
+        rounds_of_all(&federation, MANY.into());
     });
 }
 
 const SOON: Duration = Duration::from_secs(30);
+/// Rounds of a run in whose midst something happens. A round can take a tenth of a second.
+const MANY: u32 = 60;
