@@ -72,7 +72,7 @@ pub(super) fn check_in(plan: &PlanDraft) -> Checked {
         return Err(Fault::new("stop", message).hint(Some("give a validation metrics".to_owned())));
     }
     if plan.release.is_some_and(|release| release.what == Released::Last) {
-        let message = "with stop, the last model is not the best, and release.what is last";
+        let message = "with stop, the last model may be worse than the best one, and release.what is last";
         let hint = "write what: best in release; what: each also has the best model".to_owned();
         return Err(Fault::new("release/what", message).hint(Some(hint)));
     }

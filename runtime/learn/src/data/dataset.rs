@@ -152,7 +152,7 @@ pub struct SplitData {
     pub train: Dataset,
     /// Rows that validation tasks read.
     pub validation: Dataset,
-    /// Rows that no task reads: for measuring a model after the run.
+    /// Rows that validations with `rows: test` read, and that a model can be measured on after the run.
     pub test: Dataset,
 }
 
