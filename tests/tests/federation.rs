@@ -6,7 +6,7 @@ use std::{fs, sync::Arc, time::Duration};
 use fl_engine::{RoundNo, Weight, model::safetensors, plan::Plan, tensor::ModelState};
 use fl_learn::task::{CustomTasks, Runner};
 use fl_tests::{
-    federation::{Process, federation, federation_over, history, last_model, start, synthetic},
+    federation::{Process, federation, federation_over, history, last_model, set_block, start, synthetic},
     over_each_link,
 };
 use num_bigint::BigInt;
@@ -194,6 +194,27 @@ fn sigterm_ends_an_aggregator_cleanly_and_the_next_start_goes_on(link: &str) {
     for process in &mut collaborators {
         assert!(process.ended(SOON).success(), "{}", process.log());
     }
+}
+
+#[test]
+fn aggregator_that_is_stopped_before_anything_is_measured_says_so() {
+    let measuring = |plan: &str| {
+        let look = "{look: {kind: validate, model: aggregated, metrics: [accuracy], loss: cross_entropy}}";
+        let best = "{task: look, metric: accuracy, direction: max}";
+        set_block(&set_block(plan, "tasks", look), "best", best).replace("rounds: 10", "rounds: 1")
+    };
+    let federation = federation("unmeasured", 1, &measuring);
+    let mut aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", SOON);
+    aggregator.signal("TERM");
+    assert_eq!(aggregator.ended(SOON).code(), Some(14), "{}", aggregator.log());
+    let words = "stopped before the collaborators had measured the model";
+    assert!(aggregator.log().contains(words), "{}", aggregator.log());
+
+    let (mut aggregator, mut collaborators) = start(&federation);
+    assert!(aggregator.ended(LATER).success(), "{}", aggregator.log());
+    assert!(aggregator.log().contains("the collaborators have measured the model"), "{}", aggregator.log());
+    assert!(collaborators[0].ended(SOON).success(), "{}", collaborators[0].log());
 }
 
 fn finished_run_ends_well_when_it_is_stopped_again_and_fresh_gives_its_rounds_up(link: &str) {

@@ -84,17 +84,40 @@ fn status(head: &[u8]) -> Option<(u16, String)> {
     (100..=599).contains(&status).then(|| (status, shown(reason)))
 }
 
-/// The ways to log in that a head names, as in `Proxy-Authenticate: Basic realm="x"`.
+/// The ways to log in that a head names, as in `Proxy-Authenticate: Negotiate, Basic realm="x"`: one header or several,
+/// each with one way or several (RFC 9110, section 11.6.1).
 fn schemes(head: &[u8]) -> String {
-    let scheme = |line: &[u8]| {
-        let (name, value) = line.split_at_checked(LOGIN_HEADER.len())?;
-        let named = name.eq_ignore_ascii_case(LOGIN_HEADER);
-        let word = value.trim_ascii().split(|byte| matches!(byte, b' ' | b',')).next()?;
-        named.then(|| shown(word))
+    let value = |line| {
+        let (name, value) = <[u8]>::split_at_checked(line, LOGIN_HEADER.len())?;
+        name.eq_ignore_ascii_case(LOGIN_HEADER).then_some(value)
     };
-    let found: Vec<String> =
-        head.split(|byte| *byte == b'\n').filter_map(scheme).take(MOST_SCHEMES).collect();
+    let found: Vec<String> = head
+        .split(|byte| *byte == b'\n')
+        .filter_map(value)
+        .flat_map(elements)
+        .filter_map(scheme)
+        .take(MOST_SCHEMES)
+        .collect();
     found.join(", ")
+}
+
+/// What stands between the commas of a header's value. A comma in a quoted text separates nothing.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    value.split(move |byte| {
+        let was_escaped = is_escaped;
+        is_escaped = is_quoted && !was_escaped && *byte == b'\\';
+        is_quoted ^= *byte == b'"' && !was_escaped;
+        *byte == b',' && !is_quoted
+    })
+}
+
+/// The word with which an element begins a new way to log in. An element `realm="x"` belongs to the way before it.
+fn scheme(element: &[u8]) -> Option<String> {
+    let element = element.trim_ascii();
+    let end = element.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'=')).unwrap_or(element.len());
+    let (word, rest) = element.split_at(end);
+    (!word.is_empty() && !rest.trim_ascii_start().starts_with(b"=")).then(|| shown(word))
 }
 
 /// The beginning of a text, safe to log.

@@ -56,6 +56,21 @@ fn answers_of_proxies_are_understood() {
     let Err(fault @ ProxyFault::Refused { .. }) = read(login.as_bytes()) else { panic!("not refused") };
     assert_eq!(fault.to_string(), "answers 407 Proxy Authentication Required");
     assert!(matches!(&fault, ProxyFault::Refused { schemes, .. } if schemes == "NTLM, Basic"), "{fault:?}");
+    // Several ways in one header; what belongs to a way is not taken for one.
+    for (value, expected) in [
+        ("Negotiate, NTLM,Basic realm=\"x\"", "Negotiate, NTLM, Basic"),
+        (
+            "Digest realm=\"a, Basic b\", qop=\"auth\" , nonce = \"q\\\", Basic\", Basic realm=\"c\"",
+            "Digest, Basic",
+        ),
+        ("Negotiate YWJj==, , Basic", "Negotiate, Basic"),
+        ("", ""),
+        ("=, \"", "\""),
+    ] {
+        let answer = format!("HTTP/1.1 407 No\r\nProxy-Authenticate: {value}\r\n\r\n");
+        let Err(ProxyFault::Refused { schemes, .. }) = read(answer.as_bytes()) else { panic!("not refused") };
+        assert_eq!(schemes, expected, "{value}");
+    }
 }
 
 #[test]
