@@ -31,7 +31,7 @@ pub enum MemoryError {
     #[error("the payload is longer than its slot of {0}")]
     Overflow(ByteCount),
     /// The slot was finished before it was full.
-    #[error("the payload has {got} of {expected} bytes")]
+    #[error("only {got} of {expected} bytes of the payload have arrived")]
     Short {
         /// Bytes written.
         got: u64,

@@ -78,6 +78,6 @@ pub(super) fn same(held: &Measurements, given: &Measurements) -> Result<(), Fail
     if differ.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Trust, format!("the measurements differ: {}", differ.join("; ")))
+    Err(Failure::new(Exit::Trust, format!("the measurements of the enclaves differ: {}", differ.join("; ")))
         .hint("`fl-host sgx explain OLD NEW` shows what differs. If the new image is right, `fl-host pki sign --measurement FILE` puts its measurements on the roster"))
 }

@@ -41,7 +41,7 @@ pub enum SumsFault {
         expected: usize,
     },
     /// Fewer values than the plan's least count, and not none.
-    #[error("column {} has {count} values, which is below the plan's least count {least}", .column + 1)]
+    #[error("column {} has a value in {count} rows, but the plan asks for at least {least} such rows", .column + 1)]
     Few {
         /// From 0.
         column: usize,

@@ -47,7 +47,7 @@ pub enum LinkError {
     #[error("the sender gave the stream up before its end")]
     Abandoned,
     /// The receiver no longer wants the stream.
-    #[error("the receiver stopped the stream")]
+    #[error("the other side stopped receiving")]
     Refused,
     /// The stream ended inside an envelope or a header.
     #[error("the stream ended too early")]

@@ -68,6 +68,8 @@ pub struct Text {
     pub line: usize,
     /// The words. Lines of comments and pages stay apart; escapes of strings are taken out.
     pub text: String,
+    /// What a reader has read before: the headings above, and of a drawn sentence its paragraph so far.
+    pub before: String,
 }
 
 /// The texts of a file by its name's end: `.rs`, `.md`, and the comments of `.yaml`, `.toml` and scripts.
@@ -139,7 +141,13 @@ fn paragraphs(file: &Path, kind: Kind, lines: &[(usize, Option<String>)]) -> Vec
                 last.text.push_str(words);
             }
             (Some(words), _) => {
-                texts.push(Text { kind, file: file.to_owned(), line: *line, text: words.clone() });
+                texts.push(Text {
+                    kind,
+                    file: file.to_owned(),
+                    line: *line,
+                    text: words.clone(),
+                    before: String::new(),
+                });
             }
             (None, _) => {}
         }

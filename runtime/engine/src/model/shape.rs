@@ -95,7 +95,7 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
     };
     let setting = |what: String| ModelError::Setting { layer: at(), what };
     let positive = |what: &str, numbers: &[u32]| match numbers.contains(&0) {
-        true => Err(setting(format!("{what} is 0; it is at least 1"))),
+        true => Err(setting(format!("{what} is 0; it must be at least 1"))),
         false => Ok(()),
     };
     let same = || input.iter().copied().map(u128::from).collect::<Vec<_>>();
@@ -144,7 +144,9 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
             let beyond =
                 |axis: &usize| window.extra[*axis] >= window.stride[*axis].max(window.dilation[*axis]);
             if (0..2).any(|axis| beyond(&axis) && window.extra[axis] > 0) {
-                return Err(setting("output_padding is below the stride or the dilation".to_owned()));
+                return Err(setting(
+                    "output_padding must be smaller than the stride or the dilation".to_owned(),
+                ));
             }
             shape
         }
@@ -159,7 +161,7 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
                 return Err(setting("stride is the kernel's; leave it out".to_owned()));
             }
             if kernel.0.iter().zip(padding.0).any(|(kernel, padding)| padding > kernel / 2) {
-                return Err(setting("padding is at most half of the kernel".to_owned()));
+                return Err(setting("padding must be at most half of the kernel".to_owned()));
             }
             with_sides(&|axis, length| along(&window, axis, length, &needs))?
         }
@@ -176,7 +178,7 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
         | Layer::Elu { .. } => same(),
         Layer::Dropout { p } => {
             if !(0.0..1.0).contains(p) {
-                return Err(setting(format!("p is {p}; it is at least 0 and below 1")));
+                return Err(setting(format!("p is {p}; it must be at least 0 and below 1")));
             }
             same()
         }
@@ -254,7 +256,7 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
                 return Err(setting("corners is for bilinear alone".to_owned()));
             }
             let ((Some(by), None) | (None, Some(by))) = (scale, size) else {
-                return Err(setting("either scale or size is there".to_owned()));
+                return Err(setting("give either scale or size".to_owned()));
             };
             positive(if scale.is_some() { "scale" } else { "size" }, &by.0)?;
             one_number(by, sides.len()).map_err(setting)?;

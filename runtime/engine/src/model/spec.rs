@@ -83,7 +83,7 @@ words! {
             dilation: Sides = SIDES, Absent::Default("1"), "2";
             /// Parts of the channels that are convolved apart.
             groups: u32 = CHANNELS, Absent::Default("1"), "2";
-            /// Pixels added at the bottom and at the right, below the stride or the dilation.
+            /// Pixels added at the bottom and at the right: fewer than the stride or the dilation.
             output_padding: Sides = SIDES, Absent::Default("0"), "1";
         },
         /// Batch normalisation over channels, with the tensors `weight`, `bias`, `running_mean` and

@@ -235,7 +235,7 @@ pub(super) const TAGGED: &Tagged = &Tagged {
             name: "standardise",
             takes: Takes::Section(standardise::KEYS),
             absent: Absent::Means("features are used as they are"),
-            meaning: "Statistics by which each feature is scaled: (x - mean) / std. Every collaborator uses the same. With the \
+            meaning: "Statistics by which each feature is scaled: (x - mean) / std. Every collaborator uses the same statistics. With the \
                       word `federated`, the sites are asked for them before the first round.",
             example: "{mean: 0.1307, std: 0.3081}",
         },

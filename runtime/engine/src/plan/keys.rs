@@ -61,7 +61,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "data",
         takes: Takes::Tagged(data::TAGGED),
         absent: Absent::Refused,
-        meaning: "How a collaborator reads its data folder. Each collaborator names the folder itself in plan/data.yaml.",
+        meaning: "How a collaborator reads its data folder. Each collaborator names its own folder in plan/data.yaml.",
         example: "{loader: csv, file: data.csv, label: diagnosis, classes: 2}",
     },
     Key {

@@ -31,7 +31,7 @@ words! {
         /// Mean of each element without its largest and smallest values (Yin et al., arXiv:1803.01498).
         /// Weights do not count.
         TrimmedMean = "trimmed_mean" {
-            /// Share of the updates that is cut at each end.
+            /// Share of the updates left out at each end: of the largest and of the smallest values.
             trim: f64 = Takes::Number(Range::FromZeroBelowHalf), Absent::Refused, "0.2";
         },
         /// The update nearest to its neighbours (Blanchard et al., NeurIPS 2017). Weights do not count. A
@@ -63,9 +63,9 @@ words! {
             /// The largest number of iterations in one round.
             iterations: u32 =
                 Takes::Whole { least: 1, most: 1_000, unit: "iterations" }, Absent::Default("4"), "10";
-            /// Smallest distance that an update counts with.
+            /// A distance below this number counts as this number.
             smoothing: f64 = Takes::Number(Range::AboveZero), Absent::Default("1e-5"), "0.001";
-            /// What distances are measured over.
+            /// What the rule measures distances over: the whole update, or each tensor by itself.
             scope: Scope = Takes::Word(Scope::TABLE), Absent::Default("model"), "tensor";
         },
         /// A rule that a user's crate registered.

@@ -76,14 +76,14 @@ pub(super) const KEYS: &[Key] = &[
         name: MIN,
         takes: Takes::Number(Range::FromZeroToOne),
         absent: Absent::Means("the threshold has `max`"),
-        meaning: "The smallest value of the metric with which a site's update is counted. For a metric of which a larger value is better, such as accuracy.",
+        meaning: "A site's update counts only if the site's metric is at least this number. For a metric of which a larger value is better, such as accuracy.",
         example: "0.7",
     },
     Key {
         name: MAX,
         takes: Takes::Number(Range::FromZero),
         absent: Absent::Means("the threshold has `min`"),
-        meaning: "The largest value of the metric with which a site's update is counted. For loss, rmse and mae, because a smaller value is better.",
+        meaning: "A site's update counts only if the site's metric is at most this number. For loss, rmse and mae, because a smaller value is better.",
         example: "0.5",
     },
 ];

@@ -84,7 +84,7 @@ impl<'f, 'a> Chosen<'f, 'a> {
 ///         Mean = "mean",
 ///         /// The mean of each element without its largest and smallest values.
 ///         TrimmedMean = "trimmed_mean" {
-///             /// Share of the updates that is cut at each end.
+///             /// Share of the updates left out at each end: of the largest and of the smallest values.
 ///             trim: f64 = Takes::Number(Range::FromZeroBelowHalf), Absent::Refused, "0.2";
 ///         },
 ///     }

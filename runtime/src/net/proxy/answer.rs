@@ -84,8 +84,8 @@ fn status(head: &[u8]) -> Option<(u16, String)> {
     (100..=599).contains(&status).then(|| (status, shown(reason)))
 }
 
-/// The ways to log in that a head names, as in `Proxy-Authenticate: Negotiate, Basic realm="x"`: one header or several,
-/// each with one way or several (RFC 9110, section 11.6.1).
+/// The ways to log in that a head names, as in `Proxy-Authenticate: Negotiate, Basic realm="x"`: one header
+/// or several, each with one way or several (RFC 9110, section 11.6.1).
 fn schemes(head: &[u8]) -> String {
     let value = |line| {
         let (name, value) = <[u8]>::split_at_checked(line, LOGIN_HEADER.len())?;
@@ -112,7 +112,8 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The word with which an element begins a new way to log in. An element `realm="x"` belongs to the way before it.
+/// The word with which an element begins a new way to log in. An element `realm="x"` belongs to the way
+/// before it.
 fn scheme(element: &[u8]) -> Option<String> {
     let element = element.trim_ascii();
     let end = element.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'=')).unwrap_or(element.len());

@@ -10,12 +10,18 @@ pub fn draw(texts: &[Text], seed: u64, count: usize) -> Vec<Text> {
     let mut of_kind: BTreeMap<Kind, BTreeMap<String, Text>> = BTreeMap::new();
     for text in texts.iter().filter(|text| Kind::READ_BY_USERS.contains(&text.kind)) {
         let is_comment = matches!(text.kind, Kind::Help | Kind::Readme | Kind::Manual);
+        let mut before = text.before.clone();
         for (more, sentence) in sentences(&text.text) {
+            let so_far = before.clone();
+            if matches!(text.kind, Kind::Readme | Kind::Manual) {
+                before.push(' ');
+                before.push_str(&sentence);
+            }
             if sentence.split_whitespace().filter(|word| word.starts_with(char::is_alphabetic)).count()
                 >= FEWEST_WORDS
             {
                 let line = text.line + if is_comment { more } else { 0 };
-                let drawn = Text { text: sentence.clone(), line, ..text.clone() };
+                let drawn = Text { text: sentence.clone(), line, before: so_far, ..text.clone() };
                 of_kind.entry(text.kind).or_default().entry(sentence).or_insert(drawn);
             }
         }
@@ -73,6 +79,9 @@ pub fn numbered(drawn: &[Text], with_places: bool) -> String {
         let _ = writeln!(out, "{:>3}. [{}] {sentence}", index + 1, text.kind.word());
         if with_places {
             let _ = writeln!(out, "     {}:{}", text.file.display(), text.line);
+            if !text.before.is_empty() {
+                let _ = writeln!(out, "     after: {}", text.before.trim_start());
+            }
         }
     }
     out

@@ -7,7 +7,31 @@ use super::{Kind, Text, paragraphs};
 /// Paragraphs, items of lists and cells of tables, links without their addresses.
 pub(super) fn texts(file: &Path, content: &str, kind: Kind) -> Vec<Text> {
     let lines: Vec<(usize, &str)> = content.lines().enumerate().map(|(n, line)| (n + 1, line)).collect();
-    of_lines(file, kind, &lines)
+    let headings = headings(&lines);
+    let mut texts = of_lines(file, kind, &lines);
+    for text in &mut texts {
+        let above = headings.iter().rev().find(|(line, _)| *line < text.line);
+        text.before = above.map(|(_, path)| format!("{path}:")).unwrap_or_default();
+    }
+    texts
+}
+
+/// The line of each heading, and the heading below those that it belongs to: `Keys > Files`.
+fn headings(lines: &[(usize, &str)]) -> Vec<(usize, String)> {
+    let mut in_code = false;
+    let (mut path, mut found) = (Vec::<(usize, &str)>::new(), Vec::new());
+    for (number, line) in lines {
+        in_code ^= line.trim().starts_with("```");
+        let name = line.trim_start_matches('#');
+        let depth = line.len() - name.len();
+        if !in_code && depth > 0 && name.starts_with(' ') {
+            path.retain(|(above, _)| *above < depth);
+            path.push((depth, name.trim()));
+            let names: Vec<&str> = path.iter().map(|(_, name)| *name).collect();
+            found.push((*number, names.join(" > ")));
+        }
+    }
+    found
 }
 
 /// The same of lines that stand in comments.

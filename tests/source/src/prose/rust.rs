@@ -20,7 +20,13 @@ pub(super) fn texts(file: &Path, source: &str, comments: Kind) -> Vec<Text> {
         let kind = if literal { string_kind(&product, span.start) } else { None };
         let value = value(&chars[span.start..span.end], span.part);
         if let Some(kind) = kind.filter(|_| value.split_whitespace().count() >= FEWEST_WORDS) {
-            texts.push(Text { kind, file: file.to_owned(), line: line_of(span.start), text: value });
+            texts.push(Text {
+                kind,
+                file: file.to_owned(),
+                line: line_of(span.start),
+                text: value,
+                before: String::new(),
+            });
         }
     }
     let mut lines: Vec<(usize, String, Kind)> = Vec::new();

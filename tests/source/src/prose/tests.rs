@@ -97,6 +97,26 @@ fn page_gives_its_paragraphs_without_code_headings_and_addresses() {
 }
 
 #[test]
+fn drawn_sentence_of_a_page_has_its_headings_and_its_paragraph_so_far() {
+    let page = "# Keys\n\n## Old\n\n### Older\n\n## Files\n\nThe site has a folder. Two files lie\nthere. They are small.\n";
+    let texts = texts(Path::new("README.md"), page);
+    let drawn = draw(&texts, 3, 3);
+    let last = drawn.iter().find(|text| text.text == "They are small.").unwrap();
+    assert_eq!(
+        (last.line, last.before.as_str()),
+        (10, "Keys > Files: The site has a folder. Two files lie there.")
+    );
+    let first = drawn.iter().find(|text| text.text == "The site has a folder.").unwrap();
+    assert_eq!(first.before, "Keys > Files:");
+    let shown = numbered(&drawn, true);
+    assert!(
+        shown.contains("     after: Keys > Files: The site has a folder. Two files lie there.\n"),
+        "{shown}"
+    );
+    assert!(!numbered(&drawn, false).contains("after"));
+}
+
+#[test]
 fn sentences_end_before_a_new_one_begins() {
     assert_eq!(
         sentences("Set `a.b` to 1.5, e.g. here. It\nworks (twice.) 3 runs? yes; `x` too"),
@@ -110,7 +130,13 @@ fn sentences_end_before_a_new_one_begins() {
 
 /// A tree with ten errors, twenty sentences of the manual and one hint.
 fn tree() -> Vec<Text> {
-    let text = |kind, n: usize, text: String| Text { kind, file: "a.rs".into(), line: n, text };
+    let text = |kind, n: usize, text: String| Text {
+        kind,
+        file: "a.rs".into(),
+        line: n,
+        text,
+        before: String::new(),
+    };
     let mut texts = vec![text(Kind::Hint, 1, "run the command again".into())];
     texts.extend(
         (0..10).map(|n| {
@@ -152,7 +178,7 @@ fn drawn_sentences_have_numbers_places_and_blanks() {
     drawn.retain(|text| text.text.contains("number 4"));
     assert_eq!(
         numbered(&drawn, true),
-        "  1. [error] file number 4 is too long: {…} of {…} {file}\n     a.rs:4\n  2. [manual] Second sentence number 4.\n     a.rs:5\n  \
+        "  1. [error] file number 4 is too long: {…} of {…} {file}\n     a.rs:4\n  2. [manual] Second sentence number 4.\n     a.rs:5\n     after: First sentence number 4.\n  \
          3. [manual] First sentence number 4.\n     a.rs:4\n"
     );
     assert_eq!(numbered(&drawn[..1], false), "  1. [error] file number 4 is too long: {…} of {…} {file}\n");

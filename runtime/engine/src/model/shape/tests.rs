@@ -237,12 +237,12 @@ fn layers_of_a_graph_that_do_not_meet_are_named_with_all_shapes() {
         (
             "[4, 7, 9]",
             "{conv_transpose2d: {name: c, out: 6, kernel: 2, output_padding: 1}}",
-            "layers[1] (conv_transpose2d \"c\"): output_padding is below the stride or the dilation",
+            "layers[1] (conv_transpose2d \"c\"): output_padding must be smaller than the stride or the dilation",
         ),
         (
             "[4, 7, 9]",
             "{max_pool: {kernel: 2, padding: 2}}",
-            "layers[1] (max_pool): padding is at most half of the kernel",
+            "layers[1] (max_pool): padding must be at most half of the kernel",
         ),
         ("[4, 7]", "{max_pool: {kernel: [2, 3]}}", "layers[1] (max_pool): a sequence takes one number"),
         (
@@ -260,7 +260,7 @@ fn layers_of_a_graph_that_do_not_meet_are_named_with_all_shapes() {
             "{crop: {by: 4}}",
             "layers[1] (crop) is given shape [4, 7, 9] and needs sides that are longer than what is taken away",
         ),
-        ("[4, 7, 9]", "{upsample: {mode: nearest}}", "layers[1] (upsample): either scale or size is there"),
+        ("[4, 7, 9]", "{upsample: {mode: nearest}}", "layers[1] (upsample): give either scale or size"),
         (
             "[4, 7, 9]",
             "{upsample: {mode: nearest, scale: 2, corners: true}}",

@@ -473,7 +473,9 @@ fn check_missing(csv: &CsvSpec, has_statistics: bool) -> Checked {
                 let message = format!(
                     "data.missing.fill has a number for the column {name:?}, each text of which is a feature of 0 or 1"
                 );
-                let hint = format!("write `{name}: 0`: each of the features is 0 where the value is missing");
+                let hint = format!(
+                    "write `{name}: 0`: then all features of the column are 0 where the value is missing"
+                );
                 return Err(Fault::new(format!("data/{key}/{name}"), message).hint(Some(hint)));
             }
             columns.iter().try_for_each(|column| is_feature(csv, key, &column.name))
