@@ -81,7 +81,7 @@ struct ModelKey {
     output: PathBuf,
 }
 
-/// Decrypt a model that was released to a key, check its root, and write it as .safetensors.
+/// Decrypt a model that was released to a key, check its digest, and write it as .safetensors.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "open")]
 struct ModelOpen {

@@ -418,7 +418,7 @@ fn conclude(
             Exit::Data,
             format!("the aggregator ended the run: {why} (standardise: federated)"),
         )
-        .hint("ask the federation's owner to change the plan's data, or its least count")),
+        .hint("ask the federation's owner to change `features` or `standardise` below `data` in the plan")),
         Some(Verdict::QuorumMissed { round }) => Err(Failure::new(
             Exit::QuorumMissed,
             format!("the aggregator ended the run: round {round} had too few updates"),

@@ -400,7 +400,7 @@ impl Coordinator {
         self.upload = Some(tokio::spawn(async move {
             let round = offer.stamp.round;
             if let Err(error) = transfer::send(&handle, &PayloadHeader::Update(offer), &payload).await {
-                tracing::debug!(%error, "round {round}: the upload ended early");
+                tracing::debug!(%error, "round {round}: the upload broke off");
             }
         }));
     }

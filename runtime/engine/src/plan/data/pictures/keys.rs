@@ -45,7 +45,7 @@ pub(in crate::plan::data) const PICTURES: &[Key] = &[
         takes: Takes::Whole { least: 8, most: 16, unit: "bits" },
         absent: Absent::Default("8"),
         meaning: "Bits of one value of a pixel: 8 or 16. A picture of another depth is refused. Each value is divided by \
-                  the largest: a feature is 0 to 1, before `standardise`.",
+                  the largest that the bits can hold, 255 or 65,535: a feature is 0 to 1, before `standardise`.",
         example: "16",
     },
     Key {
