@@ -174,9 +174,9 @@ fn hostile_sums_and_old_programs_are_refused_by_name_and_the_run_goes_on() {
     let log = aggregator.log();
     for words in [
         "three was rejected: its program cannot send the sums of its data",
-        "refused the sums of three: the sums have 31 columns; the plan's data has 30",
-        "refused the sums of three: the sums of column 1 are the sums of no numbers",
-        "refused the sums of three: column 1 has 1099511627776 values; one site may have at most",
+        "refused the statistics of three: the sums have 31 columns; the plan's data has 30",
+        "refused the statistics of three: the sums of column 1 are the sums of no numbers",
+        "refused the statistics of three: column 1 has 1099511627776 values; one site may have at most",
     ] {
         assert!(log.contains(words), "{words}: {log}");
     }

@@ -572,7 +572,7 @@ fn owner(root: &Path, file: Option<&Path>) -> Result<Owner, Failure> {
 /// What a changed key of the aggregator asks of the sites.
 const SITES_HINT: &str = "sites        the owner sends plan/cols.yaml to each site: a site that holds the roster does not connect to a revoked aggregator\n";
 /// What happens on the aggregator's machine.
-const RESUME_HINT: &str = "next         a running aggregator goes back within seconds, a stopped one when it is started; collaborators that have ended are started again\n";
+const RESUME_HINT: &str = "next         a running aggregator goes back within seconds, a stopped one when it is started; a site starts its collaborator again if the collaborator has ended\n";
 
 #[cfg(test)]
 mod tests;

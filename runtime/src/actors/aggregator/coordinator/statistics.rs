@@ -17,7 +17,7 @@ impl Coordinator {
             }
             Effect::SumsRefused { peer, fault } => {
                 if self.peers.may_log(&peer, self.clock.now()) {
-                    tracing::warn!(collaborator = %peer, "refused the sums of {peer}: {fault}");
+                    tracing::warn!(collaborator = %peer, "refused the statistics of {peer}: {fault}");
                 }
             }
             Effect::CollectingAgain { times, have, need, missing, refused } => tracing::warn!(
