@@ -2,7 +2,7 @@
 
 use fl_engine::{
     model::Layer,
-    plan::{PictureLabel, PictureSpec, PlanDraft, Threads},
+    plan::{LabelCode, PictureLabel, PictureSpec, PlanDraft, Threads},
 };
 
 use super::*;
@@ -86,7 +86,10 @@ fn pictures_have_the_memory_that_the_plan_gives_their_cache() {
             plan.model.input = vec![3, 1, 10];
             plan.model.layers.insert(0, Layer::Flatten);
             let mut pictures = PictureSpec::new(PictureLabel::Folders);
+            let code = |text: &str, class| LabelCode { text: text.to_owned(), class };
+            pictures.labels = vec![code("benign", 0), code("malignant", 1)];
             pictures.cache = ByteCount(cache << 20);
+            plan.data.standardise = None;
             plan.data.loader = Loader::Pictures(pictures);
         });
         size.unwrap().terms.swap_remove(2)
