@@ -8,6 +8,7 @@ pub mod image;
 pub mod machine;
 pub mod manual;
 pub mod model;
+pub mod onnx;
 pub mod pki;
 pub mod plan;
 pub mod sgx;

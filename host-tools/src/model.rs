@@ -3,6 +3,7 @@
 //! `fl-host model` and `plan initialize` come here. The engine decides which tensors there are. Nothing here
 //! trains.
 
+pub mod import;
 pub mod sealed;
 
 use std::{

@@ -10,7 +10,7 @@ use fl_engine::Name;
 use fl_runtime::internal::store;
 
 pub use create::{Created, Trial, create, sharding, template, trial_names};
-pub use edit::{insert_in, set_key};
+pub use edit::{insert_in, replace_section, set_key};
 
 use crate::{
     exit::{Exit, Failure},

@@ -85,6 +85,10 @@ chapters! {
     #[allow(rustdoc::broken_intra_doc_links)]
     models;
 
+    // Shapes such as [3, 64, 64] are not links.
+    #[allow(rustdoc::broken_intra_doc_links)]
+    own_network;
+
     /// [exit_codes]: exit_codes
     /// [operating]: operating
     who_waits;

@@ -1,6 +1,6 @@
 //! `fl-host model`: the command line of [`crate::model`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 use fl_engine::printable::one_line;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
-    model::{self, Shown, sealed},
+    model::{self, Shown, import, sealed},
     plan,
     workspace::Workspace,
 };
@@ -28,6 +28,7 @@ enum ModelCommand {
     Init(ModelInit),
     Show(ModelShow),
     Export(ModelExport),
+    Import(ModelImport),
     Key(ModelKey),
     Open(ModelOpen),
 }
@@ -70,6 +71,21 @@ struct ModelExport {
     /// copy the optimiser state, too
     #[argh(switch)]
     all: bool,
+}
+
+/// Take a network that PyTorch exported as ONNX: its layers for the plan, and its weights as a model file.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "import")]
+struct ModelImport {
+    /// an .onnx file; the manual's chapter own_network says how to export one
+    #[argh(positional)]
+    file: PathBuf,
+    /// the .safetensors file to write; by default beside the network, with this ending
+    #[argh(option)]
+    output: Option<PathBuf>,
+    /// a plan whose `model` is replaced, for example plan/plan.yaml; without it, the layers are printed
+    #[argh(option)]
+    plan: Option<PathBuf>,
 }
 
 /// Make a key pair for released models: the aggregator encrypts them to the public key, which is printed.
@@ -135,6 +151,10 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
             });
             Ok(Answer { text, json })
         }
+        ModelCommand::Import(command) => {
+            let made = import::network(&command.file, command.output.as_deref(), command.plan.as_deref())?;
+            Ok(imported(&made, command.plan.as_deref()))
+        }
         ModelCommand::Key(command) => {
             let public = sealed::new_key(&command.output)?;
             let text = format!(
@@ -146,6 +166,26 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
         }
         ModelCommand::Open(command) => Ok(opened(command)?),
     }
+}
+
+fn imported(made: &import::Written, plan: Option<&Path>) -> Answer {
+    let weights = made.weights.display();
+    let mut text = format!("{weights}: {} tensors, {} elements\n", made.tensors, made.elements);
+    let model = format!("{} layers, {:?} in, {:?} out", made.layers, made.input, made.output);
+    match plan {
+        Some(plan) => text += &format!("{}: model: {model}\n", plan.display()),
+        None => text += &format!("model: {model}\n\n{}\n", made.model),
+    }
+    for note in &made.notes {
+        text += &format!("note: {}\n", one_line(note));
+    }
+    text +=
+        &format!("to start from these weights: fl-host plan initialize -a ADDRESS --init-model {weights}\n");
+    let json = json!({
+        "file": made.weights, "tensors": made.tensors, "elements": made.elements, "layers": made.layers,
+        "input": made.input, "output": made.output, "model": made.model, "notes": made.notes, "plan": plan,
+    });
+    Answer { text, json }
 }
 
 fn opened(command: &ModelOpen) -> Result<Answer, Failure> {
@@ -217,6 +257,10 @@ mod tests {
         let template = crate::workspace::template("digits").unwrap();
         crate::workspace::create(&dir.join("w"), template, None, &crate::workspace::Trial::default())
             .unwrap();
+        for name in ["lenet.classic.onnx", "refused/recurrent.onnx", "refused/merged.onnx"] {
+            let path = format!("{}/src/onnx/networks/{name}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::copy(path, dir.join(name.rsplit('/').next().unwrap())).unwrap();
+        }
         let folder = dir.display().to_string();
         let mut found = String::new();
         for line in [
@@ -232,6 +276,15 @@ mod tests {
             "model show D/c.safetensors",
             "model show D/b.safetensors",
             "--json model show D/none.safetensors",
+            "model import --help",
+            "model import D/lenet.classic.onnx",
+            "model import D/lenet.classic.onnx --output D/l.safetensors --plan D/w/plan/plan.yaml",
+            "--json model import D/lenet.classic.onnx --output D/l.safetensors --plan D/w/plan/plan.yaml",
+            "model show D/l.safetensors",
+            "model import D/recurrent.onnx",
+            "model import D/merged.onnx",
+            "model import D/l.safetensors --output D/m.safetensors",
+            "model import D/none.onnx",
         ] {
             let words: Vec<String> =
                 line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();

@@ -70,6 +70,34 @@ pub fn insert_in(text: &str, map: &str, key: &str, value: &str, after: &str) -> 
     None
 }
 
+/// Puts `lines`, which begin with `key:`, in the place of a top-level key and all that belongs to it. A missing
+/// key is added at the end. Comments above the key and above the next one stay.
+#[must_use]
+pub fn replace_section(text: &str, key: &str, lines: &str) -> String {
+    let head = format!("{key}:");
+    let (mut before, mut after) = (String::new(), String::new());
+    let (mut inside, mut waiting) = (false, String::new());
+    let mut found = false;
+    for line in text.split_inclusive('\n') {
+        if !found && line.starts_with(&head) {
+            (inside, found) = (true, true);
+        } else if !inside {
+            if found { after.push_str(line) } else { before.push_str(line) }
+        } else if line.trim().is_empty() || line.starts_with('#') {
+            // Of the section only if more of the section follows.
+            waiting.push_str(line);
+        } else if line.starts_with([' ', '\t', '}', ']']) {
+            waiting.clear();
+        } else {
+            inside = false;
+            after.push_str(&std::mem::take(&mut waiting));
+            after.push_str(line);
+        }
+    }
+    let newline = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+    format!("{before}{newline}{lines}{waiting}{after}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +127,20 @@ mod tests {
         );
         assert_eq!(insert_in("data:\n  loader: csv\nlabel: y\n", "data", "features", "[a]", "label"), None);
         assert_eq!(insert_in("b: 1\n", "data", "features", "[a]", "label"), None);
+    }
+
+    #[test]
+    fn section_is_replaced_with_all_that_is_indented() {
+        let new = "model: new\n";
+        for (old, expected) in [
+            ("a: 1\n# m\nmodel: {x: 1}\n\n# b\nb: 2\n", "a: 1\n# m\nmodel: new\n\n# b\nb: 2\n"),
+            ("model:\n  x:\n\n  # in\n  y: 1\n# b\nb: 2\n", "model: new\n# b\nb: 2\n"),
+            ("model: {x: 1,\n  y: 2\n}\nb: 2", "model: new\nb: 2"),
+            ("models: 1\nmodel:\n  x: 1", "models: 1\nmodel: new\n"),
+            ("a: 1", "a: 1\nmodel: new\n"),
+        ] {
+            assert_eq!(replace_section(old, "model", new), expected);
+        }
     }
 
     #[test]

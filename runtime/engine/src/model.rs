@@ -22,7 +22,7 @@ pub use init::init;
 pub use optimiser::{OptimiserPlaces, StatePlace, is_optimiser_tensor, optimiser_places};
 pub(crate) use optimiser::{Remembers, state_tensors};
 pub use safetensors::ModelFileError;
-pub use shape::{Placed, output_shape, place};
+pub use shape::{Placed, layer_output, output_shape, place};
 pub use span::{Edges, Sides, Span};
 pub use spec::{Layer, ModelSpec, Upsampling};
 pub use window::{Weights, Window};

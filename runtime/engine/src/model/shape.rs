@@ -87,6 +87,21 @@ pub fn output_shape(spec: &ModelSpec) -> Result<Vec<u32>, ModelError> {
     Ok(place(spec)?.pop().map_or_else(|| spec.input.clone(), |last| last.output))
 }
 
+/// Shape of what one layer gives, the batch left out. `index` is its index in `layers`, which an error names.
+///
+/// Names are not looked at, and neither is what stands above: [`place`] does.
+///
+/// # Errors
+/// [`ModelError`] if the layer does not take inputs of these shapes.
+pub fn layer_output(index: usize, layer: &Layer, inputs: &[&[u32]]) -> Result<Vec<u32>, ModelError> {
+    let at = || LayerAt::new(index, layer);
+    let (least, most) = layer.takes();
+    if !(least..=most).contains(&inputs.len()) {
+        return Err(ModelError::Inputs { layer: at(), given: inputs.len(), least, most });
+    }
+    output(layer, inputs, &at)
+}
+
 fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<Vec<u32>, ModelError> {
     let input = inputs[0];
     let needs = |needs: &str| {

@@ -251,6 +251,8 @@ mod hashed;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]
+mod networks;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,601 @@
+//! Nodes that compute: layers with weights, pools, activations, arithmetic, and what PyTorch's layers become
+//! where ONNX has no operator for them.
+//!
+//! A pattern is recognised at its last node, and its layer takes what the first node takes. Layers of nodes
+//! before the last one are then needed by nobody and left out.
+
+use fl_engine::model::{Edges, Layer, Sides, Span};
+
+use super::{
+    constant::index,
+    file::Node,
+    graph::{Given, Graph, Norm, NormKind, Value, Weight, Why},
+    layers::Flow,
+    moving,
+};
+
+pub(super) fn convolve(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let place = graph.place(node, 0)?;
+    let (weight, bias) = with_bias(graph, node)?;
+    let axes = weight.shape.len().saturating_sub(2);
+    if weight.transposed || !(1..=2).contains(&axes) || graph.layers.shape(place).len() != axes + 1 {
+        return Err(Why::new(
+            "is no convolution over one or two axes",
+            "a plan has 1-D and 2-D convolutions",
+        ));
+    }
+    not_automatic(node)?;
+    let name = graph.field(node, &weight, bias.as_ref())?;
+    let sources = sources(graph, &name, &weight, bias.as_ref())?;
+    let numbers = |setting: &str, absent: u32, count: usize| numbers(node, setting, absent, count);
+    let (stride, dilation) = (numbers("strides", 1, axes)?, numbers("dilations", 1, axes)?);
+    let pads = numbers("pads", 0, 2 * axes)?;
+    let kernel: Option<Vec<u32>> = weight.shape[2..].iter().map(|side| u32::try_from(*side).ok()).collect();
+    let kernel = kernel.ok_or_else(|| Why::new("has a kernel that is too large", ""))?;
+    let groups = u32::try_from(node.whole("group", 1)).map_err(|_| Why::new(NUMBER, ""))?;
+    let channels = |axis: usize, factor: i64| {
+        let channels = weight.shape[axis].checked_mul(factor).and_then(|out| u32::try_from(out).ok());
+        channels.ok_or_else(|| Why::new("has too many channels", ""))
+    };
+    let bias = bias.is_some();
+    let layer = match (node.op, axes) {
+        ("Conv", 1) => {
+            let (stride, dilation) = (stride[0], dilation[0]);
+            let padding = Span([pads[0], pads[1]]);
+            Layer::Conv1d {
+                name,
+                out: channels(0, 1)?,
+                kernel: kernel[0],
+                stride,
+                padding,
+                bias,
+                dilation,
+                groups,
+            }
+        }
+        ("Conv", _) => Layer::Conv2d {
+            name,
+            out: channels(0, 1)?,
+            kernel: pair(&kernel),
+            stride: pair(&stride),
+            padding: Span([pads[0], pads[2], pads[1], pads[3]]),
+            bias,
+            dilation: pair(&dilation),
+            groups,
+        },
+        (_, 2) => {
+            if node.attribute("output_shape").is_some() {
+                return Err(Why::new("asks for a size of the output", "use output_padding"));
+            }
+            let output_padding = pair(&numbers("output_padding", 0, axes)?);
+            Layer::ConvTranspose2d {
+                name,
+                out: channels(1, i64::from(groups))?,
+                kernel: pair(&kernel),
+                stride: pair(&stride),
+                padding: pair(&even(&pads)?),
+                bias,
+                dilation: pair(&dilation),
+                groups,
+                output_padding,
+            }
+        }
+        _ => {
+            let instead = "use nn.Upsample and nn.Conv1d";
+            return Err(Why::new(
+                "is a transposed convolution over one axis, which a plan does not have",
+                instead,
+            ));
+        }
+    };
+    graph.push(layer, vec![place], sources)
+}
+
+/// `Gemm` with a weight, or `MatMul` with a transposed one: a linear layer. `MatMul` has no bias yet.
+pub(super) fn linear(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let Some(weight) = graph.weight(node, 1).cloned() else {
+        return Err(Why::new(
+            "multiplies two matrices that both depend on the sample",
+            "a plan has no layer for matmul",
+        ));
+    };
+    let (weight, bias) = if node.op == "Gemm" {
+        let settings = (node.float("alpha", 1.0), node.float("beta", 1.0), node.whole("transA", 0));
+        if settings != (1.0, 1.0, 0) {
+            return Err(Why::new("scales or transposes what a linear layer takes", ""));
+        }
+        let (weight, bias) = with_bias(graph, node)?;
+        (if node.whole("transB", 0) == 1 { weight } else { turned(&weight) }, bias)
+    } else {
+        (turned(&weight), None)
+    };
+    dense(graph, node, weight, bias)
+}
+
+fn dense(graph: &mut Graph<'_>, node: &Node<'_>, weight: Weight, bias: Option<Weight>) -> Given {
+    let place = graph.place(node, 0)?;
+    let name = graph.field(node, &weight, bias.as_ref())?;
+    if weight.transposed && !super::graph::is_unnamed(graph.name(&weight)) {
+        let why = "multiplies by a matrix that has its inputs in rows".to_owned();
+        return Err(Why::new(why, "use nn.Linear, whose weight has a row for each output"));
+    }
+    let features = graph.layers.shape(place).last().copied().map(i64::from);
+    let [out, inputs] = *weight.shape.as_slice() else {
+        return Err(Why::new("has a weight that is no matrix", ""));
+    };
+    if Some(inputs) != features {
+        let why = format!("is given {:?} and has a weight for {inputs} features", graph.layers.shape(place));
+        return Err(Why::new(why, ""));
+    }
+    let out = u32::try_from(out).map_err(|_| Why::new("has too many outputs", ""))?;
+    let sources = sources(graph, &name, &weight, bias.as_ref())?;
+    graph.push(Layer::Linear { name, out, bias: bias.is_some() }, vec![place], sources)
+}
+
+pub(super) fn batch_norm(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let place = graph.place(node, 0)?;
+    let parts: Option<Vec<Weight>> = (1..5).map(|index| graph.weight(node, index).cloned()).collect();
+    let parts = parts.ok_or_else(|| {
+        Why::new("lacks weight, bias or running statistics", "use affine=True and track_running_stats=True")
+    })?;
+    let name = graph.field(node, &parts[0], Some(&parts[1]))?;
+    let names = ["weight", "bias", "running_mean", "running_var"];
+    let sources = names.iter().zip(&parts).map(|(part, weight)| graph.source(&name, part, weight));
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
+    let momentum = rounded(1.0 - rounded(f64::from(node.float("momentum", 0.9))));
+    let eps = rounded(f64::from(node.float("epsilon", 1e-5)));
+    graph.push(Layer::BatchNorm { name, eps, momentum, count: false }, vec![place], sources)
+}
+
+/// `LayerNormalization`, of opset 17 and later.
+pub(super) fn layer_norm(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let flow = graph.flow(node, 0)?;
+    let axis = index(node.whole("axis", -1), flow.shape.len() + 1).filter(|axis| *axis > 0);
+    let axis =
+        axis.ok_or_else(|| Why::new("normalises over the batch", "use nn.BatchNorm1d or nn.BatchNorm2d"))?;
+    let kind = NormKind::Last { axes: (flow.shape.len() + 1 - axis) as u32, eps: eps(node) };
+    let norm =
+        Norm { of: graph.settle(&flow)?, kind, shape: flow.shape, weight: graph.weight(node, 1).cloned() };
+    match graph.weight(node, 2).cloned() {
+        Some(bias) => with_affine(graph, node, norm, bias),
+        None => Err(Why::new("has no weight or no bias", "use elementwise_affine=True, bias=True")),
+    }
+}
+
+/// `InstanceNormalization`: of channels, or of what `GroupNorm` makes channels of.
+pub(super) fn instance_norm(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    if let Some(norm) = moving::groups(graph, node, eps(node)) {
+        return Ok(Value::Norm(norm));
+    }
+    let place = graph.place(node, 0)?;
+    let shape = graph.layers.shape(place).to_vec();
+    let (Some(weight), Some(bias)) = (graph.weight(node, 1).cloned(), graph.weight(node, 2).cloned()) else {
+        return Err(Why::new("has no weight or no bias", "use affine=True"));
+    };
+    let kind = NormKind::Groups { groups: shape[0], eps: eps(node) };
+    with_affine(graph, node, Norm { of: place, kind, shape, weight: Some(weight) }, bias)
+}
+
+/// A normalisation whose weight and bias are there.
+fn with_affine(graph: &mut Graph<'_>, node: &Node<'_>, norm: Norm, bias: Weight) -> Given {
+    let weight = norm.weight.ok_or_else(|| Why::new("has no weight", "use affine=True"))?;
+    if graph.layers.shape(norm.of) != norm.shape {
+        return Err(Why::new("changes a shape before a normalisation is complete", ""));
+    }
+    let name = graph.field(node, &weight, Some(&bias))?;
+    let sources = sources(graph, &name, &weight, Some(&bias))?;
+    let layer = match norm.kind {
+        NormKind::Last { axes, eps } => Layer::LayerNorm { name, axes, eps },
+        NormKind::Groups { groups, eps } => Layer::GroupNorm { name, groups, eps },
+    };
+    graph.push(layer, vec![norm.of], sources)
+}
+
+pub(super) fn pool(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let place = graph.place(node, 0)?;
+    let held = graph.layers.shape(place);
+    let axes = held.len() - 1;
+    if !(1..=2).contains(&axes) {
+        return Err(Why::new("pools something that is no image and no sequence", ""));
+    }
+    if node.op == "GlobalAveragePool" {
+        return graph.push(Layer::AdaptiveAvgPool { size: 1.into() }, vec![place], Vec::new());
+    }
+    if node.op == "GlobalMaxPool" {
+        let kernel = pair(&held[1..]);
+        let layer = Layer::MaxPool { kernel, stride: None, padding: 0.into(), ceil: false };
+        return graph.push(layer, vec![place], Vec::new());
+    }
+    not_automatic(node)?;
+    let numbers = |setting: &str, absent: u32, count: usize| numbers(node, setting, absent, count);
+    let kernel = numbers("kernel_shape", 0, axes)?;
+    let stride = numbers("strides", 1, axes)?;
+    let padding = even(&numbers("pads", 0, 2 * axes)?)?;
+    if numbers("dilations", 1, axes)?.iter().any(|step| *step != 1) {
+        return Err(Why::new("pools with dilation", "use dilation=1"));
+    }
+    let (kernel, stride, padding) = (pair(&kernel), pair(&stride), pair(&padding));
+    let (stride, ceil) = ((stride != kernel).then_some(stride), node.whole("ceil_mode", 0) != 0);
+    if node.op == "MaxPool" {
+        return graph.push(Layer::MaxPool { kernel, stride, padding, ceil }, vec![place], Vec::new());
+    }
+    // Before opset 19, exporters write the zeros as a node of their own.
+    let padded = match graph.layers.made(place) {
+        Some((Layer::Pad { by }, from)) if padding == Sides::from(0) && !ceil => {
+            padding_of(*by, axes, kernel).map(|p| (p, from))
+        }
+        _ => None,
+    };
+    let (padding, count_pad, place) = match padded {
+        Some((padding, from)) => (padding, true, from),
+        // Without padding both say the same.
+        None => (padding, node.whole("count_include_pad", 0) != 0 || padding == Sides::from(0), place),
+    };
+    let layer = Layer::AvgPool { kernel, stride, padding, ceil, count_pad };
+    graph.push(layer, vec![place], Vec::new())
+}
+
+/// The padding of a pool that says the same as these zeros at the edges.
+fn padding_of(by: Edges, axes: usize, kernel: Sides) -> Option<Sides> {
+    let Span([top, bottom, left, right]) = by;
+    let padding = if axes == 1 { Span([top, top]) } else { Span([top, left]) };
+    let even = top == bottom && (axes == 1 || left == right);
+    let most = |axis: usize| padding.0[axis] <= kernel.0[axis] / 2;
+    (even && most(0) && most(1)).then_some(padding)
+}
+
+/// A mean over all axes but the first: the mean of each channel.
+pub(super) fn mean(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let flow = graph.flow(node, 0)?;
+    let (rank, held) = (flow.shape.len() + 1, graph.layers.shape(flow.place).to_vec());
+    let axes = graph.list(node, "axes", 1).ok_or_else(|| Why::new("takes the mean of the batch", MEAN))?;
+    let axes: Option<Vec<usize>> = axes.iter().map(|axis| index(*axis, rank)).collect();
+    let axes = axes.filter(|axes| !axes.contains(&0) && !axes.is_empty());
+    let axes = axes.ok_or_else(|| Why::new("takes the mean of the batch", MEAN))?;
+    let gone = |axis: usize| axes.contains(&(axis + 1));
+    let kept: u64 =
+        (0..rank - 1).filter(|axis| !gone(*axis)).map(|axis| u64::from(flow.shape[axis])).product();
+    let first = (0..rank - 1).find(|axis| gone(*axis)).unwrap_or(0);
+    // The axes that are left are in front, and are the channels together.
+    let behind = (first..rank - 1).all(|axis| gone(axis) || flow.shape[axis] == 1);
+    if !behind || held.len() < 2 || kept != u64::from(held[0]) {
+        let why = format!("takes the mean over axes {axes:?} of [batch, {:?}]", flow.shape);
+        return Err(Why::new(why, MEAN));
+    }
+    let layer = Layer::AdaptiveAvgPool { size: 1.into() };
+    let place = graph.layers.push(layer, vec![flow.place], Vec::new()).map_err(|e| Why::of(&e))?.place;
+    let keep = node.whole("keepdims", 1) != 0;
+    let side = |axis: usize| if gone(axis) { keep.then_some(1) } else { Some(flow.shape[axis]) };
+    Ok(Value::Flow(Flow { place, shape: (0..rank - 1).filter_map(side).collect() }))
+}
+
+pub(super) fn drop_out(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64) -> Given {
+    let flow = graph.flow(node, 0)?;
+    let setting = |index: usize| node.inputs.get(index).and_then(|name| graph.scalar(name));
+    let (p, training) = if opset < 12 {
+        (node.float("ratio", 0.5), 1.0)
+    } else {
+        (setting(1).unwrap_or(0.5), setting(2).unwrap_or(0.0))
+    };
+    if p == 0.0 || training == 0.0 {
+        return Ok(Value::Flow(flow));
+    }
+    let place = graph.settle(&flow)?;
+    graph.push(Layer::Dropout { p }, vec![place], Vec::new())
+}
+
+/// Activations, each a node of its own.
+pub(super) fn activate(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64) -> Given {
+    let place = graph.place(node, 0)?;
+    let rank = graph.layers.shape(place).len() + 1;
+    let near = |found: f32, expected: f64| (f64::from(found) - expected).abs() < 1e-6;
+    let layer = match node.op {
+        "Relu" => Layer::Relu,
+        "Sigmoid" => Layer::Sigmoid,
+        "Tanh" => Layer::Tanh,
+        "HardSwish" => Layer::HardSwish,
+        "LeakyRelu" => Layer::LeakyRelu { slope: rounded(f64::from(node.float("alpha", 0.01))) },
+        "Elu" => Layer::Elu { alpha: rounded(f64::from(node.float("alpha", 1.0))) },
+        "HardSigmoid" => {
+            if !near(node.float("alpha", 0.2), 1.0 / 6.0) || !near(node.float("beta", 0.5), 0.5) {
+                return Err(Why::new("is a hard sigmoid with another slope than 1/6", "use nn.Hardsigmoid"));
+            }
+            Layer::HardSigmoid
+        }
+        "Gelu" if node.text("approximate") == "tanh" => {
+            return Err(Why::new("is a GELU by tanh", "use nn.GELU() without approximate"));
+        }
+        "Gelu" => Layer::Gelu,
+        "Clip" => {
+            let bound = |setting: &str, index: usize| match node.attribute(setting) {
+                Some(bound) => Some(bound.float),
+                None => node.inputs.get(index).and_then(|name| graph.scalar(name)),
+            };
+            match (bound("min", 1), bound("max", 2)) {
+                (Some(0.0), Some(6.0)) => Layer::Relu6,
+                (Some(0.0), None) => Layer::Relu,
+                (least, most) => {
+                    let show =
+                        |bound: Option<f32>| bound.map_or_else(|| "no bound".to_owned(), |b| b.to_string());
+                    let why = format!("holds values between {} and {}", show(least), show(most));
+                    return Err(Why::new(why, "use nn.ReLU6, nn.ReLU or nn.Hardsigmoid"));
+                }
+            }
+        }
+        "Softmax" | "LogSoftmax" => {
+            let axis = index(node.whole("axis", if opset < 13 { 1 } else { -1 }), rank);
+            // Before opset 13, all axes from this one on are one.
+            let axis = axis.filter(|axis| *axis > 0 && (opset >= 13 || *axis == rank - 1));
+            let axis = axis
+                .ok_or_else(|| Why::new("goes over the batch or over several axes", ""))
+                .map(|a| a as u32 - 1)?;
+            if node.op == "Softmax" { Layer::Softmax { axis } } else { Layer::LogSoftmax { axis } }
+        }
+        _ => return Err(Why::new("has no layer in a plan", "")),
+    };
+    graph.push(layer, vec![place], Vec::new())
+}
+
+/// Sums, differences and products: of two flows, of a flow and a constant, or the end of a pattern. `None` if
+/// the node is none of these.
+pub(super) fn pattern(graph: &mut Graph<'_>, node: &Node<'_>) -> Option<Given> {
+    let [a, b] = *node.inputs.as_slice() else { return None };
+    match node.op {
+        "Mul" => {
+            let product = [(a, b), (b, a)].into_iter().find_map(|(x, gate)| gated(graph, x, gate));
+            let product = product.or_else(|| gelu(graph, a, b).or_else(|| gelu(graph, b, a)));
+            if let Some((layer, x)) = product {
+                return Some(on(graph, layer, &x));
+            }
+            [(a, b), (b, a)].into_iter().find_map(|(norm, weight)| scaled(graph, norm, weight)).map(Ok)
+        }
+        "Add" => [(a, b), (b, a)].into_iter().find_map(|(first, bias)| added(graph, node, first, bias)),
+        "Div" => normalised(graph, a, b).map(|norm| Ok(Value::Norm(norm))),
+        _ => None,
+    }
+}
+
+fn on(graph: &mut Graph<'_>, layer: Layer, x: &str) -> Given {
+    match graph.get(x) {
+        Some(Value::Flow(flow)) => {
+            let flow = flow.clone();
+            let place = graph.settle(&flow)?;
+            graph.push(layer, vec![place], Vec::new())
+        }
+        _ => Err(Why::new("takes something that is no value of the network", "")),
+    }
+}
+
+/// Whether a name is a value of the network.
+fn passes(graph: &Graph<'_>, name: &str) -> Option<()> {
+    matches!(graph.get(name), Some(Value::Flow(_))).then_some(())
+}
+
+/// `x · sigmoid(x)` and `x · hard_sigmoid(x)`.
+fn gated<'n>(graph: &Graph<'_>, x: &'n str, gate: &str) -> Option<(Layer, &'n str)> {
+    passes(graph, x)?;
+    let of_x = |op: &str| graph.made_by(gate, op).is_some_and(|node| node.inputs == [x]);
+    if of_x("Sigmoid") {
+        return Some((Layer::Silu, x));
+    }
+    let hard = of_x("HardSigmoid") && matches!(graph.get(gate), Some(Value::Flow(_)));
+    hard.then_some((Layer::HardSwish, x))
+}
+
+/// `x · (1 + erf(x / √2)) · ½`, the half before or after the other product.
+fn gelu<'a>(graph: &Graph<'a>, first: &str, second: &str) -> Option<(Layer, &'a str)> {
+    let half = |name: &str| graph.scalar(name) == Some(0.5);
+    let whole = |x: &'a str, one: &str| {
+        passes(graph, x)?;
+        (erf_of(graph, one)? == x).then_some((Layer::Gelu, x))
+    };
+    let factors = |node: &Node<'a>| {
+        let [a, b] = *node.inputs.as_slice() else { return None };
+        Some([(a, b), (b, a)])
+    };
+    if half(second) {
+        let inner = graph.made_by(first, "Mul")?;
+        return factors(inner)?.into_iter().find_map(|(x, one)| whole(x, one));
+    }
+    let halved = graph.made_by(first, "Mul")?;
+    let x = factors(halved)?.into_iter().find_map(|(x, factor)| half(factor).then_some(x))?;
+    whole(x, second)
+}
+
+/// The x of `1 + erf(x / √2)`.
+fn erf_of<'a>(graph: &Graph<'a>, name: &str) -> Option<&'a str> {
+    let sum = graph.made_by(name, "Add")?;
+    let [a, b] = *sum.inputs.as_slice() else { return None };
+    let erf = [(a, b), (b, a)]
+        .into_iter()
+        .find_map(|(erf, one)| (graph.scalar(one) == Some(1.0)).then_some(erf))?;
+    let inner = graph.producer(graph.made_by(erf, "Erf")?.inputs.first()?)?;
+    let [x, root] = *inner.inputs.as_slice() else { return None };
+    let expected = match inner.op {
+        "Div" => std::f64::consts::SQRT_2,
+        "Mul" => std::f64::consts::FRAC_1_SQRT_2,
+        _ => return None,
+    };
+    ((f64::from(graph.scalar(root)?) - expected).abs() < 1e-6).then_some(x)
+}
+
+/// `(x − mean(x)) / √(mean((x − mean(x))²) + ε)` over the last axes.
+fn normalised(graph: &Graph<'_>, centred: &str, deviation: &str) -> Option<Norm> {
+    let difference = graph.made_by(centred, "Sub")?;
+    let [x, mean] = *difference.inputs.as_slice() else { return None };
+    let sum = graph.made_by(graph.made_by(deviation, "Sqrt")?.inputs.first()?, "Add")?;
+    let [variance, eps] = *sum.inputs.as_slice() else { return None };
+    let (variance, mean) = (graph.made_by(variance, "ReduceMean")?, graph.made_by(mean, "ReduceMean")?);
+    let square = graph.producer(variance.inputs.first()?)?;
+    let squared = match (square.op, square.inputs.as_slice()) {
+        ("Pow", [base, two]) => *base == centred && graph.scalar(two) == Some(2.0),
+        ("Mul", [a, b]) => *a == centred && *b == centred,
+        _ => false,
+    };
+    let Some(Value::Flow(flow)) = graph.get(x) else { return None };
+    let rank = flow.shape.len() + 1;
+    let axes = |node: &Node<'_>| {
+        let axes = graph.list(node, "axes", 1)?;
+        axes.iter().map(|axis| index(*axis, rank)).collect::<Option<Vec<_>>>()
+    };
+    let (over, same) = (axes(mean)?, axes(variance)?);
+    let last = over.iter().copied().eq(rank - over.len()..rank) && over.len() < rank;
+    let kept = [mean, variance].iter().all(|node| node.whole("keepdims", 1) == 1);
+    if !squared || *mean.inputs.first()? != x || over != same || !last || !kept {
+        return None;
+    }
+    if graph.layers.shape(flow.place) != flow.shape {
+        return None;
+    }
+    let eps = rounded(f64::from(graph.scalar(eps)?));
+    let kind = NormKind::Last { axes: over.len() as u32, eps };
+    Some(Norm { of: flow.place, kind, shape: flow.shape.clone(), weight: None })
+}
+
+/// A normalisation times its weight.
+fn scaled(graph: &Graph<'_>, norm: &str, weight: &str) -> Option<Value> {
+    let Some(Value::Norm(norm)) = graph.get(norm) else { return None };
+    let weight =
+        graph.weight_named(weight).filter(|weight| norm.weight.is_none() && fits(graph, norm, weight))?;
+    Some(Value::Norm(Norm { weight: Some(weight.clone()), ..norm.clone() }))
+}
+
+/// Whether a weight of a normalisation is repeated along the axes that the normalisation means.
+fn fits(graph: &Graph<'_>, norm: &Norm, weight: &Weight) -> bool {
+    let held: Vec<i64> = graph.layers.shape(norm.of).iter().map(|side| i64::from(*side)).collect();
+    match norm.kind {
+        NormKind::Last { axes, .. } => weight.shape == held[held.len().saturating_sub(axes as usize)..],
+        NormKind::Groups { .. } => {
+            let sides = held.len() - 1;
+            let own = weight.shape.len() > sides && weight.shape[weight.shape.len() - sides - 1] == held[0];
+            let ones = weight.shape.iter().filter(|side| **side != 1).count() == usize::from(held[0] != 1);
+            own && ones
+        }
+    }
+}
+
+/// A normalisation plus its bias, or a product plus the bias of its linear layer.
+fn added(graph: &mut Graph<'_>, node: &Node<'_>, first: &str, bias: &str) -> Option<Given> {
+    let bias = graph.weight_named(bias)?.clone();
+    if let Some(Value::Norm(norm)) = graph.get(first) {
+        let norm = norm.clone();
+        return (norm.weight.is_some() && fits(graph, &norm, &bias))
+            .then(|| with_affine(graph, node, norm, bias));
+    }
+    let product = graph.made_by(first, "MatMul")?;
+    passes(graph, product.inputs.first()?)?;
+    let weight = turned(graph.weight(product, 1)?);
+    let [out, _] = *weight.shape.as_slice() else { return None };
+    (bias.shape == [out]).then(|| dense(graph, product, weight, Some(bias)))
+}
+
+/// Sums, differences and products of flows, and of a flow with a constant that changes nothing.
+pub(super) fn combine(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let neutral = if ["Mul", "Div"].contains(&node.op) { 1.0 } else { 0.0 };
+    for (index, name) in node.inputs.iter().enumerate() {
+        let free = index == 1 || ["Add", "Mul"].contains(&node.op);
+        if free && node.inputs.len() == 2 && graph.scalar(name) == Some(neutral) {
+            return graph.flow(node, 1 - index).map(Value::Flow);
+        }
+    }
+    let layer = match node.op {
+        "Add" | "Sum" => Layer::Add,
+        "Sub" => Layer::Sub,
+        "Mul" => Layer::Mul,
+        _ => return Err(Why::new("divides", "a plan has no layer for divisions")),
+    };
+    if node.inputs.iter().any(|name| matches!(graph.get(name), Some(Value::Constant(_)))) {
+        return Err(Why::new(
+            "computes with a constant",
+            "a plan has no layer for constants: fold it into a weight",
+        ));
+    }
+    let places =
+        (0..node.inputs.len()).map(|index| graph.place(node, index)).collect::<Result<Vec<_>, _>>()?;
+    graph.push(layer, places, Vec::new())
+}
+
+/// The weight of a node and its bias, if the node has one that is not 0 everywhere.
+fn with_bias(graph: &Graph<'_>, node: &Node<'_>) -> Result<(Weight, Option<Weight>), Why> {
+    let weight = graph.weight(node, 1).cloned();
+    let weight = weight.ok_or_else(|| {
+        Why::new(
+            "has a weight that is computed (weight_norm, parametrizations)",
+            "remove the parametrization before the export",
+        )
+    })?;
+    if node.inputs.get(2).is_none_or(|name| name.is_empty()) || none(graph, node) {
+        return Ok((weight, None));
+    }
+    match graph.weight(node, 2) {
+        Some(bias) => Ok((weight, Some(bias.clone()))),
+        None => Err(Why::new("has a bias that is computed", "")),
+    }
+}
+
+fn none(graph: &Graph<'_>, node: &Node<'_>) -> bool {
+    graph.constant(node, 2).is_some_and(|bias| bias.uniform() == Some(0.0))
+}
+
+fn sources(
+    graph: &Graph<'_>,
+    name: &str,
+    weight: &Weight,
+    bias: Option<&Weight>,
+) -> Result<Vec<super::layers::Source>, Why> {
+    let bias = bias.map(|bias| graph.source(name, "bias", bias));
+    std::iter::once(graph.source(name, "weight", weight)).chain(bias).collect()
+}
+
+/// A matrix with rows and columns the other way round.
+fn turned(weight: &Weight) -> Weight {
+    let mut turned = weight.clone();
+    turned.shape.reverse();
+    turned.transposed = !turned.transposed;
+    turned
+}
+
+/// Whole numbers of a setting.
+fn numbers(node: &Node<'_>, setting: &str, absent: u32, count: usize) -> Result<Vec<u32>, Why> {
+    let Some(attribute) = node.attribute(setting) else { return Ok(vec![absent; count]) };
+    let numbers: Option<Vec<u32>> =
+        attribute.wholes.iter().map(|number| u32::try_from(*number).ok()).collect();
+    let numbers = numbers.filter(|numbers| numbers.len() == count);
+    numbers.ok_or_else(|| Why::new(format!("has {setting} {:?}", attribute.wholes), ""))
+}
+
+fn pair(numbers: &[u32]) -> Sides {
+    match *numbers {
+        [height, width] => Span([height, width]),
+        ref other => other.first().copied().unwrap_or(0).into(),
+    }
+}
+
+/// Padding that is the same at both ends of each axis.
+fn even(pads: &[u32]) -> Result<Vec<u32>, Why> {
+    let (before, after) = pads.split_at(pads.len() / 2);
+    if before == after {
+        Ok(before.to_vec())
+    } else {
+        Err(Why::new("pads one end more than the other", "use nn.ZeroPad2d before"))
+    }
+}
+
+fn not_automatic(node: &Node<'_>) -> Result<(), Why> {
+    if ["", "NOTSET"].contains(&node.text("auto_pad")) {
+        return Ok(());
+    }
+    Err(Why::new("leaves its padding open (auto_pad)", "give the padding as numbers"))
+}
+
+fn eps(node: &Node<'_>) -> f64 {
+    rounded(f64::from(node.float("epsilon", 1e-5)))
+}
+
+/// A number of 32 bits as it was written: seven digits.
+fn rounded(number: f64) -> f64 {
+    format!("{number:.6e}").parse().unwrap_or(number)
+}
+
+const NUMBER: &str = "has a number out of range";
+const MEAN: &str = "use nn.AdaptiveAvgPool1d(1) or nn.AdaptiveAvgPool2d(1)";
