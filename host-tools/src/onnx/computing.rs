@@ -19,10 +19,7 @@ pub(super) fn convolve(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let (weight, bias) = with_bias(graph, node)?;
     let axes = weight.shape.len().saturating_sub(2);
     if weight.transposed || !(1..=2).contains(&axes) || graph.layers.shape(place).len() != axes + 1 {
-        return Err(Why::new(
-            "is no convolution over one or two axes",
-            "a plan has 1-D and 2-D convolutions",
-        ));
+        return Err(Why::new("does not go over one or two axes", "a plan has 1-D and 2-D convolutions"));
     }
     not_automatic(node)?;
     let name = graph.field(node, &weight, bias.as_ref())?;
@@ -121,7 +118,7 @@ fn dense(graph: &mut Graph<'_>, node: &Node<'_>, weight: Weight, bias: Option<We
     }
     let features = graph.layers.shape(place).last().copied().map(i64::from);
     let [out, inputs] = *weight.shape.as_slice() else {
-        return Err(Why::new("has a weight that is no matrix", ""));
+        return Err(Why::new("has a weight with other than two axes", ""));
     };
     if Some(inputs) != features {
         let why = format!("is given {:?} and has a weight for {inputs} features", graph.layers.shape(place));
@@ -196,7 +193,7 @@ pub(super) fn pool(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let held = graph.layers.shape(place);
     let axes = held.len() - 1;
     if !(1..=2).contains(&axes) {
-        return Err(Why::new("pools something that is no image and no sequence", ""));
+        return Err(Why::new("pools something other than an image or a sequence", ""));
     }
     if node.op == "GlobalAveragePool" {
         return graph.push(Layer::AdaptiveAvgPool { size: 1.into() }, vec![place], Vec::new());
@@ -362,7 +359,7 @@ fn on(graph: &mut Graph<'_>, layer: Layer, x: &str) -> Given {
             let place = graph.settle(&flow)?;
             graph.push(layer, vec![place], Vec::new())
         }
-        _ => Err(Why::new("takes something that is no value of the network", "")),
+        _ => Err(Why::new("takes something that the network does not compute", "")),
     }
 }
 

@@ -131,7 +131,7 @@ impl Place<'_> {
         let number = |text: &str, absent: u64| if text.is_empty() { Ok(absent) } else { text.parse() };
         match (number(self.offset, 0), number(self.length, all)) {
             (Ok(offset), Ok(length)) => Ok((offset, length)),
-            _ => Err("the place in the second file is no number"),
+            _ => Err("the place in the second file is not a number"),
         }
     }
 }

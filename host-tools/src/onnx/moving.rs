@@ -267,7 +267,7 @@ pub(super) fn resize(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let place = graph.place(node, 0)?;
     let held = graph.layers.shape(place).to_vec();
     if held.len() < 2 {
-        return Err(Why::new("resizes something that is no image and no sequence", ""));
+        return Err(Why::new("resizes something other than an image or a sequence", ""));
     }
     let (mode, how) = (node.text("mode"), node.text("coordinate_transformation_mode"));
     let (mode, corners) = match (mode, how, node.text("nearest_mode")) {
@@ -310,7 +310,7 @@ pub(super) fn resize(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     };
     let size = size.ok_or_else(|| {
         Why::new(
-            "resizes to sides that are no whole multiples, or resizes channels",
+            "resizes by a factor that gives no whole sides, or resizes channels",
             "give the size: nn.Upsample(size=…)",
         )
     })?;

@@ -1,5 +1,4 @@
-//! Networks that PyTorch exported (`networks/`, made by `runtime/learn/reference/networks.py`), and files that
-//! are broken.
+//! Networks that PyTorch exported: `runtime/learn/reference/networks.py` makes the files in `networks/`.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 

@@ -1,5 +1,5 @@
-//! A model as a plan writes it: `model:` with a line for each layer, and settings left out that say what their
-//! absence says.
+//! A model as a plan writes it: `model:` with a line for each layer. Settings are left out that say what
+//! their absence says.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -9,7 +9,7 @@ use fl_engine::{
 };
 use serde_json::Value;
 
-/// The lines of `model:`, with a comment for whoever reads the plan.
+/// The lines of `model:`, with a comment for readers of the plan.
 #[must_use]
 pub fn written(spec: &ModelSpec, comment: &str) -> String {
     let defaults = defaults();

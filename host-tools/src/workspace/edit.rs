@@ -70,8 +70,8 @@ pub fn insert_in(text: &str, map: &str, key: &str, value: &str, after: &str) -> 
     None
 }
 
-/// Puts `lines`, which begin with `key:`, in the place of a top-level key and all that belongs to it. A missing
-/// key is added at the end. Comments above the key and above the next one stay.
+/// Puts `lines`, which begin with `key:`, in the place of a top-level key and all that belongs to it. A
+/// missing key is added at the end. Comments above the key and above the next one stay.
 #[must_use]
 pub fn replace_section(text: &str, key: &str, lines: &str) -> String {
     let head = format!("{key}:");
