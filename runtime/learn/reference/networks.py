@@ -544,7 +544,9 @@ def record(name):
         loss.backward()
         optimiser.step()
         losses.append(float(f"{loss.item():.9g}"))
-    return found | {"losses": losses}
+    network.eval()
+    with torch.no_grad():
+        return found | {"losses": losses, "after": seen(network(x))}
 
 
 def main(command, folder=None, *names):

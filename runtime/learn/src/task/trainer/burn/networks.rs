@@ -1,4 +1,4 @@
-//! Whole networks against PyTorch: outputs in both modes, and the losses of ten steps of training.
+//! Whole networks against PyTorch: outputs in both modes, the losses of ten steps, and outputs after them.
 //!
 //! `networks/` has the layers as `fl-host model import` writes them from PyTorch's exports, which a test of
 //! `fl-host` compares. `reference/networks.py` records `networks.json`. Both sides make weights and inputs by
@@ -94,6 +94,11 @@ fn imported_networks_compute_and_learn_as_in_pytorch() {
             net.update_statistics(&mut state, pass.statistics);
             memory.step(sgd, &mut state.f32[..net.len()], &gradient, net.trained()).unwrap();
         }
+        let params = net.params(&state, &plain, false);
+        let pass = net.forward(&params, features, rows, None, &plain).unwrap();
+        let off = far(&net::values(pass.output), &recorded["after"]);
+        assert!(off < 1e-3, "{name}: outputs after training are off by {off:.1e}");
+        of_losses = of_losses.max(off);
     }
-    println!("worst of {} networks: outputs {of_outputs:.1e}, losses {of_losses:.1e}", networks.len());
+    println!("worst of {} networks: outputs {of_outputs:.1e}, training {of_losses:.1e}", networks.len());
 }
