@@ -299,7 +299,7 @@ fn check(tensor: &Tensor<'_>, count: u64, elsewhere: &dyn Elsewhere) -> Result<(
     let bytes = count.saturating_mul(4);
     if tensor.elsewhere {
         let (offset, length) = tensor.place.numbers(bytes)?;
-        let end = offset.checked_add(length).unwrap_or(u64::MAX);
+        let end = offset.saturating_add(length);
         let has = elsewhere.length(tensor.place.file)?;
         if length != bytes {
             return Err(wrong(length / 4, count));

@@ -342,7 +342,7 @@ pub(super) fn pattern(graph: &mut Graph<'_>, node: &Node<'_>) -> Option<Given> {
             let product = [(a, b), (b, a)].into_iter().find_map(|(x, gate)| gated(graph, x, gate));
             let product = product.or_else(|| gelu(graph, a, b).or_else(|| gelu(graph, b, a)));
             if let Some((layer, x)) = product {
-                return Some(on(graph, layer, &x));
+                return Some(on(graph, layer, x));
             }
             [(a, b), (b, a)].into_iter().find_map(|(norm, weight)| scaled(graph, norm, weight)).map(Ok)
         }

@@ -18,7 +18,7 @@ pub(super) fn fold(graph: &Graph<'_>, node: &Node<'_>) -> Option<Value> {
     let is_flow =
         |name: &&str| matches!(graph.get(name), Some(Value::Flow(_) | Value::Norm(_) | Value::Missing(_)));
     let likeness = if node.op == "CastLike" { 1 } else { usize::MAX };
-    if node.inputs.iter().take(likeness).any(|name| is_flow(name)) {
+    if node.inputs.iter().take(likeness).any(is_flow) {
         return None;
     }
     if let Some(weight) = graph.weight(node, 0)

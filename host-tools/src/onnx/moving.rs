@@ -59,7 +59,7 @@ fn reshaped(shape: &[u32], target: &[Whole], keep: bool, baked: Option<i64>) -> 
         known.try_fold(1u64, |all, side| all.checked_mul(u64::try_from(*side).ok()?)).ok_or_else(merges)?;
     match sides.iter().filter(|side| **side == -1).count() {
         0 => {}
-        1 if known > 0 && elements % known == 0 && first.factor != -1 => {
+        1 if known > 0 && elements.is_multiple_of(known) && first.factor != -1 => {
             let rest = (elements / known) as i64;
             sides.iter_mut().filter(|side| **side == -1).for_each(|side| *side = rest);
         }
@@ -296,7 +296,7 @@ pub(super) fn resize(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
             let scales = node.inputs.get(2).and_then(|name| graph.constant_named(name));
             let scale = |(side, scale): (&u32, &f32)| {
                 let exact = f64::from(*side) * f64::from(*scale);
-                (exact.fract() == 0.0 && exact >= 1.0 && exact < 4e9).then_some(exact as u32)
+                (exact.fract() == 0.0 && (1.0..4e9).contains(&exact)).then_some(exact as u32)
             };
             let scales = scales.and_then(|scales| match scales.numbers {
                 super::constant::Numbers::Floats(scales) if scales.len() == held.len() + 1 => Some(scales),
@@ -338,7 +338,7 @@ pub(super) fn groups(graph: &Graph<'_>, node: &Node<'_>, eps: f64) -> Option<sup
     let [groups, _] = *flow.shape.as_slice() else { return None };
     let one =
         graph.constant(node, 1)?.uniform() == Some(1.0) && graph.constant(node, 2)?.uniform() == Some(0.0);
-    (one && held.len() > 1 && held[0] % groups.max(1) == 0).then(|| super::graph::Norm {
+    (one && held.len() > 1 && held[0].is_multiple_of(groups.max(1))).then(|| super::graph::Norm {
         of: flow.place,
         kind: NormKind::Groups { groups, eps },
         shape: flow.shape.clone(),
