@@ -37,6 +37,7 @@ OTHERS = {
 # Crates whose sources rustdoc shows: folder and name there.
 CRATES = {
     "runtime/engine/src": "fl_engine",
+    "runtime/kernels/src": "fl_kernels",
     "runtime/learn/src": "fl_learn",
     "runtime/sys/src": "fl_sys",
     "runtime/launcher/src": "fl_launcher",

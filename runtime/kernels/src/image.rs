@@ -1,0 +1,185 @@
+//! Values of a batch in blocks of sixteen channels.
+
+use crate::team::Kit;
+
+/// Channels of a block.
+pub const LANES: usize = 16;
+
+/// Sixteen channels of one pixel: a cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lanes(pub [f32; LANES]);
+
+impl Lanes {
+    /// Sixteen zeros.
+    pub const ZERO: Self = Self([0.0; LANES]);
+
+    pub(crate) fn each(of: impl FnMut(usize) -> f32) -> Self {
+        Self(std::array::from_fn(of))
+    }
+}
+
+/// A list of channels' values in blocks, with zeros behind the last.
+pub fn by_lanes(values: &[f32], out: &mut Vec<Lanes>) {
+    out.clear();
+    out.extend(values.chunks(LANES).map(|chunk| {
+        let mut lanes = Lanes::ZERO;
+        lanes.0[..chunk.len()].copy_from_slice(chunk);
+        lanes
+    }));
+}
+
+/// Images of a batch: `[images][blocks of channels][height + 2 halo][width + 2 halo][16]`. The halo is zero.
+///
+/// A batch of feature lists is one image of height 1 whose pixels are the samples ([`Self::features`]): a
+/// linear layer is then a convolution with a kernel of one pixel.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    pub(crate) count: usize,
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) halo: usize,
+    features: bool,
+    pub(crate) data: Vec<Lanes>,
+}
+
+impl Image {
+    /// Images of `[channels, height, width]`, none yet, with `halo` pixels of zeros at each edge.
+    #[must_use]
+    pub fn new([channels, height, width]: [usize; 3], halo: usize) -> Self {
+        Self { count: 0, channels, height, width, halo, features: false, data: Vec::new() }
+    }
+
+    /// Lists of `features` values.
+    #[must_use]
+    pub fn features(features: usize) -> Self {
+        let mut image = Self::new([features, 1, 0], 0);
+        (image.count, image.features) = (1, true);
+        image
+    }
+
+    /// Makes room for `samples`. Memory that was reserved for more samples is kept.
+    pub fn hold(&mut self, samples: usize) {
+        if self.samples() == samples {
+            return;
+        }
+        if self.features {
+            self.width = samples;
+        } else {
+            self.count = samples;
+        }
+        self.data.resize(self.count * self.blocks() * self.plane(), Lanes::ZERO);
+    }
+
+    /// How many samples there are.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        if self.features { self.width } else { self.count }
+    }
+
+    /// Bytes that the values of one sample take.
+    #[must_use]
+    pub fn bytes_of_sample(&self) -> usize {
+        let pixels = if self.features { 1 } else { self.plane() };
+        self.blocks() * pixels * size_of::<Lanes>()
+    }
+
+    /// Values of one sample.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        if self.features { self.channels } else { self.channels * self.height * self.width }
+    }
+
+    /// Reads samples whose values lie channel after channel and row after row.
+    ///
+    /// # Panics
+    /// If `rows` is not as long as [`Self::values`] times the samples.
+    pub fn load(&mut self, kit: Kit<'_>, rows: &[f32]) {
+        let (values, channels, features) = (self.values(), self.channels, self.features);
+        assert_eq!(rows.len(), values * self.samples(), "the batch has another shape");
+        let (blocks, height, width) = (self.blocks(), self.height, self.width);
+        let (halo, stride, plane) = (self.halo, self.stride(), self.plane());
+        kit.share(self.data.chunks_mut(plane.max(1)).enumerate(), |(index, plane)| {
+            let (image, block) = (index / blocks, index % blocks);
+            let lanes = (channels - block * LANES).min(LANES);
+            if features {
+                for (sample, pixel) in plane.iter_mut().enumerate() {
+                    let row = &rows[sample * values + block * LANES..][..lanes];
+                    pixel.0[..lanes].copy_from_slice(row);
+                }
+                return;
+            }
+            for lane in 0..lanes {
+                let from = &rows[image * values + (block * LANES + lane) * height * width..];
+                for y in 0..height {
+                    let row = &mut plane[(y + halo) * stride + halo..][..width];
+                    for (pixel, value) in row.iter_mut().zip(&from[y * width..][..width]) {
+                        pixel.0[lane] = *value;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Writes the samples as [`Self::load`] reads them.
+    ///
+    /// # Panics
+    /// If `rows` is not as long as [`Self::values`] times the samples.
+    pub fn store(&self, kit: Kit<'_>, rows: &mut [f32]) {
+        let (values, plane) = (self.values(), self.plane());
+        assert_eq!(rows.len(), values * self.samples(), "the batch has another shape");
+        kit.share(rows.chunks_mut(values.max(1)).enumerate(), |(sample, row)| {
+            if self.features {
+                for (block, lanes) in row.chunks_mut(LANES).enumerate() {
+                    lanes.copy_from_slice(&self.data[block * plane + sample].0[..lanes.len()]);
+                }
+                return;
+            }
+            let pixels = self.height * self.width;
+            for (channel, out) in row.chunks_mut(pixels.max(1)).enumerate() {
+                let from = &self.data[(sample * self.blocks() + channel / LANES) * plane..][..plane];
+                for (y, out) in out.chunks_mut(self.width.max(1)).enumerate() {
+                    let row = &from[self.at(y)..][..self.width];
+                    out.iter_mut().zip(row).for_each(|(out, pixel)| *out = pixel.0[channel % LANES]);
+                }
+            }
+        });
+    }
+
+    /// Sets all values to zero.
+    pub fn clear(&mut self, kit: Kit<'_>) {
+        let plane = self.plane().max(1);
+        kit.share(self.data.chunks_mut(plane), |plane| plane.fill(Lanes::ZERO));
+    }
+
+    /// Blocks of channels.
+    pub(crate) fn blocks(&self) -> usize {
+        self.channels.div_ceil(LANES)
+    }
+
+    /// Channels of a block: 16 but for the last one.
+    pub(crate) fn lanes(&self, block: usize) -> usize {
+        (self.channels - block * LANES).min(LANES)
+    }
+
+    /// Pixels from a row to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.width + 2 * self.halo
+    }
+
+    /// Pixels of a block.
+    pub(crate) fn plane(&self) -> usize {
+        (self.height + 2 * self.halo) * self.stride()
+    }
+
+    /// The first pixel of a row, in a block.
+    pub(crate) fn at(&self, y: usize) -> usize {
+        (y + self.halo) * self.stride() + self.halo
+    }
+
+    /// One block of one image, by the number that `image * blocks + block` gives.
+    pub(crate) fn block(&self, index: usize) -> &[Lanes] {
+        &self.data[index * self.plane()..][..self.plane()]
+    }
+}

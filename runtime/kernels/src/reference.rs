@@ -1,0 +1,401 @@
+//! Kernels against plain sums in f64 on drawn shapes, and against themselves with other instructions and
+//! other numbers of threads.
+
+use std::thread;
+
+use crate::{Image, Kit, Lanes, Level, alone, by_lanes, conv::*, norm, pointwise, pool::*};
+
+/// Numbers for shapes and values.
+struct Draws(u64);
+
+impl Draws {
+    fn word(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn within(&mut self, least: usize, most: usize) -> usize {
+        least + self.word() as usize % (most - least + 1)
+    }
+
+    /// Of −1 to 1, some of them 0, as after an activation.
+    fn values(&mut self, count: usize) -> Vec<f32> {
+        let value =
+            |word: u64| if word.is_multiple_of(8) { 0.0 } else { word as f32 / (1u64 << 30) as f32 - 1.0 };
+        (0..count).map(|_| value(self.word())).collect()
+    }
+}
+
+fn kit(level: Level) -> Kit<'static> {
+    Kit { level, team: &alone }
+}
+
+fn team<const N: usize>(work: &(dyn Fn() + Sync)) {
+    thread::scope(|scope| {
+        for _ in 1..N {
+            scope.spawn(work);
+        }
+        work();
+    });
+}
+
+/// Every set of instructions with one thread, and the widest with two and with seven.
+fn kits() -> Vec<Kit<'static>> {
+    let (two, seven): (crate::Team<'static>, crate::Team<'static>) = (&team::<2>, &team::<7>);
+    let more = [two, seven].map(|team| Kit { level: Level::best(), team });
+    Level::all().map(kit).chain(more).collect()
+}
+
+fn image(values: &[f32], shape: [usize; 3], count: usize, halo: usize) -> Image {
+    let mut image = Image::new(shape, halo);
+    image.hold(count);
+    image.load(kit(Level::best()), values);
+    image
+}
+
+fn values(image: &Image) -> Vec<f32> {
+    let mut rows = vec![0.0; image.values() * image.samples()];
+    image.store(kit(Level::best()), &mut rows);
+    rows
+}
+
+/// Near the reference, and with one set of bits for all kits.
+#[track_caller]
+fn agree(what: &str, found: &[Vec<f32>], expected: &[f64]) {
+    let largest = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
+    for (found, expected) in found[0].iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 2e-5 * largest, "{what}: {found}, not {expected}");
+    }
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for (kit, other) in found.iter().enumerate() {
+        assert_eq!(other.len(), expected.len(), "{what}");
+        assert_eq!(bits(other), bits(&found[0]), "{what}: kit {kit} has other bits");
+    }
+}
+
+/// A drawn convolution.
+struct Case {
+    count: usize,
+    channels: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    edges: [usize; 2],
+    small: [usize; 2],
+    large: [usize; 2],
+}
+
+impl Case {
+    fn draw(draws: &mut Draws) -> Self {
+        let side = |draws: &mut Draws, most| [draws.within(1, most), draws.within(1, most)];
+        loop {
+            let (kernel, stride) = (side(draws, 4), side(draws, 3));
+            let (dilation, large) = (side(draws, 2), side(draws, 13));
+            let edges = [draws.within(0, 2), draws.within(0, 2)];
+            let along = |axis: usize| {
+                let reach = dilation[axis] * (kernel[axis] - 1) + 1;
+                (large[axis] + 2 * edges[axis]).checked_sub(reach).map(|room| room / stride[axis] + 1)
+            };
+            if let (Some(height), Some(width)) = (along(0), along(1)) {
+                let channels =
+                    [[1, 3, 16, 20, 33][draws.within(0, 4)], [1, 3, 7, 16, 40][draws.within(0, 4)]];
+                let count = draws.within(1, 3);
+                return Self {
+                    count,
+                    channels,
+                    kernel,
+                    stride,
+                    dilation,
+                    edges,
+                    small: [height, width],
+                    large,
+                };
+            }
+        }
+    }
+
+    fn conv(&self) -> Conv {
+        let sides = [self.small, self.large];
+        Conv::new(self.channels, self.kernel, self.stride, self.dilation, self.edges, sides)
+    }
+
+    /// Calls `visit` with the places of each product: in the small image, in the large one, in the weights.
+    fn products(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let ([outs, ins], [height, width], [kh, kw]) = (self.channels, self.small, self.kernel);
+        let sides =
+            (0..self.count).flat_map(|n| (0..height).flat_map(move |y| (0..width).map(move |x| (n, y, x))));
+        for (n, y, x) in sides {
+            for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
+                let row = (y * self.stride[0] + ky * self.dilation[0]).wrapping_sub(self.edges[0]);
+                let column = (x * self.stride[1] + kx * self.dilation[1]).wrapping_sub(self.edges[1]);
+                if row >= self.large[0] || column >= self.large[1] {
+                    continue;
+                }
+                for (out, input) in (0..outs).flat_map(|out| (0..ins).map(move |input| (out, input))) {
+                    let small = ((n * outs + out) * height + y) * width + x;
+                    let large = ((n * ins + input) * self.large[0] + row) * self.large[1] + column;
+                    visit(small, large, ((out * ins + input) * kh + ky) * kw + kx);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_and_both_passes_back_are_plain_sums_of_products() {
+    let mut draws = Draws(1);
+    for round in 0..60 {
+        let case = Case::draw(&mut draws);
+        let conv = case.conv();
+        let [outs, ins] = case.channels;
+        let small_values = draws.values(case.count * outs * case.small[0] * case.small[1]);
+        let large_values = draws.values(case.count * ins * case.large[0] * case.large[1]);
+        let (weights, bias) = (draws.values(conv.weights()), draws.values(outs));
+        let more = draws.within(0, 1);
+        let shape = |channels: usize, [height, width]: [usize; 2]| [channels, height, width];
+        let large = image(&large_values, shape(ins, case.large), case.count, conv.halo_down() + more);
+        let small = image(&small_values, shape(outs, case.small), case.count, conv.halo_up() + more);
+        let (mut down, mut up) = (vec![0.0; small_values.len()], vec![0.0; large_values.len()]);
+        let mut by_weights = vec![0.0; weights.len()];
+        case.products(|s, l, w| {
+            let (sv, lv, wv) =
+                (f64::from(small_values[s]), f64::from(large_values[l]), f64::from(weights[w]));
+            down[s] += lv * wv;
+            up[l] += sv * wv;
+            by_weights[w] += sv * lv;
+        });
+        let pixels = case.small[0] * case.small[1];
+        let relu = draws.within(0, 1) == 1;
+        let finished = down.iter().enumerate().map(|(at, sum)| {
+            let sum = sum + f64::from(bias[at / pixels % outs]);
+            if relu { sum.max(0.0) } else { sum }
+        });
+        let finished: Vec<f64> = finished.collect();
+        let added: Vec<f64> =
+            up.iter().zip(&large_values).map(|(sum, held)| sum + f64::from(*held)).collect();
+        let mut lanes = Vec::new();
+        by_lanes(&bias, &mut lanes);
+        let mut found = [(); 3].map(|()| Vec::new());
+        for kit in kits() {
+            let (mut packed, mut scratch) = (Vec::new(), Vec::new());
+            conv.pack_down(kit, &weights, &mut packed);
+            let mut out = small.clone();
+            conv.down(kit, &large, &packed, Finish { bias: Some(&lanes), relu, add: false }, &mut out);
+            found[0].push(values(&out));
+            conv.pack_up(kit, &weights, &mut packed);
+            let mut out = large.clone();
+            conv.up(kit, &small, &packed, Finish { add: true, ..Finish::default() }, &mut out);
+            found[1].push(values(&out));
+            let mut gradient = vec![0.0; weights.len()];
+            conv.by_weights(kit, &large, &small, &mut scratch, &mut gradient);
+            found[2].push(gradient);
+        }
+        agree(&format!("{round}: down"), &found[0], &finished);
+        agree(&format!("{round}: up"), &found[1], &added);
+        agree(&format!("{round}: by weights"), &found[2], &by_weights);
+    }
+}
+
+#[test]
+fn linear_layers_are_products_of_matrices() {
+    let mut draws = Draws(2);
+    for [rows, ins, outs] in [[1, 3, 2], [64, 70, 20], [7, 16, 10], [33, 40, 16]] {
+        let (conv, weights, x) =
+            (Conv::linear(outs, ins), draws.values(outs * ins), draws.values(rows * ins));
+        let mut expected = vec![0.0; rows * outs];
+        for (row, (out, input)) in
+            (0..rows).flat_map(|row| (0..outs * ins).map(move |at| (row, (at / ins, at % ins))))
+        {
+            expected[row * outs + out] +=
+                f64::from(x[row * ins + input]) * f64::from(weights[out * ins + input]);
+        }
+        let found = kits().into_iter().map(|kit| {
+            let (mut from, mut to, mut packed) = (Image::features(ins), Image::features(outs), Vec::new());
+            from.hold(rows);
+            to.hold(rows);
+            from.load(kit, &x);
+            conv.pack_down(kit, &weights, &mut packed);
+            conv.down(kit, &from, &packed, Finish::default(), &mut to);
+            values(&to)
+        });
+        agree(&format!("{rows} × {ins} × {outs}"), &found.collect::<Vec<_>>(), &expected);
+    }
+}
+
+#[test]
+fn normalisation_and_its_gradient_are_the_published_formulas() {
+    let mut draws = Draws(3);
+    for (count, channels, height, width, relu) in
+        [(3, 20, 5, 7, true), (1, 16, 1, 9, false), (2, 3, 4, 4, true)]
+    {
+        let pixels = height * width;
+        let (x, slope) = (draws.values(count * channels * pixels), draws.values(count * channels * pixels));
+        let (weight, bias) = (draws.values(channels), draws.values(channels));
+        let eps = 1e-5;
+        let (mut out, mut by_x) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let (mut by_weight, mut by_bias) = (vec![0.0; channels], vec![0.0; channels]);
+        for channel in 0..channels {
+            let places: Vec<usize> = (0..count)
+                .flat_map(|n| (0..pixels).map(move |p| (n * channels + channel) * pixels + p))
+                .collect();
+            let number = places.len() as f64;
+            let mean = places.iter().map(|&at| f64::from(x[at])).sum::<f64>() / number;
+            let squares = places.iter().map(|&at| (f64::from(x[at]) - mean).powi(2)).sum::<f64>();
+            let deviation = (squares / number + eps).sqrt();
+            let (gamma, beta) = (f64::from(weight[channel]), f64::from(bias[channel]));
+            let mut kept = Vec::new();
+            for &at in &places {
+                let normal = (f64::from(x[at]) - mean) / deviation;
+                out[at] = gamma * normal + beta;
+                let open = !relu || out[at] > 0.0;
+                out[at] = if open { out[at] } else { 0.0 };
+                kept.push((normal, if open { f64::from(slope[at]) } else { 0.0 }));
+            }
+            by_bias[channel] = kept.iter().map(|(_, g)| g).sum();
+            by_weight[channel] = kept.iter().map(|(normal, g)| normal * g).sum();
+            for (&at, (normal, g)) in places.iter().zip(&kept) {
+                let rest = by_bias[channel] / number + normal * by_weight[channel] / number;
+                by_x[at] = gamma / deviation * (g - rest);
+            }
+        }
+        let mut found = [(); 4].map(|()| Vec::new());
+        let (mut gamma, mut beta) = (Vec::new(), Vec::new());
+        by_lanes(&weight, &mut gamma);
+        by_lanes(&bias, &mut beta);
+        for kit in kits() {
+            let (mut scratch, mut moments, mut by_affine) =
+                (norm::Scratch::default(), Vec::new(), Vec::new());
+            let shape = [channels, height, width];
+            let from = image(&x, shape, count, 1);
+            let affine = norm::Affine { weight: &gamma, bias: &beta, eps };
+            norm::of_batch(kit, &from, affine, &mut scratch, &mut moments);
+            let mut to = image(&x, shape, count, 0);
+            norm::apply(kit, &from, &moments, relu, &mut to);
+            found[0].push(values(&to));
+            let mut gradient = image(&slope, shape, count, 2);
+            norm::back(kit, &from, &moments, relu, &mut gradient, &mut scratch, &mut by_affine);
+            found[1].push(values(&gradient));
+            for (part, found) in [1, 0].into_iter().zip(&mut found[2..]) {
+                let lanes = by_affine.iter().flat_map(|sums: &[Lanes; 2]| sums[part].0);
+                found.push(lanes.take(channels).collect());
+            }
+        }
+        for (what, (found, expected)) in ["output", "by input", "by weight", "by bias"]
+            .iter()
+            .zip(found.iter().zip([&out, &by_x, &by_weight, &by_bias]))
+        {
+            agree(what, found, expected);
+        }
+    }
+}
+
+#[test]
+fn pools_take_their_windows_and_give_gradients_back() {
+    let mut draws = Draws(4);
+    for round in 0..40 {
+        let (channels, count) = ([1, 16, 18][draws.within(0, 2)], draws.within(1, 2));
+        let sides = [draws.within(2, 9), draws.within(2, 9)];
+        let kernel = [draws.within(1, sides[0].min(3)), draws.within(1, sides[1].min(3))];
+        let stride = [draws.within(1, 3), draws.within(1, 3)];
+        let edges = [draws.within(0, kernel[0] / 2), draws.within(0, kernel[1] / 2)];
+        let side = |axis: usize| (sides[axis] + 2 * edges[axis] - kernel[axis]) / stride[axis] + 1;
+        let out = [side(0), side(1)];
+        let windows = Windows::moving(kernel, stride, edges, sides, out, false);
+        let (x, slope) = (
+            draws.values(count * channels * sides[0] * sides[1]),
+            draws.values(count * channels * out[0] * out[1]),
+        );
+        let mut expected = [(); 4].map(|()| Vec::new());
+        (expected[1], expected[3]) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        for plane in 0..count * channels {
+            for (y, column) in (0..out[0]).flat_map(|y| (0..out[1]).map(move |x| (y, x))) {
+                let mut seen = Vec::new();
+                for (ky, kx) in (0..kernel[0]).flat_map(|ky| (0..kernel[1]).map(move |kx| (ky, kx))) {
+                    let row = (y * stride[0] + ky).wrapping_sub(edges[0]);
+                    let column = (column * stride[1] + kx).wrapping_sub(edges[1]);
+                    if row < sides[0] && column < sides[1] {
+                        seen.push((plane * sides[0] + row) * sides[1] + column);
+                    }
+                }
+                let g = f64::from(slope[(plane * out[0] + y) * out[1] + column]);
+                let most = seen.iter().map(|&at| x[at]).fold(f32::NEG_INFINITY, f32::max);
+                expected[0].push(f64::from(most));
+                let first = seen.iter().find(|at| x[**at] == most).unwrap();
+                expected[1][*first] += g;
+                let number = seen.len() as f64;
+                expected[2].push(seen.iter().map(|&at| f64::from(x[at])).sum::<f64>() / number);
+                seen.iter().for_each(|&at| expected[3][at] += g / number);
+            }
+        }
+        let mut found = [(); 4].map(|()| Vec::new());
+        for kit in kits() {
+            let shape = |[height, width]: [usize; 2]| [channels, height, width];
+            let from = image(&x, shape(sides), count, draws.within(0, 1));
+            let gradient = image(&slope, shape(out), count, 1);
+            let mut to = gradient.clone();
+            largest(kit, &windows, &from, &mut to);
+            found[0].push(values(&to));
+            let mut by_x = from.clone();
+            by_x.clear(kit);
+            largest_back(kit, &windows, &from, &to, &gradient, &mut by_x);
+            found[1].push(values(&by_x));
+            mean(kit, &windows, &from, &mut to);
+            found[2].push(values(&to));
+            by_x.clear(kit);
+            mean_back(kit, &windows, &gradient, &mut by_x);
+            found[3].push(values(&by_x));
+        }
+        for (what, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            agree(&format!("{round}: result {what}"), found, expected);
+        }
+    }
+}
+
+#[test]
+fn parts_of_images_find_their_places_and_come_back() {
+    let mut draws = Draws(5);
+    for round in 0..40 {
+        let (count, ins, outs) = (draws.within(1, 2), draws.within(1, 40), draws.within(1, 60));
+        let (sides, room) =
+            ([draws.within(1, 6), draws.within(1, 6)], [draws.within(1, 8), draws.within(1, 8)]);
+        let aligned = round % 2 == 0;
+        let from = if aligned { 0 } else { draws.within(0, ins - 1) };
+        let most = (ins - from).min(outs);
+        let number = draws.within(1, most);
+        let to = if aligned { (outs - number) / 16 * 16 } else { draws.within(0, outs - number) };
+        let part = pointwise::Part {
+            from: from..from + number,
+            to,
+            shift: [draws.within(0, 4) as isize - 2, draws.within(0, 4) as isize - 2],
+        };
+        let (x, held) =
+            (draws.values(count * ins * sides[0] * sides[1]), draws.values(count * outs * room[0] * room[1]));
+        let mut expected: Vec<f64> = held.iter().map(|value| f64::from(*value)).collect();
+        let mut back: Vec<f64> = x.iter().map(|value| f64::from(*value)).collect();
+        for (n, c) in (0..count).flat_map(|n| (0..number).map(move |c| (n, c))) {
+            for (y, column) in (0..sides[0]).flat_map(|y| (0..sides[1]).map(move |x| (y, x))) {
+                let row = y.wrapping_add_signed(part.shift[0]);
+                let over = column.wrapping_add_signed(part.shift[1]);
+                if row < room[0] && over < room[1] {
+                    let at = ((n * ins + from + c) * sides[0] + y) * sides[1] + column;
+                    let place = ((n * outs + to + c) * room[0] + row) * room[1] + over;
+                    expected[place] += f64::from(x[at]);
+                    back[at] = f64::from(held[place]);
+                }
+            }
+        }
+        let mut found = [(); 2].map(|()| Vec::new());
+        for kit in kits() {
+            let small = image(&x, [ins, sides[0], sides[1]], count, 1);
+            let large = image(&held, [outs, room[0], room[1]], count, 0);
+            let mut out = large.clone();
+            pointwise::place(kit, &small, &part, true, &mut out);
+            found[0].push(values(&out));
+            let mut out = small.clone();
+            pointwise::place(kit, &large, &part.turned(), false, &mut out);
+            found[1].push(values(&out));
+        }
+        agree(&format!("{round}: there"), &found[0], &expected);
+        agree(&format!("{round}: back"), &found[1], &back);
+    }
+}
