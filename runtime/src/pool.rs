@@ -14,6 +14,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use fl_sys::crew::Crew;
 use tokio::sync::oneshot;
 
 use crate::system::Threads;
@@ -76,6 +77,36 @@ impl Pool {
         // Without threads the job is dropped here, and the future answers `Gone`.
         let _ = self.queue.send(Box::new(job));
         Running { answer: running }
+    }
+}
+
+impl Pool {
+    /// For a job of this pool: asks the pool's other threads to help the job, until what is returned is
+    /// dropped. Threads that have other jobs come when those are done.
+    pub fn enlist(&self) -> Helpers {
+        let crew = Arc::new(Crew::default());
+        for _ in 1..self.threads {
+            let helper = Arc::clone(&crew);
+            // Without threads nobody helps.
+            let _ = self.queue.send(Box::new(move || helper.help()));
+        }
+        Helpers(crew)
+    }
+}
+
+/// The threads that help a job; they leave when this is dropped.
+pub struct Helpers(Arc<Crew>);
+
+impl Helpers {
+    /// Calls `work` on this thread and on each helper that is there, and returns when all calls have returned.
+    pub fn run(&self, work: &(dyn Fn() + Sync)) {
+        self.0.run(work);
+    }
+}
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -163,6 +194,29 @@ mod tests {
         }));
         go.send(()).unwrap();
         assert_eq!(pool.run(|| 5).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn helpers_are_the_other_threads_and_are_free_again_afterwards() {
+        let pool = Pool::new(&crate::system::System::real().threads, 3).unwrap();
+        let lender = pool.clone();
+        let names = pool.run(move || {
+            let (helpers, meet, names) = (lender.enlist(), Barrier::new(3), Mutex::new(Vec::new()));
+            helpers.run(&|| {
+                meet.wait();
+                let name = std::thread::current().name().unwrap_or_default().to_owned();
+                names.lock().unwrap().push(name);
+            });
+            let mut names = names.into_inner().unwrap();
+            names.sort();
+            names
+        });
+        assert_eq!(names.await.unwrap(), ["cpu-0", "cpu-1", "cpu-2"]);
+        let meet = Arc::new(Barrier::new(3));
+        let jobs = [(); 3].map(|()| Arc::clone(&meet)).map(|meet| pool.run(move || _ = meet.wait()));
+        for job in jobs {
+            job.await.unwrap();
+        }
     }
 
     #[tokio::test]

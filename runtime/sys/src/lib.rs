@@ -4,6 +4,7 @@
 //! kernel, and instructions that some processors lack. Before it uses such instructions, the code asks the
 //! processor for them; tests compare them with plain code.
 
+pub mod crew;
 pub mod sha256;
 pub mod signals;
 pub mod syscall;
