@@ -53,6 +53,7 @@
 //! ```
 
 mod aggregation;
+mod backend;
 mod best;
 mod canonical;
 mod check;
@@ -91,6 +92,7 @@ mod trial;
 use serde::Serialize;
 
 pub use aggregation::Aggregation;
+pub use backend::Backend;
 pub use best::BestModel;
 pub use canonical::CanonicalError;
 pub use check::Plan;
@@ -178,6 +180,8 @@ pub struct PlanDraft {
     pub keep: Option<Keep>,
     /// When the run ends before its last round; `None`: never.
     pub stop: Option<Stop>,
+    /// What computes the model at collaborators.
+    pub backend: Backend,
 }
 
 impl PlanDraft {

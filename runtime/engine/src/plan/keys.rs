@@ -1,8 +1,8 @@
 //! The keys at the top of `plan.yaml`. The tables below each stand with the key's type.
 
 use super::{
-    MetricsTo, OptimiserState, best, data, exact, groups, keep, network, quorum, release, resources, seal,
-    stop, task,
+    Backend, MetricsTo, OptimiserState, best, data, exact, groups, keep, network, quorum, release, resources,
+    seal, stop, task,
 };
 use crate::settings::{self, Absent, Key, KeyReference, PlanError, Section, Takes, Text};
 
@@ -183,6 +183,13 @@ pub(super) const KEYS: &[Key] = &[
         absent: Absent::Default("{}"),
         meaning: "Settings of enclaves.",
         example: "{seal: mrsigner}",
+    },
+    Key {
+        name: "backend",
+        takes: Takes::Word(Backend::TABLE),
+        absent: Absent::Default("own"),
+        meaning: "What computes the model at collaborators.",
+        example: "burn",
     },
 ];
 /// The schema's number, in this file and in `site.yaml`.

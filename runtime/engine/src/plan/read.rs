@@ -86,6 +86,7 @@ fn read(file: &Field<'_>) -> Result<PlanDraft, PlanError> {
         release: plan.get("release")?,
         keep: plan.get("keep")?,
         stop: plan.get("stop")?,
+        backend: plan.get("backend")?,
         seal,
         tasks,
     })

@@ -4,12 +4,12 @@ use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
     model::{Layer, ModelSpec, Span, Upsampling},
     plan::{
-        Augment, BestModel, By, Category, Coding, Colour, Column, CsvSpec, DataSpec, Decimal, Direction,
-        ExactRange, Federated, Fill, Fit, Interpolation, Keep, LabelCode, Loader, Loss, Metric, MetricsTo,
-        Missing, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PictureLabel, PictureOrder,
-        PictureSpec, PlanDraft, Quorum, Release, ReleaseTo, Released, Rows, Rule, Schedule, Scope, Seal,
-        Separator, Server, Short, Split, Standardise, Stop, TaskGroup, TaskKind, TaskSpec, Threads,
-        Threshold, TrainLength, TrainSpec, When,
+        Augment, Backend, BestModel, By, Category, Coding, Colour, Column, CsvSpec, DataSpec, Decimal,
+        Direction, ExactRange, Federated, Fill, Fit, Interpolation, Keep, LabelCode, Loader, Loss, Metric,
+        MetricsTo, Missing, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PictureLabel,
+        PictureOrder, PictureSpec, PlanDraft, Quorum, Release, ReleaseTo, Released, Rows, Rule, Schedule,
+        Scope, Seal, Separator, Server, Short, Split, Standardise, Stop, TaskGroup, TaskKind, TaskSpec,
+        Threads, Threshold, TrainLength, TrainSpec, When,
     },
 };
 
@@ -37,6 +37,7 @@ record!(PlanDraft {
     21 row_limit,
     22 keep,
     23 stop,
+    24 backend = Backend::Own,
 });
 
 record!(Stop { 1 patience, 2 target });
@@ -300,3 +301,5 @@ choice!(Released { 0 Last, 1 Best, 2 Each });
 choice!(ReleaseTo { 0 Members, 1 Key(key), 2 Host });
 
 choice!(Seal { 0 Enclave, 1 Signer });
+
+choice!(Backend { 0 Own, 1 Burn });

@@ -6,10 +6,10 @@ use crate::{
     ByteCount, Millis, Name,
     model::{Layer, ModelSpec},
     plan::{
-        By, Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode, Loader,
-        Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey, Release,
-        ReleaseTo, Released, Rows, Schedule, Seal, Separator, Short, Standardise, Stop, TaskGroup, TaskKind,
-        TaskSpec, TrainLength, TrainSpec, When,
+        Backend, By, Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode,
+        Loader, Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey,
+        Release, ReleaseTo, Released, Rows, Schedule, Seal, Separator, Short, Standardise, Stop, TaskGroup,
+        TaskKind, TaskSpec, TrainLength, TrainSpec, When,
     },
 };
 
@@ -315,6 +315,7 @@ fn every_field_changes_the_hash() {
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([1; 32]))),
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([2; 32]))),
         |p| p.seal = Seal::Signer,
+        |p| p.backend = Backend::Burn,
         |p| p.keep = Some(Keep { every: 1, most: None }),
         |p| p.keep = Some(Keep { every: 2, most: None }),
         |p| p.keep = Some(Keep { every: 2, most: Some(2) }),
