@@ -89,7 +89,7 @@ fn what_has_no_layer_is_named_with_what_to_use_instead() {
 #[test]
 fn every_export_of_a_network_gives_its_layers_and_its_weights() {
     let plans =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../runtime/learn/src/task/trainer/burn/networks");
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../runtime/learn/src/task/trainer/training/networks");
     let all = networks();
     assert!(all.len() >= 20 && all.values().map(Vec::len).sum::<usize>() >= 60, "{}", all.len());
     let mut wrong = Vec::new();

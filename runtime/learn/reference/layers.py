@@ -1,6 +1,6 @@
 """Records what layers of a plan compute in PyTorch, and their gradients.
 
-    python3 layers.py > ../src/task/trainer/burn/kinds.json
+    python3 layers.py > ../src/task/trainer/training/kinds.json
 
 Each case is a model as a plan has it. Its input and its tensors come from `hashed.py` by their names; the gradients are
 those of the sum of output * hashed("coefficients"). Needs torch and numpy.

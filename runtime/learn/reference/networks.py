@@ -2,7 +2,7 @@
 
     python3 networks.py export FOLDER [NAME...]    one file NAME.EXPORTER.onnx for each network and exporter
     python3 networks.py refused FOLDER             files that are refused
-    python3 networks.py values > ../src/task/trainer/burn/networks.json
+    python3 networks.py values > ../src/task/trainer/training/networks.json
 
 The files in `host-tools/src/onnx/networks` are made by the first command, with two versions of PyTorch: a name that ends in
 `.old` is of Debian's PyTorch 1.13. Weights and inputs come from `hashed.py`. Needs torch and numpy; `dynamo` needs onnx and

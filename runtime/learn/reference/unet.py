@@ -1,6 +1,6 @@
 """Records the values of the U-Net that a test of this crate expects.
 
-    python3 unet.py > ../src/task/trainer/burn/unet.json
+    python3 unet.py > ../src/task/trainer/training/unet.json
 
 The network is `network: unet` of a plan. Its weights, the picture and the mask come from `hashed.py`, so no weights are
 stored. Needs torch and numpy.

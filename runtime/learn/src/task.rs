@@ -13,6 +13,7 @@ mod runner;
 mod scores;
 mod seed;
 mod synthetic;
+mod team;
 mod trainer;
 
 pub use custom::{CustomJob, CustomTask, CustomTasks};
@@ -23,3 +24,4 @@ pub use progress::Progress;
 pub(crate) use runner::tasks_of;
 pub use runner::{Runner, Watch};
 pub(crate) use seed::Seed;
+pub use team::{Team, alone};

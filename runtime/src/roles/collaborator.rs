@@ -221,6 +221,7 @@ fn runner(
     registry
         .tasks(plan, name)
         .and_then(|custom| Runner::new(Arc::clone(plan), Arc::clone(layout), name, data, custom))
+        .inspect(|runner| runner.note().into_iter().for_each(|note| tracing::info!("{note}")))
         .map_err(|e| Failure::of(Exit::Data, &e).maybe_hint(e.hint()))
 }
 

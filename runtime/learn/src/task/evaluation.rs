@@ -6,7 +6,7 @@ use fl_engine::{
     tensor::ModelState,
 };
 
-use super::{error::TaskError, trainer::Trainer};
+use super::{error::TaskError, team::alone, trainer::Trainer};
 use crate::data::Dataset;
 
 /// Measures a model on any rows, with the usual metrics and those of the plan's tasks, as far as the plan's
@@ -15,7 +15,7 @@ use crate::data::Dataset;
 /// # Errors
 /// [`TaskError`] if model, plan and rows do not fit; [`TaskError::NoTraining`] without the feature `train`.
 pub fn evaluate(plan: &Plan, state: &ModelState, rows: &Dataset) -> Result<Vec<(Metric, f64)>, TaskError> {
-    let scores = Trainer::new(plan, state.layout())?.score(state, rows, &|| false)?;
+    let scores = Trainer::new(plan, state.layout())?.score(state, rows, &|| false, &alone)?;
     let (loss, classes, output) = (plan.loss(), plan.data.classes, output_shape(&plan.model)?);
     let usual = [Metric::Accuracy, Metric::Loss, Metric::Auc, Metric::Rmse];
     let asked =

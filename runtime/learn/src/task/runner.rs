@@ -24,6 +24,7 @@ use super::{
     progress::Progress,
     seed::Seed,
     synthetic,
+    team::{Team, alone},
     trainer::{Fit, Trainer},
 };
 use crate::data::{Dataset, SplitData};
@@ -47,6 +48,8 @@ pub struct Watch<'a> {
     pub cancelled: &'a dyn Fn() -> bool,
     /// Called after every epoch of a training that has several.
     pub progress: &'a dyn Fn(&Progress),
+    /// The threads that train and measure the model.
+    pub team: Team<'a>,
 }
 
 /// The member's own model.
@@ -113,6 +116,13 @@ impl Runner {
         Ok(Self { plan, layout, member: member.clone(), data, trainer, custom, tuned: None })
     }
 
+    /// Why the member's model is computed by another backend than the plan's, in one line; `None` if it is the
+    /// plan's.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.trainer.as_ref().and_then(Trainer::note)
+    }
+
     /// Forgets what earlier rounds have left: the tuned model with the member's own values of tensors that
     /// are held out of aggregation, and optimiser state. For a run that goes back to an earlier round. Custom
     /// tasks keep their own state.
@@ -151,7 +161,7 @@ impl Runner {
         base: ModelState,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<TaskOutput, TaskError> {
-        self.run_watched(task, round, base, Watch { cancelled, progress: &|_| {} })
+        self.run_watched(task, round, base, Watch { cancelled, progress: &|_| {}, team: &alone })
     }
 
     /// [`Self::run_from`], which tells of every epoch of a training that has several.
@@ -186,7 +196,7 @@ impl Runner {
             }
             TaskKind::Train(train) => self.train(spec, train, round, &base, seed, watch),
             TaskKind::Custom { .. } => self.custom(spec, round, &base, seed, cancelled),
-            TaskKind::Validate(model) => self.validate(spec, *model, round, &base, cancelled),
+            TaskKind::Validate(model) => self.validate(spec, *model, round, &base, watch),
             _ => Err(TaskError::Unknown(task.clone())),
         }
     }
@@ -205,8 +215,9 @@ impl Runner {
         let data = &self.data.as_ref().ok_or_else(none)?.train;
         let trainer = self.trainer.as_mut().ok_or_else(none)?;
         let weight = Weight::new(data.rows() as u64)?;
-        let (name, rounds, Watch { cancelled, progress }) = (&task.name, self.plan.rounds, watch);
-        let fit = Fit { task: name, spec, data, start: &start, round, rounds, seed, cancelled, progress };
+        let (name, rounds, Watch { cancelled, progress, team }) = (&task.name, self.plan.rounds, watch);
+        let fit =
+            Fit { task: name, spec, data, start: &start, round, rounds, seed, cancelled, progress, team };
         let (model, scores) = trainer.fit(&fit)?;
         let update = with_kept(&model, base);
         self.tuned = Some(Tuned { round: Some(round), model });
@@ -219,7 +230,7 @@ impl Runner {
         which: ModelUnderTest,
         round: RoundNo,
         base: &ModelState,
-        cancelled: &dyn Fn() -> bool,
+        watch: Watch<'_>,
     ) -> Result<TaskOutput, TaskError> {
         let model = match which {
             ModelUnderTest::Aggregated => self.own(base),
@@ -232,7 +243,7 @@ impl Runner {
         let none = || TaskError::NoData(task.name.clone());
         let data = part_of(self.data.as_ref().ok_or_else(none)?, task.rows);
         let trainer = self.trainer.as_ref().ok_or_else(none)?;
-        let scores = trainer.score(&model, data, cancelled)?;
+        let scores = trainer.score(&model, data, watch.cancelled, watch.team)?;
         TaskOutput::new(task, &scores, data.rows(), None)
     }
 

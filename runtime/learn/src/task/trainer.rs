@@ -1,23 +1,23 @@
-//! The trainer that this build has: [`burn`] with the feature `train`, otherwise one that cannot exist.
+//! The trainer that this build has: [`training`] with the feature `train`, otherwise one that cannot exist.
 //!
 //! Both are called `Trainer` and have the same functions, so that [`super::Runner`] is the same with either.
 
 #[cfg(not(feature = "train"))]
 mod absent;
 #[cfg(feature = "train")]
-mod burn;
+mod training;
 
 use fl_engine::{Name, RoundNo, plan::TrainSpec, tensor::ModelState};
 
 #[cfg(not(feature = "train"))]
 pub(super) use self::absent::Trainer;
 #[cfg(feature = "train")]
-pub(super) use self::burn::Trainer;
-use super::{progress::Progress, seed::Seed};
+pub(super) use self::training::Trainer;
+use super::{progress::Progress, seed::Seed, team::Team};
 use crate::data::Dataset;
 
 /// One training.
-#[cfg_attr(not(feature = "train"), allow(dead_code, reason = "only burn's trainer reads the fields"))]
+#[cfg_attr(not(feature = "train"), allow(dead_code, reason = "only the trainer reads the fields"))]
 pub(super) struct Fit<'a> {
     /// Optimiser state is kept under this name.
     pub(super) task: &'a Name,
@@ -34,4 +34,6 @@ pub(super) struct Fit<'a> {
     pub(super) cancelled: &'a dyn Fn() -> bool,
     /// Called after every epoch, where there are several.
     pub(super) progress: &'a dyn Fn(&Progress),
+    /// The threads that compute.
+    pub(super) team: Team<'a>,
 }

@@ -90,7 +90,7 @@ impl TaskRunner {
         let (workplace, layout, buffers) =
             (Arc::clone(&self.workplace), Arc::clone(&self.layout), self.buffers.clone());
         let (named, forgets) = (task.clone(), std::mem::take(&mut self.forgets));
-        let (clock, rounds) = (self.clock.clone(), self.rounds);
+        let (clock, rounds, pool) = (self.clock.clone(), self.rounds, self.pool.clone());
         let job = self.pool.run(move || {
             // A task that panicked leaves a usable runner: it marks its tuned model as invalid before it
             // trains.
@@ -112,8 +112,11 @@ impl TaskRunner {
                 let took = clock.since(began.replace(clock.now()));
                 tracing::info!("{}", observe::epoch_line(stamp.round, rounds, &named, epoch, took));
             };
-            let watch = Watch { cancelled: &cancelled, progress: &progress };
+            let helpers = pool.enlist();
+            let team = |work: &(dyn Fn() + Sync)| helpers.run(work);
+            let watch = Watch { cancelled: &cancelled, progress: &progress, team: &team };
             let output = runner.run_watched(&named, stamp.round, base, watch)?;
+            drop(helpers);
             let TaskOutput { update, samples, metrics } = output;
             let update = match update {
                 Some((state, weight)) => {

@@ -1,9 +1,10 @@
 //! Layers against numbers worked out by hand, gradients against differences, parameters bit for bit.
 
+use burn_tensor::Device;
 use fl_engine::model::{self, Layer, ModelSpec};
 use ndarray::ArrayD;
 
-use super::*;
+use super::{net::Net, *};
 
 fn linear(name: &str, out: u32, bias: bool) -> Layer {
     Layer::Linear { name: name.to_owned(), out, bias }

@@ -5,7 +5,7 @@ use burn_tensor::{Device, Tensor, TensorData};
 use fl_engine::plan::{Loss, Metric};
 use serde_json::Value;
 
-use super::{golden::list, loss, net};
+use super::{golden::list, loss, net, own};
 use crate::task::scores::Scores;
 
 fn loss_of(name: &str) -> Loss {
@@ -49,11 +49,17 @@ fn every_loss_gradient_and_metric_is_that_of_pytorch_and_scikit_learn() {
         let tensor = Tensor::<2>::from_data(data, &device).require_grad();
         let mean = loss::mean(&loss, tensor.clone(), &labels, &device);
         let gradient = net::values(tensor.grad(&mean.backward()).unwrap());
-        near("the loss to train on", f64::from(mean.into_scalar::<f32>()), case["value"].as_f64().unwrap());
+        let mut slopes = Vec::new();
+        let own = own::loss::mean(&loss, &output, &labels, rows, &mut slopes);
+        for mean in [mean.into_scalar::<f32>(), own] {
+            near("the loss to train on", f64::from(mean), case["value"].as_f64().unwrap());
+        }
         let expected = list(&case["gradient"]);
         let largest = expected.iter().fold(0f32, |most, value| most.max(value.abs()));
         assert!(gradient.len() == expected.len() && largest > 0.0, "{name}");
-        for (at, (found, expected)) in gradient.iter().zip(&expected).enumerate() {
+        assert_eq!(slopes.len(), expected.len(), "{name}");
+        let both = gradient.iter().zip(&expected).chain(slopes.iter().zip(&expected));
+        for (at, (found, expected)) in both.enumerate() {
             let error = (found - expected).abs() / largest;
             assert!(error < 1e-5, "{name}: gradient {at} is {found} where {expected} was recorded");
         }

@@ -1,9 +1,14 @@
 //! Kinds of layers against values that PyTorch worked out: `reference/layers.py` writes `kinds.json`.
 
+use burn_tensor::Device;
 use fl_engine::model::{self, ModelSpec};
 use serde_json::Value;
 
-use super::{hashed::values, net, *};
+use super::{
+    hashed::values,
+    net::{self, Net},
+    *,
+};
 
 /// Within 1e-5 of the largest value expected.
 #[track_caller]

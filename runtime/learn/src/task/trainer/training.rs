@@ -1,36 +1,40 @@
-//! Training and inference with burn on the CPU (feature `train`); the only module that knows burn.
+//! Training and inference on the CPU (feature `train`).
 //!
-//! burn gives tensors, the arithmetic of layers, and gradients. Parameters, optimiser state and running
-//! statistics are ours and lie over the model's layout: the trainer loads what a round receives bit for bit,
-//! and sends what it trained. The plan says whether optimiser state is dropped, kept, or sent. All randomness
-//! comes from the task's seed and no thread is started, so the same task on the same machine gives the same
-//! bits.
+//! A backend computes what layers give, and gradients: this project's kernels ([`own`]), or burn ([`net`] and
+//! [`loss`], the only modules that know burn). Parameters, optimiser state and running statistics are ours
+//! and lie over the model's layout: the trainer loads what a round receives bit for bit, and sends what it
+//! trained. The plan says whether optimiser state is dropped, kept, or sent. All randomness comes from the
+//! task's seed and no thread is started, so the same task on the same machine gives the same bits.
 
+mod backend;
 mod loss;
 mod net;
 mod optimiser;
+mod own;
 mod schedule;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use burn_tensor::Device;
 use fl_engine::{
     Draws, Name,
-    model::{optimiser_places, output_shape},
+    model::{self, ModelSpec, optimiser_places, output_shape},
     plan::{Loss, OptimiserState, Plan, TrainLength, TrainSpec},
     tensor::{Dtype, Layout, ModelState},
 };
 
-use self::{net::Net, optimiser::Memory};
+use self::{
+    backend::{Backend, Batch},
+    optimiser::Memory,
+};
 use super::Fit;
 use crate::{
     data::{Dataset, augment::Augmenter},
-    task::{error::TaskError, progress::Progress, scores::Scores},
+    task::{error::TaskError, progress::Progress, scores::Scores, team::Team},
 };
 
 /// One member's model, with the optimiser state of its training tasks.
 pub(in crate::task) struct Trainer {
-    net: Net,
+    backend: Backend,
     /// The loss that validations report.
     loss: Loss,
     state: OptimiserState,
@@ -49,7 +53,7 @@ impl Trainer {
             return Err(TaskError::Output { found: output, needs });
         }
         Ok(Self {
-            net: Net::new(&plan.model, layout)?,
+            backend: Backend::new(plan, layout)?,
             loss: plan.loss(),
             state: plan.optimiser_state,
             augment: Augmenter::of(&plan.data, &plan.model.input)?,
@@ -57,13 +61,17 @@ impl Trainer {
         })
     }
 
+    /// Why the model runs on another backend than the plan's, in one line.
+    pub(in crate::task) fn note(&self) -> Option<&str> {
+        self.backend.note()
+    }
+
     /// Trains from `fit.start`. That state holds the optimiser's state too if the plan has optimiser state
     /// travel with the model. The scores are over all batches, each measured before its step.
     pub(in crate::task) fn fit(&mut self, fit: &Fit<'_>) -> Result<(ModelState, Scores), TaskError> {
         let spec = fit.spec;
-        let device = Device::flex().autodiff();
         let mut model = fit.start.clone();
-        let (places, len) = (optimiser_places(fit.start.layout(), fit.task), self.net.len());
+        let (places, len) = (optimiser_places(fit.start.layout(), fit.task), self.backend.len());
         let mut memory = match self.state {
             OptimiserState::Reset => Memory::default(),
             OptimiserState::ContinueLocal => self.memory.get(fit.task).cloned().unwrap_or_default(),
@@ -78,7 +86,7 @@ impl Trainer {
         };
         let frozen = frozen(fit.start.layout(), spec);
         let trained: Vec<Range<usize>> =
-            self.net.trained().iter().filter(|range| !frozen.contains(range)).cloned().collect();
+            self.backend.trained().iter().filter(|range| !frozen.contains(range)).cloned().collect();
         let (mut epoch_rows, mut epoch_loss) = (0, 0.0);
         let mut sum = GradientSum::default();
         for step in 1..=steps {
@@ -92,16 +100,14 @@ impl Trainer {
                 let seed = |row: usize| fit.seed.sample(epoch, row as u64);
                 augment.apply_all(&mut features, &mut labels, batch, seed);
             }
-            let params = self.net.params(&model, &device, true);
-            let pass = self.net.forward(&params, features, rows_in_batch, Some(&mut draws), &device)?;
-            let loss = loss::mean(&spec.loss, pass.output.clone(), &labels, &device);
-            let mut gradients = loss.backward();
-            let loss = loss.into_scalar::<f32>();
+            let batch = Batch { features, labels: &labels, rows: rows_in_batch, team: fit.team };
+            let (loss, output) =
+                self.backend.train(&mut model, batch, &spec.loss, &mut draws, &mut sum.fresh)?;
             if !loss.is_finite() {
                 let what = format!("the loss of step {step}");
                 return Err(TaskError::NotFinite { task: fit.task.clone(), what });
             }
-            scores.add(&net::values(pass.output.detach()), &labels, rows_in_batch);
+            scores.add(&output, &labels, rows_in_batch);
             epoch_rows += rows_in_batch as u64;
             epoch_loss += f64::from(loss) * rows_in_batch as f64;
             if step % batches.in_epoch() == 0 && steps > batches.in_epoch() {
@@ -110,28 +116,21 @@ impl Trainer {
                 (fit.progress)(&Progress { epoch, epochs, rows: epoch_rows, loss });
                 (epoch_rows, epoch_loss) = (0, 0.0);
             }
-            sum.add(self.net.gradient(&params, &mut gradients));
-            self.net.update_statistics(&mut model, pass.statistics);
+            sum.add();
             if sum.count < spec.accumulate && step < steps {
                 continue;
             }
-            let mut gradient = sum.take();
+            let gradient = sum.mean();
             if spec.fedprox_mu > 0.0 {
                 for range in &trained {
-                    optimiser::pull(
-                        &mut gradient,
-                        &model.f32,
-                        &fit.start.f32,
-                        range.clone(),
-                        spec.fedprox_mu,
-                    );
+                    optimiser::pull(gradient, &model.f32, &fit.start.f32, range.clone(), spec.fedprox_mu);
                 }
             }
             if let Some(most) = spec.clip_norm {
-                optimiser::clip(&mut gradient, &trained, most);
+                optimiser::clip(gradient, &trained, most);
             }
             let optimiser = schedule::optimiser(fit, step - 1, steps);
-            memory.step(optimiser, &mut model.f32[..len], &gradient, &trained)?;
+            memory.step(optimiser, &mut model.f32[..len], gradient, &trained)?;
         }
         for range in frozen {
             model.f32[range.clone()].copy_from_slice(&fit.start.f32[range]);
@@ -162,21 +161,33 @@ impl Trainer {
         state: &ModelState,
         data: &Dataset,
         cancelled: &dyn Fn() -> bool,
+        team: Team<'_>,
     ) -> Result<Scores, TaskError> {
-        let device = Device::flex();
-        let params = self.net.params(state, &device, false);
         let order: Vec<usize> = (0..data.rows()).collect();
         let mut scores = Scores::new(&self.loss);
-        for batch in order.chunks(self.net.at_once(SCORED_AT_ONCE)) {
+        let mut pass = self.backend.inference(state);
+        for batch in order.chunks(self.backend.at_once()) {
             if cancelled() {
                 return Err(TaskError::Cancelled);
             }
             let (features, labels) = data.gather(batch)?;
-            let pass = self.net.forward(&params, features, batch.len(), None, &device)?;
-            scores.add(&net::values(pass.output), &labels, batch.len());
+            let batch = Batch { features, labels: &labels, rows: batch.len(), team };
+            let rows = batch.rows;
+            scores.add(&pass.run(state, batch)?, &labels, rows);
         }
         Ok(scores)
     }
+}
+
+/// Checks that `layout` begins with the tensors of `spec`, held out of aggregation or not. Optimiser state may
+/// follow. The number of the model's tensors.
+fn count_tensors(spec: &ModelSpec, layout: &Layout) -> Result<usize, TaskError> {
+    let own = model::layout(spec)?;
+    let count = own.tensors().len();
+    let shapes = |layout: &Layout| -> Vec<_> {
+        layout.tensors().iter().take(count).map(|t| (t.name.clone(), t.shape.clone(), t.dtype)).collect()
+    };
+    if shapes(&own) == shapes(layout) { Ok(count) } else { Err(TaskError::Layout) }
 }
 
 /// The places of the tensors that the task leaves as they are, running statistics too.
@@ -189,26 +200,29 @@ fn frozen(layout: &Layout, spec: &TrainSpec) -> Vec<Range<usize>> {
 #[derive(Default)]
 struct GradientSum {
     values: Vec<f32>,
+    /// The newest batch's.
+    fresh: Vec<f32>,
     count: u32,
 }
 
 impl GradientSum {
-    fn add(&mut self, gradient: Vec<f32>) {
+    /// Adds the newest gradient.
+    fn add(&mut self) {
         self.count += 1;
         if self.count == 1 {
-            self.values = gradient;
+            std::mem::swap(&mut self.values, &mut self.fresh);
         } else {
-            self.values.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
+            self.values.iter_mut().zip(&self.fresh).for_each(|(sum, value)| *sum += value);
         }
     }
 
-    /// Their mean.
-    fn take(&mut self) -> Vec<f32> {
+    /// Their mean; the next gradient begins a new sum.
+    fn mean(&mut self) -> &mut [f32] {
         let count = std::mem::take(&mut self.count).max(1);
         if count > 1 {
             self.values.iter_mut().for_each(|value| *value /= count as f32);
         }
-        std::mem::take(&mut self.values)
+        &mut self.values
     }
 }
 
@@ -240,9 +254,6 @@ impl Batches {
         &self.order[start..self.at]
     }
 }
-
-/// Most rows of one forward pass outside training.
-const SCORED_AT_ONCE: usize = 128;
 
 #[cfg(test)]
 mod golden;

@@ -3,14 +3,15 @@
 //! Each layer's case is a model with random parameters in training: its output, and the gradient of a
 //! weighted sum of the output. Inputs are multiples of 1/64, so both sides start from the same numbers.
 
-use burn_tensor::{Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use fl_engine::{
     model::{self, ModelSpec},
     plan::Optimiser,
 };
+use fl_kernels::{Kit, Level, alone};
 use serde_json::Value;
 
-use super::{optimiser::Memory, *};
+use super::{net::Net, optimiser::Memory, *};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("golden.json")).unwrap()
@@ -66,9 +67,23 @@ fn every_layer_computes_and_differentiates_as_pytorch_does() {
         state.f32 = list(&case["state"]);
         assert_eq!(state.f32.len(), state.layout().f32_len(), "{name}");
         let rows = case["rows"].as_u64().unwrap() as usize;
+        let features = list(&case["features"]);
+        let (mut own, mut after) = (own::plan(&spec, state.layout(), false).unwrap().unwrap(), state.clone());
+        let kit = Kit { level: Level::best(), team: &alone };
+        own.forward(&state, &features, rows, Some(&mut Draws::new(0)), kit);
+        close(&format!("{name}: own output"), own.output(), &case["output"]);
+        let mut gradient = vec![0.0; own.len()];
+        own.backward(&state, &list(&case["coefficients"]), &mut gradient, kit);
+        close(&format!("{name}: own gradient"), &gradient, &case["gradient"]);
+        if case.get("state_after").is_some() {
+            own.update_statistics(&mut after);
+            close(&format!("{name}: own statistics"), &after.f32, &case["state_after"]);
+            let found = own.forward(&after, &features, rows, None, kit);
+            close(&format!("{name}: own evaluated"), found, &case["evaluated"]);
+        }
+
         let device = Device::flex().autodiff();
         let params = net.params(&state, &device, true);
-        let features = list(&case["features"]);
         let pass = net.forward(&params, features.clone(), rows, Some(&mut Draws::new(0)), &device).unwrap();
         close(&format!("{name}: output"), &net::values(pass.output.clone().detach()), &case["output"]);
         let coefficients = TensorData::new(list(&case["coefficients"]), pass.output.dims());

@@ -1,14 +1,18 @@
 //! The named U-Net against values that PyTorch worked out, without its weights: `reference/unet.py` writes
 //! `unet.json`, and both sides make the weights, the picture and the mask by one formula.
 
-use burn_tensor::{Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use fl_engine::{
     model::{self, ModelSpec},
     tensor::Dtype,
 };
 use serde_json::Value;
 
-use super::{hashed, net, *};
+use super::{
+    hashed,
+    net::{self, Net},
+    *,
+};
 
 /// Sum and sum of squares of what a layer gave, by the name that PyTorch's module has.
 type Sums = BTreeMap<String, [f64; 2]>;

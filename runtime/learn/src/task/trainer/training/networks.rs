@@ -4,6 +4,7 @@
 //! `fl-host` compares. `reference/networks.py` records `networks.json`. Both sides make weights and inputs by
 //! one formula. Dropout is off, because its masks are random.
 
+use burn_tensor::Device;
 use fl_engine::{
     model::{self, ModelSpec},
     plan::Optimiser,
@@ -11,11 +12,16 @@ use fl_engine::{
 };
 use serde_json::Value;
 
-use super::{hashed, net, optimiser::Memory, *};
+use super::{
+    hashed,
+    net::{self, Net},
+    optimiser::Memory,
+    *,
+};
 
 /// A file of `networks/`, whose first line is the key `model`.
 fn spec(name: &str) -> ModelSpec {
-    let path = format!("{}/src/task/trainer/burn/networks/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/src/task/trainer/training/networks/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     let mut spec = ModelSpec::parse(text.split_once('\n').unwrap().1).unwrap();
     for layer in &mut spec.layers {

@@ -1,0 +1,286 @@
+//! The executor against burn, on whole networks; against itself with other instructions, other numbers of
+//! threads and buffers that other batches have used.
+
+use std::thread;
+
+use burn_tensor::Device;
+use fl_engine::{
+    Draws,
+    model::{self, ModelSpec},
+    plan::Loss,
+    tensor::ModelState,
+};
+use fl_kernels::{Kit, Level, Team, alone};
+
+use super::*;
+use crate::task::trainer::training::{
+    loss as burn_loss,
+    net::{self, Net},
+};
+
+/// A network with the layers of its word, on which both backends are compared.
+const NETWORKS: &[(&str, &str)] = &[
+    ("mlp", "{network: mlp, input: [30], hidden: [17, 40], outputs: 3}"),
+    ("cnn", "{network: cnn, input: [1, 13, 12], channels: [4, 18], hidden: [20], outputs: 5}"),
+    ("unet", "{network: unet, input: [3, 20, 27], base: 6, depth: 2, sigmoid: false}"),
+    ("unet with sigmoid", "{network: unet, input: [1, 16, 16], base: 16, depth: 1}"),
+    ("resnet", "{network: resnet, input: [3, 33, 40], depth: 18, outputs: 4}"),
+    (
+        "strides, paddings and dilations",
+        "{input: [5, 17, 19], layers: [{conv2d: {name: a, out: 20, kernel: [3, 4], stride: [2, 3], padding: [2, 1, 0, 1]}},
+        {leaky_relu: {slope: 0.1}}, {conv2d: {name: b, out: 7, kernel: 3, dilation: 2, padding: 2}}, relu6,
+        {conv_transpose2d: {name: c, out: 18, kernel: 3, stride: 2, padding: 1, output_padding: 1, dilation: 2}},
+        {batch_norm: {name: n}}, silu, {conv_transpose2d: {name: d, out: 3, kernel: 4, bias: false}}, hard_swish]}",
+    ),
+    (
+        "sequences",
+        "{input: [4, 23], layers: [{conv1d: {name: a, out: 9, kernel: 5, stride: 2, padding: [3, 1]}}, {batch_norm: {name: n}},
+        relu, {max_pool: {kernel: 3, stride: 2, padding: 1}}, {conv1d: {name: b, out: 6, kernel: 2}}, elu,
+        {avg_pool: {kernel: 2}}, flatten, {linear: {name: c, out: 4}}]}",
+    ),
+    (
+        "pools",
+        "{input: [3, 11, 10], layers: [{conv2d: {name: a, out: 17, kernel: 3}}, relu,
+        {max_pool: {kernel: 3, stride: 2, padding: 1, ceil: true}}, {conv2d: {name: b, out: 5, kernel: 1}},
+        {avg_pool: {kernel: 3, stride: 2, padding: 1, ceil: true}}, tanh, {adaptive_avg_pool: {size: [2, 3]}}, hard_sigmoid,
+        flatten, {linear: {name: c, out: 4}}, gelu]}",
+    ),
+    (
+        "branches",
+        "{input: [3, 8, 9], layers: [{conv2d: {name: a, out: 6, kernel: 3, padding: 1}, as: a}, {relu: , as: r},
+        {batch_norm: {name: n}, from: a, as: n}, {add: , from: [r, n, a], as: s}, {relu: , as: t},
+        {concat: , from: [t, a, input], as: c}, {conv2d: {name: b, out: 20, kernel: 2, stride: 2}}, sigmoid,
+        {pad: {by: [0, 1, 2, 1]}}, {crop: {by: [1, 0, 1, 1]}, as: p}, {pad_to: , from: [p, t]}, {dropout: {p: 0.4}},
+        {batch_norm: {name: m}}, {dropout: {p: 0.2}}]}",
+    ),
+    (
+        "features",
+        "{input: [12], layers: [{linear: {name: a, out: 33}, as: a}, {batch_norm: {name: n}}, relu, {dropout: {p: 0.3}},
+        {flatten: , as: f}, {linear: {name: b, out: 33, bias: false}}, {add: , from: [f, a]}, relu,
+        {linear: {name: c, out: 2}}]}",
+    ),
+];
+
+fn noise(seed: u64, count: usize) -> Vec<f32> {
+    let mut draws = Draws::new(seed);
+    (0..count).map(|_| (2.0 * draws.unit() - 1.0) as f32).collect()
+}
+
+/// A model with parameters away from those of a fresh one.
+fn state(spec: &ModelSpec) -> ModelState {
+    let mut state = model::init(spec, 5).unwrap();
+    let more = noise(3, state.f32.len());
+    for (index, tensor) in state.layout().tensors().to_vec().iter().enumerate() {
+        if tensor.name.ends_with("running_var") || tensor.shape.is_empty() {
+            continue;
+        }
+        let range = state.layout().place(index);
+        state.f32[range.clone()].iter_mut().zip(&more[range]).for_each(|(value, more)| *value += 0.1 * more);
+    }
+    state
+}
+
+/// What a pass over one batch gives.
+struct Found {
+    output: Vec<f32>,
+    gradient: Vec<f32>,
+    /// With moved statistics.
+    state: ModelState,
+    outside: Vec<f32>,
+}
+
+fn by_burn(spec: &ModelSpec, features: &[f32], slopes: &[f32], rows: usize) -> Found {
+    let mut state = state(spec);
+    let net = Net::new(spec, state.layout()).unwrap();
+    let plain = Device::flex();
+    let pass =
+        net.forward(&net.params(&state, &plain, false), features.to_vec(), rows, None, &plain).unwrap();
+    let outside = net::values(pass.output);
+    let device = Device::flex().autodiff();
+    let params = net.params(&state, &device, true);
+    let pass = net.forward(&params, features.to_vec(), rows, Some(&mut Draws::new(9)), &device).unwrap();
+    let output = net::values(pass.output.clone().detach());
+    let slopes = burn_tensor::TensorData::new(slopes.to_vec(), pass.output.dims());
+    let mut gradients = (pass.output * burn_tensor::Tensor::<2>::from_data(slopes, &device)).sum().backward();
+    let gradient = net.gradient(&params, &mut gradients);
+    net.update_statistics(&mut state, pass.statistics);
+    Found { output, gradient, state, outside }
+}
+
+fn planned(spec: &ModelSpec) -> (Own, ModelState) {
+    let state = state(spec);
+    (plan(spec, state.layout(), false).unwrap().unwrap(), state)
+}
+
+fn by_own(
+    own: &mut Own,
+    mut state: ModelState,
+    features: &[f32],
+    slopes: &[f32],
+    rows: usize,
+    kit: Kit<'_>,
+) -> Found {
+    let outside = own.forward(&state, features, rows, None, kit).to_vec();
+    let output = own.forward(&state, features, rows, Some(&mut Draws::new(9)), kit).to_vec();
+    let mut gradient = vec![0.0; own.len()];
+    own.backward(&state, slopes, &mut gradient, kit);
+    own.update_statistics(&mut state);
+    Found { output, gradient, state, outside }
+}
+
+fn best() -> Kit<'static> {
+    Kit { level: Level::best(), team: &alone }
+}
+
+/// Within `most` of the largest value of its tensor.
+#[track_caller]
+fn close(what: &str, found: &[f32], expected: &[f32], most: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-3, |most: f32, value| most.max(value.abs()));
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (found - expected).abs() / largest;
+        assert!(error < most, "{what}, element {at}: {found} where burn has {expected} (largest {largest})");
+    }
+}
+
+fn of_sample(spec: &ModelSpec) -> [usize; 2] {
+    let product = |shape: &[u32]| shape.iter().map(|side| *side as usize).product();
+    [product(&spec.input), product(&model::output_shape(spec).unwrap())]
+}
+
+#[test]
+fn networks_compute_and_differentiate_as_burn_does() {
+    for (word, text) in NETWORKS {
+        let spec = ModelSpec::parse(text).unwrap();
+        let [input, output] = of_sample(&spec);
+        for rows in [6, 1] {
+            // A batch normalisation over one value has no deviation.
+            if rows == 1 && !["cnn", "pools", "mlp"].contains(word) {
+                continue;
+            }
+            let (features, slopes) = (noise(1, rows * input), noise(2, rows * output));
+            let expected = by_burn(&spec, &features, &slopes, rows);
+            let (mut own, state) = planned(&spec);
+            let found = by_own(&mut own, state, &features, &slopes, rows, best());
+            close(&format!("{word}, outside training"), &found.outside, &expected.outside, 2e-5);
+            close(&format!("{word}, output"), &found.output, &expected.output, 5e-5);
+            close(&format!("{word}, statistics"), &found.state.f32, &expected.state.f32, 2e-5);
+            assert_eq!(found.state.i64, expected.state.i64, "{word}");
+            // A bias before a normalisation has no gradient but rounding.
+            let largest = expected.gradient.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+            for (index, tensor) in expected.state.layout().tensors().iter().enumerate() {
+                if tensor.shape.is_empty() {
+                    continue;
+                }
+                let range = expected.state.layout().place(index);
+                let (found, expected) = (&found.gradient[range.clone()], &expected.gradient[range]);
+                let own = expected.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+                let most = if own < 1e-4 * largest { 1e-2 } else { 3e-4 };
+                let scale =
+                    |values: &[f32]| values.iter().map(|v| v / own.max(1e-4 * largest)).collect::<Vec<_>>();
+                close(&format!("{word}, {}", tensor.name), &scale(found), &scale(expected), most);
+            }
+        }
+    }
+}
+
+fn team<const N: usize>(work: &(dyn Fn() + Sync)) {
+    thread::scope(|scope| {
+        (1..N).for_each(|_| drop(scope.spawn(work)));
+        work();
+    });
+}
+
+#[test]
+fn every_number_of_threads_and_every_vector_width_give_the_same_bits() {
+    let (two, seven): (Team<'static>, Team<'static>) = (&team::<2>, &team::<7>);
+    let more = [two, seven].map(|team| Kit { level: Level::best(), team });
+    let kits: Vec<Kit<'_>> = Level::all().map(|level| Kit { level, team: &alone }).chain(more).collect();
+    for (word, text) in NETWORKS.iter().filter(|(word, _)| *word != "resnet") {
+        let spec = ModelSpec::parse(text).unwrap();
+        let [input, output] = of_sample(&spec);
+        let (features, slopes) = (noise(1, 3 * input), noise(2, 3 * output));
+        let mut first: Option<Vec<u32>> = None;
+        for kit in &kits {
+            let (mut own, state) = planned(&spec);
+            let found = by_own(&mut own, state, &features, &slopes, 3, *kit);
+            let all = [found.output, found.gradient, found.state.f32, found.outside].concat();
+            let bits: Vec<u32> = all.iter().map(|value| value.to_bits()).collect();
+            let first = first.get_or_insert_with(|| bits.clone());
+            assert!(*first == bits, "{word}: {} has other bits", kit.level.name());
+        }
+    }
+}
+
+#[test]
+fn buffers_that_other_batches_used_change_nothing() {
+    for (word, text) in NETWORKS.iter().filter(|(word, _)| *word != "resnet") {
+        let spec = ModelSpec::parse(text).unwrap();
+        let [input, output] = of_sample(&spec);
+        let pass = |own: &mut Own, seed: u64, rows: usize| {
+            let (features, slopes) = (noise(seed, rows * input), noise(seed + 1, rows * output));
+            by_own(own, state(&spec), &features, &slopes, rows, best())
+        };
+        let fresh = pass(&mut planned(&spec).0, 4, 5);
+        let (mut used, _) = planned(&spec);
+        pass(&mut used, 1, 7);
+        pass(&mut used, 2, 3);
+        let found = pass(&mut used, 4, 5);
+        assert_eq!((found.output, found.gradient), (fresh.output, fresh.gradient), "{word}");
+        assert_eq!((found.outside, found.state), (fresh.outside, fresh.state), "{word}");
+    }
+}
+
+#[test]
+fn losses_and_their_gradients_are_those_of_burn() {
+    let (rows, width) = (3, 12);
+    let entropy = |weights: &[f64], smoothing| Loss::CrossEntropy { weights: weights.to_vec(), smoothing };
+    let shares = [0.0, 1.0, 1.0, 0.0, 0.25, 1.0];
+    for loss in [
+        Loss::cross_entropy(),
+        entropy(&[1.0, 2.0, 0.5], 0.0),
+        entropy(&[], 0.1),
+        entropy(&[1.0, 2.0, 0.5], 0.1),
+        Loss::BinaryCrossEntropy,
+        Loss::Mse,
+        Loss::Dice { logits: false },
+        Loss::Dice { logits: true },
+        Loss::BceDice,
+        Loss::Focal { gamma: 2.0, alpha: 0.25 },
+        Loss::Focal { gamma: 0.0, alpha: 0.6 },
+        Loss::L1,
+        Loss::Huber { delta: 0.4 },
+    ] {
+        let classes = matches!(loss, Loss::CrossEntropy { .. });
+        for places in if classes { vec![1, 4] } else { vec![width] } {
+            let width = if classes { 3 * places } else { width };
+            let mut output: Vec<f32> = noise(8, rows * width).iter().map(|value| 3.0 * value).collect();
+            output[1] = 60.0;
+            let label = |at: usize| if classes { (at % 3) as f32 } else { shares[at % shares.len()] };
+            let labels: Vec<f32> = (0..rows * places).map(label).collect();
+            let device = Device::flex().autodiff();
+            let data = burn_tensor::TensorData::new(output.clone(), [rows, width]);
+            let tensor = burn_tensor::Tensor::<2>::from_data(data, &device).require_grad();
+            let mean = burn_loss::mean(&loss, tensor.clone(), &labels, &device);
+            let expected = net::values(tensor.grad(&mean.backward()).unwrap());
+            let mut slopes = vec![7.0; 1];
+            let found = loss::mean(&loss, &output, &labels, rows, &mut slopes);
+            close(&format!("{loss:?}"), &[found], &[mean.into_scalar::<f32>()], 1e-5);
+            close(&format!("gradient of {loss:?}"), &slopes, &expected, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn layers_without_a_kernel_are_named() {
+    for (layer, text) in [
+        ("layer_norm", "{input: [4], layers: [{linear: {name: a, out: 3}}, {layer_norm: {name: b}}]}"),
+        ("conv2d", "{input: [4, 5, 5], layers: [{conv2d: {name: a, out: 4, kernel: 3, groups: 4}}]}"),
+        ("linear", "{input: [4, 5], layers: [{linear: {name: a, out: 4}}]}"),
+        ("softmax", "{input: [4], layers: [{linear: {name: a, out: 3}}, softmax]}"),
+    ] {
+        let spec = ModelSpec::parse(text).unwrap();
+        let found = plan(&spec, model::init(&spec, 0).unwrap().layout(), false).unwrap();
+        assert_eq!(found.err().as_deref(), Some(layer));
+    }
+}
