@@ -52,6 +52,18 @@ fn codec_and_pieces_print_their_rows() {
     }
 }
 
+/// Whether PyTorch is installed or not.
+#[test]
+fn training_prints_a_row_for_each_network_number_of_threads_and_backend() {
+    let lines = lines(env!("CARGO_BIN_EXE_training"), &["--quick", "--backend", "own", "--backend", "burn"]);
+    let ours =
+        lines.iter().filter(|line| line["system"].as_str().is_some_and(|s| s.starts_with("fl-runtime")));
+    assert_eq!(ours.count(), 8, "{lines:?}");
+    assert!(figures(&lines, "wall_ms") >= 8);
+    figures(&lines, "gflop_s");
+    figures(&lines, "peak_bytes");
+}
+
 #[test]
 fn link_measures_each_socket() {
     let lines = lines(env!("CARGO_BIN_EXE_link"), &["--mib", "1", "--rounds", "1"]);
