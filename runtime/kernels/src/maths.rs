@@ -17,10 +17,7 @@ pub fn exp(x: f64) -> f64 {
     // ln 2 in two parts, so that the product with `turns` is exact in the first.
     let rest = (x - turns * LN2_HIGH) - turns * LN2_LOW;
     // Taylor's series; |rest| is below 0.35, so the next term is below 3e-17.
-    let mut sum = 1.0;
-    for n in (1..=13).rev() {
-        sum = 1.0 + sum * rest / f64::from(n);
-    }
+    let sum = TAYLOR.iter().fold(0.0, |sum, term| sum * rest + term);
     sum * f64::from_bits(((1023 + turns as i64) as u64) << 52)
 }
 
@@ -45,10 +42,7 @@ pub fn ln(x: f64) -> f64 {
     // ln part = 2 atanh((part − 1) / (part + 1)); the ratio is below 0.172.
     let ratio = (part - 1.0) / (part + 1.0);
     let square = ratio * ratio;
-    let mut sum = 0.0;
-    for n in (0..12).rev() {
-        sum = sum * square + 1.0 / f64::from(2 * n + 1);
-    }
+    let sum = ODD.iter().fold(0.0, |sum, term| sum * square + term);
     exponent * LN2_HIGH + (exponent * LN2_LOW + 2.0 * ratio * sum)
 }
 
@@ -70,6 +64,28 @@ pub fn tanh(x: f64) -> f64 {
     let e = exp(-2.0 * x.abs());
     ((1.0 - e) / (1.0 + e)).copysign(x)
 }
+
+/// 1 / n!, for n from 13 down to 0.
+const TAYLOR: [f64; 14] = {
+    let (mut terms, mut n) = ([1.0; 14], 1);
+    let mut factorial = 1.0;
+    while n < 14 {
+        factorial *= n as f64;
+        terms[13 - n] = 1.0 / factorial;
+        n += 1;
+    }
+    terms
+};
+
+/// 1 / (2 n + 1), for n from 11 down to 0.
+const ODD: [f64; 12] = {
+    let (mut terms, mut n) = ([1.0; 12], 0);
+    while n < 12 {
+        terms[11 - n] = 1.0 / (2 * n + 1) as f64;
+        n += 1;
+    }
+    terms
+};
 
 const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;

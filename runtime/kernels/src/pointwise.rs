@@ -69,9 +69,11 @@ pub fn copy(kit: Kit<'_>, x: &Image, out: &mut Image) {
 /// # Panics
 /// If the images have other shapes.
 pub fn map(kit: Kit<'_>, x: &Image, out: &mut Image, of: impl Fn(f32) -> f32 + Sync) {
-    each_row(kit, x, out, |from, to| {
+    each_row(kit, x, out, |from, to, lanes| {
         for (from, to) in from.iter().zip(to) {
-            *to = Lanes::each(|l| of(from.0[l]));
+            for l in 0..lanes.min(LANES) {
+                to.0[l] = of(from.0[l]);
+            }
         }
     });
 }
@@ -81,9 +83,11 @@ pub fn map(kit: Kit<'_>, x: &Image, out: &mut Image, of: impl Fn(f32) -> f32 + S
 /// # Panics
 /// If the images have other shapes.
 pub fn map_back(kit: Kit<'_>, x: &Image, gradient: &mut Image, slope: impl Fn(f32) -> f32 + Sync) {
-    each_row(kit, x, gradient, |from, to| {
+    each_row(kit, x, gradient, |from, to, lanes| {
         for (from, to) in from.iter().zip(to) {
-            *to = Lanes::each(|l| to.0[l] * slope(from.0[l]));
+            for l in 0..lanes.min(LANES) {
+                to.0[l] *= slope(from.0[l]);
+            }
         }
     });
 }
@@ -217,7 +221,7 @@ pairs! {
 
 fn zip(kit: Kit<'_>, x: &Image, out: &mut Image, pair: &impl Pair) {
     with_level!(kit.level, isa => {
-        each_row(kit, x, out, |from, to| {
+        each_row(kit, x, out, |from, to, _| {
             isa.run(#[inline(always)] || {
                 for (from, to) in from.iter().zip(to) {
                     let value = pair.of(isa, isa.load(from), isa.load(to));
@@ -228,8 +232,8 @@ fn zip(kit: Kit<'_>, x: &Image, out: &mut Image, pair: &impl Pair) {
     });
 }
 
-/// Calls `work` with each row of `x` and the row of `out`.
-fn each_row(kit: Kit<'_>, x: &Image, out: &mut Image, work: impl Fn(&[Lanes], &mut [Lanes]) + Sync) {
+/// Calls `work` with each row of `x`, the row of `out`, and the channels of the block.
+fn each_row(kit: Kit<'_>, x: &Image, out: &mut Image, work: impl Fn(&[Lanes], &mut [Lanes], usize) + Sync) {
     let shape = |image: &Image| (image.channels, image.count, image.height, image.width);
     assert_eq!(shape(x), shape(out), "images of other shapes");
     let (plane, halo, stride) = (out.plane(), out.halo, out.stride());
@@ -237,7 +241,7 @@ fn each_row(kit: Kit<'_>, x: &Image, out: &mut Image, work: impl Fn(&[Lanes], &m
         let from = x.block(index);
         for y in 0..x.height {
             let to = &mut out[(y + halo) * stride + halo..][..x.width];
-            work(&from[x.at(y)..][..x.width], to);
+            work(&from[x.at(y)..][..x.width], to, x.lanes(index % x.blocks()));
         }
     });
 }
