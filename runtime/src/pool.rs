@@ -98,7 +98,8 @@ impl Pool {
 pub struct Helpers(Arc<Crew>);
 
 impl Helpers {
-    /// Calls `work` on this thread and on each helper that is there, and returns when all calls have returned.
+    /// Calls `work` on this thread and on each helper that is there, and returns when all calls have
+    /// returned.
     pub fn run(&self, work: &(dyn Fn() + Sync)) {
         self.0.run(work);
     }

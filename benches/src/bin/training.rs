@@ -1,8 +1,8 @@
 //! Times a step of training: forward pass, both passes back and the optimiser, for some networks, on some
 //! numbers of threads, beside the most that the processor can multiply and add in the same run.
 //!
-//! A Python interpreter with PyTorch, named by `--torch` or the environment variable `FL_PEER_TORCH`, runs the
-//! same networks on the same data from the same parameters. Without such an interpreter, a line says so.
+//! A Python interpreter with PyTorch, named by `--torch` or the environment variable `FL_PEER_TORCH`, runs
+//! the same networks on the same data from the same parameters. Without such an interpreter, a line says so.
 //!
 //! `cargo run --release -p fl-benches --bin training -- [--network WORD]... [--threads N]... [--backend
 //! own|burn]... [--torch PYTHON] [--steps N] [--repetitions N] [--quick] [--json]`
@@ -344,8 +344,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Operations of one sample's step: the sums of convolutions and linear layers, forward, by the input but for
-/// the sample, and by the weights.
+/// Operations of one sample's step: the sums of convolutions and linear layers, forward, by the weights, and
+/// by the input, except for the sample.
 fn operations(spec: &ModelSpec) -> Result<f64, Failure> {
     let mut sum = 0.0;
     for at in model::place(spec)? {

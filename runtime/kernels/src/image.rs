@@ -2,9 +2,6 @@
 
 use crate::team::Kit;
 
-/// Channels of a block.
-pub const LANES: usize = 16;
-
 /// Sixteen channels of one pixel: a cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -158,7 +155,7 @@ impl Image {
         self.channels.div_ceil(LANES)
     }
 
-    /// Channels of a block: 16 but for the last one.
+    /// Channels of a block: 16, except for the last one.
     pub(crate) fn lanes(&self, block: usize) -> usize {
         (self.channels - block * LANES).min(LANES)
     }
@@ -183,3 +180,6 @@ impl Image {
         &self.data[index * self.plane()..][..self.plane()]
     }
 }
+
+/// Channels of a block.
+pub const LANES: usize = 16;

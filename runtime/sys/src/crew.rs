@@ -47,9 +47,9 @@ impl Crew {
     /// # Panics
     /// If `work` panics, on whichever thread.
     pub fn run(&self, work: &(dyn Fn() + Sync)) {
-        // SAFETY: only the lifetime changes. `Finish` takes the closure away from helpers that have not begun,
-        // and waits for those that have, before this function returns or unwinds. Helpers use the reference in
-        // between alone, so it is not used after `work` ends.
+        // SAFETY: only the lifetime changes. `Finish` takes the closure away from helpers that have not
+        // begun, and waits for those that have, before this function returns or unwinds. Helpers use the
+        // reference in between alone, so it is not used after `work` ends.
         let work =
             Work(unsafe { std::mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) });
         {

@@ -116,8 +116,8 @@ impl Runner {
         Ok(Self { plan, layout, member: member.clone(), data, trainer, custom, tuned: None })
     }
 
-    /// Why the member's model is computed by another backend than the plan's, in one line; `None` if it is the
-    /// plan's.
+    /// Why the member's model is computed by another backend than the plan's, in one line; `None` if it is
+    /// the plan's.
     #[must_use]
     pub fn note(&self) -> Option<&str> {
         self.trainer.as_ref().and_then(Trainer::note)

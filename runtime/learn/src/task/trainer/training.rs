@@ -179,8 +179,8 @@ impl Trainer {
     }
 }
 
-/// Checks that `layout` begins with the tensors of `spec`, held out of aggregation or not. Optimiser state may
-/// follow. The number of the model's tensors.
+/// Checks that `layout` begins with the tensors of `spec`, held out of aggregation or not. Optimiser state
+/// may follow. The number of the model's tensors.
 fn count_tensors(spec: &ModelSpec, layout: &Layout) -> Result<usize, TaskError> {
     let own = model::layout(spec)?;
     let count = own.tensors().len();

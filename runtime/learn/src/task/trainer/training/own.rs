@@ -1,9 +1,9 @@
-//! A model as this project's kernels compute it: the spec's graph, planned once, over buffers that every batch
-//! uses again.
+//! A model as this project's kernels compute it: the spec's graph, planned once, over buffers that every
+//! batch uses again.
 //!
-//! The order of every sum depends on the model's and the batch's shapes alone. So the same task gives the same
-//! bits for every number of threads, and for every processor with multiply-add. Parameters are read from the
-//! model state and gradients are written in its layout.
+//! The order of every sum depends on the model's and the batch's shapes alone. So the same task gives the
+//! same bits for every number of threads, and for every processor with multiply-add. Parameters are read
+//! from the model state and gradients are written in its layout.
 
 mod activation;
 pub(super) mod loss;

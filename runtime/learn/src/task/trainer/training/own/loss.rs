@@ -1,5 +1,5 @@
-//! The losses that training minimises, with their gradients: means over a batch, summed in f64 in the order of
-//! the rows.
+//! The losses that training minimises, with their gradients: means over a batch, summed in f64 in the order
+//! of the rows.
 
 use fl_engine::plan::Loss;
 use fl_kernels::maths::{exp, ln, sigmoid};

@@ -18,49 +18,6 @@ use crate::task::trainer::training::{
     net::{self, Net},
 };
 
-/// A network with the layers of its word, on which both backends are compared.
-const NETWORKS: &[(&str, &str)] = &[
-    ("mlp", "{network: mlp, input: [30], hidden: [17, 40], outputs: 3}"),
-    ("cnn", "{network: cnn, input: [1, 13, 12], channels: [4, 18], hidden: [20], outputs: 5}"),
-    ("unet", "{network: unet, input: [3, 20, 27], base: 6, depth: 2, sigmoid: false}"),
-    ("unet with sigmoid", "{network: unet, input: [1, 16, 16], base: 16, depth: 1}"),
-    ("resnet", "{network: resnet, input: [3, 33, 40], depth: 18, outputs: 4}"),
-    (
-        "strides, paddings and dilations",
-        "{input: [5, 17, 19], layers: [{conv2d: {name: a, out: 20, kernel: [3, 4], stride: [2, 3], padding: [2, 1, 0, 1]}},
-        {leaky_relu: {slope: 0.1}}, {conv2d: {name: b, out: 7, kernel: 3, dilation: 2, padding: 2}}, relu6,
-        {conv_transpose2d: {name: c, out: 18, kernel: 3, stride: 2, padding: 1, output_padding: 1, dilation: 2}},
-        {batch_norm: {name: n}}, silu, {conv_transpose2d: {name: d, out: 3, kernel: 4, bias: false}}, hard_swish]}",
-    ),
-    (
-        "sequences",
-        "{input: [4, 23], layers: [{conv1d: {name: a, out: 9, kernel: 5, stride: 2, padding: [3, 1]}}, {batch_norm: {name: n}},
-        relu, {max_pool: {kernel: 3, stride: 2, padding: 1}}, {conv1d: {name: b, out: 6, kernel: 2}}, elu,
-        {avg_pool: {kernel: 2}}, flatten, {linear: {name: c, out: 4}}]}",
-    ),
-    (
-        "pools",
-        "{input: [3, 11, 10], layers: [{conv2d: {name: a, out: 17, kernel: 3}}, relu,
-        {max_pool: {kernel: 3, stride: 2, padding: 1, ceil: true}}, {conv2d: {name: b, out: 5, kernel: 1}},
-        {avg_pool: {kernel: 3, stride: 2, padding: 1, ceil: true}}, tanh, {adaptive_avg_pool: {size: [2, 3]}}, hard_sigmoid,
-        flatten, {linear: {name: c, out: 4}}, gelu]}",
-    ),
-    (
-        "branches",
-        "{input: [3, 8, 9], layers: [{conv2d: {name: a, out: 6, kernel: 3, padding: 1}, as: a}, {relu: , as: r},
-        {batch_norm: {name: n}, from: a, as: n}, {add: , from: [r, n, a], as: s}, {relu: , as: t},
-        {concat: , from: [t, a, input], as: c}, {conv2d: {name: b, out: 20, kernel: 2, stride: 2}}, sigmoid,
-        {pad: {by: [0, 1, 2, 1]}}, {crop: {by: [1, 0, 1, 1]}, as: p}, {pad_to: , from: [p, t]}, {dropout: {p: 0.4}},
-        {batch_norm: {name: m}}, {dropout: {p: 0.2}}]}",
-    ),
-    (
-        "features",
-        "{input: [12], layers: [{linear: {name: a, out: 33}, as: a}, {batch_norm: {name: n}}, relu, {dropout: {p: 0.3}},
-        {flatten: , as: f}, {linear: {name: b, out: 33, bias: false}}, {add: , from: [f, a]}, relu,
-        {linear: {name: c, out: 2}}]}",
-    ),
-];
-
 fn noise(seed: u64, count: usize) -> Vec<f32> {
     let mut draws = Draws::new(seed);
     (0..count).map(|_| (2.0 * draws.unit() - 1.0) as f32).collect()
@@ -284,3 +241,46 @@ fn layers_without_a_kernel_are_named() {
         assert_eq!(found.err().as_deref(), Some(layer));
     }
 }
+
+/// A network with the layers of its word, on which both backends are compared.
+const NETWORKS: &[(&str, &str)] = &[
+    ("mlp", "{network: mlp, input: [30], hidden: [17, 40], outputs: 3}"),
+    ("cnn", "{network: cnn, input: [1, 13, 12], channels: [4, 18], hidden: [20], outputs: 5}"),
+    ("unet", "{network: unet, input: [3, 20, 27], base: 6, depth: 2, sigmoid: false}"),
+    ("unet with sigmoid", "{network: unet, input: [1, 16, 16], base: 16, depth: 1}"),
+    ("resnet", "{network: resnet, input: [3, 33, 40], depth: 18, outputs: 4}"),
+    (
+        "strides, paddings and dilations",
+        "{input: [5, 17, 19], layers: [{conv2d: {name: a, out: 20, kernel: [3, 4], stride: [2, 3], padding: [2, 1, 0, 1]}},
+        {leaky_relu: {slope: 0.1}}, {conv2d: {name: b, out: 7, kernel: 3, dilation: 2, padding: 2}}, relu6,
+        {conv_transpose2d: {name: c, out: 18, kernel: 3, stride: 2, padding: 1, output_padding: 1, dilation: 2}},
+        {batch_norm: {name: n}}, silu, {conv_transpose2d: {name: d, out: 3, kernel: 4, bias: false}}, hard_swish]}",
+    ),
+    (
+        "sequences",
+        "{input: [4, 23], layers: [{conv1d: {name: a, out: 9, kernel: 5, stride: 2, padding: [3, 1]}}, {batch_norm: {name: n}},
+        relu, {max_pool: {kernel: 3, stride: 2, padding: 1}}, {conv1d: {name: b, out: 6, kernel: 2}}, elu,
+        {avg_pool: {kernel: 2}}, flatten, {linear: {name: c, out: 4}}]}",
+    ),
+    (
+        "pools",
+        "{input: [3, 11, 10], layers: [{conv2d: {name: a, out: 17, kernel: 3}}, relu,
+        {max_pool: {kernel: 3, stride: 2, padding: 1, ceil: true}}, {conv2d: {name: b, out: 5, kernel: 1}},
+        {avg_pool: {kernel: 3, stride: 2, padding: 1, ceil: true}}, tanh, {adaptive_avg_pool: {size: [2, 3]}}, hard_sigmoid,
+        flatten, {linear: {name: c, out: 4}}, gelu]}",
+    ),
+    (
+        "branches",
+        "{input: [3, 8, 9], layers: [{conv2d: {name: a, out: 6, kernel: 3, padding: 1}, as: a}, {relu: , as: r},
+        {batch_norm: {name: n}, from: a, as: n}, {add: , from: [r, n, a], as: s}, {relu: , as: t},
+        {concat: , from: [t, a, input], as: c}, {conv2d: {name: b, out: 20, kernel: 2, stride: 2}}, sigmoid,
+        {pad: {by: [0, 1, 2, 1]}}, {crop: {by: [1, 0, 1, 1]}, as: p}, {pad_to: , from: [p, t]}, {dropout: {p: 0.4}},
+        {batch_norm: {name: m}}, {dropout: {p: 0.2}}]}",
+    ),
+    (
+        "features",
+        "{input: [12], layers: [{linear: {name: a, out: 33}, as: a}, {batch_norm: {name: n}}, relu, {dropout: {p: 0.3}},
+        {flatten: , as: f}, {linear: {name: b, out: 33, bias: false}}, {add: , from: [f, a]}, relu,
+        {linear: {name: c, out: 2}}]}",
+    ),
+];
