@@ -262,7 +262,7 @@ mod with_training {
             let base = plan.initial_state().unwrap();
             let told = std::cell::RefCell::new(Vec::new());
             let progress = |epoch: &Progress| told.borrow_mut().push(*epoch);
-            let watch = Watch { cancelled: &|| false, progress: &progress, team: &alone };
+            let watch = Watch { cancelled: &|| false, progress: &progress, team: &crate::task::alone };
             runner(&plan).unwrap().run_watched(&name("train"), RoundNo(0), base, watch).unwrap();
             told.into_inner()
         };
