@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::Metric;
 use crate::{
-    model::Layer,
+    model::{Layer, ModelSpec},
     settings::{Absent, Checked, Fault, Range, Takes, words},
 };
 
@@ -168,7 +168,7 @@ impl Loss {
     }
 
     /// Checks the number of weights, and whether the model's last layer fits. `path` is the loss's.
-    pub(super) fn check_in(&self, path: &str, classes: Option<u32>, layers: &[Layer]) -> Checked {
+    pub(super) fn check_in(&self, path: &str, classes: Option<u32>, model: &ModelSpec) -> Checked {
         if let (Self::CrossEntropy { weights, .. }, Some(classes)) = (self, classes)
             && !weights.is_empty()
             && weights.len() != classes as usize
@@ -178,20 +178,61 @@ impl Loss {
             let hint = "write one weight for each class, in the order of the classes".to_owned();
             return Err(Fault::new(format!("{path}/cross_entropy/weights"), message).hint(Some(hint)));
         }
-        let last = layers.iter().rev().find(|layer| !matches!(layer, Layer::Flatten));
-        let shares = matches!(last, Some(Layer::Sigmoid));
+        let last = End::of(model);
         let (message, hint) = match self {
-            Self::Dice { logits: false } if !shares => (
+            Self::Dice { logits: false } if last == End::Dropped => (
+                "the loss dice takes probabilities, and a dropout after the sigmoid makes other values of them",
+                "move the dropout above the sigmoid",
+            ),
+            Self::Dice { logits: false } if last != End::Sigmoid => (
                 "the loss dice takes probabilities, and the model does not end in sigmoid",
                 "add sigmoid as the model's last layer, or write loss: {dice: {logits: true}}",
             ),
-            Self::Dice { logits: true } | Self::BceDice | Self::Focal { .. } if shares => (
+            Self::Dice { logits: true } | Self::BceDice | Self::Focal { .. } if last != End::Other => (
                 "the loss computes the sigmoid itself, and the model ends in sigmoid",
-                "remove the model's last layer, sigmoid",
+                "remove the layer sigmoid at the end of the model",
             ),
             _ => return Ok(()),
         };
         Err(Fault::new(path, message).hint(Some(hint.to_owned())))
+    }
+}
+
+/// What a model ends in, apart from layers that move values or take means of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Sigmoid,
+    /// A sigmoid, with a dropout below it.
+    Dropped,
+    Other,
+}
+
+impl End {
+    fn of(model: &ModelSpec) -> Self {
+        let mut at = model.layers.len();
+        let mut dropped = false;
+        while let Some(layer) = at.checked_sub(1).and_then(|index| model.layers.get(index)) {
+            match layer {
+                Layer::Sigmoid if dropped => return Self::Dropped,
+                Layer::Sigmoid => return Self::Sigmoid,
+                Layer::Dropout { .. } => dropped = true,
+                Layer::Flatten
+                | Layer::Pad { .. }
+                | Layer::PadTo
+                | Layer::Crop { .. }
+                | Layer::Upsample { .. }
+                | Layer::MaxPool { .. }
+                | Layer::AvgPool { .. }
+                | Layer::AdaptiveAvgPool { .. } => {}
+                _ => return Self::Other,
+            }
+            // A layer takes what stands above it, so this ends.
+            at = match model.from.get(at - 1) {
+                Some(from) => from.first().map_or(0, |input| *input as usize).min(at - 1),
+                None => at - 1,
+            };
+        }
+        Self::Other
     }
 }
 
@@ -257,14 +298,39 @@ mod tests {
 
     #[test]
     fn a_final_sigmoid_and_the_number_of_weights_have_to_fit_the_loss() {
-        let refused =
-            |loss: Loss, layers: &[Layer]| loss.check_in("loss", Some(2), layers).map_err(|f| f.path);
+        let refused = |loss: Loss, layers: &[Layer]| {
+            let model = ModelSpec::chain(vec![1, 4, 4], layers.to_vec());
+            loss.check_in("loss", Some(2), &model).map_err(|f| f.path)
+        };
         let sigmoid = [Layer::Sigmoid, Layer::Flatten];
         assert_eq!(refused(Loss::Dice { logits: false }, &sigmoid), Ok(()));
         assert!(refused(Loss::Dice { logits: false }, &[Layer::Relu]).is_err());
         assert!(refused(Loss::Dice { logits: true }, &sigmoid).is_err());
         assert!(refused(Loss::Focal { gamma: 2.0, alpha: 0.25 }, &sigmoid).is_err());
         assert_eq!(refused(Loss::BceDice, &[Layer::Relu]), Ok(()));
+        // Layers that move values, and a branch.
+        let behind = |end: &str| {
+            let text = format!(
+                "{{input: [1, 4, 4], layers: [{{conv2d: {{name: a, out: 1, kernel: 1}}, as: a}}, {end}]}}"
+            );
+            ModelSpec::parse(&text).unwrap()
+        };
+        let refused_end =
+            |loss: &Loss, end: &str| loss.check_in("loss", None, &behind(end)).map_err(|f| f.message);
+        let (shares, logits) = (Loss::Dice { logits: false }, Loss::BceDice);
+        for end in [
+            "sigmoid, {crop: {by: 1}}",
+            "sigmoid, {pad: {by: 1}}, {pad_to: , from: [a, a]}, sigmoid, {upsample: {mode: nearest, scale: 2}}",
+        ] {
+            assert_eq!(refused_end(&shares, end), Ok(()), "{end}");
+            assert!(refused_end(&logits, end).unwrap_err().ends_with("the model ends in sigmoid"), "{end}");
+        }
+        let dropped = "sigmoid, {dropout: {p: 0.5}}";
+        assert!(refused_end(&shares, dropped).unwrap_err().contains("a dropout after the sigmoid"));
+        assert!(refused_end(&logits, dropped).unwrap_err().ends_with("the model ends in sigmoid"));
+        let branch = "{sigmoid: , as: b}, {add: , from: [a, b]}";
+        assert!(refused_end(&shares, branch).is_err());
+        assert_eq!(refused_end(&logits, branch), Ok(()));
         let weights = |weights: &[f64]| Loss::CrossEntropy { weights: weights.to_vec(), smoothing: 0.0 };
         assert_eq!(refused(weights(&[1.0, 2.0]), &[]), Ok(()));
         assert_eq!(refused(weights(&[1.0]), &[]).unwrap_err(), "loss/cross_entropy/weights");

@@ -306,7 +306,17 @@ fn output(plan: &PlanDraft, at: &str, loss: &Loss, found: &[u32]) -> Checked {
         let hint = "give the model one output, or keep samples and labels in arrays (loader: npy)".to_owned();
         return Err(Fault::new(at, message).hint(Some(hint)));
     }
-    loss.check_in(at, classes, &plan.model.layers)
+    if let Loader::Pictures(spec) = &plan.data.loader
+        && let Some(message) = spec.lacks(&plan.model.input, classes, &label)
+    {
+        let hint = if label.is_empty() {
+            "choose a loss that takes masks, such as dice, and a model whose output has the size of the pictures"
+        } else {
+            "give the model an output of the label's shape, or choose another loss; masks are data.label: masks"
+        };
+        return Err(Fault::new("data/label", message).hint(Some(hint.to_owned())));
+    }
+    loss.check_in(at, classes, &plan.model)
 }
 
 fn metrics(plan: &PlanDraft, task: &TaskSpec, loss: Option<&Loss>, output: &[u32]) -> Checked {

@@ -160,6 +160,29 @@ impl PictureSpec {
     }
 }
 
+impl PictureSpec {
+    /// Why the pictures have no labels of this shape; `None` if they have. `input` is the model's, and
+    /// `classes` are the plan's.
+    #[must_use]
+    pub fn lacks(&self, input: &[u32], classes: Option<u32>, label: &[u32]) -> Option<String> {
+        let (_, height, width) = size(input)?;
+        let (has, fits) = match self.label {
+            PictureLabel::Folders | PictureLabel::Table { .. } => ("one number".to_owned(), label.is_empty()),
+            PictureLabel::Masks { .. } => {
+                let of_classes = label == [height, width] && classes.is_some();
+                let fits = of_classes || label == [1, height, width];
+                (format!("a mask of {height} × {width} pixels"), fits)
+            }
+        };
+        let word = self.label.word();
+        (!fits).then(|| {
+            format!(
+                "the label of a picture is {has} (data.label: {word}), but the loss takes a label of the shape {label:?}"
+            )
+        })
+    }
+}
+
 pub(super) fn read(data: &Section<'_>) -> Result<PictureSpec, PlanError> {
     Ok(PictureSpec {
         folder: data.get("folder")?,

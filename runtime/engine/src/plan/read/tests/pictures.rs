@@ -5,9 +5,16 @@ use crate::plan::{
     Augment, Colour, Fit, Interpolation, LabelCode, PictureLabel, PictureOrder, PictureSpec, Standardise,
 };
 
-/// The small plan with pictures of 8 × 8 pixels and these keys after `loader: pictures`.
+/// The small plan with pictures of 8 × 8 pixels and these keys after `loader: pictures`. The output has two
+/// classes, for each pixel where labels are masks.
 fn with(keys: &str) -> String {
-    SMALL.replace("input: [4]", "input: [3, 8, 8]").replace(
+    let small = if keys.contains("masks") {
+        let model = "{input: [4], layers: [{conv2d: {name: c, out: 2, kernel: 1}}]}";
+        SMALL.replace("{network: mlp, input: [4], hidden: [8], outputs: 2}", model)
+    } else {
+        SMALL.to_owned()
+    };
+    small.replace("input: [4]", "input: [3, 8, 8]").replace(
         "data: {loader: csv, file: a.csv, label: y, classes: 2}",
         &format!("data: {{loader: pictures, classes: 2, {keys}}}"),
     )
@@ -108,6 +115,34 @@ fn every_key_of_pictures_changes_the_hash_and_is_read_back_from_the_bytes() {
 }
 
 #[test]
+fn labels_that_do_not_fit_the_loss_are_refused() {
+    let masks = with("label: {masks: {folder: m}}");
+    let refused = |text: &str| {
+        let refused = Plan::parse(text).unwrap_err();
+        (refused.message, refused.hint.unwrap())
+    };
+    let flat = masks.replace("kernel: 1}}]", "kernel: 1}}, flatten, {linear: {name: d, out: 2}}]");
+    let (message, hint) = refused(&flat);
+    assert_eq!(
+        message,
+        "the label of a picture is a mask of 8 × 8 pixels (data.label: masks), but the loss takes a label of the shape []"
+    );
+    assert!(hint.starts_with("choose a loss that takes masks"), "{hint}");
+    let (message, hint) = refused(&masks.replace("kernel: 1}}", "kernel: 3}}"));
+    assert!(message.ends_with("the loss takes a label of the shape [6, 6]"), "{message}");
+    assert!(hint.starts_with("give the model an output of the label's shape"), "{hint}");
+    let folders = "label: folders, labels: {x: 0, y: 1}";
+    let (message, _) = refused(&masks.replace("label: {masks: {folder: m}}", folders));
+    assert_eq!(
+        message,
+        "the label of a picture is one number (data.label: folders), but the loss takes a label of the shape [8, 8]"
+    );
+    let values = masks.replace("classes: 2, ", "").replace("out: 2", "out: 1");
+    let values = values.replace("loss: cross_entropy", "loss: bce_dice");
+    assert_eq!(Plan::parse(&values).unwrap().label_shape().unwrap(), [1, 8, 8]);
+}
+
+#[test]
 fn pictures_that_do_not_fit_the_model_or_each_other_are_refused() {
     for (keys, expected) in [
         ("label: folders", "data.label is folders, which needs the key labels: the class of each folder"),
@@ -157,7 +192,7 @@ fn pictures_that_do_not_fit_the_model_or_each_other_are_refused() {
         with("label: {masks: {folder: m}}, augment: {quarter_turns: true}").replace("[3, 8, 8]", "[3, 8, 9]");
     let refused = Plan::parse(&wide).unwrap_err().message;
     assert_eq!(refused, "data.augment.quarter_turns needs squares, and model.input is [3, 8, 9]");
-    let flat = with("label: {masks: {folder: m}}").replace("[3, 8, 8]", "[192]");
+    let flat = with("label: {table: {file: a, name: b, label: c}}").replace("[3, 8, 8]", "[192]");
     let refused = Plan::parse(&flat).unwrap_err().message;
     assert!(
         refused.starts_with("data.loader is pictures, and model.input is [192]; a picture is"),
