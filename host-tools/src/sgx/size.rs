@@ -56,8 +56,10 @@ pub fn enclave_size(
         count("cpu", u64::from(plan.threads.cpu.max(1))),
         count("host names", BLOCKING_THREADS),
     ];
-    if role == Role::Aggregator {
-        threads.push(count("store", 1));
+    match (role, &plan.data.loader) {
+        (Role::Aggregator, _) => threads.push(count("store", 1)),
+        (Role::Collaborator, Loader::Pictures(_)) => threads.push(count("pictures", 1)),
+        (Role::Collaborator, _) => {}
     }
     let program: u64 = threads.iter().map(|(_, n)| n).sum();
     threads.push(count("Gramine", GRAMINE_THREADS));
@@ -125,12 +127,19 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
         Loader::Pictures(spec) if spec.cache > plan.memory_budget => ("pictures (data.cache)", spec.cache),
         _ => ("rows (limits.memory)", plan.memory_budget),
     };
-    Ok(vec![
+    let mut terms = vec![
         Term { name: format!("{copies} models"), bytes: ByteCount(payload.saturating_mul(copies)) },
         Term { name: format!("a batch of {batch}"), bytes: ByteCount(activations) },
         Term { name: name.to_owned(), bytes: rows },
         Term { name: "program".to_owned(), bytes: ByteCount(PROGRAM_BYTES) },
-    ])
+    ];
+    if matches!(plan.data.loader, Loader::Pictures(_)) {
+        // The batch in use and the next one, with masks of at most as many values.
+        let sample = plan.model.input.iter().fold(4 * 2_u64, |n, side| n.saturating_mul(u64::from(*side)));
+        let bytes = ByteCount(sample.saturating_mul(2 * batch.max(1)));
+        terms.push(Term { name: "a batch read ahead".to_owned(), bytes });
+    }
+    Ok(terms)
 }
 
 impl EnclaveSize {

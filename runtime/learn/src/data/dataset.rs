@@ -65,6 +65,12 @@ impl Dataset {
         }
     }
 
+    /// Whether rows are read when they are needed: [`Self::gather`] takes the time of a loader.
+    #[cfg(feature = "train")]
+    pub(crate) fn is_read_later(&self) -> bool {
+        self.later.is_some()
+    }
+
     /// The rows at these indices, in the order of the indices.
     ///
     /// # Panics

@@ -42,4 +42,15 @@ impl Trainer {
     ) -> Result<Scores, TaskError> {
         match *self {}
     }
+
+    pub(in crate::task) fn outputs(
+        &self,
+        _: &ModelState,
+        _: &Dataset,
+        _: &dyn Fn() -> bool,
+        _: Team<'_>,
+        _: &mut dyn FnMut(&[f32], &[f32], usize),
+    ) -> Result<(), TaskError> {
+        match *self {}
+    }
 }

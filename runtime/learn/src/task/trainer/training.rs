@@ -4,8 +4,10 @@
 //! [`loss`], the only modules that know burn). Parameters, optimiser state and running statistics are ours
 //! and lie over the model's layout: the trainer loads what a round receives bit for bit, and sends what it
 //! trained. The plan says whether optimiser state is dropped, kept, or sent. All randomness comes from the
-//! task's seed and no thread is started, so the same task on the same machine gives the same bits.
+//! task's seed, so the same task on the same machine gives the same bits. One thread may read pictures ahead
+//! ([`ahead`]), which changes no bit.
 
+mod ahead;
 mod backend;
 mod loss;
 mod net;
@@ -23,6 +25,7 @@ use fl_engine::{
 };
 
 use self::{
+    ahead::ahead,
     backend::{Backend, Batch},
     optimiser::Memory,
 };
@@ -79,7 +82,8 @@ impl Trainer {
         };
         let mut scores = Scores::new(&spec.loss);
         let mut draws = Draws::new(fit.seed.word("dropout"));
-        let mut batches = Batches::new(fit.data.rows(), spec.batch, Draws::new(fit.seed.word("shuffle")));
+        let seed = fit.seed;
+        let mut batches = Batches::new(fit.data.rows(), spec.batch, Draws::new(seed.word("shuffle")));
         let steps = match spec.length {
             TrainLength::Epochs(epochs) => u64::from(epochs) * batches.in_epoch(),
             TrainLength::Steps(steps) => u64::from(steps),
@@ -87,51 +91,64 @@ impl Trainer {
         let frozen = frozen(fit.start.layout(), spec);
         let trained: Vec<Range<usize>> =
             self.backend.trained().iter().filter(|range| !frozen.contains(range)).cloned().collect();
-        let (mut epoch_rows, mut epoch_loss) = (0, 0.0);
-        let mut sum = GradientSum::default();
-        for step in 1..=steps {
-            if (fit.cancelled)() {
-                return Err(TaskError::Cancelled);
-            }
-            let epoch = (step - 1) / batches.in_epoch();
+        let in_epoch = batches.in_epoch();
+        let mut made = 0;
+        // The next batch, with the changes of its pictures.
+        let make = || -> Made {
+            let epoch = made / in_epoch;
+            made += 1;
             let batch = batches.next();
-            let (rows_in_batch, (mut features, mut labels)) = (batch.len(), fit.data.gather(batch)?);
+            let (mut features, mut labels) = fit.data.gather(batch)?;
             if let Some(augment) = &self.augment {
-                let seed = |row: usize| fit.seed.sample(epoch, row as u64);
+                let seed = |row: usize| seed.sample(epoch, row as u64);
                 augment.apply_all(&mut features, &mut labels, batch, seed);
             }
-            let batch = Batch { features, labels: &labels, rows: rows_in_batch, team: fit.team };
-            let (loss, output) =
-                self.backend.train(&mut model, batch, &spec.loss, &mut draws, &mut sum.fresh)?;
-            if !loss.is_finite() {
-                let what = format!("the loss of step {step}");
-                return Err(TaskError::NotFinite { task: fit.task.clone(), what });
-            }
-            scores.add(&output, &labels, rows_in_batch);
-            epoch_rows += rows_in_batch as u64;
-            epoch_loss += f64::from(loss) * rows_in_batch as f64;
-            if step % batches.in_epoch() == 0 && steps > batches.in_epoch() {
-                let (epoch, epochs) = (step / batches.in_epoch(), steps.div_ceil(batches.in_epoch()));
-                let loss = epoch_loss / epoch_rows as f64;
-                (fit.progress)(&Progress { epoch, epochs, rows: epoch_rows, loss });
-                (epoch_rows, epoch_loss) = (0, 0.0);
-            }
-            sum.add();
-            if sum.count < spec.accumulate && step < steps {
-                continue;
-            }
-            let gradient = sum.mean();
-            if spec.fedprox_mu > 0.0 {
-                for range in &trained {
-                    optimiser::pull(gradient, &model.f32, &fit.start.f32, range.clone(), spec.fedprox_mu);
+            Ok((batch.len(), features, labels))
+        };
+        let train = |next: &mut dyn FnMut() -> Option<Made>| {
+            let (mut epoch_rows, mut epoch_loss) = (0, 0.0);
+            let mut sum = GradientSum::default();
+            for step in 1..=steps {
+                if (fit.cancelled)() {
+                    return Err(TaskError::Cancelled);
                 }
+                let Some(batch) = next() else { break };
+                let (rows_in_batch, features, labels) = batch?;
+                let batch = Batch { features, labels: &labels, rows: rows_in_batch, team: fit.team };
+                let (loss, output) =
+                    self.backend.train(&mut model, batch, &spec.loss, &mut draws, &mut sum.fresh)?;
+                if !loss.is_finite() {
+                    let what = format!("the loss of step {step}");
+                    return Err(TaskError::NotFinite { task: fit.task.clone(), what });
+                }
+                scores.add(&output, &labels, rows_in_batch);
+                epoch_rows += rows_in_batch as u64;
+                epoch_loss += f64::from(loss) * rows_in_batch as f64;
+                if step % in_epoch == 0 && steps > in_epoch {
+                    let (epoch, epochs) = (step / in_epoch, steps.div_ceil(in_epoch));
+                    let loss = epoch_loss / epoch_rows as f64;
+                    (fit.progress)(&Progress { epoch, epochs, rows: epoch_rows, loss });
+                    (epoch_rows, epoch_loss) = (0, 0.0);
+                }
+                sum.add();
+                if sum.count < spec.accumulate && step < steps {
+                    continue;
+                }
+                let gradient = sum.mean();
+                if spec.fedprox_mu > 0.0 {
+                    for range in &trained {
+                        optimiser::pull(gradient, &model.f32, &fit.start.f32, range.clone(), spec.fedprox_mu);
+                    }
+                }
+                if let Some(most) = spec.clip_norm {
+                    optimiser::clip(gradient, &trained, most);
+                }
+                let optimiser = schedule::optimiser(fit, step - 1, steps);
+                memory.step(optimiser, &mut model.f32[..len], gradient, &trained)?;
             }
-            if let Some(most) = spec.clip_norm {
-                optimiser::clip(gradient, &trained, most);
-            }
-            let optimiser = schedule::optimiser(fit, step - 1, steps);
-            memory.step(optimiser, &mut model.f32[..len], gradient, &trained)?;
-        }
+            Ok(())
+        };
+        ahead(fit.data.is_read_later(), steps, make, train)?;
         for range in frozen {
             model.f32[range.clone()].copy_from_slice(&fit.start.f32[range]);
         }
@@ -163,19 +180,42 @@ impl Trainer {
         cancelled: &dyn Fn() -> bool,
         team: Team<'_>,
     ) -> Result<Scores, TaskError> {
-        let order: Vec<usize> = (0..data.rows()).collect();
         let mut scores = Scores::new(&self.loss);
-        let mut pass = self.backend.inference(state);
-        for batch in order.chunks(self.backend.at_once()) {
-            if cancelled() {
-                return Err(TaskError::Cancelled);
-            }
-            let (features, labels) = data.gather(batch)?;
-            let batch = Batch { features, labels: &labels, rows: batch.len(), team };
-            let rows = batch.rows;
-            scores.add(&pass.run(state, batch)?, &labels, rows);
-        }
+        let mut each = |outputs: &[f32], labels: &[f32], rows| scores.add(outputs, labels, rows);
+        self.outputs(state, data, cancelled, team, &mut each)?;
         Ok(scores)
+    }
+
+    /// What `state` gives for `data`, as [`Self::score`] sees it: `each` gets the outputs, the labels and the
+    /// number of some rows, in their order.
+    pub(in crate::task) fn outputs(
+        &self,
+        state: &ModelState,
+        data: &Dataset,
+        cancelled: &dyn Fn() -> bool,
+        team: Team<'_>,
+        each: &mut dyn FnMut(&[f32], &[f32], usize),
+    ) -> Result<(), TaskError> {
+        let order: Vec<usize> = (0..data.rows()).collect();
+        let mut pass = self.backend.inference(state);
+        let mut batches = order.chunks(self.backend.at_once());
+        let count = batches.len() as u64;
+        let make = || -> Made {
+            let batch = batches.next().unwrap_or_default();
+            let (features, labels) = data.gather(batch)?;
+            Ok((batch.len(), features, labels))
+        };
+        ahead(data.is_read_later(), count, make, |next| {
+            while let Some(batch) = next() {
+                if cancelled() {
+                    return Err(TaskError::Cancelled);
+                }
+                let (rows, features, labels) = batch?;
+                let batch = Batch { features, labels: &labels, rows, team };
+                each(&pass.run(state, batch)?, &labels, rows);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -195,6 +235,9 @@ fn frozen(layout: &Layout, spec: &TrainSpec) -> Vec<Range<usize>> {
     let segments = layout.segments(Dtype::F32);
     segments.filter(|s| spec.freezes(&layout.tensors()[s.tensor].name)).map(|s| s.range).collect()
 }
+
+/// A batch: its rows, features and labels.
+type Made = Result<(usize, Vec<f32>, Vec<f32>), TaskError>;
 
 /// The gradients of the batches since the last step.
 #[derive(Default)]
@@ -255,6 +298,8 @@ impl Batches {
     }
 }
 
+#[cfg(test)]
+mod curves;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

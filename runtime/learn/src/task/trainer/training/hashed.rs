@@ -1,5 +1,7 @@
 //! Values that every language makes with the same bits, from a name and an index: see `reference/hashed.py`.
 
+use super::*;
+
 /// The integers behind a tensor's elements, from −2²³ to 2²³ − 1.
 pub(super) fn integers(name: &str, count: usize) -> impl Iterator<Item = i32> {
     let fnv = |seed: u32, byte: u8| (seed ^ u32::from(byte)).wrapping_mul(0x0100_0193);
@@ -31,6 +33,17 @@ pub(super) fn scale(name: &str, shape: &[u32], transposed: bool) -> (f64, f64) {
             ((6.0 / f64::from(terms)).sqrt(), 0.0)
         }
         (_, []) => (0.0, 0.0),
+    }
+}
+
+/// Gives every tensor of a network its values; counts become 0.
+pub(super) fn fill(state: &mut ModelState) {
+    let layout = Arc::clone(state.layout());
+    state.i64.fill(0);
+    for segment in layout.segments(Dtype::F32) {
+        let tensor = &layout.tensors()[segment.tensor];
+        let (a, c) = scale(&tensor.name, &tensor.shape, tensor.name.ends_with("up.weight"));
+        state.f32[segment.range.clone()].copy_from_slice(&values(&tensor.name, segment.range.len(), a, c));
     }
 }
 

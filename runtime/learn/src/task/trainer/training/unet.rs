@@ -43,12 +43,7 @@ fn check(base: u32, height: usize, width: usize, of_norms: f64) {
     let mut state = model::init(&spec, 0).unwrap();
     let layout = Arc::clone(state.layout());
     assert_eq!(layout.tensors().len() as u64, expected["tensors"]);
-    for segment in layout.segments(Dtype::F32) {
-        let tensor = &layout.tensors()[segment.tensor];
-        let (a, c) = hashed::scale(&tensor.name, &tensor.shape, tensor.name.ends_with("up.weight"));
-        let values = hashed::values(&tensor.name, segment.range.len(), a, c);
-        state.f32[segment.range].copy_from_slice(&values);
-    }
+    hashed::fill(&mut state);
     let net = Net::new(&spec, &layout).unwrap();
     let picture = hashed::values("input", rows * 3 * height * width, 1.0, 0.0);
     let mask: Vec<f32> =
@@ -129,6 +124,19 @@ fn check(base: u32, height: usize, width: usize, of_norms: f64) {
         meets(name, sums(&state.f32[layout.place(index)]), expected, 1e-5, 1e-5);
     }
     assert_eq!(state.i64, [1; 18]);
+}
+
+/// The file has no metadata, integers of shape `[]`, and another order of tensors than the model.
+#[test]
+fn state_dict_that_pytorch_saved_is_read_as_it_is() {
+    let spec = ModelSpec::parse("{network: unet, input: [3, 332, 332], base: 1}").unwrap();
+    let mut expected = model::init(&spec, 0).unwrap();
+    hashed::fill(&mut expected);
+    expected.i64.fill(3);
+    let (state, texts) =
+        model::safetensors::read(include_bytes!("unet.safetensors"), expected.layout()).unwrap();
+    assert_eq!((state.layout().tensors().len(), texts.len(), state.i64.len()), (136, 0, 18));
+    assert!(state == expected);
 }
 
 #[test]
