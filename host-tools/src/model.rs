@@ -5,6 +5,7 @@
 
 pub mod import;
 pub mod sealed;
+pub mod using;
 
 use std::{
     io::{self, Read},
@@ -70,11 +71,11 @@ pub fn init(
 ) -> Result<Made, Failure> {
     // A seed that the owner chose belongs to every plan of these tensors, as chosen values do.
     let hash = hash.filter(|_| seed.is_none_or(|seed| seed == plan.seed));
-    let mut plan = PlanDraft::clone(plan);
-    plan.seed = seed.unwrap_or(plan.seed);
-    let state = plan.initial_state().map_err(|e| refused_model(&e))?;
+    let mut seeded = PlanDraft::clone(plan);
+    seeded.seed = seed.unwrap_or(plan.seed);
+    let state = seeded.initial_state().map_err(|e| refused_model(&e))?;
     refuse_outside(&state, plan.exact)?;
-    write_init(&workspace.init_model_file(&plan.federation), &state, hash, Some(plan.seed))
+    write_init(workspace, plan, &state, (hash, Some(seeded.seed)))
 }
 
 /// Writes the first round's model from any safetensors file with the plan's tensors, or with those of its
@@ -95,7 +96,7 @@ pub fn init_from(workspace: &Workspace, plan: &Plan, file: &Path) -> Result<Made
         plan.state_of(&plain).map_err(|e| refused_model(&e))?
     };
     refuse_outside(&state, plan.exact)?;
-    write_init(&workspace.init_model_file(&plan.federation), &state, None, None)
+    write_init(workspace, plan, &state, (None, None))
 }
 
 /// The workspace's initial model; `None` where there is none. Every command that hands the plan on calls
@@ -230,7 +231,8 @@ pub fn export(file: &Path, output: &Path, all: bool) -> Result<Shown, Failure> {
     }
     // The Python library transformers refuses a file without this entry.
     let mut kept = safetensors::Texts::from([("format".to_owned(), "pt".to_owned())]);
-    // Without the statistics nobody could use the model.
+    // Without plan and statistics nobody could use the model.
+    kept.extend(texts.remove_entry(text::CANONICAL_PLAN));
     kept.extend(texts.remove_entry(text::STANDARDISE));
     files::replace(output, &safetensors::write(&state, &kept))?;
     show(output, None)
@@ -269,21 +271,22 @@ fn refuse_outside(state: &ModelState, range: ExactRange) -> Result<(), Failure> 
 }
 
 fn write_init(
-    path: &Path,
+    workspace: &Workspace,
+    plan: &Plan,
     state: &ModelState,
-    hash: Option<Digest>,
-    seed: Option<u64>,
+    (hash, seed): (Option<Digest>, Option<u64>),
 ) -> Result<Made, Failure> {
-    let root = root(state);
+    let (root, path) = (root(state), workspace.init_model_file(&plan.federation));
     let mut texts = safetensors::Texts::from([
+        (text::CANONICAL_PLAN.to_owned(), plan.canonical_text()),
         (text::ROUND.to_owned(), "0".to_owned()),
         (text::ROOT.to_owned(), root.to_string()),
     ]);
     texts.extend(hash.map(|hash| (text::PLAN.to_owned(), hash.to_string())));
     texts.extend(seed.map(|seed| (text::SEED.to_owned(), seed.to_string())));
-    files::replace(path, &safetensors::write(state, &texts))?;
+    files::replace(&path, &safetensors::write(state, &texts))?;
     let elements = (state.f32.len() + state.i64.len()) as u64;
-    Ok(Made { path: path.to_owned(), tensors: state.layout().tensors().len(), elements, root })
+    Ok(Made { path, tensors: state.layout().tensors().len(), elements, root })
 }
 
 /// The model's tensors alone.
@@ -361,7 +364,8 @@ mod tests {
         let shown = show(&made.path, Some(&layout)).unwrap();
         assert_eq!((shown.elements, shown.root), (26, Some(made.root)));
         let texts: Vec<&str> = shown.texts.keys().map(String::as_str).collect();
-        assert_eq!(texts, ["plan", "root", "round", "seed"]);
+        assert_eq!(texts, ["canonical_plan", "plan", "root", "round", "seed"]);
+        assert_eq!(Plan::from_canonical_text(&shown.texts["canonical_plan"]), Ok(plan.clone()));
         assert_eq!(shown.texts["root"], made.root.to_string());
         assert!(show(&made.path, None).is_ok());
         let other = init(&workspace, &plan, None, Some(8)).unwrap();
@@ -374,7 +378,8 @@ mod tests {
         let made = init(&workspace, &plan, None, None).unwrap();
         let plain = workspace.root().join("plain.safetensors");
         let shown = export(&made.path, &plain, false).unwrap();
-        assert_eq!(shown.texts, [("format".to_owned(), "pt".to_owned())].into());
+        let kept = [("canonical_plan", plan.canonical_text()), ("format", "pt".to_owned())];
+        assert_eq!(shown.texts, kept.map(|(key, text)| (key.to_owned(), text)).into());
         assert_eq!(shown.root, Some(made.root));
         let again = init_from(&workspace, &plan, &plain).unwrap();
         assert_eq!(again, made);

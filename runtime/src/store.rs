@@ -124,6 +124,8 @@ pub struct Store {
     save: PathBuf,
     federation: String,
     plan: Digest,
+    /// The plan's canonical text, as model files state it.
+    canonical: String,
     shows_metrics: bool,
     layout: Arc<Layout>,
     /// Layout of the server's state, where the plan's step keeps one.
@@ -207,6 +209,7 @@ impl Store {
             save: save.to_owned(),
             federation: federation.to_owned(),
             plan: plan_hash,
+            canonical: plan.canonical_text(),
             shows_metrics: plan.metrics != MetricsTo::None,
             layout: Arc::clone(layout),
             state: of_state,

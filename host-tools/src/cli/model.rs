@@ -9,7 +9,10 @@ use serde_json::json;
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
-    model::{self, Shown, import, sealed},
+    model::{
+        self, Shown, import, sealed,
+        using::{self, Evaluated},
+    },
     plan,
     workspace::Workspace,
 };
@@ -31,6 +34,8 @@ enum ModelCommand {
     Import(ModelImport),
     Key(ModelKey),
     Open(ModelOpen),
+    Evaluate(ModelEvaluate),
+    Predict(ModelPredict),
 }
 
 /// Make the model that the first round starts from: save/W_init.safetensors, where W is the federation's
@@ -58,7 +63,8 @@ struct ModelShow {
     file: PathBuf,
 }
 
-/// Copy a model file for PyTorch and other programs: the tensors, without optimiser state and metadata.
+/// Copy a model file for PyTorch and other programs: the tensors, without optimiser state. Of the metadata,
+/// the plan and the statistics are kept.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "export")]
 struct ModelExport {
@@ -108,6 +114,35 @@ struct ModelOpen {
     #[argh(option)]
     key: PathBuf,
     /// the .safetensors file to write
+    #[argh(option)]
+    output: PathBuf,
+}
+
+/// Measure a model on labelled data: metrics, which answers each class got, and a table of the classes. The
+/// model file says how the data are read.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "evaluate")]
+struct ModelEvaluate {
+    /// a .safetensors file that fl-runtime or fl-host wrote
+    #[argh(positional)]
+    file: PathBuf,
+    /// the data folder, or one file that takes the place of the plan's file; all rows are used
+    #[argh(option)]
+    data: PathBuf,
+}
+
+/// Write what a model says of samples: a CSV file, or a folder of masks where the model's output is an image.
+/// The data need no labels.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "predict")]
+struct ModelPredict {
+    /// a .safetensors file that fl-runtime or fl-host wrote
+    #[argh(positional)]
+    file: PathBuf,
+    /// the data folder, a folder of pictures, or one file that takes the place of the plan's file
+    #[argh(option)]
+    data: PathBuf,
+    /// the CSV file to write, or the new folder of the masks
     #[argh(option)]
     output: PathBuf,
 }
@@ -165,6 +200,39 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
             Ok(Answer { text, json: json!({"file": command.output, "public_key": public.to_string()}) })
         }
         ModelCommand::Open(command) => Ok(opened(command)?),
+        ModelCommand::Evaluate(command) => Ok(evaluated(&using::evaluate(&command.file, &command.data)?)),
+        ModelCommand::Predict(command) => predicted(command),
+    }
+}
+
+fn evaluated(found: &Evaluated) -> Answer {
+    let of = |class: &using::OfClass| {
+        json!({
+            "labels": class.labels, "precision": class.precision, "sensitivity": class.sensitivity,
+            "f1": class.f1, "iou": class.iou,
+        })
+    };
+    let json = json!({
+        "rows": found.rows, "metrics": found.metrics(), "classes": found.classes,
+        "confusion": found.assessment.confusion, "by_class": found.by_class().iter().map(of).collect::<Vec<_>>(),
+        "facts": found.facts, "warnings": found.warnings,
+    });
+    Answer { text: found.lines(), json }
+}
+
+fn predicted(command: &ModelPredict) -> Result<Answer, Failure> {
+    let made = using::predict(&command.file, &command.data, &command.output)?;
+    let what = if made.is_folder { "masks" } else { "lines" };
+    let facts: String = made.facts.iter().map(|fact| format!("{fact}\n")).collect();
+    let text = format!("{facts}{}: {} {what}\n", made.output.display(), made.rows);
+    Ok(Answer { text, json: json!({"output": made.output, "rows": made.rows, "facts": made.facts}) })
+}
+
+/// A text of the metadata on one line. The plan's canonical form is long, and for programs.
+fn told(key: &str, value: &str) -> String {
+    match key {
+        model::text::CANONICAL_PLAN => format!("{key}: {} bytes\n", value.len() / 2),
+        _ => format!("{key}: {}\n", one_line(value)),
     }
 }
 
@@ -200,7 +268,7 @@ fn opened(command: &ModelOpen) -> Result<Answer, Failure> {
     );
     let told = [model::text::PLAN, model::text::ROUND, model::text::ROOT];
     for (key, value) in texts.iter().filter(|(key, _)| !told.contains(&key.as_str())) {
-        text += &format!("{key}: {}\n", one_line(value));
+        text += &self::told(key, value);
     }
     let json = json!({
         "file": command.output, "tensors": tensors, "elements": elements, "plan": label.plan.to_string(),
@@ -217,7 +285,7 @@ fn shown(model: &Shown) -> Answer {
     }
     text += &format!("{} tensors, {} elements\n", model.tensors.len(), model.elements);
     for (key, value) in &model.texts {
-        text += &format!("{key}: {}\n", one_line(value));
+        text += &told(key, value);
     }
     let tensors: Vec<_> =
         model.tensors.iter().map(|t| json!({"name": t.name, "dtype": t.dtype, "shape": t.shape})).collect();

@@ -112,6 +112,44 @@ pub fn read(
     Ok(loaded)
 }
 
+/// Reads samples alone, as [`read`] reads and scales them: for a model that is to label them. All labels are
+/// 0. A table may have the column of the label or lack the column. Pictures lie in the plan's folder, or in
+/// `dir` itself, and in the folders there.
+///
+/// # Errors
+/// As [`load`].
+#[cfg(feature = "tables")]
+pub fn samples(spec: &DataSpec, input_shape: &[u32], dir: &Path) -> Result<Loaded, DataError> {
+    has_statistics(spec)?;
+    let scaling = Scaling::of(spec, None);
+    let samples = Wanted::Samples { input: input_shape, scaling };
+    let unlabelled = |features: ArrayD<f32>| {
+        let rows = features.shape().first().copied().unwrap_or(0);
+        Loaded::new(Dataset::new(features, ArrayD::zeros(vec![rows])))
+    };
+    let mut loaded = match &spec.loader {
+        Loader::Csv(table) => csv::samples(dir, table, input_shape, scaling)?,
+        Loader::Npy { features, .. } => unlabelled(npy::load(dir, features, samples)?),
+        Loader::Idx { features, .. } => unlabelled(idx::load(dir, features, samples)?),
+        Loader::Pictures(pictures) => return pictures::samples(dir, pictures, input_shape, scaling),
+        Loader::Custom { name } => {
+            return Err(DataError::UnknownLoader { name: name.clone(), nearest: None });
+        }
+        other => return Err(DataError::UnknownLoader { name: format!("{other:?}"), nearest: None }),
+    };
+    loaded.data.features = shaped(loaded.data.features, input_shape, "a sample", "the model's input")?;
+    Ok(loaded)
+}
+
+/// This program has no built-in loader.
+///
+/// # Errors
+/// [`DataError::NoLoaders`].
+#[cfg(not(feature = "tables"))]
+pub fn samples(_: &DataSpec, _: &[u32], _: &Path) -> Result<Loaded, DataError> {
+    Err(DataError::NoLoaders)
+}
+
 /// This program has no built-in loader.
 ///
 /// # Errors

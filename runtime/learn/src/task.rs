@@ -18,7 +18,9 @@ mod trainer;
 
 pub use custom::{CustomJob, CustomTask, CustomTasks};
 pub use error::TaskError;
-pub use evaluation::{evaluate, majority_baseline};
+pub use evaluation::{
+    Assessment, CONFUSION_CLASSES, Prediction, assess, evaluate, majority_baseline, predict,
+};
 pub use output::TaskOutput;
 pub use progress::Progress;
 pub(crate) use runner::tasks_of;

@@ -36,8 +36,14 @@ fn read(dir: &Path, input: &str, keys: &str, label: &[u32]) -> Result<Loaded, St
         Some((_, classes)) => (classes[..1].parse().unwrap(), "cross_entropy"),
         None => (1, "mse"),
     };
+    // A label that is a mask needs an output for each pixel.
+    let layers = if keys.contains("masks") {
+        format!("{{conv2d: {{name: c, out: {outputs}, kernel: 1}}}}")
+    } else {
+        format!("flatten, {{linear: {{name: fc, out: {outputs}}}}}")
+    };
     let plan = format!(
-        "schema: 1\nfederation: f\nrounds: 1\nmodel: {{input: {input}, layers: [flatten, {{linear: {{name: fc, out: {outputs}}}}}]}}\n\
+        "schema: 1\nfederation: f\nrounds: 1\nmodel: {{input: {input}, layers: [{layers}]}}\n\
          data: {{loader: pictures, {keys}}}\ntasks:\n  train: {{kind: train, epochs: 1, batch: 1, \
          optimiser: {{sgd: {{learning_rate: 0.1}}}}, loss: {loss}}}\n"
     );
@@ -422,7 +428,7 @@ fn a_picture_that_is_gone_when_it_is_needed_again_is_named() {
     let dir = folder("gone");
     lay_out(&dir, "masks of values");
     let plan = "schema: 1\nfederation: f\nrounds: 1\n\
-        model: {input: [3, 4, 6], layers: [flatten, {linear: {name: fc, out: 1}}]}\n\
+        model: {input: [3, 4, 6], layers: [{conv2d: {name: c, out: 1, kernel: 1}}]}\n\
         data: {loader: pictures, folder: pics, label: {masks: {folder: masks}}, cache: 0B}\n\
         tasks: {train: {kind: train, epochs: 1, batch: 1, optimiser: {adam: {learning_rate: 0.1}}, loss: mse}}\n";
     let plan = Plan::parse(plan).unwrap();
@@ -454,6 +460,7 @@ fn bad_samples_are_left_out_and_named_up_to_the_number_of_the_plan() {
         loaded.facts
     );
     assert_eq!(loaded.facts[2], "left out cat/c.png: the file is neither JPEG nor PNG");
+    assert_eq!(loaded.left_out, ["cat/notes.txt", "cat/c.png"]);
     let refused = skip(1).unwrap_err();
     assert!(refused.contains("more than 1 of 4 samples cannot be read"), "{refused}");
     assert!(refused.contains("cat/notes.txt"), "{refused}");
@@ -517,6 +524,29 @@ fn every_filter_and_the_interlaced_parts_give_the_pixels_of_pillow() {
             .flat_map(|c| expected.iter().skip(c).step_by(channels).copied().collect::<Vec<_>>())
             .collect();
         assert_eq!(found, planar, "{file}");
+    }
+}
+
+#[test]
+fn masks_of_0_and_1_are_read_with_a_warning() {
+    let dir = folder("dark");
+    lay_out(&dir, "masks of classes of 1 bit");
+    let keys = "folder: pics, label: {masks: {folder: masks}}";
+    let warnings = |mask: &[u8], kind, depth| {
+        for name in ["a", "b"] {
+            let mask = png_with(SIZE, kind, depth, mask, Extra::default());
+            fs::write(dir.join(format!("masks/{name}.png")), mask).unwrap();
+        }
+        read(&dir, "[3, 4, 6]", keys, &[1, 4, 6]).unwrap().warnings
+    };
+    assert_eq!(
+        warnings(&[0, 1].repeat(12), Kind::Grey, 8),
+        [
+            "no mask has a value above 1, and white is 255: the masks are read as black; save them with 0 and 255"
+        ]
+    );
+    for (mask, depth) in [(vec![0, 255].repeat(12), 8), (vec![0; 24], 8), (vec![0b0101_0100; 4], 1)] {
+        assert!(warnings(&mask, Kind::Grey, depth).is_empty(), "{mask:?}");
     }
 }
 

@@ -96,7 +96,7 @@ impl Workspace {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let state =
                     plan.initial_state().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
-                safetensors::write(&state, &store::initial_texts(hash, &state))
+                safetensors::write(&state, &store::initial_texts(plan, hash, &state))
             }
             Err(error) => {
                 return Err(Failure::new(Exit::File, format!("cannot read {}: {error}", carried.display())));

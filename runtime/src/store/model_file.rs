@@ -4,7 +4,8 @@
 //! for the initial model) and `root`. Where the plan shows metrics, there is also `metrics` (JSON: measured
 //! on this model) or `round_metrics` (JSON: reported in the round that made this model, measured on the model
 //! before it), and in `W_best` `value` (the metric that selects the best model). `standardise` is there where
-//! the plan asked the sites for the statistics of their data.
+//! the plan asked the sites for the statistics of their data. `canonical_plan` is the plan itself, which says
+//! how data are read and scaled for the model.
 
 use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
@@ -15,7 +16,7 @@ use std::{
 use fl_engine::{
     ByteCount, Digest, Name, RoundNo, limits,
     model::safetensors::{self, Texts},
-    plan::Standardise,
+    plan::{Plan, Standardise},
     tensor::{Layout, ModelState},
 };
 
@@ -29,6 +30,8 @@ use crate::{
 pub mod text {
     /// The plan's hash.
     pub const PLAN: &str = "plan";
+    /// The plan in its canonical form, two hex digits a byte.
+    pub const CANONICAL_PLAN: &str = "canonical_plan";
     /// Rounds that the model has been through.
     pub const ROUND: &str = "round";
     /// The state's root.
@@ -82,12 +85,13 @@ pub fn keep_final(
     save: &Path,
     federation: &str,
     name: &Name,
-    (about, statistics): (About, Option<&Standardise>),
+    (about, plan, statistics): (About, &Plan, Option<&Standardise>),
     layout: &Layout,
     payload: &[u8],
 ) -> Result<PathBuf, StoreError> {
     let path = path(save, federation, &format!("{name}_final"));
-    replace(files, &path, layout, payload, &texts_with(about, statistics), Durability::Synced)?;
+    let texts = texts_with(about, &plan.canonical_text(), statistics);
+    replace(files, &path, layout, payload, &texts, Durability::Synced)?;
     Ok(path)
 }
 
@@ -100,9 +104,11 @@ pub fn begins(texts: &Texts, plan: Digest, seed: u64) -> bool {
     same_seed || texts.get(text::PLAN).is_none_or(|text| *text == plan.to_string())
 }
 
-pub(super) fn texts(about: About) -> Texts {
+/// The texts of every model; `canonical` is the plan's canonical text.
+pub(super) fn texts(about: About, canonical: &str) -> Texts {
     let text = |key: &str, text: String| (key.to_owned(), text);
     Texts::from([
+        text(text::CANONICAL_PLAN, canonical.to_owned()),
         text(text::PLAN, about.plan.to_string()),
         text(text::ROUND, about.rounds.to_string()),
         text(text::ROOT, about.root.to_string()),
@@ -110,17 +116,18 @@ pub(super) fn texts(about: About) -> Texts {
 }
 
 /// Texts of a model at a site whose data are scaled by these statistics of all sites.
-pub(super) fn texts_with(about: About, statistics: Option<&Standardise>) -> Texts {
-    let mut texts = texts(about);
+pub(super) fn texts_with(about: About, canonical: &str, statistics: Option<&Standardise>) -> Texts {
+    let mut texts = texts(about, canonical);
     texts.extend(statistics.map(|found| (text::STANDARDISE.to_owned(), found.to_text())));
     texts
 }
 
 /// Texts of the initial model.
-pub(crate) fn initial_texts(plan: Digest, state: &ModelState) -> Texts {
+pub(crate) fn initial_texts(plan: &Plan, hash: Digest, state: &ModelState) -> Texts {
     let mut payload = Vec::new();
     state.write_bytes(&mut payload);
-    texts(About { plan, rounds: 0, root: root_of(state.layout().hash(), &payload) })
+    let about = About { plan: hash, rounds: 0, root: root_of(state.layout().hash(), &payload) };
+    texts(about, &plan.canonical_text())
 }
 
 /// Replaces a model's file.

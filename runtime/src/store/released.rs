@@ -15,7 +15,7 @@ use std::{
 use fl_engine::{
     Digest, Name, RoundNo,
     model::safetensors::{self, Texts},
-    plan::{PublicKey, Release, ReleaseTo, Released, Standardise},
+    plan::{Plan, PublicKey, Release, ReleaseTo, Released, Standardise},
     tensor::Layout,
 };
 
@@ -180,26 +180,28 @@ pub struct MemberCopies {
     save: PathBuf,
     federation: String,
     name: Name,
-    plan: Digest,
+    hash: Digest,
+    /// The plan's canonical text.
+    canonical: String,
     layout: Arc<Layout>,
     what: Released,
 }
 
 impl MemberCopies {
-    /// `None` when the plan does not release models to members.
+    /// `None` when the plan, which has this hash, does not release models to members.
     #[must_use]
     pub fn new(
         files: &Files,
         save: &Path,
         federation: &str,
         name: &Name,
-        plan: Digest,
-        release: Option<Release>,
+        (plan, hash): (&Plan, Digest),
         layout: &Arc<Layout>,
     ) -> Option<Self> {
-        let what = release.filter(|release| release.to == ReleaseTo::Members)?.what;
+        let what = plan.release.filter(|release| release.to == ReleaseTo::Members)?.what;
         let (files, save, federation) = (files.clone(), save.to_owned(), federation.to_owned());
-        Some(Self { files, save, federation, name: name.clone(), plan, layout: Arc::clone(layout), what })
+        let (name, layout, canonical) = (name.clone(), Arc::clone(layout), plan.canonical_text());
+        Some(Self { files, save, federation, name, hash, canonical, layout, what })
     }
 
     /// Whether the member keeps the model of each round.
@@ -229,15 +231,8 @@ impl MemberCopies {
             _ => "final".to_owned(),
         };
         let path = folder.join(format!("{}_{}_{kind}.safetensors", self.federation, self.name));
-        let about = About { plan: self.plan, rounds: round.0, root };
-        replace(
-            &self.files,
-            &path,
-            &self.layout,
-            payload,
-            &texts_with(about, statistics),
-            Durability::Synced,
-        )?;
+        let texts = texts_with(About { plan: self.hash, rounds: round.0, root }, &self.canonical, statistics);
+        replace(&self.files, &path, &self.layout, payload, &texts, Durability::Synced)?;
         Ok(path)
     }
 }

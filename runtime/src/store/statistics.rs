@@ -28,7 +28,7 @@ impl Store {
 
     /// The texts of a model of this run.
     pub(super) fn texts(&self, about: About) -> Texts {
-        let mut texts = model_file::texts(about);
+        let mut texts = model_file::texts(about, &self.canonical);
         texts.extend(self.statistics.clone().map(|found| (text::STANDARDISE.to_owned(), found)));
         texts
     }

@@ -52,6 +52,12 @@ impl PlanDraft {
         bytes
     }
 
+    /// The canonical form as text: two hex digits a byte.
+    #[must_use]
+    pub fn canonical_text(&self) -> String {
+        self.canonical().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The plan hash: SHA-256 over a domain tag and the canonical bytes.
     #[must_use]
     pub fn hash(&self) -> Digest {
@@ -72,6 +78,23 @@ impl Plan {
         let plan = draft.check().map_err(|fault| CanonicalError::Refused(fault.message))?;
         // Two encodings of one plan would have two hashes.
         if plan.canonical() == bytes { Ok(plan) } else { Err(CanonicalError::Form) }
+    }
+}
+
+impl Plan {
+    /// Reads what [`PlanDraft::canonical_text`] wrote.
+    ///
+    /// # Errors
+    /// [`CanonicalError`].
+    pub fn from_canonical_text(text: &str) -> Result<Self, CanonicalError> {
+        if text.len() / 2 > limits::CANONICAL_PLAN_BYTES {
+            return Err(CanonicalError::TooLong(text.len() / 2));
+        }
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let byte = |[high, low]: &[u8; 2]| Some((digit(high)? * 16 + digit(low)?) as u8);
+        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+        Self::from_canonical(&bytes.filter(|_| rest.is_empty()).ok_or(CanonicalError::Form)?)
     }
 }
 

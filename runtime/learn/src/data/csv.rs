@@ -7,7 +7,7 @@ mod records;
 
 use std::{io::BufRead, path::Path};
 
-use fl_engine::plan::{CsvSpec, LabelCode, NamedNumber, Separator};
+use fl_engine::plan::{Column, CsvSpec, LabelCode, NamedNumber, Separator};
 use ndarray::{Array1, ArrayD, IxDyn};
 
 pub use self::{
@@ -34,11 +34,46 @@ pub(super) fn load(
     classes: Option<u32>,
     scaling: Scaling<'_>,
 ) -> Result<Loaded, DataError> {
-    let apart = match &spec.label_file {
-        None => None,
-        Some(file) => Some(labels(folder::open(dir, file)?.input, file, spec, classes)?),
+    let truths = match &spec.label_file {
+        None => Truths::InTable,
+        Some(file) => Truths::Apart(labels(folder::open(dir, file)?.input, file, spec, classes)?),
     };
-    read(folder::open(dir, &spec.file)?.input, spec, classes, scaling, apart)
+    read(folder::open(dir, &spec.file)?.input, spec, classes, scaling, truths)
+}
+
+/// Reads the plan's table in `dir` for its samples alone; all labels are 0. A table may lack the column of
+/// the label. In a table without a header, the number of columns says whether the column is there.
+pub(super) fn samples(
+    dir: &Path,
+    spec: &CsvSpec,
+    input: &[u32],
+    scaling: Scaling<'_>,
+) -> Result<Loaded, DataError> {
+    let width = input.iter().map(|side| *side as usize).product();
+    read(folder::open(dir, &spec.file)?.input, spec, None, scaling, Truths::None { width })
+}
+
+/// Where the labels of a table are.
+enum Truths {
+    /// In a column.
+    InTable,
+    /// In a file of their own, in the order of the rows; `None` for a missing one.
+    Apart(Vec<Option<f64>>),
+    /// Nowhere: a sample has this many values.
+    None { width: usize },
+}
+
+impl Truths {
+    /// Whether a column of the table, whose rows have `columns` columns, has the labels.
+    fn in_table(&self, spec: &CsvSpec, header: Option<&[String]>, columns: usize) -> bool {
+        match (self, &spec.label) {
+            (Self::InTable, _) => true,
+            (Self::Apart(_), _) => false,
+            (Self::None { .. }, _) if spec.label_file.is_some() => false,
+            (Self::None { .. }, Column::Name(name)) => header.is_some_and(|names| names.contains(name)),
+            (Self::None { width }, Column::Index(_)) => columns > *width,
+        }
+    }
 }
 
 /// Opens a table of a folder, to read its rows as they are.
@@ -62,21 +97,27 @@ pub fn open(
 pub fn feature_names(dir: &Path, spec: &CsvSpec) -> Result<Vec<String>, DataError> {
     let table = Table::open(folder::open(dir, &spec.file)?.input, &spec.file, spec)?;
     // The names do not depend on the scaling.
-    Columns::find(spec, Scaling::AsIs, table.header, table.width).map(|columns| columns.features)
+    let labelled = spec.label_file.is_none();
+    Columns::find(spec, Scaling::AsIs, table.header, table.width, labelled).map(|columns| columns.features)
 }
 
-/// Reads a table. `apart` are the labels of a file of their own, in the order of the rows; `None` for a
-/// missing one.
 fn read(
     input: impl BufRead,
     spec: &CsvSpec,
     classes: Option<u32>,
     scaling: Scaling<'_>,
-    apart: Option<Vec<Option<f64>>>,
+    truths: Truths,
 ) -> Result<Loaded, DataError> {
     let file = &spec.file;
     let mut table = Table::open(input, file, spec)?;
-    let columns = Columns::find(spec, scaling, table.header.clone(), table.width)?;
+    let labelled = truths.in_table(spec, table.header.as_deref(), table.width);
+    let columns = Columns::find(spec, scaling, table.header.clone(), table.width, labelled)?;
+    let (apart, unlabelled) = match truths {
+        Truths::InTable => (None, false),
+        Truths::Apart(labels) => (Some(labels), false),
+        Truths::None { .. } => (None, true),
+    };
+    let mut places = Vec::new();
     let scale = Scale::new(scaling, columns.width, 1)?;
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     // The labels of a file of their own were looked at in that file, whose rows and cures are its own.
@@ -91,10 +132,14 @@ fn read(
             label = apart.get(rows).copied().flatten();
             complete = rows >= apart.len() || label.is_some();
         }
+        if unlabelled {
+            label = Some(0.0);
+        }
         rows += 1;
         for (column, (text, role)) in record.cells().zip(&columns.roles).enumerate() {
             let value = match role {
                 Role::Unread => continue,
+                Role::Label if unlabelled => continue,
                 Role::Label => label_of(text, spec),
                 Role::Number { .. } => number_of(text, spec),
                 Role::Coded { codes, .. } => code_of(text, codes, spec),
@@ -157,6 +202,9 @@ fn read(
         features.extend(sample.iter().enumerate().map(|(at, value)| scale.take(at, *value)));
         seen.see(record.row, label);
         labels.push(label as f32);
+        if unlabelled {
+            places.push(record.row.to_string());
+        }
     }
     if let Some(apart) = apart.filter(|apart| apart.len() != rows) {
         let of = spec.label_file.as_deref().unwrap_or_default();
@@ -204,6 +252,7 @@ fn read(
         )
     }));
     loaded.features = columns.features;
+    loaded.places = places;
     Ok(loaded)
 }
 
@@ -374,13 +423,11 @@ fn otherwise(found: Option<f64>, text: &str, spec: &CsvSpec, fault: Fault) -> Re
 
 #[cfg(test)]
 mod tests {
-    use fl_engine::plan::Column;
-
     use super::*;
 
     fn parse(text: &[u8], header: bool, label: Column) -> Result<Dataset, DataError> {
         let spec = CsvSpec { header, ..CsvSpec::new("t.csv", label) };
-        read(text, &spec, None, Scaling::AsIs, None).map(|loaded| loaded.data)
+        read(text, &spec, None, Scaling::AsIs, Truths::InTable).map(|loaded| loaded.data)
     }
 
     fn refusal(text: &[u8], header: bool, label: Column) -> String {
@@ -398,6 +445,23 @@ mod tests {
         assert_eq!(first, named);
         let last = parse(b"2,3,1\n5,6,0\n", false, Column::Index(-1)).unwrap();
         assert_eq!(last, named);
+    }
+
+    #[test]
+    fn samples_are_read_with_and_without_the_column_of_the_label() {
+        let samples = |text: &[u8], header: bool, label: Column| {
+            let spec = CsvSpec { header, ..CsvSpec::new("t.csv", label) };
+            let loaded = read(text, &spec, None, Scaling::AsIs, Truths::None { width: 2 }).unwrap();
+            assert_eq!(loaded.data.labels.as_slice().unwrap(), [0.0, 0.0]);
+            (loaded.data.features.into_raw_vec_and_offset().0, loaded.places)
+        };
+        let name = || Column::Name("y".into());
+        let expected =
+            |first: &str, second: &str| (vec![2.0, 3.0, 5.0, 6.0], vec![first.to_owned(), second.to_owned()]);
+        assert_eq!(samples(b"y,a,b\nsick,2,3\n\n,5,6\n", true, name()), expected("2", "4"));
+        assert_eq!(samples(b"a,b\n2,3\n5,6\n", true, name()), expected("2", "3"));
+        assert_eq!(samples(b"2,3\n5,6\n", false, Column::Index(-1)), expected("1", "2"));
+        assert_eq!(samples(b"2,3,x\n5,6,y\n", false, Column::Index(-1)), expected("1", "2"));
     }
 
     #[test]

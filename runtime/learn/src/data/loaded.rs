@@ -17,6 +17,11 @@ pub struct Loaded {
     /// Sums of the features, for a plan that asks the sites for them. Then the rows are not scaled, and a
     /// missing value is not a number.
     pub sums: Option<SiteSums>,
+    /// Where each row stands: the name of its picture, or the number of its row in the table. Empty where
+    /// rows stand in an array, and unless [`super::samples`] has read them.
+    pub places: Vec<String>,
+    /// Files of the samples that cannot be read and are left out, as the plan allows.
+    pub left_out: Vec<String>,
     /// What was done as the plan says: rows left out, values filled.
     pub facts: Vec<String>,
     /// What is probably not meant.
@@ -27,7 +32,8 @@ impl Loaded {
     /// Rows of which there is nothing to say.
     #[must_use]
     pub fn new(data: Dataset) -> Self {
-        let (columns, sums) = (None, None);
-        Self { data, features: Vec::new(), columns, sums, facts: Vec::new(), warnings: Vec::new() }
+        let (columns, sums, places) = (None, None, Vec::new());
+        let (features, left_out, facts, warnings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { data, features, columns, sums, places, left_out, facts, warnings }
     }
 }

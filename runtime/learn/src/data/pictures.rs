@@ -24,7 +24,7 @@ use ndarray::ArrayD;
 
 use self::{
     decode::{Decoded, PIXELS, Pixels, Refused, SMALLER, decode},
-    listing::{Label, Sample},
+    listing::{Label, Listing, Sample},
     plane::{Plane, Value},
 };
 use super::{
@@ -41,16 +41,41 @@ use super::{
 pub(super) fn load(
     dir: &Path,
     spec: &PictureSpec,
-    [input, label_shape]: [&[u32]; 2],
+    shapes: [&[u32]; 2],
     classes: Option<u32>,
     scaling: Scaling<'_>,
 ) -> Result<Loaded, DataError> {
+    let mask = mask_of(spec, shapes, classes)?;
+    read(dir, spec, shapes, mask, scaling, &|| listing::of(dir, spec, classes)).map(|(loaded, _)| loaded)
+}
+
+/// Reads the pictures in `dir` that a model is to label. All labels are 0.
+pub(super) fn samples(
+    dir: &Path,
+    spec: &PictureSpec,
+    input: &[u32],
+    scaling: Scaling<'_>,
+) -> Result<Loaded, DataError> {
+    let list = || listing::without_labels(dir, spec);
+    let (mut loaded, places) = read(dir, spec, [input, &[]], None, scaling, &list)?;
+    loaded.places = places;
+    Ok(loaded)
+}
+
+/// Reads the pictures that `list` finds, and gives the names of those that are samples.
+fn read(
+    dir: &Path,
+    spec: &PictureSpec,
+    [input, label_shape]: [&[u32]; 2],
+    mask: Option<Mask>,
+    scaling: Scaling<'_>,
+    list: &dyn Fn() -> Result<Listing, DataError>,
+) -> Result<(Loaded, Vec<String>), DataError> {
     let mismatch = |what: String| DataError::Mismatch { what };
     let (channels, height, width) = picture_size(input)
         .map(|(channels, height, width)| (channels as usize, height as usize, width as usize))
         .ok_or_else(|| mismatch(format!("the model's input {input:?} is not a picture")))?;
     let area = height * width;
-    let mask = mask_of(spec, label_shape, classes, height, width)?;
     let target = Target { spec: spec.clone(), channels, height, width, mask };
     let scale = Scale::new(scaling, channels * area, channels)?;
     // The values of a picture are 0 to 1, and what becomes of them lies between what becomes of the two.
@@ -60,11 +85,12 @@ pub(super) fn load(
         return Err(mismatch("a pixel is not finite after standardisation".to_owned()));
     }
 
-    let found = listing::of(dir, spec, classes)?;
+    let found = list()?;
     let mut bad =
         Bad { most: spec.skip as usize, of: found.samples.len() + found.bad.len(), all: Vec::new() };
     found.bad.into_iter().try_for_each(|error| bad.add(error))?;
     let (mut samples, mut numbers, mut room) = (Vec::new(), Vec::new(), spec.cache.0);
+    let mut brightest = Brightest::default();
     for sample in found.samples {
         match target.read(dir, &sample) {
             Ok(read) => {
@@ -73,6 +99,9 @@ pub(super) fn load(
                 }
                 if let Label::Number(number) = sample.label {
                     numbers.push(number);
+                }
+                if let Truth::Mask(pixels, white) = &read.label {
+                    brightest.see(pixels, *white);
                 }
                 let bytes = read.bytes();
                 let kept = (bytes <= room).then_some(read);
@@ -91,6 +120,7 @@ pub(super) fn load(
         let hint = "put the pictures there, or correct `folder` in the plan's data";
         return Err(DataError::file(spec.folder.as_deref().unwrap_or("the data folder"), what, hint));
     }
+    let places = samples.iter().map(|(sample, _): &(Sample, _)| sample.file.clone()).collect();
     let in_memory = samples.iter().filter(|(_, kept)| kept.is_some()).count();
     let known = scale.known();
     let of_bytes = (0..channels).map(|c| known.table(c * area..(c + 1) * area, u8::MOST)).collect();
@@ -100,7 +130,8 @@ pub(super) fn load(
     let labels = ArrayD::from_shape_vec(vec![numbers.len()], numbers).map_err(|e| mismatch(e.to_string()))?;
     let mut loaded = Loaded::new(Dataset::later(Arc::new(store), count, labels));
     loaded.warnings = found.warnings;
-    loaded.facts = bad.facts();
+    loaded.warnings.extend(brightest.warning());
+    (loaded.facts, loaded.left_out) = (bad.facts(), bad.names());
     if in_memory < count {
         let (others, cache) = (count - in_memory, spec.cache.0);
         let fact = format!(
@@ -108,7 +139,7 @@ pub(super) fn load(
         );
         loaded.facts.push(fact);
     }
-    Ok(loaded)
+    Ok((loaded, places))
 }
 
 /// The pictures of a site.
@@ -201,6 +232,36 @@ impl Read {
     }
 }
 
+/// The brightest pixel of all masks of values.
+#[derive(Default)]
+struct Brightest {
+    /// Its value, and what white is.
+    pixel: Option<(f64, u32)>,
+}
+
+impl Brightest {
+    /// `white` is 1 for a mask of classes, which has no brightness, and for a mask of 1 bit.
+    fn see(&mut self, pixels: &Pixels, white: u32) {
+        if white <= 1 {
+            return;
+        }
+        let most = self.pixel.map_or(0.0, |(most, _)| most);
+        let mut found = most;
+        pixels.shares_of(1, |_, value| found = found.max(value));
+        if found >= most {
+            self.pixel = Some((found, white));
+        }
+    }
+
+    /// Masks of 0 and 1 are read as black: white is 255.
+    fn warning(&self) -> Option<String> {
+        let (_, white) = self.pixel.filter(|(value, _)| *value == 1.0)?;
+        Some(format!(
+            "no mask has a value above 1, and white is {white}: the masks are read as black; save them with 0 and {white}"
+        ))
+    }
+}
+
 /// What each sample becomes.
 #[derive(Debug)]
 struct Target {
@@ -223,32 +284,16 @@ struct Mask {
 /// How the masks are read; refuses labels that the loss does not take.
 fn mask_of(
     spec: &PictureSpec,
-    label_shape: &[u32],
+    [input, label_shape]: [&[u32]; 2],
     classes: Option<u32>,
-    height: usize,
-    width: usize,
 ) -> Result<Option<Mask>, DataError> {
-    let sides = [height as u32, width as u32];
-    match (&spec.label, label_shape) {
-        (PictureLabel::Folders | PictureLabel::Table { .. }, []) => Ok(None),
-        (PictureLabel::Masks { channel, .. }, [1, area @ ..]) if *area == sides => {
-            Ok(Some(Mask { channel: *channel, classes: None }))
-        }
-        (PictureLabel::Masks { channel, .. }, area) if *area == sides && classes.is_some() => {
-            Ok(Some(Mask { channel: *channel, classes }))
-        }
-        (label, shape) => {
-            let has = match label {
-                PictureLabel::Masks { .. } => format!("a mask of {height} × {width} pixels"),
-                _ => "one number".to_owned(),
-            };
-            let what = format!(
-                "the label of a picture is {has} (data.label: {}), but the loss takes a label of the shape {shape:?}",
-                label.word()
-            );
-            Err(DataError::Mismatch { what })
-        }
+    if let Some(what) = spec.lacks(input, classes, label_shape) {
+        return Err(DataError::Mismatch { what });
     }
+    let PictureLabel::Masks { channel, .. } = spec.label else { return Ok(None) };
+    // A mask of values has an axis of channels, as the output that it is compared with.
+    let classes = classes.filter(|_| label_shape.len() == 2);
+    Ok(Some(Mask { channel, classes }))
 }
 
 impl Target {
@@ -405,6 +450,16 @@ impl Bad {
         let (first, hint) = (told(&self.all[0]), self.all[0].hint().unwrap_or_default());
         let what = format!("{what} (data.bad_samples); the first one: {first}");
         DataError::file("the data folder", what, hint)
+    }
+
+    /// The files.
+    fn names(&self) -> Vec<String> {
+        let name = |error: &DataError| match error {
+            DataError::File { file, .. } => file.clone(),
+            DataError::Io { path, .. } | DataError::NotAFile { path, .. } => path.display().to_string(),
+            other => other.to_string(),
+        };
+        self.all.iter().map(name).collect()
     }
 
     fn facts(&self) -> Vec<String> {

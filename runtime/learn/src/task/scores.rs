@@ -83,9 +83,7 @@ impl Scores {
         let mut found = Vec::with_capacity(places);
         for (place, label) in labels.iter().enumerate() {
             let scores = || (0..classes).map(|class| outputs[class * places + place]);
-            let largest = scores().fold(f32::NEG_INFINITY, f32::max);
-            // The first of equal outputs.
-            let answer = scores().position(|score| score == largest).unwrap_or(classes);
+            let answer = answer(outputs, places, place);
             let truth = *label as usize;
             let own = scores().nth(truth).unwrap_or(f32::NAN);
             let before =
@@ -105,8 +103,7 @@ impl Scores {
 
     /// One output a place.
     fn add_shares(&mut self, outputs: &[f32], labels: &[f32]) {
-        // An output of one half, and a logit of 0, is a no.
-        let bound = if matches!(self.loss, Loss::Dice { logits: false }) { 0.5 } else { 0.0 };
+        let bound = bound(&self.loss);
         for (output, label) in outputs.iter().zip(labels) {
             self.counts.add_answer(*output > bound, *label > 0.5);
         }
@@ -118,6 +115,25 @@ impl Scores {
             }
         }
     }
+}
+
+/// The class with the largest output at a place; the first of equal outputs. The outputs are those of one
+/// class after another, and of all `places` of each.
+pub(super) fn answer(outputs: &[f32], places: usize, place: usize) -> usize {
+    let classes = outputs.len() / places.max(1);
+    let score = |class: usize| outputs[class * places + place];
+    let largest = (0..classes).map(score).fold(f32::NEG_INFINITY, f32::max);
+    (0..classes).position(|class| score(class) == largest).unwrap_or(classes)
+}
+
+/// An output above the bound is a yes: one half is a no, and so is a logit of 0.
+pub(super) fn bound(loss: &Loss) -> f32 {
+    if matches!(loss, Loss::Dice { logits: false }) { 0.5 } else { 0.0 }
+}
+
+/// How likely each output is yes, for a loss whose labels are from 0 to 1.
+pub(super) fn shares(loss: &Loss, outputs: &[f32]) -> Vec<f64> {
+    loss::shares(loss, outputs)
 }
 
 #[cfg(test)]

@@ -176,11 +176,12 @@ fn members_keep_what_the_plan_gives_them() {
     let dir = Scratch::new();
     let layout = plan().layout().unwrap();
     let member = name("one");
-    let copies = |what, to| {
-        let release = Some(Release { what, to });
-        MemberCopies::new(&System::real().files, &dir.0, "w", &member, PLAN, release, &layout)
+    let of = |release| {
+        let plan = plan().edited(|plan| plan.release = release).unwrap();
+        MemberCopies::new(&System::real().files, &dir.0, "w", &member, (&plan, PLAN), &layout)
     };
-    assert!(MemberCopies::new(&System::real().files, &dir.0, "w", &member, PLAN, None, &layout).is_none());
+    let copies = |what, to| of(Some(Release { what, to }));
+    assert!(of(None).is_none());
     assert!(copies(Released::Last, ReleaseTo::Host).is_none());
     assert!(copies(Released::Each, key()).is_none());
     let last = copies(Released::Last, ReleaseTo::Members).unwrap();
@@ -188,6 +189,8 @@ fn members_keep_what_the_plan_gives_them() {
     assert_eq!(path, dir.path("released/w_one_final.safetensors"));
     let (payload, texts) = plain(&fs::read(path).unwrap(), &layout);
     assert_eq!((payload, texts[text::ROUND].as_str()), (model(&layout, 1), "2"));
+    let stated = Plan::from_canonical_text(&texts[text::CANONICAL_PLAN]).unwrap();
+    assert_eq!(stated.release, Some(Release { what: Released::Last, to: ReleaseTo::Members }));
     let best = copies(Released::Best, ReleaseTo::Members).unwrap();
     let path = best.put(RoundNo(1), root(&layout, 0), None, &model(&layout, 0)).unwrap();
     assert_eq!(path, dir.path("released/w_one_best.safetensors"));

@@ -44,18 +44,20 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Finds the plan's columns among `names` (with a header) or among `width` columns (without).
+    /// Finds the plan's columns among `names` (with a header) or among `width` columns (without). One of them
+    /// is the label if the table is `labelled`.
     pub(super) fn find(
         spec: &'a CsvSpec,
         scaling: Scaling<'_>,
         header: Option<Vec<String>>,
         width: usize,
+        labelled: bool,
     ) -> Result<Self, DataError> {
         let names = header.clone().unwrap_or_else(|| (1..=width).map(|number| number.to_string()).collect());
         let refused = |what: String, hint: &str| DataError::file(&spec.file, what, hint);
-        let label = match &spec.label_file {
-            None => Some(label(spec, &spec.file, header.as_deref(), width)?),
-            Some(_) => None,
+        let label = match labelled {
+            true => Some(label(spec, &spec.file, header.as_deref(), width)?),
+            false => None,
         };
         let order = match (&spec.features, &header) {
             (Some(features), Some(names)) => by_name(spec, features, names, label)?,

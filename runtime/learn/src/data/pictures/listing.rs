@@ -64,6 +64,35 @@ pub(super) fn of(dir: &Path, spec: &PictureSpec, classes: Option<u32>) -> Result
     Ok(listing)
 }
 
+/// Lists pictures whose labels nobody asks for: those in the folder of the pictures, or in the data folder
+/// where that folder is not there, and those in the folders there.
+pub(super) fn without_labels(dir: &Path, spec: &PictureSpec) -> Result<Listing, DataError> {
+    let mut top = None;
+    if let Some(folder) = spec.folder.as_deref() {
+        top = Some(folder).filter(|_| folder::is_folder(dir, folder).unwrap_or(false));
+    }
+    let masks = match &spec.label {
+        PictureLabel::Masks { folder, .. } => Some(folder.as_str()),
+        _ => None,
+    };
+    let mut listing = Listing::default();
+    let mut add = |place: Option<&str>| -> Result<Vec<String>, DataError> {
+        let found = entries(dir, place)?;
+        let sample = |name: &String| Sample { file: inside(place, name), label: Label::Number(0.0) };
+        listing.samples.extend(found.pictures.iter().map(sample));
+        // A table of labels may lie beside the pictures.
+        listing.bad.extend(found.bad.into_iter().filter(|_| place.is_some() && spec.folder.is_some()));
+        Ok(found.folders.iter().map(|name| inside(place, name)).collect())
+    };
+    for folder in add(top)? {
+        if masks.is_none_or(|masks| !is_at_or_in(masks, &folder)) {
+            add(Some(&folder))?;
+        }
+    }
+    listing.samples.sort_by(|a, b| a.file.cmp(&b.file));
+    Ok(listing)
+}
+
 /// A sub-folder for each class.
 fn in_folders(dir: &Path, spec: &PictureSpec) -> Result<Listing, DataError> {
     let top = spec.folder.as_deref();
