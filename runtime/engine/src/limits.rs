@@ -21,6 +21,10 @@ pub const SPILL_CHUNK_BYTES: usize = 64 * 1024;
 pub const PLAN_FILE_BYTES: usize = 1 << 20;
 /// Largest canonical form of a plan, bytes: a number takes more there than its shortest spelling in YAML.
 pub const CANONICAL_PLAN_BYTES: usize = 4 * PLAN_FILE_BYTES;
+/// Samples that a collaborator names among those that it left out.
+pub const LEFT_OUT: usize = 20;
+/// Bytes of one of these names.
+pub const LEFT_OUT_BYTES: usize = 256;
 /// Largest control envelope, bytes, length prefix excluded.
 pub const ENVELOPE_BYTES: usize = 64 * 1024;
 /// Most collaborators on a roster.

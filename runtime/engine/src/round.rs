@@ -44,7 +44,7 @@ mod work;
 pub use effect::{Effect, Reason, RoundSummary, WhyClosed};
 pub use engine::{RoundEngine, Start};
 pub use event::{Event, Offer, Report, SlotId, Stamp};
-pub use facts::{AggregatedMetric, Contribution, RefusalFact, RoundFacts, StatisticsFacts};
+pub use facts::{AggregatedMetric, Contribution, LeftOutFact, RefusalFact, RoundFacts, StatisticsFacts};
 pub use lost::{Lost, LostCause};
 pub use refusal::Refusal;
 pub use report_fault::ReportFault;

@@ -11,8 +11,8 @@ mod payload;
 pub use envelope::{Kind, decode, encode};
 pub use error::WireError;
 pub use message::{
-    AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received,
-    RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome, cut_text,
+    AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, LeftOut, Message,
+    Received, RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome, cut_text,
 };
 pub use payload::PayloadHeader;
 

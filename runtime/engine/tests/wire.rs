@@ -93,6 +93,7 @@ fn messages() -> Vec<Message> {
         Message::Sums(SiteSums { incarnation: 7, first: 2, columns: sums() }),
         Message::Statistics(Statistics { first: 2, columns: vec![(1.5, 0.25)] }),
         Message::Finished(Verdict::NoStatistics("feature 3 is constant".into())),
+        Message::LeftOut(LeftOut { samples: 21, names: vec!["a.jpg".into()] }),
     ]
 }
 
@@ -141,6 +142,20 @@ fn every_cut_and_every_trailing_byte_is_refused() {
 fn unknown_optional_messages_are_skipped_and_unknown_required_ones_are_not() {
     assert_eq!(decode(&[0xff, 0x7f, 1, 2, 3]), Ok(None));
     assert_eq!(decode(&[0xfe, 0x7f, 1, 2, 3]), Err(WireError::UnknownKind(0x7ffe)));
+}
+
+#[test]
+fn names_of_samples_that_are_left_out_are_few_and_short() {
+    let names: Vec<String> = (0..30).map(|n| format!("{n}{}", "ä".repeat(200))).collect();
+    let message = LeftOut::of(&names).unwrap();
+    assert_eq!((message.samples, message.names.len()), (30, 20));
+    assert!(message.names.iter().all(|name| name.len() <= 256 && name.ends_with('ä')));
+    assert!(decode(&encode(&Message::LeftOut(message))).is_ok());
+    assert_eq!(LeftOut::of(&[]), None);
+    for names in [vec![String::new(); 21], vec!["x".repeat(257)]] {
+        let refused = decode(&encode(&Message::LeftOut(LeftOut { samples: 1, names })));
+        assert!(matches!(refused, Err(WireError::TooMany { .. })), "{refused:?}");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::{exit::Failure, payload::Buffers, pool::Pool, system::Clock};
 pub(crate) use self::{
     coordinator::CollaboratorOutcome,
     dialler::{Dialler, destination::Destination},
-    messages::{CollaboratorMessage, SiteWork},
+    messages::{AboutData, CollaboratorMessage, SiteWork},
     part::Part,
 };
 
@@ -47,7 +47,7 @@ pub(crate) struct Running {
 }
 
 /// Starts the coordinator on this thread, and what runs its tasks. Updates are encoded into `buffers`.
-/// `columns` is told to every aggregator that welcomes this site.
+/// `about` is told to every aggregator that welcomes this site.
 ///
 /// # Panics
 /// Outside an actix system.
@@ -55,7 +55,7 @@ pub(crate) fn start(
     clock: Clock,
     plan: Arc<Plan>,
     work: SiteWork,
-    columns: Option<Digest>,
+    about: AboutData,
     layout: Arc<Layout>,
     buffers: Buffers,
     pool: Pool,
@@ -74,7 +74,7 @@ pub(crate) fn start(
     let parts = CoordinatorParts {
         plan,
         layout: Arc::clone(&layout),
-        columns,
+        about,
         clock,
         tasks,
         held: holds,

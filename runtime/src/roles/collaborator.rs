@@ -11,7 +11,7 @@ use fl_engine::{
     plan::{Federated, Plan, Proxy, ReleaseTo, Site, Standardise, host_and_port, roster::Roster},
     statistics::SiteSums,
     tensor::Layout,
-    wire::Verdict,
+    wire::{LeftOut, Verdict},
 };
 use fl_learn::{
     data::{DataError, Loaded, SplitData},
@@ -28,7 +28,8 @@ use super::{
 use crate::{
     actors::{
         collaborator::{
-            self, CollaboratorMessage, CollaboratorOutcome, Destination, Dialler, Part, Running, SiteWork,
+            self, AboutData, CollaboratorMessage, CollaboratorOutcome, Destination, Dialler, Part, Running,
+            SiteWork,
         },
         mailbox::Mailbox,
     },
@@ -81,7 +82,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     terms.extend(roster.map(|roster| startup_trust::roster_term(roster.not_after())));
     try_save(&workspace, &plan)?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
-    let (work, columns) = work(&workspace, &plan, &layout, &options.name, registry)?;
+    let (work, about) = work(&workspace, &plan, &layout, &options.name, registry)?;
     let link = plan.threads.link as usize;
     let own = OwnValidity::new(&clock, credentials.validity());
     let authority = credentials.authority().clone();
@@ -97,7 +98,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         tls,
         serials,
         work,
-        columns,
+        about,
         own,
         authority,
         terms,
@@ -138,36 +139,38 @@ struct CollaboratorSetup<'a> {
     tls: rustls::ClientConfig,
     serials: Serials,
     work: SiteWork,
-    columns: Option<Digest>,
+    about: AboutData,
     own: OwnValidity,
     authority: Authority,
     terms: Vec<Term>,
 }
 
-/// What this site computes with, and the digest of the columns of its table, where the sites compare them.
+/// What this site computes with, and what it says of its data.
 fn work(
     workspace: &Workspace,
     plan: &Arc<Plan>,
     layout: &Arc<Layout>,
     name: &Name,
     registry: &Registry,
-) -> Result<(SiteWork, Option<Digest>), Failure> {
-    let ready = |runner, columns| (SiteWork::Ready(Box::new(runner)), columns);
+) -> Result<(SiteWork, AboutData), Failure> {
+    let ready = |runner, about| (SiteWork::Ready(Box::new(runner)), about);
     if !Runner::needs_data(plan, name) {
-        return runner(plan, layout, name, None, registry).map(|runner| ready(runner, None));
+        return runner(plan, layout, name, None, registry).map(|runner| ready(runner, AboutData::default()));
     }
     let folder = workspace.data_of(name)?;
     let loaded = load(plan, &folder, registry)?;
     loaded.facts.iter().for_each(|fact| tracing::info!("{fact}"));
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let left_out = LeftOut::of(&loaded.left_out);
     let Rows { data, sums, columns } = split(plan, loaded, name)?;
+    let about = AboutData { columns, left_out };
     tracing::info!(
         "loaded {} rows to train on and {} rows to validate on",
         data.train.rows(),
         data.validation.rows()
     );
     let (Some(Federated { least }), Some(sums)) = (plan.data.federated, sums) else {
-        return runner(plan, layout, name, Some(data), registry).map(|runner| ready(runner, columns));
+        return runner(plan, layout, name, Some(data), registry).map(|runner| ready(runner, about));
     };
     // The rows are not scaled yet: they are read again then.
     let rows = data.train.rows() + data.validation.rows() + data.test.rows();
@@ -183,7 +186,7 @@ fn work(
         let Rows { data, .. } = split(&scaled, load(&scaled, &folder, &registry)?, &name)?;
         runner(&scaled, &layout, &name, Some(data), &registry)
     };
-    Ok((SiteWork::Later { sums, prepare: Box::new(prepare) }, columns))
+    Ok((SiteWork::Later { sums, prepare: Box::new(prepare) }, about))
 }
 
 /// A site's rows.
@@ -252,7 +255,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         tls,
         serials,
         work,
-        columns,
+        about,
         own,
         authority,
         terms,
@@ -267,10 +270,10 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let buffers = Buffers::new(Arc::clone(&layout));
     let (clock, for_tasks) = (system.clock.clone(), Arc::clone(&plan));
     let Running { mailbox, held, statistics, outcome } =
-        collaborator::start(clock, for_tasks, work, columns, Arc::clone(&layout), buffers.clone(), pool);
+        collaborator::start(clock, for_tasks, work, about, Arc::clone(&layout), buffers.clone(), pool);
     let (save, federation) = (workspace.path("save"), plan.federation.as_str());
     let copies =
-        MemberCopies::new(&system.files, &save, federation, &options.name, hash, plan.release, &layout)
+        MemberCopies::new(&system.files, &save, federation, &options.name, (plan.as_ref(), hash), &layout)
             .map(Arc::new);
     let through = proxy.as_ref().map(|(proxy, _)| format!(" through the proxy {proxy}")).unwrap_or_default();
     let dialler = Dialler {
@@ -354,7 +357,7 @@ fn keep(
                 &save,
                 federation,
                 &options.name,
-                (about, ended.statistics.as_deref()),
+                (about, plan, ended.statistics.as_deref()),
                 layout,
                 model.as_slice(),
             )

@@ -122,6 +122,8 @@ struct Facts<'a> {
     contributions: Vec<Contribution<'a>>,
     refused: &'a [fl_engine::round::RefusalFact],
     metrics: Vec<MetricJson<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    left_out: &'a [fl_engine::round::LeftOutFact],
 }
 
 #[derive(Serialize)]
@@ -149,6 +151,7 @@ pub(super) fn facts_json(facts: &RoundFacts, metrics: bool) -> String {
         contributions: contributions.collect(),
         refused: &facts.refused,
         metrics: if metrics { MetricJson::all(&facts.metrics) } else { Vec::new() },
+        left_out: &facts.left_out,
     };
     // Serialising fails only for map keys that are not text, and there are none.
     serde_json::to_string(&facts).unwrap_or_default()

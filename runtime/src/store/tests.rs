@@ -98,6 +98,7 @@ fn facts(layout: &Layout, n: u32) -> RoundFacts {
             reason: "late".to_owned(),
         }],
         metrics: vec![metric(Metric::Accuracy, 0.9625), metric(Metric::Loss, 0.1)],
+        left_out: vec![],
     }
 }
 
@@ -243,6 +244,7 @@ fn copies_for_people_say_what_they_are() {
     let of_facts = facts(&layout, 1);
     let json = MetricJson::json(&of_facts.metrics);
     let expected = [
+        ("canonical_plan", plan().canonical_text()),
         ("plan", PLAN.to_string()),
         ("root", of_facts.root.to_string()),
         ("round", "2".to_owned()),
@@ -263,7 +265,7 @@ fn copies_for_people_say_what_they_are() {
         &dir.0,
         "w",
         &name("one"),
-        (about, None),
+        (about, &plan(), None),
         &layout,
         &model(&layout, 1),
     )

@@ -1,7 +1,11 @@
 //! A round that takes nothing in any more, and what it says of itself.
 
-use super::{AggregatedMetric, RoundFacts, RoundSummary, WhyClosed, open::OpenRound, refusal_notes::Notes};
-use crate::{Digest, Millis};
+use std::collections::BTreeMap;
+
+use super::{
+    AggregatedMetric, LeftOutFact, RoundFacts, RoundSummary, WhyClosed, open::OpenRound, refusal_notes::Notes,
+};
+use crate::{Digest, Millis, Name};
 
 /// From its close until its sum is finished.
 #[derive(Clone, Debug)]
@@ -14,16 +18,28 @@ pub(super) struct Closed {
 
 impl Closed {
     /// For the history; `root` is the model that it made.
-    pub(super) fn facts(&self, notes: &Notes, plan: Digest, root: Digest) -> RoundFacts {
+    pub(super) fn facts(
+        &self,
+        notes: &Notes,
+        plan: Digest,
+        root: Digest,
+        left_out: &BTreeMap<Name, LeftOutFact>,
+    ) -> RoundFacts {
+        let contributions = self.round.contributions();
+        let mut left_out: Vec<LeftOutFact> =
+            contributions.iter().filter_map(|c| left_out.get(&c.collaborator).cloned()).collect();
+        left_out.sort_by(|a, b| a.collaborator.cmp(&b.collaborator));
+        left_out.dedup();
         RoundFacts {
             round: self.round.stamp.round,
             incarnation: self.round.stamp.incarnation,
             plan,
             base: self.round.stamp.base,
             root,
-            contributions: self.round.contributions(),
+            contributions,
             refused: notes.facts(),
             metrics: self.metrics.clone(),
+            left_out,
         }
     }
 

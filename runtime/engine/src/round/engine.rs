@@ -8,10 +8,13 @@ mod early;
 mod statistics;
 mod updates;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
-    Effect, Event, Lost, LostCause, Reason, Refusal, Report, ReportFault, Stamp, WhyClosed,
+    Effect, Event, LeftOutFact, Lost, LostCause, Reason, Refusal, Report, ReportFault, Stamp, WhyClosed,
     closed_round::Closed,
     collecting::Collecting,
     columns::Columns,
@@ -66,6 +69,8 @@ pub struct RoundEngine {
     bounds: Bounds,
     members: Members,
     columns: Columns,
+    /// What each member has told.
+    left_out: BTreeMap<Name, LeftOutFact>,
     /// The open round, or the one that opens next.
     round: RoundNo,
     base: Digest,
@@ -140,6 +145,7 @@ impl RoundEngine {
             bounds: Bounds { range: plan.exact, rows: plan.most_rows(), bytes: start.layout_bytes },
             members: Members::new(Arc::clone(&plan), start.members),
             columns: Columns::default(),
+            left_out: BTreeMap::new(),
             round: start.round.min(RoundNo(rounds)),
             base: start.base,
             best,
@@ -195,6 +201,7 @@ impl RoundEngine {
             Event::Left { peer } => self.left(&peer, &mut out),
             Event::RosterChanged { members } => self.roster_changed(members, &mut out),
             Event::Columns { peer, digest } => self.columns_told(&peer, digest, &mut out),
+            Event::LeftOut { peer, samples, names } => self.told_left_out(peer, samples, names),
             Event::Offered { peer, offer } => self.offered(peer, offer, &mut out),
             Event::Staged { peer, offer, slot } => self.staged(peer, offer, slot, &mut out),
             Event::Refused { peer, offer, refusal } => self.turned_down(peer, &offer, refusal, &mut out),
@@ -289,6 +296,7 @@ impl RoundEngine {
     fn roster_changed(&mut self, names: Vec<Name>, out: &mut Vec<Effect>) {
         for peer in self.members.replace(names) {
             self.columns.forget(&peer);
+            self.left_out.remove(&peer);
             if let Phase::Open(round) = &mut self.phase
                 && let Some((slot, task)) = round.unlisted(&peer)
             {
@@ -297,6 +305,14 @@ impl RoundEngine {
             }
         }
         self.ask_sums_again(out);
+    }
+
+    /// For the history.
+    fn told_left_out(&mut self, collaborator: Name, samples: u64, names: Vec<String>) {
+        if self.members.is_listed(&collaborator) {
+            let fact = LeftOutFact { collaborator: collaborator.clone(), samples, names };
+            self.left_out.insert(collaborator, fact);
+        }
     }
 
     /// Asks collaborators again whose updates or sums were refused for their columns, where they count now.
@@ -369,7 +385,7 @@ impl RoundEngine {
         } else {
             self.open_when_ready(out);
         }
-        let facts = closed.facts(&notes, self.plan_hash, root);
+        let facts = closed.facts(&notes, self.plan_hash, root, &self.left_out);
         let contributors = facts.contributions.iter().map(|c| c.collaborator.clone()).collect();
         self.unstored.push(Unstored { round: number, contributors });
         out.push(Effect::RoundClosed(Box::new(closed.summary(&notes, self.now))));

@@ -76,6 +76,15 @@ pub enum Event {
         /// The digest.
         digest: Digest,
     },
+    /// A collaborator tells which samples it leaves out.
+    LeftOut {
+        /// The collaborator.
+        peer: Name,
+        /// How many.
+        samples: u64,
+        /// Names of the first of them; at most [`crate::limits::LEFT_OUT`].
+        names: Vec<String>,
+    },
     /// A collaborator wants to send an update.
     Offered {
         /// The collaborator.

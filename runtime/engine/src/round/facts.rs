@@ -28,6 +28,9 @@ pub struct RoundFacts {
     pub refused: Vec<RefusalFact>,
     /// Metrics of the base model and of training in this round, by task, then metric.
     pub metrics: Vec<AggregatedMetric>,
+    /// The samples that contributors left out, by collaborator. A collaborator's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOutFact>,
 }
 
 /// The statistics of all sites, as the history keeps them before the first round.
@@ -54,6 +57,17 @@ pub struct Contribution {
     pub weight: Weight,
     /// Root of the update.
     pub root: Digest,
+}
+
+/// Samples that one contributor cannot read and left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutFact {
+    /// The collaborator.
+    pub collaborator: Name,
+    /// How many.
+    pub samples: u64,
+    /// Names of the first of them.
+    pub names: Vec<String>,
 }
 
 /// One refused update.

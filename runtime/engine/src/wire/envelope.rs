@@ -5,8 +5,8 @@
 use super::{
     error::WireError,
     message::{
-        AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, Message, Received,
-        RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome,
+        AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, LeftOut, Message,
+        Received, RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome,
     },
 };
 use crate::{
@@ -52,6 +52,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::AskSums(m) => postcard::to_extend(m, out),
         Message::Sums(m) => postcard::to_extend(m, out),
         Message::Statistics(m) => postcard::to_extend(m, out),
+        Message::LeftOut(m) => postcard::to_extend(m, out),
     };
     // These types hold nothing that postcard cannot encode, and a Vec does not fill up.
     encoded.unwrap_or_default()
@@ -85,6 +86,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
         7 => Message::AskSums(whole::<AskSums>(kind, body)?),
         9 => Message::Sums(whole::<SiteSums>(kind, body)?),
         11 => Message::Statistics(whole::<Statistics>(kind, body)?),
+        13 => Message::LeftOut(whole::<LeftOut>(kind, body)?),
         _ if kind.is_optional() => return Ok(None),
         _ => return Err(WireError::UnknownKind(kind.0)),
     };
@@ -125,5 +127,6 @@ fn kind_of(message: &Message) -> Kind {
         Message::AskSums(_) => 7,
         Message::Sums(_) => 9,
         Message::Statistics(_) => 11,
+        Message::LeftOut(_) => 13,
     })
 }

@@ -55,6 +55,8 @@ pub enum Message {
     Sums(SiteSums),
     /// A part of the statistics of all sites, before any task.
     Statistics(Statistics),
+    /// Optional, after the Welcome: the samples that the collaborator cannot read and leaves out.
+    LeftOut(LeftOut),
 }
 
 /// A collaborator introduces itself. Its name comes from its certificate, not from here.
@@ -275,6 +277,25 @@ pub struct Statistics {
     pub columns: Vec<(f64, f64)>,
 }
 
+/// Samples that a site cannot read and leaves out, as the plan allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// How many.
+    pub samples: u64,
+    /// The first of them: at most [`limits::LEFT_OUT`] names of at most [`limits::LEFT_OUT_BYTES`] bytes.
+    pub names: Vec<String>,
+}
+
+impl LeftOut {
+    /// The message for these names; `None` if there is none. Long names are cut.
+    #[must_use]
+    pub fn of(names: &[String]) -> Option<Self> {
+        let name = |name: &String| cut(name, limits::LEFT_OUT_BYTES);
+        let first = names.iter().take(limits::LEFT_OUT).map(name).collect();
+        (!names.is_empty()).then(|| Self { samples: names.len() as u64, names: first })
+    }
+}
+
 impl From<Resumption> for Resumed {
     fn from(order: Resumption) -> Self {
         let Resumption { round, without, serial, proof } = order;
@@ -306,6 +327,7 @@ impl Message {
             Self::Statistics(m) => at_most("columns", m.columns.len(), limits::STATISTICS_PART),
             Self::Finished(Verdict::NoStatistics(why)) => at_most("text bytes", why.len(), TEXT_BYTES),
             Self::Failed(m) => at_most("text bytes", m.why.len(), TEXT_BYTES),
+            Self::LeftOut(m) => m.check(),
             Self::Resumed(m) => at_most("names", m.without.len(), limits::WITHDRAWN)
                 .and_then(|()| at_most("proof bytes", m.proof.len(), PROOF_BYTES)),
             Self::Rejected(
@@ -313,6 +335,13 @@ impl Message {
             ) => at_most("text bytes", text.len(), TEXT_BYTES),
             _ => Ok(()),
         }
+    }
+}
+
+impl LeftOut {
+    fn check(&self) -> Result<(), WireError> {
+        at_most("names", self.names.len(), limits::LEFT_OUT)?;
+        self.names.iter().try_for_each(|name| at_most("bytes of a name", name.len(), limits::LEFT_OUT_BYTES))
     }
 }
 
@@ -348,7 +377,11 @@ fn parts<T: Clone>(all: &[T]) -> impl Iterator<Item = (u32, Vec<T>)> {
 /// Text cut to 512 bytes, the longest that a message may carry.
 #[must_use]
 pub fn cut_text(text: &str) -> String {
-    let mut end = text.len().min(TEXT_BYTES);
+    cut(text, TEXT_BYTES)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -99,6 +99,34 @@ fn a_failed_task_is_an_answer() {
 }
 
 #[test]
+fn samples_that_a_contributor_left_out_are_in_the_facts() {
+    let mut rig = opened(|p| p.rounds = 1);
+    let told = |peer: &str, samples| Event::LeftOut {
+        peer: name(peer),
+        samples,
+        names: vec![format!("{peer}.jpg")],
+    };
+    for event in [told("a", 3), told("b", 1), told("b", 2), told("stranger", 7)] {
+        assert_eq!(rig.on(event), NOTHING);
+    }
+    for peer in ABC {
+        rig.report(peer, "check", 10, 0.25);
+        rig.report(peer, "train", 10, 0.25);
+        rig.report(peer, "tuned", 10, 0.75);
+    }
+    for peer in ["b", "a", "c"] {
+        rig.update(peer, 10);
+    }
+    rig.finalised(0);
+    let left_out: Vec<_> = rig.facts[0]
+        .left_out
+        .iter()
+        .map(|l| (l.collaborator.as_str(), l.samples, l.names.join(" ")))
+        .collect();
+    assert_eq!(left_out, [("a", 3, "a.jpg".to_owned()), ("b", 2, "b.jpg".to_owned())]);
+}
+
+#[test]
 fn a_refused_update_is_an_answer_and_is_named_in_the_facts() {
     let mut rig = opened(|p| {
         only_train(p);

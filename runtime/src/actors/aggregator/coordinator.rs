@@ -24,10 +24,11 @@ use bytes::Bytes;
 use fl_engine::{
     Millis, Name, RoundNo,
     plan::{MetricsTo, Plan},
+    printable::one_line,
     round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
     wire::{
-        Cancelled, Columns, Counted, Failed, Message, Received, RefusedUpdate, RoundDone, SiteSums, Verdict,
-        cut_text,
+        Cancelled, Columns, Counted, Failed, LeftOut, Message, Received, RefusedUpdate, RoundDone, SiteSums,
+        Verdict, cut_text,
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -281,6 +282,15 @@ impl Coordinator {
                 self.take_in(Event::Offered { peer, offer }, &cause, context);
             }
             Message::Columns(Columns { digest }) => self.event(Event::Columns { peer, digest }, context),
+            Message::LeftOut(LeftOut { samples, names }) => {
+                // A person will read the names in the history.
+                let names: Vec<String> = names.iter().map(|name| one_line(name).into_owned()).collect();
+                if self.peers.may_log(&peer, self.clock.now()) {
+                    let shown = names.join(", ");
+                    tracing::info!(collaborator = %peer, "{peer} left out {samples} samples that cannot be read: {shown}");
+                }
+                self.event(Event::LeftOut { peer, samples, names }, context);
+            }
             Message::Report(report) => self.event(Event::Reported { peer, report }, context),
             Message::Sums(SiteSums { incarnation, first, columns }) => {
                 self.event(Event::Sums { peer, incarnation, first, columns }, context);

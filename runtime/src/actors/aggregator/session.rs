@@ -270,6 +270,7 @@ async fn read(
                 | Message::Report(_)
                 | Message::Failed(_)
                 | Message::Columns(_)
+                | Message::LeftOut(_)
                 | Message::Sums(_)),
             )) => message,
             Ok(Some(_)) => {

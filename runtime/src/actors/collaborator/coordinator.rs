@@ -36,7 +36,7 @@ use tokio::{
 };
 
 use super::{
-    messages::{CollaboratorMessage, TaskEnded, TaskJob, TaskResult},
+    messages::{AboutData, CollaboratorMessage, TaskEnded, TaskJob, TaskResult},
     part::Part,
     refused_value,
 };
@@ -72,7 +72,7 @@ pub(crate) struct CollaboratorOutcome {
 pub(super) struct Coordinator {
     plan: Arc<Plan>,
     layout: Arc<Layout>,
-    columns: Option<Digest>,
+    about: AboutData,
     clock: Clock,
     tasks: mpsc::Sender<TaskJob>,
     link: Option<LinkUp>,
@@ -114,8 +114,7 @@ struct Open {
 pub(super) struct CoordinatorParts {
     pub(super) plan: Arc<Plan>,
     pub(super) layout: Arc<Layout>,
-    /// The digest of this site's columns, where the sites compare them.
-    pub(super) columns: Option<Digest>,
+    pub(super) about: AboutData,
     pub(super) clock: Clock,
     pub(super) tasks: mpsc::Sender<TaskJob>,
     /// Says which model the collaborator holds.
@@ -137,11 +136,11 @@ struct Made {
 
 impl Coordinator {
     pub(super) fn new(parts: CoordinatorParts) -> Self {
-        let CoordinatorParts { plan, layout, columns, clock, tasks, held, site, outcome } = parts;
+        let CoordinatorParts { plan, layout, about, clock, tasks, held, site, outcome } = parts;
         Self {
             plan,
             layout,
-            columns,
+            about,
             clock,
             tasks,
             link: None,
@@ -175,8 +174,11 @@ impl Actor for Coordinator {
                     tracing::info!("connected as {name}; round {round} is open or opens next");
                 }
                 self.link = Some(LinkUp { outbox, handle });
-                if let Some(digest) = self.columns {
+                if let Some(digest) = self.about.columns {
                     self.say(&Message::Columns(Columns { digest }));
+                }
+                if let Some(left_out) = self.about.left_out.clone() {
+                    self.say(&Message::LeftOut(left_out));
                 }
                 self.compare(round);
             }

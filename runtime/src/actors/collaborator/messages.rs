@@ -3,16 +3,25 @@
 use std::sync::Arc;
 
 use fl_engine::{
-    Name, Weight,
+    Digest, Name, Weight,
     plan::{Metric, Standardise},
     round::Stamp,
     statistics::ColumnSums,
-    wire::{Message, Welcome},
+    wire::{LeftOut, Message, Welcome},
 };
 use fl_learn::task::{Runner, TaskError};
 use tokio::sync::mpsc;
 
 use crate::{exit::Failure, net::LinkHandle, payload::Payload};
+
+/// What a site says of its data.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AboutData {
+    /// The digest of the columns of its table, where the sites compare them.
+    pub(crate) columns: Option<Digest>,
+    /// The samples that it leaves out.
+    pub(crate) left_out: Option<LeftOut>,
+}
 
 /// What the coordinator is told.
 pub(crate) enum CollaboratorMessage {

@@ -80,7 +80,7 @@ impl Rig {
             system.clock,
             plan,
             SiteWork::Ready(Box::new(runner)),
-            None,
+            AboutData::default(),
             Arc::clone(&layout),
             buffers,
             pool,
