@@ -35,8 +35,8 @@ pub struct Template {
     pub data: TrialData,
     /// Dirichlet α of a trial's shards.
     pub alpha: f64,
-    /// What a demonstration changes in the plan, so that it takes minutes: keys at the left edge, their
-    /// values, and the key whose line they follow where the plan lacks them.
+    /// What a demonstration changes in the plan, so that it takes minutes: keys with the spaces before them,
+    /// their values, and the key whose line they follow where the plan lacks them.
     pub demo: &'static [(&'static str, &'static str, &'static str)],
 }
 
@@ -206,6 +206,19 @@ pub const TEMPLATES: &[Template] = &[
         alpha: 1.0,
         demo: &[],
     },
+    Template {
+        name: "kvasir_unet",
+        about: "pictures of the bowel and masks of polyps; U-Net of 31 million parameters, as in OpenFL",
+        plan: include_str!("templates/kvasir_unet/plan.yaml"),
+        readme: include_str!("templates/kvasir_unet/README.md"),
+        data: TrialData::Kvasir { pictures: 65, test: 16, width: 156, height: 132 },
+        alpha: 1.0,
+        demo: &[
+            ("model", "{network: unet, input: [3, 64, 64], base: 8}", "seed"),
+            ("rounds", "8", "schema"),
+            ("    optimiser", "{adam: {learning_rate: 0.01}}", "    batch"),
+        ],
+    },
 ];
 /// Share of each label's rows that no collaborator sees.
 const HELD_OUT: f64 = 0.2;
@@ -268,6 +281,55 @@ mod tests {
         assert_eq!(materialise_shards(&template, Some(&Sharding::Iid), 7, &dirs, &dir).unwrap().rows, [3, 3]);
         let by_label = Sharding::ByLabel { alpha: 1.0 };
         assert!(materialise_shards(&template, Some(&by_label), 7, &dirs, &dir).is_err());
+    }
+
+    #[test]
+    fn commands_of_the_chapter_deal_an_archive_as_trial_data_are_dealt() {
+        let dir = crate::files::tests::scratch("shards-chapter");
+        let synthesis = Synthesis { pictures: 5, width: 16, height: 16, seed: 7 };
+        synthesise::kvasir(&dir.join("archive"), &synthesis).unwrap();
+        let chapter = include_str!("../../runtime/src/manual/kvasir.md");
+        let script = chapter.split("```sh\n").find(|part| part.starts_with("for site")).unwrap();
+        let script = script.split("```").next().unwrap();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-ec", script]).current_dir(dir.join("archive"));
+        assert!(shell.status().unwrap().success());
+        let template = find("kvasir_unet").unwrap();
+        let template = Template {
+            data: TrialData::Kvasir { pictures: 5, test: 1, width: 16, height: 16 },
+            ..template.clone()
+        };
+        let dirs = [dir.join("one"), dir.join("two")];
+        materialise_shards(&template, None, 7, &dirs, &dir).unwrap();
+        let files = |folder: &Path| -> BTreeSet<_> {
+            let inside = |kind| fs::read_dir(folder.join("segmented-images").join(kind)).unwrap();
+            let all = ["images", "masks"].into_iter().flat_map(inside).map(|entry| entry.unwrap().path());
+            all.map(|path| path.strip_prefix(folder).unwrap().to_owned()).collect()
+        };
+        for site in ["one", "two"] {
+            let dealt = files(&dir.join("archive/data").join(site));
+            assert!(dealt.len() == 4 && dealt == files(&dir.join(site)), "{site}: {dealt:?}");
+        }
+    }
+
+    #[test]
+    fn kvasir_is_divided_between_training_and_validation_as_openfl_does() {
+        let plan = fl_engine::plan::Plan::parse(find("kvasir_unet").unwrap().plan).unwrap();
+        for (pictures, train, validation) in [(500, 438, 62), (499, 437, 62)] {
+            let rows = Dataset::new(ArrayD::zeros(vec![pictures, 0]), ArrayD::zeros(vec![pictures]));
+            let parts = fl_learn::data::split(&rows, &plan.data.split, None).unwrap();
+            assert_eq!((parts.train.rows(), parts.validation.rows()), (train, validation));
+        }
+        assert!(plan.data.keeps_order());
+        let layout = plan.layout().unwrap();
+        assert_eq!(layout.tensors().len(), 136);
+        let learnt = |t: &&fl_engine::tensor::TensorSpec| {
+            let last = t.name.rsplit('.').next();
+            !matches!(last, Some("running_mean" | "running_var" | "num_batches_tracked"))
+        };
+        let elements =
+            |t: &fl_engine::tensor::TensorSpec| t.shape.iter().map(|&side| u64::from(side)).product::<u64>();
+        assert_eq!(layout.tensors().iter().filter(learnt).map(elements).sum::<u64>(), 31_043_521);
     }
 
     #[test]

@@ -95,6 +95,7 @@ chapters! {
 
     exit_codes;
 
+    /// [kvasir]: kvasir
     /// [operating]: operating
     /// [plan_reference]: plan_reference
     /// [training]: training
@@ -107,6 +108,10 @@ chapters! {
     // Shapes such as [n] are not links.
     #[allow(rustdoc::broken_intra_doc_links)]
     training;
+
+    /// [operating]: operating
+    /// [pictures]: pictures
+    kvasir;
 
     /// [training]: training
     /// [writing_your_own]: writing_your_own
@@ -152,6 +157,7 @@ chapters! {
     /// [`Leaving`]: fl_engine::wire::Leaving
     /// [`RoundDone`]: fl_engine::wire::RoundDone
     /// [`Columns`]: fl_engine::wire::Columns
+    /// [`LeftOut`]: fl_engine::wire::LeftOut
     /// [`Resumed`]: fl_engine::wire::Resumed
     /// [`Stamp`]: fl_engine::round::Stamp
     /// [`PayloadHeader`]: fl_engine::wire::PayloadHeader

@@ -51,6 +51,34 @@ fn demonstration_prints_a_line_a_round_and_a_last_one_for_all() {
     }
 }
 
+/// A reduced U-Net learns masks. `--nocapture` shows what each round has reached.
+#[test]
+fn kvasir_is_learnt_in_less_than_three_minutes() {
+    let started = Instant::now();
+    let args = ["--template", "kvasir_unet", "--collaborators", "2", "--rounds", "5"];
+    let out = demo("kvasir", &args).wait_with_output().unwrap();
+    let took = started.elapsed();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let lines = String::from_utf8(out.stdout).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let dice = |line: &Value| {
+        let metrics = line["metrics"].as_array().unwrap().iter();
+        let asked = |m: &&Value| m["task"] == "aggregated_model_validation" && m["metric"] == "dice";
+        metrics
+            .clone()
+            .find(asked)
+            .and_then(|m| m["value"].as_f64())
+            .unwrap_or_else(|| panic!("no dice in {line}"))
+    };
+    let rounds: Vec<f64> = lines.iter().filter(|line| line["event"] == "round").map(dice).collect();
+    let held_out = lines.last().unwrap()["metrics"]["dice"].as_f64().unwrap();
+    println!("dice by round {rounds:.3?}, on held out pictures {held_out:.3}, in {took:.1?}");
+    assert!(rounds.len() > 1 && held_out > rounds[0] + 0.2, "{rounds:?}, held out {held_out}");
+    assert!(rounds.last() > Some(&(rounds[0] + 0.2)), "{rounds:?}");
+    assert!(took < Duration::from_secs(180), "{took:?}");
+    std::fs::remove_dir_all(Path::new(lines.last().unwrap()["dir"].as_str().unwrap())).unwrap();
+}
+
 #[test]
 fn stopped_demonstration_says_so_and_leaves_no_process_behind() {
     for signal in ["-INT", "-TERM"] {
