@@ -80,15 +80,26 @@ struct ModelExport {
 }
 
 /// Take a network that PyTorch exported as ONNX: its layers for the plan, and its weights as a model file.
+/// With --into, take the state dict of a network that the plan describes already.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "import")]
 struct ModelImport {
-    /// an .onnx file; the manual's chapter own_network says how to export one
+    /// an .onnx file; with --into, a state dict as .safetensors. The manual's chapter own_network says how to
+    /// export both
     #[argh(positional)]
     file: PathBuf,
     /// the .safetensors file to write; by default beside the network, with this ending
     #[argh(option)]
     output: Option<PathBuf>,
+    /// the plan whose model the state dict is for, for example plan/plan.yaml
+    #[argh(option)]
+    into: Option<PathBuf>,
+    /// OLD=NEW: names of the state dict that begin with OLD begin with NEW instead; may be repeated
+    #[argh(option)]
+    rename: Vec<String>,
+    /// take elements of 16 and 64 bits of the state dict, too
+    #[argh(switch)]
+    convert: bool,
     /// a plan whose `model` is replaced, for example plan/plan.yaml; without it, the layers are printed
     #[argh(option)]
     plan: Option<PathBuf>,
@@ -186,7 +197,13 @@ pub(super) fn run(area: &ModelArea) -> Result<Answer, Failure> {
             });
             Ok(Answer { text, json })
         }
+        ModelCommand::Import(command) if command.into.is_some() => fitted(command),
         ModelCommand::Import(command) => {
+            if command.convert || !command.rename.is_empty() {
+                let error = "--rename and --convert are for a state dict, and --into is missing";
+                return Err(Failure::new(Exit::Usage, error)
+                    .hint("name the plan of the state dict's network: --into plan/plan.yaml"));
+            }
             let made = import::network(&command.file, command.output.as_deref(), command.plan.as_deref())?;
             Ok(imported(&made, command.plan.as_deref()))
         }
@@ -234,6 +251,38 @@ fn told(key: &str, value: &str) -> String {
         model::text::CANONICAL_PLAN => format!("{key}: {} bytes\n", value.len() / 2),
         _ => format!("{key}: {}\n", one_line(value)),
     }
+}
+
+fn fitted(command: &ModelImport) -> Result<Answer, Failure> {
+    let usage = |error: &str, hint: &str| Err(Failure::new(Exit::Usage, error).hint(hint));
+    let Some(plan) = command.into.as_ref().filter(|_| command.plan.is_none()) else {
+        return usage(
+            "--into and --plan cannot be given together",
+            "--into leaves the plan as it is: give only --into",
+        );
+    };
+    let Some(output) = &command.output else {
+        return usage("--output is missing", "name the .safetensors file to write: --output FILE");
+    };
+    let mut renames = Vec::new();
+    for pair in &command.rename {
+        let Some((old, new)) = pair.split_once('=').filter(|(old, _)| !old.is_empty()) else {
+            return usage("--rename takes OLD=NEW", "for example: --rename backbone.=trunk.");
+        };
+        renames.push((old.to_owned(), new.to_owned()));
+    }
+    let made = import::state_dict(&command.file, plan, output, &renames, command.convert)?;
+    let weights = output.display();
+    let mut text = format!("{weights}: {} tensors, {} elements\n", made.tensors, made.elements);
+    for note in &made.notes {
+        text += &format!("note: {}\n", one_line(note));
+    }
+    text +=
+        &format!("to start from these weights: fl-host plan initialize -a ADDRESS --init-model {weights}\n");
+    let json = json!({
+        "file": output, "tensors": made.tensors, "elements": made.elements, "notes": made.notes, "plan": plan,
+    });
+    Ok(Answer { text, json })
 }
 
 fn imported(made: &import::Written, plan: Option<&Path>) -> Answer {
@@ -329,6 +378,24 @@ mod tests {
             let path = format!("{}/src/onnx/networks/{name}", env!("CARGO_MANIFEST_DIR"));
             std::fs::copy(path, dir.join(name.rsplit('/').next().unwrap())).unwrap();
         }
+        // The plan of another workspace, and state dicts of its network.
+        let template = crate::workspace::template("breast_cancer").unwrap();
+        crate::workspace::create(&dir.join("v"), template, None, &crate::workspace::Trial::default())
+            .unwrap();
+        let sides = [("fc1.weight", vec![16, 30]), ("fc1.bias", vec![16]), ("fc2.weight", vec![2, 16])];
+        for (file, first, last) in [("state", "module.fc1", "module.fc2"), ("other", "head", "fc2")] {
+            let wrapped = |name: &str| name.replace("fc1", first).replace("fc2", last);
+            let mut all: Vec<TensorSpec> =
+                sides.iter().map(|(name, shape)| TensorSpec::f32(wrapped(name), shape.clone())).collect();
+            all.push(TensorSpec::f32(wrapped("fc2.bias"), [2]));
+            let mut count = TensorSpec::f32(wrapped("fc1.num_batches_tracked"), []);
+            (count.dtype, count.combine) = (fl_engine::tensor::Dtype::I64, Combine::Max);
+            all.push(count);
+            let bytes =
+                safetensors::write(&ModelState::zeros(Layout::new(all).unwrap()), &Default::default());
+            std::fs::write(dir.join(file).with_extension("safetensors"), bytes).unwrap();
+        }
+        std::fs::write(dir.join("state.pt"), b"PK\x03\x04 and more").unwrap();
         let folder = dir.display().to_string();
         let mut found = String::new();
         for line in [
@@ -353,6 +420,16 @@ mod tests {
             "model import D/merged.onnx",
             "model import D/l.safetensors --output D/m.safetensors",
             "model import D/none.onnx",
+            "model import D/state.safetensors --into D/w/plan/plan.yaml --output D/fit.safetensors",
+            "model import D/state.safetensors --into D/v/plan/plan.yaml --output D/fit.safetensors",
+            "--json model import D/state.safetensors --into D/v/plan/plan.yaml --output D/fit.safetensors",
+            "model import D/other.safetensors --into D/v/plan/plan.yaml --output D/fit.safetensors",
+            "model import D/other.safetensors --into D/v/plan/plan.yaml --output D/fit.safetensors --rename head.=fc1.",
+            "model import D/state.pt --into D/v/plan/plan.yaml --output D/fit.safetensors",
+            "model import D/state.safetensors --into D/v/plan/plan.yaml",
+            "model import D/state.safetensors --into D/v/plan/plan.yaml --plan D/p.yaml --output D/fit.safetensors",
+            "model import D/state.safetensors --into D/v/plan/plan.yaml --rename x --output D/fit.safetensors",
+            "model import D/state.safetensors --rename a=b",
         ] {
             let words: Vec<String> =
                 line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();

@@ -9,7 +9,11 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use fl_engine::{limits::PLAN_FILE_BYTES, model::output_shape, plan::Plan};
+use fl_engine::{
+    limits::PLAN_FILE_BYTES,
+    model::{self, output_shape},
+    plan::Plan,
+};
 
 use super::{refused_model, safetensors};
 use crate::{
@@ -56,12 +60,12 @@ pub fn network(file: &Path, output: Option<&Path>, plan: Option<&Path>) -> Resul
     let imported = onnx::import(&bytes, &Beside(folder))
         .map_err(|e| Failure::new(Exit::Model, format!("{}: {e}", file.display())).maybe_hint(e.hint()))?;
     let shown = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let model =
+    let section =
         onnx::written(&imported.model, &format!("imported from {}", fl_engine::printable::one_line(&shown)));
     let mut notes = imported.notes;
     let edited = match plan {
         Some(plan) => {
-            let text = replace_section(&files::read_text(plan, PLAN_FILE_BYTES)?, "model", &model);
+            let text = replace_section(&files::read_text(plan, PLAN_FILE_BYTES)?, "model", &section);
             notes.extend(unfinished(plan, &text));
             Some((plan, text))
         }
@@ -79,9 +83,62 @@ pub fn network(file: &Path, output: Option<&Path>, plan: Option<&Path>) -> Resul
         layers: imported.model.layers.len(),
         output: output_shape(&imported.model).map_err(|e| refused_model(&e))?,
         input: imported.model.input,
-        model,
+        model: section,
         notes,
     })
+}
+
+/// A model file that [`state_dict`] wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fitted {
+    /// Number of its tensors.
+    pub tensors: usize,
+    /// Elements of all tensors.
+    pub elements: usize,
+    /// What was done with names, counts and types: a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Writes the model of `plan` from a state dict of PyTorch to `output`. `renames` are pairs of beginnings of
+/// names; with `convert`, elements of 16 and 64 bits are taken, too.
+///
+/// # Errors
+/// [`Exit::Model`] when the state dict does not fit the plan, [`Exit::Plan`], [`Exit::File`].
+pub fn state_dict(
+    file: &Path,
+    plan: &Path,
+    output: &Path,
+    renames: &[(String, String)],
+    convert: bool,
+) -> Result<Fitted, Failure> {
+    let bytes = files::read(file, super::FILE_BYTES)?;
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
+        let error = format!("{} was written by torch.save, which stores Python objects", file.display());
+        return Err(Failure::new(Exit::Model, error).hint(format!("convert the file in Python:\n{CONVERT}")));
+    }
+    let text = files::read_text(plan, PLAN_FILE_BYTES)?;
+    let parsed = Plan::parse(&text)
+        .map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint().map(str::to_owned)))?;
+    let layout = model::layout(&parsed.model).map_err(|e| refused_model(&e))?;
+    let found = safetensors::read_state_dict(&bytes, &layout, renames, convert)
+        .map_err(|e| super::refused_file(file, &e))?;
+    files::replace(output, &safetensors::write(&found.state, &safetensors::Texts::new()))?;
+    let mut notes = Vec::new();
+    notes.extend(
+        found.prefix.map(|prefix| format!("each name begins with {prefix:?}: the beginning is left out")),
+    );
+    let mut add = |names: &[String], what: &str| {
+        if let Some(first) = names.first() {
+            let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+            notes.push(format!("{first}{more}: {what}"));
+        }
+    };
+    add(&found.left_out, "left out, because no batch_norm of the plan has `count: true`");
+    add(&found.started, "not in the file, starts at 0");
+    let converted: Vec<String> =
+        found.converted.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
+    add(&converted, "converted to elements of 32 bits");
+    Ok(Fitted { tensors: layout.tensors().len(), elements: layout.f32_len() + layout.i64_len(), notes })
 }
 
 /// What a plan still needs, once it has the new model.
@@ -131,6 +188,12 @@ impl Elsewhere for Beside<'_> {
         open().map_err(|e: std::io::Error| format!("cannot read the second file: {e}"))
     }
 }
+
+/// Writes a state dict of `torch.save` in the form that is read.
+const CONVERT: &str = "\
+import torch
+from safetensors.torch import save_file
+save_file(torch.load(\"state.pt\", weights_only=True), \"state.safetensors\")";
 
 /// Most bytes of a network's file: what one message of Protocol Buffers can have.
 const FILE_BYTES: usize = 2 << 30;

@@ -1,6 +1,11 @@
 //! Networks that PyTorch exported: `runtime/learn/reference/networks.py` makes the files in `networks/`.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use fl_engine::tensor::Dtype;
 
@@ -61,6 +66,28 @@ fn hashed(name: &str, shape: &[u32], transposed: bool) -> Vec<f32> {
         (f64::from((x >> 8) as i32 - (1 << 23)) / f64::from(1 << 23) * a + c) as f32
     };
     (0..shape.iter().product()).map(value).collect()
+}
+
+#[test]
+fn plan_of_a_thousand_layers_is_read_and_checked_within_a_tenth_of_a_second() {
+    // As many as a vision transformer with twelve blocks has, with as many branches.
+    let mut text = "{input: [16, 8], layers: [{linear: {name: f, out: 8}}".to_owned();
+    for n in 0..333 {
+        text += &format!(
+            ", {{layer_norm: {{name: n{n}}}, as: a{n}}}, {{linear: {{name: f{n}, out: 8}}, as: b{n}}}"
+        );
+        text += &format!(", {{add: , from: [a{n}, b{n}]}}");
+    }
+    text += "]}";
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let begin = Instant::now();
+        let spec = ModelSpec::parse(&text).unwrap();
+        assert_eq!(model::layout(&spec).unwrap().tensors().len(), 2 + 4 * 333);
+        best = best.min(begin.elapsed());
+    }
+    println!("1,000 layers: {best:?}");
+    assert!(best < Duration::from_millis(100), "{best:?}");
 }
 
 #[test]

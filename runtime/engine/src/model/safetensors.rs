@@ -6,6 +6,8 @@
 //! tensors in any order. It refuses a file before it allocates memory for it, unless names, shapes and dtypes
 //! are those of the layout; it refuses values that are not finite.
 
+mod state_dict;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -24,6 +26,8 @@ use crate::{
     printable::{unprintable, unprintable_in_lines},
     tensor::{Combine, Dtype, Layout, ModelState, TensorSpec},
 };
+
+pub use state_dict::{StateDict, read_state_dict};
 
 /// Texts that a file holds beside its tensors.
 pub type Texts = BTreeMap<String, String>;
@@ -74,6 +78,24 @@ pub enum ModelFileError {
         /// The layout's value.
         expected: Dtype,
     },
+    /// Another element type, which can be converted.
+    #[error("the tensor {name:?} of the file has the type {found}; the model needs F32")]
+    Convertible {
+        /// The tensor's name.
+        name: String,
+        /// The file's value.
+        found: String,
+    },
+    /// Two tensors that would have one name.
+    #[error("the tensors {first:?} and {second:?} of the file would both be {name:?}")]
+    Twice {
+        /// The name.
+        name: String,
+        /// A name in the file.
+        first: String,
+        /// Another name in the file.
+        second: String,
+    },
     /// Another shape.
     #[error("the tensor {name:?} of the file has the shape {found:?}; the model needs {expected:?}")]
     Shape {
@@ -120,6 +142,10 @@ impl ModelFileError {
             Self::Names { nearest: Some((file, model)), .. } => Some(format!(
                 "the tensor {file:?} of the file may be {model:?} of the model: rename it before saving"
             )),
+            Self::Convertible { .. } => {
+                Some("--convert makes elements of 32 bits of those of 16 and 64 bits".to_owned())
+            }
+            Self::Twice { .. } => Some("give each tensor another new name with --rename".to_owned()),
             Self::Dtype { expected: Dtype::F32, .. } => {
                 Some("convert the tensor before saving; in PyTorch: tensor.float()".to_owned())
             }
@@ -221,13 +247,10 @@ pub fn read(file: &[u8], layout: &Arc<Layout>) -> Result<(ModelState, Texts), Mo
     let mut found = Vec::with_capacity(layout.tensors().len());
     for tensor in layout.tensors() {
         let Some(info) = metadata.info(&tensor.name) else { continue };
-        if dtype(info) != Some(tensor.dtype) {
-            let (name, found) = (tensor.name.clone(), format!("{:?}", info.dtype));
-            return Err(ModelFileError::Dtype { name, found, expected: tensor.dtype });
+        if let Some(found) = unlike(info, tensor.dtype) {
+            return Err(ModelFileError::Dtype { name: tensor.name.clone(), found, expected: tensor.dtype });
         }
-        let same = info.shape.len() == tensor.shape.len()
-            && info.shape.iter().zip(&tensor.shape).all(|(a, b)| *a as u64 == u64::from(*b));
-        if !same {
+        if !same_shape(&info.shape, &tensor.shape) {
             let (found, expected) = (info.shape.clone(), tensor.shape.clone());
             return Err(ModelFileError::Shape { name: tensor.name.clone(), found, expected });
         }
@@ -361,6 +384,26 @@ fn transposition(found: &[usize], expected: &[u32]) -> Option<&'static [usize]> 
             && found.len() == expected.len()
             && order.iter().zip(expected).all(|(axis, side)| found[*axis] as u64 == u64::from(*side))
     })
+}
+
+/// The type of a tensor of the file, if it is another one.
+fn unlike(info: &TensorInfo, expected: Dtype) -> Option<String> {
+    (dtype(info) != Some(expected)).then(|| format!("{:?}", info.dtype))
+}
+
+fn same_shape(found: &[usize], expected: &[u32]) -> bool {
+    found.iter().map(|side| *side as u64).eq(expected.iter().map(|side| u64::from(*side)))
+}
+
+/// Copies the elements of a tensor and refuses those that are not finite.
+fn read_values(name: &str, values: impl Iterator<Item = f32>, to: &mut [f32]) -> Result<(), ModelFileError> {
+    for (index, (to, value)) in to.iter_mut().zip(values).enumerate() {
+        if !value.is_finite() {
+            return Err(ModelFileError::NotFinite { name: name.to_owned(), index, value: value.to_string() });
+        }
+        *to = value;
+    }
+    Ok(())
 }
 
 fn texts(metadata: &Metadata) -> Texts {
