@@ -56,6 +56,11 @@ pub fn network(file: &Path, output: Option<&Path>, plan: Option<&Path>) -> Resul
         return Err(Failure::new(Exit::Usage, error).hint("name another file with --output"));
     }
     let bytes = files::read(file, FILE_BYTES)?;
+    if safetensors::inspect(&bytes).is_ok() {
+        let error = format!("{} is a safetensors file, which has weights and no layers", file.display());
+        return Err(Failure::new(Exit::Usage, error)
+            .hint("name the plan that describes the network: --into plan/plan.yaml"));
+    }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let imported = onnx::import(&bytes, &Beside(folder))
         .map_err(|e| Failure::new(Exit::Model, format!("{}: {e}", file.display())).maybe_hint(e.hint()))?;
