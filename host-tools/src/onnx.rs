@@ -343,11 +343,22 @@ fn notes(file: &Model<'_>, sources: &[Source]) -> Vec<String> {
         !used.contains(index) && tensor.dtype == file::FLOAT && !graph::is_unnamed(tensor.name)
     });
     let names: Vec<String> = left.map(|(_, tensor)| quoted(tensor.name)).collect();
+    let mut notes = Vec::new();
+    // Only the older exporter says the mode, and only from opset 14 on.
+    let norms: Vec<&Node<'_>> = file.nodes.iter().filter(|node| node.op == "BatchNormalization").collect();
+    let evaluates = |node: &&Node<'_>| node.scopes.is_empty() && node.whole("training_mode", 0) == 0;
+    if file.opset >= 14 && !norms.is_empty() && norms.iter().all(evaluates) {
+        notes.push("the network was exported in evaluation mode: it has no dropout".to_owned());
+    }
     if names.is_empty() {
-        return Vec::new();
+        return notes;
     }
     let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
-    vec![format!("left out, because no layer takes them: {}{more}", names[..names.len().min(5)].join(", "))]
+    notes.push(format!(
+        "left out, because no layer takes them: {}{more}",
+        names[..names.len().min(5)].join(", ")
+    ));
+    notes
 }
 
 /// Operators that become layers, parts of layers, or constants.

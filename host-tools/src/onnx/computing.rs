@@ -130,6 +130,11 @@ fn dense(graph: &mut Graph<'_>, node: &Node<'_>, weight: Weight, bias: Option<We
 }
 
 pub(super) fn batch_norm(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    if graph.trains && node.whole("training_mode", 0) == 0 {
+        let instead =
+            "call net.train() before the export, and name the layer under `freeze` of the plan's task";
+        return Err(Why::new("is in evaluation mode while others are in training mode", instead));
+    }
     let place = graph.place(node, 0)?;
     let parts: Option<Vec<Weight>> = (1..5).map(|index| graph.weight(node, index).cloned()).collect();
     let parts = parts.ok_or_else(|| {

@@ -16,6 +16,8 @@ use super::{
 pub(super) struct Graph<'a> {
     pub(super) model: &'a Model<'a>,
     pub(super) layers: Layers,
+    /// Whether a batch normalisation is said to be in training mode.
+    pub(super) trains: bool,
     /// The size of the batch, if the export has it baked in.
     pub(super) batch: Option<i64>,
     values: HashMap<&'a str, Value>,
@@ -84,6 +86,7 @@ impl<'a> Graph<'a> {
         Self {
             model,
             layers: Layers::new(input),
+            trains: model.nodes.iter().any(|node| node.whole("training_mode", 0) == 1),
             batch,
             values: model.weights.iter().enumerate().map(weight).collect(),
             producers: HashMap::new(),

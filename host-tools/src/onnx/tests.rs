@@ -91,6 +91,25 @@ fn plan_of_a_thousand_layers_is_read_and_checked_within_a_tenth_of_a_second() {
 }
 
 #[test]
+fn normalisation_in_evaluation_mode_is_told_or_refused() {
+    let bytes = fs::read(folder().join("resnet18.classic.onnx")).unwrap();
+    let training = b"training_mode\x18\x01";
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(training)).collect();
+    assert_eq!(places.len(), 20);
+    let without = |places: &[usize]| {
+        let mut changed = bytes.clone();
+        places.iter().for_each(|at| changed[at + training.len() - 1] = 0);
+        import(&changed, &Nowhere)
+    };
+    let error = without(&places[3..4]).unwrap_err().hint().unwrap();
+    assert!(error.contains("is in evaluation mode while others are in training mode"), "{error}");
+    assert_eq!(
+        without(&places).unwrap().notes,
+        ["the network was exported in evaluation mode: it has no dropout"]
+    );
+}
+
+#[test]
 fn what_has_no_layer_is_named_with_what_to_use_instead() {
     let refused = |name: &str| {
         let error = import(&fs::read(folder().join("refused").join(name)).unwrap(), &Nowhere).unwrap_err();
