@@ -280,7 +280,7 @@ const NETWORKS: &[(&str, &str)] = &[
     (
         "features",
         "{input: [12], layers: [{linear: {name: a, out: 33}, as: a}, {batch_norm: {name: n}}, relu, {dropout: {p: 0.3}},
-        {flatten: , as: f}, {linear: {name: b, out: 33, bias: false}}, {add: , from: [f, a]}, relu,
+        {flatten: , as: f}, {linear: {name: b, out: 33, bias: false}, as: b}, {add: , from: [b, f, a]}, relu,
         {linear: {name: c, out: 2}}]}",
     ),
 ];
