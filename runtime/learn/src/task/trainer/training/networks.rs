@@ -10,6 +10,7 @@ use fl_engine::{
     plan::Optimiser,
     tensor::Dtype,
 };
+use fl_kernels::{Kit, Level, alone};
 use serde_json::Value;
 
 use super::{
@@ -49,6 +50,22 @@ fn far(found: &[f32], expected: &Value) -> f64 {
     worst.max((sum - expected[0]).abs() / scale).max((squares / expected[1] - 1.0).abs())
 }
 
+/// A model with the values that the script makes.
+fn start(spec: &ModelSpec) -> ModelState {
+    let mut state = model::init(spec, 0).unwrap();
+    let layout = Arc::clone(state.layout());
+    for segment in layout.segments(Dtype::F32) {
+        let tensor = &layout.tensors()[segment.tensor];
+        let transposed = spec.layers.iter().any(|layer| {
+            matches!(layer, model::Layer::ConvTranspose2d { name, .. } if format!("{name}.weight") == tensor.name)
+        });
+        let (a, c) = hashed::scale(&tensor.name, &tensor.shape, transposed);
+        let values = hashed::values(&tensor.name, segment.range.len(), a, c);
+        state.f32[segment.range].copy_from_slice(&values);
+    }
+    state
+}
+
 #[test]
 fn imported_networks_compute_and_learn_as_in_pytorch() {
     let recorded: Value = serde_json::from_str(include_str!("networks.json")).unwrap();
@@ -58,17 +75,8 @@ fn imported_networks_compute_and_learn_as_in_pytorch() {
     let (mut of_outputs, mut of_losses) = (0f64, 0f64);
     for (name, recorded) in networks {
         let spec = spec(name);
-        let mut state = model::init(&spec, 0).unwrap();
+        let mut state = start(&spec);
         let layout = Arc::clone(state.layout());
-        for segment in layout.segments(Dtype::F32) {
-            let tensor = &layout.tensors()[segment.tensor];
-            let transposed = spec.layers.iter().any(|layer| {
-                matches!(layer, model::Layer::ConvTranspose2d { name, .. } if format!("{name}.weight") == tensor.name)
-            });
-            let (a, c) = hashed::scale(&tensor.name, &tensor.shape, transposed);
-            let values = hashed::values(&tensor.name, segment.range.len(), a, c);
-            state.f32[segment.range].copy_from_slice(&values);
-        }
         let net = Net::new(&spec, &layout).unwrap();
         let features = hashed::values("input", rows * spec.input.iter().product::<u32>() as usize, 1.0, 0.0);
         let plain = Device::flex();
@@ -107,4 +115,45 @@ fn imported_networks_compute_and_learn_as_in_pytorch() {
         of_losses = of_losses.max(off);
     }
     println!("worst of {} networks: outputs {of_outputs:.1e}, training {of_losses:.1e}", networks.len());
+}
+
+#[test]
+fn imported_networks_learn_on_kernels_as_in_pytorch() {
+    let recorded: Value = serde_json::from_str(include_str!("networks.json")).unwrap();
+    let (rows, rate) = (recorded["rows"].as_u64().unwrap() as usize, recorded["rate"].as_f64().unwrap());
+    let kit = Kit { level: Level::best(), team: &alone };
+    let mut planned = Vec::new();
+    for (name, recorded) in recorded["networks"].as_object().unwrap() {
+        let spec = spec(name);
+        let mut state = start(&spec);
+        let Ok(mut own) = own::plan(&spec, state.layout(), false).unwrap() else { continue };
+        planned.push(name.as_str());
+        let features = hashed::values("input", rows * spec.input.iter().product::<u32>() as usize, 1.0, 0.0);
+        let off = far(own.forward(&state, &features, rows, None, kit), &recorded["eval"]);
+        assert!(off < 1e-4, "{name}: outputs in evaluation are off by {off:.1e}");
+        let sgd = Optimiser::Sgd { learning_rate: rate, momentum: 0.0, weight_decay: 0.0 };
+        let (mut memory, mut draws, mut slopes) = (Memory::default(), Draws::new(0), Vec::new());
+        let mut gradient = vec![0.0; own.len()];
+        for (step, expected) in recorded["losses"].as_array().unwrap().iter().enumerate() {
+            let output = own.forward(&state, &features, rows, Some(&mut draws), kit);
+            if step == 0 {
+                let off = far(output, &recorded["train"]);
+                assert!(off < 1e-4, "{name}: outputs in training are off by {off:.1e}");
+            }
+            let target = hashed::values("target", output.len(), 1.0, 0.0);
+            let loss = f64::from(own::loss::mean(&Loss::Mse, output, &target, rows, &mut slopes));
+            let expected = expected.as_f64().unwrap();
+            let off = (loss / expected - 1.0).abs();
+            assert!(off < 1e-3, "{name}: the loss of step {step} is {loss} where PyTorch has {expected}");
+            own.backward(&state, &slopes, &mut gradient, kit);
+            own.update_statistics(&mut state);
+            let len = own.len();
+            memory.step(sgd, &mut state.f32[..len], &gradient, own.trained()).unwrap();
+        }
+        let off = far(own.forward(&state, &features, rows, None, kit), &recorded["after"]);
+        assert!(off < 1e-3, "{name}: outputs after training are off by {off:.1e}");
+    }
+    let usual = ["densenet", "lenet", "resnet18", "unet", "vgg"];
+    let missing: Vec<&str> = usual.into_iter().filter(|name| !planned.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?} would run on burn; kernels compute {planned:?}");
 }
