@@ -2,6 +2,7 @@
 //!
 //! [`run`] takes arguments and returns text, so that tests can pin what each command prints.
 
+mod attest;
 mod data;
 mod image;
 mod manual;
@@ -53,6 +54,7 @@ pub struct Outcome {
     error_code(13, "a round's deadline passed with too few updates"),
     error_code(14, "stopped on request before the last round; finished rounds are saved"),
     error_code(15, "no update counted: tasks failed, or updates were refused"),
+    error_code(16, "the evidence about an enclave, or its collateral, is refused"),
     note = "fl-host and fl-runtime share these exit codes. Only fl-runtime ends with 9, 10, 12, 13 or 15."
 )]
 struct Host {
@@ -78,6 +80,7 @@ enum Area {
     Pki(pki::PkiArea),
     Image(image::ImageArea),
     Sgx(sgx::SgxArea),
+    Attest(attest::AttestArea),
     Manual(manual::ManualArea),
 }
 
@@ -161,6 +164,7 @@ fn answer(area: Area) -> Result<Answer, Failure> {
         Area::Workspace(area) => workspace::run(&area),
         Area::Image(area) => image::run(&area),
         Area::Sgx(area) => sgx::run(&area),
+        Area::Attest(area) => attest::run(&area),
         Area::Manual(area) => manual::run(&area),
     }
 }

@@ -1,5 +1,6 @@
 //! fl-host: what a federation's people do on their own machines.
 
+pub mod attest;
 pub mod cli;
 pub mod data;
 pub mod demo;

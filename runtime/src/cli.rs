@@ -50,7 +50,8 @@ workspaces, plans, certificates and models.",
     error_code(12, "the aggregator rejected this collaborator"),
     error_code(13, "a round's deadline passed with too few updates"),
     error_code(14, "stopped on request before the last round; finished rounds are saved"),
-    error_code(15, "no update counted: tasks failed, or updates were refused")
+    error_code(15, "no update counted: tasks failed, or updates were refused"),
+    error_code(16, "the evidence about an enclave, or its collateral, is refused")
 )]
 struct Runtime {
     /// write one JSON object per line: events to standard output, log lines and failures to standard error

@@ -43,11 +43,13 @@ pub enum Exit {
     Stopped = 14,
     /// No update counted: tasks failed, or updates were refused.
     NoUpdate = 15,
+    /// The evidence about an enclave, or Intel's collateral for it, is refused.
+    Evidence = 16,
 }
 
 impl Exit {
     /// Every code, in order: `--help` of both programs lists them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -64,6 +66,7 @@ impl Exit {
         Self::QuorumMissed,
         Self::Stopped,
         Self::NoUpdate,
+        Self::Evidence,
     ];
 
     /// The meaning that `--help` prints.
@@ -86,6 +89,7 @@ impl Exit {
             Self::QuorumMissed => "a round's deadline passed with too few updates",
             Self::Stopped => "stopped on request before the last round; finished rounds are saved",
             Self::NoUpdate => "no update counted: tasks failed, or updates were refused",
+            Self::Evidence => "the evidence about an enclave, or its collateral, is refused",
         }
     }
 }
@@ -99,12 +103,14 @@ pub struct Failure {
     pub error: String,
     /// What to do; `None` when the error says so already.
     pub hint: Option<String>,
+    /// One word for programs, where one exit code has several causes.
+    pub reason: Option<&'static str>,
 }
 
 impl Failure {
     /// A failure without a hint.
     pub fn new(exit: Exit, error: impl Into<String>) -> Self {
-        Self { exit, error: error.into(), hint: None }
+        Self { exit, error: error.into(), hint: None, reason: None }
     }
 
     /// A failure from an error and all its causes.
@@ -148,12 +154,22 @@ impl Failure {
         Self { hint: hint.or(self.hint), ..self }
     }
 
+    /// Adds the word for programs, which `--json` prints.
+    #[must_use]
+    pub fn reason(self, word: &'static str) -> Self {
+        Self { reason: Some(word), ..self }
+    }
+
     /// The text for standard error: a line `error:` and, where there is a hint, a line `hint:`; or one JSON
     /// object.
     #[must_use]
     pub fn render(&self, json: bool) -> String {
         if json {
-            let object = serde_json::json!({"error": self.error, "hint": self.hint, "exit": self.exit as u8});
+            let mut object =
+                serde_json::json!({"error": self.error, "hint": self.hint, "exit": self.exit as u8});
+            if let Some(word) = self.reason {
+                object["reason"] = word.into();
+            }
             return json_line(&object);
         }
         let hint = self.hint.as_ref().map(|h| format!("hint: {h}\n")).unwrap_or_default();
@@ -177,6 +193,9 @@ mod tests {
         assert_eq!(
             failure.render(true),
             "{\"error\":\"cannot read plan.yaml: disk on fire\",\"exit\":3,\"hint\":\"put it out\"}\n"
+        );
+        assert!(
+            failure.reason("fire").render(true).ends_with("\"hint\":\"put it out\",\"reason\":\"fire\"}\n")
         );
     }
 }

@@ -93,6 +93,7 @@ chapters! {
     /// [operating]: operating
     who_waits;
 
+    /// [attestation]: attestation
     exit_codes;
 
     /// [kvasir]: kvasir
@@ -124,7 +125,12 @@ chapters! {
     /// [operating]: operating
     enclaves;
 
+    /// [exit_codes]: exit_codes
+    /// [threat_model]: threat_model
+    attestation;
+
     /// [aggregation]: aggregation
+    /// [attestation]: attestation
     threat_model;
 
     /// [threat_model]: threat_model

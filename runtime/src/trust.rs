@@ -15,6 +15,7 @@
 pub mod admission;
 pub mod authority;
 pub mod credentials;
+pub mod evidence;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod floored_clock;

@@ -25,6 +25,12 @@ pub const CANONICAL_PLAN_BYTES: usize = 4 * PLAN_FILE_BYTES;
 pub const LEFT_OUT: usize = 20;
 /// Bytes of one of these names.
 pub const LEFT_OUT_BYTES: usize = 256;
+/// Largest quote of an enclave, bytes: what Gramine accepts from the quoting enclave. Usual are 4,600.
+pub const QUOTE_BYTES: usize = 8192;
+/// Largest file with Intel's collateral, bytes: one kind of processor takes 12 to 20 KB.
+pub const COLLATERAL_BYTES: usize = 1 << 20;
+/// Most kinds of processors in one file with Intel's collateral.
+pub const PROCESSOR_KINDS: usize = 64;
 /// Largest control envelope, bytes, length prefix excluded.
 pub const ENVELOPE_BYTES: usize = 64 * 1024;
 /// Most collaborators on a roster.

@@ -50,8 +50,9 @@
 
 mod measurements;
 mod resumption;
+mod unix_seconds;
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
@@ -62,11 +63,7 @@ use crate::{
 
 pub use measurements::{Measurement, Measurements};
 pub use resumption::Resumption;
-
-/// An instant, seconds after 1970-01-01T00:00:00Z; shown as RFC 3339 has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(transparent)]
-pub struct UnixSeconds(pub u64);
+pub use unix_seconds::{TimeError, UnixSeconds};
 
 /// The key of a collaborator or an aggregator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -473,23 +470,6 @@ fn other_sections(body: &str) -> String {
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-impl fmt::Display for UnixSeconds {
-    /// `2027-11-24T20:31:14Z`. Days to dates by Howard Hinnant's `civil_from_days`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, second) = (self.0 / 86_400, self.0 % 86_400);
-        let days = days + 719_468; // From 0000-03-01, where leap days end the year.
-        let (era, day) = (days / 146_097, days % 146_097);
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let of_year = day - (365 * year + year / 4 - year / 100);
-        let shifted = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * shifted + 2) / 5 + 1;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-        let year = era * 400 + year + u64::from(month <= 2);
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-    }
 }
 
 /// Put before the signed text, so that no signature by the CA means two things.
