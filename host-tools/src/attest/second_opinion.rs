@@ -1,7 +1,7 @@
 //! Another verifier's judgement: the crate `dcap-qvl`, which shares no code with the runtime's verifier.
 //!
-//! It accepts some quotes that the runtime's refuses, for example with bytes after the end. So it never decides
-//! alone about an SGX enclave. About trust domains of Intel TDX it does.
+//! It accepts some quotes that the runtime's refuses, for example with bytes after the end. So it never
+//! decides alone about an SGX enclave. About trust domains of Intel TDX it does.
 
 use dcap_qvl::{
     QuoteCollateralV3,

@@ -23,7 +23,7 @@ fn transcript(dir: &Path, lines: &[&str]) -> String {
     found.replace(&folder, "D")
 }
 
-/// A forged Intel: everything is in order, but for the root.
+/// A forged Intel: everything is in order except for the root.
 fn forged(dir: &Path) {
     let intel = Intel::new(Chip::default());
     fs::write(dir.join("quote.bin"), intel.quote(&quotes::Enclave::default())).unwrap();

@@ -2,8 +2,9 @@
 //! a signature.
 //!
 //! ```text
-//! 1.2.840.113741.1.13.1  .1 PPID, 16 bytes      .2 security versions: .1–.16 components, .17 PCESVN, .18 CPUSVN
-//!                        .3 PCE id, 2 bytes     .4 FMSPC, 6 bytes     .5 and more: kind of platform
+//! 1.2.840.113741.1.13.1
+//!   .1 PPID, 16 bytes       .2 security versions: .1–.16 components, .17 PCESVN, .18 CPUSVN
+//!   .3 PCE id, 2 bytes      .4 FMSPC, 6 bytes      .5 and more: kind of platform
 //! ```
 //!
 //! Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, section 1.3.5.

@@ -6,7 +6,7 @@
 //!  432  length of what follows
 //!  436  signature of the bytes before 432, r and s     by the attestation key
 //!  500  attestation key, x and y
-//!  564  report of the quoting enclave, 384 bytes       its data: SHA-256 of attestation key and authentication data
+//!  564  report of the quoting enclave, 384 bytes       its data: SHA-256 of the key and the data below
 //!  948  signature of that report, r and s              by the processor's key (PCK)
 //! 1012  length of the authentication data, and the data
 //!       type 5, length, certificates in PEM: processor, Intel's CA, Intel's root
@@ -85,7 +85,7 @@ impl<'a> Quote<'a> {
         if key_kind != ECDSA_P256 {
             return Err(QuoteError::KeyKind(key_kind));
         }
-        // The security versions of the quoting enclave and of the PCE: the report and the certificate say more.
+        // Security versions of the quoting enclave and the PCE: report and certificate say more.
         rest.take(4)?;
         if rest.array()? != &INTEL {
             return Err(QuoteError::Vendor);
