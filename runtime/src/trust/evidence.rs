@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The verifier asks nobody: Intel's statements come in a file, and the time from the caller. It says what a
-//! quote proves, and has no policy, except that what Intel has revoked and what runs in debug mode is refused.
-//! `fl-host attest` calls it.
+//! quote proves, and leaves policy to others. Two things it always refuses: what Intel has revoked, and what
+//! runs in debug mode. `fl-host attest` calls it.
 
 mod chain;
 mod collateral;

@@ -116,7 +116,7 @@ fn real_quotes_end_with_the_codes_that_the_manual_states() {
     let debug = run("quotes/automata_sgx_00a067.bin", collateral, "2025-07-01T00:00:00Z");
     assert_eq!(debug.exit, Exit::Evidence);
     assert!(debug.err.contains("debug mode") && debug.err.contains("MRENCLAVE a39d532e"), "{}", debug.err);
-    let late = run("quotes/phala_sgx.bin", collateral, "2026-07-01T00:00:00Z");
+    let late = run("quotes/phala_sgx.bin", collateral, "2026-01-01T00:00:00Z");
     assert!(late.err.contains("expired at 2025-07-19T"), "{}", late.err);
     let tdx = "collateral/phala-tdx-B0C06F000000-2025-06.json";
     let tdx = run("quotes/phala_tdx.bin", tdx, "2025-07-01T00:00:00Z");
