@@ -133,7 +133,8 @@ fn disagreement(how: &str) -> Failure {
 /// A failure with the words of the runtime's verifier.
 #[must_use]
 pub fn refused(error: &NotVerified) -> Failure {
-    let mut failure = Failure::of(Exit::Evidence, error);
+    // The text names the cause already.
+    let mut failure = Failure::new(Exit::Evidence, error.to_string());
     // All that was found out before the refusal.
     if let NotVerified::Debug(verified) = error
         && let Measured::Sgx(enclave) = verified.measured()
