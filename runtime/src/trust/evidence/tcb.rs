@@ -1,7 +1,7 @@
 //! Intel's lists of security versions: the TCB info of a kind of processor, and the identity of the quoting
 //! enclave. The caller has checked their signatures.
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use fl_engine::plan::roster::UnixSeconds;
 use serde::Deserialize;
@@ -81,7 +81,7 @@ impl TcbInfo {
         };
         let mut levels: Vec<Level> = json.tcb_levels.into_iter().map(level).collect::<Result<_, &str>>()?;
         // Intel sorts them too; the signed text is not trusted to be in order.
-        levels.sort_by(|a, b| (b.components, b.pce_svn).cmp(&(a.components, a.pce_svn)));
+        levels.sort_by_key(|level| Reverse((level.components, level.pce_svn)));
         Ok(Self {
             term: term(&json.issue_date, &json.next_update)?,
             evaluation: json.tcb_evaluation_data_number,
@@ -119,7 +119,7 @@ impl QuotingEnclave {
                 (level.tcb.isvsvn, Verdict { status: level.tcb_status, advisories: level.advisories })
             })
             .collect();
-        levels.sort_by(|a, b| b.0.cmp(&a.0));
+        levels.sort_by_key(|(svn, _)| Reverse(*svn));
         Ok(Self {
             term: term(&json.issue_date, &json.next_update)?,
             evaluation: json.tcb_evaluation_data_number,
