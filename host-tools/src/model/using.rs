@@ -413,5 +413,6 @@ const COLUMNS: u64 = 1000;
 /// Most classes of a confusion matrix for people. The JSON has it for more.
 const SHOWN_CLASSES: usize = 20;
 
-#[cfg(all(test, feature = "train"))]
+#[cfg(feature = "train")]
+#[cfg(test)]
 mod tests;

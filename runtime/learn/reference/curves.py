@@ -3,8 +3,9 @@
     python3 curves.py > ../src/task/trainer/training/curves.json
 
 The tensors, samples and classes come from `hashed.py` by their names: `sample 0` is the first batch. A mask is where the
-first channel of its sample is above 0. Five batches are taken in turn. A loss is the loss of a batch before its step.
-Needs torch and numpy.
+first channel of its sample is above 0. Five batches are taken in turn. A loss is the loss of a batch before its step. The
+learning rates are so small that f32 and f64 agree: with 0.02, the losses of the residual network in f32 differ from those
+in f64 by 0.06. Needs torch and numpy.
 """
 
 import json
@@ -105,20 +106,20 @@ layers:
 - {linear: {name: fc, out: 4}}
 """
 CASES = {
-    "cnn": ("network: cnn\nchannels: [8, 16]\nhidden: [20]\noutputs: 4", Convolutional(), [1, 12, 12], "sgd"),
-    "resnet": (RESIDUAL, Residual(), [3, 64, 64], "sgd"),
-    "unet": ("network: unet\nbase: 4\ndepth: 3", UNet(4, 3), [3, 36, 28], "adam"),
+    "cnn": ("network: cnn\nchannels: [8, 16]\nhidden: [20]\noutputs: 4", Convolutional(), [1, 12, 12], 0.02),
+    "resnet": (RESIDUAL, Residual(), [3, 64, 64], 0.005),
+    "unet": ("network: unet\nbase: 4\ndepth: 3", UNet(4, 3), [3, 36, 28], 0.001),
 }
 
 
-def curve(network, shape, optimiser):
+def curve(network, shape, rate):
     with torch.no_grad():
         fill(network)
     network.train()
-    if optimiser == "sgd":
-        steps = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+    if isinstance(network, UNet):
+        steps = torch.optim.Adam(network.parameters(), lr=rate)
     else:
-        steps = torch.optim.Adam(network.parameters(), lr=0.001)
+        steps = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
     losses = []
     for step in range(STEPS):
         number = step % BATCHES
@@ -138,7 +139,7 @@ def curve(network, shape, optimiser):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     cases = {}
-    for name, (model, network, shape, optimiser) in CASES.items():
+    for name, (model, network, shape, rate) in CASES.items():
         model = f"input: {shape}\n{model.strip()}\n"
-        cases[name] = {"model": model, "optimiser": optimiser, "losses": curve(network, shape, optimiser)}
+        cases[name] = {"model": model, "learning_rate": rate, "losses": curve(network, shape, rate)}
     print(json.dumps({"torch": torch.__version__, "rows": ROWS, "batches": BATCHES, "cases": cases}, separators=(",", ":")))

@@ -545,7 +545,7 @@ fn masks_of_0_and_1_are_read_with_a_warning() {
             "no mask has a value above 1, and white is 255: the masks are read as black; save them with 0 and 255"
         ]
     );
-    for (mask, depth) in [(vec![0, 255].repeat(12), 8), (vec![0; 24], 8), (vec![0b0101_0100; 4], 1)] {
+    for (mask, depth) in [([0, 255].repeat(12), 8), (vec![0; 24], 8), (vec![0b0101_0100; 4], 1)] {
         assert!(warnings(&mask, Kind::Grey, depth).is_empty(), "{mask:?}");
     }
 }

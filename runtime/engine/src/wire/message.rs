@@ -292,7 +292,7 @@ impl LeftOut {
     pub fn of(names: &[String]) -> Option<Self> {
         let name = |name: &String| cut(name, limits::LEFT_OUT_BYTES);
         let first = names.iter().take(limits::LEFT_OUT).map(name).collect();
-        (!names.is_empty()).then(|| Self { samples: names.len() as u64, names: first })
+        (!names.is_empty()).then_some(Self { samples: names.len() as u64, names: first })
     }
 }
 

@@ -16,6 +16,9 @@ pub(super) use self::training::Trainer;
 use super::{progress::Progress, seed::Seed, team::Team};
 use crate::data::Dataset;
 
+/// Gets outputs and labels of some rows, and how many rows they are.
+type Each<'a> = &'a mut dyn FnMut(&[f32], &[f32], usize);
+
 /// One training.
 #[cfg_attr(not(feature = "train"), allow(dead_code, reason = "only the trainer reads the fields"))]
 pub(super) struct Fit<'a> {

@@ -7,7 +7,7 @@ use fl_engine::{
     tensor::{Layout, ModelState},
 };
 
-use super::Fit;
+use super::{Each, Fit};
 use crate::{
     data::Dataset,
     task::{error::TaskError, scores::Scores, team::Team},
@@ -49,7 +49,7 @@ impl Trainer {
         _: &Dataset,
         _: &dyn Fn() -> bool,
         _: Team<'_>,
-        _: &mut dyn FnMut(&[f32], &[f32], usize),
+        _: Each<'_>,
     ) -> Result<(), TaskError> {
         match *self {}
     }

@@ -29,7 +29,7 @@ use self::{
     backend::{Backend, Batch},
     optimiser::Memory,
 };
-use super::Fit;
+use super::{Each, Fit};
 use crate::{
     data::{Dataset, augment::Augmenter},
     task::{error::TaskError, progress::Progress, scores::Scores, team::Team},
@@ -194,7 +194,7 @@ impl Trainer {
         data: &Dataset,
         cancelled: &dyn Fn() -> bool,
         team: Team<'_>,
-        each: &mut dyn FnMut(&[f32], &[f32], usize),
+        each: Each<'_>,
     ) -> Result<(), TaskError> {
         let order: Vec<usize> = (0..data.rows()).collect();
         let mut pass = self.backend.inference(state);

@@ -38,6 +38,7 @@ fn check(name: &str) -> f64 {
     let model = ModelSpec::parse(case["model"].as_str().unwrap()).unwrap();
     let input = model.input.clone();
     let masks = name == "unet";
+    let learning_rate = case["learning_rate"].as_f64().unwrap();
     let plan = fixture::plan().edited(|plan| {
         plan.model = model;
         plan.data.classes = (!masks).then_some(4);
@@ -48,9 +49,10 @@ fn check(name: &str) -> f64 {
             if let TaskKind::Train(spec) = &mut task.kind {
                 (spec.length, spec.batch) = (TrainLength::Steps(1), rows as u32);
                 spec.loss = if masks { Loss::Dice { logits: false } } else { Loss::cross_entropy() };
-                spec.optimiser = match case["optimiser"].as_str().unwrap() {
-                    "sgd" => Optimiser::Sgd { learning_rate: 0.02, momentum: 0.9, weight_decay: 0.0 },
-                    _ => Optimiser::Adam { learning_rate: 0.001 },
+                spec.optimiser = if masks {
+                    Optimiser::Adam { learning_rate }
+                } else {
+                    Optimiser::Sgd { learning_rate, momentum: 0.9, weight_decay: 0.0 }
                 };
             }
         }
