@@ -187,9 +187,9 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "backend",
         takes: Takes::Word(Backend::TABLE),
-        absent: Absent::Default("own"),
+        absent: Absent::Default("burn"),
         meaning: "What computes the model at collaborators.",
-        example: "burn",
+        example: "own",
     },
 ];
 /// The schema's number, in this file and in `site.yaml`.
