@@ -79,11 +79,14 @@ fn layer_that_does_not_fit_is_named_with_what_arrives_and_what_it_needs() {
             refusal(&[3], vec![linear("a b", 2)]),
             "layers[0] (linear \"a b\"): a layer's name has letters, digits and _ only, in parts with . between them",
         ),
-        (refusal(&[3], vec![linear("a", 0)]), "layers[0] (linear \"a\"): out is 0; it is at least 1"),
-        (refusal(&[1, 3, 3], vec![conv(3, 0, 0)]), "layers[0] (conv2d \"c\"): stride is 0; it is at least 1"),
+        (refusal(&[3], vec![linear("a", 0)]), "layers[0] (linear \"a\"): out is 0; it must be at least 1"),
+        (
+            refusal(&[1, 3, 3], vec![conv(3, 0, 0)]),
+            "layers[0] (conv2d \"c\"): stride is 0; it must be at least 1",
+        ),
         (
             refusal(&[3], vec![Layer::Dropout { p: f32::NAN }]),
-            "layers[0] (dropout): p is NaN; it is at least 0 and below 1",
+            "layers[0] (dropout): p is NaN; it must be at least 0 and below 1",
         ),
         (
             refusal(&[3, 0, 3], vec![]),
