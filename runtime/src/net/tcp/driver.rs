@@ -115,9 +115,10 @@ impl Driver {
         loop {
             let more = match came.and_then(|()| self.turn()) {
                 Ok(more) => more,
+                // A close that still waits cannot be sent any more.
                 Err(why) => {
                     self.shared.with(|mux| mux.end(why));
-                    false
+                    break;
                 }
             };
             if self.shared.with(|mux| mux.is_over()) {
