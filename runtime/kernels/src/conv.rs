@@ -9,8 +9,9 @@
 //! arXiv:1808.05567).
 
 use crate::{
-    image::{Image, LANES, Lanes},
+    image::Image,
     isa::Isa,
+    lanes::{LANES, Lanes},
     level::with_level,
     team::Kit,
 };

@@ -1,30 +1,9 @@
 //! Values of a batch in blocks of sixteen channels.
 
-use crate::team::Kit;
-
-/// Sixteen channels of one pixel: a cache line.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lanes(pub [f32; LANES]);
-
-impl Lanes {
-    /// Sixteen zeros.
-    pub const ZERO: Self = Self([0.0; LANES]);
-
-    pub(crate) fn each(of: impl FnMut(usize) -> f32) -> Self {
-        Self(std::array::from_fn(of))
-    }
-}
-
-/// A list of channels' values in blocks, with zeros behind the last.
-pub fn by_lanes(values: &[f32], out: &mut Vec<Lanes>) {
-    out.clear();
-    out.extend(values.chunks(LANES).map(|chunk| {
-        let mut lanes = Lanes::ZERO;
-        lanes.0[..chunk.len()].copy_from_slice(chunk);
-        lanes
-    }));
-}
+use crate::{
+    lanes::{LANES, Lanes},
+    team::Kit,
+};
 
 /// Images of a batch: `[images][blocks of channels][height + 2 halo][width + 2 halo][16]`. The halo is zero.
 ///
@@ -180,6 +159,3 @@ impl Image {
         &self.data[index * self.plane()..][..self.plane()]
     }
 }
-
-/// Channels of a block.
-pub const LANES: usize = 16;

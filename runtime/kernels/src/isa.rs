@@ -4,7 +4,7 @@
 //! Every function here, and every closure given to [`Isa::run`], is inlined by force: instructions of AVX
 //! reach a function that is not inlined as calls.
 
-use crate::image::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes};
 
 pub(crate) trait Isa: Copy + Send + Sync + 'static {
     /// Sixteen lanes.

@@ -21,6 +21,7 @@
 pub mod conv;
 mod image;
 mod isa;
+mod lanes;
 mod level;
 pub mod maths;
 pub mod norm;
@@ -29,7 +30,8 @@ pub mod pointwise;
 pub mod pool;
 mod team;
 
-pub use image::{Image, LANES, Lanes, by_lanes};
+pub use image::Image;
+pub use lanes::{LANES, Lanes, by_lanes};
 pub use level::Level;
 pub use team::{Kit, Team, alone};
 

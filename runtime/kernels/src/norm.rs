@@ -2,8 +2,9 @@
 //! that follows it in most networks.
 
 use crate::{
-    image::{Image, LANES, Lanes},
+    image::Image,
     isa::Isa,
+    lanes::{LANES, Lanes},
     level::with_level,
     team::Kit,
 };

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use crate::{image::Lanes, isa::Isa, level::with_level, team::Kit};
+use crate::{isa::Isa, lanes::Lanes, level::with_level, team::Kit};
 
 /// Multiplies and adds in registers, on each thread of the team, `rounds` times. The number of operations of
 /// one thread: a multiply-add is two.

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::{
-    image::{Image, LANES, Lanes},
+    image::Image,
     isa::Isa,
+    lanes::{LANES, Lanes},
     level::with_level,
     team::Kit,
 };

@@ -29,6 +29,11 @@ const SOURCES: [&str; 3] = ["runtime/src", "runtime/learn/src", "runtime/engine/
 const PLACES: [(&str, &str, &str); 12] = [
     ("runtime/learn/src/data/folder.rs", "files", "the one place that opens a site's data"),
     (
+        "runtime/learn/src/task/trainer/training/ahead.rs",
+        "threads",
+        "reads the next batch of pictures beside a batch",
+    ),
+    (
         "runtime/src/actors/collaborator/model_receiver.rs",
         "threads",
         "tokio runs the copy of a model beside its tasks",

@@ -14,12 +14,13 @@ mod net;
 mod optimiser;
 mod own;
 mod schedule;
+mod tensors;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fl_engine::{
     Draws, Name,
-    model::{self, ModelSpec, optimiser_places, output_shape},
+    model::{optimiser_places, output_shape},
     plan::{Loss, OptimiserState, Plan, TrainLength, TrainSpec},
     tensor::{Dtype, Layout, ModelState},
 };
@@ -217,17 +218,6 @@ impl Trainer {
             Ok(())
         })
     }
-}
-
-/// Checks that `layout` begins with the tensors of `spec`, held out of aggregation or not. Optimiser state
-/// may follow. The number of the model's tensors.
-fn count_tensors(spec: &ModelSpec, layout: &Layout) -> Result<usize, TaskError> {
-    let own = model::layout(spec)?;
-    let count = own.tensors().len();
-    let shapes = |layout: &Layout| -> Vec<_> {
-        layout.tensors().iter().take(count).map(|t| (t.name.clone(), t.shape.clone(), t.dtype)).collect()
-    };
-    if shapes(&own) == shapes(layout) { Ok(count) } else { Err(TaskError::Layout) }
 }
 
 /// The places of the tensors that the task leaves as they are, running statistics too.

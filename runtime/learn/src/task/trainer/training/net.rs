@@ -66,7 +66,7 @@ impl Net {
     /// Checks that `layout` begins with the tensors of `spec`, held out of aggregation or not. Optimiser
     /// state may follow.
     pub(super) fn new(spec: &ModelSpec, layout: &Arc<Layout>) -> Result<Self, TaskError> {
-        let count = super::count_tensors(spec, layout)?;
+        let count = super::tensors::count_tensors(spec, layout)?;
         let sides = |shape: &[u32]| shape.iter().map(|&side| side as usize).collect::<Vec<_>>();
         let segments = |dtype| layout.segments(dtype).filter(move |segment| segment.tensor < count);
         let floats: Vec<_> = segments(Dtype::F32).collect();

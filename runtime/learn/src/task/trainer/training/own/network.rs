@@ -11,7 +11,7 @@ use fl_engine::{
 };
 use fl_kernels::{Image, Lanes, conv::Conv, norm::Moments, pointwise::Part, pool::Windows};
 
-use super::{super::count_tensors, Buffers, Own, activation::Activation, floats};
+use super::{super::tensors::count_tensors, Buffers, Own, activation::Activation, floats};
 use crate::task::error::TaskError;
 
 /// A layer with its inputs, by place.
