@@ -26,7 +26,7 @@ const DOES: [(&str, &[&str]); 6] = [
 const SOURCES: [&str; 3] = ["runtime/src", "runtime/learn/src", "runtime/engine/src"];
 
 /// Files, what each one does with the machine, and why it does so itself.
-const PLACES: [(&str, &str, &str); 12] = [
+const PLACES: [(&str, &str, &str); 13] = [
     ("runtime/learn/src/data/folder.rs", "files", "the one place that opens a site's data"),
     (
         "runtime/learn/src/task/trainer/training/ahead.rs",
