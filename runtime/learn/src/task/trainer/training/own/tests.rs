@@ -106,7 +106,6 @@ fn of_sample(spec: &ModelSpec) -> [usize; 2] {
 }
 
 #[test]
-#[ignore = "a gradient of the U-Net is 1.2 % off burn's at values beside a corner of ReLU; not explained yet"]
 fn networks_compute_and_differentiate_as_burn_does() {
     for (word, text) in NETWORKS {
         let spec = ModelSpec::parse(text).unwrap();
@@ -116,7 +115,9 @@ fn networks_compute_and_differentiate_as_burn_does() {
             if rows == 1 && !["cnn", "pools", "mlp"].contains(word) {
                 continue;
             }
-            let (features, slopes) = (noise(1, rows * input), noise(2, rows * output));
+            // Samples without a value so near to a corner of a ReLU that rounding decides its side: one such
+            // value moves every gradient below it. Of eight seeds, one has such a value in the U-Net.
+            let (features, slopes) = (noise(11, rows * input), noise(12, rows * output));
             let expected = by_burn(&spec, &features, &slopes, rows);
             let (mut own, state) = planned(&spec);
             let found = by_own(&mut own, state, &features, &slopes, rows, best());
@@ -124,7 +125,6 @@ fn networks_compute_and_differentiate_as_burn_does() {
             close(&format!("{word}, output"), &found.output, &expected.output, 5e-5);
             close(&format!("{word}, statistics"), &found.state.f32, &expected.state.f32, 2e-5);
             assert_eq!(found.state.i64, expected.state.i64, "{word}");
-            // A bias before a normalisation has no gradient but rounding.
             let largest = expected.gradient.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
             for (index, tensor) in expected.state.layout().tensors().iter().enumerate() {
                 if tensor.shape.is_empty() {
@@ -133,13 +133,16 @@ fn networks_compute_and_differentiate_as_burn_does() {
                 let range = expected.state.layout().place(index);
                 let (found, expected) = (&found.gradient[range.clone()], &expected.gradient[range]);
                 let own = expected.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
-                // A value beside a corner of a ReLU, or a tie in a pool, moves every gradient below it a
-                // little. The test with PyTorch's networks is the strict one: wrong gradients would change
-                // its losses.
-                let most = if own < 1e-4 * largest || *word == "unet" { 1e-2 } else { 3e-4 };
-                let scale =
-                    |values: &[f32]| values.iter().map(|v| v / own.max(1e-4 * largest)).collect::<Vec<_>>();
-                close(&format!("{word}, {}", tensor.name), &scale(found), &scale(expected), most);
+                // A bias before a normalisation has no gradient but rounding.
+                let most = if own < 1e-4 * largest { 1e-5 * largest } else { 3e-4 * own };
+                for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+                    let name = &tensor.name;
+                    let is_near = (found - expected).abs() < most;
+                    assert!(
+                        is_near,
+                        "{word}, {name}, element {at}: {found} where burn has {expected} (within {most})"
+                    );
+                }
             }
         }
     }
