@@ -75,26 +75,18 @@ impl Windows {
 /// # Panics
 /// If the images do not fit the windows.
 pub fn largest(kit: Kit<'_>, windows: &Windows, x: &Image, out: &mut Image) {
-    windows.check(x, out);
-    let (plane, halo, stride) = (out.plane(), out.halo, out.stride());
     with_level!(kit.level, isa => {
-        kit.share(out.data.chunks_mut(plane).enumerate(), |(index, out)| {
-            isa.run(#[inline(always)] || {
-                let from = x.block(index);
-                for (y, rows) in windows.rows.iter().enumerate() {
-                    let out = &mut out[(y + halo) * stride + halo..][..windows.columns.len()];
-                    for (out, columns) in out.iter_mut().zip(&windows.columns) {
-                        let mut most = isa.splat(f32::NEG_INFINITY);
-                        for y in rows.start..rows.end {
-                            for pixel in &from[x.at(y) + columns.start..x.at(y) + columns.end] {
-                                most = isa.max(isa.load(pixel), most);
-                            }
-                        }
-                        isa.store(out, most);
-                    }
-                }
-            });
-        });
+        fold(
+            isa,
+            kit,
+            windows,
+            (x, out),
+            f32::NEG_INFINITY,
+            #[inline(always)]
+            |most, value| isa.max(value, most),
+            #[inline(always)]
+            |most, _: &Span, _: &Span| most,
+        );
     });
 }
 
@@ -145,26 +137,52 @@ pub fn largest_back(
 /// # Panics
 /// As [`largest`].
 pub fn mean(kit: Kit<'_>, windows: &Windows, x: &Image, out: &mut Image) {
+    with_level!(kit.level, isa => {
+        fold(
+            isa,
+            kit,
+            windows,
+            (x, out),
+            0.0,
+            #[inline(always)]
+            |sum, value| isa.add(sum, value),
+            #[inline(always)]
+            |sum, rows: &Span, columns: &Span| isa.mul(sum, isa.splat(share(rows, columns))),
+        );
+    });
+}
+
+/// Writes what `add` makes of each window's values, row after row from `start`, and `finish` of that.
+fn fold<I: Isa>(
+    isa: I,
+    kit: Kit<'_>,
+    windows: &Windows,
+    (x, out): (&Image, &mut Image),
+    start: f32,
+    add: impl Fn(I::V, I::V) -> I::V + Sync,
+    finish: impl Fn(I::V, &Span, &Span) -> I::V + Sync,
+) {
     windows.check(x, out);
     let (plane, halo, stride) = (out.plane(), out.halo, out.stride());
-    with_level!(kit.level, isa => {
-        kit.share(out.data.chunks_mut(plane).enumerate(), |(index, out)| {
-            isa.run(#[inline(always)] || {
+    kit.share(out.data.chunks_mut(plane).enumerate(), |(index, out)| {
+        isa.run(
+            #[inline(always)]
+            || {
                 let from = x.block(index);
                 for (y, rows) in windows.rows.iter().enumerate() {
                     let out = &mut out[(y + halo) * stride + halo..][..windows.columns.len()];
                     for (out, columns) in out.iter_mut().zip(&windows.columns) {
-                        let mut sum = isa.splat(0.0);
+                        let mut found = isa.splat(start);
                         for y in rows.start..rows.end {
                             for pixel in &from[x.at(y) + columns.start..x.at(y) + columns.end] {
-                                sum = isa.add(sum, isa.load(pixel));
+                                found = add(found, isa.load(pixel));
                             }
                         }
-                        isa.store(out, isa.mul(sum, isa.splat(share(rows, columns))));
+                        isa.store(out, finish(found, rows, columns));
                     }
                 }
-            });
-        });
+            },
+        );
     });
 }
 
