@@ -209,12 +209,6 @@ pub fn fmspc(processor: [u8; 6]) -> String {
     processor.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// Bytes as hexadecimal digits.
-#[must_use]
-pub fn digits(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The TEE type of Intel TDX in a quote.
 const TDX: u32 = 0x81;
 

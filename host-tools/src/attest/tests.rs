@@ -1,6 +1,6 @@
 use std::fs;
 
-use fl_engine::{Digest, plan::roster::UnixSeconds};
+use fl_engine::{Digest, hex::digits, plan::roster::UnixSeconds};
 use fl_quotes::{self as quotes, Chip, Intel, NOW, Wish};
 
 use super::*;

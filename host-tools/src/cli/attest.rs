@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
-use fl_engine::plan::roster::UnixSeconds;
+use fl_engine::{hex::digits, plan::roster::UnixSeconds};
 use fl_runtime::internal::trust::{
     FlooredClock,
     evidence::{Enclave, Measured, Root, Verified},
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use crate::{
-    attest::{self, Examined, digits, fetched, second_opinion::TrustDomain},
+    attest::{self, Examined, fetched, second_opinion::TrustDomain},
     exit::{Exit, Failure},
     files,
     machine::machine,

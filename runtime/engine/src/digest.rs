@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::Digest as _;
 
+use crate::hex;
+
 /// A SHA-256 digest; shown as 64 lower-case hex digits, in JSON too. On the wire it is its 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -62,16 +64,7 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let text = text.as_bytes();
-        if text.len() != 64 || !text.iter().all(u8::is_ascii_hexdigit) {
-            return Err(DigestError);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            let digit = |d: u8| (d as char).to_digit(16).map_or(0, |v| v as u8);
-            *byte = digit(pair[0]) << 4 | digit(pair[1]);
-        }
-        Ok(Self(bytes))
+        hex::array(text).map(Self).ok_or(DigestError)
     }
 }
 

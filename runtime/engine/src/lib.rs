@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod digest;
 pub mod draws;
+pub mod hex;
 pub mod limits;
 pub mod model;
 pub mod name;

@@ -14,7 +14,6 @@
 mod chain;
 mod collateral;
 mod der;
-mod hex;
 mod pck;
 mod quote;
 mod refusal;

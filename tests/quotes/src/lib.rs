@@ -26,7 +26,7 @@ use ring::{
 };
 
 pub use report::Enclave;
-pub use texts::{Collateral, hex};
+pub use texts::Collateral;
 
 /// Intel, and one machine with a processor of Intel's.
 pub struct Intel {

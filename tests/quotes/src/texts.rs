@@ -1,6 +1,6 @@
 //! The texts that Intel signs, and the common file of them.
 
-use fl_engine::plan::roster::UnixSeconds;
+use fl_engine::{hex::digits, plan::roster::UnixSeconds};
 
 use crate::{QE_SIGNER, Wish};
 
@@ -31,24 +31,18 @@ impl Collateral {
         let chain = text(&self.issuer_chain);
         let keys = [
             ("pck_crl_issuer_chain", chain.clone()),
-            ("root_ca_crl", text(&hex(&self.root_crl))),
-            ("pck_crl", text(&hex(&self.pck_crl))),
+            ("root_ca_crl", text(&digits(&self.root_crl))),
+            ("pck_crl", text(&digits(&self.pck_crl))),
             ("tcb_info_issuer_chain", chain.clone()),
             ("tcb_info", text(&self.tcb_info)),
-            ("tcb_info_signature", text(&hex(&self.tcb_info_signature))),
+            ("tcb_info_signature", text(&digits(&self.tcb_info_signature))),
             ("qe_identity_issuer_chain", chain),
             ("qe_identity", text(&self.qe_identity)),
-            ("qe_identity_signature", text(&hex(&self.qe_identity_signature))),
+            ("qe_identity_signature", text(&digits(&self.qe_identity_signature))),
         ];
         let lines: Vec<String> = keys.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
         format!("{{{}}}", lines.join(",\n "))
     }
-}
-
-/// Lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn tcb_info(wish: &Wish) -> String {
@@ -63,8 +57,8 @@ pub(crate) fn tcb_info(wish: &Wish) -> String {
          \"tcbEvaluationDataNumber\":20,\"tcbLevels\":[{}]}}",
         wish.id,
         dates(wish),
-        hex(&wish.fmspc),
-        hex(&wish.pce_id),
+        digits(&wish.fmspc),
+        digits(&wish.pce_id),
         levels.join(",")
     )
 }
@@ -80,7 +74,7 @@ pub(crate) fn qe_identity(wish: &Wish) -> String {
          \"attributesMask\":\"FBFFFFFFFFFFFFFF0000000000000000\",\"mrsigner\":\"{}\",\"isvprodid\":1,\
          \"tcbLevels\":[{}]}}",
         dates(wish),
-        hex(&QE_SIGNER),
+        digits(&QE_SIGNER),
         levels.join(",")
     )
 }

@@ -26,7 +26,7 @@ mod value;
 pub(super) use value::{Canonical, Cut};
 
 use super::{Plan, PlanDraft};
-use crate::{Digest, limits};
+use crate::{Digest, hex, limits};
 
 /// Why bytes are not a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +55,7 @@ impl PlanDraft {
     /// The canonical form as text: two hex digits a byte.
     #[must_use]
     pub fn canonical_text(&self) -> String {
-        self.canonical().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::digits(&self.canonical())
     }
 
     /// The plan hash: SHA-256 over a domain tag and the canonical bytes.
@@ -79,9 +79,7 @@ impl Plan {
         // Two encodings of one plan would have two hashes.
         if plan.canonical() == bytes { Ok(plan) } else { Err(CanonicalError::Form) }
     }
-}
 
-impl Plan {
     /// Reads what [`PlanDraft::canonical_text`] wrote.
     ///
     /// # Errors
@@ -90,11 +88,8 @@ impl Plan {
         if text.len() / 2 > limits::CANONICAL_PLAN_BYTES {
             return Err(CanonicalError::TooLong(text.len() / 2));
         }
-        let digit = |byte: &u8| char::from(*byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let byte = |[high, low]: &[u8; 2]| Some((digit(high)? * 16 + digit(low)?) as u8);
-        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-        Self::from_canonical(&bytes.filter(|_| rest.is_empty()).ok_or(CanonicalError::Form)?)
+        let bytes = hex::bytes(text).filter(|_| !text.contains(char::is_uppercase));
+        Self::from_canonical(&bytes.ok_or(CanonicalError::Form)?)
     }
 }
 

@@ -57,7 +57,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use crate::{
-    Digest, Name, limits,
+    Digest, Name, hex, limits,
     printable::{unprintable, unprintable_in_lines},
 };
 
@@ -310,7 +310,7 @@ impl RosterDraft {
         let mut text = body;
         let signature = sign(&signed_bytes(&text));
         text.push_str(SIGNATURE.0);
-        text += &hex_of(&signature);
+        text += &hex::digits(&signature);
         text.push_str(SIGNATURE.1);
         match text.len() {
             n if n > limits::PLAN_FILE_BYTES => Err(RosterError::TooLong(n)),
@@ -388,24 +388,10 @@ fn signed_bytes(body: &str) -> Vec<u8> {
 
 /// The text before the signature's line, and the signature.
 fn split(text: &str) -> Option<(&str, [u8; 64])> {
-    let hex = text.strip_suffix(SIGNATURE.1)?;
-    let at = hex.len().checked_sub(128)?;
-    let (body, hex) = (hex.get(..at)?.strip_suffix(SIGNATURE.0)?, hex.get(at..)?);
-    (body.is_empty() || body.ends_with('\n')).then_some((body, signature_of(hex)?))
-}
-
-/// The signature with these hex digits.
-fn signature_of(hex: &str) -> Option<[u8; 64]> {
-    let half = |from: usize| hex.get(from..from + 64)?.parse::<Digest>().ok();
-    let mut signature = [0; 64];
-    signature[..32].copy_from_slice(&half(0)?.0);
-    signature[32..].copy_from_slice(&half(64)?.0);
-    (hex.len() == 128).then_some(signature)
-}
-
-/// The hex digits of a signature.
-fn hex_of(signature: &[u8; 64]) -> String {
-    signature.iter().map(|b| format!("{b:02x}")).collect()
+    let sealed = text.strip_suffix(SIGNATURE.1)?;
+    let at = sealed.len().checked_sub(128)?;
+    let (body, signature) = (sealed.get(..at)?.strip_suffix(SIGNATURE.0)?, sealed.get(at..)?);
+    (body.is_empty() || body.ends_with('\n')).then_some((body, hex::array(signature)?))
 }
 
 fn parse(body: &str) -> Result<RosterDraft, RosterError> {

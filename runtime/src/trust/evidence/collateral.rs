@@ -14,10 +14,11 @@
 //! A text is kept letter by letter, because Intel's signature covers the letters. Nothing here checks a
 //! signature: [`super::TrustedCollateral`] does.
 
-use fl_engine::limits::{COLLATERAL_BYTES, PROCESSOR_KINDS};
+use fl_engine::{
+    hex,
+    limits::{COLLATERAL_BYTES, PROCESSOR_KINDS},
+};
 use serde::{Deserialize, Serialize};
-
-use super::hex;
 
 /// Intel's collateral, not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,16 +89,15 @@ impl Collateral {
     /// The file in our form, which [`Collateral::parse`] reads.
     #[must_use]
     pub fn render(&self) -> String {
-        let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let statement = |statement: &Statement| OwnStatement {
             text: statement.text.clone(),
-            signature: digits(&statement.signature),
+            signature: hex::digits(&statement.signature),
             issuer_chain: statement.issuer_chain.clone(),
         };
         let own = Own {
             schema: SCHEMA,
-            root_crl: digits(&self.root_crl),
-            pck_crls: self.pck_crls.iter().map(|list| digits(list)).collect(),
+            root_crl: hex::digits(&self.root_crl),
+            pck_crls: self.pck_crls.iter().map(|list| hex::digits(list)).collect(),
             tcb_infos: self.tcb_infos.iter().map(statement).collect(),
             qe_identity: statement(&self.qe_identity),
         };

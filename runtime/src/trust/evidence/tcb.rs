@@ -3,10 +3,10 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use fl_engine::plan::roster::UnixSeconds;
+use fl_engine::{hex, plan::roster::UnixSeconds};
 use serde::Deserialize;
 
-use super::{hex, pck::Processor, quote::Report, status::TcbStatus};
+use super::{pck::Processor, quote::Report, status::TcbStatus};
 
 /// The first and the last second in which a statement of Intel's is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 
-use super::{Member, RosterError, hex_of, signature_of};
-use crate::{Name, RoundNo, limits};
+use super::{Member, RosterError};
+use crate::{Name, RoundNo, hex, limits};
 
 /// The order to take the run back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Resumption {
 
     pub(super) fn render(&self) -> String {
         let names = self.without.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-        let (Self { round, serial, .. }, proof) = (self, hex_of(&self.proof));
+        let (Self { round, serial, .. }, proof) = (self, hex::digits(&self.proof));
         format!("resume:\n  round: {round}\n  without: [{names}]\n  serial: {serial}\n  proof: \"{proof}\"\n")
     }
 
@@ -82,7 +82,7 @@ pub(super) struct Section {
 impl Section {
     pub(super) fn read(self) -> Result<Resumption, RosterError> {
         let Self { round, without, serial, proof } = self;
-        match signature_of(&proof) {
+        match hex::array(&proof) {
             Some(proof) => Ok(Resumption { round, without, serial, proof }),
             None => Err(RosterError::Resume("its proof is not 128 hex digits".to_owned())),
         }

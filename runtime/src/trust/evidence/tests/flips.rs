@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use dcap_qvl::QuoteCollateralV3;
-use fl_engine::Digest;
+use fl_engine::{Digest, hex::digits};
 use fl_quotes::{self as intel, Chip, Intel, NOW, Wish, real};
 
 use super::{Case, Collateral, Root, TrustedCollateral, theirs};
@@ -87,14 +87,14 @@ fn collateral_with_a_wrong_bit_is_accepted_only_where_no_key_signed_the_bit() {
             }
             let json = serde_json::json!({
                 "pck_crl_issuer_chain": good.issuer_chain,
-                "root_ca_crl": intel::hex(&changed.root_crl),
-                "pck_crl": intel::hex(&changed.pck_crl),
+                "root_ca_crl": digits(&changed.root_crl),
+                "pck_crl": digits(&changed.pck_crl),
                 "tcb_info_issuer_chain": changed.issuer_chain,
                 "tcb_info": changed.tcb_info,
-                "tcb_info_signature": intel::hex(&changed.tcb_info_signature),
+                "tcb_info_signature": digits(&changed.tcb_info_signature),
                 "qe_identity_issuer_chain": changed.issuer_chain,
                 "qe_identity": changed.qe_identity,
-                "qe_identity_signature": intel::hex(&changed.qe_identity_signature),
+                "qe_identity_signature": digits(&changed.qe_identity_signature),
             });
             let case =
                 Case { quote: quote.clone(), collateral: json.to_string(), root: intel.root(), now: NOW };
