@@ -10,6 +10,8 @@ mod model;
 mod pki;
 mod plan;
 mod sgx;
+#[cfg(test)]
+mod transcript;
 mod workspace;
 
 use std::path::PathBuf;

@@ -360,7 +360,10 @@ mod tests {
         system::System,
     };
 
-    use crate::{cli, files::tests::scratch};
+    use crate::{
+        cli::transcript::{answered, transcript},
+        files::tests::scratch,
+    };
 
     #[test]
     fn model_commands_answer_as_their_transcript_says() {
@@ -396,9 +399,7 @@ mod tests {
             std::fs::write(dir.join(file).with_extension("safetensors"), bytes).unwrap();
         }
         std::fs::write(dir.join("state.pt"), b"PK\x03\x04 and more").unwrap();
-        let folder = dir.display().to_string();
-        let mut found = String::new();
-        for line in [
+        let lines = [
             "model --help",
             "model init --workspace D/w",
             "model init --workspace D/w --seed 8",
@@ -430,13 +431,8 @@ mod tests {
             "model import D/state.safetensors --into D/v/plan/plan.yaml --plan D/p.yaml --output D/fit.safetensors",
             "model import D/state.safetensors --into D/v/plan/plan.yaml --rename x --output D/fit.safetensors",
             "model import D/state.safetensors --rename a=b",
-        ] {
-            let words: Vec<String> =
-                line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
-            let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
-            found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
-        }
-        assert_eq!(found.replace(&folder, "D"), include_str!("model.txt"));
+        ];
+        assert_eq!(transcript(&dir, &lines), include_str!("model.txt"));
     }
 
     #[test]
@@ -445,10 +441,8 @@ mod tests {
         let folder = dir.display().to_string();
         let mut found = String::new();
         let mut say = |line: &str| {
-            let words: Vec<String> =
-                line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
-            let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
-            found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
+            let (said, shown) = answered(line, &[("D/", &folder)]);
+            found += &shown;
             said.out
         };
         let said = say("model key --output D/k.pem");

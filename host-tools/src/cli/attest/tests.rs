@@ -8,20 +8,10 @@ use fl_quotes::{self as quotes, Chip, DAY, Intel, NOW, Wish};
 use fl_runtime::internal::trust::evidence::Collateral;
 
 use super::*;
-use crate::{cli, files::tests::scratch};
-
-/// The commands with what they answered; `D` is a scratch folder.
-fn transcript(dir: &Path, lines: &[&str]) -> String {
-    let folder = dir.display().to_string();
-    let mut found = String::new();
-    for line in lines {
-        let words: Vec<String> =
-            line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
-        let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
-    }
-    found.replace(&folder, "D")
-}
+use crate::{
+    cli::{self, transcript::transcript},
+    files::tests::scratch,
+};
 
 /// A forged Intel: everything is in order except for the root.
 fn forged(dir: &Path) {

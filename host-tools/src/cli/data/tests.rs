@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{cli, files::tests::scratch};
+use crate::{cli::transcript::transcript, files::tests::scratch};
 
 #[test]
 fn data_commands_answer_as_their_transcript_says() {
@@ -24,33 +24,26 @@ fn data_commands_answer_as_their_transcript_says() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let folder = root.display().to_string();
-    let run = |line: &str| {
-        let words: Vec<String> =
-            line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
-        let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8)
-    };
-    let mut found: String = [
-        "data --help",
-        "data describe D/tables",
-        "--json data describe D/tables",
-        "data describe D/empty",
-        "data describe D/one --workspace D/w",
-        "--json data describe D/one --workspace D/w",
-        "data describe D/none --workspace D/w",
-        "data check --workspace D/w",
-        "--json data check --workspace D/w -n two",
-        "data check --workspace D/w -n three",
-        "data check --workspace D/w --data D/bad -n one",
-        "data check --workspace D/w --data D/one",
-    ]
-    .into_iter()
-    .map(run)
-    .collect();
+    let mut found = transcript(
+        &root,
+        &[
+            "data --help",
+            "data describe D/tables",
+            "--json data describe D/tables",
+            "data describe D/empty",
+            "data describe D/one --workspace D/w",
+            "--json data describe D/one --workspace D/w",
+            "data describe D/none --workspace D/w",
+            "data check --workspace D/w",
+            "--json data check --workspace D/w -n two",
+            "data check --workspace D/w -n three",
+            "data check --workspace D/w --data D/bad -n one",
+            "data check --workspace D/w --data D/one",
+        ],
+    );
     fs::write(root.join("w/plan/data.yaml"), "one: ../one\ntwo: ../swapped\n").unwrap();
-    found += &run("data check --workspace D/w");
-    assert_eq!(found.replace(&folder, "D"), include_str!("../data.txt"));
+    found += &transcript(&root, &["data check --workspace D/w"]);
+    assert_eq!(found, include_str!("../data.txt"));
 }
 
 const PLAN: &str = "schema: 1

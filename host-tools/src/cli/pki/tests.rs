@@ -1,19 +1,11 @@
 //! What the commands say, with what differs from run to run put out of sight.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use crate::{cli, files::tests::scratch};
+use crate::{cli::transcript::transcript, files::tests::scratch};
 
-/// Runs command lines; `D` stands for the folder.
-fn transcript(folder: &str, lines: &[&str]) -> String {
-    let mut found = String::new();
-    for line in lines {
-        let words: Vec<String> =
-            line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
-        let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
-    }
-    hide(&found.replace(folder, "D"))
+fn told(folder: &Path, lines: &[&str]) -> String {
+    hide(&transcript(folder, lines))
 }
 
 /// Digests, their short forms and dates, each kind by one word.
@@ -50,8 +42,8 @@ fn pki_commands_answer_as_their_transcript_says() {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    let found = transcript(
-        &folder.display().to_string(),
+    let found = told(
+        &folder,
         &[
             "pki --help",
             "pki init --workspace D/none",
@@ -85,7 +77,7 @@ fn passphrase_file_that_others_can_read_is_warned_of_with_its_cure() {
     let secret = folder.join("secret");
     fs::write(&secret, "correct horse\n").unwrap();
     let mode = |mode| fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
-    let run = |words: &str| transcript(&folder.display().to_string(), &[words]);
+    let run = |words: &str| told(&folder, &[words]);
     let warning = |mode: &str| {
         format!(
             "other users of this machine can read or change the passphrase file D/secret (its mode is {mode}): run `chmod 600 D/secret`"
@@ -124,7 +116,7 @@ fn order_to_go_back_is_shown_as_it_was_signed() {
     let template = include_str!("../../templates/breast_cancer/plan.yaml");
     let plan = template.replace("federation: breast-cancer", "federation: w");
     fs::write(folder.join("owner/plan/plan.yaml"), plan).unwrap();
-    let run = |words: &str| transcript(&folder.display().to_string(), &[words]);
+    let run = |words: &str| told(&folder, &[words]);
     run("pki init --workspace D/owner");
     for site in ["one", "two", "three", "four"] {
         run(&format!("pki request --workspace D/{site} --role collaborator -n {site}"));

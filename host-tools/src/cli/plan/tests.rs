@@ -3,20 +3,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli, files::tests::scratch, image::gramine_files, workspace};
-
-/// The commands with what they answered; `D` is a scratch folder.
-fn transcript(dir: &Path, lines: &[&str]) -> String {
-    let folder = dir.display().to_string();
-    let mut found = String::new();
-    for line in lines {
-        let words: Vec<String> =
-            line.split(' ').map(|word| word.replace("D/", &format!("{folder}/"))).collect();
-        let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
-    }
-    found.replace(&folder, "D")
-}
+use crate::{
+    cli::{self, transcript::transcript},
+    files::tests::scratch,
+    image::gramine_files,
+    workspace,
+};
 
 /// A folder with a workspace, and an installation of Gramine, whatever is on this machine.
 fn made(name: &str) -> PathBuf {

@@ -1,7 +1,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    cli,
+    cli::{self, transcript::answered},
     files::tests::scratch,
     sgx::tests::{NAMES, expected, test_key, vectors},
 };
@@ -9,17 +9,8 @@ use crate::{
 /// The commands with what they answered; `D` is a scratch folder, `V` the vectors'.
 fn transcript(dir: &Path, lines: &[&str]) -> String {
     let (folder, vectors) = (dir.display().to_string(), vectors().display().to_string());
-    let mut found = String::new();
-    for line in lines {
-        let place = |word: &str| match word.split_at_checked(2) {
-            Some(("D/", rest)) => format!("{folder}/{rest}"),
-            Some(("V/", rest)) => format!("{vectors}/{rest}"),
-            _ => word.to_owned(),
-        };
-        let words: Vec<String> = line.split(' ').map(place).collect();
-        let said = cli::run(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        found += &format!("$ fl-host {line}\n{}{}=> {}\n", said.out, said.err, said.exit as u8);
-    }
+    let places = [("D/", folder.as_str()), ("V/", vectors.as_str())];
+    let found: String = lines.iter().map(|line| answered(line, &places).1).collect();
     found.replace(&folder, "D").replace(&vectors, "V")
 }
 
