@@ -8,6 +8,7 @@ use std::sync::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    sync::Notify,
 };
 
 use super::*;
@@ -178,6 +179,50 @@ async fn message_waits_for_little_of_an_upload_on_a_slow_line() {
     timeout(Duration::from_secs(60), here.recv_envelope()).await.unwrap().unwrap();
     // Without a bound the system holds more than two megabytes, which take eight seconds.
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    upload.abort();
+    reading.abort();
+}
+
+/// Carries bytes both ways until it is notified. Then it reads nothing more, and is gone a second later.
+async fn deserting_path(server: SocketAddr, deserts: Arc<Notify>) -> SocketAddr {
+    let near = TcpListener::bind((TCP.loopback, 0)).await.unwrap();
+    let addr = near.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut near, mut far) = (near.accept().await.unwrap().0, TcpStream::connect(server).await.unwrap());
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            () = deserts.notified() => {}
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    });
+    addr
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn link_whose_close_cannot_be_sent_ends_with_its_connection() {
+    let authority = Authority::new();
+    let (server, addr) = TCP.server(&authority, NetLimits::server());
+    let client = TCP.client(&authority);
+    let deserts = Arc::new(Notify::new());
+    let path = deserting_path(addr, Arc::clone(&deserts)).await;
+    let (there, here) = linked_at(&server, &client, path).await;
+    here.handle().grant(64 << 20);
+    let (sending, receiving) = (there.handle().clone(), here.handle().clone());
+    let upload = tokio::spawn(async move {
+        let mut out = sending.open_uni().await.unwrap();
+        out.write_chunks(&mut [Bytes::from(vec![3; 64 << 20])]).await
+    });
+    let reading = tokio::spawn(async move {
+        let mut stream = receiving.accept_uni().await.unwrap();
+        stream.read(1).await.unwrap();
+        deserts.notify_one();
+        std::future::pending::<()>().await;
+    });
+    // The upload has filled the path before the close, which waits behind it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    there.handle().close(1, "enough");
+    let ended = timeout(Duration::from_secs(5), client.wait_idle()).await;
+    assert!(ended.is_ok(), "the link's task goes on without a peer");
     upload.abort();
     reading.abort();
 }
