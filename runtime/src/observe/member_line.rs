@@ -29,16 +29,18 @@ pub fn epoch_line(round: RoundNo, rounds: u32, task: &Name, epoch: &Progress, to
 }
 
 /// A closed round, as the aggregator describes it to members: `round 4  2 updates  check accuracy 0.500`. The
-/// round after the last one measures the final model.
+/// round after the last one measures the final model. `asked`: whether this site was asked for an update. A run
+/// that ends early has a last round that asks for none.
 #[must_use]
-pub fn done_line(done: &RoundDone, rounds: u32) -> String {
+pub fn done_line(done: &RoundDone, rounds: u32, asked: bool) -> String {
     let mut line = named(done.round, rounds);
     if done.round.0 < rounds {
-        line.push_str(&match done.contributors {
-            0 => "  ended without an update".to_owned(),
-            1 => "  1 update".to_owned(),
-            updates => format!("  {updates} updates"),
-        });
+        match done.contributors {
+            0 if asked => line.push_str("  ended without an update"),
+            0 => {}
+            1 => line.push_str("  1 update"),
+            updates => line.push_str(&format!("  {updates} updates")),
+        }
     }
     let mut task = None;
     for metric in &done.metrics {
@@ -94,14 +96,23 @@ mod tests {
         ];
         let mut done = RoundDone { round: RoundNo(4), contributors: 2, metrics };
         assert_eq!(
-            done_line(&done, 10),
+            done_line(&done, 10, true),
             "round 4  2 updates  check accuracy 0.500 loss 2.000  train loss 1.000"
         );
         done.metrics.truncate(1);
         done.contributors = 1;
-        assert_eq!(done_line(&done, 10), "round 4  1 update  check accuracy 0.500");
+        assert_eq!(done_line(&done, 10, true), "round 4  1 update  check accuracy 0.500");
         done.contributors = 0;
-        assert_eq!(done_line(&done, 4), "final model  check accuracy 0.500", "no updates are asked for");
-        assert_eq!(done_line(&done, 10), "round 4  ended without an update  check accuracy 0.500");
+        assert_eq!(
+            done_line(&done, 4, true),
+            "final model  check accuracy 0.500",
+            "no updates are asked for"
+        );
+        assert_eq!(done_line(&done, 10, true), "round 4  ended without an update  check accuracy 0.500");
+        assert_eq!(
+            done_line(&done, 10, false),
+            "round 4  check accuracy 0.500",
+            "the last round of a run that ends early"
+        );
     }
 }

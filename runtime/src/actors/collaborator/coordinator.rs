@@ -440,7 +440,8 @@ impl Coordinator {
     }
 
     fn round_done(&self, done: &RoundDone) {
-        tracing::info!("{}", observe::done_line(done, self.plan.training_rounds()));
+        let asked = self.part.was_asked(done.round);
+        tracing::info!("{}", observe::done_line(done, self.plan.training_rounds(), asked));
     }
 
     fn finished(&mut self, verdict: Verdict) {

@@ -23,6 +23,11 @@ impl Part {
         }
     }
 
+    /// Whether the last update that was asked for is this round's.
+    pub(super) fn was_asked(&self, round: RoundNo) -> bool {
+        self.last_asked == Some(round)
+    }
+
     /// The update counted, and its round is on disk.
     pub(super) fn counted(&mut self) {
         self.counted += 1;
@@ -59,6 +64,7 @@ mod tests {
         for round in [0, 0, 1, 2] {
             part.asked(RoundNo(round));
         }
+        assert!(part.was_asked(RoundNo(2)) && !part.was_asked(RoundNo(3)));
         part.failed(RoundNo(1), &"train".parse().unwrap(), "no row has a label");
         assert!(part.is_empty());
         assert_eq!(part.failure.as_deref(), Some("round 1, task train: no row has a label"));
