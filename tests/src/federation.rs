@@ -21,7 +21,7 @@ use fl_host_tools::{
     cli,
     demo::{Federation, Request, prepare},
     exit::Exit,
-    templates,
+    templates::{self, Template},
     workspace::set_key,
 };
 use serde_json::Value;
@@ -48,13 +48,28 @@ pub fn federation_over(
     collaborators: usize,
     edit: &dyn Fn(&str) -> String,
 ) -> Federation {
+    let template = templates::find("breast_cancer").unwrap_or_else(|| panic!("no template"));
+    federation_of(template, link, name, collaborators, edit)
+}
+
+/// The same, with the plan and the data of `template`.
+///
+/// # Panics
+/// When a step fails.
+#[must_use]
+pub fn federation_of(
+    template: &Template,
+    link: &str,
+    name: &str,
+    collaborators: usize,
+    edit: &dyn Fn(&str) -> String,
+) -> Federation {
     // One process may run several tests at once.
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = format!("fl-federation-{}-{number}-{name}-{link}", std::process::id());
     let dir = std::env::temp_dir().join(folder);
     let _ = std::fs::remove_dir_all(&dir);
-    let template = templates::find("breast_cancer").unwrap_or_else(|| panic!("no template"));
     let request = Request { dir, template, collaborators, rounds: None, link, edit: Some(edit) };
     match prepare(&request, &cli::result, &mut |_| {}) {
         Ok(federation) => federation,

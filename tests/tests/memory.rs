@@ -1,14 +1,24 @@
 //! The aggregator runs under a hard limit of the memory that its plan counts. The allocator ends a process
-//! that takes more.
+//! that takes more. A collaborator's memory is compared with what its plan counts.
 #![allow(clippy::unwrap_used, reason = "a test's failure is its panic")]
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
 use fl_engine::{ByteCount, aggregate::footprint, model::safetensors, plan::Plan};
-use fl_host_tools::{demo::Federation, workspace::set_key};
+use fl_host_tools::{
+    demo::Federation,
+    sgx::{gramine_version::Gramine, size::enclave_size},
+    templates::{self, TrialData},
+    workspace::set_key,
+};
+use fl_runtime::internal::trust::Role;
 use fl_tests::{
     crowd,
-    federation::{Process, federation, set_block, synthetic},
+    federation::{Process, federation, federation_of, set_block, synthetic},
 };
 
 /// Parameters of the model: 40 MB.
@@ -115,14 +125,10 @@ fn median(collaborators: usize) -> Federation {
     })
 }
 
-/// The outcome with an address space of at most `limit` bytes, and the largest resident memory.
-fn median_within(federation: &Federation, limit: u64) -> (bool, u64) {
-    let initial = fs::read(federation.aggregator.join("save/demo_init.safetensors")).unwrap();
-    let root = safetensors::inspect(&initial).unwrap().1["root"].clone();
-    drop(initial);
-    let mut aggregator = start(federation, Some(limit));
-    let status = format!("/proc/{}/status", aggregator.id());
-    let looking = thread::spawn(move || {
+/// The largest resident memory of a process, which is known when the process has ended.
+fn peak_of(process: &Process) -> JoinHandle<u64> {
+    let status = format!("/proc/{}/status", process.id());
+    thread::spawn(move || {
         let mut peak = 0;
         while let Ok(status) = fs::read_to_string(&status) {
             // A process that has ended has no such line.
@@ -131,7 +137,16 @@ fn median_within(federation: &Federation, limit: u64) -> (bool, u64) {
             thread::sleep(LOOK);
         }
         peak
-    });
+    })
+}
+
+/// The outcome with an address space of at most `limit` bytes, and the largest resident memory.
+fn median_within(federation: &Federation, limit: u64) -> (bool, u64) {
+    let initial = fs::read(federation.aggregator.join("save/demo_init.safetensors")).unwrap();
+    let root = safetensors::inspect(&initial).unwrap().1["root"].clone();
+    drop(initial);
+    let mut aggregator = start(federation, Some(limit));
+    let looking = peak_of(&aggregator);
     let _crowd = Process::crowd(federation, &root);
     let success = aggregator.ended(LATEST).success();
     let said = aggregator.events_to_the_end("round");
@@ -187,4 +202,56 @@ fn median_of_sixteen_lives_in_the_plans_memory() {
 #[ignore = "two minutes; ci/long runs it"]
 fn median_of_sixty_four_lives_in_the_plans_memory() {
     median_lives_in_the_plans_memory(64);
+}
+
+/// The largest difference between a collaborator's memory and what its plan counts.
+const DIFFERENCE: f64 = 0.15;
+/// Longest round of the largest network.
+const LARGEST: Duration = Duration::from_secs(3600);
+/// Pictures of each collaborator: a batch to train with, and one to measure with.
+const PICTURES: u32 = 5;
+
+#[test]
+#[ignore = "minutes and gigabytes; ci/long runs it"]
+fn two_collaborators_train_the_network_of_kvasir_in_the_memory_that_the_plan_counts() {
+    let data = TrialData::Kvasir { pictures: 2 * PICTURES, test: 1, width: 620, height: 530 };
+    let mut template = templates::find("kvasir_unet").unwrap().clone();
+    (template.data, template.demo) = (data, &[]);
+    let federation = federation_of(&template, "auto", "kvasir", 2, &|plan| {
+        let plan = set_key(plan, "  split", "{train: 0.8, validation: 0.2, test: 0}", "data");
+        set_block(&plan, "rounds", "1")
+    });
+    let counted = counted(&federation.plan);
+    let mut aggregator = Process::aggregator(&federation);
+    aggregator.event("listening", LATER);
+    let began = Instant::now();
+    let mut members: Vec<_> = Process::collaborators(&federation);
+    let peaks: Vec<_> = members.iter().map(peak_of).collect();
+    assert!(aggregator.ended(LARGEST).success(), "{}", aggregator.log());
+    let took = began.elapsed().as_secs();
+    for member in &mut members {
+        assert!(member.ended(LATER).success(), "{}", member.log());
+    }
+    let peaks: Vec<u64> = peaks.into_iter().map(|peak| peak.join().unwrap()).collect();
+    println!(
+        "{took} s; {} MB counted; peaks {:?} MB",
+        counted / 1_000_000,
+        peaks.iter().map(|p| p / 1_000_000).collect::<Vec<_>>()
+    );
+    for peak in peaks {
+        let ratio = peak as f64 / counted as f64;
+        assert!((ratio - 1.0).abs() < DIFFERENCE, "{peak} bytes, {counted} counted: {ratio}");
+    }
+    let _ = fs::remove_dir_all(&federation.dir);
+}
+
+/// What a plan counts for a collaborator outside of an enclave, with the test's few pictures in place of all
+/// that the plan allows.
+fn counted(plan: &Plan) -> u64 {
+    let need = footprint(plan, &plan.layout().unwrap(), 2);
+    let size = enclave_size(Role::Collaborator, plan, &need, &Gramine::NEWEST).unwrap();
+    let inside = ["pictures", "rows", "Gramine", "stacks", "measured"];
+    let terms = size.terms.iter().filter(|term| !inside.iter().any(|word| term.name.starts_with(word)));
+    let pixels = 4 * 4 * 332 * 332 * u64::from(PICTURES);
+    terms.map(|term| term.bytes.0).sum::<u64>() + pixels
 }
