@@ -2,11 +2,15 @@
 //!
 //! A convolution leads from a large image to a small one ([`Conv::down`]). Its gradient by the large image is
 //! the way [`Conv::up`], which is a transposed convolution, too. A transposed convolution is therefore the
-//! same [`Conv`], with its two ways swapped. A linear layer is a convolution with a kernel of one pixel.
+//! same [`Conv`], with its two ways swapped. A linear layer is a convolution with a kernel of one pixel. With
+//! groups of channels, a block of outputs reads the blocks of inputs that its groups lie in, with weights of 0
+//! between channels of different groups; where each channel is a group, lanes are multiplied with lanes.
 //!
 //! Lanes are channels of what is written. The weights of one channel of the input meet some neighbouring
 //! pixels, whose sums stay in registers (direct convolution; layout after Georganas et al., SC 2018,
 //! arXiv:1808.05567).
+
+use std::ops::Range;
 
 use crate::{
     image::Image,
@@ -23,6 +27,7 @@ pub struct Conv {
     small: usize,
     /// Channels of the large image.
     large: usize,
+    groups: usize,
     kernel: [usize; 2],
     stride: [usize; 2],
     /// Pixels that [`Conv::down`] reads outside of the large image.
@@ -101,6 +106,7 @@ impl Conv {
         let mut conv = Self {
             small: channels[0],
             large: channels[1],
+            groups: 1,
             kernel,
             stride,
             halo_down: 0,
@@ -111,6 +117,18 @@ impl Conv {
         conv.halo_down = halo(&conv.down, small, [1; 2], stride, large);
         conv.halo_up = halo(&conv.up, large, stride, [1; 2], small);
         conv
+    }
+
+    /// The same with so many groups of channels: the channels of a group meet those of the same group alone.
+    ///
+    /// # Panics
+    /// If the number does not divide the channels of both images.
+    #[must_use]
+    pub fn in_groups(mut self, groups: usize) -> Self {
+        let divides = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
+        assert!(divides(self.small) && divides(self.large), "groups that do not divide the channels");
+        self.groups = groups;
+        self
     }
 
     /// A linear layer from `inputs` to `outputs` features.
@@ -131,10 +149,32 @@ impl Conv {
         self.halo_up
     }
 
-    /// Elements of the weights, `[small channels, large channels, height, width]`.
+    /// Elements of the weights, `[small channels, large channels / groups, height, width]`.
     #[must_use]
     pub fn weights(&self) -> usize {
-        self.small * self.large * self.kernel[0] * self.kernel[1]
+        self.small * self.large / self.groups * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Bytes beside the images that the passes over `samples` take at most: packed weights, and the scratch of
+    /// [`Self::by_weights`].
+    #[must_use]
+    pub fn bytes_of_pass(&self, samples: usize) -> usize {
+        let packed = |meeting: Meeting| meeting.outputs.div_ceil(LANES) * meeting.most();
+        let (down, up) = (self.meeting_down(), self.meeting_up());
+        let lanes = packed(down).max(packed(up)) + parts(down, samples) * packed(down);
+        lanes * self.taps() * size_of::<Lanes>()
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    fn meeting_down(&self) -> Meeting {
+        Meeting { outputs: self.small, inputs: self.large, groups: self.groups }
+    }
+
+    fn meeting_up(&self) -> Meeting {
+        Meeting { outputs: self.large, inputs: self.small, groups: self.groups }
     }
 
     /// Multiply-adds from a small image of so many pixels to the large one, or back.
@@ -145,14 +185,18 @@ impl Conv {
 
     /// Orders weights as [`Self::down`] reads them.
     pub fn pack_down(&self, kit: Kit<'_>, weights: &[f32], packed: &mut Vec<Lanes>) {
-        let taps = self.kernel[0] * self.kernel[1];
-        pack(kit, weights, &self.down, [self.small, self.large], [self.large * taps, taps], packed);
+        let (meeting, taps) = (self.meeting_down(), self.taps());
+        let per_group = self.large / self.groups;
+        let place = |output: usize, input: usize| (output * per_group + input % per_group) * taps;
+        pack(kit, weights, &self.down, meeting, per_group * taps, place, packed);
     }
 
     /// Orders weights as [`Self::up`] reads them.
     pub fn pack_up(&self, kit: Kit<'_>, weights: &[f32], packed: &mut Vec<Lanes>) {
-        let taps = self.kernel[0] * self.kernel[1];
-        pack(kit, weights, &self.up, [self.large, self.small], [taps, self.large * taps], packed);
+        let (meeting, taps) = (self.meeting_up(), self.taps());
+        let per_group = self.large / self.groups;
+        let place = |output: usize, input: usize| (input * per_group + output % per_group) * taps;
+        pack(kit, weights, &self.up, meeting, taps, place, packed);
     }
 
     /// From the large image to the small one: a convolution, or the gradient of a transposed convolution by
@@ -163,7 +207,9 @@ impl Conv {
     pub fn down(&self, kit: Kit<'_>, large: &Image, packed: &[Lanes], finish: Finish<'_>, small: &mut Image) {
         assert!(large.halo >= self.halo_down, "the halo is too small");
         assert_eq!([small.channels, large.channels], [self.small, self.large], "other channels");
-        let job = Job { x: large, phases: &self.down, step: self.stride, every: [1; 2], packed, finish };
+        let meeting = self.meeting_down();
+        let job =
+            Job { x: large, phases: &self.down, meeting, step: self.stride, every: [1; 2], packed, finish };
         with_level!(kit.level, isa => gather(isa, kit, &job, small));
     }
 
@@ -175,12 +221,14 @@ impl Conv {
     pub fn up(&self, kit: Kit<'_>, small: &Image, packed: &[Lanes], finish: Finish<'_>, large: &mut Image) {
         assert!(small.halo >= self.halo_up, "the halo is too small");
         assert_eq!([small.channels, large.channels], [self.small, self.large], "other channels");
-        let job = Job { x: small, phases: &self.up, step: [1; 2], every: self.stride, packed, finish };
+        let meeting = self.meeting_up();
+        let job =
+            Job { x: small, phases: &self.up, meeting, step: [1; 2], every: self.stride, packed, finish };
         with_level!(kit.level, isa => gather(isa, kit, &job, large));
     }
 
-    /// Writes the gradient by the weights, `[small channels, large channels, height, width]`. `scratch` is
-    /// memory that later calls use again.
+    /// Writes the gradient by the weights, `[small channels, large channels / groups, height, width]`.
+    /// `scratch` is memory that later calls use again.
     ///
     /// # Panics
     /// As [`Self::down`].
@@ -221,38 +269,100 @@ fn halo(
     most.max(0) as usize
 }
 
-/// Orders weights: `[phase][block of outputs][block of inputs][tap][input]`, lanes are outputs. `steps` are
-/// those from one output to the next, and from one input to the next.
+/// Which channels of one way of a convolution meet.
+#[derive(Clone, Copy)]
+struct Meeting {
+    outputs: usize,
+    inputs: usize,
+    groups: usize,
+}
+
+impl Meeting {
+    /// Whether each channel meets its own alone: lanes are then multiplied with lanes.
+    fn is_by_lane(self) -> bool {
+        self.groups > 1 && self.groups == self.outputs && self.groups == self.inputs
+    }
+
+    /// The blocks of inputs that a block of outputs meets.
+    fn blocks(self, block: usize) -> Range<usize> {
+        let (outputs, inputs) = (self.outputs / self.groups, self.inputs / self.groups);
+        let last = ((block + 1) * LANES).min(self.outputs) - 1;
+        let (first, end) = (block * LANES / outputs * inputs, (last / outputs + 1) * inputs);
+        first / LANES..end.div_ceil(LANES)
+    }
+
+    /// Inputs of some blocks.
+    fn inputs(self, blocks: &Range<usize>) -> Range<usize> {
+        blocks.start * LANES..(blocks.end * LANES).min(self.inputs)
+    }
+
+    /// The most inputs that a block of outputs has weights for; 1 where each lane has its own.
+    fn most(self) -> usize {
+        if self.is_by_lane() {
+            return 1;
+        }
+        let blocks = 0..self.outputs.div_ceil(LANES);
+        blocks.map(|block| self.inputs(&self.blocks(block)).len()).max().unwrap_or(0)
+    }
+
+    /// The lanes of a block of outputs that an input meets.
+    fn lanes(self, block: usize, input: usize) -> Range<usize> {
+        let outputs = self.outputs / self.groups;
+        let first = input / (self.inputs / self.groups) * outputs;
+        let within = |output: usize| output.clamp(block * LANES, (block + 1) * LANES) - block * LANES;
+        within(first)..within(first + outputs)
+    }
+}
+
+/// Orders weights: `[phase][block of outputs][block of inputs][tap][input]`, lanes are outputs. `step` is the
+/// one from one output to the next in the same group, and `place` says where the first tap's weight of an
+/// output and an input lies.
 fn pack(
     kit: Kit<'_>,
     weights: &[f32],
     phases: &[Phase],
-    [outputs, inputs]: [usize; 2],
-    steps: [usize; 2],
+    meeting: Meeting,
+    step: usize,
+    place: impl Fn(usize, usize) -> usize + Sync,
     packed: &mut Vec<Lanes>,
 ) {
-    let blocks = outputs.div_ceil(LANES);
+    let (blocks, most) = (meeting.outputs.div_ceil(LANES), meeting.most());
     let taps: usize = phases.iter().map(|phase| phase.taps.len()).sum();
-    packed.resize(blocks * inputs * taps, Lanes::ZERO);
+    packed.resize(blocks * most * taps, Lanes::ZERO);
     let mut rest = &mut packed[..];
     for phase in phases {
-        let per = inputs * phase.taps.len();
+        let per = most * phase.taps.len();
         let (own, later) = rest.split_at_mut(blocks * per);
         rest = later;
         if per == 0 {
             continue;
         }
         kit.share(own.chunks_mut(per).enumerate(), |(block, own)| {
-            let lanes = (outputs - block * LANES).min(LANES);
+            if meeting.is_by_lane() {
+                let first = block * LANES;
+                let lanes = (meeting.outputs - first).min(LANES);
+                for (tap, out) in phase.taps.iter().zip(own) {
+                    *out = Lanes::ZERO;
+                    for lane in 0..lanes {
+                        out.0[lane] = weights[place(first + lane, first + lane) + tap.index];
+                    }
+                }
+                return;
+            }
+            let inputs = meeting.inputs(&meeting.blocks(block));
             let mut own = own.iter_mut();
-            for first in (0..inputs).step_by(LANES) {
-                let last = (first + LANES).min(inputs);
+            for first in inputs.clone().step_by(LANES) {
+                let last = (first + LANES).min(inputs.end);
                 for tap in &phase.taps {
                     for (input, out) in (first..last).zip(&mut own) {
-                        let from = block * LANES * steps[0] + input * steps[1] + tap.index;
                         *out = Lanes::ZERO;
-                        for lane in 0..lanes {
-                            out.0[lane] = weights[from + lane * steps[0]];
+                        let lanes = meeting.lanes(block, input);
+                        if lanes.is_empty() {
+                            continue;
+                        }
+                        let from = place(block * LANES + lanes.start, input) + tap.index;
+                        for (lane, out) in out.0[lanes].iter_mut().enumerate() {
+                            *out = weights[from + lane * step];
                         }
                     }
                 }
@@ -265,6 +375,7 @@ fn pack(
 struct Job<'a> {
     x: &'a Image,
     phases: &'a [Phase],
+    meeting: Meeting,
     /// Pixels that are read for each step of the output.
     step: [usize; 2],
     /// Distance of the pixels that a phase writes.
@@ -291,28 +402,29 @@ fn gather<I: Isa>(isa: I, kit: Kit<'_>, job: &Job<'_>, out: &mut Image) {
     let x = job.x;
     assert_eq!(out.samples(), x.samples(), "images of another batch");
     let (blocks, plane, halo, stride) = (out.blocks(), out.plane(), out.halo, out.stride());
-    let (height, width, inputs) = (out.height, out.width, x.channels);
+    let (height, width, most) = (out.height, out.width, job.meeting.most());
     let rows = rows_of_tile(out.count * blocks, height);
-    let tiles = out.data.chunks_mut(plane).enumerate().flat_map(move |(index, plane)| {
+    let tiles = out.pixels_mut().chunks_mut(plane).enumerate().flat_map(move |(index, plane)| {
         plane.chunks_mut(rows * stride).enumerate().map(move |(tile, rest)| (index, tile * rows, rest))
     });
     kit.share(tiles, |(index, row, tile)| {
         let (image, block) = (index / blocks, index % blocks);
-        let per_image = x.blocks() * x.plane();
+        let met = job.meeting.blocks(block);
+        let first = (image * x.blocks() + met.start) * x.plane();
         let bias = job.finish.bias.map_or(Lanes::ZERO, |bias| bias[block]);
         isa.run(
             #[inline(always)]
             || {
                 for phase in job.phases {
-                    let per = inputs * phase.taps.len();
+                    let per = most * phase.taps.len();
                     let reach = Reach {
-                        x: &x.data[image * per_image..][..per_image],
+                        x: &x.data[first..][..met.len() * x.plane()],
                         taps: &phase.taps,
-                        weights: &job.packed[blocks * inputs * phase.before + block * per..][..per],
+                        weights: &job.packed[blocks * most * phase.before + block * per..][..per],
                         plane: x.plane(),
                         stride: x.stride() as isize,
-                        blocks: x.blocks(),
-                        last: x.lanes(x.blocks() - 1),
+                        blocks: met.len(),
+                        last: x.lanes(met.end - 1),
                         step: job.step[1],
                     };
                     for (y, line) in (row..).zip(tile.chunks_mut(stride)) {
@@ -328,6 +440,9 @@ fn gather<I: Isa>(isa: I, kit: Kit<'_>, job: &Job<'_>, out: &mut Image) {
                         }
                         let line = &mut line[halo + phase.first[1]..][..(count - 1) * job.every[1] + 1];
                         match job.step[1] {
+                            _ if job.meeting.is_by_lane() => {
+                                write_row_by_lane(isa, &reach, at, &bias, job, line, count);
+                            }
                             1 => write_row::<I, 1>(isa, &reach, at, &bias, job, line, count),
                             2 => write_row::<I, 2>(isa, &reach, at, &bias, job, line, count),
                             _ => write_row::<I, 0>(isa, &reach, at, &bias, job, line, count),
@@ -397,14 +512,7 @@ fn write<I: Isa, const P: usize, const S: usize>(
     job: &Job<'_>,
     line: &mut [Lanes],
 ) {
-    let every = job.every[1];
-    let line = &mut line[..(P - 1) * every + 1];
-    let mut sums = [isa.load(bias); P];
-    if job.finish.add {
-        for p in 0..P {
-            sums[p] = isa.load(&line[p * every]);
-        }
-    }
+    let mut sums = begin::<I, P>(isa, bias, job, line);
     let step = if S == 0 { reach.step } else { S };
     let mut weight = 0;
     for block in 0..reach.blocks {
@@ -423,11 +531,78 @@ fn write<I: Isa, const P: usize, const S: usize>(
             }
         }
     }
+    finish(isa, sums, job, line);
+}
+
+/// What the sums of some pixels start with.
+#[inline(always)]
+fn begin<I: Isa, const P: usize>(isa: I, bias: &Lanes, job: &Job<'_>, line: &[Lanes]) -> [I::V; P] {
+    let every = job.every[1];
+    let line = &line[..(P - 1) * every + 1];
+    let mut sums = [isa.load(bias); P];
+    if job.finish.add {
+        for p in 0..P {
+            sums[p] = isa.load(&line[p * every]);
+        }
+    }
+    sums
+}
+
+/// Writes the sums of some pixels.
+#[inline(always)]
+fn finish<I: Isa, const P: usize>(isa: I, sums: [I::V; P], job: &Job<'_>, line: &mut [Lanes]) {
+    let every = job.every[1];
+    let line = &mut line[..(P - 1) * every + 1];
     let zero = isa.splat(0.0);
     for p in 0..P {
         let sum = if job.finish.relu { isa.max(sums[p], zero) } else { sums[p] };
         isa.store(&mut line[p * every], sum);
     }
+}
+
+/// One row of a convolution whose channels meet their own alone.
+#[inline(always)]
+fn write_row_by_lane<I: Isa>(
+    isa: I,
+    reach: &Reach<'_>,
+    at: usize,
+    bias: &Lanes,
+    job: &Job<'_>,
+    line: &mut [Lanes],
+    count: usize,
+) {
+    let mut done = 0;
+    while done < count {
+        let at = at + done * reach.step;
+        let line = &mut line[done * job.every[1]..];
+        done += if count - done >= 8 {
+            write_by_lane::<I, 8>(isa, reach, at, bias, job, line)
+        } else {
+            write_by_lane::<I, 1>(isa, reach, at, bias, job, line)
+        };
+    }
+}
+
+#[inline(always)]
+fn write_by_lane<I: Isa, const P: usize>(
+    isa: I,
+    reach: &Reach<'_>,
+    at: usize,
+    bias: &Lanes,
+    job: &Job<'_>,
+    line: &mut [Lanes],
+) -> usize {
+    let mut sums = begin::<I, P>(isa, bias, job, line);
+    for (tap, weight) in reach.taps.iter().zip(reach.weights) {
+        let from = at.wrapping_add_signed(tap.shift[0] * reach.stride + tap.shift[1]);
+        let seen = &reach.x[from..][..(P - 1) * reach.step + 1];
+        let weight = isa.load(weight);
+        for p in 0..P {
+            sums[p] = isa.fma(isa.load(&seen[p * reach.step]), weight, sums[p]);
+        }
+    }
+    finish(isa, sums, job, line);
+    P
 }
 
 fn by_weights<I: Isa>(
@@ -442,14 +617,16 @@ fn by_weights<I: Isa>(
     assert_eq!(small.samples(), large.samples(), "images of another batch");
     let taps = &conv.down[0].taps;
     let (outputs, inputs) = (small.blocks(), large.blocks());
-    // The batch is cut by shapes alone.
-    let groups = PIECES.div_ceil(outputs * inputs).min(small.count).max(1);
-    let per_output = conv.large * taps.len();
+    let meeting = conv.meeting_down();
+    let most = meeting.most();
+    let groups = parts(meeting, small.count);
+    let per_output = most * taps.len();
     let per_group = outputs * per_output;
     scratch.resize(groups * per_group, Lanes::ZERO);
+    let blocks = outputs;
     let pieces = scratch.chunks_mut(per_output).enumerate().flat_map(|(index, outputs)| {
-        let pieces = outputs.chunks_mut(LANES * taps.len()).enumerate();
-        pieces.map(move |(input, piece)| (index, input, piece))
+        let pieces = outputs.chunks_mut(LANES * taps.len());
+        meeting.blocks(index % blocks).zip(pieces).map(move |(input, piece)| (index, input, piece))
     });
     kit.share(pieces, |(index, input, piece)| {
         let (group, output) = (index / outputs, index % outputs);
@@ -462,6 +639,9 @@ fn by_weights<I: Isa>(
                     let seen = large.block(image * inputs + input);
                     let slope = small.block(image * outputs + output);
                     match conv.stride[1] {
+                        _ if meeting.is_by_lane() => {
+                            add_image_by_lane(isa, conv, [large, small], seen, slope, piece);
+                        }
                         1 => add_image::<I, 1>(isa, conv, [large, small], seen, slope, piece),
                         2 => add_image::<I, 2>(isa, conv, [large, small], seen, slope, piece),
                         _ => add_image::<I, 0>(isa, conv, [large, small], seen, slope, piece),
@@ -471,24 +651,75 @@ fn by_weights<I: Isa>(
         );
     });
     let parts = &scratch[..];
-    kit.share(gradient.chunks_mut(LANES * per_output).enumerate(), |(output, gradient)| {
-        let lanes = gradient.len() / per_output;
-        for input in 0..conv.large {
-            let (block, lane) = (input / LANES, input % LANES);
-            let channels = large.lanes(block);
+    let sum = |at: usize| {
+        let mut sum = parts[at].0;
+        for group in 1..groups {
+            sum.iter_mut().zip(parts[group * per_group + at].0).for_each(|(sum, part)| *sum += part);
+        }
+        sum
+    };
+    // Weights of one output.
+    let own = conv.weights() / conv.small;
+    kit.share(gradient.chunks_mut(LANES * own).enumerate(), |(output, gradient)| {
+        if meeting.is_by_lane() {
+            for (at, tap) in taps.iter().enumerate() {
+                let gradient = gradient[tap.index..].iter_mut().step_by(own);
+                gradient.zip(sum(output * per_output + at)).for_each(|(gradient, sum)| *gradient = sum);
+            }
+            return;
+        }
+        let inputs = meeting.inputs(&meeting.blocks(output));
+        for input in inputs.clone() {
+            let (block, lane) = ((input - inputs.start) / LANES, input % LANES);
+            let channels = (most - block * LANES).min(LANES);
+            let lanes = meeting.lanes(output, input);
+            let end = lanes.end.min(gradient.len() / own);
+            let place = input % (conv.large / conv.groups) * taps.len();
             for tap in taps {
                 let at = output * per_output + block * LANES * taps.len() + tap.index * channels + lane;
-                let mut sum = parts[at].0;
-                for group in 1..groups {
-                    let part = &parts[group * per_group + at].0;
-                    sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-                }
-                for (out, sum) in sum[..lanes].iter().enumerate() {
-                    gradient[out * per_output + input * taps.len() + tap.index] = *sum;
+                let sum = sum(at);
+                for out in lanes.start..end {
+                    gradient[out * own + place + tap.index] = sum[out];
                 }
             }
         }
     });
+}
+
+/// As [`add_image`], where channels meet their own alone: `[tap]`.
+#[inline(always)]
+fn add_image_by_lane<I: Isa>(
+    isa: I,
+    conv: &Conv,
+    [large, small]: [&Image; 2],
+    seen: &[Lanes],
+    slope: &[Lanes],
+    piece: &mut [Lanes],
+) {
+    for (tap, out) in conv.down[0].taps.iter().zip(piece) {
+        let mut sums = [isa.splat(0.0); 4];
+        sums[0] = isa.load(out);
+        for y in 0..small.height {
+            let row = large.at(y * conv.stride[0]);
+            let from = row.wrapping_add_signed(tap.shift[0] * large.stride() as isize + tap.shift[1]);
+            let slopes = slope[small.at(y)..][..small.width].chunks(4);
+            let seen = seen[from..][..(small.width - 1) * conv.stride[1] + 1].chunks(4 * conv.stride[1]);
+            for (slopes, seen) in slopes.zip(seen) {
+                for ((sum, slope), seen) in
+                    sums.iter_mut().zip(slopes).zip(seen.iter().step_by(conv.stride[1]))
+                {
+                    *sum = isa.fma(isa.load(seen), isa.load(slope), *sum);
+                }
+            }
+        }
+        isa.store(out, isa.add(isa.add(sums[0], sums[1]), isa.add(sums[2], sums[3])));
+    }
+}
+
+/// Parts of a batch whose gradients are summed apart: by shapes alone.
+fn parts(meeting: Meeting, samples: usize) -> usize {
+    let pieces = meeting.outputs.div_ceil(LANES) * meeting.most().div_ceil(LANES);
+    PIECES.div_ceil(pieces.max(1)).min(samples).max(1)
 }
 
 /// Adds one image's part of one block's weights: `[tap][input]`, lanes are channels of the small image.

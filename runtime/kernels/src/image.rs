@@ -45,7 +45,45 @@ impl Image {
         } else {
             self.count = samples;
         }
-        self.data.resize(self.count * self.blocks() * self.plane(), Lanes::ZERO);
+        let needed = self.needed();
+        if self.data.len() < needed {
+            self.data.resize(needed, Lanes::ZERO);
+        }
+    }
+
+    /// Makes room for `samples` in memory that another image may have used: the halo becomes zero, and the
+    /// values are any.
+    pub fn take(&mut self, memory: Vec<Lanes>, samples: usize) {
+        self.data = memory;
+        if self.features {
+            self.width = samples;
+        } else {
+            self.count = samples;
+        }
+        let needed = self.needed();
+        if self.data.len() < needed {
+            self.data.resize(needed, Lanes::ZERO);
+        }
+        let (halo, stride, plane, first) = (self.halo, self.stride(), self.plane(), self.at(0));
+        if halo == 0 || plane == 0 {
+            return;
+        }
+        let width = self.width;
+        for plane in self.pixels_mut().chunks_mut(plane) {
+            plane[..first].fill(Lanes::ZERO);
+            // The end of a row, and the start of the next one.
+            for row in plane[first..].chunks_mut(stride) {
+                let after = width.min(row.len());
+                row[after..].fill(Lanes::ZERO);
+            }
+            let last = plane.len() - halo * stride;
+            plane[last..].fill(Lanes::ZERO);
+        }
+    }
+
+    /// The memory of the values, which the image has no more.
+    pub fn give(&mut self) -> Vec<Lanes> {
+        std::mem::take(&mut self.data)
     }
 
     /// How many samples there are.
@@ -72,17 +110,30 @@ impl Image {
     /// # Panics
     /// If `rows` is not as long as [`Self::values`] times the samples.
     pub fn load(&mut self, kit: Kit<'_>, rows: &[f32]) {
+        self.read(kit, rows, false);
+    }
+
+    /// Adds samples to those that there are.
+    ///
+    /// # Panics
+    /// As [`Self::load`].
+    pub fn load_more(&mut self, kit: Kit<'_>, rows: &[f32]) {
+        self.read(kit, rows, true);
+    }
+
+    fn read(&mut self, kit: Kit<'_>, rows: &[f32], add: bool) {
+        let write = |to: &mut f32, value: f32| *to = if add { *to + value } else { value };
         let (values, channels, features) = (self.values(), self.channels, self.features);
         assert_eq!(rows.len(), values * self.samples(), "the batch has another shape");
         let (blocks, height, width) = (self.blocks(), self.height, self.width);
         let (halo, stride, plane) = (self.halo, self.stride(), self.plane());
-        kit.share(self.data.chunks_mut(plane.max(1)).enumerate(), |(index, plane)| {
+        kit.share(self.pixels_mut().chunks_mut(plane.max(1)).enumerate(), |(index, plane)| {
             let (image, block) = (index / blocks, index % blocks);
             let lanes = (channels - block * LANES).min(LANES);
             if features {
                 for (sample, pixel) in plane.iter_mut().enumerate() {
                     let row = &rows[sample * values + block * LANES..][..lanes];
-                    pixel.0[..lanes].copy_from_slice(row);
+                    pixel.0.iter_mut().zip(row).for_each(|(to, value)| write(to, *value));
                 }
                 return;
             }
@@ -91,7 +142,7 @@ impl Image {
                 for y in 0..height {
                     let row = &mut plane[(y + halo) * stride + halo..][..width];
                     for (pixel, value) in row.iter_mut().zip(&from[y * width..][..width]) {
-                        pixel.0[lane] = *value;
+                        write(&mut pixel.0[lane], *value);
                     }
                 }
             }
@@ -123,10 +174,27 @@ impl Image {
         });
     }
 
+    /// As [`Self::store`], into a list of the right length.
+    pub fn store_into(&self, kit: Kit<'_>, rows: &mut Vec<f32>) {
+        rows.resize(self.values() * self.samples(), 0.0);
+        self.store(kit, rows);
+    }
+
     /// Sets all values to zero.
     pub fn clear(&mut self, kit: Kit<'_>) {
         let plane = self.plane().max(1);
-        kit.share(self.data.chunks_mut(plane), |plane| plane.fill(Lanes::ZERO));
+        kit.share(self.pixels_mut().chunks_mut(plane), |plane| plane.fill(Lanes::ZERO));
+    }
+
+    /// Pixels of all blocks and images.
+    fn needed(&self) -> usize {
+        self.count * self.blocks() * self.plane()
+    }
+
+    /// All pixels, with the halo. Memory may be longer.
+    pub(crate) fn pixels_mut(&mut self) -> &mut [Lanes] {
+        let needed = self.needed();
+        &mut self.data[..needed]
     }
 
     /// Blocks of channels.

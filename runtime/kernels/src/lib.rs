@@ -11,6 +11,9 @@
 //! |---|---|
 //! | [`conv`] | convolutions, transposed convolutions and linear layers, with both passes back |
 //! | [`norm`] | batch normalisation, with the activation that follows |
+//! | [`lines`] | normalisation of each sample, and softmax, over rows |
+//! | [`combine`] | sums, differences and products with repeated sides |
+//! | [`resize`] | images of other sides |
 //! | [`pool`] | largest values and means of windows |
 //! | [`pointwise`] | activations, sums and copies |
 //! | [`maths`] | exponential and logarithm with the same bits on every machine |
@@ -18,16 +21,19 @@
 
 #![allow(clippy::needless_range_loop, reason = "indices below constants are what the compiler unrolls")]
 
+pub mod combine;
 pub mod conv;
 mod image;
 mod isa;
 mod lanes;
 mod level;
+pub mod lines;
 pub mod maths;
 pub mod norm;
 pub mod peak;
 pub mod pointwise;
 pub mod pool;
+pub mod resize;
 mod team;
 
 pub use image::Image;

@@ -135,7 +135,7 @@ pub fn apply(kit: Kit<'_>, x: &Image, moments: &[Moments], relu: bool, out: &mut
     let (blocks, plane) = (x.blocks(), out.plane());
     let (halo, stride) = (out.halo, out.stride());
     with_level!(kit.level, isa => {
-        kit.share(out.data.chunks_mut(plane).enumerate(), |(index, out)| {
+        kit.share(out.pixels_mut().chunks_mut(plane).enumerate(), |(index, out)| {
             isa.run(#[inline(always)] || {
                 let (from, with) = (x.block(index), &moments[index % blocks]);
                 let (scale, shift, zero) = (isa.load(&with.scale), isa.load(&with.shift), isa.splat(0.0));
@@ -171,7 +171,7 @@ pub fn back(
     scratch.0.resize(x.count * blocks, [Lanes::ZERO; 2]);
     let sums = &mut scratch.0;
     with_level!(kit.level, isa => {
-        let planes = gradient.data.chunks_mut(plane).zip(sums.iter_mut()).enumerate();
+        let planes = gradient.pixels_mut().chunks_mut(plane).zip(sums.iter_mut()).enumerate();
         kit.share(planes, |(index, (slope, sums))| {
             isa.run(#[inline(always)] || {
                 let (from, with) = (x.block(index), &moments[index % blocks]);
@@ -213,7 +213,7 @@ pub fn back(
     let count = (x.count * x.height * x.width) as f32;
     let totals = &by_affine[..];
     with_level!(kit.level, isa => {
-        kit.share(gradient.data.chunks_mut(plane).enumerate(), |(index, slope)| {
+        kit.share(gradient.pixels_mut().chunks_mut(plane).enumerate(), |(index, slope)| {
             isa.run(#[inline(always)] || {
                 let (from, with) = (x.block(index), &moments[index % blocks]);
                 let [plain, weighted] = &totals[index % blocks];

@@ -22,7 +22,7 @@ pub fn relu(kit: Kit<'_>, x: &Image, out: &mut Image) {
 pub fn relu_in_place(kit: Kit<'_>, out: &mut Image) {
     let plane = out.plane().max(1);
     with_level!(kit.level, isa => {
-        kit.share(out.data.chunks_mut(plane), |plane| {
+        kit.share(out.pixels_mut().chunks_mut(plane), |plane| {
             isa.run(#[inline(always)] || {
                 for pixel in plane {
                     let value = isa.max(isa.load(pixel), isa.splat(0.0));
@@ -135,7 +135,7 @@ pub fn place(kit: Kit<'_>, x: &Image, part: &Part, add: bool, out: &mut Image) {
     }
     let left = (columns.start as isize - part.shift[1]) as usize;
     let touched = part.to / LANES..(part.to + channels).div_ceil(LANES);
-    let planes = out.data.chunks_mut(plane).enumerate();
+    let planes = out.pixels_mut().chunks_mut(plane).enumerate();
     let planes = planes.filter(|(index, _)| touched.contains(&(index % blocks)));
     with_level!(kit.level, isa => {
         kit.share(planes, |(index, plane)| {
@@ -238,7 +238,7 @@ fn each_row(kit: Kit<'_>, x: &Image, out: &mut Image, work: impl Fn(&[Lanes], &m
     let shape = |image: &Image| (image.channels, image.count, image.height, image.width);
     assert_eq!(shape(x), shape(out), "images of other shapes");
     let (plane, halo, stride) = (out.plane(), out.halo, out.stride());
-    kit.share(out.data.chunks_mut(plane.max(1)).enumerate(), |(index, out)| {
+    kit.share(out.pixels_mut().chunks_mut(plane.max(1)).enumerate(), |(index, out)| {
         let from = x.block(index);
         for y in 0..x.height {
             let to = &mut out[(y + halo) * stride + halo..][..x.width];

@@ -107,7 +107,7 @@ pub fn largest_back(
     windows.check(by_x, gradient);
     let (plane, halo, stride) = (by_x.plane(), by_x.halo, by_x.stride());
     with_level!(kit.level, isa => {
-        kit.share(by_x.data.chunks_mut(plane).enumerate(), |(index, by_x)| {
+        kit.share(by_x.pixels_mut().chunks_mut(plane).enumerate(), |(index, by_x)| {
             isa.run(#[inline(always)] || {
                 let (from, given, by_out) = (x.block(index), out.block(index), gradient.block(index));
                 let (zero, width) = (isa.splat(0.0), windows.columns.len());
@@ -164,7 +164,7 @@ fn fold<I: Isa>(
 ) {
     windows.check(x, out);
     let (plane, halo, stride) = (out.plane(), out.halo, out.stride());
-    kit.share(out.data.chunks_mut(plane).enumerate(), |(index, out)| {
+    kit.share(out.pixels_mut().chunks_mut(plane).enumerate(), |(index, out)| {
         isa.run(
             #[inline(always)]
             || {
@@ -194,7 +194,7 @@ pub fn mean_back(kit: Kit<'_>, windows: &Windows, gradient: &Image, by_x: &mut I
     windows.check(by_x, gradient);
     let (plane, halo, stride) = (by_x.plane(), by_x.halo, by_x.stride());
     with_level!(kit.level, isa => {
-        kit.share(by_x.data.chunks_mut(plane).enumerate(), |(index, by_x)| {
+        kit.share(by_x.pixels_mut().chunks_mut(plane).enumerate(), |(index, by_x)| {
             isa.run(#[inline(always)] || {
                 let slopes = gradient.block(index);
                 for (y, rows) in windows.rows.iter().enumerate() {

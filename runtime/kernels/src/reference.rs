@@ -3,7 +3,10 @@
 
 use std::thread;
 
-use crate::{Image, Kit, Lanes, Level, alone, by_lanes, conv::*, norm, pointwise, pool::*};
+use crate::{
+    Image, Kit, Lanes, Level, alone, by_lanes, combine::*, conv::*, lines::*, norm, pointwise, pool::*,
+    resize::*,
+};
 
 /// Numbers for shapes and values.
 struct Draws(u64);
@@ -77,6 +80,7 @@ fn agree(what: &str, found: &[Vec<f32>], expected: &[f64]) {
 struct Case {
     count: usize,
     channels: [usize; 2],
+    groups: usize,
     kernel: [usize; 2],
     stride: [usize; 2],
     dilation: [usize; 2],
@@ -97,12 +101,17 @@ impl Case {
                 (large[axis] + 2 * edges[axis]).checked_sub(reach).map(|room| room / stride[axis] + 1)
             };
             if let (Some(height), Some(width)) = (along(0), along(1)) {
-                let channels =
-                    [[1, 3, 16, 20, 33][draws.within(0, 4)], [1, 3, 7, 16, 40][draws.within(0, 4)]];
+                let groups = [1, 1, 1, 2, 3, 5, 20, 33][draws.within(0, 7)];
+                let channels = match groups {
+                    1 => [[1, 3, 16, 20, 33][draws.within(0, 4)], [1, 3, 7, 16, 40][draws.within(0, 4)]],
+                    20.. => [groups, groups * [1, 1, 2][draws.within(0, 2)]],
+                    _ => [(); 2].map(|()| groups * [1, 2, 9, 16, 17][draws.within(0, 4)]),
+                };
                 let count = draws.within(1, 3);
                 return Self {
                     count,
                     channels,
+                    groups,
                     kernel,
                     stride,
                     dilation,
@@ -117,6 +126,7 @@ impl Case {
     fn conv(&self) -> Conv {
         let sides = [self.small, self.large];
         Conv::new(self.channels, self.kernel, self.stride, self.dilation, self.edges, sides)
+            .in_groups(self.groups)
     }
 
     /// Calls `visit` with the places of each product: in the small image, in the large one, in the weights.
@@ -134,7 +144,12 @@ impl Case {
                 for (out, input) in (0..outs).flat_map(|out| (0..ins).map(move |input| (out, input))) {
                     let small = ((n * outs + out) * height + y) * width + x;
                     let large = ((n * ins + input) * self.large[0] + row) * self.large[1] + column;
-                    visit(small, large, ((out * ins + input) * kh + ky) * kw + kx);
+                    let per_group = [outs, ins].map(|channels| channels / self.groups);
+                    if out / per_group[0] != input / per_group[1] {
+                        continue;
+                    }
+                    let weight = out * per_group[1] + input % per_group[1];
+                    visit(small, large, (weight * kh + ky) * kw + kx);
                 }
             }
         }
@@ -144,7 +159,7 @@ impl Case {
 #[test]
 fn convolutions_and_both_passes_back_are_plain_sums_of_products() {
     let mut draws = Draws(1);
-    for round in 0..60 {
+    for round in 0..120 {
         let case = Case::draw(&mut draws);
         let conv = case.conv();
         let [outs, ins] = case.channels;
@@ -397,5 +412,205 @@ fn parts_of_images_find_their_places_and_come_back() {
         }
         agree(&format!("{round}: there"), &found[0], &expected);
         agree(&format!("{round}: back"), &found[1], &back);
+    }
+}
+
+/// Which pixels a place of a resized side takes, and how much of each.
+fn taken(side: usize, out: usize, at: usize, corners: Option<bool>) -> [(usize, f64); 2] {
+    let (side_f, out_f, at_f) = (side as f64, out as f64, at as f64);
+    let place = match corners {
+        None => return [(at * side / out, 1.0), (0, 0.0)],
+        Some(true) if out == 1 => 0.0,
+        Some(true) => at_f * (side_f - 1.0) / (out_f - 1.0),
+        Some(false) => ((at_f + 0.5) * side_f / out_f - 0.5).max(0.0),
+    };
+    let first = ((place + 1e-9).floor() as usize).min(side - 1);
+    let share = (place - first as f64).max(0.0);
+    [(first, 1.0 - share), ((first + 1).min(side - 1), share)]
+}
+
+#[test]
+fn resized_images_are_means_by_distance_and_give_gradients_back() {
+    let mut draws = Draws(6);
+    for round in 0..60 {
+        let (channels, count) = ([1, 16, 18][draws.within(0, 2)], draws.within(1, 2));
+        let side = |draws: &mut Draws| [draws.within(1, 7), draws.within(1, 7)];
+        let (sides, out) = (side(&mut draws), side(&mut draws));
+        let corners = [None, Some(false), Some(true)][round % 3];
+        let by = match corners {
+            None => Resize::nearest(sides, out),
+            Some(corners) => Resize::bilinear(sides, out, corners),
+        };
+        let planes = count * channels;
+        let (x, slope) = (draws.values(planes * sides[0] * sides[1]), draws.values(planes * out[0] * out[1]));
+        let (mut expected, mut back) = (vec![0.0; slope.len()], vec![0.0; x.len()]);
+        for (at, expected) in expected.iter_mut().enumerate() {
+            let (plane, y, x_at) = (at / (out[0] * out[1]), at / out[1] % out[0], at % out[1]);
+            for (row, down) in taken(sides[0], out[0], y, corners) {
+                for (column, across) in taken(sides[1], out[1], x_at, corners) {
+                    let from = (plane * sides[0] + row) * sides[1] + column;
+                    *expected += f64::from(x[from]) * down * across;
+                    back[from] += f64::from(slope[at]) * down * across;
+                }
+            }
+        }
+        let mut found = [(); 2].map(|()| Vec::new());
+        for kit in kits() {
+            let shape = |[height, width]: [usize; 2]| [channels, height, width];
+            let (from, gradient) = (image(&x, shape(sides), count, 1), image(&slope, shape(out), count, 0));
+            let mut to = image(&slope, shape(out), count, 1);
+            resize(kit, &by, &from, &mut to);
+            found[0].push(values(&to));
+            let mut by_x = from.clone();
+            by_x.clear(kit);
+            resize_back(kit, &by, &gradient, &mut by_x);
+            found[1].push(values(&by_x));
+        }
+        agree(&format!("{round}: resized"), &found[0], &expected);
+        agree(&format!("{round}: back"), &found[1], &back);
+    }
+}
+
+#[test]
+fn sides_of_one_are_repeated_in_sums_differences_and_products() {
+    let mut draws = Draws(7);
+    for round in 0..60 {
+        let how = [Combine::Sum, Combine::Difference, Combine::Product][round % 3];
+        let (count, number) = (draws.within(1, 2), if round % 3 == 1 { 2 } else { draws.within(2, 4) });
+        let most = [[1, 5, 16, 33][draws.within(0, 3)], draws.within(1, 4), draws.within(1, 5)];
+        let shapes: Vec<[usize; 3]> = (0..number)
+            .map(|n| most.map(|side| if n > 0 && draws.within(0, 1) == 1 { 1 } else { side }))
+            .collect();
+        // The first may be the one that is repeated.
+        let (first, size) = (draws.within(0, number - 1), most.iter().product::<usize>());
+        let shape = |n: usize| shapes[(n + first) % number];
+        let place = |shape: [usize; 3], at: usize| {
+            let [_, height, width] = most;
+            let (n, c, y, x) = (at / size, at / (height * width) % most[0], at / width % height, at % width);
+            let least = |at: usize, side: usize| at.min(side - 1);
+            ((n * shape[0] + least(c, shape[0])) * shape[1] + least(y, shape[1])) * shape[2]
+                + least(x, shape[2])
+        };
+        let inputs: Vec<Vec<f32>> =
+            (0..number).map(|n| draws.values(count * shape(n).iter().product::<usize>())).collect();
+        let slope = draws.values(count * size);
+        let seen = |n: usize, at: usize| f64::from(inputs[n][place(shape(n), at)]);
+        let value = |at: usize| match how {
+            Combine::Sum => (0..number).map(|n| seen(n, at)).sum(),
+            Combine::Difference => seen(0, at) - seen(1, at),
+            Combine::Product => (0..number).map(|n| seen(n, at)).product::<f64>(),
+        };
+        let expected: Vec<f64> = (0..count * size).map(value).collect();
+        let mut back: Vec<Vec<f64>> = inputs.iter().map(|input| vec![0.0; input.len()]).collect();
+        for (n, back) in back.iter_mut().enumerate() {
+            for (at, slope) in slope.iter().enumerate() {
+                let factor = match how {
+                    Combine::Sum => 1.0,
+                    Combine::Difference => [1.0, -1.0][n],
+                    Combine::Product => {
+                        (0..number).filter(|other| *other != n).map(|other| seen(other, at)).product()
+                    }
+                };
+                back[place(shape(n), at)] += factor * f64::from(*slope);
+            }
+        }
+        let mut found = Vec::new();
+        let mut found_back = vec![Vec::new(); number];
+        for kit in kits() {
+            let images: Vec<Image> = (0..number).map(|n| image(&inputs[n], shape(n), count, n % 2)).collect();
+            let images: Vec<&Image> = images.iter().collect();
+            let gradient = image(&slope, most, count, 1);
+            let mut out = image(&slope, most, count, 0);
+            combine(kit, how, &images, &mut out);
+            found.push(values(&out));
+            for (n, found) in found_back.iter_mut().enumerate() {
+                let mut by_x = images[n].clone();
+                by_x.clear(kit);
+                combine_back(kit, how, &images, n, &gradient, &mut by_x);
+                found.push(values(&by_x));
+            }
+        }
+        agree(&format!("{round}: {how:?}"), &found, &expected);
+        for (n, (found, back)) in found_back.iter().zip(&back).enumerate() {
+            agree(&format!("{round}: {how:?} by input {n}"), found, back);
+        }
+    }
+}
+
+#[test]
+fn lines_are_normalised_by_the_published_formulas() {
+    let mut draws = Draws(8);
+    for [width, pixels, weights, lines] in
+        [[7, 1, 7, 5], [12, 1, 4, 6], [12, 4, 6, 4], [30, 5, 6, 2], [6, 6, 3, 6]]
+    {
+        let norm = LineNorm { width, pixels, eps: 1e-3 };
+        let (x, slope) = (draws.values(width * lines), draws.values(width * lines));
+        let (weight, bias) = (draws.values(weights), draws.values(weights));
+        let (mut out, mut by_x) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let (mut by_weight, mut by_bias) = (vec![0.0; weights], vec![0.0; weights]);
+        for line in 0..lines {
+            let places = line * width..(line + 1) * width;
+            let number = width as f64;
+            let mean = places.clone().map(|at| f64::from(x[at])).sum::<f64>() / number;
+            let squares = places.clone().map(|at| (f64::from(x[at]) - mean).powi(2)).sum::<f64>();
+            let deviation = (squares / number + norm.eps).sqrt();
+            let normal = |at: usize| (f64::from(x[at]) - mean) / deviation;
+            let own = |at: usize| at / pixels % weights;
+            let by_normal = |at: usize| f64::from(slope[at]) * f64::from(weight[own(at)]);
+            let plain = places.clone().map(by_normal).sum::<f64>() / number;
+            let weighted = places.clone().map(|at| by_normal(at) * normal(at)).sum::<f64>() / number;
+            for at in places {
+                out[at] = normal(at) * f64::from(weight[own(at)]) + f64::from(bias[own(at)]);
+                by_x[at] = (by_normal(at) - plain - normal(at) * weighted) / deviation;
+                by_weight[own(at)] += f64::from(slope[at]) * normal(at);
+                by_bias[own(at)] += f64::from(slope[at]);
+            }
+        }
+        let mut found = [(); 4].map(|()| Vec::new());
+        for kit in kits() {
+            let (mut moments, mut to, mut back) = (Vec::new(), vec![0.0; x.len()], slope.clone());
+            norm.apply(kit, &x, [&weight, &bias], &mut moments, &mut to);
+            let (mut of_weight, mut of_bias) = (vec![0.0; weights], vec![0.0; weights]);
+            norm.back(kit, &x, &weight, &moments, &mut back, [&mut of_weight, &mut of_bias]);
+            found.iter_mut().zip([to, back, of_weight, of_bias]).for_each(|(all, found)| all.push(found));
+        }
+        for (n, expected) in [out, by_x, by_weight, by_bias].iter().enumerate() {
+            agree(&format!("{width}, {pixels}: result {n}"), &found[n], expected);
+        }
+    }
+}
+
+#[test]
+fn softmax_and_its_logarithm_are_exponentials_over_their_sum() {
+    let mut draws = Draws(9);
+    for [rows, count, step] in [[3, 5, 1], [2, 4, 6], [1, 1, 3], [4, 33, 2]] {
+        for log in [false, true] {
+            let softmax = Softmax { count, step, log };
+            let scale = |values: Vec<f32>| values.into_iter().map(|value| 9.0 * value).collect::<Vec<f32>>();
+            let (x, slope) = (scale(draws.values(rows * count * step)), draws.values(rows * count * step));
+            let (mut out, mut back) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            for line in 0..rows * step {
+                let places = || (0..count).map(|n| line / step * count * step + n * step + line % step);
+                let all: f64 = places().map(|at| f64::from(x[at]).exp()).sum();
+                let share = |at: usize| f64::from(x[at]).exp() / all;
+                let weighted: f64 =
+                    places().map(|at| f64::from(slope[at]) * if log { 1.0 } else { share(at) }).sum();
+                for at in places() {
+                    let slope = f64::from(slope[at]);
+                    out[at] = if log { share(at).ln() } else { share(at) };
+                    back[at] =
+                        if log { slope - share(at) * weighted } else { share(at) * (slope - weighted) };
+                }
+            }
+            let mut found = [(); 2].map(|()| Vec::new());
+            for kit in kits() {
+                let (mut to, mut gradient) = (x.clone(), slope.clone());
+                softmax.apply(kit, &mut to);
+                softmax.back(kit, &to, &mut gradient);
+                found.iter_mut().zip([to, gradient]).for_each(|(all, found)| all.push(found));
+            }
+            agree(&format!("{rows}, {count}, {step}: log {log}"), &found[0], &out);
+            agree(&format!("{rows}, {count}, {step}: log {log}, back"), &found[1], &back);
+        }
     }
 }
