@@ -27,3 +27,4 @@ pub(crate) use runner::tasks_of;
 pub use runner::{Runner, Watch};
 pub(crate) use seed::Seed;
 pub use team::{Team, alone};
+pub use trainer::planned_memory;

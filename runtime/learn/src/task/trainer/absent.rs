@@ -21,6 +21,10 @@ impl Trainer {
         Err(TaskError::NoTraining)
     }
 
+    pub(in crate::task) fn planned_memory(_: &Plan) -> Option<u64> {
+        None
+    }
+
     pub(in crate::task) fn note(&self) -> Option<&str> {
         match *self {}
     }

@@ -65,6 +65,11 @@ impl Trainer {
         })
     }
 
+    /// See [`super::planned_memory`].
+    pub(in crate::task) fn planned_memory(plan: &Plan) -> Option<u64> {
+        backend::planned_memory(plan)
+    }
+
     /// Why the model runs on another backend than the plan's, in one line.
     pub(in crate::task) fn note(&self) -> Option<&str> {
         self.backend.note()

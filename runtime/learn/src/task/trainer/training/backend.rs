@@ -70,11 +70,7 @@ impl Backend {
             let note = "the model runs on burn: the own backend needs a processor with AVX2";
             return burn(Some(note.to_owned()));
         }
-        let batches = plan.tasks.iter().filter_map(|task| match &task.kind {
-            TaskKind::Train(train) => Some(train.batch as usize),
-            _ => None,
-        });
-        let least = batches.max().unwrap_or(1);
+        let least = largest_batch(plan);
         let at_once = (BYTES_AT_ONCE / own.bytes_of_sample().max(1)).max(least).clamp(1, SCORED_AT_ONCE);
         let computer = Computer { own, level, by_output: Vec::new() };
         Ok(Self { kind: Kind::Own(Box::new(Mutex::new(computer))), at_once, note: None })
@@ -171,6 +167,24 @@ impl Inference<'_> {
             }
         }
     }
+}
+
+/// See [`Trainer::planned_memory`](super::Trainer::planned_memory).
+pub(super) fn planned_memory(plan: &Plan) -> Option<u64> {
+    if plan.backend != plan::Backend::Own {
+        return None;
+    }
+    let own = own::plan(&plan.model, &plan.layout().ok()?, false).ok()?.ok()?;
+    Some(own.bytes_of_step(largest_batch(plan)) as u64)
+}
+
+/// Most rows of a step of the plan's trainings.
+fn largest_batch(plan: &Plan) -> usize {
+    let batches = plan.tasks.iter().filter_map(|task| match &task.kind {
+        TaskKind::Train(train) => Some(train.batch as usize),
+        _ => None,
+    });
+    batches.max().unwrap_or(1)
 }
 
 /// A pass that panicked leaves buffers that the next pass fills again.

@@ -2,6 +2,7 @@
 
 use burn_tensor::Device;
 use fl_engine::model::{self, ModelSpec};
+use fl_kernels::{Kit, Level, alone};
 use serde_json::Value;
 
 use super::{
@@ -37,19 +38,38 @@ fn every_kind_computes_and_differentiates_as_pytorch_does() {
             let place = layout.place(index);
             state.f32[place.clone()].copy_from_slice(&values(&tensor.name, place.len(), factor, 0.0));
         }
-        let net = Net::new(&spec, &layout).unwrap();
-        let device = Device::flex().autodiff();
-        let params = net.params(&state, &device, true);
         let shape: Vec<usize> =
             case["shape"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
         let rows = shape[0];
-        let count = rows * spec.input.iter().product::<u32>() as usize;
-        let sample = net.sample(values("input", count, 1.0, 0.0), rows, &device).require_grad();
+        let features = values("input", rows * spec.input.iter().product::<u32>() as usize, 1.0, 0.0);
+        let coefficients = values("coefficients", shape.iter().product(), 1.0, 0.0);
+        let Ok(mut own) = own::plan(&spec, &layout, true).unwrap() else { panic!("{name} has no kernel") };
+        let kit = Kit { level: Level::best(), team: &alone };
+        close(
+            &format!("{name}: own output"),
+            own.forward(&state, &features, rows, None, kit),
+            &case["output"],
+        );
+        let mut gradient = vec![0.0; own.len()];
+        own.backward(&state, &coefficients, &mut gradient, kit);
+        close(
+            &format!("{name}: own gradient of the input"),
+            &own.by_sample(kit),
+            &case["gradients"]["input"],
+        );
+        for (index, tensor) in layout.tensors().iter().enumerate() {
+            let (found, expected) = (&gradient[layout.place(index)], &case["gradients"][&tensor.name]);
+            close(&format!("{name}: own gradient of {}", tensor.name), found, expected);
+        }
+
+        let net = Net::new(&spec, &layout).unwrap();
+        let device = Device::flex().autodiff();
+        let params = net.params(&state, &device, true);
+        let sample = net.sample(features, rows, &device).require_grad();
         let pass = net.run(&params, sample.clone(), None, &mut |_, _| {}).unwrap();
         let found: Vec<u32> = shape[1..].iter().map(|side| *side as u32).collect();
         assert_eq!(model::output_shape(&spec).unwrap(), found, "{name}");
         close(&format!("{name}: output"), &net::values(pass.output.clone().detach()), &case["output"]);
-        let coefficients = values("coefficients", shape.iter().product(), 1.0, 0.0);
         let coefficients = burn_tensor::TensorData::new(coefficients, pass.output.dims());
         let objective = (pass.output * burn_tensor::Tensor::<2>::from_data(coefficients, &device)).sum();
         let mut gradients = objective.backward();

@@ -6,6 +6,7 @@
 //! from the model state and gradients are written in its layout.
 
 mod activation;
+mod arena;
 pub(super) mod loss;
 mod network;
 
@@ -13,12 +14,16 @@ use std::ops::Range;
 
 use fl_engine::{
     Draws,
+    limits::INPUTS,
     tensor::{Layout, ModelState},
 };
-use fl_kernels::{Image, Kit, Lanes, by_lanes, conv::Finish, norm, pointwise, pool};
+use fl_kernels::{Image, Kit, Lanes, by_lanes, combine, conv::Finish, norm, pointwise, pool, resize};
 
 pub(super) use self::network::plan;
-use self::network::{Node, Op};
+use self::{
+    arena::Arena,
+    network::{Convolution, LineNorm, Node, Op},
+};
 
 /// A planned model with its buffers.
 pub(super) struct Own {
@@ -31,6 +36,7 @@ pub(super) struct Own {
     wanted: Vec<bool>,
     values: Vec<Image>,
     slopes: Vec<Image>,
+    arena: Arena,
     /// Gradients that hold something already.
     written: Vec<bool>,
     /// Number of the model's f32 elements.
@@ -46,9 +52,11 @@ pub(super) struct Own {
 #[derive(Default)]
 struct Buffers {
     parts: Vec<Lanes>,
+    /// A layer's weights as a pass reads them.
+    packed: Vec<Lanes>,
     norm: norm::Scratch,
     lanes: [Vec<Lanes>; 4],
-    row: Vec<f32>,
+    rows: [Vec<f32>; 2],
     output: Vec<f32>,
 }
 
@@ -63,9 +71,22 @@ impl Own {
         &self.trained
     }
 
-    /// Bytes that the values of one sample take.
+    /// Bytes that values and gradients of one sample take.
     pub(super) fn bytes_of_sample(&self) -> usize {
-        self.values.iter().map(Image::bytes_of_sample).sum()
+        self.arena.bytes_of_sample()
+    }
+
+    /// Bytes of all buffers in a step on `rows` samples: those of values and gradients, and for the largest
+    /// layer its weights in the order of a pass, the partial sums of their gradient, and a batch in rows.
+    pub(super) fn bytes_of_step(&self, rows: usize) -> usize {
+        let of_layers = self.nodes.iter().map(|node| match &node.op {
+            Op::Conv(conv) => conv.shape.bytes_of_pass(rows),
+            _ => 0,
+        });
+        let largest = self.values.iter().map(Image::values).max().unwrap_or(0);
+        self.arena.bytes_of_sample() * rows
+            + of_layers.max().unwrap_or(0)
+            + 2 * largest * rows * size_of::<f32>()
     }
 
     /// Runs the layers on `rows` samples and returns the outputs, all values of a sample in one row. With
@@ -79,10 +100,14 @@ impl Own {
         mut training: Option<&mut Draws>,
         kit: Kit<'_>,
     ) -> &[f32] {
-        self.values.iter_mut().for_each(|image| image.hold(rows));
-        self.values[self.value_of[0]].load(kit, features);
+        self.arena.begin([&mut self.values, &mut self.slopes]);
         for at in 0..self.nodes.len() {
+            self.arena.enter(at, rows, [&mut self.values, &mut self.slopes]);
+            if at == 0 {
+                self.values[self.value_of[0]].load(kit, features);
+            }
             self.run(at, state, training.as_deref_mut(), kit);
+            self.arena.leave(at, [&mut self.values, &mut self.slopes]);
         }
         let last = &self.values[self.value_of[self.nodes.len()]];
         self.buffers.output.resize(last.values() * rows, 0.0);
@@ -114,13 +139,16 @@ impl Own {
                     &lanes[..]
                 });
                 let finish = Finish { bias, relu: conv.relu, add: false };
-                let weights = &state.f32[conv.weight.clone()];
-                if conv.transposed {
-                    conv.shape.pack_up(kit, weights, &mut conv.packed);
-                    conv.shape.up(kit, x, &conv.packed, finish, &mut out);
-                } else {
-                    conv.shape.pack_down(kit, weights, &mut conv.packed);
-                    conv.shape.down(kit, x, &conv.packed, finish, &mut out);
+                match conv.lines.take() {
+                    None => conv.forth(kit, state, x, finish, &mut out, &mut buffers.packed),
+                    Some(mut lines) => {
+                        let ([row, _], [from, to]) = (&mut buffers.rows, &mut *lines);
+                        refill(kit, x, row, from);
+                        to.hold(from.samples());
+                        conv.forth(kit, state, from, finish, to, &mut buffers.packed);
+                        refill(kit, to, row, &mut out);
+                        conv.lines = Some(lines);
+                    }
                 }
             }
             Op::Norm(norm) => {
@@ -138,6 +166,25 @@ impl Own {
                 }
                 norm::apply(kit, x, &norm.moments, norm.relu, &mut out);
             }
+            Op::LineNorm(LineNorm { shape, weight, bias, moments }) => {
+                let [from, to] = &mut buffers.rows;
+                x.store_into(kit, from);
+                to.resize(from.len(), 0.0);
+                let affine = [&state.f32[weight.clone()], &state.f32[bias.clone()]];
+                shape.apply(kit, from, affine, moments, to);
+                out.load(kit, to);
+            }
+            Op::Softmax(softmax) => {
+                let [row, _] = &mut buffers.rows;
+                x.store_into(kit, row);
+                softmax.apply(kit, row);
+                out.load(kit, row);
+            }
+            Op::Resize(by) => resize::resize(kit, by, x, &mut out),
+            Op::Combine(how) => {
+                let inputs = inputs(from, values, value_of);
+                combine::combine(kit, *how, &inputs[..from.len()], &mut out);
+            }
             Op::Relu => pointwise::relu(kit, x, &mut out),
             Op::Map(activation) => pointwise::map(kit, x, &mut out, |x| activation.of(x)),
             Op::Largest(windows) => pool::largest(kit, windows, x, &mut out),
@@ -145,16 +192,16 @@ impl Own {
             Op::Dropout { p, mask } => {
                 pointwise::copy(kit, x, &mut out);
                 if let Some(draws) = training {
-                    draw_mask(draws, *p, x.values() * x.samples(), &mut buffers.row);
+                    let [row, _] = &mut buffers.rows;
+                    draw_mask(draws, *p, x.values() * x.samples(), row);
                     mask.hold(x.samples());
-                    mask.load(kit, &buffers.row);
+                    mask.load(kit, row);
                     pointwise::multiply(kit, mask, &mut out);
                 }
             }
             Op::Flatten => {
-                buffers.row.resize(x.values() * x.samples(), 0.0);
-                x.store(kit, &mut buffers.row);
-                out.load(kit, &buffers.row);
+                let [row, _] = &mut buffers.rows;
+                refill(kit, x, row, &mut out);
             }
             Op::Add { relu } => {
                 pointwise::copy(kit, x, &mut out);
@@ -163,7 +210,10 @@ impl Own {
                     pointwise::relu_in_place(kit, &mut out);
                 }
             }
-            Op::Place { parts, .. } => {
+            Op::Place { parts, covers, .. } => {
+                if !*covers {
+                    out.clear(kit);
+                }
                 for (n, part) in parts.iter().enumerate() {
                     pointwise::place(kit, input(n), part, false, &mut out);
                 }
@@ -181,21 +231,32 @@ impl Own {
         gradient: &mut [f32],
         kit: Kit<'_>,
     ) {
-        let rows = self.values[self.value_of[0]].samples();
-        for (slot, wanted) in self.slope_of.iter().zip(&self.wanted) {
-            if *wanted {
-                self.slopes[*slot].hold(rows);
-            }
-        }
+        let (rows, count) = (self.values[self.value_of[0]].samples(), self.nodes.len());
         self.written.fill(false);
-        let last = self.slope_of[self.nodes.len()];
-        self.slopes[last].load(kit, by_output);
-        self.written[last] = true;
-        for at in (0..self.nodes.len()).rev() {
+        let last = self.slope_of[count];
+        for at in (0..count).rev() {
+            let step = 2 * count - 1 - at;
+            self.arena.enter(step, rows, [&mut self.values, &mut self.slopes]);
             if self.wanted[at + 1] {
+                let own = self.slope_of[at + 1];
+                if step == count {
+                    self.slopes[last].load(kit, by_output);
+                    self.written[last] = true;
+                }
+                // No later layer gave a gradient: only the sides of these values were used.
+                begin(kit, own, &mut self.slopes, &mut self.written);
                 self.run_back(at, state, gradient, kit);
             }
+            self.arena.leave(step, [&mut self.values, &mut self.slopes]);
         }
+    }
+
+    /// The gradient by the sample, if the plan has one, in rows.
+    #[cfg(test)]
+    pub(super) fn by_sample(&self, kit: Kit<'_>) -> Vec<f32> {
+        let mut rows = Vec::new();
+        self.slopes[self.slope_of[0]].store_into(kit, &mut rows);
+        rows
     }
 
     fn run_back(&mut self, at: usize, state: &ModelState, gradient: &mut [f32], kit: Kit<'_>) {
@@ -214,25 +275,25 @@ impl Own {
                 if conv.relu {
                     pointwise::relu_back(kit, out, &mut slope);
                 }
-                let (large, small) = if conv.transposed { (&slope, x) } else { (x, &slope) };
-                let parts = &mut buffers.parts;
-                conv.shape.by_weights(kit, large, small, parts, &mut gradient[conv.weight.clone()]);
-                if let Some(bias) = &conv.bias {
-                    let [sums, ..] = &mut buffers.lanes;
-                    pointwise::channel_sums(kit, &slope, sums);
-                    write_lanes(sums.iter(), &mut gradient[bias.clone()]);
-                }
-                if wanted[place] {
-                    let finish = Finish { add: written[to], ..Finish::default() };
-                    let weights = &state.f32[conv.weight.clone()];
-                    if conv.transposed {
-                        conv.shape.pack_down(kit, weights, &mut conv.packed);
-                        conv.shape.down(kit, &slope, &conv.packed, finish, &mut slopes[to]);
-                    } else {
-                        conv.shape.pack_up(kit, weights, &mut conv.packed);
-                        conv.shape.up(kit, &slope, &conv.packed, finish, &mut slopes[to]);
+                if let Some(mut lines) = conv.lines.take() {
+                    let ([row, _], [seen, by_out]) = (&mut buffers.rows, &mut *lines);
+                    refill(kit, &slope, row, by_out);
+                    let [parts, sums] = [&mut buffers.parts, &mut buffers.lanes[0]];
+                    conv.by_weights(kit, [seen, by_out], parts, sums, gradient);
+                    if wanted[place] {
+                        // The input is of no more use.
+                        conv.back(kit, state, by_out, false, seen, &mut buffers.packed);
+                        seen.store_into(kit, row);
+                        give_rows(kit, row, to, slopes, written);
                     }
-                    written[to] = true;
+                    conv.lines = Some(lines);
+                } else {
+                    let [parts, sums] = [&mut buffers.parts, &mut buffers.lanes[0]];
+                    conv.by_weights(kit, [x, &slope], parts, sums, gradient);
+                    if wanted[place] {
+                        conv.back(kit, state, &slope, written[to], &mut slopes[to], &mut buffers.packed);
+                        written[to] = true;
+                    }
                 }
             }
             Op::Norm(norm) => {
@@ -240,6 +301,23 @@ impl Own {
                 norm::back(kit, x, &norm.moments, norm.relu, &mut slope, &mut buffers.norm, sums);
                 write_lanes(sums.iter().map(|[_, weight]| weight), &mut gradient[norm.weight.clone()]);
                 write_lanes(sums.iter().map(|[bias, _]| bias), &mut gradient[norm.bias.clone()]);
+                pass_on(kit, &slope, own, to, wanted[place], slopes, written);
+            }
+            Op::LineNorm(LineNorm { shape, weight, bias, moments }) => {
+                let [seen, row] = &mut buffers.rows;
+                x.store_into(kit, seen);
+                slope.store_into(kit, row);
+                let (by_weight, by_bias) = gradient[weight.start..bias.end].split_at_mut(weight.len());
+                shape.back(kit, seen, &state.f32[weight.clone()], moments, row, [by_weight, by_bias]);
+                slope.load(kit, row);
+                pass_on(kit, &slope, own, to, wanted[place], slopes, written);
+            }
+            Op::Softmax(softmax) => {
+                let [given, row] = &mut buffers.rows;
+                out.store_into(kit, given);
+                slope.store_into(kit, row);
+                softmax.back(kit, given, row);
+                slope.load(kit, row);
                 pass_on(kit, &slope, own, to, wanted[place], slopes, written);
             }
             Op::Relu => {
@@ -254,7 +332,7 @@ impl Own {
                 pointwise::multiply(kit, mask, &mut slope);
                 pass_on(kit, &slope, own, to, wanted[place], slopes, written);
             }
-            Op::Largest(_) | Op::Mean(_) if !wanted[place] => {}
+            Op::Largest(_) | Op::Mean(_) | Op::Resize(_) | Op::Flatten if !wanted[place] => {}
             Op::Largest(windows) => {
                 begin(kit, to, slopes, written);
                 pool::largest_back(kit, windows, x, out, &slope, &mut slopes[to]);
@@ -263,20 +341,22 @@ impl Own {
                 begin(kit, to, slopes, written);
                 pool::mean_back(kit, windows, &slope, &mut slopes[to]);
             }
-            Op::Flatten => {
-                if wanted[place] && !written[to] {
-                    buffers.row.resize(slope.values() * slope.samples(), 0.0);
-                    slope.store(kit, &mut buffers.row);
-                    slopes[to].load(kit, &buffers.row);
-                    written[to] = true;
-                } else if wanted[place] {
-                    // Another layer has written the gradient already.
-                    let mut image = slopes[to].clone();
-                    buffers.row.resize(slope.values() * slope.samples(), 0.0);
-                    slope.store(kit, &mut buffers.row);
-                    image.load(kit, &buffers.row);
-                    pointwise::add(kit, &image, &mut slopes[to]);
+            Op::Resize(by) => {
+                begin(kit, to, slopes, written);
+                resize::resize_back(kit, by, &slope, &mut slopes[to]);
+            }
+            Op::Combine(how) => {
+                let inputs = inputs(from, values, value_of);
+                for (n, place) in from.iter().enumerate().filter(|(_, place)| wanted[**place]) {
+                    let to = slope_of[*place];
+                    begin(kit, to, slopes, written);
+                    combine::combine_back(kit, *how, &inputs[..from.len()], n, &slope, &mut slopes[to]);
                 }
+            }
+            Op::Flatten => {
+                let [row, _] = &mut buffers.rows;
+                slope.store_into(kit, row);
+                give_rows(kit, row, to, slopes, written);
             }
             Op::Add { relu } => {
                 if *relu {
@@ -286,7 +366,7 @@ impl Own {
                     pass_on(kit, &slope, own, slope_of[*place], wanted[*place], slopes, written);
                 }
             }
-            Op::Place { parts, whole } => {
+            Op::Place { parts, whole, .. } => {
                 for (place, part) in from.iter().zip(parts.iter()) {
                     let to = slope_of[*place];
                     if !wanted[*place] {
@@ -323,6 +403,88 @@ impl Own {
             }
         }
         self.counts.iter().for_each(|&place| state.i64[place] = state.i64[place].saturating_add(1));
+    }
+}
+
+impl Convolution {
+    /// Computes the layer.
+    fn forth(
+        &self,
+        kit: Kit<'_>,
+        state: &ModelState,
+        x: &Image,
+        finish: Finish<'_>,
+        out: &mut Image,
+        packed: &mut Vec<Lanes>,
+    ) {
+        let weights = &state.f32[self.weight.clone()];
+        if self.transposed {
+            self.shape.pack_up(kit, weights, packed);
+            self.shape.up(kit, x, packed, finish, out);
+        } else {
+            self.shape.pack_down(kit, weights, packed);
+            self.shape.down(kit, x, packed, finish, out);
+        }
+    }
+
+    /// Writes, or with `add` adds, the gradient by the input.
+    fn back(
+        &self,
+        kit: Kit<'_>,
+        state: &ModelState,
+        slope: &Image,
+        add: bool,
+        by_x: &mut Image,
+        packed: &mut Vec<Lanes>,
+    ) {
+        let (weights, finish) = (&state.f32[self.weight.clone()], Finish { add, ..Finish::default() });
+        if self.transposed {
+            self.shape.pack_down(kit, weights, packed);
+            self.shape.down(kit, slope, packed, finish, by_x);
+        } else {
+            self.shape.pack_up(kit, weights, packed);
+            self.shape.up(kit, slope, packed, finish, by_x);
+        }
+    }
+
+    /// Writes the gradients by the weights and by the bias.
+    fn by_weights(
+        &self,
+        kit: Kit<'_>,
+        [x, slope]: [&Image; 2],
+        parts: &mut Vec<Lanes>,
+        sums: &mut Vec<Lanes>,
+        gradient: &mut [f32],
+    ) {
+        let (large, small) = if self.transposed { (slope, x) } else { (x, slope) };
+        self.shape.by_weights(kit, large, small, parts, &mut gradient[self.weight.clone()]);
+        if let Some(bias) = &self.bias {
+            pointwise::channel_sums(kit, slope, sums);
+            write_lanes(sums.iter(), &mut gradient[bias.clone()]);
+        }
+    }
+}
+
+/// What a layer takes, in the first elements.
+fn inputs<'a>(from: &[usize], values: &'a [Image], value_of: &[usize]) -> [&'a Image; INPUTS] {
+    let mut inputs = [&values[value_of[from[0]]]; INPUTS];
+    inputs.iter_mut().zip(from).for_each(|(input, place)| *input = &values[value_of[*place]]);
+    inputs
+}
+
+/// Fills an image with the values of another of other sides, row by row.
+fn refill(kit: Kit<'_>, from: &Image, row: &mut Vec<f32>, to: &mut Image) {
+    from.store_into(kit, row);
+    to.hold(row.len() / to.values().max(1));
+    to.load(kit, row);
+}
+
+/// Gives a gradient in rows to a place.
+fn give_rows(kit: Kit<'_>, row: &[f32], to: usize, slopes: &mut [Image], written: &mut [bool]) {
+    if std::mem::replace(&mut written[to], true) {
+        slopes[to].load_more(kit, row);
+    } else {
+        slopes[to].load(kit, row);
     }
 }
 

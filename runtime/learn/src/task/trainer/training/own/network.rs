@@ -6,12 +6,21 @@
 use std::{ops::Range, sync::Arc};
 
 use fl_engine::{
-    model::{self, Layer, ModelSpec, Placed, Window},
+    model::{self, Layer, ModelSpec, Placed, Upsampling, Window},
     tensor::{Dtype, Layout},
 };
-use fl_kernels::{Image, Lanes, conv::Conv, norm::Moments, pointwise::Part, pool::Windows};
+use fl_kernels::{
+    Image, Lanes, combine::Combine, conv::Conv, lines, norm::Moments, pointwise::Part, pool::Windows,
+    resize::Resize,
+};
 
-use super::{super::tensors::count_tensors, Buffers, Own, activation::Activation, floats};
+use super::{
+    super::tensors::count_tensors,
+    Buffers, Own,
+    activation::Activation,
+    arena::{Arena, Life},
+    floats,
+};
 use crate::task::error::TaskError;
 
 /// A layer with its inputs, by place.
@@ -26,6 +35,11 @@ pub(super) enum Op {
     Same,
     Conv(Convolution),
     Norm(Norm),
+    LineNorm(LineNorm),
+    Softmax(lines::Softmax),
+    Resize(Resize),
+    /// Of equal shapes, but for sides of 1.
+    Combine(Combine),
     Relu,
     Map(Activation),
     Largest(Windows),
@@ -38,10 +52,12 @@ pub(super) enum Op {
     Add {
         relu: bool,
     },
-    /// Copies of the inputs, or of the first ones. With `whole`, each input's values are all copied.
+    /// Copies of the inputs, or of the first ones. With `whole`, each input's values are all copied; with
+    /// `covers`, nothing else is in the output.
     Place {
         parts: Vec<Part>,
         whole: bool,
+        covers: bool,
     },
 }
 
@@ -52,8 +68,17 @@ pub(super) struct Convolution {
     pub(super) weight: Range<usize>,
     pub(super) bias: Option<Range<usize>>,
     pub(super) relu: bool,
-    /// The weights as the pass reads them.
-    pub(super) packed: Vec<Lanes>,
+    /// For a linear layer over the last of several axes: the lines of a batch, as features, and what they
+    /// give.
+    pub(super) lines: Option<Box<[Image; 2]>>,
+}
+
+/// A normalisation of each sample.
+pub(super) struct LineNorm {
+    pub(super) shape: lines::LineNorm,
+    pub(super) weight: Range<usize>,
+    pub(super) bias: Range<usize>,
+    pub(super) moments: Vec<lines::Moments>,
 }
 
 /// A batch normalisation.
@@ -103,7 +128,7 @@ pub(in super::super) fn plan(
     // Without an input's gradient, the layers before the first weights need none.
     let mut wanted = vec![by_sample];
     for node in &nodes {
-        let weights = matches!(node.op, Op::Conv(_) | Op::Norm(_));
+        let weights = matches!(node.op, Op::Conv(_) | Op::Norm(_) | Op::LineNorm(_));
         let any = weights || node.from.iter().any(|&place| wanted[place]);
         wanted.push(any);
     }
@@ -117,7 +142,10 @@ pub(in super::super) fn plan(
             *count - 1
         };
         let same = matches!(node.op, Op::Same);
-        let in_place = matches!(node.op, Op::Norm(_) | Op::Relu | Op::Map(_) | Op::Dropout { .. });
+        let in_place = matches!(
+            node.op,
+            Op::Norm(_) | Op::LineNorm(_) | Op::Softmax(_) | Op::Relu | Op::Map(_) | Op::Dropout { .. }
+        );
         value_of.push(if same { value_of[first] } else { own(&mut values) });
         let shared = same || in_place && uses[first] == 1 && first > 0;
         slope_of.push(if shared { slope_of[first] } else { own(&mut slopes) });
@@ -148,10 +176,13 @@ pub(in super::super) fn plan(
     let floats = layout.segments(Dtype::F32).filter(|segment| segment.tensor < count);
     let indices: Vec<usize> = floats.map(|segment| segment.tensor).collect();
     let integers = layout.segments(Dtype::I64).filter(|segment| segment.tensor < count);
+    let (values, slopes) = (images(&value_of, halo_of_value), images(&slope_of, halo_of_slope));
+    let lives = lives(&nodes, &wanted, [&value_of, &slope_of], [values.len(), slopes.len()]);
     Ok(Ok(Own {
-        values: images(&value_of, halo_of_value),
-        slopes: images(&slope_of, halo_of_slope),
-        written: vec![false; slopes],
+        written: vec![false; slopes.len()],
+        arena: Arena::new(lives, [&values, &slopes]),
+        values,
+        slopes,
         len: ranges.last().map_or(0, |range| range.end),
         trained: indices.into_iter().zip(&ranges).filter_map(learns).collect(),
         counts: integers.map(|segment| segment.range.start).collect(),
@@ -161,6 +192,62 @@ pub(in super::super) fn plan(
         slope_of,
         wanted,
     }))
+}
+
+/// The steps between which each image of values, then each of gradients, is used. Forward, the layer `n` is
+/// computed in step `n`; back, the last layer comes first.
+fn lives(
+    nodes: &[Node],
+    wanted: &[bool],
+    [value_of, slope_of]: [&[usize]; 2],
+    [values, slopes]: [usize; 2],
+) -> [Vec<Option<Life>>; 2] {
+    let count = nodes.len();
+    let (mut of_values, mut of_slopes) = (vec![None; values], vec![None; slopes]);
+    let used = |lives: &mut Vec<Option<Life>>, slot: usize, step: usize| {
+        let life = lives[slot].get_or_insert(Life { first: step, last: step });
+        (life.first, life.last) = (life.first.min(step), life.last.max(step));
+    };
+    used(&mut of_values, value_of[0], 0);
+    // The output is read after the last layer, and its gradient is written before.
+    used(&mut of_values, value_of[count], count);
+    used(&mut of_slopes, slope_of[count], count);
+    if wanted[0] {
+        used(&mut of_slopes, slope_of[0], 2 * count);
+    }
+    for (at, node) in nodes.iter().enumerate() {
+        let back = 2 * count - 1 - at;
+        used(&mut of_values, value_of[at + 1], at);
+        node.from.iter().for_each(|place| used(&mut of_values, value_of[*place], at));
+        if !wanted[at + 1] {
+            continue;
+        }
+        used(&mut of_slopes, slope_of[at + 1], back);
+        for place in node.from.iter().filter(|place| wanted[**place]) {
+            used(&mut of_slopes, slope_of[*place], back);
+        }
+        let (input, output) = match &node.op {
+            Op::Conv(conv) => (true, conv.relu),
+            Op::Norm(_) | Op::LineNorm(_) | Op::Map(_) | Op::Combine(Combine::Product) => (true, false),
+            Op::Largest(_) => (true, true),
+            Op::Relu | Op::Softmax(_) => (false, true),
+            Op::Add { relu } => (false, *relu),
+            Op::Same
+            | Op::Resize(_)
+            | Op::Combine(_)
+            | Op::Mean(_)
+            | Op::Dropout { .. }
+            | Op::Flatten
+            | Op::Place { .. } => (false, false),
+        };
+        if input {
+            node.from.iter().for_each(|place| used(&mut of_values, value_of[*place], back));
+        }
+        if output {
+            used(&mut of_values, value_of[at + 1], back);
+        }
+    }
+    [of_values, of_slopes]
 }
 
 /// Lets layers compute the `max(0, x)` that alone takes what they give.
@@ -207,15 +294,49 @@ fn op(
     take: &mut impl FnMut() -> Result<Range<usize>, TaskError>,
 ) -> Result<Option<Op>, TaskError> {
     let output: Vec<usize> = at.output.iter().map(|side| *side as usize).collect();
+    // The sides of images are all that buffers have.
+    if inputs.iter().any(|shape| !(1..=3).contains(&shape.len())) || !(1..=3).contains(&output.len()) {
+        return Ok(None);
+    }
     let (input, axes) = (inputs[0], inputs[0].len() - 1);
+    let product = |sides: &[usize]| sides.iter().product::<usize>();
     if let Some(window) = at.layer.window(axes) {
         return windowed(at.layer, &window, input, &output, take);
     }
     Ok(Some(match at.layer {
-        Layer::Linear { bias, .. } if axes == 0 => {
-            let shape = Conv::linear(output[0], input[0]);
+        Layer::Linear { bias, .. } => {
+            let (outs, ins) = (output[axes], input[axes]);
+            let lines = (axes > 0).then(|| Box::new([ins, outs].map(Image::features)));
             let (weight, bias) = (take()?, if *bias { Some(take()?) } else { None });
-            Op::Conv(Convolution { shape, transposed: false, weight, bias, relu: false, packed: Vec::new() })
+            Op::Conv(Convolution {
+                shape: Conv::linear(outs, ins),
+                transposed: false,
+                weight,
+                bias,
+                relu: false,
+                lines,
+            })
+        }
+        Layer::LayerNorm { axes, eps, .. } => {
+            let width = product(&input[input.len() - *axes as usize..]);
+            let shape = lines::LineNorm { width, pixels: 1, eps: *eps };
+            Op::LineNorm(LineNorm { shape, weight: take()?, bias: take()?, moments: Vec::new() })
+        }
+        Layer::GroupNorm { groups, eps, .. } => {
+            let width = product(input) / *groups as usize;
+            let shape = lines::LineNorm { width, pixels: product(&input[1..]), eps: *eps };
+            Op::LineNorm(LineNorm { shape, weight: take()?, bias: take()?, moments: Vec::new() })
+        }
+        Layer::Softmax { axis } | Layer::LogSoftmax { axis } => {
+            let (axis, log) = (*axis as usize, matches!(at.layer, Layer::LogSoftmax { .. }));
+            Op::Softmax(lines::Softmax { count: input[axis], step: product(&input[axis + 1..]), log })
+        }
+        Layer::Upsample { mode, corners, .. } => {
+            let (from, to) = (sides(input), sides(&output));
+            Op::Resize(match mode {
+                Upsampling::Nearest => Resize::nearest(from, to),
+                Upsampling::Bilinear => Resize::bilinear(from, to, *corners),
+            })
         }
         Layer::BatchNorm { eps, momentum, .. } => Op::Norm(Norm {
             weight: take()?,
@@ -231,30 +352,43 @@ fn op(
         }),
         Layer::Relu => Op::Relu,
         Layer::Dropout { p } => Op::Dropout { p: *p, mask: image(input, 0) },
-        Layer::Flatten if axes == 0 => {
-            Op::Place { parts: vec![Part { from: 0..input[0], to: 0, shift: [0; 2] }], whole: true }
-        }
+        Layer::Flatten if axes == 0 => Op::Place {
+            parts: vec![Part { from: 0..input[0], to: 0, shift: [0; 2] }],
+            whole: true,
+            covers: true,
+        },
         Layer::Flatten => Op::Flatten,
         Layer::Add if inputs.iter().all(|other| *other == input) => Op::Add { relu: false },
-        Layer::Concat { axis: 0 } if axes > 0 => {
-            let mut to = 0;
+        Layer::Add => Op::Combine(Combine::Sum),
+        Layer::Sub => Op::Combine(Combine::Difference),
+        Layer::Mul => Op::Combine(Combine::Product),
+        Layer::Concat { axis } => {
+            let axis = *axis as usize;
+            let mut end = 0;
             let part = |shape: &&[usize]| {
-                to += shape[0];
-                Part { from: 0..shape[0], to: to - shape[0], shift: [0; 2] }
+                let at = end;
+                end += shape[axis];
+                let mut part = Part { from: 0..shape[0], to: 0, shift: [0; 2] };
+                match axis {
+                    0 => part.to = at,
+                    // The only side of a sequence is its width.
+                    _ => part.shift[if shape.len() == 2 { 1 } else { axis - 1 }] = at as isize,
+                }
+                part
             };
-            Op::Place { parts: inputs.iter().map(part).collect(), whole: true }
+            Op::Place { parts: inputs.iter().map(part).collect(), whole: true, covers: true }
         }
         Layer::Pad { .. } | Layer::Crop { .. } => {
             let edges = at.layer.edges(axes).ok_or(TaskError::Layout)?.map(|edge| edge as isize);
             let first = if axes == 1 { [0, edges[0]] } else { [edges[0], edges[2]] };
             let whole = matches!(at.layer, Layer::Pad { .. });
             let shift = if whole { first } else { first.map(|by| -by) };
-            Op::Place { parts: vec![Part { from: 0..input[0], to: 0, shift }], whole }
+            Op::Place { parts: vec![Part { from: 0..input[0], to: 0, shift }], whole, covers: !whole }
         }
         Layer::PadTo => {
             let (small, large) = (sides(input), sides(&output));
             let shift = [0, 1].map(|axis: usize| ((large[axis] - small[axis]) / 2) as isize);
-            Op::Place { parts: vec![Part { from: 0..input[0], to: 0, shift }], whole: true }
+            Op::Place { parts: vec![Part { from: 0..input[0], to: 0, shift }], whole: true, covers: false }
         }
         Layer::AdaptiveAvgPool { .. } => Op::Mean(Windows::covering(sides(input), sides(&output))),
         layer => match Activation::new(layer) {
@@ -288,16 +422,20 @@ fn windowed(
         let largest = matches!(layer, Layer::MaxPool { .. });
         return Ok(Some(if largest { Op::Largest(windows) } else { Op::Mean(windows) }));
     };
-    if weights.groups != 1 {
-        return Ok(None);
-    }
     let (weight, bias) = (take()?, if weights.bias { Some(take()?) } else { None });
     let dilation = along(window.dilation, 1);
     let (channels, sides) = match weights.transposed {
         false => ([output[0], input[0]], [small, large]),
         true => ([input[0], output[0]], [large, small]),
     };
-    let shape = Conv::new(channels, kernel, stride, dilation, edges, sides);
-    let transposed = weights.transposed;
-    Ok(Some(Op::Conv(Convolution { shape, transposed, weight, bias, relu: false, packed: Vec::new() })))
+    let shape =
+        Conv::new(channels, kernel, stride, dilation, edges, sides).in_groups(weights.groups as usize);
+    Ok(Some(Op::Conv(Convolution {
+        shape,
+        transposed: weights.transposed,
+        weight,
+        bias,
+        relu: false,
+        lines: None,
+    })))
 }
