@@ -187,9 +187,9 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "backend",
         takes: Takes::Word(Backend::TABLE),
-        absent: Absent::Default("burn"),
+        absent: Absent::Default("own"),
         meaning: "What computes the model at collaborators.",
-        example: "own",
+        example: "burn",
     },
 ];
 /// The schema's number, in this file and in `site.yaml`.

@@ -37,7 +37,7 @@ record!(PlanDraft {
     21 row_limit,
     22 keep,
     23 stop,
-    24 backend = Backend::Burn,
+    24 backend = Backend::Own,
 });
 
 record!(Stop { 1 patience, 2 target });

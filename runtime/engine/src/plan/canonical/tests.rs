@@ -315,7 +315,7 @@ fn every_field_changes_the_hash() {
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([1; 32]))),
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([2; 32]))),
         |p| p.seal = Seal::Signer,
-        |p| p.backend = Backend::Own,
+        |p| p.backend = Backend::Burn,
         |p| p.keep = Some(Keep { every: 1, most: None }),
         |p| p.keep = Some(Keep { every: 2, most: None }),
         |p| p.keep = Some(Keep { every: 2, most: Some(2) }),
