@@ -6,7 +6,10 @@ use std::{fs, sync::Arc, time::Duration};
 use fl_engine::{RoundNo, Weight, model::safetensors, plan::Plan, tensor::ModelState};
 use fl_learn::task::{CustomTasks, Runner};
 use fl_tests::{
-    federation::{Process, federation, federation_over, history, last_model, set_block, start, synthetic},
+    federation::{
+        Process, all_end_well, federation, federation_over, history, last_model, set_block, set_site, start,
+        synthetic,
+    },
     over_each_link,
 };
 use num_bigint::BigInt;
@@ -48,6 +51,24 @@ fn federation_trains_and_everybody_keeps_the_same_model(link: &str) {
         // The aggregator named the roster's serial, and these sites have no roster that proves the serial.
         assert!(!federation.dir.join(name).join("save/roster-serial").exists());
     }
+}
+
+/// The site file says how many threads compute; the plan allows seven.
+#[test]
+fn number_of_threads_changes_no_bit_of_the_model() {
+    let models = [1, 2, 7].map(|threads: u32| {
+        let federation = federation(&format!("threads-{threads}"), 2, &|plan| {
+            set_block(&plan.replace("rounds: 10", "rounds: 2"), "threads", "{link: 1, cpu: 7}")
+        });
+        for name in &federation.names {
+            set_site(&federation.dir.join(name), "threads", &threads.to_string());
+        }
+        set_site(&federation.aggregator, "threads", &threads.to_string());
+        let (mut aggregator, mut collaborators) = start(&federation);
+        all_end_well(&mut aggregator, &mut collaborators);
+        last_model(&federation).f32.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+    });
+    assert!(models[0].len() > 100 && models.iter().all(|bits| *bits == models[0]));
 }
 
 /// A log on a full disk, a reader of rounds that has gone.

@@ -282,8 +282,11 @@ impl AggregatorSetup {
         })?;
         Ok(Parts {
             system: self.system.clone(),
-            pool: Pool::new(&self.system.threads, plan.threads.cpu as usize)
-                .map_err(|e| Failure::of(Exit::Failed, &e))?,
+            pool: Pool::new(
+                &self.system.threads,
+                self.system.threads.computing(plan.threads.cpu, self.site.threads),
+            )
+            .map_err(|e| Failure::of(Exit::Failed, &e))?,
             plan,
             plan_hash: self.hash,
             layout,

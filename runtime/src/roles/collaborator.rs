@@ -260,8 +260,8 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         authority,
         terms,
     } = setup;
-    let pool =
-        Pool::new(&system.threads, plan.threads.cpu as usize).map_err(|e| Failure::of(Exit::Failed, &e))?;
+    let threads = system.threads.computing(plan.threads.cpu, site.threads);
+    let pool = Pool::new(&system.threads, threads).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
     let carriers = if proxy.is_some() { vec![Carrier::Tcp] } else { carriers(&site) };
     let sockets = Sockets::open(&tls, &carriers, &limits);

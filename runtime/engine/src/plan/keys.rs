@@ -150,7 +150,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "threads",
         takes: Takes::Section(resources::THREADS),
         absent: Absent::Default("{}"),
-        meaning: "Threads of each role. The numbers of threads are the plan's, whatever processors a machine has.",
+        meaning: "The most threads of each role. A machine with fewer processors, or with `threads` in its site file, takes fewer for \
+                  `cpu`.",
         example: "{link: 2, cpu: 4}",
     },
     Key {

@@ -30,6 +30,8 @@ pub struct Site {
     /// The name that a collaborator sends in clear text, by which a load balancer finds the aggregator (SNI:
     /// RFC 6066, section 3). `None`: no name is sent.
     pub server_name: Option<String>,
+    /// Threads that compute on this machine. `None`: as many as processors that the program may run on.
+    pub threads: Option<u32>,
 }
 
 /// Through which proxy a collaborator connects.
@@ -97,6 +99,7 @@ impl Site {
             link,
             proxy,
             server_name: site.get::<Option<ServerName>>("server_name")?.map(|ServerName(name)| name),
+            threads: site.get("threads")?,
         })
     }
 
@@ -216,6 +219,13 @@ const KEYS: &[Key] = &[
         meaning: "The name that a collaborator sends in clear text, for a load balancer that routes by it (SNI).",
         example: "fl.example.org",
     },
+    Key {
+        name: "threads",
+        takes: Takes::Whole { least: 1, most: 64, unit: "threads" },
+        absent: Absent::Means("as many as processors that the program may run on"),
+        meaning: "Threads that compute on this machine: at most `threads.cpu` of the plan.",
+        example: "1",
+    },
 ];
 
 const FILE: &str = "plan/site.yaml";
@@ -242,12 +252,14 @@ mod tests {
             link: LinkKind::Auto,
             proxy: ProxyChoice::Environment,
             server_name: None,
+            threads: None,
         };
         assert_eq!(site, expected);
         assert_eq!(Site::parse("schema: 1\naddress: localhost\n"), Ok(expected));
         let six =
             Site::parse("schema: 1\naddress: '::1'\nbind: '::'\nsocket: portable\nmtu: 65527\n").unwrap();
         assert_eq!((six.socket, six.mtu), (SocketKind::Portable, 65527));
+        assert_eq!(Site::parse("schema: 1\naddress: a\nthreads: 3\n").unwrap().threads, Some(3));
         let tcp = Site::parse("schema: 1\naddress: a\nlink: tcp\n").unwrap();
         assert_eq!(tcp.link, LinkKind::Tcp);
         assert!(six.bind.is_ipv6());
