@@ -14,6 +14,7 @@ use fl_engine::{
     model,
     plan::{Loader, Optimiser, Plan, TaskKind},
 };
+use fl_learn::task::planned_memory;
 use fl_runtime::internal::trust::Role;
 
 use super::gramine_version::Gramine;
@@ -119,10 +120,11 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
             let taps = window.kernel.iter().map(|side| u64::from(*side)).product::<u64>();
             taps.saturating_mul(elements(&at.input).max(elements(&at.output)))
         });
-        // Values and gradients, and for a convolution its unfolded input.
+        // Values and gradients, and for a convolution its unfolded input, as burn needs them.
         values = values.saturating_add(2 * elements(&at.output)).saturating_add(windows);
     }
-    let activations = values.saturating_mul(batch.max(1)).saturating_mul(4);
+    let estimate = values.saturating_mul(batch.max(1)).saturating_mul(4);
+    let activations = planned_memory(plan).unwrap_or(estimate);
     let (name, rows) = match &plan.data.loader {
         Loader::Pictures(spec) if spec.cache > plan.memory_budget => ("pictures (data.cache)", spec.cache),
         _ => ("rows (limits.memory)", plan.memory_budget),
