@@ -23,7 +23,7 @@ MANUAL = Path("runtime/src/manual")
 GROUPS = {
     "Start": ["quick_start", "coming_from_openfl", "glossary"],
     "Run": ["operating", "who_waits", "owners_key", "withdrawn_site", "exit_codes", "files", "data_files", "pictures", "enclaves"],
-    "Experiment": ["plan_reference", "models", "own_network", "training", "kvasir", "aggregation", "writing_your_own"],
+    "Experiment": ["plan_reference", "models", "own_network", "training", "training_speed", "kvasir", "aggregation", "writing_your_own"],
     "Trust": ["attestation", "threat_model", "promises"],
     "Inside": ["architecture", "protocol", "hand_written"],
     "Project": ["changes"],

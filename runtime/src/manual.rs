@@ -105,10 +105,15 @@ chapters! {
 
     plan_reference;
 
+    /// [operating]: operating
     /// [plan_reference]: plan_reference
+    /// [training_speed]: training_speed
     // Shapes such as [n] are not links.
     #[allow(rustdoc::broken_intra_doc_links)]
     training;
+
+    /// [training]: training
+    training_speed;
 
     /// [operating]: operating
     /// [pictures]: pictures
