@@ -2,7 +2,7 @@
 
 use fl_engine::{
     model::Layer,
-    plan::{LabelCode, PictureLabel, PictureSpec, PlanDraft, Threads},
+    plan::{Backend, LabelCode, PictureLabel, PictureSpec, PlanDraft, Threads},
 };
 
 use super::*;
@@ -31,7 +31,7 @@ sgx.max_threads                     12  1 main, the actors + 2 link + 2 cpu + 2 
     let collaborator = of(Role::Collaborator, |_| {}).unwrap();
     let shown = "\
 7 models                         14 KiB
-a batch of 16                    4352 B
+a batch of 16                    41 KiB
 rows (limits.memory)            512 MiB
 program                          64 MiB
 stacks of 7 threads              14 MiB
@@ -77,6 +77,13 @@ fn every_thread_and_byte_of_the_plan_is_in_the_sum() {
     };
     assert_eq!(accumulated(1).unwrap().terms[0].name, "7 models");
     assert_eq!(accumulated(2).unwrap().terms[0].name, "8 models");
+}
+
+#[test]
+fn batch_of_burn_has_the_memory_of_values_gradients_and_unfolded_inputs() {
+    let batch = |backend| of(Role::Collaborator, |plan| plan.backend = backend).unwrap().terms.swap_remove(1);
+    assert_eq!(batch(Backend::Burn), Term { name: "a batch of 16".to_owned(), bytes: ByteCount(4352) });
+    assert_eq!(batch(Backend::Own).bytes, ByteCount(42752));
 }
 
 #[test]
