@@ -2,9 +2,11 @@
 //!
 //! A convolution leads from a large image to a small one ([`Conv::down`]). Its gradient by the large image is
 //! the way [`Conv::up`], which is a transposed convolution, too. A transposed convolution is therefore the
-//! same [`Conv`], with its two ways swapped. A linear layer is a convolution with a kernel of one pixel. With
-//! groups of channels, a block of outputs reads the blocks of inputs that its groups lie in, with weights of 0
-//! between channels of different groups; where each channel is a group, lanes are multiplied with lanes.
+//! same [`Conv`], with its two ways swapped. A linear layer is a convolution with a kernel of one pixel.
+//!
+//! With groups of channels, a block of outputs reads the blocks of inputs that its groups lie in, with
+//! weights of 0 between channels of different groups. Where each channel is a group, lanes are multiplied
+//! with lanes.
 //!
 //! Lanes are channels of what is written. The weights of one channel of the input meet some neighbouring
 //! pixels, whose sums stay in registers (direct convolution; layout after Georganas et al., SC 2018,
@@ -155,8 +157,8 @@ impl Conv {
         self.small * self.large / self.groups * self.kernel[0] * self.kernel[1]
     }
 
-    /// Bytes beside the images that the passes over `samples` take at most: packed weights, and the scratch of
-    /// [`Self::by_weights`].
+    /// Bytes beside the images that the passes over `samples` take at most: packed weights, and the scratch
+    /// of [`Self::by_weights`].
     #[must_use]
     pub fn bytes_of_pass(&self, samples: usize) -> usize {
         let packed = |meeting: Meeting| meeting.outputs.div_ceil(LANES) * meeting.most();

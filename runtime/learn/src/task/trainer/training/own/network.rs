@@ -38,7 +38,7 @@ pub(super) enum Op {
     LineNorm(LineNorm),
     Softmax(lines::Softmax),
     Resize(Resize),
-    /// Of equal shapes, but for sides of 1.
+    /// Of equal shapes, except for sides of 1.
     Combine(Combine),
     Relu,
     Map(Activation),
