@@ -24,7 +24,6 @@ pub use evaluation::{
 pub use output::TaskOutput;
 pub use progress::Progress;
 pub(crate) use runner::tasks_of;
-pub use runner::{Runner, Watch};
+pub use runner::{Runner, Watch, planned_memory};
 pub(crate) use seed::Seed;
 pub use team::{Team, alone};
-pub use trainer::planned_memory;

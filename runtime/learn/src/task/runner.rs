@@ -348,5 +348,13 @@ fn with_kept(state: &ModelState, from: &ModelState) -> ModelState {
     state
 }
 
+/// Bytes that a step of training takes beside the model: values, gradients and partial sums of the plan's
+/// largest batch, in the buffers that are planned from the model's graph. `None` where burn computes, and in
+/// a build without training.
+#[must_use]
+pub fn planned_memory(plan: &Plan) -> Option<u64> {
+    Trainer::planned_memory(plan)
+}
+
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,7 @@ mod absent;
 #[cfg(feature = "train")]
 mod training;
 
-use fl_engine::{
-    Name, RoundNo,
-    plan::{Plan, TrainSpec},
-    tensor::ModelState,
-};
+use fl_engine::{Name, RoundNo, plan::TrainSpec, tensor::ModelState};
 
 #[cfg(not(feature = "train"))]
 pub(super) use self::absent::Trainer;
@@ -19,14 +15,6 @@ pub(super) use self::absent::Trainer;
 pub(super) use self::training::Trainer;
 use super::{progress::Progress, seed::Seed, team::Team};
 use crate::data::Dataset;
-
-/// Bytes that a step of training takes beside the model: values, gradients and partial sums of the plan's
-/// largest batch, in the buffers that are planned from the model's graph. `None` where burn computes, and in
-/// a build without training.
-#[must_use]
-pub fn planned_memory(plan: &Plan) -> Option<u64> {
-    Trainer::planned_memory(plan)
-}
 
 /// Gets outputs and labels of some rows, and how many rows they are.
 type Each<'a> = &'a mut dyn FnMut(&[f32], &[f32], usize);

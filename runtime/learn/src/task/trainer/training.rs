@@ -65,7 +65,7 @@ impl Trainer {
         })
     }
 
-    /// See [`super::planned_memory`].
+    /// See [`crate::task::planned_memory`].
     pub(in crate::task) fn planned_memory(plan: &Plan) -> Option<u64> {
         backend::planned_memory(plan)
     }
