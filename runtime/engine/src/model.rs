@@ -24,7 +24,7 @@ pub(crate) use optimiser::{Remembers, state_tensors};
 pub use safetensors::ModelFileError;
 pub use shape::{Placed, layer_output, output_shape, place};
 pub use span::{Edges, Sides, Span};
-pub use spec::{Layer, ModelSpec, Upsampling};
+pub use spec::{Layer, ModelSpec, Steps, Upsampling};
 pub use window::{Weights, Window};
 
 use crate::tensor::{Layout, TensorSpec};

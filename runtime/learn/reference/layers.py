@@ -125,5 +125,60 @@ after("pad_sequence", "{pad: {by: [2, 1, 0, 0]}}", lambda y, _: F.pad(y, (2, 1))
 after("crop", "{crop: {by: [1, 0, 2, 1]}}", lambda y, _: y[:, :, 1:, 2:-1])
 after("pad_to", "{crop: {by: [0, 1, 1, 2]}, as: b}, {pad_to: , from: [b, input]}", lambda y, _: F.pad(y[:, :, :-1, 1:-2], (1, 2, 0, 1)))
 
+one("conv_transpose1d", "conv_transpose1d: {name: a, out: 6, kernel: 3, stride: 2, padding: 1, output_padding: 1, groups: 2, dilation: 2}", SEQUENCE,
+    lambda x, t: F.conv_transpose1d(x, t("a.weight", 4, 3, 3), t("a.bias", 6), 2, 1, 1, 2, 2))
+after("reshape", "{reshape: {shape: [6, 20]}}", lambda y, _: y.reshape(2, 6, 20))
+after("permute", "{permute: {order: [2, 0, 1]}}", lambda y, _: y.permute(0, 3, 1, 2))
+after("permute_sequence", "{permute: {order: [1, 0]}}", lambda y, _: y.transpose(1, 2), SEQUENCE)
+after("slice", "{slice: {axis: 1, start: 1, end: 4}}", lambda y, _: y[:, :, 1:4])
+after("slice_steps", "{slice: {axis: 2, start: 1, step: 2}}", lambda y, _: y[..., 1::2])
+after("slice_channels", "{slice: {axis: 0, step: 3}}", lambda y, _: y[:, ::3])
+after("select", "{select: {axis: 1, index: 2}}", lambda y, _: y[:, :, 2])
+after("mean", "{mean: {axes: [0, 2]}}", lambda y, _: y.mean((1, 3)))
+after("mean_kept", "{mean: {axes: [1], keep: true}}", lambda y, _: y.mean(2, keepdim=True), SEQUENCE)
+after("max", "{max: {axes: [0]}}", lambda y, _: y.amax(1))
+after("max_kept", "{max: {axes: [1, 2], keep: true}}", lambda y, _: y.amax((2, 3), keepdim=True))
+after("scale", "{scale: {by: -0.3}}", lambda y, _: y * -0.3)
+after("gelu_tanh", "gelu_tanh", lambda y, _: F.gelu(y, approximate="tanh"))
+after("instance_norm", "{instance_norm: {eps: 0.001}}", lambda y, _: F.instance_norm(y, eps=1e-3))
+after("matmul", "{permute: {order: [1, 0]}, as: b}, {matmul: , from: [b, input]}", lambda y, x: y.transpose(1, 2) @ x, SEQUENCE)
+after("matmul_image", "{permute: {order: [0, 2, 1]}, as: b}, {matmul: , from: [input, b]}", lambda y, x: x @ y.transpose(2, 3))
+one("prelu", "prelu: {name: a}", IMAGE, lambda x, t: F.prelu(x, t("a.weight", 1)))
+one("prelu_channels", "prelu: {name: a, slopes: 4}", SEQUENCE, lambda x, t: F.prelu(x, t("a.weight", 4)))
+case("parameter", "[{parameter: {name: p, shape: [1, 9], batch: true}, as: p}, {concat: , from: [p, input], as: c}, "
+     "{parameter: {name: q, shape: [5, 1]}, as: q}, {mul: , from: [c, q]}]", SEQUENCE,
+     lambda x, t: torch.cat([t("p", 1, 1, 9).expand(2, -1, -1), x], 1) * t("q", 5, 1))
+
+
+def recurrent(kind, hidden, **settings):
+    """PyTorch's own layer with the tensors of the case."""
+    def run(x, make):
+        layer = getattr(torch.nn, kind)(x.shape[2], hidden, batch_first=True, **settings)
+        tensors = {name: make(f"a.{name}", *tensor.shape) for name, tensor in layer.named_parameters()}
+        return torch.func.functional_call(layer, tensors, (x,))
+    return run
+
+
+one("lstm", "lstm: {name: a, hidden: 3}", SEQUENCE, lambda x, t: recurrent("LSTM", 3)(x, t)[0])
+one("lstm_both", "lstm: {name: a, hidden: 3, layers: 2, bidirectional: true, bias: false, take: last}", SEQUENCE,
+    lambda x, t: recurrent("LSTM", 3, num_layers=2, bidirectional=True, bias=False)(x, t)[1][0][2:].transpose(0, 1).flatten(1))
+one("gru", "gru: {name: a, hidden: 3, take: last}", SEQUENCE, lambda x, t: recurrent("GRU", 3)(x, t)[1][0])
+one("gru_both", "gru: {name: a, hidden: 2, layers: 2, bidirectional: true}", SEQUENCE,
+    lambda x, t: recurrent("GRU", 2, num_layers=2, bidirectional=True)(x, t)[0])
+
+
+def attention(x, make, heads, bias, causal):
+    """The layer of PyTorch, over `[rows, length, width]`."""
+    width, length = x.shape[2], x.shape[1]
+    names = [("in_proj_weight", (3 * width, width)), ("in_proj_bias", (3 * width,)), ("out_proj.weight", (width, width)), ("out_proj.bias", (width,))]
+    tensors = {name: make(f"a.{name}", *shape) for name, shape in names if bias or "bias" not in name}
+    mask = torch.full((length, length), -torch.inf).triu(1) if causal else None
+    layer = torch.nn.MultiheadAttention(width, heads, bias=bias, batch_first=True)
+    return torch.func.functional_call(layer, tensors, (x, x, x), {"attn_mask": mask, "need_weights": False})[0]
+
+
+one("attention", "attention: {name: a, heads: 3}", SEQUENCE, lambda x, t: attention(x, t, 3, True, False))
+one("attention_causal", "attention: {name: a, heads: 1, bias: false, causal: true}", SEQUENCE, lambda x, t: attention(x, t, 1, False, True))
+
 if __name__ == "__main__":
     print(json.dumps({"torch": torch.__version__, "cases": CASES}, separators=(",", ":")))

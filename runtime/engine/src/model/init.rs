@@ -70,7 +70,9 @@ fn rectified(placed: &[Placed<'_>]) -> Vec<bool> {
             | Layer::Silu
             | Layer::HardSwish
             | Layer::Relu6
-            | Layer::Elu { .. } => true,
+            | Layer::Elu { .. }
+            | Layer::PRelu { .. }
+            | Layer::GeluTanh => true,
             Layer::BatchNorm { .. }
             | Layer::LayerNorm { .. }
             | Layer::GroupNorm { .. }
@@ -85,9 +87,22 @@ fn rectified(placed: &[Placed<'_>]) -> Vec<bool> {
             | Layer::Pad { .. }
             | Layer::PadTo
             | Layer::Crop { .. }
-            | Layer::Upsample { .. } => rectified[index],
+            | Layer::Upsample { .. }
+            | Layer::Reshape { .. }
+            | Layer::Permute { .. }
+            | Layer::Slice { .. }
+            | Layer::Select { .. }
+            | Layer::Mean { .. }
+            | Layer::Max { .. }
+            | Layer::InstanceNorm { .. } => rectified[index],
             _ => false,
         };
+        // Their outputs are more than a sum of terms.
+        if let Layer::Lstm { .. } | Layer::Gru { .. } | Layer::Attention { .. } | Layer::Embedding { .. } =
+            at.layer
+        {
+            rectified[index] = false;
+        }
         at.from.iter().filter(|n| **n > 0).for_each(|n| rectified[n - 1] = halves);
     }
     rectified

@@ -25,7 +25,7 @@ pub(super) fn parts(at: &Placed<'_>) -> Vec<Part> {
         parts.push(Part { tensor: TensorSpec::f32(format!("{name}.{part}"), shape), first });
     };
     let (zero, one) = (First::All(0.0), First::All(1.0));
-    let channels = at.input[0];
+    let channels = at.input.first().copied().unwrap_or(0);
     match at.layer {
         Layer::Linear { out, bias, .. } => {
             let features = at.input.last().copied().unwrap_or(channels);
@@ -53,8 +53,39 @@ pub(super) fn parts(at: &Placed<'_>) -> Vec<Part> {
             add("weight", &[channels], one);
             add("bias", &[channels], zero);
         }
+        Layer::Parameter { name, shape, batch, start } => {
+            let shape = [if *batch { &[1][..] } else { &[] }, shape.as_slice()].concat();
+            let tensor = TensorSpec::f32(name.clone(), shape);
+            parts.push(Part { tensor, first: First::All(*start as f32) });
+        }
+        Layer::PRelu { slopes, .. } => add("weight", &[*slopes], First::All(0.25)),
+        Layer::Embedding { rows, width, .. } => add("weight", &[*rows, *width], First::Drawn(1)),
+        Layer::Lstm { hidden, layers, bidirectional, bias, .. }
+        | Layer::Gru { hidden, layers, bidirectional, bias, .. } => {
+            let gates = if matches!(at.layer, Layer::Lstm { .. }) { 4 } else { 3 };
+            let directions = if *bidirectional { &["", "_reverse"][..] } else { &[""] };
+            for layer in 0..*layers {
+                let below = if layer == 0 { at.input[1] } else { *hidden * directions.len() as u32 };
+                for direction in directions {
+                    let drawn = First::Drawn((*hidden).into());
+                    for (of, sides) in [("ih", below), ("hh", *hidden)] {
+                        add(&format!("weight_{of}_l{layer}{direction}"), &[gates * hidden, sides], drawn);
+                    }
+                    for of in ["ih", "hh"].into_iter().filter(|_| *bias) {
+                        add(&format!("bias_{of}_l{layer}{direction}"), &[gates * hidden], zero);
+                    }
+                }
+            }
+        }
+        Layer::Attention { bias, .. } => {
+            let width = at.input[1];
+            add("in_proj_weight", &[3 * width, width], First::Drawn(width.into()));
+            bias.then(|| add("in_proj_bias", &[3 * width], zero));
+            add("out_proj.weight", &[width, width], First::Drawn(width.into()));
+            bias.then(|| add("out_proj.bias", &[width], zero));
+        }
         layer => {
-            let axes = at.input.len() - 1;
+            let axes = at.input.len().saturating_sub(1);
             if let Some(window) = layer.window(axes)
                 && let Some(weights) = window.weights
             {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Layer, LayerAt, ModelError, ModelSpec, Upsampling, is_optimiser_tensor, span::Sides, window::Window,
+    Layer, LayerAt, ModelError, ModelSpec, Steps, Upsampling, is_optimiser_tensor, span::Sides,
+    window::Window,
 };
 use crate::limits;
 
@@ -69,7 +70,11 @@ pub fn place(spec: &ModelSpec) -> Result<Vec<Placed<'_>>, ModelError> {
         let shape = |n: &usize| n.checked_sub(1).map_or(&*spec.input, |n| &*placed[n].output);
         let inputs: Vec<&[u32]> = from.iter().map(shape).collect();
         let output = output(layer, &inputs, &at)?;
-        let input = inputs[0].to_vec();
+        if matches!(layer, Layer::Embedding { .. }) && from != [0] {
+            let what = "an embedding takes the sample itself, before any other layer".to_owned();
+            return Err(ModelError::Setting { layer: at(), what });
+        }
+        let input = inputs.first().map_or_else(Vec::new, |input| input.to_vec());
         placed.push(Placed { layer, from, input, output });
     }
     if names.is_empty() {
@@ -103,7 +108,7 @@ pub fn layer_output(index: usize, layer: &Layer, inputs: &[&[u32]]) -> Result<Ve
 }
 
 fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<Vec<u32>, ModelError> {
-    let input = inputs[0];
+    let input = inputs.first().copied().unwrap_or_default();
     let needs = |needs: &str| {
         let arrive = inputs.iter().map(|shape| shape.to_vec()).collect();
         ModelError::Shape { layer: at(), arrive, needs: needs.to_owned() }
@@ -115,7 +120,7 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
     };
     let same = || input.iter().copied().map(u128::from).collect::<Vec<_>>();
     // The channels, and the sides that a window moves over.
-    let (channels, sides) = (input[0], &input[1..]);
+    let (channels, sides) = input.split_first().map_or((0, input), |(channels, sides)| (*channels, sides));
     let image = || match sides {
         [] => Err(needs("[channels, length] or [channels, height, width]")),
         _ => Ok(()),
@@ -133,8 +138,12 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
             }
             shape
         }
-        Layer::Conv1d { .. } | Layer::Conv2d { .. } | Layer::ConvTranspose2d { .. } => {
-            let axes = if matches!(layer, Layer::Conv1d { .. }) { 1 } else { 2 };
+        Layer::Conv1d { .. }
+        | Layer::ConvTranspose1d { .. }
+        | Layer::Conv2d { .. }
+        | Layer::ConvTranspose2d { .. } => {
+            let axes =
+                if matches!(layer, Layer::Conv1d { .. } | Layer::ConvTranspose1d { .. }) { 1 } else { 2 };
             if sides.len() != axes {
                 return Err(needs(if axes == 1 {
                     "[channels, length]"
@@ -190,7 +199,9 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
         | Layer::HardSwish
         | Layer::HardSigmoid
         | Layer::Relu6
-        | Layer::Elu { .. } => same(),
+        | Layer::Elu { .. }
+        | Layer::Scale { .. }
+        | Layer::GeluTanh => same(),
         Layer::Dropout { p } => {
             if !(0.0..1.0).contains(p) {
                 return Err(setting(format!("p is {p}; it must be at least 0 and below 1")));
@@ -278,6 +289,123 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
             let factor = |length: u32| if scale.is_some() { u128::from(length) } else { 1 };
             with_sides(&|axis, length| Ok(factor(length) * u128::from(by.0[axis])))?
         }
+        Layer::Reshape { shape } => {
+            ranked(shape).map_err(&setting)?;
+            if elements(shape) != elements(input) {
+                return Err(needs(&format!("as many values as {shape:?} has")));
+            }
+            if shape == input {
+                return Err(setting("the shape is the input's; leave the layer out".to_owned()));
+            }
+            shape.iter().copied().map(u128::from).collect()
+        }
+        Layer::Permute { order } => {
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            if sorted.iter().copied().ne(0..input.len() as u32) || order.is_sorted() {
+                let what = format!("order {order:?} is not another order of the {} axes", input.len());
+                return Err(setting(what));
+            }
+            order.iter().map(|axis| u128::from(input[*axis as usize])).collect()
+        }
+        Layer::Slice { axis, start, end, step } => {
+            positive("step", &[*step])?;
+            let side = *input.get(*axis as usize).ok_or_else(|| needs(&no_axis(*axis)))?;
+            if *end == Some(side) {
+                return Err(setting("end is the end of the axis; leave it out".to_owned()));
+            }
+            let end = end.unwrap_or(side);
+            if *start >= end || end > side {
+                return Err(needs(&format!("an axis {axis} with the indices {start} to {end}")));
+            }
+            let mut shape = same();
+            shape[*axis as usize] = (end - start).div_ceil(*step).into();
+            shape
+        }
+        Layer::Select { axis, index } => {
+            let side = *input.get(*axis as usize).ok_or_else(|| needs(&no_axis(*axis)))?;
+            if *index >= side || input.len() == 1 {
+                return Err(needs(&format!("an axis {axis} with the index {index}, and another axis")));
+            }
+            let mut shape = same();
+            shape.remove(*axis as usize);
+            shape
+        }
+        Layer::Mean { axes, keep } | Layer::Max { axes, keep } => {
+            if axes.is_empty() || !axes.is_sorted_by(|a, b| a < b) {
+                return Err(setting("axes is a list of different axes in ascending order".to_owned()));
+            }
+            let gone = |axis: usize| axes.iter().any(|gone| *gone as usize == axis);
+            if axes.iter().any(|axis| *axis as usize >= input.len()) || !*keep && axes.len() == input.len() {
+                return Err(needs(&format!("a shape with the axes {axes:?} and another one")));
+            }
+            let side = |(axis, side): (usize, &u32)| match gone(axis) {
+                true => keep.then_some(1),
+                false => Some(u128::from(*side)),
+            };
+            input.iter().enumerate().filter_map(side).collect()
+        }
+        Layer::Parameter { shape, .. } => {
+            ranked(shape).map_err(&setting)?;
+            shape.iter().copied().map(u128::from).collect()
+        }
+        Layer::PRelu { slopes, .. } => {
+            if *slopes != 1 && *slopes != channels {
+                return Err(needs(&format!("as many channels as slopes ({slopes}), or 1 slope")));
+            }
+            same()
+        }
+        Layer::Matmul => {
+            let ([.., rows, inner], [.., other, columns]) = (input, inputs[1]) else {
+                return Err(needs("two inputs whose last two axes are matrices"));
+            };
+            let before = |shape: &[u32]| shape[..shape.len() - 2].to_vec();
+            if inner != other || before(input) != before(inputs[1]) {
+                return Err(needs("[.., a, b] and [.., b, c] with the same sides in front"));
+            }
+            let shape = [before(input), vec![*rows, *columns]].concat();
+            shape.into_iter().map(u128::from).collect()
+        }
+        Layer::Embedding { rows, width, .. } => {
+            positive("rows", &[*rows])?;
+            positive("width", &[*width])?;
+            if input.len() > 2 {
+                return Err(needs("a shape of 1 or 2 axes"));
+            }
+            let mut shape = same();
+            shape.push((*width).into());
+            shape
+        }
+        Layer::InstanceNorm { .. } => {
+            image()?;
+            same()
+        }
+        Layer::Lstm { hidden, layers, bidirectional, take, dropout, .. }
+        | Layer::Gru { hidden, layers, bidirectional, take, dropout, .. } => {
+            positive("hidden", &[*hidden])?;
+            positive("layers", &[*layers])?;
+            let [length, _] = *input else { return Err(needs("[length, features]")) };
+            if *dropout > 0.0 && *layers == 1 {
+                return Err(setting("dropout is between layers, and there is 1 layer".to_owned()));
+            }
+            let width = u128::from(*hidden) * if *bidirectional { 2 } else { 1 };
+            // All gates of a tensor.
+            if 4 * width * width.max(input[1].into()) > u128::from(limits::ELEMENTS) {
+                return Err(ModelError::TooLarge { layer: at() });
+            }
+            match take {
+                Steps::Sequence => vec![length.into(), width],
+                Steps::Last => vec![width],
+            }
+        }
+        Layer::Attention { heads, .. } => {
+            positive("heads", &[*heads])?;
+            let [_, width] = *input else { return Err(needs("[length, features]")) };
+            if width % heads != 0 {
+                return Err(needs(&format!("features that its heads ({heads}) divide")));
+            }
+            same()
+        }
         Layer::AdaptiveAvgPool { size } => {
             image()?;
             positive("size", &size.0)?;
@@ -308,6 +436,16 @@ fn along(
         0 => needs("sides that its padding does not crop to nothing"),
         least => needs(&format!("sides of at least {least}")),
     })
+}
+
+/// A shape of a sample, without sides of 0.
+fn ranked(shape: &[u32]) -> Result<(), String> {
+    let known = (1..=3).contains(&shape.len()) && !shape.contains(&0) && elements(shape).is_some();
+    if known { Ok(()) } else { Err("shape is a list of 1 to 3 numbers above 0".to_owned()) }
+}
+
+fn no_axis(axis: u32) -> String {
+    format!("a shape with an axis {axis}; the first axis is 0")
 }
 
 /// A sequence has one side.

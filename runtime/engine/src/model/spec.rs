@@ -245,6 +245,173 @@ words! {
             /// Added to the variance.
             eps: f64 = Takes::Number(Range::AboveZero), Absent::Default("0.00001"), "0.001";
         },
+        /// The same values in another shape.
+        Reshape = "reshape" {
+            /// The shape, of 1 to 3 sides.
+            shape: Vec<u32> = SHAPE, Absent::Refused, "[4, 16]";
+        },
+        /// The axes in another order.
+        Permute = "permute" {
+            /// For each axis of the output, the axis of the input; 0 is the channels.
+            order: Vec<u32> = AXES, Absent::Refused, "[1, 0]";
+        },
+        /// A part of an axis.
+        Slice = "slice" {
+            /// The axis; 0 is the channels.
+            axis: u32 = AXIS, Absent::Refused, "1";
+            /// The first index that is taken.
+            start: u32 = INDEX, Absent::Default("0"), "2";
+            /// The index after the last one that is taken.
+            end: Option<u32> = PIXELS, Absent::Means("the end of the axis"), "6";
+            /// Distance between the indices.
+            step: u32 = PIXELS, Absent::Default("1"), "2";
+        },
+        /// One index of an axis, which the output does not have any more.
+        Select = "select" {
+            /// The axis; 0 is the channels.
+            axis: u32 = AXIS, Absent::Refused, "0";
+            /// The index; 0 is the first.
+            index: u32 = INDEX, Absent::Refused, "3";
+        },
+        /// The mean over axes.
+        Mean = "mean" {
+            /// The axes, in ascending order; 0 is the channels.
+            axes: Vec<u32> = AXES, Absent::Refused, "[1, 2]";
+            /// Whether each of these axes stays, with a side of 1.
+            keep: bool = Takes::Flag, Absent::Default("false"), "true";
+        },
+        /// The largest value over axes.
+        Max = "max" {
+            /// The axes, in ascending order; 0 is the channels.
+            axes: Vec<u32> = AXES, Absent::Refused, "[1, 2]";
+            /// Whether each of these axes stays, with a side of 1.
+            keep: bool = Takes::Flag, Absent::Default("false"), "true";
+        },
+        /// Each value times a number.
+        Scale = "scale" {
+            /// The number.
+            by: f64 = Takes::Number(Range::Finite), Absent::Refused, "0.5";
+        },
+        /// A trained tensor that takes no input: it is the same for every sample. Join it to others with
+        /// `add`, `mul` or `concat`.
+        Parameter = "parameter" {
+            /// The name of the tensor.
+            name: String = FIELD_NAME, Absent::Refused, "pos";
+            /// The shape, of 1 to 3 sides.
+            shape: Vec<u32> = SHAPE, Absent::Refused, "[4, 16]";
+            /// Whether the tensor has a side of 1 before these, for the batch, as in PyTorch.
+            batch: bool = Takes::Flag, Absent::Default("false"), "true";
+            /// What all elements are at first.
+            start: f64 = Takes::Number(Range::Finite), Absent::Default("0"), "1";
+        },
+        /// The activation `x`, for `x` below 0 `w · x`, with the tensor `weight [slopes]`.
+        PRelu = "prelu" {
+            /// Field name: first part of the names of the layer's tensors.
+            name: String = FIELD_NAME, Absent::Refused, "act";
+            /// The number of slopes: 1, or one for each channel.
+            slopes: u32 = CHANNELS, Absent::Default("1"), "8";
+        },
+        /// The product of the matrices that the last two axes of two inputs are.
+        Matmul = "matmul",
+        /// For each whole number of the sample a row of the tensor `weight [rows, width]`.
+        Embedding = "embedding" {
+            /// Field name: first part of the names of the layer's tensors.
+            name: String = FIELD_NAME, Absent::Refused, "emb";
+            /// Rows of the tensor: numbers of the sample are 0 to one less.
+            rows: u32 = ROWS, Absent::Refused, "1000";
+            /// Features of a row.
+            width: u32 = FEATURES, Absent::Refused, "16";
+        },
+        /// The activation `gelu` in its form with `tanh`.
+        GeluTanh = "gelu_tanh",
+        /// Normalisation of each channel of each sample, without tensors. With tensors, it is `group_norm`
+        /// with a group for each channel.
+        InstanceNorm = "instance_norm" {
+            /// Added to the variance.
+            eps: f64 = Takes::Number(Range::AboveZero), Absent::Default("0.00001"), "0.001";
+        },
+        /// A transposed 1-D convolution, with the tensors `weight [in, out / groups, kernel]` and
+        /// `bias [out]`.
+        ConvTranspose1d = "conv_transpose1d" {
+            /// Field name: first part of the names of the layer's tensors.
+            name: String = FIELD_NAME, Absent::Refused, "up1";
+            /// Output channels.
+            out: u32 = CHANNELS, Absent::Refused, "8";
+            /// Length of the kernel.
+            kernel: u32 = PIXELS, Absent::Refused, "3";
+            /// Step of the window.
+            stride: u32 = PIXELS, Absent::Default("1"), "2";
+            /// Values cropped from both ends.
+            padding: u32 = INDEX, Absent::Default("0"), "1";
+            /// Whether there is a `bias`.
+            bias: bool = Takes::Flag, Absent::Default("true"), "false";
+            /// Distance between the kernel's elements.
+            dilation: u32 = PIXELS, Absent::Default("1"), "2";
+            /// Parts of the channels that are convolved apart.
+            groups: u32 = CHANNELS, Absent::Default("1"), "2";
+            /// Values added at the end: fewer than the stride or the dilation.
+            output_padding: u32 = INDEX, Absent::Default("0"), "1";
+        },
+        /// A long short-term memory over `[length, features]`, which starts from 0, with the tensors of
+        /// PyTorch's `nn.LSTM`.
+        Lstm = "lstm" {
+            /// Field name: first part of the names of the layer's tensors.
+            name: String = FIELD_NAME, Absent::Refused, "rnn";
+            /// Outputs of a step, in each direction.
+            hidden: u32 = FEATURES, Absent::Refused, "16";
+            /// Layers on top of each other.
+            layers: u32 = LAYERS, Absent::Default("1"), "2";
+            /// Whether a second pass goes from the end to the beginning. Its outputs come behind.
+            bidirectional: bool = Takes::Flag, Absent::Default("false"), "true";
+            /// Whether there are biases.
+            bias: bool = Takes::Flag, Absent::Default("true"), "false";
+            /// Which outputs of the uppermost layer the next layer gets.
+            take: Steps = Takes::Word(Steps::TABLE), Absent::Default("sequence"), "last";
+            /// Dropout between the layers.
+            dropout: f32 = Takes::Number(Range::FromZeroBelowOne), Absent::Default("0"), "0.1";
+        },
+        /// Gated recurrent units over `[length, features]`, which start from 0, with the tensors of PyTorch's
+        /// `nn.GRU`.
+        Gru = "gru" {
+            /// Field name: first part of the names of the layer's tensors.
+            name: String = FIELD_NAME, Absent::Refused, "rnn";
+            /// Outputs of a step, in each direction.
+            hidden: u32 = FEATURES, Absent::Refused, "16";
+            /// Layers on top of each other.
+            layers: u32 = LAYERS, Absent::Default("1"), "2";
+            /// Whether a second pass goes from the end to the beginning. Its outputs come behind.
+            bidirectional: bool = Takes::Flag, Absent::Default("false"), "true";
+            /// Whether there are biases.
+            bias: bool = Takes::Flag, Absent::Default("true"), "false";
+            /// Which outputs of the uppermost layer the next layer gets.
+            take: Steps = Takes::Word(Steps::TABLE), Absent::Default("sequence"), "last";
+            /// Dropout between the layers.
+            dropout: f32 = Takes::Number(Range::FromZeroBelowOne), Absent::Default("0"), "0.1";
+        },
+        /// Self-attention over `[length, features]`, with the tensors of PyTorch's `nn.MultiheadAttention`.
+        Attention = "attention" {
+            /// Field name: first part of the names of the layer's tensors.
+            name: String = FIELD_NAME, Absent::Refused, "attn";
+            /// Parts of the features, each with an attention of its own.
+            heads: u32 = CHANNELS, Absent::Refused, "4";
+            /// Whether there are biases.
+            bias: bool = Takes::Flag, Absent::Default("true"), "false";
+            /// Dropout of the attention's weights.
+            dropout: f32 = Takes::Number(Range::FromZeroBelowOne), Absent::Default("0"), "0.1";
+            /// Whether each place sees only itself and the places before it.
+            causal: bool = Takes::Flag, Absent::Default("false"), "true";
+        },
+    }
+}
+
+words! {
+    /// Which outputs of a recurrent layer are taken.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+    pub enum Steps {
+        /// The output of every step: `[length, features]`.
+        Sequence = "sequence",
+        /// The last output in each direction: `[features]`.
+        Last = "last",
     }
 }
 
@@ -270,7 +437,14 @@ impl Layer {
             | Self::BatchNorm { name, .. }
             | Self::Conv1d { name, .. }
             | Self::LayerNorm { name, .. }
-            | Self::GroupNorm { name, .. } => Some(name),
+            | Self::GroupNorm { name, .. }
+            | Self::Parameter { name, .. }
+            | Self::PRelu { name, .. }
+            | Self::Embedding { name, .. }
+            | Self::ConvTranspose1d { name, .. }
+            | Self::Lstm { name, .. }
+            | Self::Gru { name, .. }
+            | Self::Attention { name, .. } => Some(name),
             _ => None,
         }
     }
@@ -283,7 +457,14 @@ impl Layer {
         | Self::BatchNorm { name, .. }
         | Self::Conv1d { name, .. }
         | Self::LayerNorm { name, .. }
-        | Self::GroupNorm { name, .. } = self
+        | Self::GroupNorm { name, .. }
+        | Self::Parameter { name, .. }
+        | Self::PRelu { name, .. }
+        | Self::Embedding { name, .. }
+        | Self::ConvTranspose1d { name, .. }
+        | Self::Lstm { name, .. }
+        | Self::Gru { name, .. }
+        | Self::Attention { name, .. } = self
         {
             name.insert_str(0, block);
         }
@@ -303,7 +484,8 @@ impl Layer {
     pub(crate) fn takes(&self) -> (usize, usize) {
         match self {
             Self::Add | Self::Mul => (2, limits::INPUTS),
-            Self::Sub | Self::PadTo => (2, 2),
+            Self::Sub | Self::PadTo | Self::Matmul => (2, 2),
+            Self::Parameter { .. } => (0, 0),
             Self::Concat { .. } => (2, limits::JOINED),
             _ => (1, 1),
         }
@@ -314,4 +496,10 @@ const FIELD_NAME: Takes = Takes::Text(Text::Any("field name"));
 const FEATURES: Takes = Takes::Whole { least: 1, most: u32::MAX as u64, unit: "features" };
 const CHANNELS: Takes = Takes::Whole { least: 1, most: u32::MAX as u64, unit: "channels" };
 const PIXELS: Takes = Takes::Whole { least: 1, most: u32::MAX as u64, unit: "pixels" };
+const INDEX: Takes = Takes::Whole { least: 0, most: u32::MAX as u64, unit: "" };
+const LAYERS: Takes = Takes::Whole { least: 1, most: 64, unit: "layers" };
+// Numbers of samples are f32, which hold whole numbers up to 2²⁴.
+const ROWS: Takes = Takes::Whole { least: 1, most: 1 << 24, unit: "rows" };
+const SHAPE: Takes = Takes::List { kind: "a list of 1 to 3 whole numbers", of: &PIXELS };
+const AXES: Takes = Takes::List { kind: "a list of axes", of: &AXIS };
 const AXIS: Takes = Takes::Whole { least: 0, most: 2, unit: "" };

@@ -98,6 +98,25 @@ impl Layer {
                 weights: Some(Weights { out, groups, bias, transposed: false }),
                 ..plain
             },
+            Self::ConvTranspose1d {
+                out,
+                kernel,
+                stride,
+                padding,
+                bias,
+                dilation,
+                groups,
+                output_padding,
+                ..
+            } => Window {
+                kernel: [kernel, 1],
+                stride: [stride, 1],
+                edges: both([padding, 0]),
+                dilation: [dilation, 1],
+                extra: [output_padding, 0],
+                weights: Some(Weights { out, groups, bias, transposed: true }),
+                ..plain
+            },
             Self::MaxPool { kernel, stride, padding, ceil }
             | Self::AvgPool { kernel, stride, padding, ceil, .. } => Window {
                 kernel: across(kernel, 1),

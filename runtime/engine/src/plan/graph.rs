@@ -198,6 +198,7 @@ impl<'a> Graph<'a> {
 
     /// Appends a layer; the place of what it gives.
     fn layer(&mut self, entry: &Field<'a>, from: Vec<u32>, scope: &Scope) -> Result<u32, PlanError> {
+        let spelt = key(entry, "from").is_some();
         let mut node = scope.filled(entry, entry.node())?;
         if let Value::Map(entries) = &mut node.value {
             entries.retain(|(key, _)| !["as", "from"].contains(&key.text.as_str()));
@@ -215,6 +216,8 @@ impl<'a> Graph<'a> {
         let field = entry.holding(&node, Takes::Variant(Layer::TABLE));
         let mut layer = Layer::read(&field)?.normalised();
         layer.prefix(&scope.prefix);
+        // What takes nothing does not take the entry before either.
+        let from = if layer.takes().1 == 0 && !spelt { Vec::new() } else { from };
         self.layers.push(layer);
         self.from.push(from);
         self.origins.push(Origin { entry: scope.entry, block: scope.block.clone() });

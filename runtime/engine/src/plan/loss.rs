@@ -223,7 +223,13 @@ impl End {
                 | Layer::Upsample { .. }
                 | Layer::MaxPool { .. }
                 | Layer::AvgPool { .. }
-                | Layer::AdaptiveAvgPool { .. } => {}
+                | Layer::AdaptiveAvgPool { .. }
+                | Layer::Reshape { .. }
+                | Layer::Permute { .. }
+                | Layer::Slice { .. }
+                | Layer::Select { .. }
+                | Layer::Mean { .. }
+                | Layer::Max { .. } => {}
                 _ => return Self::Other,
             }
             // A layer takes what stands above it, so this ends.

@@ -82,6 +82,14 @@ pub enum TaskError {
         /// For example `the loss of step 12`.
         what: String,
     },
+    /// A number of a sample that names no row of an embedding.
+    #[error("a sample has the number {found}; the embedding has the rows 0 to {}", rows - 1)]
+    Index {
+        /// The number.
+        found: f32,
+        /// Rows of the embedding.
+        rows: usize,
+    },
     /// There are more rows than a weight can count.
     #[error("there are too many training rows")]
     Weight(#[from] WeightError),
@@ -103,6 +111,9 @@ impl TaskError {
             Self::Custom { .. } => "start your own program, which adds the task with `with_task`",
             Self::NoData(_) => "name this collaborator's data folder in plan/data.yaml",
             Self::NoRows { .. } => "raise that part's share in the plan's data.split, or add rows",
+            Self::Index { .. } => {
+                "raise `rows` of the embedding, or change the data; `standardise` does not go with it"
+            }
             Self::NotFinite { .. } => "lower the learning rate, or standardise the features",
             Self::NotTrained { .. } => "put a train task before this task in the plan",
             Self::Model(error) => return error.hint(),

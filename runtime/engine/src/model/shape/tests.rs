@@ -304,3 +304,107 @@ fn lists_of_inputs_have_one_form() {
     let refusal = shapes(&[1, 4, 4], vec![spelt]).unwrap_err();
     assert_eq!(refusal, "layers[0] (max_pool): stride is the kernel's; leave it out");
 }
+
+#[test]
+fn layers_that_move_and_join_values_give_their_shapes_or_a_reason() {
+    for (input, layers, expected) in [
+        ("[4, 6]", "{reshape: {shape: [2, 3, 4]}}", "[2, 3, 4]"),
+        ("[4, 6]", "{permute: {order: [1, 0]}}", "[6, 4]"),
+        (
+            "[4, 6]",
+            "{slice: {axis: 1, start: 1, end: 6, step: 2}}",
+            "layers[1] (slice): end is the end of the axis; leave it out",
+        ),
+        ("[4, 6]", "{slice: {axis: 1, start: 1, step: 2}}", "[4, 3]"),
+        ("[4, 6]", "{select: {axis: 0, index: 3}}", "[6]"),
+        ("[4, 5, 6]", "{mean: {axes: [1, 2]}}", "[4]"),
+        ("[4, 5, 6]", "{max: {axes: [0], keep: true}}", "[1, 5, 6]"),
+        ("[4, 6]", "{permute: {order: [1, 0]}, as: b}, {matmul: , from: [a, b]}", "[4, 4]"),
+        (
+            "[4, 6]",
+            "{parameter: {name: p, shape: [1, 6], batch: true}, as: p}, {add: , from: [a, p]}",
+            "[4, 6]",
+        ),
+        ("[4, 6]", "{lstm: {name: r, hidden: 5, bidirectional: true}}", "[4, 10]"),
+        ("[4, 6]", "{gru: {name: r, hidden: 5, take: last}}", "[5]"),
+        ("[4, 6]", "{attention: {name: t, heads: 3}}", "[4, 6]"),
+        ("[4, 6]", "{conv_transpose1d: {name: c, out: 2, kernel: 3, stride: 2}}", "[2, 13]"),
+        ("[4, 6]", "{prelu: {name: c, slopes: 4}}", "[4, 6]"),
+        (
+            "[4, 6]",
+            "{reshape: {shape: [5, 5]}}",
+            "layers[1] (reshape) is given shape [4, 6] and needs as many values as [5, 5] has",
+        ),
+        (
+            "[4, 6]",
+            "{reshape: {shape: [4, 6]}}",
+            "layers[1] (reshape): the shape is the input's; leave the layer out",
+        ),
+        (
+            "[4, 6]",
+            "{permute: {order: [0, 1]}}",
+            "layers[1] (permute): order [0, 1] is not another order of the 2 axes",
+        ),
+        (
+            "[4, 6]",
+            "{slice: {axis: 1, start: 3, end: 7}}",
+            "layers[1] (slice) is given shape [4, 6] and needs an axis 1 with the indices 3 to 7",
+        ),
+        (
+            "[4, 6]",
+            "{select: {axis: 1, index: 6}}",
+            "layers[1] (select) is given shape [4, 6] and needs an axis 1 with the index 6, and another axis",
+        ),
+        (
+            "[4, 6]",
+            "{mean: {axes: [1, 0]}}",
+            "layers[1] (mean): axes is a list of different axes in ascending order",
+        ),
+        (
+            "[4, 6]",
+            "{matmul: , from: [a, a]}",
+            "layers[1] (matmul) is given [4, 6] and [4, 6] and needs [.., a, b] and [.., b, c] with the same sides in front",
+        ),
+        (
+            "[4, 6]",
+            "{embedding: {name: e, rows: 3, width: 2}}",
+            "layers[1] (embedding \"e\"): an embedding takes the sample itself, before any other layer",
+        ),
+        (
+            "[4, 6]",
+            "{attention: {name: t, heads: 4}}",
+            "layers[1] (attention \"t\") is given shape [4, 6] and needs features that its heads (4) divide",
+        ),
+        (
+            "[4, 6]",
+            "{lstm: {name: r, hidden: 5, dropout: 0.5}}",
+            "layers[1] (lstm \"r\"): dropout is between layers, and there is 1 layer",
+        ),
+    ] {
+        assert_eq!(output_of(input, layers), expected, "{layers}");
+    }
+}
+
+#[test]
+fn tensors_of_sequences_are_those_of_pytorch() {
+    let spec = "{input: [4, 6], layers: [{lstm: {name: r, hidden: 5, layers: 2, bidirectional: true}},
+        {attention: {name: t, heads: 2}, as: t}, {parameter: {name: p, shape: [4, 1], batch: true}},
+        {gru: {name: g, hidden: 1, bias: false}, as: g}, {mul: , from: [t, g]}]}";
+    let layout = super::super::layout(&ModelSpec::parse(spec).unwrap()).unwrap();
+    let found: Vec<String> = layout.tensors().iter().map(|t| format!("{} {:?}", t.name, t.shape)).collect();
+    assert_eq!(found.len(), 16 + 4 + 1 + 2);
+    for (at, expected) in [
+        (0, "r.weight_ih_l0 [20, 6]"),
+        (1, "r.weight_hh_l0 [20, 5]"),
+        (2, "r.bias_ih_l0 [20]"),
+        (7, "r.bias_hh_l0_reverse [20]"),
+        (8, "r.weight_ih_l1 [20, 10]"),
+        (16, "t.in_proj_weight [30, 10]"),
+        (17, "t.in_proj_bias [30]"),
+        (19, "t.out_proj.bias [10]"),
+        (20, "p [1, 4, 1]"),
+        (22, "g.weight_hh_l0 [3, 1]"),
+    ] {
+        assert_eq!(found[at], expected);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
-    model::{Layer, ModelSpec, Span, Upsampling},
+    model::{Layer, ModelSpec, Span, Steps, Upsampling},
     plan::{
         Augment, Backend, BestModel, By, Category, Coding, Colour, Column, CsvSpec, DataSpec, Decimal,
         Direction, ExactRange, Federated, Fill, Fit, Interpolation, Keep, LabelCode, Loader, Loss, Metric,
@@ -80,9 +80,30 @@ choice!(Layer {
     29 Elu { 1 alpha },
     30 LayerNorm { 1 name, 2 axes, 3 eps },
     31 GroupNorm { 1 name, 2 groups, 3 eps },
+    32 Reshape { 1 shape },
+    33 Permute { 1 order },
+    34 Slice { 1 axis, 2 start, 3 end, 4 step },
+    35 Select { 1 axis, 2 index },
+    36 Mean { 1 axes, 2 keep },
+    37 Max { 1 axes, 2 keep },
+    38 Scale { 1 by },
+    39 Parameter { 1 name, 2 shape, 3 batch, 4 start },
+    40 PRelu { 1 name, 2 slopes },
+    41 Matmul,
+    42 Embedding { 1 name, 2 rows, 3 width },
+    43 GeluTanh,
+    44 InstanceNorm { 1 eps },
+    45 ConvTranspose1d {
+        1 name, 2 out, 3 kernel, 4 stride, 5 padding, 6 bias, 7 dilation, 8 groups, 9 output_padding,
+    },
+    46 Lstm { 1 name, 2 hidden, 3 layers, 4 bidirectional, 5 bias, 6 take, 7 dropout },
+    47 Gru { 1 name, 2 hidden, 3 layers, 4 bidirectional, 5 bias, 6 take, 7 dropout },
+    48 Attention { 1 name, 2 heads, 3 bias, 4 dropout, 5 causal },
 });
 
 choice!(Upsampling { 0 Nearest, 1 Bilinear });
+
+choice!(Steps { 0 Sequence, 1 Last });
 
 record!(DataSpec { 1 loader, 2 standardise, 3 split, 4 classes, 5 federated });
 

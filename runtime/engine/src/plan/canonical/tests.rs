@@ -478,5 +478,22 @@ log_softmax: axis 0 or 1
 relu6
 elu: alpha 1 or 2
 layer_norm: name a or b; axes 1 or 2; eps 0.00001 or 0.001
-group_norm: name a or b; groups 1 or 2; eps 0.00001 or 0.001";
+group_norm: name a or b; groups 1 or 2; eps 0.00001 or 0.001
+reshape: shape [1] or [2, 1]
+permute: order [0] or [1, 0]
+slice: axis 0 or 1; start 0 or 1; end 4 or 5; step 1 or 2
+select: axis 0 or 1; index 0 or 1
+mean: axes [0] or [0, 1]; keep false or true
+max: axes [0] or [0, 1]; keep false or true
+scale: by 1 or 2
+parameter: name a or b; shape [1] or [2, 1]; batch false or true; start 0 or 1
+prelu: name a or b; slopes 1 or 2
+matmul
+embedding: name a or b; rows 1 or 2; width 1 or 2
+gelu_tanh
+instance_norm: eps 0.00001 or 0.001
+conv_transpose1d: name a or b; out 1 or 2; kernel 1 or 2; stride 1 or 2; padding 0 or 1; bias true or false; dilation 1 or 2; groups 1 or 2; output_padding 0 or 1
+lstm: name a or b; hidden 1 or 2; layers 1 or 2; bidirectional false or true; bias true or false; take sequence or last; dropout 0 or 0.5
+gru: name a or b; hidden 1 or 2; layers 1 or 2; bidirectional false or true; bias true or false; take sequence or last; dropout 0 or 0.5
+attention: name a or b; heads 1 or 2; bias true or false; dropout 0 or 0.5; causal false or true";
 const AGGREGATIONS: &str = include_str!("aggregations.txt");

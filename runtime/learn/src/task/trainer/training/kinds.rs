@@ -82,3 +82,47 @@ fn every_kind_computes_and_differentiates_as_pytorch_does() {
         }
     }
 }
+
+/// A model of an embedding and a linear layer, with its state.
+fn embedding() -> (ModelSpec, ModelState, Net) {
+    let spec = "{input: [3], layers: [{embedding: {name: e, rows: 5, width: 2}}, {linear: {name: a, out: 1, bias: false}}]}";
+    let spec = ModelSpec::parse(spec).unwrap();
+    let state = model::init(&spec, 1).unwrap();
+    let net = Net::new(&spec, state.layout()).unwrap();
+    (spec, state, net)
+}
+
+#[test]
+fn embedding_looks_rows_up_and_sends_gradients_back_to_them() {
+    let (_, state, net) = embedding();
+    let device = Device::flex().autodiff();
+    let params = net.params(&state, &device, true);
+    let pass = net.forward(&params, vec![4.0, 0.0, 4.0, 2.0, 4.0, 0.0], 2, None, &device).unwrap();
+    let (rows, weight) = (&state.f32[..10], &state.f32[10..]);
+    let of = |row: usize| rows[2 * row] * weight[0] + rows[2 * row + 1] * weight[1];
+    let found = net::values(pass.output.clone().detach());
+    for (found, row) in found.iter().zip([4, 0, 4, 2, 4, 0]) {
+        assert!((found - of(row)).abs() < 1e-6, "{row}");
+    }
+    let gradient = net.gradient(&params, &mut pass.output.sum().backward());
+    for (row, times) in [(0, 2.0), (1, 0.0), (2, 1.0), (3, 0.0), (4, 3.0)] {
+        for (found, weight) in gradient[2 * row..2 * row + 2].iter().zip(weight) {
+            assert!((found - times * weight).abs() < 1e-6, "{row}");
+        }
+    }
+}
+
+#[test]
+fn number_that_names_no_row_of_an_embedding_is_refused() {
+    let (_, state, net) = embedding();
+    let device = Device::flex();
+    let params = net.params(&state, &device, false);
+    for number in [5.0, -1.0, 0.5, f32::NAN] {
+        let error = net.forward(&params, vec![0.0, number, 1.0], 1, None, &device).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            format!("a sample has the number {number}; the embedding has the rows 0 to 4")
+        );
+        assert!(error.hint().unwrap().contains("raise `rows`"));
+    }
+}

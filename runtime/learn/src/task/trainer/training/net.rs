@@ -1,6 +1,7 @@
 //! A model as burn computes it: the spec's graph over tensors cut from a model state.
 
 mod layer;
+mod sequence;
 
 use std::{ops::Range, sync::Arc};
 
@@ -113,10 +114,19 @@ impl Net {
         let values = |node: &Node| {
             let window = node
                 .layer
-                .window(node.input.len() - 1)
+                .window(node.input.len().saturating_sub(1))
                 .map_or(1, |window| window.kernel.iter().map(|side| *side as usize).product());
             let (input, output): (usize, usize) = (node.input.iter().product(), node.output.iter().product());
-            window.saturating_mul(input).max(output)
+            let inside = match node.layer {
+                // Scores of each place for each other one.
+                Layer::Attention { heads, .. } => {
+                    (heads as usize * node.input[0]).max(3 * node.input[1]) * node.input[0]
+                }
+                // The gates of every step.
+                Layer::Lstm { hidden, .. } | Layer::Gru { hidden, .. } => 8 * hidden as usize * node.input[0],
+                _ => 0,
+            };
+            window.saturating_mul(input).max(output).max(inside)
         };
         let widest = self.nodes.iter().map(values).max().unwrap_or(1).max(1);
         (VALUES_AT_ONCE / widest).clamp(1, most)
@@ -171,13 +181,14 @@ impl Net {
         watch: &mut dyn FnMut(usize, &Tensor<4>),
     ) -> Result<Pass, TaskError> {
         let rows = sample.dims()[0];
+        let device = &sample.device();
         let mut params = params.0.iter().zip(&self.tensors).map(|(tensor, (shape, _))| (tensor, shape));
         let mut training = training.map(|draws| Training { draws, statistics: Vec::new() });
         let mut flows: Vec<Option<Tensor<4>>> = vec![Some(sample)];
         for (index, node) in self.nodes.iter().enumerate() {
             let inputs: Vec<Tensor<4>> = node.from.iter().filter_map(|&from| flows[from].clone()).collect();
             node.last_use.iter().for_each(|&from| flows[from] = None);
-            let out = node.compute(rows, inputs, &mut params, &mut training)?;
+            let out = node.compute(rows, inputs, &mut params, &mut training, device)?;
             watch(index, &out);
             flows.push(Some(out));
         }

@@ -5,7 +5,7 @@
 //! same axis of the tensor, one further.
 
 use burn_tensor::{
-    Tensor, TensorData, activation, module,
+    Device, Tensor, TensorData, activation, module,
     ops::{
         AvgPoolOptions, ConvOptions, ConvTransposeOptions, InterpolateMode, InterpolateOptions,
         MaxPoolOptions, PadMode,
@@ -13,10 +13,13 @@ use burn_tensor::{
 };
 use fl_engine::{
     Draws,
-    model::{Layer, Upsampling, Weights, Window},
+    model::{Layer, Steps, Upsampling, Weights, Window},
 };
 
-use super::{Node, Statistics};
+use super::{
+    Node, Statistics,
+    sequence::{Attention, Recurrent, drop_out, embed},
+};
 use crate::task::error::TaskError;
 
 /// What training brings: the stream of dropout's masks, and the statistics of batches.
@@ -34,9 +37,15 @@ impl Node {
         inputs: Vec<Tensor<4>>,
         params: &mut (impl ExactSizeIterator<Item = (&'p Tensor<1>, &'p Vec<usize>)> + 'p),
         training: &mut Option<Training<'_>>,
+        device: &Device,
     ) -> Result<Tensor<4>, TaskError> {
         let shape = whole(rows, &self.output);
-        let axes = self.input.len() - 1;
+        if let Layer::Parameter { .. } = self.layer {
+            let zeros = vec![0.0f32; shape.iter().product()];
+            let zeros = Tensor::<4>::from_data(TensorData::new(zeros, shape), device);
+            return Ok(zeros + flat(params)?.reshape(whole(1, &self.output)));
+        }
+        let axes = self.input.len().saturating_sub(1);
         let mut inputs = inputs.into_iter();
         let x = inputs.next().ok_or(TaskError::Layout)?;
         if let Some(window) = self.layer.window(axes) {
@@ -95,6 +104,14 @@ impl Node {
                 let (weight, bias) = (scale(take(params)?), scale(take(params)?));
                 (centred / variance.add_scalar(*eps).sqrt()).reshape(shape) * weight + bias
             }
+            Layer::InstanceNorm { eps } => {
+                let lines = rows * self.input[0];
+                let width = x.shape().num_elements() / lines.max(1);
+                let x = x.reshape([lines, width]);
+                let centred = x.clone() - x.mean_dim(1);
+                let variance = centred.clone().powi_scalar(2).mean_dim(1);
+                (centred / variance.add_scalar(*eps).sqrt()).reshape(shape)
+            }
             Layer::Dropout { p } => match training {
                 Some(training) => drop_out(x, *p, training.draws),
                 None => x,
@@ -139,6 +156,77 @@ impl Node {
                     .with_output_size([shape[2], shape[3]]);
                 module::interpolate(x, options)
             }
+            Layer::GeluTanh => {
+                let cube = x.clone() * x.clone() * x.clone();
+                let inner = (x.clone() + cube.mul_scalar(0.044715)).mul_scalar(0.797_884_560_802_865_4);
+                x.mul_scalar(0.5) * activation::tanh(inner).add_scalar(1.0)
+            }
+            Layer::PRelu { slopes, .. } => {
+                let slope = take::<1>(params)?.reshape([1, *slopes as usize, 1, 1]);
+                activation::relu(x.clone()) - slope * activation::relu(x.mul_scalar(-1.0))
+            }
+            Layer::Scale { by } => x.mul_scalar(*by),
+            Layer::Reshape { .. } => x.reshape(shape),
+            Layer::Permute { order } => {
+                let mut held: Vec<usize> = (0..order.len()).collect();
+                let mut x = x;
+                for (at, axis) in order.iter().enumerate() {
+                    let found =
+                        held.iter().position(|held| *held == *axis as usize).ok_or(TaskError::Layout)?;
+                    if found != at {
+                        held.swap(at, found);
+                        x = x.swap_dims(1 + at, 1 + found);
+                    }
+                }
+                x
+            }
+            Layer::Slice { axis, start, step, .. } => {
+                let (axis, count) = (*axis as usize, self.output[*axis as usize]);
+                every(x, axis, *start as usize, count, *step as usize).reshape(shape)
+            }
+            Layer::Select { axis, index } => x.narrow(1 + *axis as usize, *index as usize, 1).reshape(shape),
+            Layer::Mean { axes, .. } => {
+                axes.iter().fold(x, |x, axis| x.mean_dim(1 + *axis as usize)).reshape(shape)
+            }
+            Layer::Max { axes, .. } => {
+                axes.iter().fold(x, |x, axis| largest(x, 1 + *axis as usize)).reshape(shape)
+            }
+            Layer::Matmul => {
+                let other = inputs.next().ok_or(TaskError::Layout)?;
+                if axes == 2 {
+                    return Ok(x.matmul(other));
+                }
+                // One matrix a sample.
+                let matrix = |x: Tensor<4>| {
+                    let [rows, height, width, _] = x.dims();
+                    x.reshape([rows, 1, height, width])
+                };
+                matrix(x).matmul(matrix(other)).reshape(shape)
+            }
+            Layer::Embedding { .. } => embed(x, take(params)?)?.reshape(shape),
+            Layer::Lstm { hidden, layers, bidirectional, bias, take: steps, dropout, .. }
+            | Layer::Gru { hidden, layers, bidirectional, bias, take: steps, dropout, .. } => {
+                let recurrent = Recurrent {
+                    hidden: *hidden as usize,
+                    layers: *layers as usize,
+                    both: *bidirectional,
+                    bias: *bias,
+                    last: *steps == Steps::Last,
+                    memory: matches!(self.layer, Layer::Lstm { .. }),
+                    dropout: *dropout,
+                };
+                let draws = training.as_mut().map(|training| &mut *training.draws);
+                recurrent.compute(x, &mut || take(params), draws)?
+            }
+            Layer::Attention { heads, bias, dropout, causal, .. } => {
+                let input = take(params)?;
+                let input_bias = if *bias { Some(take(params)?) } else { None };
+                let output = take(params)?;
+                let output_bias = if *bias { Some(take(params)?) } else { None };
+                let (heads, causal, dropout) = (*heads as usize, *causal, *dropout);
+                let attention = Attention { heads, causal, dropout, input, input_bias, output, output_bias };
+                attention.compute(x, training.as_mut().map(|training| &mut *training.draws))
+            }
             Layer::AdaptiveAvgPool { .. } => module::adaptive_avg_pool2d(x, [shape[2], shape[3]]),
             other => return Err(TaskError::Foreign(format!("layer {other:?}"))),
         })
@@ -168,6 +256,31 @@ fn flat<'p>(
     params: &mut impl Iterator<Item = (&'p Tensor<1>, &'p Vec<usize>)>,
 ) -> Result<Tensor<1>, TaskError> {
     params.next().map(|(tensor, _)| tensor.clone()).ok_or(TaskError::Layout)
+}
+
+/// `count` indices of an axis of the sample from `start` on, `step` apart.
+fn every(x: Tensor<4>, axis: usize, start: usize, count: usize, step: usize) -> Tensor<4> {
+    if step == 1 {
+        return x.narrow(1 + axis, start, count);
+    }
+    let dims = x.dims();
+    let side = dims[1 + axis];
+    let (outer, inner) = (dims[..=axis].iter().product(), dims[axis + 2..].iter().product());
+    // Groups of `step` from `start` on; zeros fill the last one.
+    let left = (side - start).min(count * step);
+    let x = x.reshape([outer, 1, side, inner]).narrow(2, start, left);
+    let x = pad(x, [0, (count * step - left) as u32, 0, 0]);
+    x.reshape([outer, count, step, inner]).narrow(2, 0, 1)
+}
+
+/// The largest value of an axis, which stays with a side of 1. Of equal values the first gets the gradient.
+fn largest(x: Tensor<4>, axis: usize) -> Tensor<4> {
+    let mut dims = x.dims();
+    let (outer, inner) = (dims[..axis].iter().product(), dims[axis + 1..].iter().product());
+    let x = x.reshape([outer, 1, dims[axis], inner]);
+    let options = MaxPoolOptions::new([dims[axis], 1]).with_stride([1, 1]);
+    dims[axis] = 1;
+    module::max_pool2d(x, options).reshape(dims)
 }
 
 fn sides([height, width]: [u32; 2]) -> [usize; 2] {
@@ -213,14 +326,4 @@ fn pool(x: Tensor<4>, layer: &Layer, window: &Window) -> Tensor<4> {
 fn pad(x: Tensor<4>, edges: [u32; 4]) -> Tensor<4> {
     let [top, bottom, left, right] = edges.map(|edge| edge as usize);
     if edges == [0; 4] { x } else { x.pad([(top, bottom), (left, right)], PadMode::Constant(0.0)) }
-}
-
-/// Zeroes values with probability `p` and scales the others by `1 / (1 − p)` (Srivastava et al., JMLR 15,
-/// 2014).
-fn drop_out(x: Tensor<4>, p: f32, draws: &mut Draws) -> Tensor<4> {
-    let (shape, device, kept) = (x.dims(), x.device(), 1.0 / (1.0 - p));
-    let unit = |word: u64| (word >> 40) as f32 / (1 << 24) as f32;
-    let mask = (0..shape.iter().product()).map(|_| if unit(draws.next_u64()) < p { 0.0 } else { kept });
-    let mask = TensorData::new(mask.collect::<Vec<f32>>(), shape);
-    x * Tensor::from_data(mask, &device)
 }

@@ -114,6 +114,9 @@ pub(in super::super) fn plan(
     let mut take = || tensors.next().ok_or(TaskError::Layout);
     let mut nodes: Vec<Node> = Vec::with_capacity(placed.len());
     for at in &placed {
+        if at.from.is_empty() {
+            return Ok(Err(at.layer.word().to_owned()));
+        }
         let inputs: Vec<&[usize]> = at.from.iter().map(|&place| &*shapes[place]).collect();
         match op(at, &inputs, &mut take)? {
             Some(op) => nodes.push(Node { op, from: at.from.clone() }),
