@@ -14,13 +14,15 @@ mod folding;
 mod graph;
 mod layers;
 mod moving;
+mod patterns;
+mod views;
 mod wire;
 mod written;
 
 use std::collections::{BTreeSet, HashSet};
 
 use fl_engine::{
-    model::{self, ModelSpec},
+    model::{self, Layer, ModelSpec},
     tensor::ModelState,
 };
 
@@ -30,7 +32,7 @@ use self::{
     error::{OPSETS, quoted},
     file::{Model, Node, Tensor},
     graph::{Given, Graph, Value, Why},
-    layers::Source,
+    layers::{Source, View},
 };
 
 /// A network that was taken.
@@ -98,6 +100,13 @@ pub fn import(bytes: &[u8], elsewhere: &dyn Elsewhere) -> Result<Imported, OnnxE
         }])
     })?;
     let (spec, sources) = graph.layers.finish(last)?;
+    let whole = model.inputs.iter().any(|input| input.name == name && input.dtype == file::INT64);
+    let takes_sample = |at: usize| spec.from.get(at).map_or(at == 0, |from| from.contains(&0));
+    let other = |(at, layer): (usize, &Layer)| takes_sample(at) && !matches!(layer, Layer::Embedding { .. });
+    if whole && spec.layers.iter().enumerate().any(other) {
+        let why = "whole numbers of a sample go into something other than an embedding";
+        return Err(OnnxError::Ends(why.to_owned()));
+    }
     let state = state(&spec, &model, &sources, elsewhere)?;
     Ok(Imported { model: spec, state, notes: notes(&model, &sources) })
 }
@@ -112,8 +121,8 @@ fn input<'a>(model: &Model<'a>) -> Result<(&'a str, Vec<u32>, Option<i64>), Onnx
             inputs.len()
         )));
     };
-    if input.dtype != file::FLOAT {
-        let why = "the network does not take numbers of 32 bits (float); a plan's model does";
+    if ![file::FLOAT, file::INT64].contains(&input.dtype) {
+        let why = "the network takes neither numbers of 32 bits (float) nor indices of rows (int64)";
         return Err(OnnxError::Ends(why.to_owned()));
     }
     let Some((batch, sides)) = input.shape.split_first() else {
@@ -150,7 +159,16 @@ fn walk<'a>(graph: &mut Graph<'a>, model: &'a Model<'a>) -> Result<Vec<Refusal>,
             }
         }
         let mut causes = causes(graph, node);
-        let value = value(graph, node, model.opset, &causes).unwrap_or_else(|why| {
+        let several = (node.op == "Split" && causes.is_empty()).then(|| moving::split(graph, node));
+        let (first, mut further) = match several {
+            Some(Ok(values)) => {
+                let mut values = values.into_iter();
+                (values.next().ok_or_else(|| Why::new("gives nothing", "")), values.collect())
+            }
+            Some(Err(why)) => (Err(why), Vec::new()),
+            None => (seen_through(graph, node, model.opset, &causes), Vec::new()),
+        };
+        let value = first.unwrap_or_else(|why| {
             // Nodes of the same module only prepare what it takes.
             let module = format!("{} (", node.module());
             causes.retain(|cause| {
@@ -163,6 +181,10 @@ fn walk<'a>(graph: &mut Graph<'a>, model: &'a Model<'a>) -> Result<Vec<Refusal>,
         for (output, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let value = if output == 0 {
                 value.clone()
+            } else if !further.is_empty() {
+                further.remove(0)
+            } else if let Value::Missing(causes) = &value {
+                Value::Missing(causes.clone())
             } else {
                 let why = format!("gives a second value ({}), which another node takes", quoted(name));
                 refusals.push(Refusal { node: node.shown(), why, instead: String::new() });
@@ -189,12 +211,61 @@ fn causes(graph: &Graph<'_>, node: &Node<'_>) -> BTreeSet<usize> {
     causes
 }
 
+/// What a node gives, if need be of values whose batch is not in front: what treats each element or each line
+/// of the last axis alone does not see where the batch is.
+fn seen_through(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64, causes: &BTreeSet<usize>) -> Given {
+    let lines = ["Gemm", "LayerNormalization", "LogSoftmax", "MatMul", "Softmax"].contains(&node.op);
+    let of_weight = node.op != "MatMul" || graph.weight(node, 1).is_some();
+    if !lines && !BY_ELEMENT.contains(&node.op) || !of_weight {
+        return value(graph, node, opset, causes);
+    }
+    // The bias of a linear layer is a node of its own.
+    let products =
+        node.inputs.iter().filter_map(|name| graph.made_by(name, "MatMul")?.inputs.first().copied());
+    let names: BTreeSet<String> = node.inputs.iter().copied().chain(products).map(str::to_owned).collect();
+    let views: Vec<(String, View)> = names
+        .into_iter()
+        .filter_map(|name| match graph.get(&name) {
+            Some(Value::View(view)) => Some((name.clone(), view.clone())),
+            _ => None,
+        })
+        .collect();
+    let Some((_, first)) = views.first().cloned() else { return value(graph, node, opset, causes) };
+    let last = first.axes.len() - 1;
+    let lead = |view: &View| view.axes[..view.axes.len() - 1].to_vec();
+    let flows = node.inputs.iter().any(|name| matches!(graph.get(name), Some(Value::Flow(_))));
+    let alike = views.iter().all(|(_, view)| lead(view) == lead(&first));
+    if flows || !alike || first.axes[last].len() > 1 || first.side(last).is_none() {
+        return Err(Why::new("joins values whose batch lies in different axes", graph::BATCH));
+    }
+    for (name, view) in &views {
+        graph.swap(name, Value::Flow(view.untwisted()));
+    }
+    let given = value(graph, node, opset, causes);
+    for (name, view) in views {
+        graph.swap(&name, Value::View(view));
+    }
+    match given? {
+        Value::Flow(flow) => {
+            let mut axes = first.axes;
+            axes[last] = vec![flow.shape.last().copied()];
+            let seen = View { place: flow.place, axes };
+            if seen.sides() == flow.shape {
+                Ok(seen.value())
+            } else {
+                Err(Why::new("moves the batch", graph::BATCH))
+            }
+        }
+        other => Ok(other),
+    }
+}
+
 /// What a node gives.
 fn value(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64, causes: &BTreeSet<usize>) -> Given {
     if !file::is_own(node.domain) {
         return Err(Why::new(format!("is an operator of {}, not of ONNX", quoted(node.domain)), ""));
     }
-    if let Some(given) = computing::pattern(graph, node) {
+    if let Some(given) = patterns::pattern(graph, node) {
         return given;
     }
     if !causes.is_empty() && KNOWN.contains(&node.op) {
@@ -212,6 +283,11 @@ fn value(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64, causes: &BTreeSet<u
         "InstanceNormalization" => computing::instance_norm(graph, node),
         "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => computing::pool(graph, node),
         "ReduceMean" => computing::mean(graph, node),
+        "ReduceMax" => computing::max(graph, node),
+        "PRelu" => computing::prelu(graph, node),
+        "Expand" => moving::expand(graph, node),
+        "SplitToSequence" => moving::split(graph, node).map(Value::Parts),
+        "SequenceAt" => moving::part_of(graph, node),
         "Dropout" => computing::drop_out(graph, node, opset),
         "Relu" | "Sigmoid" | "Tanh" | "HardSwish" | "LeakyRelu" | "Elu" | "HardSigmoid" | "Gelu" | "Clip"
         | "Softmax" | "LogSoftmax" => computing::activate(graph, node, opset),
@@ -232,13 +308,11 @@ fn value(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64, causes: &BTreeSet<u
 /// What to use in place of an operator.
 fn instead(op: &str) -> &'static str {
     match op {
-        "LSTM" | "GRU" | "RNN" => "use 1-D convolutions over the sequence",
-        "PRelu" => "use nn.LeakyReLU",
+        "LSTM" | "GRU" => "write the layer `lstm` or `gru` into the plan by hand",
+        "RNN" => "use 1-D convolutions over the sequence",
         "Selu" | "Celu" | "ThresholdedRelu" => "use nn.ELU",
         "Softplus" | "Mish" => "use nn.SiLU",
         "Softsign" => "use nn.Tanh",
-        "ReduceMax" => "use nn.MaxPool1d or nn.MaxPool2d",
-        "Split" => "use two layers in place of one that is split",
         "RandomUniformLike" | "RandomNormalLike" | "Less" => "use nn.Dropout in place of nn.Dropout2d",
         "If" | "Loop" | "Scan" => "leave conditions and loops out of forward",
         _ => "the chapter `models` of the manual lists the layers of a plan",
@@ -361,6 +435,28 @@ fn notes(file: &Model<'_>, sources: &[Source]) -> Vec<String> {
     notes
 }
 
+/// Operators that treat each element alone.
+const BY_ELEMENT: &[&str] = &[
+    "Add",
+    "Cast",
+    "CastLike",
+    "Clip",
+    "Div",
+    "Dropout",
+    "Elu",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Mul",
+    "Relu",
+    "Sigmoid",
+    "Sub",
+    "Sum",
+    "Tanh",
+];
+
 /// Operators that become layers, parts of layers, or constants.
 const KNOWN: &[&str] = &[
     "Add",
@@ -400,9 +496,11 @@ const KNOWN: &[&str] = &[
     "Mod",
     "Mul",
     "Neg",
+    "PRelu",
     "Pad",
     "Pow",
     "Range",
+    "ReduceMax",
     "ReduceMean",
     "Relu",
     "Reshape",
@@ -411,6 +509,9 @@ const KNOWN: &[&str] = &[
     "Sigmoid",
     "Slice",
     "Softmax",
+    "SequenceAt",
+    "Split",
+    "SplitToSequence",
     "Sqrt",
     "Squeeze",
     "Sub",

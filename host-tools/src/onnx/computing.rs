@@ -1,8 +1,4 @@
-//! Nodes that compute: layers with weights, pools, activations, arithmetic, and what PyTorch's layers become
-//! where ONNX has no operator for them.
-//!
-//! A pattern is recognised at its last node, and its layer takes what the first node takes. Layers of nodes
-//! before the last one are then needed by nobody and left out.
+//! Nodes that compute: layers with weights, pools, activations and arithmetic.
 
 use fl_engine::model::{Edges, Layer, Sides, Span};
 
@@ -10,8 +6,8 @@ use super::{
     constant::index,
     file::Node,
     graph::{Given, Graph, Norm, NormKind, Value, Weight, Why},
-    layers::Flow,
-    moving,
+    layers::{Flow, View},
+    moving, views,
 };
 
 pub(super) fn convolve(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
@@ -78,11 +74,20 @@ pub(super) fn convolve(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
             }
         }
         _ => {
-            let instead = "use nn.Upsample and nn.Conv1d";
-            return Err(Why::new(
-                "is a transposed convolution over one axis, which a plan does not have",
-                instead,
-            ));
+            if node.attribute("output_shape").is_some() {
+                return Err(Why::new("asks for a size of the output", "use output_padding"));
+            }
+            Layer::ConvTranspose1d {
+                name,
+                out: channels(1, i64::from(groups))?,
+                kernel: kernel[0],
+                stride: stride[0],
+                padding: even(&pads)?[0],
+                bias,
+                dilation: dilation[0],
+                groups,
+                output_padding: numbers("output_padding", 0, axes)?[0],
+            }
         }
     };
     graph.push(layer, vec![place], sources)
@@ -91,10 +96,11 @@ pub(super) fn convolve(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
 /// `Gemm` with a weight, or `MatMul` with a transposed one: a linear layer. `MatMul` has no bias yet.
 pub(super) fn linear(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let Some(weight) = graph.weight(node, 1).cloned() else {
-        return Err(Why::new(
-            "multiplies two matrices that both depend on the sample",
-            "a plan has no layer for matmul",
-        ));
+        let named = |at: usize| node.inputs.get(at).and_then(|name| View::named(graph, name));
+        let (Some(left), Some(right), "MatMul") = (named(0), named(1), node.op) else {
+            return Err(Why::new("multiplies by a matrix that is computed", "use nn.Linear"));
+        };
+        return views::product(graph, &left, &right).map(View::value);
     };
     let (weight, bias) = if node.op == "Gemm" {
         let settings = (node.float("alpha", 1.0), node.float("beta", 1.0), node.whole("transA", 0));
@@ -109,7 +115,7 @@ pub(super) fn linear(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     dense(graph, node, weight, bias)
 }
 
-fn dense(graph: &mut Graph<'_>, node: &Node<'_>, weight: Weight, bias: Option<Weight>) -> Given {
+pub(super) fn dense(graph: &mut Graph<'_>, node: &Node<'_>, weight: Weight, bias: Option<Weight>) -> Given {
     let place = graph.place(node, 0)?;
     let name = graph.field(node, &weight, bias.as_ref())?;
     if weight.transposed && !super::graph::is_unnamed(graph.name(&weight)) {
@@ -172,6 +178,11 @@ pub(super) fn instance_norm(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let place = graph.place(node, 0)?;
     let shape = graph.layers.shape(place).to_vec();
     let (Some(weight), Some(bias)) = (graph.weight(node, 1).cloned(), graph.weight(node, 2).cloned()) else {
+        let all =
+            |at: usize, number: f32| graph.constant(node, at).is_some_and(|c| c.uniform() == Some(number));
+        if all(1, 1.0) && all(2, 0.0) && shape.len() > 1 {
+            return graph.push(Layer::InstanceNorm { eps: eps(node) }, vec![place], Vec::new());
+        }
         return Err(Why::new("has no weight or no bias", "use affine=True"));
     };
     let kind = NormKind::Groups { groups: shape[0], eps: eps(node) };
@@ -179,7 +190,7 @@ pub(super) fn instance_norm(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
 }
 
 /// A normalisation whose weight and bias are there.
-fn with_affine(graph: &mut Graph<'_>, node: &Node<'_>, norm: Norm, bias: Weight) -> Given {
+pub(super) fn with_affine(graph: &mut Graph<'_>, node: &Node<'_>, norm: Norm, bias: Weight) -> Given {
     let weight = norm.weight.ok_or_else(|| Why::new("has no weight", "use affine=True"))?;
     if graph.layers.shape(norm.of) != norm.shape {
         return Err(Why::new("changes a shape before a normalisation is complete", ""));
@@ -246,7 +257,7 @@ fn padding_of(by: Edges, axes: usize, kernel: Sides) -> Option<Sides> {
     (even && most(0) && most(1)).then_some(padding)
 }
 
-/// A mean over all axes but the first: the mean of each channel.
+/// A mean over axes. Over all axes but the first, it is the mean of each channel.
 pub(super) fn mean(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let flow = graph.flow(node, 0)?;
     let (rank, held) = (flow.shape.len() + 1, graph.layers.shape(flow.place).to_vec());
@@ -261,14 +272,55 @@ pub(super) fn mean(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     // The axes that are left are in front, and are the channels together.
     let behind = (first..rank - 1).all(|axis| gone(axis) || flow.shape[axis] == 1);
     if !behind || held.len() < 2 || kept != u64::from(held[0]) {
-        let why = format!("takes the mean over axes {axes:?} of [batch, {:?}]", flow.shape);
-        return Err(Why::new(why, MEAN));
+        return over(graph, node, &flow, axes);
     }
     let layer = Layer::AdaptiveAvgPool { size: 1.into() };
     let place = graph.layers.push(layer, vec![flow.place], Vec::new()).map_err(|e| Why::of(&e))?.place;
     let keep = node.whole("keepdims", 1) != 0;
     let side = |axis: usize| if gone(axis) { keep.then_some(1) } else { Some(flow.shape[axis]) };
     Ok(Value::Flow(Flow { place, shape: (0..rank - 1).filter_map(side).collect() }))
+}
+
+/// `ReduceMax`.
+pub(super) fn max(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let flow = graph.flow(node, 0)?;
+    let axes = graph.list(node, "axes", 1).unwrap_or_default();
+    let axes: Option<Vec<usize>> = axes.iter().map(|axis| index(*axis, flow.shape.len() + 1)).collect();
+    match axes.filter(|axes| !axes.contains(&0) && !axes.is_empty()) {
+        Some(axes) => over(graph, node, &flow, axes),
+        None => Err(Why::new("takes the largest value of the batch", "name the axes: x.amax((2, 3))")),
+    }
+}
+
+/// A mean or the largest value over these axes, which count the batch.
+fn over(graph: &mut Graph<'_>, node: &Node<'_>, flow: &Flow, mut axes: Vec<usize>) -> Given {
+    axes.sort_unstable();
+    axes.dedup();
+    let place = graph.settle(flow)?;
+    let axes: Vec<u32> = axes.into_iter().map(|axis| axis as u32 - 1).collect();
+    let keep = node.whole("keepdims", 1) != 0;
+    let layer = if node.op == "ReduceMax" { Layer::Max { axes, keep } } else { Layer::Mean { axes, keep } };
+    graph.push(layer, vec![place], Vec::new())
+}
+
+/// `PRelu`, whose slopes belong to channels.
+pub(super) fn prelu(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let place = graph.place(node, 0)?;
+    let weight =
+        graph.weight(node, 1).cloned().ok_or_else(|| Why::new("has slopes that are computed", ""))?;
+    let name = graph.field(node, &weight, None)?;
+    let sides = graph.layers.shape(place).len() - 1;
+    let slopes: Vec<i64> = weight.shape.iter().copied().filter(|side| *side != 1).collect();
+    // Of [channels, 1, 1] the ones stand for height and width.
+    let behind = weight.shape.len().checked_sub(sides + 1);
+    let slopes = match *slopes.as_slice() {
+        [] => Some(1),
+        [slopes] if behind.is_some_and(|at| weight.shape[at] == slopes) => u32::try_from(slopes).ok(),
+        _ => None,
+    };
+    let slopes = slopes.ok_or_else(|| Why::new("has other slopes than one a channel", "use nn.PReLU"))?;
+    let sources = vec![graph.source(&name, "weight", &weight)?];
+    graph.push(Layer::PRelu { name, slopes }, vec![place], sources)
 }
 
 pub(super) fn drop_out(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64) -> Given {
@@ -304,9 +356,7 @@ pub(super) fn activate(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64) -> Gi
             }
             Layer::HardSigmoid
         }
-        "Gelu" if node.text("approximate") == "tanh" => {
-            return Err(Why::new("is a GELU by tanh", "use nn.GELU() without approximate"));
-        }
+        "Gelu" if node.text("approximate") == "tanh" => Layer::GeluTanh,
         "Gelu" => Layer::Gelu,
         "Clip" => {
             let bound = |setting: &str, index: usize| match node.attribute(setting) {
@@ -338,159 +388,6 @@ pub(super) fn activate(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64) -> Gi
     graph.push(layer, vec![place], Vec::new())
 }
 
-/// Sums, differences and products: of two flows, of a flow and a constant, or the end of a pattern. `None` if
-/// the node is none of these.
-pub(super) fn pattern(graph: &mut Graph<'_>, node: &Node<'_>) -> Option<Given> {
-    let [a, b] = *node.inputs.as_slice() else { return None };
-    match node.op {
-        "Mul" => {
-            let product = [(a, b), (b, a)].into_iter().find_map(|(x, gate)| gated(graph, x, gate));
-            let product = product.or_else(|| gelu(graph, a, b).or_else(|| gelu(graph, b, a)));
-            if let Some((layer, x)) = product {
-                return Some(on(graph, layer, x));
-            }
-            [(a, b), (b, a)].into_iter().find_map(|(norm, weight)| scaled(graph, norm, weight)).map(Ok)
-        }
-        "Add" => [(a, b), (b, a)].into_iter().find_map(|(first, bias)| added(graph, node, first, bias)),
-        "Div" => normalised(graph, a, b).map(|norm| Ok(Value::Norm(norm))),
-        _ => None,
-    }
-}
-
-fn on(graph: &mut Graph<'_>, layer: Layer, x: &str) -> Given {
-    match graph.get(x) {
-        Some(Value::Flow(flow)) => {
-            let flow = flow.clone();
-            let place = graph.settle(&flow)?;
-            graph.push(layer, vec![place], Vec::new())
-        }
-        _ => Err(Why::new("takes something that the network does not compute", "")),
-    }
-}
-
-/// Whether a name is a value of the network.
-fn passes(graph: &Graph<'_>, name: &str) -> Option<()> {
-    matches!(graph.get(name), Some(Value::Flow(_))).then_some(())
-}
-
-/// `x · sigmoid(x)` and `x · hard_sigmoid(x)`.
-fn gated<'n>(graph: &Graph<'_>, x: &'n str, gate: &str) -> Option<(Layer, &'n str)> {
-    passes(graph, x)?;
-    let of_x = |op: &str| graph.made_by(gate, op).is_some_and(|node| node.inputs == [x]);
-    if of_x("Sigmoid") {
-        return Some((Layer::Silu, x));
-    }
-    let hard = of_x("HardSigmoid") && matches!(graph.get(gate), Some(Value::Flow(_)));
-    hard.then_some((Layer::HardSwish, x))
-}
-
-/// `x · (1 + erf(x / √2)) · ½`, the half before or after the other product.
-fn gelu<'a>(graph: &Graph<'a>, first: &str, second: &str) -> Option<(Layer, &'a str)> {
-    let half = |name: &str| graph.scalar(name) == Some(0.5);
-    let whole = |x: &'a str, one: &str| {
-        passes(graph, x)?;
-        (erf_of(graph, one)? == x).then_some((Layer::Gelu, x))
-    };
-    let factors = |node: &Node<'a>| {
-        let [a, b] = *node.inputs.as_slice() else { return None };
-        Some([(a, b), (b, a)])
-    };
-    if half(second) {
-        let inner = graph.made_by(first, "Mul")?;
-        return factors(inner)?.into_iter().find_map(|(x, one)| whole(x, one));
-    }
-    let halved = graph.made_by(first, "Mul")?;
-    let x = factors(halved)?.into_iter().find_map(|(x, factor)| half(factor).then_some(x))?;
-    whole(x, second)
-}
-
-/// The x of `1 + erf(x / √2)`.
-fn erf_of<'a>(graph: &Graph<'a>, name: &str) -> Option<&'a str> {
-    let sum = graph.made_by(name, "Add")?;
-    let [a, b] = *sum.inputs.as_slice() else { return None };
-    let erf = [(a, b), (b, a)]
-        .into_iter()
-        .find_map(|(erf, one)| (graph.scalar(one) == Some(1.0)).then_some(erf))?;
-    let inner = graph.producer(graph.made_by(erf, "Erf")?.inputs.first()?)?;
-    let [x, root] = *inner.inputs.as_slice() else { return None };
-    let expected = match inner.op {
-        "Div" => std::f64::consts::SQRT_2,
-        "Mul" => std::f64::consts::FRAC_1_SQRT_2,
-        _ => return None,
-    };
-    ((f64::from(graph.scalar(root)?) - expected).abs() < 1e-6).then_some(x)
-}
-
-/// `(x − mean(x)) / √(mean((x − mean(x))²) + ε)` over the last axes.
-fn normalised(graph: &Graph<'_>, centred: &str, deviation: &str) -> Option<Norm> {
-    let difference = graph.made_by(centred, "Sub")?;
-    let [x, mean] = *difference.inputs.as_slice() else { return None };
-    let sum = graph.made_by(graph.made_by(deviation, "Sqrt")?.inputs.first()?, "Add")?;
-    let [variance, eps] = *sum.inputs.as_slice() else { return None };
-    let (variance, mean) = (graph.made_by(variance, "ReduceMean")?, graph.made_by(mean, "ReduceMean")?);
-    let square = graph.producer(variance.inputs.first()?)?;
-    let squared = match (square.op, square.inputs.as_slice()) {
-        ("Pow", [base, two]) => *base == centred && graph.scalar(two) == Some(2.0),
-        ("Mul", [a, b]) => *a == centred && *b == centred,
-        _ => false,
-    };
-    let Some(Value::Flow(flow)) = graph.get(x) else { return None };
-    let rank = flow.shape.len() + 1;
-    let axes = |node: &Node<'_>| {
-        let axes = graph.list(node, "axes", 1)?;
-        axes.iter().map(|axis| index(*axis, rank)).collect::<Option<Vec<_>>>()
-    };
-    let (over, same) = (axes(mean)?, axes(variance)?);
-    let last = over.iter().copied().eq(rank - over.len()..rank) && over.len() < rank;
-    let kept = [mean, variance].iter().all(|node| node.whole("keepdims", 1) == 1);
-    if !squared || *mean.inputs.first()? != x || over != same || !last || !kept {
-        return None;
-    }
-    if graph.layers.shape(flow.place) != flow.shape {
-        return None;
-    }
-    let eps = rounded(f64::from(graph.scalar(eps)?));
-    let kind = NormKind::Last { axes: over.len() as u32, eps };
-    Some(Norm { of: flow.place, kind, shape: flow.shape.clone(), weight: None })
-}
-
-/// A normalisation times its weight.
-fn scaled(graph: &Graph<'_>, norm: &str, weight: &str) -> Option<Value> {
-    let Some(Value::Norm(norm)) = graph.get(norm) else { return None };
-    let weight =
-        graph.weight_named(weight).filter(|weight| norm.weight.is_none() && fits(graph, norm, weight))?;
-    Some(Value::Norm(Norm { weight: Some(weight.clone()), ..norm.clone() }))
-}
-
-/// Whether a weight of a normalisation is repeated along the axes that the normalisation means.
-fn fits(graph: &Graph<'_>, norm: &Norm, weight: &Weight) -> bool {
-    let held: Vec<i64> = graph.layers.shape(norm.of).iter().map(|side| i64::from(*side)).collect();
-    match norm.kind {
-        NormKind::Last { axes, .. } => weight.shape == held[held.len().saturating_sub(axes as usize)..],
-        NormKind::Groups { .. } => {
-            let sides = held.len() - 1;
-            let own = weight.shape.len() > sides && weight.shape[weight.shape.len() - sides - 1] == held[0];
-            let ones = weight.shape.iter().filter(|side| **side != 1).count() == usize::from(held[0] != 1);
-            own && ones
-        }
-    }
-}
-
-/// A normalisation plus its bias, or a product plus the bias of its linear layer.
-fn added(graph: &mut Graph<'_>, node: &Node<'_>, first: &str, bias: &str) -> Option<Given> {
-    let bias = graph.weight_named(bias)?.clone();
-    if let Some(Value::Norm(norm)) = graph.get(first) {
-        let norm = norm.clone();
-        return (norm.weight.is_some() && fits(graph, &norm, &bias))
-            .then(|| with_affine(graph, node, norm, bias));
-    }
-    let product = graph.made_by(first, "MatMul")?;
-    passes(graph, product.inputs.first()?)?;
-    let weight = turned(graph.weight(product, 1)?);
-    let [out, _] = *weight.shape.as_slice() else { return None };
-    (bias.shape == [out]).then(|| dense(graph, product, weight, Some(bias)))
-}
-
 /// Sums, differences and products of flows, and of a flow with a constant that changes nothing.
 pub(super) fn combine(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let neutral = if ["Mul", "Div"].contains(&node.op) { 1.0 } else { 0.0 };
@@ -498,6 +395,20 @@ pub(super) fn combine(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
         let free = index == 1 || ["Add", "Mul"].contains(&node.op);
         if free && node.inputs.len() == 2 && graph.scalar(name) == Some(neutral) {
             return graph.flow(node, 1 - index).map(Value::Flow);
+        }
+    }
+    if let [first, second] = *node.inputs.as_slice()
+        && ["Mul", "Div"].contains(&node.op)
+    {
+        let (at, by) = match (graph.scalar(first), graph.scalar(second), node.op) {
+            (_, Some(by), "Mul") => (0, Some(f64::from(by))),
+            (_, Some(by), _) if by != 0.0 => (0, Some(1.0 / f64::from(by))),
+            (Some(by), _, "Mul") => (1, Some(f64::from(by))),
+            _ => (0, None),
+        };
+        if let Some(by) = by.map(rounded).filter(|by| by.is_finite()) {
+            let place = graph.place(node, at)?;
+            return graph.push(Layer::Scale { by }, vec![place], Vec::new());
         }
     }
     let layer = match node.op {
@@ -512,8 +423,19 @@ pub(super) fn combine(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
             "a plan has no layer for constants: fold it into a weight",
         ));
     }
-    let places =
-        (0..node.inputs.len()).map(|index| graph.place(node, index)).collect::<Result<Vec<_>, _>>()?;
+    let ranks = node.inputs.iter().filter_map(|name| match graph.get(name) {
+        Some(Value::Flow(flow)) => Some(flow.shape.len()),
+        _ => None,
+    });
+    let rank = ranks.max().unwrap_or(0);
+    let mut places = Vec::with_capacity(node.inputs.len());
+    for at in 0..node.inputs.len() {
+        let flow = match graph.weight(node, at).cloned() {
+            Some(weight) => graph.parameter(&weight, rank)?,
+            None => graph.flow(node, at)?,
+        };
+        places.push(graph.settle(&flow)?);
+    }
     graph.push(layer, places, Vec::new())
 }
 
@@ -550,7 +472,7 @@ fn sources(
 }
 
 /// A matrix with rows and columns the other way round.
-fn turned(weight: &Weight) -> Weight {
+pub(super) fn turned(weight: &Weight) -> Weight {
     let mut turned = weight.clone();
     turned.shape.reverse();
     turned.transposed = !turned.transposed;
@@ -595,7 +517,7 @@ fn eps(node: &Node<'_>) -> f64 {
 }
 
 /// A number of 32 bits as it was written: seven digits.
-fn rounded(number: f64) -> f64 {
+pub(super) fn rounded(number: f64) -> f64 {
     format!("{number:.6e}").parse().unwrap_or(number)
 }
 

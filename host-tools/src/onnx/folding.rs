@@ -15,8 +15,9 @@ pub(super) fn fold(graph: &Graph<'_>, node: &Node<'_>) -> Option<Value> {
         let kept = range(start, end, 1, shape.len())?.into_iter().map(|axis| shape[axis]).collect();
         return Some(Value::Constant(Constant::list(kept)));
     }
-    let is_flow =
-        |name: &&str| matches!(graph.get(name), Some(Value::Flow(_) | Value::Norm(_) | Value::Missing(_)));
+    let is_flow = |name: &&str| {
+        matches!(graph.get(name), Some(Value::Flow(_) | Value::View(_) | Value::Norm(_) | Value::Missing(_)))
+    };
     let likeness = if node.op == "CastLike" { 1 } else { usize::MAX };
     if node.inputs.iter().take(likeness).any(is_flow) {
         return None;
@@ -35,6 +36,7 @@ fn view(graph: &Graph<'_>, node: &Node<'_>, weight: &Weight) -> Option<Weight> {
     match node.op {
         "Identity" => seen.alias = true,
         "CastLike" => {}
+        "Reshape" if !seen.transposed => seen.shape = viewed(&seen.shape, &graph.wholes(node, 1)?)?,
         "Cast" if node.whole("to", 0) == file::FLOAT => {}
         "Transpose" => {
             let order = node.attribute("perm").map(|order| order.wholes.as_slice());
@@ -150,7 +152,14 @@ fn constant(graph: &Graph<'_>, node: &Node<'_>) -> Option<Constant> {
             match chosen.as_slice() {
                 [1] => Some(yes),
                 [0] => Some(no),
-                _ => None,
+                // Of shapes, side by side.
+                chosen => {
+                    let (yes, no) = (yes.as_wholes()?, no.as_wholes()?);
+                    let sides = yes.into_iter().zip(no).zip(chosen);
+                    let sides: Vec<_> =
+                        sides.map(|((yes, no), chosen)| if *chosen == 1 { yes } else { no }).collect();
+                    (sides.len() == chosen.len()).then(|| Constant::list(sides))
+                }
             }
         }
         "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Equal" => {
@@ -159,6 +168,17 @@ fn constant(graph: &Graph<'_>, node: &Node<'_>) -> Option<Constant> {
         "Neg" | "Sqrt" | "Floor" | "Ceil" => first?.mapped(node.op),
         _ => None,
     }
+}
+
+/// A shape with as many elements. A side of -1 follows from the others.
+fn viewed(shape: &[i64], to: &[i64]) -> Option<Vec<i64>> {
+    let product = |sides: &[i64]| sides.iter().try_fold(1i64, |all, side| all.checked_mul(*side));
+    let (elements, mut sides) = (product(shape)?, to.to_vec());
+    if let Some(open) = sides.iter().position(|side| *side == -1) {
+        sides[open] = 1;
+        sides[open] = elements.checked_div(product(&sides)?)?;
+    }
+    (sides.iter().all(|side| *side > 0) && product(&sides) == Some(elements)).then_some(sides)
 }
 
 /// The value of a node `Constant`.

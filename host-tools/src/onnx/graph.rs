@@ -8,7 +8,7 @@ use super::{
     constant::{Constant, ELEMENTS, Numbers, Whole},
     error::quoted,
     file::{self, Attribute, Model, Node},
-    layers::{Flow, Layers, Source},
+    layers::{Axis, Flow, Layers, Source, View},
 };
 
 /// The names so far, and the layers.
@@ -23,7 +23,9 @@ pub(super) struct Graph<'a> {
     values: HashMap<&'a str, Value>,
     producers: HashMap<&'a str, usize>,
     /// Layers that only bring what a place holds into another shape.
-    settled: HashMap<usize, usize>,
+    settled: HashMap<(usize, Vec<u32>), usize>,
+    /// Layers that give a tensor of the file, by its index.
+    parameters: HashMap<usize, usize>,
 }
 
 /// What a name stands for.
@@ -32,7 +34,11 @@ pub(super) enum Value {
     Constant(Constant),
     Weight(Weight),
     Flow(Flow),
+    /// What passes, with the batch elsewhere than in front.
+    View(View),
     Norm(Norm),
+    /// Parts of an axis, of which nodes take one each.
+    Parts(Vec<Self>),
     /// What no layer can stand for, with the refusals that say why.
     Missing(BTreeSet<usize>),
 }
@@ -91,6 +97,7 @@ impl<'a> Graph<'a> {
             values: model.weights.iter().enumerate().map(weight).collect(),
             producers: HashMap::new(),
             settled: HashMap::new(),
+            parameters: HashMap::new(),
         }
     }
 
@@ -126,6 +133,7 @@ impl<'a> Graph<'a> {
                 "takes a normalisation without weight and bias",
                 "set affine=True or elementwise_affine=True in the normalisation",
             )),
+            Some(Value::View(_)) => Err(Why::new("moves the batch to another axis", BATCH)),
             Some(Value::Constant(_)) => {
                 Err(Why::new("computes with a constant", "fold the constant into a layer"))
             }
@@ -145,18 +153,75 @@ impl<'a> Graph<'a> {
         if held == flow.shape {
             return Ok(flow.place);
         }
-        if flow.shape.len() > 1 {
+        if !(1..=3).contains(&flow.shape.len()) {
             return Err(Why::new(
                 format!("needs a change of shape from {held:?} to {:?}", flow.shape),
-                "a plan changes shapes only by flatten",
+                "a sample has 1 to 3 axes in a plan",
             ));
         }
-        if let Some(place) = self.settled.get(&flow.place) {
+        let key = (flow.place, flow.shape.clone());
+        if let Some(place) = self.settled.get(&key) {
             return Ok(*place);
         }
-        let flat = self.layers.push(Layer::Flatten, vec![flow.place], Vec::new()).map_err(|e| Why::of(&e))?;
-        self.settled.insert(flow.place, flat.place);
-        Ok(flat.place)
+        let (layer, from) = match (self.layers.made(flow.place), flow.shape.as_slice()) {
+            (_, [_]) => (Layer::Flatten, flow.place),
+            // Two changes of shape in a row are one.
+            (Some((Layer::Reshape { .. } | Layer::Flatten, from)), _)
+                if self.layers.shape(from) == flow.shape =>
+            {
+                return Ok(from);
+            }
+            (Some((Layer::Reshape { .. } | Layer::Flatten, from)), shape) => {
+                (Layer::Reshape { shape: shape.to_vec() }, from)
+            }
+            (_, shape) => (Layer::Reshape { shape: shape.to_vec() }, flow.place),
+        };
+        let made = self.layers.push(layer, vec![from], Vec::new()).map_err(|e| Why::of(&e))?;
+        self.settled.insert(key, made.place);
+        Ok(made.place)
+    }
+
+    /// A tensor of the file as a layer gives it, beside samples of so many axes.
+    pub(super) fn parameter(&mut self, weight: &Weight, axes: usize) -> Result<Flow, Why> {
+        let name = self.name(weight).to_owned();
+        if is_unnamed(&name) || weight.transposed {
+            return Err(Why::new(
+                format!("takes the tensor {} in another form than the file has it", quoted(&name)),
+                EXPORTED,
+            ));
+        }
+        let side = |side: &i64| u32::try_from(*side).ok();
+        let own: Option<Vec<u32>> =
+            self.model.weights.get(weight.tensor).and_then(|tensor| tensor.shape.iter().map(side).collect());
+        let seen: Option<Vec<u32>> = weight.shape.iter().map(side).collect();
+        let (Some(mut own), Some(seen)) = (own, seen) else { return Err(Why::new("has a side below 0", "")) };
+        let mut sides = vec![1; (axes + 1).saturating_sub(seen.len())];
+        sides.extend(seen);
+        if sides.len() != axes + 1 || sides.first() != Some(&1) || own.is_empty() {
+            let why = format!("takes the tensor {} with other axes than a sample has", quoted(&name));
+            return Err(Why::new(
+                why,
+                "give it the shape of a sample, with a side of 1 in front for the batch",
+            ));
+        }
+        let place = match self.parameters.get(&weight.tensor) {
+            Some(place) => *place,
+            None => {
+                let batch = own.len() > 1 && own[0] == 1;
+                own.drain(..usize::from(batch));
+                let sources = vec![Source { name: name.clone(), tensor: weight.tensor, transposed: false }];
+                let layer = Layer::Parameter { name, shape: own, batch, start: 0.0 };
+                let made = self.layers.push(layer, Vec::new(), sources).map_err(|e| Why::of(&e))?;
+                self.parameters.insert(weight.tensor, made.place);
+                made.place
+            }
+        };
+        Ok(Flow { place, shape: sides.split_off(1) })
+    }
+
+    /// Puts another value in the place of a name's; the one before.
+    pub(super) fn swap(&mut self, name: &str, value: Value) -> Option<Value> {
+        self.values.get_mut(name).map(|held| std::mem::replace(held, value))
     }
 
     /// Appends a layer that stands for a node.
@@ -228,8 +293,16 @@ impl<'a> Graph<'a> {
             }
             Value::Weight(weight) => weight.shape.iter().map(|side| Whole::plain(*side)).collect(),
             Value::Flow(flow) => of_flow(&flow.shape),
+            Value::View(view) => {
+                let side = |axis: &Axis| {
+                    let sides = axis.iter().flatten();
+                    let factor = sides.fold(1i64, |all, side| all.saturating_mul(i64::from(*side)));
+                    Whole { factor, batch: axis.contains(&None) }
+                };
+                view.axes.iter().map(side).collect()
+            }
             Value::Norm(norm) => of_flow(&norm.shape),
-            Value::Missing(_) => return None,
+            Value::Missing(_) | Value::Parts(_) => return None,
         })
     }
 
@@ -349,6 +422,30 @@ impl<'a> Node<'a> {
     }
 }
 
+impl View {
+    /// What passes at a name, if it does.
+    pub(super) fn named(graph: &Graph<'_>, name: &str) -> Option<Self> {
+        match graph.get(name)? {
+            Value::Flow(flow) => Some(Self::of(flow)),
+            Value::View(view) => Some(view.clone()),
+            _ => None,
+        }
+    }
+
+    /// A flow, if the batch is in front and alone.
+    pub(super) fn value(self) -> Value {
+        let alone = self.axes.first().is_some_and(|axis| *axis == [None]);
+        if !alone {
+            return Value::View(self);
+        }
+        let product = |axis: &Axis| axis.iter().flatten().try_fold(1u32, |all, side| all.checked_mul(*side));
+        match self.axes[1..].iter().map(product).collect() {
+            Some(shape) => Value::Flow(Flow { place: self.place, shape }),
+            None => Value::View(self),
+        }
+    }
+}
+
 /// Whether an exporter made up a name, so that no state dict has it.
 pub(super) fn is_unnamed(name: &str) -> bool {
     name.contains("::") || name.contains('/') || name.starts_with("val_") || name.is_empty()
@@ -375,3 +472,7 @@ pub(super) fn of_tensor(tensor: &file::Tensor<'_>) -> Option<Constant> {
     };
     (found == elements).then_some(Constant { shape, numbers })
 }
+
+const EXPORTED: &str = "export with do_constant_folding=False, or with dynamo=True, optimize=False";
+
+pub(super) const BATCH: &str = "keep the batch as the first axis";

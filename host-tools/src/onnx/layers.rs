@@ -16,6 +16,48 @@ pub(super) struct Flow {
     pub(super) shape: Vec<u32>,
 }
 
+/// What a place holds, in the axes that the network sees. All sides in order are those of the place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct View {
+    pub(super) place: usize,
+    pub(super) axes: Vec<Axis>,
+}
+
+/// Sides that lie in one axis; `None` is the batch.
+pub(super) type Axis = Vec<Option<u32>>;
+
+impl View {
+    pub(super) fn of(flow: &Flow) -> Self {
+        let sides = flow.shape.iter().map(|side| vec![Some(*side)]);
+        Self { place: flow.place, axes: std::iter::once(vec![None]).chain(sides).collect() }
+    }
+
+    /// The sides in order, the batch left out.
+    pub(super) fn sides(&self) -> Vec<u32> {
+        self.axes.iter().flatten().filter_map(|side| *side).collect()
+    }
+
+    /// The same values with the batch in front.
+    pub(super) fn untwisted(&self) -> Flow {
+        Flow { place: self.place, shape: self.sides() }
+    }
+
+    /// The only side of an axis.
+    pub(super) fn side(&self, axis: usize) -> Option<u32> {
+        match *self.axes.get(axis)?.as_slice() {
+            [Some(side)] => Some(side),
+            [] => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The sides before an axis and behind it.
+    pub(super) fn around(&self, axis: usize) -> [Vec<u32>; 2] {
+        let flat = |axes: &[Axis]| axes.iter().flatten().filter_map(|side| *side).collect();
+        [flat(&self.axes[..axis]), flat(&self.axes[axis + 1..])]
+    }
+}
+
 /// A tensor of a layer, and the tensor of the file that it comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Source {

@@ -9,8 +9,9 @@ use super::{
     constant::{Whole, index},
     file::Node,
     folding::{squeezed, unsqueezed},
-    graph::{Given, Graph, NormKind, Value, Why},
-    layers::Flow,
+    graph::{BATCH, Given, Graph, NormKind, Value, Weight, Why},
+    layers::{Flow, View},
+    views,
 };
 
 pub(super) fn reshape(graph: &Graph<'_>, node: &Node<'_>) -> Given {
@@ -22,9 +23,23 @@ pub(super) fn reshape(graph: &Graph<'_>, node: &Node<'_>) -> Given {
         norm.shape = reshaped(&norm.shape, &target, keep, graph.batch)?;
         return Ok(Value::Norm(norm));
     }
-    let flow = graph.flow(node, 0)?;
-    let shape = reshaped(&flow.shape, &target, keep, graph.batch)?;
-    Ok(Value::Flow(Flow { shape, ..flow }))
+    let view = view(graph, node)?;
+    let simple = graph.flow(node, 0).and_then(|flow| {
+        let shape = reshaped(&flow.shape, &target, keep, graph.batch)?;
+        Ok(Value::Flow(Flow { shape, ..flow }))
+    });
+    simple.or_else(|why| match views::reshaped(&view, &target, keep, graph.batch) {
+        Some(axes) => Ok(View { axes, ..view }.value()),
+        None => Err(why),
+    })
+}
+
+/// What passes at the first input.
+fn view(graph: &Graph<'_>, node: &Node<'_>) -> Result<View, Why> {
+    match node.inputs.first().and_then(|name| View::named(graph, name)) {
+        Some(view) => Ok(view),
+        None => graph.flow(node, 0).map(|flow| View::of(&flow)),
+    }
 }
 
 /// The new shape, the batch left out. `baked` is the size of the batch that the export has baked in.
@@ -83,8 +98,29 @@ pub(super) fn flatten(graph: &Graph<'_>, node: &Node<'_>) -> Given {
 
 /// `Squeeze` and `Unsqueeze`.
 pub(super) fn squeeze(graph: &Graph<'_>, node: &Node<'_>) -> Given {
-    let flow = graph.flow(node, 0)?;
     let axes = graph.list(node, "axes", 1);
+    let view = view(graph, node)?;
+    if let Some(Value::View(_)) = node.inputs.first().and_then(|name| graph.get(name)) {
+        let moved = match (node.op, &axes) {
+            ("Unsqueeze", Some(axes)) => {
+                unsqueezed(&view.axes.iter().collect::<Vec<_>>(), axes, &vec![Some(1)])
+                    .map(|axes| axes.into_iter().cloned().collect())
+            }
+            ("Squeeze", Some(gone)) => {
+                let rank = view.axes.len();
+                let gone: Option<Vec<usize>> = gone.iter().map(|axis| index(*axis, rank)).collect();
+                let gone = gone.filter(|gone| gone.iter().all(|axis| view.side(*axis) == Some(1)));
+                gone.map(|gone| {
+                    let kept = view.axes.iter().enumerate().filter(|(axis, _)| !gone.contains(axis));
+                    kept.map(|(_, axis)| axis.clone()).collect::<Vec<_>>()
+                })
+            }
+            _ => None,
+        };
+        let axes = moved.ok_or_else(|| Why::new("takes away a side that is not 1", BATCH))?;
+        return Ok(View { axes, ..view }.value());
+    }
+    let flow = graph.flow(node, 0)?;
     // The batch is no side of 1.
     let whole = [&[0], flow.shape.as_slice()].concat();
     let shape = match (node.op, &axes) {
@@ -98,47 +134,107 @@ pub(super) fn squeeze(graph: &Graph<'_>, node: &Node<'_>) -> Given {
     }
 }
 
-pub(super) fn transpose(graph: &Graph<'_>, node: &Node<'_>) -> Given {
-    let flow = graph.flow(node, 0)?;
-    let rank = flow.shape.len() + 1;
+pub(super) fn transpose(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let view = view(graph, node)?;
+    let rank = view.axes.len();
     let order: Vec<i64> =
         node.attribute("perm").map_or_else(|| (0..rank as i64).rev().collect(), |order| order.wholes.clone());
-    if order.first() != Some(&0) || order.len() != rank || (0..rank as i64).any(|axis| !order.contains(&axis))
-    {
-        return Err(Why::new("moves the batch to another axis", BATCH));
+    if order.len() != rank || (0..rank as i64).any(|axis| !order.contains(&axis)) {
+        return Err(Why::new(AXIS, ""));
     }
-    // Sides of 1 move without a value that moves.
-    let sides = |axis: &&i64| flow.shape[(**axis - 1) as usize] != 1;
-    let moved: Vec<&i64> = order[1..].iter().filter(sides).collect();
-    if !moved.is_sorted() {
-        return Err(Why::new("changes the order of axes", "a plan has no layer for permute or transpose"));
-    }
-    let shape = order[1..].iter().map(|axis| flow.shape[(*axis - 1) as usize]).collect();
-    Ok(Value::Flow(Flow { shape, ..flow }))
+    let order: Vec<usize> = order.iter().map(|axis| *axis as usize).collect();
+    views::permuted(graph, &view, &order).map(View::value)
 }
 
 pub(super) fn slice(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
-    let mut flow = graph.flow(node, 0)?;
-    let (starts, ends) = (graph.list(node, "starts", 1), graph.list(node, "ends", 2));
-    let (Some(starts), Some(ends)) = (starts, ends) else { return Err(Why::new(VALUES, "")) };
+    let mut view = view(graph, node)?;
+    let starts = graph.list(node, "starts", 1).ok_or_else(|| Why::new(VALUES, ""))?;
+    let ends = graph.list(node, "ends", 2).ok_or_else(|| Why::new(VALUES, ""))?;
     let axes = graph.list(node, "axes", 3).unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = graph.wholes(node, 4).unwrap_or_else(|| vec![1; starts.len()]);
     if [ends.len(), axes.len(), steps.len()].iter().any(|length| *length != starts.len()) {
         return Err(Why::new(VALUES, ""));
     }
     for (at, axis) in axes.iter().enumerate() {
-        let axis = index(*axis, flow.shape.len() + 1).ok_or_else(|| Why::new(AXIS, ""))?;
-        if steps[at] != 1 {
-            return Err(Why::new("takes each second value or fewer", "use a stride or a pool"));
+        let axis = index(*axis, view.axes.len()).ok_or_else(|| Why::new(AXIS, ""))?;
+        // All of the batch, which exporters write out for each axis.
+        if view.axes[axis].contains(&None)
+            && (starts[at], steps[at]) == (0, 1)
+            && ends[at] >= i64::from(i32::MAX)
+        {
+            continue;
         }
-        if axis == 0 {
-            return Err(Why::new("takes a part of the batch", BATCH));
+        let side = view.side(axis).ok_or_else(|| Why::new("takes a part of the batch", BATCH))?;
+        let length = i64::from(side);
+        let bound = |at: i64| if at < 0 { at.saturating_add(length) } else { at }.clamp(0, length);
+        let (start, end) = (bound(starts[at]), bound(ends[at]));
+        let step = u32::try_from(steps[at]).ok().filter(|step| *step > 0);
+        let step =
+            step.ok_or_else(|| Why::new("goes from the end to the beginning", "use a positive step"))?;
+        if start >= end {
+            return Err(Why::new("takes an empty part", ""));
         }
-        let side = i64::from(flow.shape[axis - 1]);
-        let bound = |at: i64| if at < 0 { at.saturating_add(side) } else { at }.clamp(0, side);
-        flow = cut(graph, flow, axis, bound(starts[at]), bound(ends[at]))?;
+        view = match view.clone().value() {
+            Value::Flow(flow) if step == 1 && is_cut(graph, &flow, axis) => {
+                View::of(&cut(graph, flow, axis, start, end)?)
+            }
+            _ => views::part(graph, &view, axis, [start as u32, end as u32, step])?,
+        };
     }
-    Ok(Value::Flow(flow))
+    Ok(view.value())
+}
+
+/// Whether a part of an axis is what `crop` takes: of height, width or length.
+fn is_cut(graph: &Graph<'_>, flow: &Flow, axis: usize) -> bool {
+    graph.layers.shape(flow.place) == flow.shape && flow.shape.len() > 1 && axis > 1
+}
+
+/// `SequenceAt`: one of the parts that `SplitToSequence` gives.
+pub(super) fn part_of(graph: &Graph<'_>, node: &Node<'_>) -> Given {
+    let Some(Value::Parts(parts)) = node.inputs.first().and_then(|name| graph.get(name)) else {
+        return Err(Why::new("takes a list that is not made of parts of an axis", ""));
+    };
+    let at = graph.wholes(node, 1).filter(|at| at.len() == 1).and_then(|at| index(at[0], parts.len()));
+    at.map(|at| parts[at].clone()).ok_or_else(|| Why::new(VALUES, ""))
+}
+
+/// `Split` and `SplitToSequence`: parts of an axis.
+pub(super) fn split(graph: &mut Graph<'_>, node: &Node<'_>) -> Result<Vec<Value>, Why> {
+    let view = view(graph, node)?;
+    let axis = index(node.whole("axis", 0), view.axes.len()).ok_or_else(|| Why::new(AXIS, ""))?;
+    let side = view.side(axis).ok_or_else(|| Why::new("takes a part of the batch", BATCH))?;
+    let mut sizes = graph.list(node, "split", 1).filter(|sizes| !sizes.is_empty());
+    let mut count = node.outputs.len();
+    if node.op == "SplitToSequence" {
+        if let ([each], true) =
+            (sizes.as_deref().unwrap_or(&[1]), graph.constant(node, 1).is_none_or(|by| by.shape.is_empty()))
+        {
+            let each =
+                u32::try_from(*each).ok().filter(|each| *each > 0).ok_or_else(|| Why::new(VALUES, ""))?;
+            let starts = (0..side).step_by(each as usize).take(PARTS + 1);
+            sizes = Some(starts.map(|start| i64::from(each.min(side - start))).collect());
+        }
+        count = sizes.as_ref().map_or(0, Vec::len);
+        if count > PARTS || node.whole("keepdims", 1) == 0 && sizes.is_none() {
+            return Err(Why::new("takes too many parts of an axis", "use slices"));
+        }
+    }
+    let each = u64::from(side).div_ceil(count.max(1) as u64) as i64;
+    let sizes =
+        sizes.unwrap_or_else(|| (0..count as i64).map(|at| each.min(i64::from(side) - each * at)).collect());
+    let sizes: Option<Vec<u32>> =
+        sizes.iter().map(|size| u32::try_from(*size).ok().filter(|size| *size > 0)).collect();
+    let fits = |sizes: &Vec<u32>| {
+        sizes.len() == count && sizes.iter().map(|size| u64::from(*size)).sum::<u64>() == u64::from(side)
+    };
+    let sizes = sizes.filter(fits).ok_or_else(|| Why::new(VALUES, ""))?;
+    let mut start = 0;
+    let mut parts = Vec::with_capacity(count);
+    for size in sizes {
+        parts.push(views::part(graph, &view, axis, [start, start + size, 1])?.value());
+        start += size;
+    }
+    Ok(parts)
 }
 
 /// What is between two bounds of an axis, which is counted with the batch.
@@ -149,12 +245,6 @@ fn cut(graph: &mut Graph<'_>, flow: Flow, axis: usize, start: i64, end: i64) -> 
     }
     if start >= end {
         return Err(Why::new("takes an empty part", ""));
-    }
-    if axis < 2 {
-        return Err(Why::new(
-            "takes a part of the channels or features",
-            "a plan can cut height, width and length alone",
-        ));
     }
     let (before, after) = (start as u32, (side - end) as u32);
     let edges = match (flow.shape.len(), axis) {
@@ -167,37 +257,90 @@ fn cut(graph: &mut Graph<'_>, flow: Flow, axis: usize, start: i64, end: i64) -> 
     graph.layers.push(Layer::Crop { by: Span(edges) }, vec![place], Vec::new()).map_err(|e| Why::of(&e))
 }
 
-/// A single index of an axis.
+/// A single index of an axis, or the rows of an embedding.
 pub(super) fn gather(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
-    if graph.weight(node, 0).is_some() {
-        return Err(Why::new(
-            "looks up rows of a tensor (an embedding)",
-            "a plan has no layer for embeddings",
-        ));
+    if let Some(weight) = graph.weight(node, 0).cloned() {
+        return embedding(graph, node, &weight);
     }
-    let flow = graph.flow(node, 0)?;
-    let which =
-        graph.constant(node, 1).filter(|which| which.shape.is_empty()).and_then(|which| which.as_plain());
-    let axis = index(node.whole("axis", 0), flow.shape.len() + 1).filter(|axis| *axis > 0);
-    let (Some([at]), Some(axis)) = (which.as_deref(), axis) else {
+    let view = view(graph, node)?;
+    let which = graph.constant(node, 1).filter(|which| which.shape.len() < 2).and_then(|which| {
+        let list = which.shape.len() == 1;
+        which.as_plain().map(|numbers| (numbers, list))
+    });
+    let axis = index(node.whole("axis", 0), view.axes.len()).filter(|axis| view.side(*axis).is_some());
+    let (Some((numbers, list)), Some(axis)) = (which, axis) else {
         return Err(Why::new("picks values by a list of indices, or a part of the batch", ""));
     };
-    let at = index(*at, flow.shape[axis - 1] as usize).ok_or_else(|| Why::new(AXIS, ""))? as i64;
-    let mut cut = cut(graph, flow, axis, at, at + 1)?;
-    cut.shape.remove(axis - 1);
-    Ok(Value::Flow(cut))
+    let ([at], Some(side)) = (numbers.as_slice(), view.side(axis)) else {
+        return Err(Why::new("picks values by a list of indices", "use slices"));
+    };
+    let at = index(*at, side as usize).ok_or_else(|| Why::new(AXIS, ""))? as u32;
+    if list {
+        return views::part(graph, &view, axis, [at, at + 1, 1]).map(View::value);
+    }
+    match view.clone().value() {
+        Value::Flow(flow) if is_cut(graph, &flow, axis) => {
+            let mut cut = cut(graph, flow, axis, at.into(), i64::from(at) + 1)?;
+            cut.shape.remove(axis - 1);
+            Ok(Value::Flow(cut))
+        }
+        _ => views::select(graph, &view, axis, at).map(View::value),
+    }
+}
+
+/// Rows of a tensor, which the whole numbers of a sample name.
+fn embedding(graph: &mut Graph<'_>, node: &Node<'_>, weight: &Weight) -> Given {
+    let flow = graph.flow(node, 1)?;
+    let name = graph.field(node, weight, None)?;
+    let [rows, width] = *weight.shape.as_slice() else {
+        return Err(Why::new("looks up rows of a tensor that has other than two axes", "use nn.Embedding"));
+    };
+    let known = node.whole("axis", 0) == 0 && flow.place == 0 && !weight.transposed;
+    let (Ok(rows), Ok(width), true) = (u32::try_from(rows), u32::try_from(width), known) else {
+        return Err(Why::new("looks rows up by numbers that are computed", "embed the network's input"));
+    };
+    let place = graph.settle(&flow)?;
+    let sources = vec![graph.source(&name, "weight", weight)?];
+    graph.push(Layer::Embedding { name, rows, width }, vec![place], sources)
 }
 
 pub(super) fn concat(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
-    let places =
-        (0..node.inputs.len()).map(|index| graph.place(node, index)).collect::<Result<Vec<_>, _>>()?;
-    let rank = places.first().map_or(0, |place| graph.layers.shape(*place).len());
+    // A tensor of the file has as many axes as the values beside it.
+    let flows = node.inputs.iter().filter_map(|name| match graph.get(name) {
+        Some(Value::Flow(flow)) => Some(flow.shape.len()),
+        _ => None,
+    });
+    let rank = flows.max().unwrap_or(0);
+    let mut parts = Vec::new();
+    for at in 0..node.inputs.len() {
+        parts.push(match graph.weight(node, at).cloned() {
+            Some(weight) => graph.parameter(&weight, rank)?,
+            None => graph.flow(node, at)?,
+        });
+    }
     let axis = index(node.whole("axis", 0), rank + 1).filter(|axis| *axis > 0);
     let axis = axis.ok_or_else(|| Why::new("joins along the batch", BATCH))? as u32 - 1;
+    let places = parts.iter().map(|part| graph.settle(part)).collect::<Result<Vec<_>, _>>()?;
     match places.as_slice() {
         [one] => Ok(Value::Flow(Flow { place: *one, shape: graph.layers.shape(*one).to_vec() })),
         _ => graph.push(Layer::Concat { axis }, places, Vec::new()),
     }
+}
+
+/// `Expand`: a tensor of the file for each sample, or what has the shape already.
+pub(super) fn expand(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let target = graph.constant(node, 1).and_then(|to| to.as_wholes());
+    let target = target.ok_or_else(|| Why::new("changes a shape to one that depends on values", ""))?;
+    let flow = match graph.weight(node, 0).cloned() {
+        Some(weight) => graph.parameter(&weight, target.len().saturating_sub(1))?,
+        None => graph.flow(node, 0)?,
+    };
+    let same = |(side, to): (&u32, &Whole)| !to.batch && (to.factor == i64::from(*side) || to.factor == 1);
+    let sides = target.get(1..).unwrap_or_default();
+    if sides.len() == flow.shape.len() && flow.shape.iter().zip(sides).all(same) {
+        return Ok(Value::Flow(flow));
+    }
+    Err(Why::new("repeats values along an axis", "let add or mul repeat a side of 1"))
 }
 
 pub(super) fn pad(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
@@ -346,6 +489,7 @@ pub(super) fn groups(graph: &Graph<'_>, node: &Node<'_>, eps: f64) -> Option<sup
     })
 }
 
-const BATCH: &str = "keep the batch as the first axis";
+/// Most parts that an axis is split into.
+const PARTS: usize = 256;
 const VALUES: &str = "has settings that depend on values";
 const AXIS: &str = "names an axis that is not there";

@@ -35,7 +35,8 @@ pub fn written(spec: &ModelSpec, comment: &str) -> String {
         if let Some(label) = labels.get(&place) {
             let _ = write!(beside, ", as: {label}");
         }
-        if from[index] != [index as u32] {
+        // A layer that takes nothing says so by its kind.
+        if from[index] != [index as u32] && !from[index].is_empty() {
             let of: Vec<&str> =
                 from[index].iter().filter_map(|place| labels.get(place)).map(String::as_str).collect();
             let of = if let [one] = *of.as_slice() { one.to_owned() } else { format!("[{}]", of.join(", ")) };

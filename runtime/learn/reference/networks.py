@@ -12,6 +12,7 @@ onnxscript, too.
 import contextlib
 import io
 import json
+import math
 import pathlib
 import sys
 import warnings
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hashed import scale, values
+from hashed import integers, scale, values
 
 
 class Mlp(nn.Module):
@@ -406,6 +407,200 @@ class Temporal(nn.Module):
         return self.fc(x[:, :, -1])
 
 
+class SqueezeByView(nn.Module):
+    """Squeeze and excite with linear layers, as many MobileNets have it."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU6())
+        self.squeeze = nn.Sequential(nn.Linear(channels, 4), nn.ReLU(), nn.Linear(4, channels), nn.Hardsigmoid())
+        self.fc = nn.Linear(channels, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        rows, channels = x.shape[:2]
+        gate = self.squeeze(functional.adaptive_avg_pool2d(x, 1).view(rows, channels)).view(rows, channels, 1, 1)
+        return self.fc((x * gate).mean((2, 3)))
+
+
+class OwnAttention(nn.Module):
+    """The attention that most vision transformers write themselves."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x):
+        rows, length, width = x.shape
+        qkv = self.qkv(x).reshape(rows, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv[0], qkv[1], qkv[2]
+        shares = ((q @ k.transpose(-2, -1)) * self.scale).softmax(dim=-1)
+        return self.proj((shares @ v).transpose(1, 2).reshape(rows, length, width))
+
+
+class VitBlock(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width)
+        self.attn = OwnAttention(width, heads)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(0.1), nn.Linear(2 * width, width))
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Vit(nn.Module):
+    def __init__(self, width=12, depth=2):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 7, width))
+        self.blocks = nn.Sequential(*(VitBlock(width, 3) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 4)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed
+        return self.head(self.norm(self.blocks(x))[:, 0])
+
+
+class Encoder(nn.Module):
+    """A transformer's encoder over a sequence, with a linear layer each for queries, keys and values."""
+
+    def __init__(self, width=8, heads=2):
+        super().__init__()
+        self.heads = heads
+        self.embed = nn.Linear(5, width)
+        self.pos = nn.Parameter(torch.zeros(9, width))
+        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.feed = nn.Sequential(nn.Linear(width, 16), nn.ReLU(), nn.Linear(16, width))
+        self.fc = nn.Linear(width, 3)
+
+    def forward(self, x):
+        x = self.embed(x) + self.pos
+        rows, length, width = x.shape
+        split = lambda y: y.view(rows, length, self.heads, width // self.heads).transpose(1, 2)
+        q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))
+        shares = torch.softmax(q @ k.transpose(2, 3) / (width // self.heads) ** 0.5, -1)
+        x = self.norm1(x + self.out((shares @ v).transpose(1, 2).reshape(rows, length, width)))
+        return self.fc(self.norm2(x + self.feed(x)).mean(1))
+
+
+class ConvNext(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 2, 2)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.expand, self.reduce = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.gamma = nn.Parameter(torch.ones(width))
+        self.fc = nn.Linear(width, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.gamma * self.reduce(functional.gelu(self.expand(y)))
+        x = x + y.permute(0, 3, 1, 2)
+        return self.fc(x.mean([-2, -1]))
+
+
+class Mixer(nn.Module):
+    def __init__(self, width=6, length=9):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.tokens = nn.Sequential(nn.Linear(length, 10), nn.GELU(), nn.Linear(10, length))
+        self.channels = nn.Sequential(nn.Linear(width, 12), nn.GELU(approximate="tanh"), nn.Linear(12, width))
+        self.fc = nn.Linear(width, 3)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = x + self.tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        return self.fc((x + self.channels(self.norm2(x))).mean(dim=1))
+
+
+class Shuffle(nn.Module):
+    """Channels that are mixed between two grouped convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(3, 8, 3, 2, 1)
+        self.two = nn.Conv2d(8, 8, 1, groups=2)
+        self.three = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.two(functional.relu(self.one(x)))
+        rows, channels, height, width = x.shape
+        x = x.view(rows, 2, channels // 2, height, width).transpose(1, 2).reshape(rows, channels, height, width)
+        left, right = x.chunk(2, dim=1)
+        x = torch.cat([left, functional.relu(self.three(right))], 1)
+        return self.fc(x.amax((2, 3)))
+
+
+class Gated(nn.Module):
+    """Causal convolutions whose second half is a gate, and every other value of the sequence."""
+
+    def __init__(self, channels=5):
+        super().__init__()
+        self.inp = nn.Conv1d(3, channels, 1)
+        self.convs = nn.ModuleList(nn.Conv1d(channels, 2 * channels, 2, padding=d, dilation=d) for d in (1, 2))
+        self.out = nn.Conv1d(channels, 2, 1)
+
+    def forward(self, x):
+        x = self.inp(x)
+        for conv in self.convs:
+            value, gate = conv(x)[:, :, : x.shape[2]].chunk(2, 1)
+            x = x + torch.tanh(value) * torch.sigmoid(gate) * 0.5
+        return self.out(x)[:, :, 1::2]
+
+
+class Waves(nn.Module):
+    """An autoencoder of sequences."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv1d(2, 6, 4, 2, 1), nn.PReLU(), nn.Conv1d(6, 4, 3, 2, 1), nn.PReLU(4))
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose1d(4, 6, 3, 2, 1, output_padding=1), nn.ELU(), nn.ConvTranspose1d(6, 2, 4, 2, 1, bias=False)
+        )
+
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+
+class Style(nn.Module):
+    """Instance normalisation without weights, as networks that transfer styles have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 3, 3, padding=1)
+        self.norm, self.act = nn.InstanceNorm2d(5), nn.PReLU(5)
+
+    def forward(self, x):
+        return torch.tanh(self.two(self.act(self.norm(self.one(x))))) * 0.5
+
+
+class Text(nn.Module):
+    """Words as numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(20, 6)
+        self.conv = nn.Conv1d(6, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = functional.relu(self.conv(self.embed(x).transpose(1, 2)))
+        return self.fc(x.mean(2))
+
+
 def group_norm_resnet():
     return ResNet(4, lambda channels: nn.GroupNorm(2, channels), (1, 1))
 
@@ -432,7 +627,19 @@ NETWORKS = {
     "autoencoder": (Autoencoder, [1, 16, 16]),
     "sequence": (Sequence, [3, 40]),
     "temporal": (Temporal, [3, 20]),
+    "squeeze": (SqueezeByView, [3, 12, 12]),
+    "vit": (Vit, [3, 8, 12]),
+    "encoder": (Encoder, [9, 5]),
+    "convnext": (ConvNext, [3, 10, 12]),
+    "mixer": (Mixer, [3, 12, 12]),
+    "shuffle": (Shuffle, [3, 10, 14]),
+    "gated": (Gated, [3, 15]),
+    "waves": (Waves, [2, 16]),
+    "style": (Style, [3, 9, 8]),
+    "text": (Text, [11]),
 }
+# Networks whose samples are whole numbers, from 0 to one less than these.
+NUMBERS = {"text": 20}
 # Opsets of the classic exporter and of dynamo, by turns.
 CLASSIC = [14, 17, 11, 16, 13, 15, 12]
 DYNAMO = [20, 18]
@@ -445,13 +652,15 @@ def filled(name):
     """The network with the weights of the formula, and an input."""
     build, shape = NETWORKS[name]
     network = build()
-    transposed = {f"{name}.weight" for name, m in network.named_modules() if isinstance(m, nn.ConvTranspose2d)}
+    transposed = {f"{name}.weight" for name, m in network.named_modules() if isinstance(m, (nn.ConvTranspose1d, nn.ConvTranspose2d))}
     for tensor_name, tensor in network.state_dict().items():
         if tensor.dtype == torch.int64:
             tensor.zero_()
         else:
             sides = list(tensor.shape)
             tensor.copy_(torch.from_numpy(values(tensor_name, sides, *scale(tensor_name, sides, tensor_name in transposed))))
+    if name in NUMBERS:
+        return network, torch.from_numpy(integers("input", ROWS * math.prod(shape)) % NUMBERS[name]).reshape(ROWS, *shape)
     return network, torch.from_numpy(values("input", [ROWS, *shape]))
 
 
@@ -546,6 +755,7 @@ def record(name):
         losses.append(float(f"{loss.item():.9g}"))
     network.eval()
     with torch.no_grad():
+        found |= {"numbers": NUMBERS[name]} if name in NUMBERS else {}
         return found | {"losses": losses, "after": seen(network(x))}
 
 

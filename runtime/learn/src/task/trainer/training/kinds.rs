@@ -43,23 +43,28 @@ fn every_kind_computes_and_differentiates_as_pytorch_does() {
         let rows = shape[0];
         let features = values("input", rows * spec.input.iter().product::<u32>() as usize, 1.0, 0.0);
         let coefficients = values("coefficients", shape.iter().product(), 1.0, 0.0);
-        let Ok(mut own) = own::plan(&spec, &layout, true).unwrap() else { panic!("{name} has no kernel") };
-        let kit = Kit { level: Level::best(), team: &alone };
-        close(
-            &format!("{name}: own output"),
-            own.forward(&state, &features, rows, None, kit),
-            &case["output"],
-        );
-        let mut gradient = vec![0.0; own.len()];
-        own.backward(&state, &coefficients, &mut gradient, kit);
-        close(
-            &format!("{name}: own gradient of the input"),
-            &own.by_sample(kit),
-            &case["gradients"]["input"],
-        );
-        for (index, tensor) in layout.tensors().iter().enumerate() {
-            let (found, expected) = (&gradient[layout.place(index)], &case["gradients"][&tensor.name]);
-            close(&format!("{name}: own gradient of {}", tensor.name), found, expected);
+        match own::plan(&spec, &layout, true).unwrap() {
+            Err(word) => assert!(ON_BURN.contains(&word.as_str()), "{name}: {word} has no kernel"),
+            Ok(mut own) => {
+                let kit = Kit { level: Level::best(), team: &alone };
+                close(
+                    &format!("{name}: own output"),
+                    own.forward(&state, &features, rows, None, kit),
+                    &case["output"],
+                );
+                let mut gradient = vec![0.0; own.len()];
+                own.backward(&state, &coefficients, &mut gradient, kit);
+                close(
+                    &format!("{name}: own gradient of the input"),
+                    &own.by_sample(kit),
+                    &case["gradients"]["input"],
+                );
+                for (index, tensor) in layout.tensors().iter().enumerate() {
+                    let (found, expected) =
+                        (&gradient[layout.place(index)], &case["gradients"][&tensor.name]);
+                    close(&format!("{name}: own gradient of {}", tensor.name), found, expected);
+                }
+            }
         }
 
         let net = Net::new(&spec, &layout).unwrap();
@@ -82,6 +87,27 @@ fn every_kind_computes_and_differentiates_as_pytorch_does() {
         }
     }
 }
+
+/// Layers that run on burn.
+pub(super) const ON_BURN: &[&str] = &[
+    "reshape",
+    "permute",
+    "slice",
+    "select",
+    "mean",
+    "max",
+    "scale",
+    "parameter",
+    "prelu",
+    "matmul",
+    "embedding",
+    "gelu_tanh",
+    "instance_norm",
+    "conv_transpose1d",
+    "lstm",
+    "gru",
+    "attention",
+];
 
 /// A model of an embedding and a linear layer, with its state.
 fn embedding() -> (ModelSpec, ModelState, Net) {

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{
     hashed,
+    kinds::ON_BURN,
     net::{self, Net},
     optimiser::Memory,
     *,
@@ -57,7 +58,7 @@ fn start(spec: &ModelSpec) -> ModelState {
     for segment in layout.segments(Dtype::F32) {
         let tensor = &layout.tensors()[segment.tensor];
         let transposed = spec.layers.iter().any(|layer| {
-            matches!(layer, model::Layer::ConvTranspose2d { name, .. } if format!("{name}.weight") == tensor.name)
+            matches!(layer, model::Layer::ConvTranspose1d { name, .. } | model::Layer::ConvTranspose2d { name, .. } if format!("{name}.weight") == tensor.name)
         });
         let (a, c) = hashed::scale(&tensor.name, &tensor.shape, transposed);
         let values = hashed::values(&tensor.name, segment.range.len(), a, c);
@@ -66,19 +67,30 @@ fn start(spec: &ModelSpec) -> ModelState {
     state
 }
 
+/// A batch as the script makes it.
+fn features(spec: &ModelSpec, rows: usize, recorded: &Value) -> Vec<f32> {
+    let count = rows * spec.input.iter().product::<u32>() as usize;
+    match recorded["numbers"].as_u64() {
+        Some(numbers) => {
+            hashed::integers("input", count).map(|k| k.rem_euclid(numbers as i32) as f32).collect()
+        }
+        None => hashed::values("input", count, 1.0, 0.0),
+    }
+}
+
 #[test]
 fn imported_networks_compute_and_learn_as_in_pytorch() {
     let recorded: Value = serde_json::from_str(include_str!("networks.json")).unwrap();
     let (rows, rate) = (recorded["rows"].as_u64().unwrap() as usize, recorded["rate"].as_f64().unwrap());
     let networks = recorded["networks"].as_object().unwrap();
-    assert!(networks.len() >= 20, "{}", networks.len());
+    assert!(networks.len() >= 30, "{}", networks.len());
     let (mut of_outputs, mut of_losses) = (0f64, 0f64);
     for (name, recorded) in networks {
         let spec = spec(name);
         let mut state = start(&spec);
         let layout = Arc::clone(state.layout());
         let net = Net::new(&spec, &layout).unwrap();
-        let features = hashed::values("input", rows * spec.input.iter().product::<u32>() as usize, 1.0, 0.0);
+        let features = features(&spec, rows, recorded);
         let plain = Device::flex();
         let params = net.params(&state, &plain, false);
         let pass = net.forward(&params, features.clone(), rows, None, &plain).unwrap();
@@ -125,10 +137,14 @@ fn imported_networks_learn_on_kernels_as_in_pytorch() {
     for (name, recorded) in recorded["networks"].as_object().unwrap() {
         let spec = spec(name);
         let mut state = start(&spec);
-        let Ok(mut own) = own::plan(&spec, state.layout(), false).unwrap() else {
-            panic!("{name} has no kernel")
+        let mut own = match own::plan(&spec, state.layout(), false).unwrap() {
+            Ok(own) => own,
+            Err(word) => {
+                assert!(ON_BURN.contains(&word.as_str()), "{name}: {word} has no kernel");
+                continue;
+            }
         };
-        let features = hashed::values("input", rows * spec.input.iter().product::<u32>() as usize, 1.0, 0.0);
+        let features = features(&spec, rows, recorded);
         let off = far(own.forward(&state, &features, rows, None, kit), &recorded["eval"]);
         assert!(off < 1e-4, "{name}: outputs in evaluation are off by {off:.1e}");
         let sgd = Optimiser::Sgd { learning_rate: rate, momentum: 0.0, weight_decay: 0.0 };

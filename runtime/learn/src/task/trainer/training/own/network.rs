@@ -114,7 +114,7 @@ pub(in super::super) fn plan(
     let mut take = || tensors.next().ok_or(TaskError::Layout);
     let mut nodes: Vec<Node> = Vec::with_capacity(placed.len());
     for at in &placed {
-        if at.from.is_empty() {
+        if at.from.is_empty() || matches!(at.layer, Layer::ConvTranspose1d { .. }) {
             return Ok(Err(at.layer.word().to_owned()));
         }
         let inputs: Vec<&[usize]> = at.from.iter().map(|&place| &*shapes[place]).collect();
