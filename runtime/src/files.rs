@@ -207,6 +207,14 @@ impl Files {
         fs::File::open(path).map(File)
     }
 
+    /// Writes into a file that is there, from its beginning: for a device of the system.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn write_into(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.write_all(bytes)
+    }
+
     /// Makes a new file and opens it to read and write it.
     ///
     /// # Errors

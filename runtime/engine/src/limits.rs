@@ -29,6 +29,12 @@ pub const LEFT_OUT_BYTES: usize = 256;
 pub const QUOTE_BYTES: usize = 8192;
 /// Largest file with Intel's collateral, bytes: one kind of processor takes 12 to 20 KB.
 pub const COLLATERAL_BYTES: usize = 1 << 20;
+/// Most enclaves that a roster accepts for one role.
+pub const ACCEPTED_PROGRAMS: usize = 32;
+/// Most advisories that a roster names.
+pub const ADVISORIES: usize = 256;
+/// Most machines that a roster names.
+pub const PLATFORMS: usize = 4096;
 /// Most kinds of processors in one file with Intel's collateral.
 pub const PROCESSOR_KINDS: usize = 64;
 /// Largest control envelope, bytes, length prefix excluded.

@@ -33,6 +33,7 @@
 //! release: {what: best, to: host} # last, each; to members, key:PUBLIC_KEY (64 hex digits)
 //! keep: {every: 10, most: 5}
 //! enclave: {seal: mrenclave} # or mrsigner: later images of the same signer can read what was saved
+//! attestation: {aggregator: required, collaborators: optional} # or required; none by default
 //! ```
 //!
 //! How updates become the next model. All tasks that send updates have the same rule, server and threshold.
@@ -53,6 +54,7 @@
 //! ```
 
 mod aggregation;
+mod attestation;
 mod backend;
 mod best;
 mod canonical;
@@ -92,6 +94,7 @@ mod trial;
 use serde::Serialize;
 
 pub use aggregation::Aggregation;
+pub use attestation::{Attestation, OfAggregator, OfCollaborators};
 pub use backend::Backend;
 pub use best::BestModel;
 pub use canonical::CanonicalError;
@@ -182,6 +185,8 @@ pub struct PlanDraft {
     pub stop: Option<Stop>,
     /// What computes the model at collaborators.
     pub backend: Backend,
+    /// Whose enclave has to prove itself.
+    pub attestation: Attestation,
 }
 
 impl PlanDraft {

@@ -5,11 +5,13 @@
 
 mod envelope;
 mod error;
+mod evidence;
 mod message;
 mod payload;
 
 pub use envelope::{Kind, decode, encode};
 pub use error::WireError;
+pub use evidence::{AttachedQuote, Claims, EXPORTER_LABEL, Evidence, EvidenceError, Held, LinkTerms, Side};
 pub use message::{
     AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, LeftOut, Message,
     Received, RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome, cut_text,
@@ -20,7 +22,11 @@ pub use payload::PayloadHeader;
 pub const VERSIONS: (u16, u16) = (1, 1);
 
 /// Features that this build has, one bit each; [`Hello`] tells them.
-pub const FEATURES: u64 = FEATURE_STATISTICS;
+pub const FEATURES: u64 = FEATURE_STATISTICS | FEATURE_EVIDENCE;
 
 /// Bit 0: a site's sums, and the statistics of all sites (`standardise: federated`).
 pub const FEATURE_STATISTICS: u64 = 1;
+
+/// Bit 1: evidence in Hello and Welcome, [`Rejection::Evidence`], and rosters and collateral that the
+/// aggregator hands on.
+pub const FEATURE_EVIDENCE: u64 = 2;

@@ -94,6 +94,7 @@ fn messages() -> Vec<Message> {
         Message::Statistics(Statistics { first: 2, columns: vec![(1.5, 0.25)] }),
         Message::Finished(Verdict::NoStatistics("feature 3 is constant".into())),
         Message::LeftOut(LeftOut { samples: 21, names: vec!["a.jpg".into()] }),
+        Message::Rejected(Rejection::Evidence("no quote".into())),
     ]
 }
 

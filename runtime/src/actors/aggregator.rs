@@ -34,6 +34,7 @@ use self::{
     upload::Intake,
 };
 use super::{
+    attestation::Attestation,
     greeting::{Greeter, RunStatus, UNWELCOMED},
     mailbox::{self, Mailbox},
 };
@@ -70,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) members: Vec<Name>,
     /// Who may take part.
     pub(crate) admission: Arc<dyn Admission>,
+    /// What this side shows, and the judge of what collaborators show.
+    pub(crate) attestation: Arc<Attestation>,
     /// A random number that tells this process from earlier ones.
     pub(crate) incarnation: u64,
     /// Random bytes that the engine draws from.
@@ -142,6 +145,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         needs: if plan.data.federated.is_some() { FEATURE_STATISTICS } else { 0 },
         incarnation: parts.incarnation,
         admission: Arc::clone(&parts.admission),
+        attestation: Arc::clone(&parts.attestation),
         status: watched,
         unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
         refused: AtomicU64::new(0),
@@ -154,6 +158,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         plan,
         workers: Workers { aggregation: aggregation_sender, store: storing },
         admission: parts.admission,
+        attestation: parts.attestation,
         status,
         json: parts.json,
         outcome: ended,

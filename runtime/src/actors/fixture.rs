@@ -1,8 +1,22 @@
-//! The plan that tests of both sides run.
+//! The plan that tests of both sides run, and evidence that asks for no quote.
+
+use std::sync::Arc;
 
 use fl_engine::{
+    Digest,
     model::{Layer, ModelSpec},
-    plan::{DataSpec, Loader, Plan, PlanDraft, Rows, Split, TaskKind, TaskSpec, When},
+    plan::{Attestation as Asked, DataSpec, Loader, Plan, PlanDraft, Rows, Split, TaskKind, TaskSpec, When},
+    wire::Side,
+};
+
+use super::attestation::Attestation;
+use crate::{
+    system::System,
+    trust::{
+        RunKey,
+        evidence::{Appraiser, Collaterals, Expected, Root},
+        fixture::{Leaf, NOW, TestCa, clock, files},
+    },
 };
 
 /// One synthetic task over 2,000 floats and a bit.
@@ -31,4 +45,19 @@ pub(crate) fn plan(rounds: u32) -> Plan {
     plan.groups[0].tasks = vec!["send".parse().unwrap()];
     plan.best.task = "send".parse().unwrap();
     plan.check().unwrap()
+}
+
+/// What a side shows and judges under a plan without `attestation`.
+pub(crate) fn attestation(side: Side) -> Arc<Attestation> {
+    let ca = TestCa::new("trial");
+    let (leaf, peers) = match side {
+        Side::Aggregator => (Leaf::aggregator("aggregator"), Side::Collaborator),
+        Side::Collaborator => (Leaf::collaborator("one"), Side::Aggregator),
+    };
+    let credentials = ca.credentials(leaf, &ca);
+    let (plan, clock) = (Digest([0; 32]), clock(NOW));
+    let run_key = RunKey::make(&System::real().random, &credentials, plan, None).unwrap();
+    let collaterals = Arc::new(Collaterals::new(&files(), Root::INTEL, Vec::new(), &clock));
+    let expected = Expected { ca: ca.authority().digest(), plan };
+    Attestation::new(run_key, Appraiser::new(peers, Asked::NONE, expected, || None, collaterals, &clock))
 }

@@ -1,7 +1,8 @@
 //! The first messages on a link: who the peer is, and whether both sides run the same plan.
 //!
 //! The acceptor's tasks call [`welcome`], the collaborator's dialler calls [`introduce`]. Only this file
-//! makes an [`AdmittedPeer`]: its certificate, its line of the roster and its plan hash were checked.
+//! makes an [`AdmittedPeer`]: its certificate, its line of the roster, its plan hash and its evidence were
+//! checked, in this order. The collaborator checks the aggregator's evidence before it does anything else.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -11,14 +12,17 @@ use std::{
 use bytes::Bytes;
 use fl_engine::{
     Digest, Name, RoundNo,
-    wire::{self, FEATURES, Hello, Message, Rejection, VERSIONS, Welcome, cut_text},
+    wire::{self, FEATURE_EVIDENCE, FEATURES, Hello, Message, Rejection, VERSIONS, Welcome, cut_text},
 };
 use tokio::{sync::watch, time::timeout};
 
-use super::close_code;
+use super::{attestation::Attestation, close_code};
 use crate::{
     net::{ControlSender, Link, LinkError, LinkHandle, places::Places},
-    trust::{Admission, Fingerprint, PeerAdmitted},
+    trust::{
+        Admission, Fingerprint, PeerAdmitted,
+        evidence::{Appraised, NotAppraised},
+    },
 };
 
 /// Where the run stands, for peers that connect and for the end of the process.
@@ -40,6 +44,7 @@ pub(crate) struct Greeter {
     pub(crate) needs: u64,
     pub(crate) incarnation: u64,
     pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) attestation: Arc<Attestation>,
     pub(crate) status: watch::Receiver<RunStatus>,
     /// Links of peers that have shaken hands and have not been welcomed or rejected yet, by their key.
     pub(crate) unwelcomed: Places<Option<Fingerprint>>,
@@ -50,6 +55,7 @@ pub(crate) struct Greeter {
 /// A collaborator that was admitted and welcomed, and its link.
 pub(crate) struct AdmittedPeer {
     proof: PeerAdmitted,
+    appraised: Appraised,
     holds: Option<Digest>,
     link: Link,
 }
@@ -65,9 +71,14 @@ impl AdmittedPeer {
         self.link.handle()
     }
 
+    /// The proof that its evidence was judged.
+    pub(crate) fn appraised(&self) -> &Appraised {
+        &self.appraised
+    }
+
     /// The root of the model that the collaborator holds, and its link.
-    pub(crate) fn into_parts(self) -> (PeerAdmitted, Option<Digest>, Link) {
-        (self.proof, self.holds, self.link)
+    pub(crate) fn into_parts(self) -> (PeerAdmitted, Appraised, Option<Digest>, Link) {
+        (self.proof, self.appraised, self.holds, self.link)
     }
 }
 
@@ -123,6 +134,14 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
             Err(WelcomeError::TooOld { name: proof.name().clone() })
         }
         (Some(proof), Ok(hello)) => {
+            let appraised = match greeter.attestation.appraise(&handle, &hello.evidence) {
+                Ok(appraised) => appraised,
+                Err(error) => {
+                    let why = said_to(&hello, &error);
+                    reject(link, why.clone()).await;
+                    return Err(WelcomeError::Rejected { name: Some(proof.name().clone()), why });
+                }
+            };
             let answer = Message::Welcome(Welcome {
                 version: VERSIONS.1.min(hello.versions.1),
                 features: FEATURES & hello.features,
@@ -130,10 +149,10 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
                 name: proof.name().clone(),
                 roster_serial: greeter.admission.serial(),
                 round: greeter.status.borrow().round,
-                evidence: Vec::new(),
+                evidence: greeter.attestation.show_to(hello.features, &handle),
             });
             link.send_envelope(&wire::encode(&answer)).await?;
-            Ok(AdmittedPeer { proof, holds: hello.holds, link })
+            Ok(AdmittedPeer { proof, appraised, holds: hello.holds, link })
         }
         (proof, checked) => {
             let name = proof.map(|proof| proof.name().clone());
@@ -141,6 +160,16 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
             reject(link, why.clone()).await;
             Err(WelcomeError::Rejected { name, why })
         }
+    }
+}
+
+/// What a collaborator reads whose evidence is refused. What is wrong at the aggregator may be mended soon.
+fn said_to(hello: &Hello, error: &NotAppraised) -> Rejection {
+    let words = cut_text(&error.to_string());
+    match (error.is_ours(), hello.features & FEATURE_EVIDENCE) {
+        (true, _) => Rejection::Ended(words),
+        (false, 0) => Rejection::Identity(words),
+        (false, _) => Rejection::Evidence(words),
     }
 }
 
@@ -188,14 +217,23 @@ pub(crate) enum IntroductionError {
     /// The aggregator rejected this collaborator, or its answer does not fit.
     #[error("{0}")]
     Rejected(Rejection),
+    /// This collaborator refuses the aggregator's evidence.
+    #[error("the aggregator's evidence is refused: {0}")]
+    Evidence(#[from] NotAppraised),
     /// The link broke first.
     #[error(transparent)]
     Link(#[from] LinkError),
 }
 
-/// The collaborator's side: sends the Hello and waits for the answer.
-pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, IntroductionError> {
+/// The collaborator's side: sends the Hello with this side's evidence, and judges the evidence of the answer.
+pub(crate) async fn introduce(
+    link: &mut Link,
+    hello: Hello,
+    attestation: &Attestation,
+) -> Result<(Welcome, Appraised), IntroductionError> {
     let serial = hello.roster_serial;
+    let evidence = attestation.show_to(hello.features, link.handle());
+    let hello = Hello { evidence, ..hello };
     link.send_envelope(&wire::encode(&Message::Hello(hello))).await?;
     let envelope =
         timeout(FIRST_BYTES_WAIT, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
@@ -203,7 +241,13 @@ pub(crate) async fn introduce(link: &mut Link, hello: Hello) -> Result<Welcome, 
         Ok(Some(Message::Welcome(welcome))) if welcome.roster_serial < serial => {
             Err(IntroductionError::Rejected(Rejection::Roster(welcome.roster_serial)))
         }
-        Ok(Some(Message::Welcome(welcome))) => Ok(welcome),
+        Ok(Some(Message::Welcome(welcome))) => match attestation.appraise(link.handle(), &welcome.evidence) {
+            Ok(appraised) => Ok((welcome, appraised)),
+            Err(error) => {
+                link.handle().close(close_code::REJECTED, &cut_text(&error.to_string()));
+                Err(error.into())
+            }
+        },
         Ok(Some(Message::Rejected(why))) => Err(IntroductionError::Rejected(why)),
         Ok(_) => Err(IntroductionError::Rejected(Rejection::Protocol(
             "the first answer was neither Welcome nor Rejected".to_owned(),
@@ -245,13 +289,17 @@ const LAST_ENVELOPE_WAIT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    use fl_engine::wire::Side;
     use rustls::pki_types::CertificateDer;
     use tokio::time::{Instant, advance};
 
     use super::*;
-    use crate::trust::{
-        Refused,
-        fixture::{Leaf, TestCa},
+    use crate::{
+        actors::fixture,
+        trust::{
+            Refused,
+            fixture::{Leaf, TestCa},
+        },
     };
 
     /// Admits everybody, or refuses everybody.
@@ -280,6 +328,7 @@ mod tests {
             needs: 0,
             incarnation: 1,
             admission: Arc::new(Everybody(admits)),
+            attestation: fixture::attestation(Side::Aggregator),
             status: watch::channel(status).1,
             unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
             refused: AtomicU64::new(0),
@@ -314,8 +363,9 @@ mod tests {
             holds: None,
             evidence: Vec::new(),
         };
+        let own = fixture::attestation(Side::Collaborator);
         let (mut there, here) = Link::pair(vec![certificate()], Vec::new());
-        let (ended, told) = tokio::join!(welcome(here, &greeter), introduce(&mut there, hello));
+        let (ended, told) = tokio::join!(welcome(here, &greeter), introduce(&mut there, hello, &own));
         assert!(matches!(ended.map(drop), Err(WelcomeError::TooOld { .. })));
         let Err(IntroductionError::Rejected(why)) = told else { panic!("not rejected") };
         assert_eq!(why, Rejection::Version(VERSIONS.0, VERSIONS.1));

@@ -12,9 +12,11 @@ use crate::{
         payload::{self, PayloadError, Progress},
     },
     payload::Payload,
+    trust::evidence::Appraised,
 };
 
-/// Sends `payload` behind `header`, and waits until the peer holds all of it.
+/// Sends `payload` behind `header` to a peer whose evidence was judged, and waits until the peer holds all of
+/// it.
 ///
 /// # Errors
 /// What broke the stream or the link.
@@ -22,6 +24,7 @@ use crate::{
 /// # Cancel safety
 /// Not cancel-safe: a stream that is dropped half-way is abandoned, and the peer takes nothing.
 pub(super) async fn send(
+    _to: &Appraised,
     handle: &LinkHandle,
     header: &PayloadHeader,
     payload: &Payload,

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     actors::{
         aggregator::{self, AggregatorMessage, AggregatorOutcome, Parts, Running},
+        attestation::Attestation,
         greeting::RunStatus,
         mailbox::Mailbox,
     },
@@ -42,7 +43,7 @@ use crate::{
     pool::Pool,
     store::{Apart, Forgotten, LockError, Resume, SaveLock, Store, StoredRun, lock::BEAT},
     system::System,
-    trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters, Term},
+    trust::{self, Admission, FlooredClock, Role, RosterRefused, Rosters, Term, evidence::Collaterals},
 };
 
 /// The options of the command line.
@@ -90,6 +91,16 @@ fn run_once(
         return Err(Failure::new(Exit::Plan, format!("the plan's memory budget is too small:\n{need}"))
             .hint("raise limits.memory or limits.spill in plan/plan.yaml"));
     }
+    let collaterals = startup_trust::collaterals(system, &workspace, &clock);
+    let of = Arc::clone(&rosters);
+    let attestation = startup_trust::attestation(
+        system,
+        (&plan, hash),
+        &credentials,
+        move || Some(of.roster()),
+        Arc::clone(&collaterals),
+        &clock,
+    )?;
     let tls = trust::server_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
     let link = plan.threads.link as usize;
     let setup = AggregatorSetup {
@@ -104,6 +115,8 @@ fn run_once(
         tls,
         resets: ResetKey::from_secret(&credentials.reset_secret()),
         rosters,
+        attestation,
+        collaterals,
         terms: startup_trust::certificate_terms(&credentials),
         clock,
         fresh,
@@ -129,6 +142,8 @@ struct AggregatorSetup {
     tls: rustls::ServerConfig,
     resets: ResetKey,
     rosters: Arc<Rosters>,
+    attestation: Arc<Attestation>,
+    collaterals: Arc<Collaterals>,
     clock: FlooredClock,
     /// When the certificates end.
     terms: Vec<Term>,
@@ -157,18 +172,20 @@ async fn serve(setup: AggregatorSetup) -> Result<Option<Exit>, Failure> {
     };
     let accepting: Vec<_> = endpoints.iter().map(accept).collect();
     let ordered = Arc::new(Ordered::default());
-    let watching = tokio::spawn(watch_roster(
-        Arc::clone(&setup.rosters),
+    let watching = tokio::spawn(watch_files(
+        (Arc::clone(&setup.rosters), Arc::clone(&setup.collaterals)),
         setup.stored_run(),
         mailbox.clone(),
         Arc::clone(&ordered),
     ));
     let holding = tokio::spawn(hold(Arc::clone(&lock), mailbox.clone()));
     let terms = setup.terms.clone();
-    let rosters = Arc::clone(&setup.rosters);
+    let (rosters, collaterals) = (Arc::clone(&setup.rosters), Arc::clone(&setup.collaterals));
+    let looks = setup.attestation.appraiser().looks_at_quotes();
     let reminding = tokio::spawn(startup_trust::remind_daily(setup.clock.clone(), move || {
         let mut terms = terms.clone();
         terms.push(startup_trust::roster_term(rosters.roster().not_after()));
+        terms.extend(startup_trust::collateral_term(&collaterals).filter(|_| looks));
         terms
     }));
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox, Arc::clone(&ordered))));
@@ -296,6 +313,7 @@ impl AggregatorSetup {
             resume,
             members: self.rosters.members(),
             admission: Arc::clone(&self.rosters) as Arc<dyn Admission>,
+            attestation: Arc::clone(&self.attestation),
             incarnation: u64::from_le_bytes(self.random()?),
             secret: self.random()?,
             json: self.json,
@@ -501,8 +519,8 @@ async fn part(endpoints: &[Endpoint], mut status: watch::Receiver<RunStatus>) {
 /// [`CLOCK_LOOK`] reads, the aggregator also looks at the clock: links end with their certificate and with
 /// the roster.
 /// A new roster may take the run back.
-async fn watch_roster(
-    rosters: Arc<Rosters>,
+async fn watch_files(
+    (rosters, collaterals): (Arc<Rosters>, Arc<Collaterals>),
     run: StoredRun,
     aggregator: Mailbox<AggregatorMessage>,
     ordered: Arc<Ordered>,
@@ -514,6 +532,7 @@ async fn watch_roster(
         {
             return;
         }
+        collaterals.look();
         let before = rosters.measurements();
         let changed = match rosters.reload_if_changed() {
             Ok(changed) => changed,

@@ -8,7 +8,7 @@ use std::{
 
 use fl_engine::{
     Digest, Name,
-    plan::{Federated, Plan, Proxy, ReleaseTo, Site, Standardise, host_and_port, roster::Roster},
+    plan::{Federated, Plan, Proxy, ReleaseTo, Site, Standardise, host_and_port},
     statistics::SiteSums,
     tensor::Layout,
     wire::{LeftOut, Verdict},
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     actors::{
+        attestation::Attestation,
         collaborator::{
             self, AboutData, CollaboratorMessage, CollaboratorOutcome, Destination, Dialler, Part, Running,
             SiteWork,
@@ -41,7 +42,9 @@ use crate::{
     pool::Pool,
     store::{self, MemberCopies},
     system::{Random, System},
-    trust::{self, Authority, FlooredClock, OwnValidity, Role, Serials, Term},
+    trust::{
+        self, Authority, FlooredClock, OwnValidity, Role, Serials, SiteRoster, Term, evidence::Collaterals,
+    },
 };
 
 /// The options of the command line.
@@ -71,15 +74,26 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         options.new,
         &clock,
     )?;
-    let serials = startup_trust::serials(&workspace, &credentials);
+    let serials = Arc::new(startup_trust::serials(&workspace, &credentials));
     workspace.check_accepted(hash, options.accept_first)?;
-    let roster = startup_trust::local_roster(&workspace, &plan, &credentials, &serials, &clock);
-    let aggregators = roster.as_ref().map_or(&[][..], Roster::aggregators);
+    let site_roster = startup_trust::site_roster(&workspace, &plan, &credentials, &serials, &clock);
+    let roster = site_roster.roster();
+    let aggregators = roster.as_ref().map_or(&[][..], |roster| roster.aggregators());
     let mut tls =
         trust::client_config(&credentials, &clock, aggregators).map_err(|e| Failure::of(Exit::Trust, &e))?;
     tls.enable_sni = site.server_name.is_some();
     let mut terms = startup_trust::certificate_terms(&credentials);
-    terms.extend(roster.map(|roster| startup_trust::roster_term(roster.not_after())));
+    terms.extend(roster.as_ref().map(|roster| startup_trust::roster_term(roster.not_after())));
+    let collaterals = startup_trust::collaterals(system, &workspace, &clock);
+    let of = Arc::clone(&site_roster);
+    let attestation = startup_trust::attestation(
+        system,
+        (&plan, hash),
+        &credentials,
+        move || of.roster(),
+        Arc::clone(&collaterals),
+        &clock,
+    )?;
     try_save(&workspace, &plan)?;
     let layout = plan.layout().map_err(|e| Failure::of(Exit::Plan, &e).maybe_hint(e.hint()))?;
     let (work, about) = work(&workspace, &plan, &layout, &options.name, registry)?;
@@ -102,6 +116,9 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         own,
         authority,
         terms,
+        site_roster,
+        collaterals,
+        attestation,
     };
     let outcome = system.threads.run(link, serve(setup));
     outcome.map_err(|e| {
@@ -137,12 +154,15 @@ struct CollaboratorSetup<'a> {
     hash: Digest,
     layout: Arc<Layout>,
     tls: rustls::ClientConfig,
-    serials: Serials,
+    serials: Arc<Serials>,
     work: SiteWork,
     about: AboutData,
     own: OwnValidity,
     authority: Authority,
     terms: Vec<Term>,
+    site_roster: Arc<SiteRoster>,
+    collaterals: Arc<Collaterals>,
+    attestation: Arc<Attestation>,
 }
 
 /// What this site computes with, and what it says of its data.
@@ -259,7 +279,11 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         own,
         authority,
         terms,
+        site_roster,
+        collaterals,
+        attestation,
     } = setup;
+    let (looked, looks) = (Arc::clone(&collaterals), attestation.appraiser().looks_at_quotes());
     let threads = system.threads.computing(plan.threads.cpu, site.threads);
     let pool = Pool::new(&system.threads, threads).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
@@ -298,6 +322,11 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         own: own.clone(),
         carrier: None,
         authority,
+        attestation,
+        look: Box::new(move || {
+            startup_trust::look_at_roster(&site_roster);
+            looked.look();
+        }),
     };
     tracing::info!(
         "collaborator {} of the federation {}, plan {}",
@@ -306,7 +335,11 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         hash.short()
     );
     tracing::info!("connecting to {}{through}", host_and_port(&site.address, site.port));
-    let reminding = tokio::spawn(startup_trust::remind_daily(own.clock().clone(), move || terms.clone()));
+    let reminding = tokio::spawn(startup_trust::remind_daily(own.clock().clone(), move || {
+        let mut terms = terms.clone();
+        terms.extend(startup_trust::collateral_term(&collaterals).filter(|_| looks));
+        terms
+    }));
     let dialling = tokio::spawn(dialler.run());
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox)));
     let outcome = outcome.await.unwrap_or_else(|_| {

@@ -1,22 +1,34 @@
 //! What a role checks of trust at its start: its key and certificate, the CA and the roster, from the
 //! workspace.
 
-use std::{io::ErrorKind, path::Path, time::Duration};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use fl_engine::{
-    Name,
+    Digest, Name,
     plan::{
-        Plan, Seal,
+        self, OfAggregator, OfCollaborators, Plan, Seal,
         roster::{Measurements, Member, Roster, UnixSeconds},
     },
+    wire::Side,
 };
 use fl_sys::syscall::{self, Entry};
 
 use super::workspace::Workspace;
 use crate::{
+    actors::attestation::Attestation,
     environment::NAME_VARIABLE,
     exit::{Exit, Failure},
-    trust::{self, Credentials, CredentialsError, Fingerprint, FlooredClock, Role, Rosters, Serials, Term},
+    system::System,
+    trust::{
+        self, Credentials, CredentialsError, Fingerprint, FlooredClock, Role, Rosters, RunKey, RunKeyError,
+        Serials, SiteRoster, Term,
+        evidence::{Appraiser, Collaterals, Expected, Root},
+    },
 };
 
 /// This role's credentials, or the failure that says how the operator gets them. `new`: whether the role may
@@ -55,10 +67,11 @@ pub(super) fn rosters(
     clock: &FlooredClock,
 ) -> Result<Rosters, Failure> {
     let authority = credentials.authority().clone();
-    let file = workspace.path("plan/cols.yaml");
+    let sources = sources(workspace, "cols.yaml");
     let serials = serials(workspace, credentials);
-    let rosters = Rosters::open(workspace.files(), authority, plan.federation.clone(), &file, serials, clock)
-        .map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
+    let rosters =
+        Rosters::open(workspace.files(), authority, plan.federation.clone(), &sources, serials, clock)
+            .map_err(|e| Failure::of(Exit::Trust, &e).hint(e.hint()))?;
     own_line(rosters.roster().aggregators(), credentials.fingerprint())?;
     Ok(rosters)
 }
@@ -124,32 +137,109 @@ pub(super) fn log_measurements(of: Option<&Measurements>) {
     }
 }
 
-/// Reads the roster in a collaborator's workspace, where there is one, and logs its measurements. From then
-/// on the collaborator refuses an aggregator that has an older roster.
-pub(super) fn local_roster(
+/// The roster of a collaborator's workspace, where there is one; logs its measurements. With a roster the
+/// collaborator refuses an aggregator that has an older one.
+pub(super) fn site_roster(
     workspace: &Workspace,
     plan: &Plan,
     credentials: &Credentials,
-    serials: &Serials,
+    serials: &Arc<Serials>,
     clock: &FlooredClock,
-) -> Option<Roster> {
-    let file = workspace.path("plan/cols.yaml");
-    match Rosters::look(workspace.files(), credentials.authority(), &plan.federation, &file, serials, clock) {
-        Ok(None) => None,
-        Ok(Some(roster)) => {
-            tracing::info!(
-                "this site has roster {}: the collaborator refuses an aggregator that has an older roster",
-                roster.serial()
-            );
-            log_measurements(roster.measurements());
-            Some(roster)
-        }
-        Err(error) => {
-            let why = Failure::of(Exit::Trust, &error).error;
-            tracing::warn!("ignoring the local roster: {why}. To mend this, {}", error.hint());
-            None
-        }
+) -> Arc<SiteRoster> {
+    let (files, authority) = (workspace.files(), credentials.authority().clone());
+    let sources = sources(workspace, "cols.yaml");
+    let site =
+        SiteRoster::new(files, authority, plan.federation.clone(), sources, Arc::clone(serials), clock);
+    look_at_roster(&site);
+    if let Some(roster) = site.roster() {
+        tracing::info!(
+            "this site has roster {}: the collaborator refuses an aggregator that has an older roster",
+            roster.serial()
+        );
+        log_measurements(roster.measurements());
     }
+    Arc::new(site)
+}
+
+/// Reads the roster of a collaborator's workspace again, where it has changed.
+pub(super) fn look_at_roster(site: &SiteRoster) {
+    for error in site.look() {
+        let why = Failure::of(Exit::Trust, &error).error;
+        tracing::warn!("ignoring the local roster: {why}. To mend this, {}", error.hint());
+    }
+}
+
+/// Intel's collateral in the workspace, read for the first time; in force where there is any.
+pub(super) fn collaterals(system: &System, workspace: &Workspace, clock: &FlooredClock) -> Arc<Collaterals> {
+    let root = system.quote_root.map_or(Root::INTEL, Root);
+    let sources = sources(workspace, "collateral.json");
+    let collaterals = Collaterals::new(workspace.files(), root, sources, clock);
+    collaterals.look();
+    Arc::new(collaterals)
+}
+
+/// What this process shows on every link, and the judge of the other side. In an enclave, and where the plan
+/// asks for this role's quote, it gets one.
+pub(super) fn attestation(
+    system: &System,
+    (plan, hash): (&Plan, Digest),
+    credentials: &Credentials,
+    roster: impl Fn() -> Option<Arc<Roster>> + Send + Sync + 'static,
+    collaterals: Arc<Collaterals>,
+    clock: &FlooredClock,
+) -> Result<Arc<Attestation>, Failure> {
+    let plan::Attestation { aggregator, collaborators } = plan.attestation;
+    let role = credentials.identity().role;
+    let (shows, must, peers) = match role {
+        Role::Aggregator => {
+            let must = aggregator == OfAggregator::Required;
+            (must, must, Side::Collaborator)
+        }
+        Role::Collaborator => {
+            let must = collaborators == OfCollaborators::Required;
+            (collaborators != OfCollaborators::None, must, Side::Aggregator)
+        }
+    };
+    let quoter = shows.then_some(&*system.quoter);
+    let failed = |error: RunKeyError| Failure::of(Exit::Evidence, &error).hint(QUOTE_HINT);
+    let made = match RunKey::make(&system.random, credentials, hash, quoter) {
+        // Without a quote the plan admits this role too.
+        Err(RunKeyError::Quoter(error)) if !must => {
+            tracing::warn!("{}. {QUOTE_HINT}", Failure::of(Exit::Evidence, &error).error);
+            RunKey::make(&system.random, credentials, hash, None)
+        }
+        made => made,
+    };
+    let run_key = made.map_err(failed)?;
+    if must && !run_key.has_quote() {
+        let word = "no_quote";
+        let error = format!(
+            "the plan requires a quote of the {}'s enclave, and this process gets none",
+            role.as_str()
+        );
+        return Err(Failure::new(Exit::Evidence, error).hint(QUOTE_HINT).reason(word));
+    }
+    let expected = Expected { ca: credentials.authority().digest(), plan: hash };
+    let appraiser = Appraiser::new(peers, plan.attestation, expected, roster, collaterals, clock);
+    if appraiser.looks_at_quotes() && appraiser.held().collateral == 0 {
+        tracing::warn!(
+            "the plan asks for quotes, and this side has no collateral of Intel: put collateral.json into plan/ or cert/"
+        );
+    }
+    Ok(Attestation::new(run_key, appraiser))
+}
+
+/// When the collateral ends.
+pub(super) fn collateral_term(collaterals: &Collaterals) -> Option<Term> {
+    let until = collaterals.in_force()?.good_until();
+    let cure = "Make a new collateral.json with `fl-host attest collateral`, and put the file into plan/ or cert/. Until \
+                the roster's days of grace are over, the old one is used";
+    Some(Term { what: "Intel's collateral".to_owned(), until, cure: cure.to_owned() })
+}
+
+/// Where a file of the owner may lie: the manual's lines for containers mount `cert` in every role.
+fn sources(workspace: &Workspace, name: &str) -> Vec<PathBuf> {
+    ["plan", "cert"].map(|folder| workspace.path(folder).join(name)).to_vec()
 }
 
 /// The highest serial of a roster that this workspace has seen.
@@ -205,6 +295,7 @@ fn unsealable(error: &CredentialsError, seal: Seal) -> Option<String> {
     ))
 }
 
+const QUOTE_HINT: &str = "run this role from an image for SGX, on a machine with SGX and the AESM service: the chapter attestation says how. The federation's owner decides with `attestation` in the plan";
 /// Time between two reminders.
 const DAY: Duration = Duration::from_secs(86_400);
 

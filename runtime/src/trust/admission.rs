@@ -1,5 +1,7 @@
 //! Whether a peer with a valid certificate is on the roster. The aggregator asks an [`Admission`].
 
+use std::sync::Arc;
+
 use fl_engine::{
     Name,
     plan::roster::{Resumption, Roster, UnixSeconds},
@@ -31,6 +33,11 @@ pub trait Admission: Send + Sync {
 
     /// Serial of the roster in force.
     fn serial(&self) -> u64;
+
+    /// The text of the roster in force, signature included.
+    fn roster_text(&self) -> Option<Arc<[u8]>> {
+        None
+    }
 
     /// The owner's last order to take the run back, by the roster in force.
     fn resumption(&self) -> Option<Resumption> {

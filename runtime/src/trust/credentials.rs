@@ -17,7 +17,7 @@ mod key_files;
 use std::path::{Path, PathBuf};
 
 use fl_engine::{Digest, Name};
-use ring::hmac;
+use ring::{hmac, signature::Ed25519KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroize as _;
 
@@ -149,6 +149,19 @@ impl Credentials {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.secret_pkcs8_der());
         let secret = hmac::sign(&key, b"fl/1 stateless reset");
         secret.as_ref().first_chunk().copied().unwrap_or_default()
+    }
+
+    /// The certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Signs `message` with the certificate's key (Ed25519). TLS signs with the key too: each message begins
+    /// with words of its own, so that no signature means two things.
+    pub(super) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(self.key.secret_pkcs8_der()).ok()?;
+        key.sign(message).as_ref().try_into().ok()
     }
 
     /// The federation CA.

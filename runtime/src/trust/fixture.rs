@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use fl_engine::{
     Digest,
-    plan::roster::{Member, RosterDraft, UnixSeconds},
+    plan::roster::{Accepted, Member, RosterDraft, UnixSeconds},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -180,6 +180,15 @@ impl TestCa {
         let ca = ca.unwrap_or_else(|| self.authority().digest());
         let mut draft = RosterDraft::new(federation.parse().unwrap(), ca, not_after);
         draft.serial = serial;
+        draft.seal(|bytes| self.sign(bytes)).unwrap()
+    }
+
+    /// A signed roster without members that accepts these enclaves.
+    pub(crate) fn roster_accepting(&self, serial: u64, accepted: Accepted) -> String {
+        let not_after = UnixSeconds(NOW.0 + 100 * DAY);
+        let federation = self.federation.parse().unwrap();
+        let mut draft = RosterDraft::new(federation, self.authority().digest(), not_after);
+        (draft.serial, draft.attestation) = (serial, Some(accepted));
         draft.seal(|bytes| self.sign(bytes)).unwrap()
     }
 

@@ -1,6 +1,13 @@
 //! The time by which certificates and rosters are judged.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use fl_engine::plan::roster::UnixSeconds;
 use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
@@ -16,6 +23,8 @@ use crate::system::Clock;
 pub struct FlooredClock {
     read: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
     floor: UnixSeconds,
+    /// What clones raise for each other.
+    raised: Arc<AtomicU64>,
 }
 
 impl FlooredClock {
@@ -29,19 +38,25 @@ impl FlooredClock {
     /// A clock that shows what `read` returns.
     #[must_use]
     pub fn new(read: impl Fn() -> UnixSeconds + Send + Sync + 'static) -> Self {
-        Self { read: Arc::new(read), floor: FLOOR }
+        Self { read: Arc::new(read), floor: FLOOR, raised: Arc::default() }
     }
 
     /// The same clock with a floor of at least `floor`.
     #[must_use]
     pub fn at_least(&self, floor: UnixSeconds) -> Self {
-        Self { read: Arc::clone(&self.read), floor: self.floor.max(floor) }
+        Self { floor: self.floor.max(floor), ..self.clone() }
+    }
+
+    /// Raises the floor of this clock, of its clones and of the clocks that [`Self::at_least`] has made from
+    /// them: something that is signed was made at this time.
+    pub fn raise(&self, floor: UnixSeconds) {
+        self.raised.fetch_max(floor.0, Ordering::Relaxed);
     }
 
     /// The time of day, or the floor where that is later.
     #[must_use]
     pub fn now(&self) -> UnixSeconds {
-        (self.read)().max(self.floor)
+        (self.read)().max(self.floor).max(UnixSeconds(self.raised.load(Ordering::Relaxed)))
     }
 }
 
@@ -74,6 +89,10 @@ mod tests {
         assert_eq!(back.at_least(later).now(), later);
         assert_eq!(back.at_least(later).current_time().unwrap().as_secs(), later.0);
         assert_eq!(FlooredClock::new(|| UnixSeconds(4_000_000_000)).at_least(later).now().0, 4_000_000_000);
+        let clone = back.at_least(later);
+        clone.raise(UnixSeconds(later.0 + 10));
+        clone.raise(later);
+        assert_eq!((back.now().0, clone.now().0), (later.0 + 10, later.0 + 10));
         assert_eq!(FLOOR.to_string(), "2026-04-16T00:00:00Z");
     }
 }

@@ -1,4 +1,5 @@
-//! The roster in force: read from `plan/cols.yaml`, and read again when the owner publishes a new one.
+//! The roster in force: read from `plan/cols.yaml` or `cert/cols.yaml`, and read again when the owner
+//! publishes a new one. The one with the highest serial wins.
 //!
 //! A roster with a lower serial than was ever seen is refused, also after a restart. A file that is refused
 //! leaves the previous roster in force. The caller decides when to call [`Rosters::reload_if_changed`].
@@ -27,12 +28,18 @@ pub struct Rosters {
     files: Files,
     authority: Authority,
     federation: Name,
-    file: PathBuf,
     serials: Serials,
     clock: FlooredClock,
-    /// The text that was read last, accepted or refused.
-    last: Mutex<Vec<u8>>,
-    roster: RwLock<Arc<Roster>>,
+    /// Each file, with the text that was read last, accepted or refused.
+    last: Mutex<Vec<(PathBuf, Vec<u8>)>>,
+    held: RwLock<Held>,
+}
+
+/// A roster and its text.
+#[derive(Debug)]
+struct Held {
+    roster: Arc<Roster>,
+    text: Arc<[u8]>,
 }
 
 /// Why a roster is refused, or its serial cannot be saved.
@@ -78,52 +85,54 @@ pub enum RosterRefused {
 }
 
 impl Rosters {
-    /// Reads the roster `file`. `serials` remembers the highest serial.
+    /// Reads the rosters in `sources`: the one with the highest serial is in force. `serials` remembers the
+    /// highest serial. A source that is missing or empty is left out.
     ///
     /// # Errors
-    /// [`RosterRefused`].
+    /// [`RosterRefused`] of the first source, where none is good.
     pub fn open(
         files: &Files,
         authority: Authority,
         federation: Name,
-        file: &Path,
+        sources: &[PathBuf],
         serials: Serials,
         clock: &FlooredClock,
     ) -> Result<Self, RosterRefused> {
         let clock = clock.at_least(authority.validity().not_before);
-        let last = read(files, file)?;
-        let roster = take(file, &last, &authority, &federation, &serials, &clock)?;
-        let (files, file) = (files.clone(), file.to_owned());
-        let (last, roster) = (Mutex::new(last), RwLock::new(Arc::new(roster)));
-        Ok(Self { files, authority, federation, file, serials, clock, last, roster })
-    }
-
-    /// Checks the roster `file` as [`Self::open`] does and remembers its serial, for a role that admits no
-    /// peers. `None` without the file, and with an empty file: an image has an empty one where no volume
-    /// covers it.
-    ///
-    /// # Errors
-    /// [`RosterRefused`].
-    pub fn look(
-        files: &Files,
-        authority: &Authority,
-        federation: &Name,
-        file: &Path,
-        serials: &Serials,
-        clock: &FlooredClock,
-    ) -> Result<Option<Roster>, RosterRefused> {
-        if files.length(file).map_or(true, |length| length == 0) {
-            return Ok(None);
+        let (mut refused, mut best, mut read_last) = (None, None::<Held>, Vec::new());
+        for (at, file) in sources.iter().enumerate() {
+            if at > 0 && is_empty(files, file) {
+                read_last.push((file.clone(), Vec::new()));
+                continue;
+            }
+            let taken = read(files, file).and_then(|text| {
+                let roster = verify(file, &text, &authority, &federation, clock.now(), serials.highest());
+                read_last.push((file.clone(), text.clone()));
+                roster.map(|roster| Held { roster: Arc::new(roster), text: text.into() })
+            });
+            match taken {
+                Ok(held) if best.as_ref().is_none_or(|best| held.serial() > best.serial()) => {
+                    best = Some(held);
+                }
+                Ok(_) => {}
+                Err(error) => refused = refused.or(Some(error)),
+            }
         }
-        let clock = clock.at_least(authority.validity().not_before);
-        take(file, &read(files, file)?, authority, federation, serials, &clock).map(Some)
+        let held = match (best, refused) {
+            (Some(held), _) => held,
+            (None, Some(refused)) => return Err(refused),
+            (None, None) => return Err(RosterRefused::File(PathBuf::new(), io::ErrorKind::NotFound.into())),
+        };
+        remember(&serials, &held.roster)?;
+        let (last, held) = (Mutex::new(read_last), RwLock::new(held));
+        Ok(Self { files: files.clone(), authority, federation, serials, clock, last, held })
     }
 
     /// The roster in force.
     #[must_use]
     pub fn roster(&self) -> Arc<Roster> {
         // A writer that panicked has replaced the roster as a whole or not at all.
-        Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner).roster)
     }
 
     /// The enclave measurements that the roster in force expects.
@@ -138,8 +147,8 @@ impl Rosters {
         self.roster().names().cloned().collect()
     }
 
-    /// Reads the file. A new text comes into force if it passes the checks. Returns whether a new roster came
-    /// into force.
+    /// Reads the files. A new text comes into force if it passes the checks, and if its serial is higher than
+    /// that of the text in another file. Returns whether a new roster came into force.
     ///
     /// # Errors
     /// [`RosterRefused`], once for each refused text; the previous roster stays in force. After
@@ -147,16 +156,45 @@ impl Rosters {
     /// A file that is being rewritten may be refused once, and is accepted by the next call.
     pub fn reload_if_changed(&self) -> Result<bool, RosterRefused> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = read(&self.files, &self.file)?;
+        let several = last.len() > 1;
+        let mut changed = Ok(false);
+        for (file, last) in last.iter_mut() {
+            if several && is_empty(&self.files, file) {
+                continue;
+            }
+            match self.reload(file, last, several) {
+                Ok(new) => changed = changed.map(|changed| changed || new),
+                Err(error) => changed = Err(error),
+            }
+        }
+        changed
+    }
+
+    /// Reads one file. An old text beside a newer one in another file is left alone.
+    fn reload(&self, file: &Path, last: &mut Vec<u8>, several: bool) -> Result<bool, RosterRefused> {
+        let text = read(&self.files, file)?;
         if text == *last {
             return Ok(false);
         }
-        *last = text;
+        last.clone_from(&text);
         let seen = self.serials.highest().max(self.serial());
-        let roster = verify(&self.file, &last, &self.authority, &self.federation, self.clock.now(), seen)?;
-        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
+        let roster = match verify(file, &text, &self.authority, &self.federation, self.clock.now(), seen) {
+            Err(RosterRefused::Older { .. }) if several => return Ok(false),
+            verified => verified?,
+        };
+        if several && roster.serial() == self.serial() {
+            return Ok(false);
+        }
+        let new = Held { roster: Arc::new(roster), text: text.into() };
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = new;
         remember(&self.serials, &self.roster())?;
         Ok(true)
+    }
+}
+
+impl Held {
+    fn serial(&self) -> u64 {
+        self.roster.serial()
     }
 }
 
@@ -171,6 +209,10 @@ impl Admission for Rosters {
 
     fn serial(&self) -> u64 {
         self.roster().serial()
+    }
+
+    fn roster_text(&self) -> Option<Arc<[u8]>> {
+        Some(Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner).text))
     }
 
     fn resumption(&self) -> Option<Resumption> {
@@ -197,21 +239,8 @@ impl RosterRefused {
     }
 }
 
-/// Verifies the first roster of a process and remembers its serial.
-fn take(
-    file: &Path,
-    text: &[u8],
-    authority: &Authority,
-    federation: &Name,
-    serials: &Serials,
-    clock: &FlooredClock,
-) -> Result<Roster, RosterRefused> {
-    let roster = verify(file, text, authority, federation, clock.now(), serials.highest())?;
-    remember(serials, &roster)?;
-    Ok(roster)
-}
-
-fn verify(
+/// Checks a roster that nobody has checked yet.
+pub(super) fn verify(
     file: &Path,
     text: &[u8],
     authority: &Authority,
@@ -239,14 +268,19 @@ fn verify(
     Ok(roster)
 }
 
+/// Whether there is no roster in a file: an image has an empty one where no volume covers it.
+pub(super) fn is_empty(files: &Files, file: &Path) -> bool {
+    files.length(file).map_or(true, |length| length == 0)
+}
+
 /// Reads one byte more than a roster may have, so that the parser refuses a longer roster by its length.
-fn read(files: &Files, file: &Path) -> Result<Vec<u8>, RosterRefused> {
+pub(super) fn read(files: &Files, file: &Path) -> Result<Vec<u8>, RosterRefused> {
     files
         .read_start(file, limits::PLAN_FILE_BYTES + 1)
         .map_err(|error| RosterRefused::File(file.to_owned(), error))
 }
 
-fn remember(serials: &Serials, roster: &Roster) -> Result<(), RosterRefused> {
+pub(super) fn remember(serials: &Serials, roster: &Roster) -> Result<(), RosterRefused> {
     serials.saw(roster.serial()).map_err(|error| RosterRefused::Seen(serials.file().to_owned(), error))
 }
 
@@ -280,7 +314,14 @@ mod tests {
             fs::write(&self.file, text).unwrap();
             let federation = "w".parse().unwrap();
             let serials = Serials::open(&files(), &self.seen, self.ca.authority().digest());
-            Rosters::open(&files(), self.ca.authority(), federation, &self.file, serials, &clock(NOW))
+            Rosters::open(
+                &files(),
+                self.ca.authority(),
+                federation,
+                std::slice::from_ref(&self.file),
+                serials,
+                &clock(NOW),
+            )
         }
     }
 
@@ -302,29 +343,30 @@ mod tests {
     }
 
     #[test]
-    fn look_without_holding_checks_the_same_and_remembers_the_serial() {
-        let rig = Rig::new("look");
-        let federation = "w".parse().unwrap();
-        let look = |text: &str| {
-            fs::write(&rig.file, text).unwrap();
+    fn newest_of_two_files_is_in_force_also_after_a_restart() {
+        let rig = Rig::new("two-files");
+        let second = rig.file.with_file_name("second.yaml");
+        let open = || {
             let serials = Serials::open(&files(), &rig.seen, rig.ca.authority().digest());
-            let found =
-                Rosters::look(&files(), &rig.ca.authority(), &federation, &rig.file, &serials, &clock(NOW));
-            found.map(|roster| roster.map(|roster| (roster.serial(), serials.highest())))
+            let sources = [rig.file.clone(), second.clone()];
+            Rosters::open(&files(), rig.ca.authority(), "w".parse().unwrap(), &sources, serials, &clock(NOW))
         };
-        assert_eq!(look("").unwrap(), None);
-        assert_eq!(look(&rig.text(7)).unwrap(), Some((7, 7)));
-        assert!(matches!(look(&rig.text(6)), Err(RosterRefused::Older { found: 6, seen: 7 })));
-        assert!(matches!(look(&rig.text(8)[1..]), Err(RosterRefused::Roster(..))));
-        let expired = rig.ca.roster_of("w", 9, UnixSeconds(NOW.0 - 1), None);
-        assert!(matches!(look(&expired), Err(RosterRefused::Expired(_))));
-        assert_eq!(look(&rig.text(8)).unwrap(), Some((8, 8)));
+        fs::write(&rig.file, rig.text(3)).unwrap();
+        let held = open().unwrap();
+        assert_eq!(held.roster().serial(), 3);
+        fs::write(&second, rig.text(5)).unwrap();
+        assert!(held.reload_if_changed().unwrap());
+        assert_eq!((held.roster().serial(), held.roster_text().unwrap().to_vec()), (5, rig.text(5).into()));
+        // The older file is left alone, also when it is read anew; what is forged is reported.
+        fs::write(&rig.file, rig.text(4)).unwrap();
+        assert!(!held.reload_if_changed().unwrap());
+        fs::write(&rig.file, &rig.text(6)[1..]).unwrap();
+        assert!(matches!(held.reload_if_changed(), Err(RosterRefused::Roster(..))));
+        assert_eq!(open().unwrap().roster().serial(), 5);
         fs::remove_file(&rig.file).unwrap();
-        let serials = Serials::open(&files(), &rig.seen, rig.ca.authority().digest());
-        let none =
-            Rosters::look(&files(), &rig.ca.authority(), &federation, &rig.file, &serials, &clock(NOW))
-                .unwrap();
-        assert_eq!((none, serials.highest()), (None, 8));
+        assert_eq!(open().unwrap().roster().serial(), 5);
+        fs::remove_file(&second).unwrap();
+        assert!(matches!(open(), Err(RosterRefused::File(..))));
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl Serials {
         self.highest.load(Ordering::Relaxed)
     }
 
+    /// The highest serial of a roster whose signature was verified; 0 when none was.
+    #[must_use]
+    pub fn signed(&self) -> u64 {
+        self.signed.load(Ordering::Relaxed)
+    }
+
     /// Remembers a serial that an aggregator named and did not prove, until the process ends.
     pub fn heard(&self, serial: u64) {
         self.highest.fetch_max(serial, Ordering::Relaxed);

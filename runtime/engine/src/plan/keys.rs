@@ -1,8 +1,8 @@
 //! The keys at the top of `plan.yaml`. The tables below each stand with the key's type.
 
 use super::{
-    Backend, MetricsTo, OptimiserState, best, data, exact, groups, keep, network, quorum, release, resources,
-    seal, stop, task,
+    Backend, MetricsTo, OptimiserState, attestation, best, data, exact, groups, keep, network, quorum,
+    release, resources, seal, stop, task,
 };
 use crate::settings::{self, Absent, Key, KeyReference, PlanError, Section, Takes, Text};
 
@@ -191,6 +191,14 @@ pub(super) const KEYS: &[Key] = &[
         absent: Absent::Default("own"),
         meaning: "What computes the model at collaborators.",
         example: "burn",
+    },
+    Key {
+        name: "attestation",
+        takes: Takes::Section(attestation::KEYS),
+        absent: Absent::Default("{}"),
+        meaning: "Whose enclave proves at every link which program runs there. The section `attestation` of the roster says \
+                  which programs and machines are accepted.",
+        example: "{aggregator: required, collaborators: required}",
     },
 ];
 /// The schema's number, in this file and in `site.yaml`.

@@ -87,6 +87,7 @@ fn read(file: &Field<'_>) -> Result<PlanDraft, PlanError> {
         keep: plan.get("keep")?,
         stop: plan.get("stop")?,
         backend: plan.get("backend")?,
+        attestation: plan.get("attestation")?,
         seal,
         tasks,
     })

@@ -32,6 +32,10 @@
 //!     mrsigner: "77aa…"
 //!     product: 2
 //!     svn: 0
+//! attestation:
+//!   aggregator: [{mrenclave: "9f0e…"}, {mrsigner: "77aa…", product: 1, least_svn: 2}]
+//!   collaborators: [{mrenclave: "12bc…"}]
+//!   statuses: [UpToDate, SWHardeningNeeded]
 //! resume:
 //!   round: 4
 //!   without: ["two"]
@@ -42,14 +46,17 @@
 //!
 //! `aggregators` is there if the owner has approved an aggregator since rosters list them: a site that holds
 //! the roster then connects to these keys alone. `measurements` is there if the owner has given the
-//! measurements of an image. `resume` is there if the owner has taken the run back ([`Resumption`]).
+//! measurements of an image; `attestation` takes their place and can say more ([`Accepted`]). `resume` is
+//! there if the owner has taken the run back ([`Resumption`]).
 //!
 //! Readers skip top-level sections that this version does not know, and [`RosterDraft`] keeps them, so that
 //! later versions can add sections. Callers make and verify the signature: this module has no cryptography
 //! and no clock.
 
+mod accepted;
 mod measurements;
 mod resumption;
+mod tcb_status;
 mod unix_seconds;
 
 use std::collections::BTreeSet;
@@ -61,8 +68,10 @@ use crate::{
     printable::{unprintable, unprintable_in_lines},
 };
 
+pub use accepted::{Accepted, Program};
 pub use measurements::{Measurement, Measurements};
 pub use resumption::Resumption;
+pub use tcb_status::{StatusError, TcbStatus};
 pub use unix_seconds::{TimeError, UnixSeconds};
 
 /// The key of a collaborator or an aggregator.
@@ -94,6 +103,9 @@ pub struct RosterDraft {
     pub aggregators: Vec<Member>,
     /// Measurements that enclaves have to prove; `None` while the owner has given none.
     pub measurements: Option<Measurements>,
+    /// Enclaves and platforms that are accepted, in place of `measurements`; `None` while the owner has given
+    /// none.
+    pub attestation: Option<Accepted>,
     /// The owner's last order to take the run back; `None` while there was none.
     pub resume: Option<Resumption>,
     /// Sections of later versions, unchanged.
@@ -146,6 +158,9 @@ pub enum RosterError {
     /// Measurements that two enclaves cannot have.
     #[error("the roster's measurements are not valid: {0}")]
     Measurements(&'static str),
+    /// A section `attestation` that no owner means.
+    #[error("the section `attestation` is not valid: {0}")]
+    Attestation(String),
     /// A section `resume` that no owner means.
     #[error("the roster's section `resume` is not valid: {0}")]
     Resume(String),
@@ -244,6 +259,20 @@ impl Roster {
         self.draft.measurements.as_ref()
     }
 
+    /// The section `attestation`; `None` while the owner has given none.
+    #[must_use]
+    pub fn attestation(&self) -> Option<&Accepted> {
+        self.draft.attestation.as_ref()
+    }
+
+    /// The enclaves and platforms that are accepted: those of the section `attestation`, or without the
+    /// section those of `measurements`. `None` while the owner has given neither.
+    #[must_use]
+    pub fn accepted(&self) -> Option<Accepted> {
+        let Self { draft: RosterDraft { measurements, attestation, .. }, .. } = self;
+        attestation.clone().or_else(|| measurements.as_ref().map(Accepted::of))
+    }
+
     /// The owner's last order to take the run back; `None` while there was none.
     #[must_use]
     pub fn resume(&self) -> Option<&Resumption> {
@@ -285,8 +314,18 @@ impl RosterDraft {
     #[must_use]
     pub fn new(federation: Name, ca: Digest, not_after: UnixSeconds) -> Self {
         let (members, aggregators, other) = (Vec::new(), Vec::new(), String::new());
-        let (measurements, resume) = (None, None);
-        Self { federation, serial: 1, not_after, ca, members, aggregators, measurements, resume, other }
+        Self {
+            federation,
+            serial: 1,
+            not_after,
+            ca,
+            members,
+            aggregators,
+            measurements: None,
+            attestation: None,
+            resume: None,
+            other,
+        }
     }
 
     /// The line of this name that is not revoked.
@@ -341,12 +380,12 @@ impl RosterDraft {
             }
         }
         self.measurements.as_ref().map_or(Ok(()), Measurements::check)?;
+        self.attestation.as_ref().map_or(Ok(()), Accepted::check)?;
         self.resume.as_ref().map_or(Ok(()), |resume| resume.check(self.serial, &self.members))
     }
 
     fn render(&self) -> String {
-        let Self { federation, serial, not_after, ca, members, aggregators, measurements, resume, other } =
-            self;
+        let Self { federation, serial, not_after, ca, members, aggregators, other, .. } = self;
         let mut text = format!(
             "# The roster of federation \"{federation}\": who takes part. Serial {serial}, good until {not_after}.\n\
              # Made by `fl-host pki`; do not edit: it is signed.\n\
@@ -359,12 +398,9 @@ impl RosterDraft {
             text += "aggregators:\n";
             text.extend(aggregators.iter().map(Member::render));
         }
-        if let Some(measurements) = measurements {
-            text += &measurements.render();
-        }
-        if let Some(resume) = resume {
-            text += &resume.render();
-        }
+        text.extend(self.measurements.as_ref().map(Measurements::render));
+        text.extend(self.attestation.as_ref().map(Accepted::render));
+        text.extend(self.resume.as_ref().map(Resumption::render));
         text + other
     }
 }
@@ -410,6 +446,8 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         #[serde(default)]
         measurements: Option<measurements::Section>,
         #[serde(default)]
+        attestation: Option<accepted::Section>,
+        #[serde(default)]
         resume: Option<resumption::Section>,
     }
     #[derive(Deserialize)]
@@ -434,6 +472,7 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         members: file.collaborators.into_iter().map(member).collect(),
         aggregators: file.aggregators.into_iter().map(member).collect(),
         measurements: file.measurements.map(Measurements::from),
+        attestation: file.attestation.map(Accepted::from),
         resume: file.resume.map(resumption::Section::read).transpose()?,
         other: other_sections(body),
     })
@@ -463,7 +502,7 @@ const DOMAIN: &[u8] = b"fl roster 1\n";
 /// The schema that this version writes and reads.
 const SCHEMA: u32 = 1;
 /// Top-level keys of this version, the signature's left out.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "schema",
     "federation",
     "serial",
@@ -472,6 +511,7 @@ const KEYS: [&str; 9] = [
     "collaborators",
     "aggregators",
     "measurements",
+    "attestation",
     "resume",
 ];
 /// Beginning and end of the last line; 128 hex digits are between them.

@@ -74,7 +74,8 @@ pub struct Hello {
     pub roster_serial: u64,
     /// Root of the model that it holds from an earlier link.
     pub holds: Option<Digest>,
-    /// Reserved for a quote over the channel; at most 32 KiB, empty until attestation.
+    /// An [`Evidence`](super::Evidence), at most 32 KiB; empty on a link without keys, and from an older
+    /// program.
     pub evidence: Vec<u8>,
 }
 
@@ -93,7 +94,7 @@ pub struct Welcome {
     pub roster_serial: u64,
     /// The round that is open or opens next.
     pub round: RoundNo,
-    /// Reserved, as in [`Hello`].
+    /// As in [`Hello`].
     pub evidence: Vec<u8>,
 }
 
@@ -129,6 +130,9 @@ pub enum Rejection {
     /// after a renewal, or when the clock is right.
     #[error("not admitted now: {0}")]
     Ended(String),
+    /// The collaborator's evidence is refused. Only to a collaborator with the feature.
+    #[error("not admitted: {0}")]
+    Evidence(String),
 }
 
 /// Tasks of a round.
@@ -331,7 +335,10 @@ impl Message {
             Self::Resumed(m) => at_most("names", m.without.len(), limits::WITHDRAWN)
                 .and_then(|()| at_most("proof bytes", m.proof.len(), PROOF_BYTES)),
             Self::Rejected(
-                Rejection::Identity(text) | Rejection::Protocol(text) | Rejection::Ended(text),
+                Rejection::Identity(text)
+                | Rejection::Protocol(text)
+                | Rejection::Ended(text)
+                | Rejection::Evidence(text),
             ) => at_most("text bytes", text.len(), TEXT_BYTES),
             _ => Ok(()),
         }

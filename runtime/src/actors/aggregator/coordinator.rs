@@ -44,6 +44,7 @@ use super::{
 };
 use crate::{
     actors::{
+        attestation::Attestation,
         close_code,
         greeting::{AdmittedPeer, RunStatus},
         mailbox::{Actor, Alarm, Context},
@@ -71,6 +72,7 @@ pub(super) struct Coordinator {
     /// `None` once the run has ended.
     workers: Option<Workers>,
     admission: Arc<dyn Admission>,
+    attestation: Arc<Attestation>,
     peers: Peers,
     sessions: u64,
     slots: HashMap<SlotId, StagedSlot>,
@@ -79,6 +81,8 @@ pub(super) struct Coordinator {
     status: watch::Sender<RunStatus>,
     traffic: Traffic,
     reports: RoundReports,
+    /// Whether evidence that was accepted is printed.
+    json: bool,
     wait_log: WaitLog,
     serving: Serving,
     /// Collaborators from which the last closed round got no update.
@@ -123,6 +127,7 @@ pub(super) struct CoordinatorParts {
     pub(super) intake: Arc<Intake>,
     pub(super) workers: Workers,
     pub(super) admission: Arc<dyn Admission>,
+    pub(super) attestation: Arc<Attestation>,
     pub(super) status: watch::Sender<RunStatus>,
     pub(super) json: bool,
     pub(super) outcome: oneshot::Sender<Result<AggregatorOutcome, Failure>>,
@@ -130,8 +135,9 @@ pub(super) struct CoordinatorParts {
 
 impl Coordinator {
     pub(super) fn new(parts: CoordinatorParts) -> Self {
-        let CoordinatorParts { clock, plan, engine, base, intake, workers, admission, status, json, outcome } =
+        let CoordinatorParts { clock, plan, engine, base, intake, workers, status, json, outcome, .. } =
             parts;
+        let (admission, attestation) = (parts.admission, parts.attestation);
         let reports = RoundReports::new(Arc::clone(&plan), json);
         Self {
             plan,
@@ -143,6 +149,7 @@ impl Coordinator {
             intake,
             workers: Some(workers),
             admission,
+            attestation,
             peers: Peers::default(),
             sessions: 0,
             slots: HashMap::new(),
@@ -151,6 +158,7 @@ impl Coordinator {
             status,
             traffic: Traffic::default(),
             reports,
+            json,
             wait_log: WaitLog::default(),
             serving: Serving::default(),
             lost: Vec::new(),
@@ -209,7 +217,7 @@ impl Actor for Coordinator {
             M::StoreFailed(failure) => self.fail(failure),
             M::PartFailed(what) => self.fail(Failure::new(Exit::Failed, what)),
             M::ClockLook => {
-                let gone = self.peers.cut_off_refused(&*self.admission);
+                let gone = self.peers.cut_off_refused(&*self.admission, &self.attestation);
                 self.left(gone, context);
             }
             M::RosterChanged(members) => self.roster_changed(members, context),
@@ -257,20 +265,46 @@ impl Coordinator {
             handle.close(close_code::of(&why), &why.to_string());
             return;
         }
+        if let Err(why) = self.attestation.still(admitted.appraised()) {
+            handle.close(close_code::REJECTED, &why.to_string());
+            return;
+        }
         if let Some(old) = self.peers.remove(&peer) {
             // The old link may be broken without a sign of it. The collaborator itself opened the new one.
             old.handle.close(close_code::REPLACED, "a newer link of this collaborator replaced this one");
         }
         self.sessions += 1;
         let session = SessionNo(self.sessions);
-        let proof = admitted.proof().clone();
+        let (proof, appraised) = (admitted.proof().clone(), admitted.appraised().clone());
         let mailbox = session::open(&self.clock, admitted, session, &context.mailbox(), &self.intake);
-        self.peers.insert(Peer { proof, session, mailbox, handle, assigned: None });
+        self.peers.insert(Peer {
+            proof,
+            appraised: appraised.clone(),
+            session,
+            mailbox,
+            handle,
+            assigned: None,
+        });
         if let Some(order) = self.admission.resumption() {
             self.peers.tell(&peer, SessionMessage::Say(Message::Resumed(order.into())));
         }
         if self.peers.may_log(&peer, self.clock.now()) {
             tracing::info!(collaborator = %peer, "{peer} connected; {} collaborators are connected now", self.peers.len());
+            if let Some(attested) = appraised.attested() {
+                tracing::info!(collaborator = %peer, "the quote of {peer} is accepted: {attested}");
+            }
+        }
+        if let Some(attested) = appraised.attested().filter(|_| self.json) {
+            let verified = attested.verified();
+            observe::say_event(&serde_json::json!({
+                "event": "attested",
+                "role": "collaborator",
+                "name": peer.as_str(),
+                "enclave": attested.to_string(),
+                "status": verified.status().as_str(),
+                "advisories": verified.advisories(),
+                "good_until": verified.good_until().to_string(),
+            }));
         }
         self.event(Event::Joined { peer }, context);
     }
@@ -325,7 +359,7 @@ impl Coordinator {
 
     fn roster_changed(&mut self, members: Vec<Name>, context: &mut Context<'_, Self>) {
         tracing::info!("a new roster is in force: {} collaborators", members.len());
-        let gone = self.peers.cut_off_refused(&*self.admission);
+        let gone = self.peers.cut_off_refused(&*self.admission, &self.attestation);
         // The acceptor reads the new roster before the engine does.
         let early: Vec<Name> = self.peers.names().filter(|name| !self.engine.lists(name)).cloned().collect();
         self.event(Event::RosterChanged { members }, context);

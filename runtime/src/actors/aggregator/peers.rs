@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     actors::{
+        attestation::Attestation,
         close_code,
         mailbox::{Mailbox, Undelivered},
     },
     net::LinkHandle,
-    trust::{Admission, PeerAdmitted},
+    trust::{Admission, PeerAdmitted, evidence::Appraised},
 };
 
 /// Collaborators with a session, by name.
@@ -28,6 +29,7 @@ pub(super) struct Peers {
 /// A collaborator's link. Dropping it ends the session with all its tasks; close the link first, to say why.
 pub(super) struct Peer {
     pub(super) proof: PeerAdmitted,
+    pub(super) appraised: Appraised,
     pub(super) session: SessionNo,
     pub(super) mailbox: Mailbox<SessionMessage>,
     pub(super) handle: LinkHandle,
@@ -60,15 +62,23 @@ impl Peers {
     }
 
     /// Closes the links of the collaborators that may not stay, and names them.
-    pub(super) fn cut_off_refused(&mut self, admission: &dyn Admission) -> Vec<Name> {
-        let refused = self.connected.extract_if(.., |_, peer| match admission.still_admits(&peer.proof) {
-            Ok(()) => false,
-            Err(why) => {
-                let name = peer.proof.name();
-                tracing::warn!(collaborator = %name, "closed the link of {name}: {why}");
-                peer.handle.close(close_code::of(&why), &why.to_string());
-                true
-            }
+    pub(super) fn cut_off_refused(
+        &mut self,
+        admission: &dyn Admission,
+        attestation: &Attestation,
+    ) -> Vec<Name> {
+        let refused = self.connected.extract_if(.., |_, peer| {
+            let (code, why) = match (admission.still_admits(&peer.proof), attestation.still(&peer.appraised))
+            {
+                (Ok(()), Ok(())) => return false,
+                (Err(why), _) => (close_code::of(&why), why.to_string()),
+                // The next attempt of the collaborator hears the refusal at its Hello.
+                (Ok(()), Err(why)) => (close_code::REJECTED, why.to_string()),
+            };
+            let name = peer.proof.name();
+            tracing::warn!(collaborator = %name, "closed the link of {name}: {why}");
+            peer.handle.close(code, &why);
+            true
         });
         refused.map(|(name, _)| name).collect()
     }

@@ -42,12 +42,14 @@ use crate::{
     net::{ControlReceiver, ControlSender, LinkHandle, RecvStream},
     payload::Payload,
     system::Clock,
+    trust::evidence::Appraised,
 };
 
 /// One link's state.
 pub(crate) struct Session {
     clock: Clock,
     handle: LinkHandle,
+    appraised: Appraised,
     outbox: mpsc::Sender<Outgoing>,
     notifier: Notifier,
     grants: Grants,
@@ -81,7 +83,7 @@ pub(crate) fn open(
     aggregator: &Mailbox<AggregatorMessage>,
     intake: &Arc<Intake>,
 ) -> Mailbox<SessionMessage> {
-    let (proof, holds, link) = admitted.into_parts();
+    let (proof, appraised, holds, link) = admitted.into_parts();
     let peer = proof.name().clone();
     let (sender, receiver, handle) = link.split();
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
@@ -102,8 +104,19 @@ pub(crate) fn open(
     let streams = tokio::spawn(streams.run(cut_offs));
     let tasks = [writer.abort_handle(), reader.abort_handle(), streams.abort_handle()].to_vec();
     let clock = clock.clone();
-    let session =
-        Session { clock, handle, outbox, notifier, grants, uploads, why, holds, sending: None, tasks };
+    let session = Session {
+        clock,
+        handle,
+        appraised,
+        outbox,
+        notifier,
+        grants,
+        uploads,
+        why,
+        holds,
+        sending: None,
+        tasks,
+    };
     mailbox::open(session, MAILBOX)
 }
 
@@ -177,10 +190,10 @@ impl Session {
         }
         self.holds = Some(stamp.base);
         let (handle, notifier, clock) = (self.handle.clone(), self.notifier.clone(), self.clock.clone());
-        let started = clock.now();
+        let (started, to) = (clock.now(), self.appraised.clone());
         // Boxed, so that the handle of a task that has ended holds little memory.
         self.sending = Some(tokio::spawn(Box::pin(async move {
-            let sent = transfer::send(&handle, &PayloadHeader::Model(stamp), &model).await;
+            let sent = transfer::send(&to, &handle, &PayloadHeader::Model(stamp), &model).await;
             drop(model);
             match sent {
                 Ok(()) => {

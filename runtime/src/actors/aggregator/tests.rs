@@ -18,7 +18,7 @@ use fl_engine::{
     plan::{PlanDraft, Rule, TaskKind},
     round::{Offer, Reason, Refusal, Report, Stamp},
     tensor::root_of,
-    wire::{self, Hello, Leaving, Message, PayloadHeader, VERSIONS, Verdict},
+    wire::{self, Hello, Leaving, Message, PayloadHeader, Side, VERSIONS, Verdict},
 };
 use fl_learn::registry::Registry;
 use rustls::pki_types::CertificateDer;
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     actors::{
         close_code,
-        fixture::plan,
+        fixture::{self, plan},
         greeting,
         mailbox::{Actor, Context},
     },
@@ -138,6 +138,7 @@ impl Rig {
             resume,
             members: members.iter().map(|n| name(n)).collect(),
             admission: Arc::clone(&everybody) as Arc<dyn Admission>,
+            attestation: fixture::attestation(Side::Aggregator),
             incarnation: 77,
             secret: [1; 32],
             json: false,
@@ -162,8 +163,11 @@ impl Rig {
             holds: None,
             evidence: Vec::new(),
         };
-        let (admitted, welcome) =
-            tokio::join!(greeting::welcome(here, &self.greeter), greeting::introduce(&mut there, hello));
+        let own = fixture::attestation(Side::Collaborator);
+        let (admitted, welcome) = tokio::join!(
+            greeting::welcome(here, &self.greeter),
+            greeting::introduce(&mut there, hello, &own)
+        );
         welcome.unwrap();
         self.aggregator.deliver(AggregatorMessage::Admitted(admitted.unwrap())).await.unwrap();
         Player { link: there, layout: Arc::clone(&self.workspace.layout) }

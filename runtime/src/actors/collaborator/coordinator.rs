@@ -51,6 +51,7 @@ use crate::{
     observe,
     payload::Payload,
     system::Clock,
+    trust::evidence::Appraised,
 };
 
 pub(super) use self::statistics::SiteStatistics;
@@ -97,6 +98,7 @@ pub(super) struct Coordinator {
 struct LinkUp {
     outbox: mpsc::Sender<Vec<u8>>,
     handle: LinkHandle,
+    appraised: Appraised,
 }
 
 /// Work that the aggregator assigned.
@@ -166,14 +168,17 @@ impl Actor for Coordinator {
     fn on(&mut self, message: CollaboratorMessage, context: &mut Context<'_, Self>) {
         use CollaboratorMessage as M;
         match message {
-            M::LinkUp { outbox, handle, welcome } => {
+            M::LinkUp { outbox, handle, appraised, welcome } => {
                 let (name, round) = (welcome.name, welcome.round);
                 if round.0 >= self.plan.training_rounds() {
                     tracing::info!("connected as {name}; all rounds were run");
                 } else {
                     tracing::info!("connected as {name}; round {round} is open or opens next");
                 }
-                self.link = Some(LinkUp { outbox, handle });
+                if let Some(attested) = appraised.attested() {
+                    tracing::info!("the quote of the aggregator is accepted: {attested}");
+                }
+                self.link = Some(LinkUp { outbox, handle, appraised });
                 if let Some(digest) = self.about.columns {
                     self.say(&Message::Columns(Columns { digest }));
                 }
@@ -398,10 +403,11 @@ impl Coordinator {
         let made = self.made.as_ref().filter(|made| made.offer.stamp == stamp && made.offer.task == *task);
         let (Some(made), Some(link)) = (made, &self.link) else { return };
         let (handle, offer, payload) = (link.handle.clone(), made.offer.clone(), made.payload.clone());
+        let to = link.appraised.clone();
         self.drop_upload();
         self.upload = Some(tokio::spawn(async move {
             let round = offer.stamp.round;
-            if let Err(error) = transfer::send(&handle, &PayloadHeader::Update(offer), &payload).await {
+            if let Err(error) = transfer::send(&to, &handle, &PayloadHeader::Update(offer), &payload).await {
                 tracing::debug!(%error, "round {round}: the upload broke off");
             }
         }));

@@ -33,6 +33,7 @@ use self::{
 use super::{messages::CollaboratorMessage, model_receiver::ModelReceiver};
 use crate::{
     actors::{
+        attestation::Attestation,
         close_code,
         greeting::{self, IntroductionError},
         mailbox::Mailbox,
@@ -42,7 +43,7 @@ use crate::{
     payload::Buffers,
     store::MemberCopies,
     system::Clock,
-    trust::{self, Authority, FlooredClock, OwnValidity, Serials},
+    trust::{self, Authority, FlooredClock, OwnValidity, Serials, evidence::Appraised},
 };
 
 /// What every attempt to connect needs.
@@ -53,7 +54,7 @@ pub(crate) struct Dialler {
     pub(crate) federation: Name,
     pub(crate) plan: Digest,
     /// The highest roster serial that this site has seen.
-    pub(crate) serials: Serials,
+    pub(crate) serials: Arc<Serials>,
     /// Root of the model that the collaborator holds.
     pub(crate) held: watch::Receiver<Option<Digest>>,
     pub(crate) layout: Arc<Layout>,
@@ -70,6 +71,10 @@ pub(crate) struct Dialler {
     pub(crate) carrier: Option<Carrier>,
     /// The federation's CA.
     pub(crate) authority: Authority,
+    /// What this side shows, and the judge of what the aggregator shows.
+    pub(crate) attestation: Arc<Attestation>,
+    /// Looks whether this side has a newer roster or newer collateral.
+    pub(crate) look: Box<dyn Fn() + Send + Sync>,
 }
 
 /// How one attempt ended.
@@ -130,6 +135,7 @@ impl Dialler {
             Ok(linked) => linked,
             Err(no_link) => return Attempt::NoLink(Verdict::Again(no_link)),
         };
+        (self.look)();
         let hello = Hello {
             versions: VERSIONS,
             features: FEATURES,
@@ -139,8 +145,9 @@ impl Dialler {
             holds: *self.held.borrow(),
             evidence: Vec::new(),
         };
-        let welcome = match greeting::introduce(&mut link, hello).await {
-            Ok(welcome) => welcome,
+        let (welcome, appraised) = match greeting::introduce(&mut link, hello, &self.attestation).await {
+            Ok(welcomed) => welcomed,
+            Err(IntroductionError::Evidence(why)) => return Attempt::NoLink(verdict::of_evidence(&why)),
             Err(IntroductionError::Link(error)) => {
                 return Attempt::NoLink(verdict::of_link(&error, &self.own));
             }
@@ -150,7 +157,7 @@ impl Dialler {
         };
         self.say_carrier(way);
         self.serials.heard(welcome.roster_serial);
-        self.serve(link, welcome).await
+        self.serve(link, welcome, appraised).await
     }
 
     /// What a firewall has to let through.
@@ -185,7 +192,7 @@ impl Dialler {
     }
 
     /// Runs the tasks of the link and reads until the link ends.
-    async fn serve(&self, link: Link, welcome: wire::Welcome) -> Attempt {
+    async fn serve(&self, link: Link, welcome: wire::Welcome, appraised: Appraised) -> Attempt {
         let (sender, mut receiver, handle) = link.split();
         let (outbox, queue) = mpsc::channel(OUTBOX);
         // Dropping the set ends the link's tasks.
@@ -200,7 +207,7 @@ impl Dialler {
             collaborator: self.collaborator.clone(),
         };
         tasks.spawn(models.run());
-        let up = CollaboratorMessage::LinkUp { outbox, handle: handle.clone(), welcome };
+        let up = CollaboratorMessage::LinkUp { outbox, handle: handle.clone(), appraised, welcome };
         if self.collaborator.deliver(up).await.is_err() {
             return Attempt::WasUp("this collaborator ends".to_owned());
         }

@@ -12,7 +12,7 @@ use fl_engine::{
 use fl_learn::task::{Runner, TaskError};
 use tokio::sync::mpsc;
 
-use crate::{exit::Failure, net::LinkHandle, payload::Payload};
+use crate::{exit::Failure, net::LinkHandle, payload::Payload, trust::evidence::Appraised};
 
 /// What a site says of its data.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +25,8 @@ pub(crate) struct AboutData {
 
 /// What the coordinator is told.
 pub(crate) enum CollaboratorMessage {
-    /// A link is up, and the aggregator has admitted this collaborator.
-    LinkUp { outbox: mpsc::Sender<Vec<u8>>, handle: LinkHandle, welcome: Welcome },
+    /// A link is up: the aggregator has admitted this collaborator, and its own evidence was judged.
+    LinkUp { outbox: mpsc::Sender<Vec<u8>>, handle: LinkHandle, appraised: Appraised, welcome: Welcome },
     /// The link is gone, or an attempt to connect failed.
     LinkDown { why: String },
     /// The aggregator sent a message.

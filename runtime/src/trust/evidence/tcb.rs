@@ -3,10 +3,13 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use fl_engine::{hex, plan::roster::UnixSeconds};
+use fl_engine::{
+    hex,
+    plan::roster::{TcbStatus, UnixSeconds},
+};
 use serde::Deserialize;
 
-use super::{pck::Processor, quote::Report, status::TcbStatus};
+use super::{pck::Processor, quote::Report};
 
 /// The first and the last second in which a statement of Intel's is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The verifier against a forged Intel, against real quotes, and against another verifier.
 
+mod appraise;
 mod flips;
 mod forged;
 mod real;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use fl_engine::{Digest, plan::roster::UnixSeconds};
+use fl_engine::{
+    Digest,
+    plan::roster::{TcbStatus, UnixSeconds},
+};
 
-use super::{quote::Report, status::TcbStatus};
+use super::quote::Report;
 
 /// What Intel vouches for. Only [`super::TrustedCollateral::verify`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]

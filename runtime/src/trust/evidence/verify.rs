@@ -10,7 +10,7 @@
 //!   └─▶ revocation list
 //! ```
 
-use fl_engine::plan::roster::UnixSeconds;
+use fl_engine::plan::roster::{TcbStatus, UnixSeconds};
 use ring::digest::{SHA256, digest};
 
 use super::{
@@ -19,7 +19,6 @@ use super::{
     pck::Processor,
     quote::Quote,
     refusal::{NotVerified, Signed},
-    status::TcbStatus,
     tcb::{QuotingEnclave, TcbInfo, Term},
     verified::{Enclave, Measured, Verified},
 };

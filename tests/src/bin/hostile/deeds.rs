@@ -58,10 +58,6 @@ impl Deed<'_> {
         }
         let mut link = self.workspace.knock(self.misdeed, WINDOW).await?;
         link.say(&Message::Hello(hello)).await?;
-        if wrong == WrongHello::MostEvidence {
-            link.work().await?;
-            return link.leave().await;
-        }
         link.hear(|message| matches!(message, Message::Rejected(_))).await?;
         Ok(())
     }

@@ -23,7 +23,7 @@ macro_rules! misdeeds {
 }
 
 misdeeds! {
-    /// A hello that the aggregator rejects; with the most evidence that is allowed, one that it accepts.
+    /// A hello that the aggregator rejects.
     WrongHello {
         Plan: "wrong-plan",
         Federation: "wrong-federation",

@@ -4,12 +4,12 @@ use super::value::{Canonical, Cut, Fields, choice, framed, record};
 use crate::{
     model::{Layer, ModelSpec, Span, Steps, Upsampling},
     plan::{
-        Augment, Backend, BestModel, By, Category, Coding, Colour, Column, CsvSpec, DataSpec, Decimal,
-        Direction, ExactRange, Federated, Fill, Fit, Interpolation, Keep, LabelCode, Loader, Loss, Metric,
-        MetricsTo, Missing, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PictureLabel,
-        PictureOrder, PictureSpec, PlanDraft, Quorum, Release, ReleaseTo, Released, Rows, Rule, Schedule,
-        Scope, Seal, Separator, Server, Short, Split, Standardise, Stop, TaskGroup, TaskKind, TaskSpec,
-        Threads, Threshold, TrainLength, TrainSpec, When,
+        Attestation, Augment, Backend, BestModel, By, Category, Coding, Colour, Column, CsvSpec, DataSpec,
+        Decimal, Direction, ExactRange, Federated, Fill, Fit, Interpolation, Keep, LabelCode, Loader, Loss,
+        Metric, MetricsTo, Missing, ModelUnderTest, NamedNumber, OfAggregator, OfCollaborators, Optimiser,
+        OptimiserState, PictureLabel, PictureOrder, PictureSpec, PlanDraft, Quorum, Release, ReleaseTo,
+        Released, Rows, Rule, Schedule, Scope, Seal, Separator, Server, Short, Split, Standardise, Stop,
+        TaskGroup, TaskKind, TaskSpec, Threads, Threshold, TrainLength, TrainSpec, When,
     },
 };
 
@@ -38,7 +38,14 @@ record!(PlanDraft {
     22 keep,
     23 stop,
     24 backend = Backend::Own,
+    25 attestation = Attestation::NONE,
 });
+
+record!(Attestation { 1 aggregator, 2 collaborators });
+
+choice!(OfAggregator { 0 None, 1 Required });
+
+choice!(OfCollaborators { 0 None, 1 Optional, 2 Required });
 
 record!(Stop { 1 patience, 2 target });
 

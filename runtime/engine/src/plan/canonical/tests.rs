@@ -7,9 +7,9 @@ use crate::{
     model::{Layer, ModelSpec},
     plan::{
         Backend, By, Category, Coding, Column, CsvSpec, Decimal, Direction, Federated, Fill, Keep, LabelCode,
-        Loader, Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, Optimiser, OptimiserState, PublicKey,
-        Release, ReleaseTo, Released, Rows, Schedule, Seal, Separator, Short, Standardise, Stop, TaskGroup,
-        TaskKind, TaskSpec, TrainLength, TrainSpec, When,
+        Loader, Loss, Metric, MetricsTo, ModelUnderTest, NamedNumber, OfAggregator, OfCollaborators,
+        Optimiser, OptimiserState, PublicKey, Release, ReleaseTo, Released, Rows, Schedule, Seal, Separator,
+        Short, Standardise, Stop, TaskGroup, TaskKind, TaskSpec, TrainLength, TrainSpec, When,
     },
 };
 
@@ -37,6 +37,21 @@ fn templates_have_these_hashes() {
     let hash = |text: &str| Plan::parse(text).unwrap().hash().to_string();
     assert_eq!(hash(BREAST_CANCER), "cae3de092b52e2585994a30eb0ef2b6f3842cd1d544669bd36abc36e313524bc");
     assert_eq!(hash(DIGITS), "a93597b3bdcdd030d6b1d754406c807f96ddbfe920e191e66b3ea51587537bcf");
+}
+
+#[test]
+fn plan_that_asks_for_no_quotes_has_the_hash_of_one_without_the_key() {
+    let with = |lines: &str| Plan::parse(&format!("{BREAST_CANCER}{lines}")).unwrap();
+    let plain = with("").hash();
+    for none in ["attestation: {}\n", "attestation: {aggregator: none, collaborators: none}\n"] {
+        assert_eq!(with(none).hash(), plain, "{none}");
+    }
+    let asks = with("attestation: {aggregator: required, collaborators: optional}\n");
+    assert_ne!(asks.hash(), plain);
+    assert_eq!(Plan::from_canonical(&asks.canonical()).as_ref(), Ok(&asks));
+    let refused =
+        Plan::parse(&format!("{BREAST_CANCER}attestation: {{aggregator: optional}}\n")).unwrap_err();
+    assert!(refused.to_string().contains("none, required"), "{refused}");
 }
 
 /// The breast cancer template with other lines for its rule, in a round of seven.
@@ -316,6 +331,9 @@ fn every_field_changes_the_hash() {
         |p| p.release = release(Released::Last, ReleaseTo::Key(PublicKey([2; 32]))),
         |p| p.seal = Seal::Signer,
         |p| p.backend = Backend::Burn,
+        |p| p.attestation.aggregator = OfAggregator::Required,
+        |p| p.attestation.collaborators = OfCollaborators::Optional,
+        |p| p.attestation.collaborators = OfCollaborators::Required,
         |p| p.keep = Some(Keep { every: 1, most: None }),
         |p| p.keep = Some(Keep { every: 2, most: None }),
         |p| p.keep = Some(Keep { every: 2, most: Some(2) }),

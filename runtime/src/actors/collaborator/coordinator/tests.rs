@@ -104,6 +104,7 @@ impl Rig {
     /// A link to an aggregator whose next round is this one.
     fn up_at(&self, round: u32) -> Far {
         let (near, link) = Link::pair(Vec::new(), Vec::new());
+        let appraised = Appraised::unchecked();
         let (outbox, heard) = mpsc::channel(64);
         let welcome = Welcome {
             version: VERSIONS.1,
@@ -121,7 +122,7 @@ impl Rig {
             closing.closed().await;
             drop((sender, receiver));
         });
-        self.tell(CollaboratorMessage::LinkUp { outbox, handle, welcome });
+        self.tell(CollaboratorMessage::LinkUp { outbox, handle, appraised, welcome });
         Far { heard, link }
     }
 

@@ -87,6 +87,11 @@ impl Outage {
                  ({why}). Check the address in plan/site.yaml, and ask the aggregator's operator. {}The collaborator tries again",
                 if proxy.is_some() { "The proxy must pass TLS on and not open it. " } else { "" }
             ),
+            (Cause::Evidence(advice), _) => {
+                format!(
+                    "no link to {to} for {seconds} s{since}: {why}. To mend this, {advice}. The collaborator tries again"
+                )
+            }
             (Cause::Busy | Cause::Refusing, _) => format!(
                 "the aggregator at {to} has not admitted this collaborator for {seconds} s{since}: {why}. The \
                  collaborator tries again"

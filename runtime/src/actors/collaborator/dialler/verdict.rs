@@ -10,7 +10,7 @@ use fl_engine::{Digest, wire::Rejection};
 use crate::{
     exit::{Exit, Failure},
     net::LinkError,
-    trust::{OwnValidity, handshake},
+    trust::{OwnValidity, evidence::NotAppraised, handshake},
 };
 
 /// How an attempt without a link ended.
@@ -40,6 +40,8 @@ pub(super) enum Cause {
     Busy,
     /// The aggregator refuses this collaborator for a while.
     Refusing,
+    /// This side cannot judge the aggregator's evidence yet. What to do, in one sentence.
+    Evidence(&'static str),
     /// The proxy made no connection. What to do, in one sentence.
     Proxy(&'static str),
     /// Anything else, for example a name that does not resolve.
@@ -98,6 +100,9 @@ pub(super) fn of_rejection(why: &Rejection, own: Digest) -> Verdict {
         )),
         Rejection::Federation(_) => failure.hint("check that plan/plan.yaml is of this federation and that plan/site.yaml has the address of its aggregator"),
         Rejection::Identity(_) => failure.hint("ask the federation's owner to approve this site with `fl-host pki approve`"),
+        Rejection::Evidence(_) => Failure { exit: Exit::Evidence, ..failure }.hint(
+            "the chapter attestation lists the causes; ask the aggregator's operator what the roster accepts",
+        ),
         Rejection::Version(..) => failure.hint("install the version of fl-runtime that the federation uses"),
         Rejection::Roster(_) => failure.hint(
             "ask the aggregator's operator to install the newest plan/cols.yaml: an older one may admit collaborators that were revoked",
@@ -109,6 +114,16 @@ pub(super) fn of_rejection(why: &Rejection, own: Digest) -> Verdict {
         }
         _ => failure,
     })
+}
+
+/// Judges this side's refusal of the aggregator's evidence. What this side lacks may be here at the next
+/// attempt.
+pub(super) fn of_evidence(why: &NotAppraised) -> Verdict {
+    let words = format!("this collaborator refuses the aggregator's evidence: {why}");
+    if why.is_ours() {
+        return Verdict::Again(NoLink { cause: Cause::Evidence(why.hint()), why: words });
+    }
+    Verdict::Final(Failure::new(Exit::Evidence, words).hint(why.hint()).reason(why.reason()))
 }
 
 #[cfg(test)]

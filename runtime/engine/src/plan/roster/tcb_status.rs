@@ -58,7 +58,8 @@ impl TcbStatus {
 
     /// The status of a processor with a quoting enclave of this status: the worse one, but an old quoting
     /// enclave does not hide that settings leave a weakness open.
-    pub(super) fn with_quoting_enclave(self, quoting_enclave: Self) -> Self {
+    #[must_use]
+    pub fn with_quoting_enclave(self, quoting_enclave: Self) -> Self {
         match (self, quoting_enclave) {
             (Self::ConfigurationNeeded | Self::ConfigurationAndSwHardeningNeeded, Self::OutOfDate) => {
                 Self::OutOfDateConfigurationNeeded
@@ -85,12 +86,15 @@ impl FromStr for TcbStatus {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::value::{Error, StrDeserializer};
+
     use super::*;
 
     #[test]
     fn words_are_those_of_the_json() {
         for status in TcbStatus::ALL {
-            assert_eq!(serde_json::from_str::<TcbStatus>(&format!("\"{status}\"")).unwrap(), status);
+            let read = TcbStatus::deserialize(StrDeserializer::<Error>::new(status.as_str()));
+            assert_eq!(read, Ok(status));
             assert_eq!(status.as_str().parse(), Ok(status));
         }
         assert!(

@@ -1,0 +1,269 @@
+//! Evidence over real links, of both kinds: the greeting as a whole, and who stands between the two sides.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use fl_engine::{
+    Digest, Name, RoundNo,
+    plan::{
+        Attestation as Asked, OfAggregator, OfCollaborators,
+        roster::{Accepted, Program, TcbStatus},
+    },
+    wire::{AttachedQuote, FEATURES, Hello, Rejection, VERSIONS},
+};
+use fl_quotes::{self as intel, Chip, Intel, Wish};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    actors::greeting::{self, Greeter, IntroductionError, RunStatus, UNWELCOMED, WelcomeError},
+    net::{Carrier, Endpoint, Link, NetLimits, SocketKind, places::Places},
+    system::{Quoter, QuoterError, System},
+    trust::{
+        Admission, Credentials, PeerAdmitted, Refused, SERVER_NAME,
+        evidence::{Collaterals, Expected, NotBound, Root},
+        fixture::{Leaf, NOW, TestCa, clock, files},
+    },
+};
+
+struct Forger<'a>(&'a Intel, u8);
+
+impl Quoter for Forger<'_> {
+    fn quote(&self, data: &[u8; 64]) -> Result<AttachedQuote, QuoterError> {
+        let enclave = intel::Enclave { data: *data, mrenclave: [self.1; 32], ..intel::Enclave::default() };
+        Ok(AttachedQuote::Sgx(self.0.quote(&enclave)))
+    }
+}
+
+struct Everybody;
+
+impl Admission for Everybody {
+    fn admit(&self, _: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused> {
+        Ok(PeerAdmitted::unchecked("one".parse().unwrap()))
+    }
+
+    fn still_admits(&self, _: &PeerAdmitted) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn serial(&self) -> u64 {
+        1
+    }
+}
+
+/// One member of the federation.
+struct Member {
+    credentials: Credentials,
+    attestation: Arc<Attestation>,
+}
+
+struct Rig {
+    ca: TestCa,
+    intel: Intel,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self { ca: TestCa::new("w"), intel: Intel::new(Chip::default()) }
+    }
+
+    /// A role whose enclave has this MRENCLAVE; `None`: no enclave.
+    fn member(&self, leaf: Leaf<'_>, mrenclave: Option<u8>) -> Member {
+        let credentials = self.ca.credentials(leaf, &self.ca);
+        let attestation = self.attestation(&credentials, mrenclave);
+        Member { credentials, attestation }
+    }
+
+    /// What another process with the same certificate shows.
+    fn attestation(&self, credentials: &Credentials, mrenclave: Option<u8>) -> Arc<Attestation> {
+        let forger = mrenclave.map(|byte| Forger(&self.intel, byte));
+        let quoter = forger.as_ref().map(|forger| forger as &dyn Quoter);
+        let run_key = RunKey::make(&System::real().random, credentials, plan(), quoter).unwrap();
+        let peers = match run_key.claims().side {
+            Side::Aggregator => Side::Collaborator,
+            Side::Collaborator => Side::Aggregator,
+        };
+        let root = Root(Digest::of(&self.intel.root()));
+        let collaterals = Arc::new(Collaterals::new(&files(), root, Vec::new(), &clock(NOW)));
+        collaterals.take(self.intel.collateral(&Wish::default()).json().into()).unwrap();
+        let program = |byte| Program {
+            mrenclave: Some(Digest([byte; 32])),
+            mrsigner: None,
+            product: None,
+            least_svn: 0,
+        };
+        let accepted = Accepted {
+            aggregator: vec![program(AGGREGATOR)],
+            collaborators: vec![program(COLLABORATOR)],
+            statuses: [TcbStatus::UpToDate].into(),
+            advisories: None,
+            least_evaluation: 0,
+            grace_days: 14,
+            platforms: [].into(),
+        };
+        let roster = self.ca.authority().open_roster(&self.ca.roster_accepting(1, accepted)).unwrap();
+        let roster = Arc::new(roster);
+        let (aggregator, collaborators) = (OfAggregator::Required, OfCollaborators::Required);
+        let asked = Asked { aggregator, collaborators };
+        let expected = Expected { ca: self.ca.authority().digest(), plan: plan() };
+        let of = move || Some(Arc::clone(&roster));
+        Attestation::new(run_key, Appraiser::new(peers, asked, expected, of, collaterals, &clock(NOW)))
+    }
+}
+
+fn plan() -> Digest {
+    Digest::of(b"plan")
+}
+
+fn carriers() -> [Carrier; 2] {
+    [Carrier::Tcp, Carrier::Quic(SocketKind::Portable)]
+}
+
+/// The two ends of a link: of `client`, and of `server`.
+async fn link(carrier: Carrier, server: &Credentials, client: &Credentials) -> (Link, Link, [Endpoint; 2]) {
+    let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    let tls = crate::trust::server_config(server, &clock(NOW)).unwrap();
+    let serving = Endpoint::server(tls, any, carrier, NetLimits::server()).unwrap();
+    let tls = crate::trust::client_config(client, &clock(NOW), &[]).unwrap();
+    let dialling = Endpoint::client(tls, any, carrier, NetLimits::client()).unwrap();
+    let address = serving.local_addr().unwrap();
+    let admitting = async { serving.accept().await.unwrap().admit().await };
+    let (there, here) = tokio::join!(dialling.connect(address, SERVER_NAME), admitting);
+    (there.unwrap(), here.unwrap(), [serving, dialling])
+}
+
+fn greeter(attestation: &Arc<Attestation>) -> Greeter {
+    Greeter {
+        federation: "w".parse().unwrap(),
+        plan: plan(),
+        needs: 0,
+        incarnation: 1,
+        admission: Arc::new(Everybody),
+        attestation: Arc::clone(attestation),
+        status: watch::channel(RunStatus { round: RoundNo(0), over: false, links: 0 }).1,
+        unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
+        refused: Default::default(),
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        versions: VERSIONS,
+        features: FEATURES,
+        federation: "w".parse::<Name>().unwrap(),
+        plan: plan(),
+        roster_serial: 1,
+        holds: None,
+        evidence: Vec::new(),
+    }
+}
+
+/// Greets; the verdicts of both sides.
+async fn greet(
+    carrier: Carrier,
+    aggregator: &Member,
+    one: &Member,
+) -> (Result<Appraised, WelcomeError>, Result<Appraised, IntroductionError>) {
+    let (mut there, here, _ends) = link(carrier, &aggregator.credentials, &one.credentials).await;
+    let greeter = greeter(&aggregator.attestation);
+    let introducing = async {
+        let introduced = greeting::introduce(&mut there, hello(), &one.attestation).await;
+        // The aggregator waits for this close after a rejection.
+        drop(there);
+        introduced
+    };
+    let (welcomed, introduced) = tokio::join!(greeting::welcome(here, &greeter), introducing);
+    (welcomed.map(|admitted| admitted.appraised().clone()), introduced.map(|(_, appraised)| appraised))
+}
+
+#[tokio::test]
+async fn both_sides_prove_their_enclaves_over_both_kinds_of_links() {
+    let rig = Rig::new();
+    let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+    let one = rig.member(Leaf::collaborator("one"), Some(COLLABORATOR));
+    for carrier in carriers() {
+        let (welcomed, introduced) = greet(carrier, &aggregator, &one).await;
+        let shown = |appraised: Appraised| appraised.attested().unwrap().to_string();
+        let of = |byte| format!("MRENCLAVE {}, TCB status UpToDate", Digest([byte; 32]));
+        assert_eq!(shown(welcomed.unwrap()), of(COLLABORATOR));
+        assert_eq!(shown(introduced.unwrap()), of(AGGREGATOR));
+    }
+}
+
+#[tokio::test]
+async fn collaborator_without_a_quote_or_of_another_program_hears_why_it_is_not_admitted() {
+    let rig = Rig::new();
+    let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+    for (enclave, words) in [(None, "shows none"), (Some(7), "lists other enclaves")] {
+        let one = rig.member(Leaf::collaborator("one"), enclave);
+        for carrier in carriers() {
+            let (welcomed, introduced) = greet(carrier, &aggregator, &one).await;
+            assert!(matches!(welcomed, Err(WelcomeError::Rejected { why: Rejection::Evidence(_), .. })));
+            let Err(IntroductionError::Rejected(Rejection::Evidence(why))) = introduced else {
+                panic!("not rejected")
+            };
+            assert!(why.contains(words), "{why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn aggregator_without_a_quote_or_of_another_program_is_refused() {
+    let rig = Rig::new();
+    let one = rig.member(Leaf::collaborator("one"), Some(COLLABORATOR));
+    for (enclave, expected) in
+        [(None, NotAppraised::NoQuote), (Some(7), NotAppraised::OtherEnclave(Digest([7; 32])))]
+    {
+        let aggregator = rig.member(Leaf::aggregator("aggregator"), enclave);
+        for carrier in carriers() {
+            let (_, introduced) = greet(carrier, &aggregator, &one).await;
+            let Err(IntroductionError::Evidence(why)) = introduced else { panic!("not refused") };
+            assert_eq!(why, expected);
+        }
+    }
+}
+
+/// A host with the aggregator's key file, between a collaborator and the genuine aggregator: it passes on
+/// what the genuine enclave says.
+#[tokio::test]
+async fn relay_with_a_stolen_certificate_key_is_refused_by_both_sides() {
+    let rig = Rig::new();
+    let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+    let one = rig.member(Leaf::collaborator("one"), Some(COLLABORATOR));
+    for carrier in carriers() {
+        // The thief has the keys of both sides, and a link to each of them.
+        let (near_one, thiefs_end, _a) = link(carrier, &aggregator.credentials, &one.credentials).await;
+        let (thiefs_other, near_aggregator, _b) =
+            link(carrier, &aggregator.credentials, &one.credentials).await;
+        let of_one = one.attestation.show_to(FEATURES, near_one.handle());
+        let of_aggregator = aggregator.attestation.show_to(FEATURES, near_aggregator.handle());
+        // Each is good at the other end of its own link.
+        rig.attestation(&aggregator.credentials, None).appraise(thiefs_end.handle(), &of_one).unwrap();
+        rig.attestation(&one.credentials, None).appraise(thiefs_other.handle(), &of_aggregator).unwrap();
+        let passed_on = aggregator.attestation.appraise(near_aggregator.handle(), &of_one);
+        assert_eq!(passed_on, Err(NotBound::OtherLink.into()));
+        let passed_on = one.attestation.appraise(near_one.handle(), &of_aggregator);
+        assert_eq!(passed_on, Err(NotBound::OtherLink.into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_key_has_one_try_in_ten_seconds_and_other_keys_are_not_touched() {
+    let rig = Rig::new();
+    let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+    let (bad, other) = (rig.ca.issue(Leaf::collaborator("one")).0, rig.ca.issue(Leaf::collaborator("two")).0);
+    let knock = |certificate: &CertificateDer<'static>, shown: &[u8]| {
+        let (_there, here) = Link::pair(vec![certificate.clone()], Vec::new());
+        aggregator.attestation.appraise(here.handle(), shown).unwrap_err()
+    };
+    assert_eq!(knock(&bad, &[]), NotAppraised::NoQuote);
+    // The second try would fail for another reason, and is not looked at.
+    assert_eq!(knock(&bad, &[9; 300]), NotAppraised::NoQuote);
+    assert_eq!(knock(&other, &[9; 300]).reason(), "evidence_form");
+    tokio::time::advance(AGAIN).await;
+    assert_eq!(knock(&bad, &[9; 300]).reason(), "evidence_form");
+}
+
+/// MRENCLAVE of each role: all bytes.
+const AGGREGATOR: u8 = 0xa9;
+const COLLABORATOR: u8 = 0xc0;
