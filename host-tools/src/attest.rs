@@ -17,7 +17,7 @@ use std::path::Path;
 
 use fl_engine::{
     limits::{COLLATERAL_BYTES, PLAN_FILE_BYTES, QUOTE_BYTES},
-    plan::roster::{Measurement, Measurements, Roster, UnixSeconds},
+    plan::roster::{Accepted, Program, Roster, UnixSeconds},
 };
 use fl_runtime::internal::trust::{
     Authority, Role,
@@ -159,21 +159,18 @@ pub fn read_roster(roster: &Path, ca: &Path) -> Result<Roster, Failure> {
     })
 }
 
-/// The role whose measurement on the roster, `listed`, is the enclave's.
+/// The role for which the roster accepts the enclave: `listed` is what the roster accepts.
 ///
 /// # Errors
 /// [`Exit::Plan`] for a roster without measurements; [`Exit::Evidence`] for another enclave.
-pub fn role_of(enclave: &Enclave, listed: Option<&Measurements>) -> Result<Role, Failure> {
+pub fn role_of(enclave: &Enclave, listed: Option<&Accepted>) -> Result<Role, Failure> {
     let listed = listed.ok_or_else(|| {
         Failure::new(Exit::Plan, "the roster lists no measurements of enclaves")
-            .hint("the owner adds them with `fl-host pki approve --measurement` or `fl-host pki sign --measurement`")
+            .hint("the owner adds them with `fl-host pki sign --attestation`, or with `fl-host pki approve --measurement` or `fl-host pki sign --measurement`")
     })?;
-    let is = |listed: &Measurement| {
-        (listed.enclave, listed.signer, listed.product)
-            == (enclave.mrenclave, enclave.mrsigner, enclave.product)
-            && enclave.svn >= listed.svn
-    };
-    match (is(&listed.aggregator), is(&listed.collaborator)) {
+    let Enclave { mrenclave, mrsigner, product, svn, .. } = *enclave;
+    let is = |listed: &[Program]| listed.iter().any(|program| program.is(mrenclave, mrsigner, product, svn));
+    match (is(&listed.aggregator), is(&listed.collaborators)) {
         (true, _) => Ok(Role::Aggregator),
         (_, true) => Ok(Role::Collaborator),
         _ => {

@@ -10,7 +10,8 @@ use std::{
 use argh::FromArgs;
 use fl_engine::{
     Name, RoundNo,
-    plan::roster::{Measurement, Measurements, Resumption},
+    limits::PLAN_FILE_BYTES,
+    plan::roster::{Accepted, Measurement, Measurements, Resumption, RosterError},
     printable::printable,
 };
 use fl_runtime::internal::trust::{Fingerprint, FlooredClock, Role};
@@ -19,6 +20,7 @@ use serde_json::json;
 use super::Answer;
 use crate::{
     exit::{Exit, Failure},
+    files,
     machine::machine,
     pki::{self, Approval, Init, Issued, Listed, Owner, Withdrawal},
     plan,
@@ -232,6 +234,10 @@ struct PkiSign {
     /// a new image's .measurement.json: its measurements replace those on the roster
     #[argh(option)]
     measurement: Option<PathBuf>,
+    /// a file with the section `attestation`, the enclaves and platforms that are accepted: it replaces the
+    /// roster's
+    #[argh(option)]
+    attestation: Option<PathBuf>,
     /// the file with the CA key's passphrase; the variable FL_PASSPHRASE_FILE can name it instead
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
@@ -284,12 +290,18 @@ fn answer(area: &PkiArea) -> Result<Answer, Failure> {
         PkiCommand::Sign(command) => {
             let mut owner = owner(&command.workspace, command.passphrase_file.as_deref())?;
             let given = measured(&owner, command.measurement.as_deref())?;
-            let serial = pki::sign(&mut owner, given)?;
+            let accepted = command.attestation.as_deref().map(accepted).transpose()?;
+            let serial = pki::sign(&mut owner, given, accepted)?;
             let until = owner.roster().not_after().to_string();
             let held = owner.roster().measurements();
-            let text = format!("good until   {until}\n{}{}", measurement_lines(held), publish_hint(serial));
-            let measurements = measurements_json(held);
-            let json = json!({"serial": serial, "not_after": until, "measurements": measurements});
+            let attestation = owner.roster().attestation();
+            let lines = measurement_lines(held) + &accepted_lines(attestation);
+            let text = format!("good until   {until}\n{lines}{}", publish_hint(serial));
+            let mut json =
+                json!({"serial": serial, "not_after": until, "measurements": measurements_json(held)});
+            if let Some(accepted) = attestation {
+                json["attestation"] = json!(accepted.lines());
+            }
             Ok(Answer { text, json })
         }
     }
@@ -410,6 +422,24 @@ fn measured(owner: &Owner, file: Option<&Path>) -> Result<Option<Measurements>, 
     file.map(|file| pki::measurements(file, owner.federation(), owner.authority().digest())).transpose()
 }
 
+/// Reads the owner's file with the section `attestation`.
+fn accepted(file: &Path) -> Result<Accepted, Failure> {
+    Accepted::parse(&files::read_text(file, PLAN_FILE_BYTES)?).map_err(|error| {
+        let what = match error {
+            RosterError::Malformed(what) => format!("it cannot be read: {what}"),
+            error => error.to_string(),
+        };
+        Failure::new(Exit::Plan, format!("{} is refused: {what}", file.display()))
+            .hint("the chapter attestation has an example: `fl-host manual attestation`")
+    })
+}
+
+/// What the roster's section `attestation` accepts, if there is one.
+fn accepted_lines(of: Option<&Accepted>) -> String {
+    let lines = of.map(Accepted::lines).unwrap_or_default();
+    lines.iter().map(|line| format!("accepts      {line}\n")).collect()
+}
+
 /// One line for each role, if the roster lists measurements of enclaves.
 fn measurement_lines(of: Option<&Measurements>) -> String {
     let Some(Measurements { aggregator, collaborator }) = of else { return String::new() };
@@ -508,7 +538,7 @@ fn listed(found: &Listed) -> Answer {
         found.ca_days,
         found.serial,
         found.roster_days,
-        measurement_lines(found.measurements.as_ref()),
+        measurement_lines(found.measurements.as_ref()) + &accepted_lines(found.attestation.as_ref()),
         resume_line(found.resume.as_ref()),
         "name",
         "role",
@@ -532,7 +562,7 @@ fn listed(found: &Listed) -> Answer {
             "days": row.days, "revoked": row.revoked,
         })
     };
-    let json = json!({
+    let mut json = json!({
         "federation": found.federation.as_str(), "ca": found.ca.to_string(), "ca_days": found.ca_days,
         "serial": found.serial, "roster_days": found.roster_days,
         "measurements": measurements_json(found.measurements.as_ref()),
@@ -541,6 +571,9 @@ fn listed(found: &Listed) -> Answer {
         })),
         "members": found.rows.iter().map(row).collect::<Vec<_>>(), "warnings": found.warnings,
     });
+    if let Some(accepted) = &found.attestation {
+        json["attestation"] = json!(accepted.lines());
+    }
     Answer { text, json }
 }
 

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use fl_engine::{Digest, Name};
+use fl_engine::{
+    Digest, Name,
+    plan::{Attestation, OfAggregator, OfCollaborators},
+};
 use fl_launcher::image::Target;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -113,8 +116,22 @@ fn notes(inputs: &Inputs<'_>, gramine: Option<&Installation>) -> Vec<String> {
     if inputs.request.target == Target::Sgx {
         notes.push(format!("enclaves seal their files to {}", inputs.loaded.plan.seal));
         notes.extend(plan::warning(&inputs.loaded).map(str::to_owned));
+        notes.extend(unproved(inputs.loaded.plan.attestation));
     }
     notes
+}
+
+/// A plan for enclaves that do not prove themselves.
+fn unproved(asked: Attestation) -> Option<String> {
+    let who = match (asked.aggregator, asked.collaborators) {
+        (OfAggregator::None, OfCollaborators::None) => "no enclave proves",
+        (OfAggregator::None, _) => "the aggregator's enclave does not prove",
+        (_, OfCollaborators::None) => "no collaborator's enclave proves",
+        _ => return None,
+    };
+    Some(format!(
+        "{who} to its peers which program runs in it. To ask for proof, add to the plan `attestation: {{aggregator: required, collaborators: required}}`"
+    ))
 }
 
 /// What the user should know of this version of Gramine.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use fl_engine::{
     Name,
-    plan::roster::{Measurements, Member, Resumption, UnixSeconds},
+    plan::roster::{Accepted, Measurements, Member, Resumption, UnixSeconds},
 };
 use fl_runtime::internal::trust::{
     Authority, Fingerprint, FlooredClock, Identity, IdentityError, Role, one_certificate, validity,
@@ -51,6 +51,8 @@ pub struct Listed {
     pub roster_days: i64,
     /// The measurements of enclaves on the roster.
     pub measurements: Option<Measurements>,
+    /// The enclaves and platforms of the roster's section `attestation`.
+    pub attestation: Option<Accepted>,
     /// The owner's last order to take the run back.
     pub resume: Option<Resumption>,
     /// Aggregators first, then the roster's order.
@@ -139,6 +141,7 @@ pub fn list(root: &Path, clock: &FlooredClock) -> Result<Listed, Failure> {
         serial: roster.serial(),
         roster_days,
         measurements: roster.measurements().copied(),
+        attestation: roster.attestation().cloned(),
         resume: roster.resume().cloned(),
         rows,
         warnings,

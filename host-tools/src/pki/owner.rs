@@ -9,7 +9,7 @@ use std::{
 
 use fl_engine::{
     Name,
-    plan::roster::{Measurements, Member, Roster, RosterDraft, RosterError, UnixSeconds},
+    plan::roster::{Accepted, Measurements, Member, Roster, RosterDraft, RosterError, UnixSeconds},
 };
 use fl_runtime::internal::trust::{Authority, Fingerprint, FlooredClock, Identity, Role, one_certificate};
 use rcgen::{
@@ -156,13 +156,18 @@ pub fn revoke(
     Ok((role, serial))
 }
 
-/// Signs the roster again, so that it stays valid. With `measurements`, these replace the roster's. Returns
-/// its new serial.
+/// Signs the roster again, so that it stays valid. With `measurements` or `accepted`, these replace the
+/// roster's. Returns its new serial.
 ///
 /// # Errors
 /// [`Exit::File`].
-pub fn sign(owner: &mut Owner, measurements: Option<Measurements>) -> Result<u64, Failure> {
+pub fn sign(
+    owner: &mut Owner,
+    measurements: Option<Measurements>,
+    accepted: Option<Accepted>,
+) -> Result<u64, Failure> {
     let mut draft = owner.roster.draft();
+    draft.attestation = accepted.or(draft.attestation);
     draft.measurements = measurements.or(draft.measurements);
     if draft.aggregators.is_empty() {
         draft.aggregators.extend(owner.aggregator_of_before()?);

@@ -122,7 +122,7 @@ fn whole_certificate_exchange_as_the_people_do_it() {
     let serials = Serials::open(files::of_process(), &agg.join("save/roster-serial"), authority.digest());
     fs::copy(roster_file(&rig.owner_root()), roster_file(&agg)).unwrap();
     let rosters =
-        Rosters::open(files::of_process(), authority, name("w"), &roster_file(&agg), serials, &clock())
+        Rosters::open(files::of_process(), authority, name("w"), &[roster_file(&agg)], serials, &clock())
             .unwrap();
     assert_eq!(rosters.members(), [name("one"), name("two")], "the aggregator is no collaborator");
     let certificate = |of: &str| {
@@ -319,7 +319,7 @@ fn roster_of_before_gets_its_aggregator_at_the_next_signature() {
         found.warnings
     );
     renew(&rig.owner(), Role::Aggregator, &name("agg"), 30).unwrap();
-    sign(&mut rig.owner(), None).unwrap();
+    sign(&mut rig.owner(), None, None).unwrap();
     assert_eq!(rig.owner().roster().aggregators()[0].key, issued.fingerprint.0);
     assert_eq!(list(&rig.owner_root(), &clock()).unwrap().warnings.len(), 0);
 }
@@ -429,7 +429,7 @@ fn list_warns_of_ends_that_are_near_and_of_a_ca_key_beside_an_aggregators() {
     let found = list(&rig.owner_root(), &clock()).unwrap();
     assert!(found.warnings[0].starts_with("plan/cols.yaml differs from the roster that was signed last"));
     assert_eq!(found.rows.len(), 2);
-    sign(&mut rig.owner(), None).unwrap();
+    sign(&mut rig.owner(), None, None).unwrap();
 
     let beside = |warnings: &[String]| {
         warnings
@@ -541,8 +541,8 @@ fn measurements_of_an_image_are_signed_into_the_roster_and_held_against_it() {
     assert!(!refused.error.contains(&first.collaborator.enclave.to_string()), "{}", refused.error);
     assert!(refused.hint.unwrap().contains("pki sign --measurement"));
     assert_eq!(rig.owner().roster().measurements(), Some(&first));
-    sign(&mut rig.owner(), Some(other)).unwrap();
-    sign(&mut rig.owner(), None).unwrap();
+    sign(&mut rig.owner(), Some(other), None).unwrap();
+    sign(&mut rig.owner(), None, None).unwrap();
     assert_eq!(rig.owner().roster().measurements(), Some(&other), "signed anew, it keeps them");
 
     type Change = fn(&mut serde_json::Value);

@@ -6,9 +6,9 @@ use fl_engine::{
     ByteCount, Name,
     aggregate::state_layout,
     plan::{
-        Aggregation, Augment, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Fit, Loader, Loss,
-        Optimiser, PictureLabel, PictureOrder, PictureSpec, Rows, Schedule, Separator, TaskKind, TaskSpec,
-        TrainLength, TrainSpec, When,
+        Aggregation, Attestation, Augment, Category, Coding, Column, CsvSpec, Decimal, Federated, Fill, Fit,
+        Loader, Loss, Optimiser, PictureLabel, PictureOrder, PictureSpec, Rows, Schedule, Seal, Separator,
+        TaskKind, TaskSpec, TrainLength, TrainSpec, When,
     },
 };
 
@@ -71,6 +71,15 @@ pub fn summary(loaded: &Loaded) -> String {
     line("metrics", plan.metrics.word().to_owned());
     line("release", plan.release.map_or_else(|| "nothing".to_owned(), |release| release.to_string()));
     line("seal", plan.seal.to_string());
+    if plan.attestation != Attestation::NONE {
+        let signer = match plan.seal {
+            Seal::Signer => {
+                "; every image of the signer can read a role's key, and a quote still tells images apart"
+            }
+            _ => "",
+        };
+        line("attestation", format!("{}{signer}", plan.attestation));
+    }
     if let Some((_, _, text)) = kept(loaded) {
         line("keep", text);
     }

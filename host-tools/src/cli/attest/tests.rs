@@ -2,7 +2,7 @@ use std::{fs, path::Path};
 
 use fl_engine::{
     Digest,
-    plan::roster::{Measurement, Measurements},
+    plan::roster::{Accepted, Measurement, Measurements},
 };
 use fl_quotes::{self as quotes, Chip, DAY, Intel, NOW, Wish};
 use fl_runtime::internal::trust::evidence::Collateral;
@@ -81,7 +81,9 @@ fn enclave_is_one_of_the_two_that_the_roster_lists_or_refused() {
         svn,
         debug: false,
     };
-    let role = |enclave: Enclave| attest::role_of(&enclave, Some(&measurements)).map(|role| role.as_str());
+    let role = |enclave: Enclave| {
+        attest::role_of(&enclave, Some(&Accepted::of(&measurements))).map(|role| role.as_str())
+    };
     assert_eq!(role(enclave(1, 1, 2)), Ok("aggregator"));
     assert_eq!(role(enclave(2, 2, 3)), Ok("collaborator"));
     for other in [enclave(3, 1, 2), enclave(1, 2, 2), enclave(1, 1, 1)] {

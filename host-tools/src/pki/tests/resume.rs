@@ -62,7 +62,7 @@ fn owner_takes_a_run_back_without_members_that_the_roster_knows_while_enough_are
     assert_eq!(owner.roster().names().map(Name::as_str).collect::<Vec<_>>(), ["one", "two"]);
 
     // Another roster repeats the order; another order takes its place, also for a member that is revoked.
-    let serial = sign(&mut rig.owner(), None).unwrap();
+    let serial = sign(&mut rig.owner(), None, None).unwrap();
     assert_eq!(rig.owner().roster().resume().unwrap().serial, before + 1);
     for (plan, round, words) in [
         (&keeping, 3, "the plan keeps round 2, not round 3"),
