@@ -116,6 +116,9 @@ pub fn approve(owner: &mut Owner, request: &Path, approval: &Approval) -> Result
             .hint("the request may have been replaced on the way: ask the site to send it again and to read the fingerprint again"));
     }
     let (role, name) = decided(&asked, approval)?;
+    if approval.measurements.is_some() {
+        measurements::may_count(owner.roster())?;
+    }
     let measured = match (approval.measurements, owner.roster().measurements()) {
         (Some(given), Some(held)) => measurements::same(held, &given).map(|()| None)?,
         (given, _) => given,

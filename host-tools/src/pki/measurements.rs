@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fl_engine::{
     Digest, Name,
-    plan::roster::{Measurement, Measurements, RosterError},
+    plan::roster::{Measurement, Measurements, Roster, RosterError},
 };
 use serde_json::Value;
 
@@ -62,6 +62,20 @@ pub fn measurements(path: &Path, federation: &Name, ca: Digest) -> Result<Measur
     let measured = Measurements { aggregator: role("aggregator")?, collaborator: role("collaborator")? };
     measured.check().map_err(|e: RosterError| refused(format!("is refused: {e}")).hint(anew))?;
     Ok(measured)
+}
+
+/// Refuses measurements for a roster whose section `attestation` would stand above them.
+///
+/// # Errors
+/// [`Exit::Usage`].
+pub(super) fn may_count(roster: &Roster) -> Result<(), Failure> {
+    if roster.attestation().is_none() {
+        return Ok(());
+    }
+    let error = "the roster has a section `attestation`, and then measurements of an image do not count";
+    Err(Failure::new(Exit::Usage, error).hint(
+        "add the MRENCLAVE of both roles to the owner's file, and run `fl-host pki sign --attestation FILE`: `fl-host image inspect` prints them",
+    ))
 }
 
 /// Compares the roster's measurements with those of an approval. The error shows both where they differ.

@@ -20,7 +20,8 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::{
-    ca_file, ca_key_file, master_roster_file, publish, read_roster, roster_file, vault, vault::Passphrase,
+    ca_file, ca_key_file, master_roster_file, measurements, publish, read_roster, roster_file, vault,
+    vault::Passphrase,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -160,12 +161,15 @@ pub fn revoke(
 /// roster's. Returns its new serial.
 ///
 /// # Errors
-/// [`Exit::File`].
+/// [`Exit::File`]; [`Exit::Usage`] for measurements that would not count.
 pub fn sign(
     owner: &mut Owner,
     measurements: Option<Measurements>,
     accepted: Option<Accepted>,
 ) -> Result<u64, Failure> {
+    if measurements.is_some() && accepted.is_none() {
+        measurements::may_count(&owner.roster)?;
+    }
     let mut draft = owner.roster.draft();
     draft.attestation = accepted.or(draft.attestation);
     draft.measurements = measurements.or(draft.measurements);

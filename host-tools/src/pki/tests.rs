@@ -4,7 +4,7 @@ mod resume;
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
-use fl_engine::plan::roster::UnixSeconds;
+use fl_engine::plan::roster::{Accepted, UnixSeconds};
 use fl_runtime::internal::trust::{
     Admission as _, Credentials, Fingerprint, FlooredClock, PeerError, Rosters, Serials,
 };
@@ -505,6 +505,32 @@ fn record(ca: &str, enclave: char) -> serde_json::Value {
         "schema": 1, "federation": "w", "ca": ca, "target": "sgx", "mrsigner": digest('5'),
         "roles": {"aggregator": role(enclave, 1), "collaborator": role('c', 2)},
     })
+}
+
+#[test]
+fn accepted_enclaves_are_signed_into_the_roster_and_stand_above_measurements() {
+    let rig = Rig::new("pki-accepted");
+    let digest = |digit: char| digit.to_string().repeat(64);
+    let text = format!(
+        "attestation: {{aggregator: [{{mrenclave: \"{}\"}}], collaborators: [{{mrenclave: \"{}\"}}]}}\n",
+        digest('a'),
+        digest('c')
+    );
+    let accepted = Accepted::parse(&text).unwrap();
+    sign(&mut rig.owner(), None, Some(accepted.clone())).unwrap();
+    sign(&mut rig.owner(), None, None).unwrap();
+    assert_eq!(rig.owner().roster().attestation(), Some(&accepted), "signed anew, it keeps them");
+    assert_eq!(list(&rig.owner_root(), &clock()).unwrap().attestation, Some(accepted));
+    let (federation, ca) = (name("w"), rig.owner().authority().digest());
+    let file = rig.dir.join("w.measurement.json");
+    fs::write(&file, record(&ca.to_string(), 'a').to_string()).unwrap();
+    let measured = measurements(&file, &federation, ca).unwrap();
+    let refused = sign(&mut rig.owner(), Some(measured), None).unwrap_err();
+    assert_eq!(refused.exit, Exit::Usage);
+    let request = rig.waiting(Role::Aggregator, "agg");
+    let asked = Approval { measurements: Some(measured), ..approval(Role::Aggregator, "agg") };
+    assert_eq!(approve(&mut rig.owner(), &request.path, &asked).unwrap_err().exit, Exit::Usage);
+    assert_eq!(rig.owner().roster().measurements(), None);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub const PLATFORMS: usize = 4096;
 pub const PROCESSOR_KINDS: usize = 64;
 /// Largest control envelope, bytes, length prefix excluded.
 pub const ENVELOPE_BYTES: usize = 64 * 1024;
+/// Bytes of a file in one message, where an aggregator hands a file on.
+pub const NEWER_PART: usize = 32 << 10;
 /// Most collaborators on a roster.
 pub const COLLABORATORS: usize = 65_536;
 /// Most members that one section `resume` of a roster leaves out.

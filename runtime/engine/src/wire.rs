@@ -13,8 +13,9 @@ pub use envelope::{Kind, decode, encode};
 pub use error::WireError;
 pub use evidence::{AttachedQuote, Claims, EXPORTER_LABEL, Evidence, EvidenceError, Held, LinkTerms, Side};
 pub use message::{
-    AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, LeftOut, Message,
-    Received, RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome, cut_text,
+    AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, LeftOut, Message, Newer,
+    NewerFile, Received, RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict,
+    Welcome, cut_text,
 };
 pub use payload::PayloadHeader;
 

@@ -95,6 +95,7 @@ fn messages() -> Vec<Message> {
         Message::Finished(Verdict::NoStatistics("feature 3 is constant".into())),
         Message::LeftOut(LeftOut { samples: 21, names: vec!["a.jpg".into()] }),
         Message::Rejected(Rejection::Evidence("no quote".into())),
+        Message::Newer(Newer { file: NewerFile::Collateral, ends: true, part: vec![7, 8] }),
     ]
 }
 
@@ -157,6 +158,20 @@ fn names_of_samples_that_are_left_out_are_few_and_short() {
         let refused = decode(&encode(&Message::LeftOut(LeftOut { samples: 1, names })));
         assert!(matches!(refused, Err(WireError::TooMany { .. })), "{refused:?}");
     }
+}
+
+#[test]
+fn file_that_is_handed_on_goes_out_in_parts_with_bytes() {
+    let text = vec![5; 2 * (32 << 10) + 1];
+    let parts: Vec<Newer> = Newer::parts(NewerFile::Roster, &text).collect();
+    let shape: Vec<(usize, bool)> = parts.iter().map(|part| (part.part.len(), part.ends)).collect();
+    assert_eq!(shape, [(32 << 10, false), (32 << 10, false), (1, true)]);
+    assert_eq!(Newer::parts(NewerFile::Roster, &text[1..]).count(), 2);
+    assert_eq!(Newer::parts(NewerFile::Roster, &[]).count(), 0);
+    let sent = |part| decode(&encode(&Message::Newer(Newer { part, ..parts[0].clone() })));
+    assert!(sent(vec![1]).is_ok());
+    assert!(matches!(sent(Vec::new()), Err(WireError::Empty(_))));
+    assert!(matches!(sent(vec![1; (32 << 10) + 1]), Err(WireError::TooMany { .. })));
 }
 
 #[test]

@@ -42,8 +42,8 @@ impl Attestation {
         &self.appraiser
     }
 
-    /// For the field `evidence` of this side's Hello or Welcome, where `features` has evidence. Empty where the
-    /// link has no keys.
+    /// For the field `evidence` of this side's Hello or Welcome, where `features` has evidence. Empty on a
+    /// link without keys.
     pub(crate) fn show_to(&self, features: u64, link: &LinkHandle) -> Vec<u8> {
         if features & FEATURE_EVIDENCE == 0 {
             return Vec::new();

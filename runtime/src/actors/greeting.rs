@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use fl_engine::{
     Digest, Name, RoundNo,
-    wire::{self, FEATURE_EVIDENCE, FEATURES, Hello, Message, Rejection, VERSIONS, Welcome, cut_text},
+    wire::{
+        self, Evidence, FEATURE_EVIDENCE, FEATURES, Hello, Message, Newer, NewerFile, Rejection, VERSIONS,
+        Welcome, cut_text,
+    },
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -142,6 +145,9 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
                     return Err(WelcomeError::Rejected { name: Some(proof.name().clone()), why });
                 }
             };
+            for part in greeter.newer(&hello) {
+                link.send_envelope(&wire::encode(&Message::Newer(part))).await?;
+            }
             let answer = Message::Welcome(Welcome {
                 version: VERSIONS.1.min(hello.versions.1),
                 features: FEATURES & hello.features,
@@ -182,6 +188,22 @@ impl Greeter {
     /// Whether the peer's program cannot do what the plan asks of it.
     fn lacks(&self, hello: &Hello) -> bool {
         hello.features & self.needs != self.needs
+    }
+
+    /// The roster and the collateral that the collaborator judges this side by, where it holds older ones.
+    fn newer(&self, hello: &Hello) -> Vec<Newer> {
+        let appraiser = self.attestation.appraiser();
+        let Some(Evidence { held, .. }) =
+            Evidence::decode(&hello.evidence).ok().filter(|_| appraiser.is_judged())
+        else {
+            return Vec::new();
+        };
+        let roster = self.admission.roster_text().filter(|_| self.admission.serial() > held.roster);
+        let collateral = appraiser.collaterals().in_force().filter(|own| own.issued().0 > held.collateral);
+        let mut parts = Vec::new();
+        parts.extend(roster.iter().flat_map(|text| Newer::parts(NewerFile::Roster, text)));
+        parts.extend(collateral.iter().flat_map(|own| Newer::parts(NewerFile::Collateral, own.text())));
+        parts
     }
 
     fn check(&self, envelope: &Bytes) -> Result<Hello, Rejection> {
@@ -226,18 +248,38 @@ pub(crate) enum IntroductionError {
 }
 
 /// The collaborator's side: sends the Hello with this side's evidence, and judges the evidence of the answer.
+/// `receive` gets a newer roster or newer collateral that comes before the answer.
 pub(crate) async fn introduce(
     link: &mut Link,
     hello: Hello,
     attestation: &Attestation,
+    receive: &(dyn Fn(NewerFile, Vec<u8>) + Send + Sync),
 ) -> Result<(Welcome, Appraised), IntroductionError> {
     let serial = hello.roster_serial;
     let evidence = attestation.show_to(hello.features, link.handle());
     let hello = Hello { evidence, ..hello };
     link.send_envelope(&wire::encode(&Message::Hello(hello))).await?;
-    let envelope =
-        timeout(FIRST_BYTES_WAIT, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
-    match wire::decode(&envelope) {
+    let protocol = |what: String| IntroductionError::Rejected(Rejection::Protocol(what));
+    // Each file may come once.
+    let mut coming = [NewerFile::Roster, NewerFile::Collateral].map(|file| (file, Some(Vec::new())));
+    let answer = loop {
+        let envelope =
+            timeout(FIRST_BYTES_WAIT, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
+        let part = match wire::decode(&envelope) {
+            Ok(Some(Message::Newer(part))) => part,
+            answer => break answer,
+        };
+        let Some((file, text)) = coming.iter_mut().find(|(file, _)| *file == part.file) else { continue };
+        let most = file.most_bytes();
+        let Some(held) = text.as_mut().filter(|held| held.len() + part.part.len() <= most) else {
+            return Err(protocol(format!("the aggregator hands on a file twice, or one over {most} bytes")));
+        };
+        held.extend_from_slice(&part.part);
+        if part.ends {
+            receive(*file, text.take().unwrap_or_default());
+        }
+    };
+    match answer {
         Ok(Some(Message::Welcome(welcome))) if welcome.roster_serial < serial => {
             Err(IntroductionError::Rejected(Rejection::Roster(welcome.roster_serial)))
         }
@@ -249,10 +291,8 @@ pub(crate) async fn introduce(
             }
         },
         Ok(Some(Message::Rejected(why))) => Err(IntroductionError::Rejected(why)),
-        Ok(_) => Err(IntroductionError::Rejected(Rejection::Protocol(
-            "the first answer was neither Welcome nor Rejected".to_owned(),
-        ))),
-        Err(error) => Err(IntroductionError::Rejected(Rejection::Protocol(error.to_string()))),
+        Ok(_) => Err(protocol("the first answer was neither Welcome nor Rejected".to_owned())),
+        Err(error) => Err(protocol(error.to_string())),
     }
 }
 
@@ -365,7 +405,8 @@ mod tests {
         };
         let own = fixture::attestation(Side::Collaborator);
         let (mut there, here) = Link::pair(vec![certificate()], Vec::new());
-        let (ended, told) = tokio::join!(welcome(here, &greeter), introduce(&mut there, hello, &own));
+        let (ended, told) =
+            tokio::join!(welcome(here, &greeter), introduce(&mut there, hello, &own, &|_, _| ()));
         assert!(matches!(ended.map(drop), Err(WelcomeError::TooOld { .. })));
         let Err(IntroductionError::Rejected(why)) = told else { panic!("not rejected") };
         assert_eq!(why, Rejection::Version(VERSIONS.0, VERSIONS.1));

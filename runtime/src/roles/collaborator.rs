@@ -283,7 +283,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         collaterals,
         attestation,
     } = setup;
-    let (looked, looks) = (Arc::clone(&collaterals), attestation.appraiser().looks_at_quotes());
+    let looks = attestation.appraiser().looks_at_quotes();
     let threads = system.threads.computing(plan.threads.cpu, site.threads);
     let pool = Pool::new(&system.threads, threads).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
@@ -323,9 +323,16 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         carrier: None,
         authority,
         attestation,
-        look: Box::new(move || {
-            startup_trust::look_at_roster(&site_roster);
-            looked.look();
+        look: Box::new({
+            let (site_roster, collaterals) = (Arc::clone(&site_roster), Arc::clone(&collaterals));
+            move || {
+                startup_trust::look_at_roster(&site_roster);
+                collaterals.look();
+            }
+        }),
+        receive: Box::new({
+            let collaterals = Arc::clone(&collaterals);
+            move |file, text| startup_trust::take_newer(&site_roster, &collaterals, file, text)
         }),
     };
     tracing::info!(

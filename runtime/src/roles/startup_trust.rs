@@ -14,7 +14,7 @@ use fl_engine::{
         self, OfAggregator, OfCollaborators, Plan, Seal,
         roster::{Measurements, Member, Roster, UnixSeconds},
     },
-    wire::Side,
+    wire::{NewerFile, Side},
 };
 use fl_sys::syscall::{self, Entry};
 
@@ -166,6 +166,27 @@ pub(super) fn look_at_roster(site: &SiteRoster) {
     for error in site.look() {
         let why = Failure::of(Exit::Trust, &error).error;
         tracing::warn!("ignoring the local roster: {why}. To mend this, {}", error.hint());
+    }
+}
+
+/// Takes a file that the aggregator hands on, if it is good and newer than this site's. It is kept until the
+/// process ends.
+pub(super) fn take_newer(site: &SiteRoster, collaterals: &Collaterals, file: NewerFile, text: Vec<u8>) {
+    let refused = match file {
+        NewerFile::Roster => site.take(&text).err().map(|error| Failure::of(Exit::Trust, &error).error),
+        NewerFile::Collateral => collaterals.take(text).err().map(|error| error.to_string()),
+        _ => None,
+    };
+    match (refused, file) {
+        (Some(why), _) => tracing::warn!("what the aggregator hands on is refused: {why}"),
+        (None, NewerFile::Roster) => {
+            let serial = site.roster().map_or(0, |roster| roster.serial());
+            tracing::info!("the aggregator has handed on its roster: roster {serial} is in force here");
+        }
+        _ => {
+            let until = collaterals.in_force().map(|own| own.good_until().to_string()).unwrap_or_default();
+            tracing::info!("the aggregator has handed on Intel's collateral, good until {until}");
+        }
     }
 }
 

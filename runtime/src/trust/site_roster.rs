@@ -1,5 +1,5 @@
-//! The roster that a collaborator holds, where it holds one: from `plan/cols.yaml` or `cert/cols.yaml`, or from
-//! the aggregator, which hands its roster on to a collaborator with an older one.
+//! The roster that a collaborator holds, where it holds one: from `plan/cols.yaml` or `cert/cols.yaml`, or
+//! from the aggregator, which hands its roster on to a collaborator with an older one.
 //!
 //! The one with the highest serial is in force. The owner's signature is checked, wherever the text comes
 //! from.
@@ -53,8 +53,8 @@ impl SiteRoster {
         self.roster.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the files that have changed. Returns what is refused, once for each text; the roster before stays
-    /// in force. A missing or empty file holds no roster.
+    /// Reads the files that have changed. Returns what is refused, once for each text; the roster before
+    /// stays in force. A missing or empty file holds no roster.
     pub fn look(&self) -> Vec<RosterRefused> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refused = Vec::new();

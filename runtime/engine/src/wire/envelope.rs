@@ -6,7 +6,8 @@ use super::{
     error::WireError,
     message::{
         AskSums, Assigned, Cancelled, Columns, Counted, Failed, Granted, Hello, Leaving, LeftOut, Message,
-        Received, RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict, Welcome,
+        Newer, Received, RefusedUpdate, Rejection, Resumed, RoundDone, SiteSums, Statistics, Verdict,
+        Welcome,
     },
 };
 use crate::{
@@ -53,6 +54,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Sums(m) => postcard::to_extend(m, out),
         Message::Statistics(m) => postcard::to_extend(m, out),
         Message::LeftOut(m) => postcard::to_extend(m, out),
+        Message::Newer(m) => postcard::to_extend(m, out),
     };
     // These types hold nothing that postcard cannot encode, and a Vec does not fill up.
     encoded.unwrap_or_default()
@@ -87,6 +89,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Message>, WireError> {
         9 => Message::Sums(whole::<SiteSums>(kind, body)?),
         11 => Message::Statistics(whole::<Statistics>(kind, body)?),
         13 => Message::LeftOut(whole::<LeftOut>(kind, body)?),
+        15 => Message::Newer(whole::<Newer>(kind, body)?),
         _ if kind.is_optional() => return Ok(None),
         _ => return Err(WireError::UnknownKind(kind.0)),
     };
@@ -128,5 +131,6 @@ fn kind_of(message: &Message) -> Kind {
         Message::Sums(_) => 9,
         Message::Statistics(_) => 11,
         Message::LeftOut(_) => 13,
+        Message::Newer(_) => 15,
     })
 }

@@ -36,4 +36,7 @@ pub enum WireError {
         /// The bound.
         limit: usize,
     },
+    /// A list or text that has to have something in it.
+    #[error("a message has {0} without a byte in it")]
+    Empty(&'static str),
 }

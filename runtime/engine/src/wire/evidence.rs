@@ -56,8 +56,8 @@ pub struct LinkTerms {
     pub exporter: [u8; 32],
     /// SHA-256 of the public key in the aggregator's certificate.
     pub aggregator_key: Digest,
-    /// The same of the collaborator's. It has to be named: an exporter of TLS 1.3 does not cover the client's
-    /// certificate (RFC 8446, section 7.1).
+    /// SHA-256 of the public key in the collaborator's certificate. It has to be named: an exporter of
+    /// TLS 1.3 does not cover the client's certificate (RFC 8446, section 7.1).
     pub collaborator_key: Digest,
 }
 

@@ -57,6 +57,8 @@ pub enum Message {
     Statistics(Statistics),
     /// Optional, after the Welcome: the samples that the collaborator cannot read and leaves out.
     LeftOut(LeftOut),
+    /// Optional, before the Welcome: a newer roster or newer collateral than the collaborator holds.
+    Newer(Newer),
 }
 
 /// A collaborator introduces itself. Its name comes from its certificate, not from here.
@@ -290,6 +292,48 @@ pub struct LeftOut {
     pub names: Vec<String>,
 }
 
+/// A part of a file that the collaborator judges the aggregator by. The file is signed: the owner signs a
+/// roster, and Intel signs collateral.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newer {
+    /// Which file.
+    pub file: NewerFile,
+    /// Whether this is the file's last part.
+    pub ends: bool,
+    /// 1 to [`limits::NEWER_PART`] bytes.
+    pub part: Vec<u8>,
+}
+
+/// A file that an aggregator hands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NewerFile {
+    /// The owner's roster.
+    Roster,
+    /// Intel's collateral.
+    Collateral,
+}
+
+impl Newer {
+    /// A file, in messages that are short enough. None for an empty file.
+    pub fn parts(file: NewerFile, text: &[u8]) -> impl Iterator<Item = Self> {
+        let last = text.len().div_ceil(limits::NEWER_PART);
+        let parts = text.chunks(limits::NEWER_PART).zip(1..);
+        parts.map(move |(part, number)| Self { file, ends: number == last, part: part.to_vec() })
+    }
+}
+
+impl NewerFile {
+    /// Longest file, bytes.
+    #[must_use]
+    pub fn most_bytes(self) -> usize {
+        match self {
+            Self::Roster => limits::PLAN_FILE_BYTES,
+            Self::Collateral => limits::COLLATERAL_BYTES,
+        }
+    }
+}
+
 impl LeftOut {
     /// The message for these names; `None` if there is none. Long names are cut.
     #[must_use]
@@ -332,6 +376,8 @@ impl Message {
             Self::Finished(Verdict::NoStatistics(why)) => at_most("text bytes", why.len(), TEXT_BYTES),
             Self::Failed(m) => at_most("text bytes", m.why.len(), TEXT_BYTES),
             Self::LeftOut(m) => m.check(),
+            Self::Newer(m) if m.part.is_empty() => Err(WireError::Empty("a part of a file")),
+            Self::Newer(m) => at_most("bytes of a file", m.part.len(), limits::NEWER_PART),
             Self::Resumed(m) => at_most("names", m.without.len(), limits::WITHDRAWN)
                 .and_then(|()| at_most("proof bytes", m.proof.len(), PROOF_BYTES)),
             Self::Rejected(

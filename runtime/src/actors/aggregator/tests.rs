@@ -166,7 +166,7 @@ impl Rig {
         let own = fixture::attestation(Side::Collaborator);
         let (admitted, welcome) = tokio::join!(
             greeting::welcome(here, &self.greeter),
-            greeting::introduce(&mut there, hello, &own)
+            greeting::introduce(&mut there, hello, &own, &|_, _| ())
         );
         welcome.unwrap();
         self.aggregator.deliver(AggregatorMessage::Admitted(admitted.unwrap())).await.unwrap();

@@ -8,7 +8,7 @@ use fl_engine::{
         Attestation as Asked, OfAggregator, OfCollaborators,
         roster::{Accepted, Program, TcbStatus},
     },
-    wire::{AttachedQuote, FEATURES, Hello, Rejection, VERSIONS},
+    wire::{AttachedQuote, FEATURES, Hello, NewerFile, Rejection, VERSIONS},
 };
 use fl_quotes::{self as intel, Chip, Intel, Wish};
 use rustls::pki_types::CertificateDer;
@@ -20,9 +20,9 @@ use crate::{
     net::{Carrier, Endpoint, Link, NetLimits, SocketKind, places::Places},
     system::{Quoter, QuoterError, System},
     trust::{
-        Admission, Credentials, PeerAdmitted, Refused, SERVER_NAME,
+        Admission, Credentials, PeerAdmitted, Refused, SERVER_NAME, Serials, SiteRoster,
         evidence::{Collaterals, Expected, NotBound, Root},
-        fixture::{Leaf, NOW, TestCa, clock, files},
+        fixture::{Leaf, NOW, TestCa, clock, files, scratch},
     },
 };
 
@@ -35,7 +35,8 @@ impl Quoter for Forger<'_> {
     }
 }
 
-struct Everybody;
+/// Admits everybody, with the roster of this text.
+struct Everybody(String);
 
 impl Admission for Everybody {
     fn admit(&self, _: &[CertificateDer<'_>]) -> Result<PeerAdmitted, Refused> {
@@ -49,12 +50,17 @@ impl Admission for Everybody {
     fn serial(&self) -> u64 {
         1
     }
+
+    fn roster_text(&self) -> Option<Arc<[u8]>> {
+        Some(self.0.as_bytes().into())
+    }
 }
 
 /// One member of the federation.
 struct Member {
     credentials: Credentials,
     attestation: Arc<Attestation>,
+    receive: Box<dyn Fn(NewerFile, Vec<u8>) + Send + Sync>,
 }
 
 struct Rig {
@@ -71,21 +77,40 @@ impl Rig {
     fn member(&self, leaf: Leaf<'_>, mrenclave: Option<u8>) -> Member {
         let credentials = self.ca.credentials(leaf, &self.ca);
         let attestation = self.attestation(&credentials, mrenclave);
-        Member { credentials, attestation }
+        Member { credentials, attestation, receive: Box::new(|_, _| ()) }
     }
 
-    /// What another process with the same certificate shows.
-    fn attestation(&self, credentials: &Credentials, mrenclave: Option<u8>) -> Arc<Attestation> {
-        let forger = mrenclave.map(|byte| Forger(&self.intel, byte));
-        let quoter = forger.as_ref().map(|forger| forger as &dyn Quoter);
-        let run_key = RunKey::make(&System::real().random, credentials, plan(), quoter).unwrap();
-        let peers = match run_key.claims().side {
-            Side::Aggregator => Side::Collaborator,
-            Side::Collaborator => Side::Aggregator,
-        };
+    /// A collaborator that has neither a roster nor collateral of its own.
+    fn bare(&self) -> Member {
+        let credentials = self.ca.credentials(Leaf::collaborator("one"), &self.ca);
+        let forger = Forger(&self.intel, COLLABORATOR);
+        let run_key = RunKey::make(&System::real().random, &credentials, plan(), Some(&forger)).unwrap();
         let root = Root(Digest::of(&self.intel.root()));
         let collaterals = Arc::new(Collaterals::new(&files(), root, Vec::new(), &clock(NOW)));
-        collaterals.take(self.intel.collateral(&Wish::default()).json().into()).unwrap();
+        let seen = scratch("bare-site").join("roster-serial");
+        let authority = self.ca.authority();
+        let serials = Arc::new(Serials::open(&files(), &seen, authority.digest()));
+        let federation = "w".parse().unwrap();
+        let site = SiteRoster::new(&files(), authority, federation, Vec::new(), serials, &clock(NOW));
+        let site = Arc::new(site);
+        let of = Arc::clone(&site);
+        let appraiser = Appraiser::new(
+            Side::Aggregator,
+            ASKED,
+            Expected { ca: self.ca.authority().digest(), plan: plan() },
+            move || of.roster(),
+            Arc::clone(&collaterals),
+            &clock(NOW),
+        );
+        let receive = Box::new(move |file, text: Vec<u8>| match file {
+            NewerFile::Roster => assert!(site.take(&text).unwrap()),
+            _ => assert!(collaterals.take(text).unwrap().is_some()),
+        });
+        Member { credentials, attestation: Attestation::new(run_key, appraiser), receive }
+    }
+
+    /// The roster's text.
+    fn roster(&self) -> String {
         let program = |byte| Program {
             mrenclave: Some(Digest([byte; 32])),
             mrsigner: None,
@@ -101,13 +126,26 @@ impl Rig {
             grace_days: 14,
             platforms: [].into(),
         };
-        let roster = self.ca.authority().open_roster(&self.ca.roster_accepting(1, accepted)).unwrap();
+        self.ca.roster_accepting(1, accepted)
+    }
+
+    /// What another process with the same certificate shows.
+    fn attestation(&self, credentials: &Credentials, mrenclave: Option<u8>) -> Arc<Attestation> {
+        let forger = mrenclave.map(|byte| Forger(&self.intel, byte));
+        let quoter = forger.as_ref().map(|forger| forger as &dyn Quoter);
+        let run_key = RunKey::make(&System::real().random, credentials, plan(), quoter).unwrap();
+        let peers = match run_key.claims().side {
+            Side::Aggregator => Side::Collaborator,
+            Side::Collaborator => Side::Aggregator,
+        };
+        let root = Root(Digest::of(&self.intel.root()));
+        let collaterals = Arc::new(Collaterals::new(&files(), root, Vec::new(), &clock(NOW)));
+        collaterals.take(self.intel.collateral(&Wish::default()).json().into()).unwrap();
+        let roster = self.ca.authority().open_roster(&self.roster()).unwrap();
         let roster = Arc::new(roster);
-        let (aggregator, collaborators) = (OfAggregator::Required, OfCollaborators::Required);
-        let asked = Asked { aggregator, collaborators };
         let expected = Expected { ca: self.ca.authority().digest(), plan: plan() };
         let of = move || Some(Arc::clone(&roster));
-        Attestation::new(run_key, Appraiser::new(peers, asked, expected, of, collaterals, &clock(NOW)))
+        Attestation::new(run_key, Appraiser::new(peers, ASKED, expected, of, collaterals, &clock(NOW)))
     }
 }
 
@@ -132,13 +170,13 @@ async fn link(carrier: Carrier, server: &Credentials, client: &Credentials) -> (
     (there.unwrap(), here.unwrap(), [serving, dialling])
 }
 
-fn greeter(attestation: &Arc<Attestation>) -> Greeter {
+fn greeter(roster: String, attestation: &Arc<Attestation>) -> Greeter {
     Greeter {
         federation: "w".parse().unwrap(),
         plan: plan(),
         needs: 0,
         incarnation: 1,
-        admission: Arc::new(Everybody),
+        admission: Arc::new(Everybody(roster)),
         attestation: Arc::clone(attestation),
         status: watch::channel(RunStatus { round: RoundNo(0), over: false, links: 0 }).1,
         unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
@@ -160,14 +198,15 @@ fn hello() -> Hello {
 
 /// Greets; the verdicts of both sides.
 async fn greet(
+    rig: &Rig,
     carrier: Carrier,
     aggregator: &Member,
     one: &Member,
 ) -> (Result<Appraised, WelcomeError>, Result<Appraised, IntroductionError>) {
     let (mut there, here, _ends) = link(carrier, &aggregator.credentials, &one.credentials).await;
-    let greeter = greeter(&aggregator.attestation);
+    let greeter = greeter(rig.roster(), &aggregator.attestation);
     let introducing = async {
-        let introduced = greeting::introduce(&mut there, hello(), &one.attestation).await;
+        let introduced = greeting::introduce(&mut there, hello(), &one.attestation, &one.receive).await;
         // The aggregator waits for this close after a rejection.
         drop(there);
         introduced
@@ -182,12 +221,33 @@ async fn both_sides_prove_their_enclaves_over_both_kinds_of_links() {
     let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
     let one = rig.member(Leaf::collaborator("one"), Some(COLLABORATOR));
     for carrier in carriers() {
-        let (welcomed, introduced) = greet(carrier, &aggregator, &one).await;
+        let (welcomed, introduced) = greet(&rig, carrier, &aggregator, &one).await;
         let shown = |appraised: Appraised| appraised.attested().unwrap().to_string();
         let of = |byte| format!("MRENCLAVE {}, TCB status UpToDate", Digest([byte; 32]));
         assert_eq!(shown(welcomed.unwrap()), of(COLLABORATOR));
         assert_eq!(shown(introduced.unwrap()), of(AGGREGATOR));
     }
+}
+
+#[tokio::test]
+async fn site_without_roster_and_collateral_is_handed_them_before_it_judges_the_aggregator() {
+    let rig = Rig::new();
+    let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+    for carrier in carriers() {
+        let bare = rig.bare();
+        let held = || bare.attestation.appraiser().held();
+        assert_eq!((held().roster, held().collateral), (0, 0));
+        for _ in 0..2 {
+            // The second time nothing is handed on: `receive` would find it not newer.
+            let (welcomed, introduced) = greet(&rig, carrier, &aggregator, &bare).await;
+            assert!(welcomed.unwrap().attested().is_some() && introduced.unwrap().attested().is_some());
+        }
+        assert_eq!((held().roster, held().collateral), (1, NOW.0 - intel::DAY));
+    }
+    // What an aggregator of another program hands on helps it nothing.
+    let other = rig.member(Leaf::aggregator("aggregator"), Some(7));
+    let (_, introduced) = greet(&rig, Carrier::Tcp, &other, &rig.bare()).await;
+    assert!(matches!(introduced, Err(IntroductionError::Evidence(NotAppraised::OtherEnclave(_)))));
 }
 
 #[tokio::test]
@@ -197,7 +257,7 @@ async fn collaborator_without_a_quote_or_of_another_program_hears_why_it_is_not_
     for (enclave, words) in [(None, "shows none"), (Some(7), "lists other enclaves")] {
         let one = rig.member(Leaf::collaborator("one"), enclave);
         for carrier in carriers() {
-            let (welcomed, introduced) = greet(carrier, &aggregator, &one).await;
+            let (welcomed, introduced) = greet(&rig, carrier, &aggregator, &one).await;
             assert!(matches!(welcomed, Err(WelcomeError::Rejected { why: Rejection::Evidence(_), .. })));
             let Err(IntroductionError::Rejected(Rejection::Evidence(why))) = introduced else {
                 panic!("not rejected")
@@ -216,7 +276,7 @@ async fn aggregator_without_a_quote_or_of_another_program_is_refused() {
     {
         let aggregator = rig.member(Leaf::aggregator("aggregator"), enclave);
         for carrier in carriers() {
-            let (_, introduced) = greet(carrier, &aggregator, &one).await;
+            let (_, introduced) = greet(&rig, carrier, &aggregator, &one).await;
             let Err(IntroductionError::Evidence(why)) = introduced else { panic!("not refused") };
             assert_eq!(why, expected);
         }
@@ -264,6 +324,8 @@ async fn refused_key_has_one_try_in_ten_seconds_and_other_keys_are_not_touched()
     assert_eq!(knock(&bad, &[9; 300]).reason(), "evidence_form");
 }
 
+/// What the plan asks for.
+const ASKED: Asked = Asked { aggregator: OfAggregator::Required, collaborators: OfCollaborators::Required };
 /// MRENCLAVE of each role: all bytes.
 const AGGREGATOR: u8 = 0xa9;
 const COLLABORATOR: u8 = 0xc0;

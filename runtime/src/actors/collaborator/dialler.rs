@@ -15,7 +15,7 @@ use fl_engine::{
     Digest, Name,
     plan::{Standardise, host_and_port, roster::Resumption},
     tensor::Layout,
-    wire::{self, FEATURES, Hello, Message, Resumed, VERSIONS},
+    wire::{self, FEATURES, Hello, Message, NewerFile, Resumed, VERSIONS},
 };
 use rustls::pki_types::CertificateDer;
 use tokio::{
@@ -75,6 +75,8 @@ pub(crate) struct Dialler {
     pub(crate) attestation: Arc<Attestation>,
     /// Looks whether this side has a newer roster or newer collateral.
     pub(crate) look: Box<dyn Fn() + Send + Sync>,
+    /// Takes a newer roster or newer collateral that the aggregator hands on.
+    pub(crate) receive: Box<dyn Fn(NewerFile, Vec<u8>) + Send + Sync>,
 }
 
 /// How one attempt ended.
@@ -145,16 +147,17 @@ impl Dialler {
             holds: *self.held.borrow(),
             evidence: Vec::new(),
         };
-        let (welcome, appraised) = match greeting::introduce(&mut link, hello, &self.attestation).await {
-            Ok(welcomed) => welcomed,
-            Err(IntroductionError::Evidence(why)) => return Attempt::NoLink(verdict::of_evidence(&why)),
-            Err(IntroductionError::Link(error)) => {
-                return Attempt::NoLink(verdict::of_link(&error, &self.own));
-            }
-            Err(IntroductionError::Rejected(why)) => {
-                return Attempt::NoLink(verdict::of_rejection(&why, self.plan));
-            }
-        };
+        let (welcome, appraised) =
+            match greeting::introduce(&mut link, hello, &self.attestation, &*self.receive).await {
+                Ok(welcomed) => welcomed,
+                Err(IntroductionError::Evidence(why)) => return Attempt::NoLink(verdict::of_evidence(&why)),
+                Err(IntroductionError::Link(error)) => {
+                    return Attempt::NoLink(verdict::of_link(&error, &self.own));
+                }
+                Err(IntroductionError::Rejected(why)) => {
+                    return Attempt::NoLink(verdict::of_rejection(&why, self.plan));
+                }
+            };
         self.say_carrier(way);
         self.serials.heard(welcome.roster_serial);
         self.serve(link, welcome, appraised).await

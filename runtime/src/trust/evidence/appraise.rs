@@ -36,6 +36,8 @@ use crate::trust::FlooredClock;
 /// Judges the peers of one side.
 pub struct Appraiser {
     demand: Demand,
+    /// Whether the peers judge this side's quote.
+    is_judged: bool,
     expected: Expected,
     roster: Box<dyn Fn() -> Option<Arc<Roster>> + Send + Sync>,
     collaterals: Arc<Collaterals>,
@@ -143,8 +145,12 @@ impl Appraiser {
             (Side::Collaborator, _, OfCollaborators::Optional) => Demand::Optional,
             _ => Demand::Required,
         };
+        let is_judged = match peers {
+            Side::Aggregator => collaborators != OfCollaborators::None,
+            Side::Collaborator => aggregator != OfAggregator::None,
+        };
         let (roster, clock, known) = (Box::new(roster), clock.clone(), Mutex::default());
-        Self { demand, expected, roster, collaterals, clock, known }
+        Self { demand, is_judged, expected, roster, collaterals, clock, known }
     }
 
     /// The collateral of this side.
@@ -157,6 +163,12 @@ impl Appraiser {
     #[must_use]
     pub fn looks_at_quotes(&self) -> bool {
         self.demand != Demand::None
+    }
+
+    /// Whether the peers judge this side's quote.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.is_judged
     }
 
     /// What this side judges by.
@@ -274,7 +286,8 @@ fn judge(verified: &Verified, accepted: &Accepted, side: Side) -> Result<(), Not
 }
 
 impl Appraised {
-    /// What a quote has proved; `None` where no quote was asked for, or none was shown and the plan allows that.
+    /// What a quote has proved; `None` where no quote was asked for, or where the plan allows that none is
+    /// shown.
     #[must_use]
     pub fn attested(&self) -> Option<&Attested> {
         self.attested.as_ref()

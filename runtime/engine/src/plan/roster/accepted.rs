@@ -160,7 +160,7 @@ impl Accepted {
             |name: &String| name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if names.clone().count() > ADVISORIES || !names.clone().all(is_name) {
             return refused(format!(
-                "advisories has more than {ADVISORIES} names, or one that is none of Intel's"
+                "advisories has more than {ADVISORIES} names, or an invalid one: Intel's are like INTEL-SA-00615"
             ));
         }
         if *grace_days > MOST_GRACE_DAYS {
@@ -371,7 +371,7 @@ mod tests {
             ("mrenclave: \"e2", "mrenclav: \"e2", "unknown field"),
             ("\"OutOfDate\"", "\"Revoked\"", "never accepted"),
             ("\"OutOfDate\"", "\"Old\"", "cannot be read"),
-            ("INTEL-SA-00615", "a b", "none of Intel's"),
+            ("INTEL-SA-00615", "a b", "or an invalid one"),
             ("grace_days: 3", "grace_days: 91", "at most 90"),
         ] {
             let why = with(from, to);
