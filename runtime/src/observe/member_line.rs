@@ -29,8 +29,8 @@ pub fn epoch_line(round: RoundNo, rounds: u32, task: &Name, epoch: &Progress, to
 }
 
 /// A closed round, as the aggregator describes it to members: `round 4  2 updates  check accuracy 0.500`. The
-/// round after the last one measures the final model. `asked`: whether this site was asked for an update. A run
-/// that ends early has a last round that asks for none.
+/// round after the last one measures the final model. `asked`: whether this site was asked for an update. The
+/// last round of a run that ends early asks for none.
 #[must_use]
 pub fn done_line(done: &RoundDone, rounds: u32, asked: bool) -> String {
     let mut line = named(done.round, rounds);
