@@ -1,5 +1,5 @@
-//! What PyTorch's layers become where ONNX has no operator for them: normalisations, GELU, SiLU and linear layers
-//! in several nodes.
+//! What PyTorch's layers become where ONNX has no operator for them: normalisations, GELU, SiLU and linear
+//! layers in several nodes.
 //!
 //! A pattern is recognised at its last node, and its layer takes what the first node takes. Layers of nodes
 //! before the last one are then needed by nobody and left out.

@@ -172,8 +172,8 @@ pub(super) fn select(graph: &mut Graph<'_>, view: &View, axis: usize, index: u32
     Ok(View { place: made.place, axes })
 }
 
-/// A place with an axis of its own for a side, and that axis. What lies before and behind is one side each, if
-/// there are more than three.
+/// A place with an axis of its own for a side, and that axis. If there are more than three axes, the sides
+/// before this one become a single side, and so do the sides behind.
 fn around(graph: &mut Graph<'_>, view: &View, axis: usize, side: u32) -> Result<(usize, u32), Why> {
     let [before, behind] = view.around(axis);
     let whole = |sides: Vec<u32>, few: bool| -> Option<Vec<u32>> {

@@ -88,27 +88,6 @@ fn every_kind_computes_and_differentiates_as_pytorch_does() {
     }
 }
 
-/// Layers that run on burn.
-pub(super) const ON_BURN: &[&str] = &[
-    "reshape",
-    "permute",
-    "slice",
-    "select",
-    "mean",
-    "max",
-    "scale",
-    "parameter",
-    "prelu",
-    "matmul",
-    "embedding",
-    "gelu_tanh",
-    "instance_norm",
-    "conv_transpose1d",
-    "lstm",
-    "gru",
-    "attention",
-];
-
 /// A model of an embedding and a linear layer, with its state.
 fn embedding() -> (ModelSpec, ModelState, Net) {
     let spec = "{input: [3], layers: [{embedding: {name: e, rows: 5, width: 2}}, {linear: {name: a, out: 1, bias: false}}]}";
@@ -152,3 +131,24 @@ fn number_that_names_no_row_of_an_embedding_is_refused() {
         assert!(error.hint().unwrap().contains("raise `rows`"));
     }
 }
+
+/// Layers that run on burn.
+pub(super) const ON_BURN: &[&str] = &[
+    "reshape",
+    "permute",
+    "slice",
+    "select",
+    "mean",
+    "max",
+    "scale",
+    "parameter",
+    "prelu",
+    "matmul",
+    "embedding",
+    "gelu_tanh",
+    "instance_norm",
+    "conv_transpose1d",
+    "lstm",
+    "gru",
+    "attention",
+];
