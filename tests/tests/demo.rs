@@ -55,7 +55,7 @@ fn demonstration_prints_a_line_a_round_and_a_last_one_for_all() {
 #[test]
 fn kvasir_is_learnt_in_less_than_three_minutes() {
     let started = Instant::now();
-    let args = ["--template", "kvasir_unet", "--collaborators", "2", "--rounds", "5"];
+    let args = ["--template", "kvasir_unet"];
     let out = demo("kvasir", &args).wait_with_output().unwrap();
     let took = started.elapsed();
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));

@@ -80,7 +80,8 @@ fn plan_of_a_thousand_layers_is_read_and_checked_within_a_tenth_of_a_second() {
     }
     text += "]}";
     let mut best = Duration::MAX;
-    for _ in 0..5 {
+    // A machine that does other work needs several tries.
+    for _ in 0..30 {
         let begin = Instant::now();
         let spec = ModelSpec::parse(&text).unwrap();
         assert_eq!(model::layout(&spec).unwrap().tensors().len(), 2 + 4 * 333);

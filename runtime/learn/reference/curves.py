@@ -107,7 +107,7 @@ layers:
 """
 CASES = {
     "cnn": ("network: cnn\nchannels: [8, 16]\nhidden: [20]\noutputs: 4", Convolutional(), [1, 12, 12], 0.02),
-    "resnet": (RESIDUAL, Residual(), [3, 64, 64], 0.001),
+    "resnet": (RESIDUAL, Residual(), [3, 64, 64], 0.0002),
     "unet": ("network: unet\nbase: 4\ndepth: 3", UNet(4, 3), [3, 36, 28], 0.001),
 }
 

@@ -359,9 +359,9 @@ words! {
             name: String = FIELD_NAME, Absent::Refused, "rnn";
             /// Outputs of a step, in each direction.
             hidden: u32 = FEATURES, Absent::Refused, "16";
-            /// Layers on top of each other.
+            /// Layers on top of each other, each over what the one below gives at every step.
             layers: u32 = LAYERS, Absent::Default("1"), "2";
-            /// Whether a second pass goes from the end to the beginning. Its outputs come behind.
+            /// Whether a second pass goes from the end to the beginning. Its outputs follow those of the first.
             bidirectional: bool = Takes::Flag, Absent::Default("false"), "true";
             /// Whether there are biases.
             bias: bool = Takes::Flag, Absent::Default("true"), "false";
@@ -377,9 +377,9 @@ words! {
             name: String = FIELD_NAME, Absent::Refused, "rnn";
             /// Outputs of a step, in each direction.
             hidden: u32 = FEATURES, Absent::Refused, "16";
-            /// Layers on top of each other.
+            /// Layers on top of each other, each over what the one below gives at every step.
             layers: u32 = LAYERS, Absent::Default("1"), "2";
-            /// Whether a second pass goes from the end to the beginning. Its outputs come behind.
+            /// Whether a second pass goes from the end to the beginning. Its outputs follow those of the first.
             bidirectional: bool = Takes::Flag, Absent::Default("false"), "true";
             /// Whether there are biases.
             bias: bool = Takes::Flag, Absent::Default("true"), "false";
