@@ -538,11 +538,12 @@ async fn watch_files(
             Ok(changed) => changed,
             Err(error) => {
                 let in_force = matches!(error, RosterRefused::Seen(..));
-                let what = match in_force {
-                    true => {
-                        "the new roster is in force, but its serial cannot be saved: after a restart an older roster would be accepted"
+                let what = match error {
+                    RosterRefused::Seen(..) => startup_trust::UNSAVED,
+                    RosterRefused::File(..) => {
+                        "the file of the roster is gone; the roster stays in force until a restart"
                     }
-                    false => "the new roster is refused and the old one stays in force",
+                    _ => "the new roster is refused and the old one stays in force",
                 };
                 tracing::warn!("{what}: {}", Failure::of(Exit::Trust, &error).error);
                 in_force

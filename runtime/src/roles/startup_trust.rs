@@ -25,8 +25,8 @@ use crate::{
     exit::{Exit, Failure},
     system::System,
     trust::{
-        self, Credentials, CredentialsError, Fingerprint, FlooredClock, Role, Rosters, RunKey, RunKeyError,
-        Serials, SiteRoster, Term,
+        self, Credentials, CredentialsError, Fingerprint, FlooredClock, Role, RosterRefused, Rosters, RunKey,
+        RunKeyError, Serials, SiteRoster, Term,
         evidence::{Appraiser, Collaterals, Expected, Root},
     },
 };
@@ -165,28 +165,37 @@ pub(super) fn site_roster(
 pub(super) fn look_at_roster(site: &SiteRoster) {
     for error in site.look() {
         let why = Failure::of(Exit::Trust, &error).error;
-        tracing::warn!("ignoring the local roster: {why}. To mend this, {}", error.hint());
+        let what =
+            if matches!(error, RosterRefused::Seen(..)) { UNSAVED } else { "ignoring the local roster" };
+        tracing::warn!("{what}: {why}. To mend this, {}", error.hint());
     }
 }
 
 /// Takes a file that the aggregator hands on, if it is good and newer than this site's. It is kept until the
 /// process ends.
 pub(super) fn take_newer(site: &SiteRoster, collaterals: &Collaterals, file: NewerFile, text: Vec<u8>) {
-    let refused = match file {
-        NewerFile::Roster => site.take(&text).err().map(|error| Failure::of(Exit::Trust, &error).error),
-        NewerFile::Collateral => collaterals.take(text).err().map(|error| error.to_string()),
-        _ => None,
-    };
-    match (refused, file) {
-        (Some(why), _) => tracing::warn!("what the aggregator hands on is refused: {why}"),
-        (None, NewerFile::Roster) => {
-            let serial = site.roster().map_or(0, |roster| roster.serial());
-            tracing::info!("the aggregator has handed on its roster: roster {serial} is in force here");
-        }
-        _ => {
-            let until = collaterals.in_force().map(|own| own.good_until().to_string()).unwrap_or_default();
-            tracing::info!("the aggregator has handed on Intel's collateral, good until {until}");
-        }
+    let refused = |why: String| tracing::warn!("what the aggregator hands on is refused: {why}");
+    match file {
+        NewerFile::Roster => match site.take(&text) {
+            Ok(true) => {
+                let serial = site.roster().map_or(0, |roster| roster.serial());
+                tracing::info!("the aggregator has handed on its roster: roster {serial} is in force here");
+            }
+            Ok(false) => {}
+            Err(error @ RosterRefused::Seen(..)) => {
+                tracing::warn!("{UNSAVED}: {}", Failure::of(Exit::Trust, &error).error);
+            }
+            Err(error) => refused(Failure::of(Exit::Trust, &error).error),
+        },
+        NewerFile::Collateral => match collaterals.take(text) {
+            Ok(Some(now)) => tracing::info!(
+                "the aggregator has handed on Intel's collateral, good until {}",
+                now.good_until()
+            ),
+            Ok(None) => {}
+            Err(error) => refused(error.to_string()),
+        },
+        _ => {}
     }
 }
 
@@ -317,6 +326,8 @@ fn unsealable(error: &CredentialsError, seal: Seal) -> Option<String> {
 }
 
 const QUOTE_HINT: &str = "run this role from an image for SGX, on a machine with SGX and the AESM service: the chapter attestation says how. The federation's owner decides with `attestation` in the plan";
+/// Precedes the reason why a serial cannot be written.
+pub(super) const UNSAVED: &str = "the new roster is in force, but its serial cannot be saved: after a restart an older roster would be accepted";
 /// Time between two reminders.
 const DAY: Duration = Duration::from_secs(86_400);
 

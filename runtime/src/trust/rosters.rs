@@ -40,6 +40,7 @@ pub struct Rosters {
 struct Held {
     roster: Arc<Roster>,
     text: Arc<[u8]>,
+    file: PathBuf,
 }
 
 /// Why a roster is refused, or its serial cannot be saved.
@@ -82,6 +83,9 @@ pub enum RosterRefused {
         /// The highest.
         seen: u64,
     },
+    /// The owner has signed two rosters with one serial.
+    #[error("another roster with serial {0} is in force")]
+    SameSerial(u64),
 }
 
 impl Rosters {
@@ -105,10 +109,12 @@ impl Rosters {
                 read_last.push((file.clone(), Vec::new()));
                 continue;
             }
-            let taken = read(files, file).and_then(|text| {
-                let roster = verify(file, &text, &authority, &federation, clock.now(), serials.highest());
-                read_last.push((file.clone(), text.clone()));
-                roster.map(|roster| Held { roster: Arc::new(roster), text: text.into() })
+            let text = read(files, file);
+            // Also where nothing was read: the file may come later.
+            read_last.push((file.clone(), text.as_ref().cloned().unwrap_or_default()));
+            let taken = text.and_then(|text| {
+                let roster = verify(file, &text, &authority, &federation, clock.now(), serials.highest())?;
+                Ok(Held { roster: Arc::new(roster), text: text.into(), file: file.clone() })
             });
             match taken {
                 Ok(held) if best.as_ref().is_none_or(|best| held.serial() > best.serial()) => {
@@ -148,21 +154,18 @@ impl Rosters {
     }
 
     /// Reads the files. A new text comes into force if it passes the checks, and if its serial is higher than
-    /// that of the text in another file. Returns whether a new roster came into force.
+    /// that of the roster in force. Returns whether a new roster came into force.
     ///
     /// # Errors
-    /// [`RosterRefused`], once for each refused text; the previous roster stays in force. After
-    /// [`RosterRefused::Seen`] the new roster is in force, but its serial is not remembered after a restart.
-    /// A file that is being rewritten may be refused once, and is accepted by the next call.
+    /// [`RosterRefused`], once for each refused text, and once where the file of the roster in force is gone;
+    /// the previous roster stays in force. After [`RosterRefused::Seen`] the new roster is in force, but its
+    /// serial is not remembered after a restart. A file that is being rewritten may be refused once, and is
+    /// accepted by the next call.
     pub fn reload_if_changed(&self) -> Result<bool, RosterRefused> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let several = last.len() > 1;
         let mut changed = Ok(false);
         for (file, last) in last.iter_mut() {
-            if several && is_empty(&self.files, file) {
-                continue;
-            }
-            match self.reload(file, last, several) {
+            match self.reload(file, last) {
                 Ok(new) => changed = changed.map(|changed| changed || new),
                 Err(error) => changed = Err(error),
             }
@@ -170,25 +173,47 @@ impl Rosters {
         changed
     }
 
-    /// Reads one file. An old text beside a newer one in another file is left alone.
-    fn reload(&self, file: &Path, last: &mut Vec<u8>, several: bool) -> Result<bool, RosterRefused> {
-        let text = read(&self.files, file)?;
+    /// Reads one file. An old text is left alone where the roster in force lies in another file.
+    fn reload(&self, file: &Path, last: &mut Vec<u8>) -> Result<bool, RosterRefused> {
+        let (source, in_force) = self.held();
+        if source != file && is_empty(&self.files, file) {
+            last.clear();
+            return Ok(false);
+        }
+        let text = match read(&self.files, file) {
+            Ok(text) => text,
+            Err(_) if last.is_empty() => return Ok(false),
+            Err(error) => {
+                last.clear();
+                return Err(error);
+            }
+        };
         if text == *last {
             return Ok(false);
         }
         last.clone_from(&text);
-        let seen = self.serials.highest().max(self.serial());
+        let seen = self.serials.highest().max(in_force.serial());
+        let lies_elsewhere = source != file && !is_empty(&self.files, &source);
         let roster = match verify(file, &text, &self.authority, &self.federation, self.clock.now(), seen) {
-            Err(RosterRefused::Older { .. }) if several => return Ok(false),
+            Err(RosterRefused::Older { .. }) if lies_elsewhere => return Ok(false),
             verified => verified?,
         };
-        if several && roster.serial() == self.serial() {
-            return Ok(false);
+        if roster.serial() == in_force.serial() {
+            return match roster.digest() == in_force.digest() {
+                true => Ok(false),
+                false => Err(RosterRefused::SameSerial(roster.serial())),
+            };
         }
-        let new = Held { roster: Arc::new(roster), text: text.into() };
+        let new = Held { roster: Arc::new(roster), text: text.into(), file: file.to_owned() };
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = new;
         remember(&self.serials, &self.roster())?;
         Ok(true)
+    }
+
+    /// The roster in force, and where it came from.
+    fn held(&self) -> (PathBuf, Arc<Roster>) {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        (held.file.clone(), Arc::clone(&held.roster))
     }
 }
 
@@ -234,7 +259,9 @@ impl RosterRefused {
                 "copy plan/cols.yaml and cert/ca.crt from the owner of this federation"
             }
             Self::Expired(_) => "ask the federation's owner to sign the roster again with `fl-host pki sign`",
-            Self::Older { .. } => "copy the newest plan/cols.yaml from the federation's owner",
+            Self::Older { .. } | Self::SameSerial(_) => {
+                "copy the newest plan/cols.yaml from the federation's owner"
+            }
         }
     }
 }
@@ -312,16 +339,18 @@ mod tests {
 
         fn open(&self, text: &str) -> Result<Rosters, RosterRefused> {
             fs::write(&self.file, text).unwrap();
-            let federation = "w".parse().unwrap();
+            self.open_files()
+        }
+
+        /// With the two files that every role has.
+        fn open_files(&self) -> Result<Rosters, RosterRefused> {
             let serials = Serials::open(&files(), &self.seen, self.ca.authority().digest());
-            Rosters::open(
-                &files(),
-                self.ca.authority(),
-                federation,
-                std::slice::from_ref(&self.file),
-                serials,
-                &clock(NOW),
-            )
+            let (authority, sources) = (self.ca.authority(), [self.file.clone(), self.second()]);
+            Rosters::open(&files(), authority, "w".parse().unwrap(), &sources, serials, &clock(NOW))
+        }
+
+        fn second(&self) -> PathBuf {
+            self.file.with_file_name("second.yaml")
         }
     }
 
@@ -345,12 +374,7 @@ mod tests {
     #[test]
     fn newest_of_two_files_is_in_force_also_after_a_restart() {
         let rig = Rig::new("two-files");
-        let second = rig.file.with_file_name("second.yaml");
-        let open = || {
-            let serials = Serials::open(&files(), &rig.seen, rig.ca.authority().digest());
-            let sources = [rig.file.clone(), second.clone()];
-            Rosters::open(&files(), rig.ca.authority(), "w".parse().unwrap(), &sources, serials, &clock(NOW))
-        };
+        let (second, open) = (rig.second(), || rig.open_files());
         fs::write(&rig.file, rig.text(3)).unwrap();
         let held = open().unwrap();
         assert_eq!(held.roster().serial(), 3);
@@ -367,6 +391,44 @@ mod tests {
         assert_eq!(open().unwrap().roster().serial(), 5);
         fs::remove_file(&second).unwrap();
         assert!(matches!(open(), Err(RosterRefused::File(..))));
+    }
+
+    #[test]
+    fn file_that_was_missing_at_the_start_is_read_when_it_comes() {
+        let rig = Rig::new("late-file");
+        fs::write(rig.second(), rig.text(3)).unwrap();
+        let held = rig.open_files().unwrap();
+        assert_eq!(held.roster().serial(), 3);
+        fs::write(&rig.file, rig.text(4)).unwrap();
+        assert!(held.reload_if_changed().unwrap());
+        assert_eq!(held.roster().serial(), 4);
+    }
+
+    #[test]
+    fn second_roster_with_a_serial_and_a_deleted_file_are_reported_once() {
+        let rig = Rig::new("same-serial");
+        let held = rig.open(&rig.text(3)).unwrap();
+        let twin = rig.ca.roster(3, &[("one", &rig.one, Some("left"))]);
+        for file in [rig.second(), rig.file.clone()] {
+            fs::write(file, &twin).unwrap();
+            assert!(matches!(held.reload_if_changed(), Err(RosterRefused::SameSerial(3))));
+            assert!(!held.reload_if_changed().unwrap());
+        }
+        assert!(held.admit(std::slice::from_ref(&rig.one)).is_ok());
+        // The same roster in both files is no fault, and neither is it that the other file goes.
+        for file in [rig.second(), rig.file.clone()] {
+            fs::write(file, rig.text(3)).unwrap();
+            assert!(!held.reload_if_changed().unwrap());
+        }
+        fs::remove_file(rig.second()).unwrap();
+        assert!(!held.reload_if_changed().unwrap());
+        fs::remove_file(&rig.file).unwrap();
+        assert!(matches!(held.reload_if_changed(), Err(RosterRefused::File(..))));
+        assert!(!held.reload_if_changed().unwrap());
+        // Nothing holds the roster in force any more: an older one is an answer to that.
+        fs::write(rig.second(), rig.text(2)).unwrap();
+        assert!(matches!(held.reload_if_changed(), Err(RosterRefused::Older { found: 2, seen: 3 })));
+        assert_eq!(held.roster().serial(), 3);
     }
 
     #[test]

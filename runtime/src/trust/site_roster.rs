@@ -54,7 +54,7 @@ impl SiteRoster {
     }
 
     /// Reads the files that have changed. Returns what is refused, once for each text; the roster before
-    /// stays in force. A missing or empty file holds no roster.
+    /// stays in force, except after [`RosterRefused::Seen`]. A missing or empty file holds no roster.
     pub fn look(&self) -> Vec<RosterRefused> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refused = Vec::new();
@@ -81,7 +81,8 @@ impl SiteRoster {
     /// Puts a roster that the aggregator hands on in force, if it is newer. Returns whether it is.
     ///
     /// # Errors
-    /// [`RosterRefused`].
+    /// [`RosterRefused`]. After [`RosterRefused::Seen`] the new roster is in force, but its serial is not
+    /// remembered after a restart.
     pub fn take(&self, text: &[u8]) -> Result<bool, RosterRefused> {
         self.put(Path::new("the roster of the aggregator"), text)
     }
@@ -94,8 +95,9 @@ impl SiteRoster {
         if held == roster.serial() {
             return Ok(false);
         }
+        let roster = Arc::new(roster);
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&roster));
         remember(&self.serials, &roster)?;
-        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(roster));
         Ok(true)
     }
 }
@@ -147,5 +149,19 @@ mod tests {
         fs::remove_file(&sources[0]).unwrap();
         assert!(matches!(next.look()[..], [RosterRefused::Older { found: 7, seen: 9 }]));
         assert_eq!(serial(&next), None);
+    }
+
+    #[test]
+    fn roster_is_in_force_also_where_its_serial_cannot_be_saved() {
+        let folder = scratch("site-roster-unsaved");
+        let ca = TestCa::new("w");
+        // A file where the folder should be.
+        fs::write(folder.join("save"), "").unwrap();
+        let seen = folder.join("save/roster-serial");
+        let serials = Arc::new(Serials::open(&files(), &seen, ca.authority().digest()));
+        let federation = "w".parse().unwrap();
+        let site = SiteRoster::new(&files(), ca.authority(), federation, Vec::new(), serials, &clock(NOW));
+        assert!(matches!(site.take(ca.roster(3, &[]).as_bytes()), Err(RosterRefused::Seen(..))));
+        assert_eq!(site.roster().map(|roster| roster.serial()), Some(3));
     }
 }
