@@ -149,6 +149,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Running, Failure> {
         status: watched,
         unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
         refused: AtomicU64::new(0),
+        handed_on: Default::default(),
     });
     let coordinator = Coordinator::new(CoordinatorParts {
         clock: system.clock.clone(),

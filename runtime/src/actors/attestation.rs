@@ -19,7 +19,7 @@ use crate::{
     net::LinkHandle,
     trust::{
         Fingerprint, RunKey,
-        evidence::{Appraised, Appraiser, NotAppraised},
+        evidence::{Appraised, Appraiser, JudgedBy, NotAppraised},
     },
 };
 
@@ -28,8 +28,8 @@ use crate::{
 pub(crate) struct Attestation {
     run_key: RunKey,
     appraiser: Appraiser,
-    /// Keys whose evidence was refused, and when they may try again.
-    refused: Mutex<HashMap<Digest, (Instant, NotAppraised)>>,
+    /// Keys whose evidence was refused: when they may try again, and what it was judged by.
+    refused: Mutex<HashMap<Digest, (Instant, JudgedBy)>>,
 }
 
 impl Attestation {
@@ -54,7 +54,8 @@ impl Attestation {
     }
 
     /// Judges the field `evidence` of the peer's message. A key whose evidence was refused has one try in
-    /// [`AGAIN`]; until then the answer stays the same, and nothing is computed.
+    /// [`AGAIN`], or under a new roster or new collateral. An earlier try is not looked at: who made the
+    /// refused one may be a thief of the key.
     ///
     /// # Errors
     /// [`NotAppraised`].
@@ -63,16 +64,13 @@ impl Attestation {
         let key = certificate.and_then(|own| Fingerprint::of(own).ok()).map(|key| key.0);
         let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if let Some((until, why)) = key.and_then(|key| refused().get(&key).cloned())
-            && now < until
-        {
-            return Err(why);
+        let by = self.appraiser.judges_by();
+        if key.is_some_and(|key| refused().get(&key).is_some_and(|(until, of)| now < *until && *of == by)) {
+            return Err(NotAppraised::TooSoon);
         }
         let verdict = self.appraiser.appraise(shown, certificate, self.terms(link, self.peers()).as_ref());
         match (&verdict, key) {
-            (Err(why), Some(key)) if !why.is_ours() => {
-                drop(refused().insert(key, (now + AGAIN, why.clone())))
-            }
+            (Err(why), Some(key)) if !why.is_ours() => drop(refused().insert(key, (now + AGAIN, by))),
             (Ok(_), Some(key)) => drop(refused().remove(&key)),
             _ => {}
         }

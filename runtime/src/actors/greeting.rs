@@ -5,7 +5,8 @@
 //! checked, in this order. The collaborator checks the aggregator's evidence before it does anything else.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -17,14 +18,20 @@ use fl_engine::{
         Welcome, cut_text,
     },
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{attestation::Attestation, close_code};
 use crate::{
-    net::{ControlSender, Link, LinkError, LinkHandle, places::Places},
+    net::{
+        ControlSender, Link, LinkError, LinkHandle,
+        places::{Place, Places},
+    },
     trust::{
         Admission, Fingerprint, PeerAdmitted,
-        evidence::{Appraised, NotAppraised},
+        evidence::{Appraised, InForce, NotAppraised},
     },
 };
 
@@ -53,6 +60,18 @@ pub(crate) struct Greeter {
     pub(crate) unwelcomed: Places<Option<Fingerprint>>,
     /// Connections that ended in the handshake or were rejected after it.
     pub(crate) refused: AtomicU64,
+    pub(crate) handed_on: HandedOn,
+}
+
+/// To which keys files were handed on lately. There are as many as members.
+#[derive(Debug, Default)]
+pub(crate) struct HandedOn(Mutex<HashMap<Fingerprint, (Instant, usize)>>);
+
+/// The files that a collaborator judges this side by, where it holds older ones.
+#[derive(Debug, Default)]
+struct NewerFiles {
+    roster: Option<Arc<[u8]>>,
+    collateral: Option<Arc<InForce>>,
 }
 
 /// A collaborator that was admitted and welcomed, and its link.
@@ -145,10 +164,8 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
                     return Err(WelcomeError::Rejected { name: Some(proof.name().clone()), why });
                 }
             };
-            for part in greeter.newer(&hello) {
-                link.send_envelope(&wire::encode(&Message::Newer(part))).await?;
-            }
-            let answer = Message::Welcome(Welcome {
+            let newer = greeter.newer(key, &hello);
+            let welcome = Message::Welcome(Welcome {
                 version: VERSIONS.1.min(hello.versions.1),
                 features: FEATURES & hello.features,
                 incarnation: greeter.incarnation,
@@ -157,7 +174,7 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
                 round: greeter.status.borrow().round,
                 evidence: greeter.attestation.show_to(hello.features, &handle),
             });
-            link.send_envelope(&wire::encode(&answer)).await?;
+            answer(&mut link, &mut place, &newer, &welcome).await?;
             Ok(AdmittedPeer { proof, appraised, holds: hello.holds, link })
         }
         (proof, checked) => {
@@ -167,6 +184,31 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
             Err(WelcomeError::Rejected { name, why })
         }
     }
+}
+
+/// Sends the newer files and the Welcome to a peer that reads them in time and keeps its place.
+async fn answer(
+    link: &mut Link,
+    place: &mut Place<Option<Fingerprint>>,
+    newer: &NewerFiles,
+    welcome: &Message,
+) -> Result<(), LinkError> {
+    let handle = link.handle().clone();
+    let answering = async {
+        for part in newer.parts() {
+            link.send_envelope(&wire::encode(&Message::Newer(part))).await?;
+        }
+        link.send_envelope(&wire::encode(welcome)).await
+    };
+    let (error, why) = tokio::select! {
+        sent = timeout(GREETING_WAIT, answering) => match sent {
+            Ok(sent) => return sent,
+            Err(_) => (LinkError::TimedOut, UNREAD),
+        },
+        () = place.lost() => (LinkError::GaveWay, TOO_MANY),
+    };
+    handle.close(close_code::SLOW, why);
+    Err(error)
 }
 
 /// What a collaborator reads whose evidence is refused. What is wrong at the aggregator may be mended soon.
@@ -190,20 +232,20 @@ impl Greeter {
         hello.features & self.needs != self.needs
     }
 
-    /// The roster and the collateral that the collaborator judges this side by, where it holds older ones.
-    fn newer(&self, hello: &Hello) -> Vec<Newer> {
+    /// The files that the collaborator judges this side by, where it holds older ones.
+    fn newer(&self, key: Option<Fingerprint>, hello: &Hello) -> NewerFiles {
         let appraiser = self.attestation.appraiser();
-        let Some(Evidence { held, .. }) =
-            Evidence::decode(&hello.evidence).ok().filter(|_| appraiser.is_judged())
-        else {
-            return Vec::new();
+        let reads = appraiser.is_judged() && hello.features & FEATURE_EVIDENCE != 0;
+        let Some(Evidence { held, .. }) = Evidence::decode(&hello.evidence).ok().filter(|_| reads) else {
+            return NewerFiles::default();
         };
         let roster = self.admission.roster_text().filter(|_| self.admission.serial() > held.roster);
         let collateral = appraiser.collaterals().in_force().filter(|own| own.issued().0 > held.collateral);
-        let mut parts = Vec::new();
-        parts.extend(roster.iter().flat_map(|text| Newer::parts(NewerFile::Roster, text)));
-        parts.extend(collateral.iter().flat_map(|own| Newer::parts(NewerFile::Collateral, own.text())));
-        parts
+        let newer = NewerFiles { roster, collateral };
+        if newer.parts().next().is_none() || key.is_some_and(|key| self.handed_on.may(key)) {
+            return newer;
+        }
+        NewerFiles::default()
     }
 
     fn check(&self, envelope: &Bytes) -> Result<Hello, Rejection> {
@@ -233,6 +275,29 @@ impl Greeter {
     }
 }
 
+impl HandedOn {
+    /// Whether files may be handed on to this key now; counts them then.
+    fn may(&self, key: Fingerprint) -> bool {
+        let now = Instant::now();
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, count) = counts.entry(key).or_insert((now, 0));
+        if now.duration_since(*since) >= HANDED_ON.1 {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= HANDED_ON.0
+    }
+}
+
+impl NewerFiles {
+    /// Messages with the files; each is made when it is asked for.
+    fn parts(&self) -> impl Iterator<Item = Newer> {
+        let roster = self.roster.iter().flat_map(|text| Newer::parts(NewerFile::Roster, text));
+        let collateral = self.collateral.iter();
+        roster.chain(collateral.flat_map(|own| Newer::parts(NewerFile::Collateral, own.text())))
+    }
+}
+
 /// Why an aggregator did not welcome this collaborator.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IntroductionError {
@@ -259,15 +324,40 @@ pub(crate) async fn introduce(
     let evidence = attestation.show_to(hello.features, link.handle());
     let hello = Hello { evidence, ..hello };
     link.send_envelope(&wire::encode(&Message::Hello(hello))).await?;
-    let protocol = |what: String| IntroductionError::Rejected(Rejection::Protocol(what));
+    let answer =
+        timeout(GREETING_WAIT, hear(link, receive)).await.unwrap_or(Err(LinkError::TimedOut.into()))?;
+    match answer {
+        Message::Welcome(welcome) if welcome.roster_serial < serial => {
+            Err(IntroductionError::Rejected(Rejection::Roster(welcome.roster_serial)))
+        }
+        Message::Welcome(welcome) => match attestation.appraise(link.handle(), &welcome.evidence) {
+            Ok(appraised) => Ok((welcome, appraised)),
+            Err(error) => {
+                link.handle().close(close_code::REJECTED, &cut_text(&error.to_string()));
+                Err(error.into())
+            }
+        },
+        Message::Rejected(why) => Err(IntroductionError::Rejected(why)),
+        _ => Err(protocol("the first answer was neither Welcome nor Rejected")),
+    }
+}
+
+/// The aggregator's answer to the Hello. `receive` gets the files that come before it.
+async fn hear(
+    link: &mut Link,
+    receive: &(dyn Fn(NewerFile, Vec<u8>) + Send + Sync),
+) -> Result<Message, IntroductionError> {
     // Each file may come once.
     let mut coming = [NewerFile::Roster, NewerFile::Collateral].map(|file| (file, Some(Vec::new())));
-    let answer = loop {
+    for _ in 0..GREETING_ENVELOPES {
         let envelope =
             timeout(FIRST_BYTES_WAIT, link.recv_envelope()).await.unwrap_or(Err(LinkError::TimedOut))?;
         let part = match wire::decode(&envelope) {
             Ok(Some(Message::Newer(part))) => part,
-            answer => break answer,
+            Ok(Some(answer)) => return Ok(answer),
+            // A kind of a later version, which may be left out.
+            Ok(None) => continue,
+            Err(error) => return Err(protocol(error.to_string())),
         };
         let Some((file, text)) = coming.iter_mut().find(|(file, _)| *file == part.file) else { continue };
         let most = file.most_bytes();
@@ -278,22 +368,12 @@ pub(crate) async fn introduce(
         if part.ends {
             receive(*file, text.take().unwrap_or_default());
         }
-    };
-    match answer {
-        Ok(Some(Message::Welcome(welcome))) if welcome.roster_serial < serial => {
-            Err(IntroductionError::Rejected(Rejection::Roster(welcome.roster_serial)))
-        }
-        Ok(Some(Message::Welcome(welcome))) => match attestation.appraise(link.handle(), &welcome.evidence) {
-            Ok(appraised) => Ok((welcome, appraised)),
-            Err(error) => {
-                link.handle().close(close_code::REJECTED, &cut_text(&error.to_string()));
-                Err(error.into())
-            }
-        },
-        Ok(Some(Message::Rejected(why))) => Err(IntroductionError::Rejected(why)),
-        Ok(_) => Err(protocol("the first answer was neither Welcome nor Rejected".to_owned())),
-        Err(error) => Err(protocol(error.to_string())),
     }
+    Err(protocol(format!("no answer stands among the aggregator's first {GREETING_ENVELOPES} messages")))
+}
+
+fn protocol(what: impl Into<String>) -> IntroductionError {
+    IntroductionError::Rejected(Rejection::Protocol(what.into()))
 }
 
 /// Sends one last envelope and closes the link once the peer has closed it, after [`LAST_ENVELOPE_WAIT`] at
@@ -315,10 +395,18 @@ pub(super) const FIRST_BYTES_WAIT: Duration = Duration::from_secs(10);
 
 /// Longest wait for the Hello of a peer that will be rejected.
 const REJECTED_WAIT: Duration = Duration::from_secs(1);
+/// Longest greeting after the Hello: newer files of two times 1 MiB take this time at 300 kbit/s.
+const GREETING_WAIT: Duration = Duration::from_secs(60);
+/// Most messages of a greeting: both files have 64 parts, and later versions may add messages.
+const GREETING_ENVELOPES: usize = 256;
+/// How often files are handed on to one key, and in which time: a site may start again a few times.
+const HANDED_ON: (usize, Duration) = (3, Duration::from_secs(60));
 /// Links that are not welcomed yet: in all, and of one key.
 pub(super) const UNWELCOMED: (usize, usize) = (1024, 4);
 /// What a peer reads whose link gave way.
 const TOO_MANY: &str = "too many links are open that have not said which plan they are for";
+/// What a peer reads that does not take its Welcome.
+const UNREAD: &str = "the peer has not read the answer to its Hello in time";
 
 /// What the aggregator's operator reads of a program that cannot do what the plan asks of it.
 const TOO_OLD: &str = "its program cannot send the sums of its data, which the plan asks for (standardise: federated): it needs the \
@@ -372,6 +460,31 @@ mod tests {
             status: watch::channel(status).1,
             unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
             refused: AtomicU64::new(0),
+            handed_on: HandedOn::default(),
+        })
+    }
+
+    fn hello() -> Hello {
+        Hello {
+            versions: VERSIONS,
+            features: FEATURES,
+            federation: "w".parse().unwrap(),
+            plan: Digest([0; 32]),
+            roster_serial: 1,
+            holds: None,
+            evidence: Vec::new(),
+        }
+    }
+
+    fn answer_of_the_aggregator() -> Message {
+        Message::Welcome(Welcome {
+            version: VERSIONS.1,
+            features: FEATURES,
+            incarnation: 1,
+            name: "one".parse().unwrap(),
+            roster_serial: 1,
+            round: RoundNo(0),
+            evidence: Vec::new(),
         })
     }
 
@@ -394,15 +507,7 @@ mod tests {
     async fn program_without_a_needed_feature_reads_that_its_version_does_not_fit() {
         let mut greeter = greeter(true);
         Arc::get_mut(&mut greeter).unwrap().needs = FEATURES;
-        let hello = Hello {
-            versions: VERSIONS,
-            features: 0,
-            federation: "w".parse().unwrap(),
-            plan: Digest([0; 32]),
-            roster_serial: 1,
-            holds: None,
-            evidence: Vec::new(),
-        };
+        let hello = Hello { features: 0, ..hello() };
         let own = fixture::attestation(Side::Collaborator);
         let (mut there, here) = Link::pair(vec![certificate()], Vec::new());
         let (ended, told) =
@@ -430,5 +535,78 @@ mod tests {
         let open = flood.iter().filter(|(_, link)| !link.is_finished()).count();
         assert!(open <= UNWELCOMED.1, "{open} silent links of one key are open");
         assert!(!alone.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_does_not_read_its_answer_loses_the_link() {
+        let key = Fingerprint::of(&certificate()).unwrap();
+        let newer = NewerFiles { roster: Some(vec![b'#'; 8 << 20].into()), collateral: None };
+        let places = Places::new(UNWELCOMED.0, UNWELCOMED.1);
+
+        let (_unread, mut here) = Link::pair(vec![certificate()], Vec::new());
+        let mut place = places.take(Some(key)).unwrap();
+        let began = Instant::now();
+        let ended = answer(&mut here, &mut place, &newer, &answer_of_the_aggregator()).await;
+        assert_eq!((ended, began.elapsed()), (Err(LinkError::TimedOut), GREETING_WAIT));
+        drop(place);
+
+        // Newer links of the same key push it out before that.
+        let (_unread, mut here) = Link::pair(vec![certificate()], Vec::new());
+        let mut place = places.take(Some(key)).unwrap();
+        let began = Instant::now();
+        let crowding = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            (0..UNWELCOMED.1).map(|_| places.take(Some(key)).unwrap()).collect::<Vec<_>>()
+        };
+        let welcome = answer_of_the_aggregator();
+        let (ended, _crowd) = tokio::join!(answer(&mut here, &mut place, &newer, &welcome), crowding);
+        assert_eq!((ended, began.elapsed().as_secs()), (Err(LinkError::GaveWay), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_are_handed_on_to_a_key_three_times_a_minute() {
+        let handed_on = HandedOn::default();
+        let [one, two] = [(); 2].map(|()| Fingerprint::of(&certificate()).unwrap());
+        let three_and_one_more = [true, true, true, false];
+        assert_eq!([(); 4].map(|()| handed_on.may(one)), three_and_one_more);
+        assert!(handed_on.may(two));
+        advance(HANDED_ON.1).await;
+        assert_eq!([(); 4].map(|()| handed_on.may(one)), three_and_one_more);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_of_a_later_version_before_the_answer_are_skipped_up_to_a_bound() {
+        let own = fixture::attestation(Side::Collaborator);
+        let unknown = 0x7fff_u16.to_le_bytes();
+        for (skipped, welcomed) in [(3, true), (GREETING_ENVELOPES, false)] {
+            let (mut there, mut here) = Link::pair(vec![certificate()], Vec::new());
+            let answering = async {
+                for _ in 0..skipped {
+                    here.send_envelope(&unknown).await.unwrap();
+                }
+                // The collaborator may be gone by now.
+                let _ = here.send_envelope(&wire::encode(&answer_of_the_aggregator())).await;
+            };
+            let (introduced, ()) = tokio::join!(introduce(&mut there, hello(), &own, &|_, _| ()), answering);
+            match introduced {
+                Ok(_) => assert!(welcomed),
+                Err(why) => assert!(!welcomed && why.to_string().contains("no answer stands"), "{why}"),
+            }
+        }
+        // An aggregator that always says something, but never answers.
+        let (mut there, mut here) = Link::pair(vec![certificate()], Vec::new());
+        let dripping = async {
+            while here.send_envelope(&unknown).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+            }
+        };
+        let began = Instant::now();
+        tokio::select! {
+            introduced = introduce(&mut there, hello(), &own, &|_, _| ()) => {
+                assert!(matches!(introduced, Err(IntroductionError::Link(LinkError::TimedOut))));
+            }
+            () = dripping => panic!("the collaborator has left"),
+        }
+        assert_eq!(began.elapsed(), GREETING_WAIT);
     }
 }

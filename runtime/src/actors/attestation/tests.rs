@@ -6,7 +6,7 @@ use fl_engine::{
     Digest, Name, RoundNo,
     plan::{
         Attestation as Asked, OfAggregator, OfCollaborators,
-        roster::{Accepted, Program, TcbStatus},
+        roster::{Accepted, Program, TcbStatus, UnixSeconds},
     },
     wire::{AttachedQuote, FEATURES, Hello, NewerFile, Rejection, VERSIONS},
 };
@@ -181,6 +181,7 @@ fn greeter(roster: String, attestation: &Arc<Attestation>) -> Greeter {
         status: watch::channel(RunStatus { round: RoundNo(0), over: false, links: 0 }).1,
         unwelcomed: Places::new(UNWELCOMED.0, UNWELCOMED.1),
         refused: Default::default(),
+        handed_on: Default::default(),
     }
 }
 
@@ -318,10 +319,31 @@ async fn refused_key_has_one_try_in_ten_seconds_and_other_keys_are_not_touched()
     };
     assert_eq!(knock(&bad, &[]), NotAppraised::NoQuote);
     // The second try would fail for another reason, and is not looked at.
-    assert_eq!(knock(&bad, &[9; 300]), NotAppraised::NoQuote);
+    assert_eq!(knock(&bad, &[9; 300]), NotAppraised::TooSoon);
     assert_eq!(knock(&other, &[9; 300]).reason(), "evidence_form");
+    // A try that is not looked at makes nobody wait longer.
     tokio::time::advance(AGAIN).await;
     assert_eq!(knock(&bad, &[9; 300]).reason(), "evidence_form");
+    // What is refused under one collateral may be good under the next.
+    assert_eq!(knock(&bad, &[]), NotAppraised::TooSoon);
+    let newer = Wish { issued: UnixSeconds(NOW.0 - 60), ..Wish::default() };
+    let newer = rig.intel.collateral(&newer).json();
+    assert!(aggregator.attestation.appraiser().collaterals().take(newer.into()).unwrap().is_some());
+    assert_eq!(knock(&bad, &[]), NotAppraised::NoQuote);
+}
+
+/// A thief of a collaborator's key knocks without an enclave.
+#[tokio::test]
+async fn member_whose_key_was_just_refused_for_somebody_else_may_try_again() {
+    let rig = Rig::new();
+    let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+    let one = rig.member(Leaf::collaborator("one"), Some(COLLABORATOR));
+    let thief = vec![one.credentials.certificate().clone()];
+    let (_there, here) = Link::pair(thief, Vec::new());
+    assert_eq!(aggregator.attestation.appraise(here.handle(), &[]), Err(NotAppraised::NoQuote));
+    let (_, introduced) = greet(&rig, Carrier::Tcp, &aggregator, &one).await;
+    let Err(IntroductionError::Rejected(Rejection::Ended(why))) = introduced else { panic!("not put off") };
+    assert!(why.contains("the next try is judged"), "{why}");
 }
 
 /// What the plan asks for.

@@ -70,6 +70,9 @@ enum Demand {
     Required,
 }
 
+/// Roster and collateral that a verdict rests on, by their digests.
+pub type JudgedBy = [Option<Digest>; 2];
+
 #[derive(Debug)]
 struct Known {
     /// Of claims, quote, collateral and roster.
@@ -83,6 +86,9 @@ struct Known {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotAppraised {
+    /// Evidence of the same key was refused just before.
+    #[error("a try with this certificate was refused less than ten seconds ago; the next try is judged")]
+    TooSoon,
     /// It does not belong to the link.
     #[error(transparent)]
     NotBound(#[from] NotBound),
@@ -176,6 +182,13 @@ impl Appraiser {
     pub fn held(&self) -> Held {
         let roster = (self.roster)().map_or(0, |roster| roster.serial());
         Held { roster, collateral: self.collaterals.in_force().map_or(0, |held| held.issued().0) }
+    }
+
+    /// The roster and the collateral that this side judges by now.
+    #[must_use]
+    pub fn judges_by(&self) -> JudgedBy {
+        let collateral = self.collaterals.in_force().map(|held| held.digest());
+        [(self.roster)().map(|roster| roster.digest()), collateral]
     }
 
     /// Judges what a peer with `certificate` shows on a link. `shown` is empty where the peer's program is
@@ -322,7 +335,8 @@ impl NotAppraised {
     pub fn is_ours(&self) -> bool {
         matches!(
             self,
-            Self::NoPolicy
+            Self::TooSoon
+                | Self::NoPolicy
                 | Self::NoCollateral
                 | Self::CollateralEnded(_)
                 | Self::Evaluation { .. }
@@ -340,6 +354,7 @@ impl NotAppraised {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::TooSoon => "too_soon",
             Self::NotBound(NotBound::Form(_)) => "evidence_form",
             Self::NotBound(NotBound::OtherRole) => "other_role",
             Self::NotBound(NotBound::OtherCertificate) => "other_certificate",
@@ -364,6 +379,7 @@ impl NotAppraised {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::TooSoon => "wait for ten seconds; if that does not help, somebody else may have this key",
             Self::NotBound(NotBound::Form(_)) => "use the version of fl-runtime that the federation uses",
             Self::NotBound(_) => {
                 "somebody between the two sides may pass on evidence of another link: check the address, and ask the peer's operator"
