@@ -141,7 +141,7 @@ fn verify(command: &AttestVerify) -> Result<Answer, Failure> {
     };
     let mut answer = sgx(&verified, now)?;
     if let (Some(roster), Measured::Sgx(enclave)) = (roster, verified.measured()) {
-        let role = attest::role_of(enclave, roster.accepted().as_ref())?;
+        let role = attest::role_of(enclave, roster.accepted().as_deref())?;
         answer.text += &format!("listed       as {role}, on the roster with serial {}\n", roster.serial());
         answer.json["role"] = json!(role.as_str());
         answer.json["serial"] = json!(roster.serial());

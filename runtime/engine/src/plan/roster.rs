@@ -59,7 +59,7 @@ mod resumption;
 mod tcb_status;
 mod unix_seconds;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Deserialize;
 
@@ -118,6 +118,8 @@ pub struct Roster {
     draft: RosterDraft,
     /// SHA-256 of the file.
     digest: Digest,
+    /// Made once: a thousand links share it.
+    accepted: Option<Arc<Accepted>>,
 }
 
 /// Why a text is not a valid roster.
@@ -214,7 +216,9 @@ impl Roster {
         }
         let draft = parse(body)?;
         draft.check()?;
-        Ok(Self { draft, digest: Digest::of(text.as_bytes()) })
+        let RosterDraft { measurements, attestation, .. } = &draft;
+        let accepted = attestation.clone().or_else(|| measurements.as_ref().map(Accepted::of));
+        Ok(Self { accepted: accepted.map(Arc::new), draft, digest: Digest::of(text.as_bytes()) })
     }
 
     /// The federation.
@@ -268,9 +272,8 @@ impl Roster {
     /// The enclaves and platforms that are accepted: those of the section `attestation`, or without the
     /// section those of `measurements`. `None` while the owner has given neither.
     #[must_use]
-    pub fn accepted(&self) -> Option<Accepted> {
-        let Self { draft: RosterDraft { measurements, attestation, .. }, .. } = self;
-        attestation.clone().or_else(|| measurements.as_ref().map(Accepted::of))
+    pub fn accepted(&self) -> Option<Arc<Accepted>> {
+        self.accepted.clone()
     }
 
     /// The owner's last order to take the run back; `None` while there was none.
