@@ -42,5 +42,5 @@ pub use rosters::{RosterRefused, Rosters};
 pub use run_key::{RunKey, RunKeyError};
 pub use serials::Serials;
 pub use site_roster::SiteRoster;
-pub use terms::{OwnValidity, Term};
+pub use terms::{OwnValidity, Term, WARN_DAYS, WARN_DAYS_OF_COLLATERAL};
 pub use tls::{SERVER_NAME, client_config, server_config};

@@ -82,8 +82,7 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
     let mut tls =
         trust::client_config(&credentials, &clock, aggregators).map_err(|e| Failure::of(Exit::Trust, &e))?;
     tls.enable_sni = site.server_name.is_some();
-    let mut terms = startup_trust::certificate_terms(&credentials);
-    terms.extend(roster.as_ref().map(|roster| startup_trust::roster_term(roster.not_after())));
+    let terms = startup_trust::certificate_terms(&credentials);
     let collaterals = startup_trust::collaterals(system, &workspace, &clock);
     let of = Arc::clone(&site_roster);
     let attestation = startup_trust::attestation(
@@ -331,7 +330,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
             }
         }),
         receive: Box::new({
-            let collaterals = Arc::clone(&collaterals);
+            let (site_roster, collaterals) = (Arc::clone(&site_roster), Arc::clone(&collaterals));
             move |file, text| startup_trust::take_newer(&site_roster, &collaterals, file, text)
         }),
     };
@@ -344,6 +343,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     tracing::info!("connecting to {}{through}", host_and_port(&site.address, site.port));
     let reminding = tokio::spawn(startup_trust::remind_daily(own.clock().clone(), move || {
         let mut terms = terms.clone();
+        terms.extend(site_roster.ends().map(startup_trust::roster_term));
         terms.extend(startup_trust::collateral_term(&collaterals).filter(|_| looks));
         terms
     }));

@@ -26,7 +26,7 @@ use crate::{
     system::System,
     trust::{
         self, Credentials, CredentialsError, Fingerprint, FlooredClock, Role, RosterRefused, Rosters, RunKey,
-        RunKeyError, Serials, SiteRoster, Term,
+        RunKeyError, Serials, SiteRoster, Term, WARN_DAYS, WARN_DAYS_OF_COLLATERAL,
         evidence::{Appraiser, Collaterals, Expected, Root},
     },
 };
@@ -102,12 +102,14 @@ pub(super) fn certificate_terms(credentials: &Credentials) -> Vec<Term> {
         cure: format!(
             "Ask the federation's owner to run `fl-host pki renew {of}`, and install the new certificate"
         ),
+        warn_days: WARN_DAYS,
     };
     let ca = Term {
         what: "the certificate of the federation's CA".to_owned(),
         until: credentials.authority().validity().not_after,
         cure: "Ask the federation's owner for the next federation: all certificates end with the CA's"
             .to_owned(),
+        warn_days: WARN_DAYS,
     };
     vec![own, ca]
 }
@@ -115,7 +117,7 @@ pub(super) fn certificate_terms(credentials: &Credentials) -> Vec<Term> {
 /// When the roster ends.
 pub(super) fn roster_term(until: UnixSeconds) -> Term {
     let cure = "Ask the federation's owner to run `fl-host pki sign`, and install the new plan/cols.yaml";
-    Term { what: "the roster".to_owned(), until, cure: cure.to_owned() }
+    Term { what: "the roster".to_owned(), until, cure: cure.to_owned(), warn_days: WARN_DAYS }
 }
 
 /// Warns of what ends soon, at once and then every day.
@@ -264,7 +266,8 @@ pub(super) fn collateral_term(collaterals: &Collaterals) -> Option<Term> {
     let until = collaterals.in_force()?.good_until();
     let cure = "Make a new collateral.json with `fl-host attest collateral`, and put the file into plan/ or cert/. Until \
                 the roster's days of grace are over, the old one is used";
-    Some(Term { what: "Intel's collateral".to_owned(), until, cure: cure.to_owned() })
+    let (what, cure) = ("Intel's collateral".to_owned(), cure.to_owned());
+    Some(Term { what, until, cure, warn_days: WARN_DAYS_OF_COLLATERAL })
 }
 
 /// Where a file of the owner may lie: the manual's lines for containers mount `cert` in every role.

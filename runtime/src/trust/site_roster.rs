@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use fl_engine::{Name, plan::roster::Roster};
+use fl_engine::{
+    Name,
+    plan::roster::{Roster, UnixSeconds},
+};
 
 use super::{
     Authority, FlooredClock, RosterRefused, Serials,
@@ -46,9 +49,20 @@ impl SiteRoster {
         Self { files: files.clone(), authority, federation, serials, clock, last, roster: RwLock::default() }
     }
 
-    /// The roster in force.
+    /// The roster in force; `None` once it has ended.
     #[must_use]
     pub fn roster(&self) -> Option<Arc<Roster>> {
+        self.held().filter(|roster| self.clock.now() <= roster.not_after())
+    }
+
+    /// When the newest roster ends, or has ended.
+    #[must_use]
+    pub fn ends(&self) -> Option<UnixSeconds> {
+        self.held().map(|roster| roster.not_after())
+    }
+
+    /// The newest roster, which may have ended.
+    fn held(&self) -> Option<Arc<Roster>> {
         // A writer that panicked has replaced the roster as a whole or not at all.
         self.roster.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -71,7 +85,7 @@ impl SiteRoster {
             });
             match taken {
                 // A newer one lies in the other file.
-                Err(RosterRefused::Older { .. }) if self.roster().is_some() => {}
+                Err(RosterRefused::Older { .. }) if self.held().is_some() => {}
                 taken => refused.extend(taken.err()),
             }
         }
@@ -89,7 +103,7 @@ impl SiteRoster {
 
     fn put(&self, file: &Path, text: &[u8]) -> Result<bool, RosterRefused> {
         // What an aggregator only named is no reason to refuse a roster here: see `Serials::heard`.
-        let held = self.roster().map_or(0, |roster| roster.serial());
+        let held = self.held().map_or(0, |roster| roster.serial());
         let seen = self.serials.signed().max(held);
         let roster = verify(file, text, &self.authority, &self.federation, self.clock.now(), seen)?;
         if held == roster.serial() {
@@ -104,9 +118,10 @@ impl SiteRoster {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use fl_engine::plan::roster::UnixSeconds;
+    use std::{
+        fs,
+        sync::atomic::{AtomicU64, Ordering::Relaxed},
+    };
 
     use super::*;
     use crate::trust::fixture::{NOW, TestCa, clock, files, scratch};
@@ -163,5 +178,25 @@ mod tests {
         let site = SiteRoster::new(&files(), ca.authority(), federation, Vec::new(), serials, &clock(NOW));
         assert!(matches!(site.take(ca.roster(3, &[]).as_bytes()), Err(RosterRefused::Seen(..))));
         assert_eq!(site.roster().map(|roster| roster.serial()), Some(3));
+    }
+
+    #[test]
+    fn roster_that_ends_while_the_site_runs_is_used_no_more() {
+        let ca = TestCa::new("w");
+        let seen = scratch("site-roster-ends").join("roster-serial");
+        let serials = Arc::new(Serials::open(&files(), &seen, ca.authority().digest()));
+        let now = Arc::new(AtomicU64::new(NOW.0));
+        let reads = Arc::clone(&now);
+        let clock = FlooredClock::new(move || UnixSeconds(reads.load(Relaxed)));
+        let federation = "w".parse().unwrap();
+        let site = SiteRoster::new(&files(), ca.authority(), federation, Vec::new(), serials, &clock);
+        let ends = UnixSeconds(NOW.0 + 60);
+        assert!(site.take(ca.roster_of("w", 3, ends, None).as_bytes()).unwrap());
+        for (at, in_force) in [(ends.0, true), (ends.0 + 1, false)] {
+            now.store(at, Relaxed);
+            assert_eq!((site.roster().is_some(), site.ends()), (in_force, Some(ends)));
+        }
+        assert!(matches!(site.take(ca.roster(2, &[]).as_bytes()), Err(RosterRefused::Older { .. })));
+        assert!(site.take(ca.roster(4, &[]).as_bytes()).unwrap() && site.roster().is_some());
     }
 }

@@ -22,6 +22,8 @@ pub struct Term {
     pub until: UnixSeconds,
     /// What to do.
     pub cure: String,
+    /// Days before the end from which on it is warned of.
+    pub warn_days: u64,
 }
 
 impl OwnValidity {
@@ -63,24 +65,26 @@ impl fmt::Display for OwnValidity {
 }
 
 impl Term {
-    /// A warning, if the term has ended or ends within [`WARN_DAYS`] days.
+    /// A warning, if the term has ended or ends within [`Term::warn_days`].
     #[must_use]
     pub fn warning(&self, now: UnixSeconds) -> Option<String> {
-        let Self { what, until, cure } = self;
+        let Self { what, until, cure, warn_days } = self;
         let left = until.0.saturating_sub(now.0) / DAY;
         let ends = match left {
             _ if now > *until => format!("ended at {until}"),
             0 => format!("ends at {until}, in less than a day"),
             1 => format!("ends at {until}, in one day"),
-            days if days < WARN_DAYS => format!("ends at {until}, in {days} days"),
+            days if days < *warn_days => format!("ends at {until}, in {days} days"),
             _ => return None,
         };
         Some(format!("{what} {ends}; this machine's time is {now}. {cure}"))
     }
 }
 
-/// Days before an end from which on it is warned of.
-const WARN_DAYS: u64 = 30;
+/// For what somebody else has to renew: certificates and the roster. [`Term::warn_days`]
+pub const WARN_DAYS: u64 = 30;
+/// For collateral, which is good for about thirty days. [`Term::warn_days`]
+pub const WARN_DAYS_OF_COLLATERAL: u64 = 7;
 /// Seconds.
 const DAY: u64 = 86_400;
 
@@ -91,7 +95,8 @@ mod tests {
 
     #[test]
     fn end_is_warned_of_from_thirty_days_on_with_this_machine_time() {
-        let term = Term { what: "the roster".into(), until: NOW, cure: "Do this.".into() };
+        let term =
+            Term { what: "the roster".into(), until: NOW, cure: "Do this.".into(), warn_days: WARN_DAYS };
         let at = |before: i64| term.warning(UnixSeconds(NOW.0.checked_add_signed(-before).unwrap()));
         assert_eq!(at(30 * 86_400), None);
         assert_eq!(
@@ -103,6 +108,16 @@ mod tests {
         assert!(
             at(-1).unwrap().starts_with("the roster ended at 2027-01-15T08:00:00Z; this machine's time is")
         );
+    }
+
+    #[test]
+    fn end_of_collateral_is_warned_of_in_its_last_seven_days() {
+        let cure = "Do this.".to_owned();
+        let term =
+            Term { what: "the collateral".into(), until: NOW, cure, warn_days: WARN_DAYS_OF_COLLATERAL };
+        let at = |days: u64| term.warning(UnixSeconds(NOW.0 - days * DAY));
+        assert_eq!((at(8), at(7)), (None, None));
+        assert!(at(6).unwrap().contains("in 6 days"));
     }
 
     #[test]
