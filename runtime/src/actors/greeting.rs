@@ -14,8 +14,8 @@ use bytes::Bytes;
 use fl_engine::{
     Digest, Name, RoundNo,
     wire::{
-        self, Evidence, FEATURE_EVIDENCE, FEATURES, Hello, Message, Newer, NewerFile, Rejection, VERSIONS,
-        Welcome, cut_text,
+        self, Evidence, FEATURE_EVIDENCE, FEATURES, Hello, Message, Newer, NewerFile, Rejection, Side,
+        VERSIONS, Welcome, cut_text,
     },
 };
 use tokio::{
@@ -110,6 +110,9 @@ pub(crate) enum WelcomeError {
     /// The aggregator rejected the peer, and told it why.
     #[error("{} was rejected: {why}", name.as_ref().map_or("a peer that is not a member", Name::as_str))]
     Rejected { name: Option<Name>, why: Rejection },
+    /// The collaborator's evidence is refused. It was told so in its own words.
+    #[error("{name} was rejected: {why}. To mend this, {hint}", hint = why.hint())]
+    Evidence { name: Name, why: NotAppraised },
     /// The peer's program lacks what the plan asks for. It was told that its version does not fit, because it
     /// may be too old for a reason of its own.
     #[error("{name} was rejected: {TOO_OLD}")]
@@ -159,9 +162,8 @@ pub(crate) async fn welcome(mut link: Link, greeter: &Greeter) -> Result<Admitte
             let appraised = match greeter.attestation.appraise(&handle, &hello.evidence) {
                 Ok(appraised) => appraised,
                 Err(error) => {
-                    let why = said_to(&hello, &error);
-                    reject(link, why.clone()).await;
-                    return Err(WelcomeError::Rejected { name: Some(proof.name().clone()), why });
+                    reject(link, said_to(&hello, &error)).await;
+                    return Err(WelcomeError::Evidence { name: proof.name().clone(), why: error });
                 }
             };
             let newer = greeter.newer(key, &hello);
@@ -213,7 +215,7 @@ async fn answer(
 
 /// What a collaborator reads whose evidence is refused. What is wrong at the aggregator may be mended soon.
 fn said_to(hello: &Hello, error: &NotAppraised) -> Rejection {
-    let words = cut_text(&error.to_string());
+    let words = cut_text(&error.told_by(Side::Aggregator));
     match (error.is_ours(), hello.features & FEATURE_EVIDENCE) {
         (true, _) => Rejection::Ended(words),
         (false, 0) => Rejection::Identity(words),
@@ -333,7 +335,7 @@ pub(crate) async fn introduce(
         Message::Welcome(welcome) => match attestation.appraise(link.handle(), &welcome.evidence) {
             Ok(appraised) => Ok((welcome, appraised)),
             Err(error) => {
-                link.handle().close(close_code::REJECTED, &cut_text(&error.to_string()));
+                link.handle().close(close_code::REJECTED, &cut_text(&error.told_by(Side::Collaborator)));
                 Err(error.into())
             }
         },
@@ -417,7 +419,6 @@ const LAST_ENVELOPE_WAIT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
-    use fl_engine::wire::Side;
     use rustls::pki_types::CertificateDer;
     use tokio::time::{Instant, advance};
 

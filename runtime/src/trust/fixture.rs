@@ -185,10 +185,15 @@ impl TestCa {
 
     /// A signed roster without members that accepts these enclaves.
     pub(crate) fn roster_accepting(&self, serial: u64, accepted: Accepted) -> String {
+        self.roster_listing(serial, accepted, Vec::new())
+    }
+
+    /// The same with lines of aggregators.
+    pub(crate) fn roster_listing(&self, serial: u64, accepted: Accepted, aggregators: Vec<Member>) -> String {
         let not_after = UnixSeconds(NOW.0 + 100 * DAY);
         let federation = self.federation.parse().unwrap();
         let mut draft = RosterDraft::new(federation, self.authority().digest(), not_after);
-        (draft.serial, draft.attestation) = (serial, Some(accepted));
+        (draft.serial, draft.attestation, draft.aggregators) = (serial, Some(accepted), aggregators);
         draft.seal(|bytes| self.sign(bytes)).unwrap()
     }
 

@@ -27,8 +27,8 @@ use fl_engine::{
     printable::one_line,
     round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
     wire::{
-        Cancelled, Columns, Counted, Failed, LeftOut, Message, Received, RefusedUpdate, RoundDone, SiteSums,
-        Verdict, cut_text,
+        Cancelled, Columns, Counted, Failed, LeftOut, Message, Received, RefusedUpdate, RoundDone, Side,
+        SiteSums, Verdict, cut_text,
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -266,7 +266,7 @@ impl Coordinator {
             return;
         }
         if let Err(why) = self.attestation.still(admitted.appraised()) {
-            handle.close(close_code::REJECTED, &why.to_string());
+            handle.close(close_code::REJECTED, &why.told_by(Side::Aggregator));
             return;
         }
         if let Some(old) = self.peers.remove(&peer) {

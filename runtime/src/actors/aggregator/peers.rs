@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use fl_engine::{Name, round::Stamp};
+use fl_engine::{Name, round::Stamp, wire::Side};
 
 use super::{
     log_ration::LogRation,
@@ -73,7 +73,7 @@ impl Peers {
                 (Ok(()), Ok(())) => return false,
                 (Err(why), _) => (close_code::of(&why), why.to_string()),
                 // The next attempt of the collaborator hears the refusal at its Hello.
-                (Ok(()), Err(why)) => (close_code::REJECTED, why.to_string()),
+                (Ok(()), Err(why)) => (close_code::REJECTED, why.told_by(Side::Aggregator)),
             };
             let name = peer.proof.name();
             tracing::warn!(collaborator = %name, "closed the link of {name}: {why}");

@@ -6,7 +6,7 @@ use fl_engine::{
     Digest, Name, RoundNo,
     plan::{
         Attestation as Asked, OfAggregator, OfCollaborators,
-        roster::{Accepted, Program, TcbStatus, UnixSeconds},
+        roster::{Accepted, Member as Line, Program, TcbStatus, UnixSeconds},
     },
     wire::{AttachedQuote, FEATURES, Hello, NewerFile, Rejection, VERSIONS},
 };
@@ -111,13 +111,27 @@ impl Rig {
 
     /// The roster's text.
     fn roster(&self) -> String {
+        self.ca.roster_accepting(1, Self::accepted())
+    }
+
+    /// A roster with this line of an aggregator.
+    fn roster_listing(&self, aggregator: &Member, revoked: Option<&str>) -> String {
+        let line = Line {
+            name: "aggregator".parse().unwrap(),
+            key: aggregator.credentials.fingerprint().0,
+            revoked: revoked.map(str::to_owned),
+        };
+        self.ca.roster_listing(1, Self::accepted(), vec![line])
+    }
+
+    fn accepted() -> Accepted {
         let program = |byte| Program {
             mrenclave: Some(Digest([byte; 32])),
             mrsigner: None,
             product: None,
             least_svn: 0,
         };
-        let accepted = Accepted {
+        Accepted {
             aggregator: vec![program(AGGREGATOR)],
             collaborators: vec![program(COLLABORATOR)],
             statuses: [TcbStatus::UpToDate].into(),
@@ -125,8 +139,7 @@ impl Rig {
             least_evaluation: 0,
             grace_days: 14,
             platforms: [].into(),
-        };
-        self.ca.roster_accepting(1, accepted)
+        }
     }
 
     /// What another process with the same certificate shows.
@@ -204,8 +217,18 @@ async fn greet(
     aggregator: &Member,
     one: &Member,
 ) -> (Result<Appraised, WelcomeError>, Result<Appraised, IntroductionError>) {
+    greet_with(rig.roster(), carrier, aggregator, one).await
+}
+
+/// The same, where the aggregator hands on this roster.
+async fn greet_with(
+    roster: String,
+    carrier: Carrier,
+    aggregator: &Member,
+    one: &Member,
+) -> (Result<Appraised, WelcomeError>, Result<Appraised, IntroductionError>) {
     let (mut there, here, _ends) = link(carrier, &aggregator.credentials, &one.credentials).await;
-    let greeter = greeter(rig.roster(), &aggregator.attestation);
+    let greeter = greeter(roster, &aggregator.attestation);
     let introducing = async {
         let introduced = greeting::introduce(&mut there, hello(), &one.attestation, &one.receive).await;
         // The aggregator waits for this close after a rejection.
@@ -255,11 +278,12 @@ async fn site_without_roster_and_collateral_is_handed_them_before_it_judges_the_
 async fn collaborator_without_a_quote_or_of_another_program_hears_why_it_is_not_admitted() {
     let rig = Rig::new();
     let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
-    for (enclave, words) in [(None, "shows none"), (Some(7), "lists other enclaves")] {
-        let one = rig.member(Leaf::collaborator("one"), enclave);
+    for (enclave, words) in [(None, "this collaborator shows none"), (Some(7), "lists other enclaves")] {
         for carrier in carriers() {
+            let one = rig.member(Leaf::collaborator("one"), enclave);
             let (welcomed, introduced) = greet(&rig, carrier, &aggregator, &one).await;
-            assert!(matches!(welcomed, Err(WelcomeError::Rejected { why: Rejection::Evidence(_), .. })));
+            let Err(why @ WelcomeError::Evidence { .. }) = welcomed else { panic!("not rejected") };
+            assert!(why.to_string().contains("To mend this, "), "{why}");
             let Err(IntroductionError::Rejected(Rejection::Evidence(why))) = introduced else {
                 panic!("not rejected")
             };
@@ -275,11 +299,31 @@ async fn aggregator_without_a_quote_or_of_another_program_is_refused() {
     for (enclave, expected) in
         [(None, NotAppraised::NoQuote), (Some(7), NotAppraised::OtherEnclave(Digest([7; 32])))]
     {
-        let aggregator = rig.member(Leaf::aggregator("aggregator"), enclave);
         for carrier in carriers() {
+            let aggregator = rig.member(Leaf::aggregator("aggregator"), enclave);
             let (_, introduced) = greet(&rig, carrier, &aggregator, &one).await;
             let Err(IntroductionError::Evidence(why)) = introduced else { panic!("not refused") };
             assert_eq!(why, expected);
+        }
+    }
+}
+
+/// TLS has accepted the key by the roster of the start: none.
+#[tokio::test]
+async fn aggregator_that_a_roster_received_later_revokes_or_does_not_list_is_refused() {
+    let rig = Rig::new();
+    let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+    let other = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+    for (roster, expected) in [
+        (rig.roster_listing(&aggregator, None), None),
+        (rig.roster_listing(&aggregator, Some("stolen")), Some(NotAppraised::Revoked("stolen".into()))),
+        (rig.roster_listing(&other, None), Some(NotAppraised::Unlisted)),
+    ] {
+        let (_, introduced) = greet_with(roster, Carrier::Tcp, &aggregator, &rig.bare()).await;
+        match (introduced, expected) {
+            (Ok(appraised), None) => assert!(appraised.attested().is_some()),
+            (Err(IntroductionError::Evidence(why)), Some(expected)) => assert_eq!(why, expected),
+            (introduced, expected) => panic!("{introduced:?} instead of {expected:?}"),
         }
     }
 }
@@ -289,9 +333,9 @@ async fn aggregator_without_a_quote_or_of_another_program_is_refused() {
 #[tokio::test]
 async fn relay_with_a_stolen_certificate_key_is_refused_by_both_sides() {
     let rig = Rig::new();
-    let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
-    let one = rig.member(Leaf::collaborator("one"), Some(COLLABORATOR));
     for carrier in carriers() {
+        let aggregator = rig.member(Leaf::aggregator("aggregator"), Some(AGGREGATOR));
+        let one = rig.member(Leaf::collaborator("one"), Some(COLLABORATOR));
         // The thief has the keys of both sides, and a link to each of them.
         let (near_one, thiefs_end, _a) = link(carrier, &aggregator.credentials, &one.credentials).await;
         let (thiefs_other, near_aggregator, _b) =

@@ -18,7 +18,7 @@ use fl_engine::{
     Digest,
     plan::{
         Attestation, OfAggregator, OfCollaborators,
-        roster::{Accepted, Roster, TcbStatus, UnixSeconds},
+        roster::{Accepted, Member, Roster, TcbStatus, UnixSeconds},
     },
     wire::{AttachedQuote, Evidence, Held, LinkTerms, Side},
 };
@@ -31,10 +31,11 @@ use super::{
     refusal::NotVerified,
     verified::{Enclave, Measured, Verified},
 };
-use crate::trust::FlooredClock;
+use crate::trust::{Fingerprint, FlooredClock};
 
 /// Judges the peers of one side.
 pub struct Appraiser {
+    peers: Side,
     demand: Demand,
     /// Whether the peers judge this side's quote.
     is_judged: bool,
@@ -47,7 +48,14 @@ pub struct Appraiser {
 }
 
 /// The proof that a peer's evidence was judged: only [`Appraiser::appraise`] makes one, and nothing moves
-/// without one.
+/// without one. The type can be named from outside:
+///
+/// ```
+/// use fl_runtime::internal::trust::evidence::Appraised;
+/// let none: Option<Appraised> = None;
+/// ```
+///
+/// but it cannot be made there:
 ///
 /// ```compile_fail,E0451
 /// use fl_runtime::internal::trust::evidence::Appraised;
@@ -89,6 +97,12 @@ pub enum NotAppraised {
     /// Evidence of the same key was refused just before.
     #[error("a try with this certificate was refused less than ten seconds ago; the next try is judged")]
     TooSoon,
+    /// The owner has published a roster without the aggregator's key since TLS accepted the key.
+    #[error("the roster lists other aggregators")]
+    Unlisted,
+    /// The owner has revoked the aggregator's key since TLS accepted the key.
+    #[error("the roster revokes the aggregator's key: {0}")]
+    Revoked(String),
     /// It does not belong to the link.
     #[error(transparent)]
     NotBound(#[from] NotBound),
@@ -156,7 +170,7 @@ impl Appraiser {
             Side::Collaborator => aggregator != OfAggregator::None,
         };
         let (roster, clock, known) = (Box::new(roster), clock.clone(), Mutex::default());
-        Self { demand, is_judged, expected, roster, collaterals, clock, known }
+        Self { peers, demand, is_judged, expected, roster, collaterals, clock, known }
     }
 
     /// The collateral of this side.
@@ -202,6 +216,9 @@ impl Appraiser {
         certificate: Option<&CertificateDer<'_>>,
         link: Option<&LinkTerms>,
     ) -> Result<Appraised, NotAppraised> {
+        if let Some(certificate) = certificate.filter(|_| self.peers == Side::Aggregator) {
+            self.is_listed(certificate)?;
+        }
         if shown.is_empty() {
             return match self.demand {
                 Demand::Required => Err(NotAppraised::NoQuote),
@@ -256,6 +273,19 @@ impl Appraiser {
         known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(evidence.claims.certificate_key, verdict);
         Ok(Appraised { attested })
+    }
+
+    /// Whether the roster that is in force now admits the aggregator. TLS asks the roster of the start only.
+    fn is_listed(&self, certificate: &CertificateDer<'_>) -> Result<(), NotAppraised> {
+        let Some(roster) = (self.roster)().filter(|roster| !roster.aggregators().is_empty()) else {
+            return Ok(());
+        };
+        let key = Fingerprint::of(certificate).map_err(|_| NotBound::OtherCertificate)?.0;
+        match roster.aggregators().iter().find(|line| line.key == key) {
+            Some(Member { revoked: None, .. }) => Ok(()),
+            Some(Member { revoked: Some(why), .. }) => Err(NotAppraised::Revoked(why.clone())),
+            None => Err(NotAppraised::Unlisted),
+        }
     }
 
     /// Judges a peer of an open link again, by the roster that is in force now. No signature is checked: the
@@ -336,6 +366,8 @@ impl NotAppraised {
         matches!(
             self,
             Self::TooSoon
+                | Self::Unlisted
+                | Self::Revoked(_)
                 | Self::NoPolicy
                 | Self::NoCollateral
                 | Self::CollateralEnded(_)
@@ -350,11 +382,44 @@ impl NotAppraised {
         )
     }
 
+    /// Whether a genuine quote of the peer's enclave proves it.
+    #[must_use]
+    pub fn is_proved(&self) -> bool {
+        matches!(self, Self::OtherEnclave(_) | Self::Status(_) | Self::Advisory(_) | Self::Platform)
+    }
+
+    /// The words that the peer reads when this side is `judge`. What this side itself reads says "this side"
+    /// and "the peer".
+    #[must_use]
+    pub fn told_by(&self, judge: Side) -> String {
+        let (judge, peer) = match judge {
+            Side::Aggregator => ("the aggregator", "this collaborator"),
+            Side::Collaborator => ("the collaborator", "this aggregator"),
+        };
+        match self {
+            Self::NoQuote => format!("the plan requires a quote, and {peer} shows none"),
+            Self::NoPolicy => {
+                format!("the roster of {judge} lists no enclaves, so {judge} can judge no quote")
+            }
+            Self::NoCollateral => format!("{judge} has no collateral of Intel, so it can judge no quote"),
+            Self::CollateralEnded(end) => {
+                format!("the collateral of {judge} expired at {end}, and the roster's days of grace are over")
+            }
+            Self::Evaluation { found, least } => format!(
+                "the collateral of {judge} has Intel's evaluation {found}; the roster asks for {least} or later"
+            ),
+            Self::Platform => format!("the roster does not list the machine of {peer}"),
+            other => other.to_string(),
+        }
+    }
+
     /// One word for programs.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::TooSoon => "too_soon",
+            Self::Unlisted => "unlisted",
+            Self::Revoked(_) => "revoked",
             Self::NotBound(NotBound::Form(_)) => "evidence_form",
             Self::NotBound(NotBound::OtherRole) => "other_role",
             Self::NotBound(NotBound::OtherCertificate) => "other_certificate",
@@ -380,6 +445,9 @@ impl NotAppraised {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::TooSoon => "wait for ten seconds; if that does not help, somebody else may have this key",
+            Self::Unlisted | Self::Revoked(_) => {
+                "check the address in plan/site.yaml, and ask the federation's owner which aggregator is right"
+            }
             Self::NotBound(NotBound::Form(_)) => "use the version of fl-runtime that the federation uses",
             Self::NotBound(_) => {
                 "somebody between the two sides may pass on evidence of another link: check the address, and ask the peer's operator"

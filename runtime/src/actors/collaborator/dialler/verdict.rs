@@ -100,7 +100,7 @@ pub(super) fn of_rejection(why: &Rejection, own: Digest) -> Verdict {
         )),
         Rejection::Federation(_) => failure.hint("check that plan/plan.yaml is of this federation and that plan/site.yaml has the address of its aggregator"),
         Rejection::Identity(_) => failure.hint("ask the federation's owner to approve this site with `fl-host pki approve`"),
-        Rejection::Evidence(_) => Failure { exit: Exit::Evidence, ..failure }.hint(
+        Rejection::Evidence(_) => Failure { exit: Exit::Evidence, ..failure }.reason("evidence_refused").hint(
             "the chapter attestation lists the causes; ask the aggregator's operator what the roster accepts",
         ),
         Rejection::Version(..) => failure.hint("install the version of fl-runtime that the federation uses"),
@@ -116,14 +116,14 @@ pub(super) fn of_rejection(why: &Rejection, own: Digest) -> Verdict {
     })
 }
 
-/// Judges this side's refusal of the aggregator's evidence. What this side lacks may be here at the next
-/// attempt.
+/// Judges this side's refusal of the aggregator's evidence. Final is only what a genuine quote proves:
+/// everything else may come from a thief of the aggregator's certificate key, or be mended soon.
 pub(super) fn of_evidence(why: &NotAppraised) -> Verdict {
     let words = format!("this collaborator refuses the aggregator's evidence: {why}");
-    if why.is_ours() {
-        return Verdict::Again(NoLink { cause: Cause::Evidence(why.hint()), why: words });
+    if why.is_proved() {
+        return Verdict::Final(Failure::new(Exit::Evidence, words).hint(why.hint()).reason(why.reason()));
     }
-    Verdict::Final(Failure::new(Exit::Evidence, words).hint(why.hint()).reason(why.reason()))
+    Verdict::Again(NoLink { cause: Cause::Evidence(why.hint()), why: words })
 }
 
 #[cfg(test)]
@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::trust::{
         Validity,
+        evidence::{NotBound, NotVerified, TcbStatus},
         fixture::{DAY, NOW, clock},
     };
 
@@ -181,5 +182,30 @@ mod tests {
         let ended = Rejection::Ended("the roster expired".into());
         assert!(matches!(of_rejection(&ended, plan), Verdict::Again(_)));
         assert!(matches!(of_rejection(&Rejection::Identity("unlisted".into()), plan), Verdict::Final(_)));
+    }
+
+    #[test]
+    fn refused_evidence_is_final_only_where_a_genuine_quote_proves_it() {
+        for proved in [
+            NotAppraised::OtherEnclave(Digest([7; 32])),
+            NotAppraised::Status(TcbStatus::OutOfDate),
+            NotAppraised::Advisory("INTEL-SA-00615".into()),
+            NotAppraised::Platform,
+        ] {
+            let Verdict::Final(failure) = of_evidence(&proved) else { panic!("{proved}") };
+            assert_eq!((failure.exit, failure.reason), (Exit::Evidence, Some(proved.reason())));
+        }
+        // What anybody with the aggregator's key file can show, and what this side lacks.
+        for again in [
+            NotAppraised::NoQuote,
+            NotAppraised::NotBound(NotBound::OtherLink),
+            NotAppraised::OtherClaims,
+            NotAppraised::NotVerified(NotVerified::OtherKey),
+            NotAppraised::NoCollateral,
+            NotAppraised::TooSoon,
+        ] {
+            let Verdict::Again(no_link) = of_evidence(&again) else { panic!("{again}") };
+            assert_eq!(no_link.cause, Cause::Evidence(again.hint()));
+        }
     }
 }
