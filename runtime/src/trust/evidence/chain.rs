@@ -89,6 +89,8 @@ pub(super) struct Chain(Vec<CertificateDer<'static>>);
 #[derive(Debug)]
 pub(super) struct RevocationLists {
     lists: Vec<CertRevocationList<'static>>,
+    /// Who issued each list, and when.
+    pub(super) issued: Vec<(Vec<u8>, UnixSeconds)>,
     /// The time in which all of them are valid.
     pub(super) term: Term,
 }
@@ -178,13 +180,14 @@ impl RevocationLists {
     /// them cannot be read.
     pub(super) fn parse(lists: &[&[u8]]) -> Option<Self> {
         let mut term = Term { issued: UnixSeconds(0), until: UnixSeconds(u64::MAX) };
-        let mut found = Vec::new();
+        let (mut found, mut issuers) = (Vec::new(), Vec::new());
         for list in lists {
-            let (issued, until) = der::dates_of_list(list)?;
+            let (issuer, issued, until) = der::facts_of_list(list)?;
+            issuers.push((issuer.to_vec(), issued));
             term = Term { issued: term.issued.max(issued), until: term.until.min(until) };
             found.push(CertRevocationList::from(OwnedCertRevocationList::from_der(list).ok()?));
         }
-        Some(Self { lists: found, term })
+        Some(Self { lists: found, issued: issuers, term })
     }
 }
 

@@ -45,15 +45,15 @@ pub(super) fn all(mut bytes: &[u8]) -> Option<Vec<Element<'_>>> {
     Some(found)
 }
 
-/// The first and the last second in which a revocation list is valid (RFC 5280, section 5.1): the next one is
-/// due in the second after the last.
-pub(super) fn dates_of_list(list: &[u8]) -> Option<(UnixSeconds, UnixSeconds)> {
+/// The issuer of a revocation list (the body of its name), and the first and the last second in which the
+/// list is valid (RFC 5280, section 5.1): the next one is due in the second after the last.
+pub(super) fn facts_of_list(list: &[u8]) -> Option<(&[u8], UnixSeconds, UnixSeconds)> {
     let (list, _) = first(whole(list)?.body)?;
     let fields = all(list.body)?;
     // Version 2 states its version; then come the algorithm, the issuer and the two dates.
     let fields = fields.strip_prefix(&[Element { tag: INTEGER, body: &[1] }])?;
-    let [_, _, issued, until, ..] = fields else { return None };
-    Some((date(*issued)?, UnixSeconds(date(*until)?.0.checked_sub(1)?)))
+    let [_, issuer, issued, until, ..] = fields else { return None };
+    Some((issuer.body, date(*issued)?, UnixSeconds(date(*until)?.0.checked_sub(1)?)))
 }
 
 /// `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ` (RFC 5280, section 4.1.2.5).

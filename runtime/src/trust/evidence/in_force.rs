@@ -1,10 +1,11 @@
 //! The collateral in force: the newest of the files of a role, and of what an aggregator has handed on.
 //!
-//! A file that is replaced while the role runs comes into force at the next look. The collateral with the
-//! latest issue date wins. Collateral that has ended is kept: the roster says for how many days it is used
-//! still.
+//! A file that is replaced while the role runs comes into force at the next look, if a part of it is newer
+//! and none is older or missing: a newer text must not bring back an old revocation list. Collateral that has
+//! ended is kept: the roster says for how many days it is used still.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -17,7 +18,7 @@ use super::{
     collateral::{Collateral, CollateralError},
     refusal::NotVerified,
     verified::Verified,
-    verify::TrustedCollateral,
+    verify::{Part, TrustedCollateral},
 };
 use crate::{files::Files, trust::FlooredClock};
 
@@ -50,6 +51,12 @@ pub enum CollateralRefused {
     /// A signature or a term is wrong.
     #[error(transparent)]
     Content(#[from] NotVerified),
+    /// A part would go back.
+    #[error("{0} is older than the one in force, though other parts are newer; fetch all of it again")]
+    Older(String),
+    /// A part would be lost.
+    #[error("{0} is missing, which is in force, though other parts are newer; fetch all of it again")]
+    Lacks(String),
 }
 
 impl Collaterals {
@@ -97,18 +104,25 @@ impl Collaterals {
         }
     }
 
-    /// Puts `text` in force if it is good, and newer than what is in force. Returns it then.
+    /// Puts `text` in force if it is good, and a part of it newer than what is in force. Returns it then;
+    /// `None` where no part is newer.
     ///
     /// # Errors
-    /// [`CollateralRefused`].
+    /// [`CollateralRefused`], also where one part is newer and another one older or missing.
     pub fn take(&self, text: Vec<u8>) -> Result<Option<Arc<InForce>>, CollateralRefused> {
+        let digest = Digest::of(&text);
+        if self.in_force().is_some_and(|held| held.digest == digest) {
+            return Ok(None);
+        }
         let trusted = trust(&Collateral::parse(&text)?, self.root, self.clock.now())?;
         let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
-        if in_force.as_ref().is_some_and(|held| held.issued() >= trusted.issued()) {
+        if let Some(held) = in_force.as_ref()
+            && !is_newer(&held.trusted.parts(), &trusted.parts())?
+        {
             return Ok(None);
         }
         self.clock.raise(trusted.issued());
-        let new = Arc::new(InForce { digest: Digest::of(&text), trusted, text });
+        let new = Arc::new(InForce { digest, trusted, text });
         *in_force = Some(Arc::clone(&new));
         Ok(Some(new))
     }
@@ -149,6 +163,24 @@ impl InForce {
         let ended = now > end && now.0 <= end.0.saturating_add(grace);
         self.trusted.verify(quote, if ended { end } else { now })
     }
+}
+
+/// Whether a part is newer or new. An error where one is, and another one is older or missing.
+fn is_newer(
+    held: &BTreeMap<Part, UnixSeconds>,
+    new: &BTreeMap<Part, UnixSeconds>,
+) -> Result<bool, CollateralRefused> {
+    if !new.iter().any(|(part, issued)| held.get(part).is_none_or(|held| issued > held)) {
+        return Ok(false);
+    }
+    for (part, issued) in held {
+        match new.get(part) {
+            None => return Err(CollateralRefused::Lacks(part.to_string())),
+            Some(new) if new < issued => return Err(CollateralRefused::Older(part.to_string())),
+            Some(_) => {}
+        }
+    }
+    Ok(true)
 }
 
 /// Checks collateral now; where its revocation lists have ended, as of their last second.

@@ -10,7 +10,12 @@
 //!   └─▶ revocation list
 //! ```
 
-use fl_engine::plan::roster::{TcbStatus, UnixSeconds};
+use std::{collections::BTreeMap, fmt};
+
+use fl_engine::{
+    hex,
+    plan::roster::{TcbStatus, UnixSeconds},
+};
 use ring::digest::{SHA256, digest};
 
 use super::{
@@ -31,6 +36,17 @@ pub struct TrustedCollateral {
     /// With the last second of their signer's certificates.
     tcb_infos: Vec<(TcbInfo, UnixSeconds)>,
     quoting_enclave: (QuotingEnclave, UnixSeconds),
+}
+
+/// What one part of collateral is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// A revocation list, by its issuer.
+    List(Vec<u8>),
+    /// A kind of processor.
+    TcbInfo([u8; 6]),
+    /// The quoting enclave.
+    QeIdentity,
 }
 
 impl TrustedCollateral {
@@ -82,6 +98,19 @@ impl TrustedCollateral {
     pub fn issued(&self) -> UnixSeconds {
         let infos = self.tcb_infos.iter().map(|(info, _)| info.term.issued);
         infos.fold(self.quoting_enclave.0.term.issued, Ord::max)
+    }
+
+    /// When Intel issued each part.
+    pub(super) fn parts(&self) -> BTreeMap<Part, UnixSeconds> {
+        let lists = self.lists.issued.iter().map(|(issuer, issued)| (Part::List(issuer.clone()), *issued));
+        let infos = self.tcb_infos.iter().map(|(info, _)| (Part::TcbInfo(info.fmspc), info.term.issued));
+        let identity = (Part::QeIdentity, self.quoting_enclave.0.term.issued);
+        let mut parts = BTreeMap::from([identity]);
+        for (part, issued) in lists.chain(infos) {
+            // Of two lists of one issuer the older one counts.
+            parts.entry(part).and_modify(|other| *other = issued.min(*other)).or_insert(issued);
+        }
+        parts
     }
 
     /// The kinds of processors (FMSPC) that the collateral describes.
@@ -176,6 +205,16 @@ fn in_time(what: Signed, term: Term, now: UnixSeconds) -> Result<(), NotVerified
         true => Ok(()),
         false if now < term.issued => Err(NotVerified::Early(what, term.issued)),
         false => Err(NotVerified::Late(what, term.until)),
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::List(_) => f.write_str("a revocation list"),
+            Self::TcbInfo(fmspc) => write!(f, "the TCB info of the FMSPC {}", hex::digits(fmspc)),
+            Self::QeIdentity => f.write_str("the QE identity"),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use fl_engine::{
     Digest,
+    limits::PLATFORMS,
     plan::{
         Attestation, OfAggregator, OfCollaborators,
         roster::{Accepted, Program, Roster},
@@ -17,8 +18,8 @@ use fl_quotes::{self as intel, Chip, DAY, Intel, NOW, Wish};
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    super::{Appraised, Appraiser, Collaterals, Expected, NotAppraised, NotBound},
-    Measured, NotVerified, Root, TcbStatus, UnixSeconds,
+    super::{Appraised, Appraiser, CollateralRefused, Collaterals, Expected, NotAppraised, NotBound},
+    Collateral, Measured, NotVerified, Root, TcbStatus, UnixSeconds,
 };
 use crate::{
     system::{Quoter, QuoterError, System},
@@ -350,12 +351,80 @@ fn collateral_serves_until_the_days_of_grace_are_over_and_a_newer_one_takes_its_
     rig.verdict(good()).unwrap();
 }
 
+#[test]
+fn refusal_is_told_in_words_for_the_side_that_reads_it() {
+    let told = |why: NotAppraised| why.told_by(Side::Aggregator);
+    assert_eq!(told(NotAppraised::NoQuote), "the plan requires a quote, and this collaborator shows none");
+    assert_eq!(
+        told(NotAppraised::NoCollateral),
+        "the aggregator has no collateral of Intel, so it can judge no quote"
+    );
+    for why in [
+        NotAppraised::NoPolicy,
+        NotAppraised::CollateralEnded(NOW),
+        NotAppraised::Evaluation { found: 1, least: 2 },
+        NotAppraised::Platform,
+        NotAppraised::TooSoon,
+        NotAppraised::OtherEnclave(Digest([7; 32])),
+    ] {
+        for side in [Side::Aggregator, Side::Collaborator] {
+            let words = why.told_by(side);
+            assert!(!words.contains("this side") && !words.contains("the peer"), "{words}");
+        }
+    }
+}
+
+#[test]
+fn collateral_is_taken_only_where_no_part_is_older_or_missing() {
+    let intel = Intel::new(Chip::default());
+    let root = Root(Digest::of(&intel.root()));
+    let clock = FlooredClock::new(|| NOW);
+    let collaterals = Collaterals::new(&files(), root, Vec::new(), &clock);
+    let issued = |before: u64| Wish { issued: UnixSeconds(NOW.0 - before), ..Wish::default() };
+    let (held, newer, older) = (issued(DAY), issued(60), issued(2 * DAY));
+    let [held, newer, older] = [held, newer, older].map(|wish| intel.collateral(&wish));
+    let take = |collateral: &intel::Collateral| {
+        collaterals.take(collateral.json().into()).map(|taken| taken.is_some())
+    };
+    assert_eq!(take(&held), Ok(true));
+    assert_eq!((take(&held), take(&older)), (Ok(false), Ok(false)));
+
+    // Newer texts with last month's lists: what Intel has revoked since is not forgotten.
+    for old_lists in [
+        intel::Collateral { pck_crl: older.pck_crl.clone(), ..newer.clone() },
+        intel::Collateral { root_crl: older.root_crl.clone(), ..newer.clone() },
+    ] {
+        assert!(matches!(take(&old_lists), Err(CollateralRefused::Older(_))));
+    }
+    let old_identity = intel::Collateral {
+        qe_identity: older.qe_identity.clone(),
+        qe_identity_signature: older.qe_identity_signature.clone(),
+        ..newer.clone()
+    };
+    assert_eq!(take(&old_identity), Err(CollateralRefused::Older("the QE identity".into())));
+
+    // Newer texts for another kind of processor alone, and then the held ones with one more kind.
+    let other = intel.collateral(&Wish { fmspc: [9; 6], ..issued(60) });
+    let Err(CollateralRefused::Lacks(kind)) = take(&other) else { panic!("a kind was dropped") };
+    assert!(kind.starts_with("the TCB info of the FMSPC "), "{kind}");
+    let [mut both, other] = [&held, &intel.collateral(&Wish { fmspc: [9; 6], ..issued(2 * DAY) })]
+        .map(|of| Collateral::parse(of.json().as_bytes()).unwrap());
+    both.tcb_infos.extend(other.tcb_infos);
+    assert!(collaterals.take(both.render().into()).unwrap().is_some());
+    // Now a newer file for the first kind alone is not enough.
+    assert!(matches!(take(&newer), Err(CollateralRefused::Lacks(_))));
+}
+
 /// The bound is for a debug build on a busy machine.
 #[test]
 fn a_thousand_open_links_are_judged_again_within_fifty_milliseconds() {
     let rig = Rig::new(OfCollaborators::Required);
     let appraised = rig.verdict(good()).unwrap();
-    rig.accept(2, |accepted| accepted.platforms = BTreeSet::from([Digest::of(&[0x11; 16])]));
+    // As many machines as a roster may list: each link asks the one list, and copies nothing.
+    let others = (1..PLATFORMS).map(|at| Digest::of(&at.to_le_bytes()));
+    rig.accept(2, |accepted| {
+        accepted.platforms = others.chain([Digest::of(&[0x11; 16])]).collect();
+    });
     let began = std::time::Instant::now();
     for _ in 0..1_000 {
         rig.appraiser.still(&appraised, Side::Collaborator).unwrap();
