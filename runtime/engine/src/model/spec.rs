@@ -361,7 +361,8 @@ words! {
             hidden: u32 = FEATURES, Absent::Refused, "16";
             /// Layers on top of each other, each over what the one below gives at every step.
             layers: u32 = LAYERS, Absent::Default("1"), "2";
-            /// Whether a second pass goes from the end to the beginning. Its outputs follow those of the first.
+            /// Whether a second pass goes from the end to the beginning. Its outputs follow those of the
+            /// first.
             bidirectional: bool = Takes::Flag, Absent::Default("false"), "true";
             /// Whether there are biases.
             bias: bool = Takes::Flag, Absent::Default("true"), "false";
@@ -379,7 +380,8 @@ words! {
             hidden: u32 = FEATURES, Absent::Refused, "16";
             /// Layers on top of each other, each over what the one below gives at every step.
             layers: u32 = LAYERS, Absent::Default("1"), "2";
-            /// Whether a second pass goes from the end to the beginning. Its outputs follow those of the first.
+            /// Whether a second pass goes from the end to the beginning. Its outputs follow those of the
+            /// first.
             bidirectional: bool = Takes::Flag, Absent::Default("false"), "true";
             /// Whether there are biases.
             bias: bool = Takes::Flag, Absent::Default("true"), "false";
