@@ -35,7 +35,7 @@ pub fn combine(kit: Kit<'_>, how: Combine, inputs: &[&Image], out: &mut Image) {
                             Combine::Product => isa.mul(value, other),
                         };
                     }
-                    isa.store(&mut out[(y + halo) * stride + halo + x], value);
+                    isa.store(&mut out[(y + halo[0]) * stride + halo[1] + x], value);
                 }
             });
         });
@@ -80,7 +80,7 @@ pub fn combine_back(
                             }
                         }
                         let (y, x) = (y.min(height - 1), x.min(width - 1));
-                        let to = &mut by_x[(y + halo) * stride + halo + x];
+                        let to = &mut by_x[(y + halo[0]) * stride + halo[1] + x];
                         if is_repeated {
                             let mut lanes = *to;
                             isa.store(&mut lanes, slope);

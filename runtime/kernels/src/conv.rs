@@ -33,9 +33,9 @@ pub struct Conv {
     kernel: [usize; 2],
     stride: [usize; 2],
     /// Pixels that [`Conv::down`] reads outside of the large image.
-    halo_down: usize,
+    halo_down: [usize; 2],
     /// Pixels that [`Conv::up`] reads outside of the small image.
-    halo_up: usize,
+    halo_up: [usize; 2],
     down: [Phase; 1],
     up: Vec<Phase>,
 }
@@ -93,7 +93,9 @@ impl Conv {
         };
         let mut up: Vec<Phase> = Vec::new();
         let mut before = 0;
-        for first in (0..stride[0]).flat_map(|y| (0..stride[1]).map(move |x| [y, x])) {
+        // A stride above the image's side leaves pixels out that would be outside.
+        let [rows, columns] = [0, 1].map(|axis| stride[axis].min(sides[1][axis]));
+        for first in (0..rows).flat_map(|y| (0..columns).map(move |x| [y, x])) {
             let back = |at: [usize; 2], axis: usize| {
                 let (from, step) = (first[axis] as isize - shift(at, axis), stride[axis] as isize);
                 (from.rem_euclid(step) == 0).then(|| from.div_euclid(step))
@@ -111,14 +113,23 @@ impl Conv {
             groups: 1,
             kernel,
             stride,
-            halo_down: 0,
-            halo_up: 0,
+            halo_down: [0; 2],
+            halo_up: [0; 2],
             down: [down],
             up,
         };
         conv.halo_down = halo(&conv.down, small, [1; 2], stride, large);
         conv.halo_up = halo(&conv.up, large, stride, [1; 2], small);
         conv
+    }
+
+    /// Whether the tables of a convolution are small: they have a place for each element of the kernel, and
+    /// for each pixel of a stride. `large` has the sides of the large image.
+    #[must_use]
+    pub fn has_small_tables(kernel: [usize; 2], stride: [usize; 2], large: [usize; 2]) -> bool {
+        let taps = kernel[0].saturating_mul(kernel[1]);
+        let phases = stride[0].min(large[0]).saturating_mul(stride[1].min(large[1]));
+        taps <= TAPS && taps.saturating_mul(phases) <= STEPS
     }
 
     /// The same with so many groups of channels: the channels of a group meet those of the same group alone.
@@ -141,13 +152,13 @@ impl Conv {
 
     /// The halo that the large image of [`Self::down`] needs.
     #[must_use]
-    pub fn halo_down(&self) -> usize {
+    pub fn halo_down(&self) -> [usize; 2] {
         self.halo_down
     }
 
     /// The halo that the small image of [`Self::up`] needs.
     #[must_use]
-    pub fn halo_up(&self) -> usize {
+    pub fn halo_up(&self) -> [usize; 2] {
         self.halo_up
     }
 
@@ -161,10 +172,11 @@ impl Conv {
     /// of [`Self::by_weights`].
     #[must_use]
     pub fn bytes_of_pass(&self, samples: usize) -> usize {
-        let packed = |meeting: Meeting| meeting.outputs.div_ceil(LANES) * meeting.most();
+        let packed = |meeting: Meeting| meeting.outputs.div_ceil(LANES).saturating_mul(meeting.most());
         let (down, up) = (self.meeting_down(), self.meeting_up());
-        let lanes = packed(down).max(packed(up)) + parts(down, samples) * packed(down);
-        lanes * self.taps() * size_of::<Lanes>()
+        let sums = parts(down, samples).saturating_mul(packed(down));
+        let lanes = packed(down).max(packed(up)).saturating_add(sums);
+        lanes.saturating_mul(self.taps()).saturating_mul(size_of::<Lanes>())
     }
 
     fn taps(&self) -> usize {
@@ -207,7 +219,7 @@ impl Conv {
     /// # Panics
     /// If an image or the weights have another shape, or if the large image's halo is too small.
     pub fn down(&self, kit: Kit<'_>, large: &Image, packed: &[Lanes], finish: Finish<'_>, small: &mut Image) {
-        assert!(large.halo >= self.halo_down, "the halo is too small");
+        assert!(covers(large.halo, self.halo_down), "the halo is too small");
         assert_eq!([small.channels, large.channels], [self.small, self.large], "other channels");
         let meeting = self.meeting_down();
         let job =
@@ -221,7 +233,7 @@ impl Conv {
     /// # Panics
     /// As [`Self::down`].
     pub fn up(&self, kit: Kit<'_>, small: &Image, packed: &[Lanes], finish: Finish<'_>, large: &mut Image) {
-        assert!(small.halo >= self.halo_up, "the halo is too small");
+        assert!(covers(small.halo, self.halo_up), "the halo is too small");
         assert_eq!([small.channels, large.channels], [self.small, self.large], "other channels");
         let meeting = self.meeting_up();
         let job =
@@ -242,33 +254,38 @@ impl Conv {
         scratch: &mut Vec<Lanes>,
         gradient: &mut [f32],
     ) {
-        assert!(large.halo >= self.halo_down, "the halo is too small");
+        assert!(covers(large.halo, self.halo_down), "the halo is too small");
         assert_eq!(gradient.len(), self.weights(), "the gradient has another shape");
         assert_eq!([small.channels, large.channels], [self.small, self.large], "other channels");
         with_level!(kit.level, isa => by_weights(isa, kit, self, large, small, scratch, gradient));
     }
 }
 
-/// The most that a phase reads outside of an image of `sides`.
+fn covers(halo: [usize; 2], needed: [usize; 2]) -> bool {
+    halo[0] >= needed[0] && halo[1] >= needed[1]
+}
+
+/// The most that a phase reads outside of an image of `sides`, along each axis.
 fn halo(
     phases: &[Phase],
     written: [usize; 2],
     every: [usize; 2],
     step: [usize; 2],
     sides: [usize; 2],
-) -> usize {
-    let mut most = 0;
+) -> [usize; 2] {
+    let mut most = [0; 2];
     for phase in phases {
         for axis in 0..2 {
             let Some(last) = written[axis].checked_sub(1 + phase.first[axis]) else { continue };
             let last = last / every[axis] * step[axis];
             for tap in &phase.taps {
                 let shift = tap.shift[axis];
-                most = most.max(-shift).max(last as isize + shift - (sides[axis] as isize - 1));
+                let behind = last as isize + shift - (sides[axis] as isize - 1);
+                most[axis] = most[axis].max(-shift).max(behind);
             }
         }
     }
-    most.max(0) as usize
+    most.map(|pixels: isize| pixels.max(0) as usize)
 }
 
 /// Which channels of one way of a convolution meet.
@@ -330,7 +347,9 @@ fn pack(
 ) {
     let (blocks, most) = (meeting.outputs.div_ceil(LANES), meeting.most());
     let taps: usize = phases.iter().map(|phase| phase.taps.len()).sum();
-    packed.resize(blocks * most * taps, Lanes::ZERO);
+    let needed = blocks * most * taps;
+    packed.reserve_exact(needed.saturating_sub(packed.len()));
+    packed.resize(needed, Lanes::ZERO);
     let mut rest = &mut packed[..];
     for phase in phases {
         let per = most * phase.taps.len();
@@ -430,7 +449,7 @@ fn gather<I: Isa>(isa: I, kit: Kit<'_>, job: &Job<'_>, out: &mut Image) {
                         step: job.step[1],
                     };
                     for (y, line) in (row..).zip(tile.chunks_mut(stride)) {
-                        let inside = y.wrapping_sub(halo);
+                        let inside = y.wrapping_sub(halo[0]);
                         let from = inside.wrapping_sub(phase.first[0]);
                         if inside >= height || from >= height || !from.is_multiple_of(job.every[0]) {
                             continue;
@@ -440,7 +459,7 @@ fn gather<I: Isa>(isa: I, kit: Kit<'_>, job: &Job<'_>, out: &mut Image) {
                         if count == 0 {
                             continue;
                         }
-                        let line = &mut line[halo + phase.first[1]..][..(count - 1) * job.every[1] + 1];
+                        let line = &mut line[halo[1] + phase.first[1]..][..(count - 1) * job.every[1] + 1];
                         match job.step[1] {
                             _ if job.meeting.is_by_lane() => {
                                 write_row_by_lane(isa, &reach, at, &bias, job, line, count);
@@ -624,6 +643,7 @@ fn by_weights<I: Isa>(
     let groups = parts(meeting, small.count);
     let per_output = most * taps.len();
     let per_group = outputs * per_output;
+    scratch.reserve_exact((groups * per_group).saturating_sub(scratch.len()));
     scratch.resize(groups * per_group, Lanes::ZERO);
     let blocks = outputs;
     let pieces = scratch.chunks_mut(per_output).enumerate().flat_map(|(index, outputs)| {
@@ -831,6 +851,12 @@ fn add_channels<I: Isa, const T: usize, const C: usize, const S: usize>(
     }
     C
 }
+
+/// Most elements of a kernel.
+const TAPS: usize = 1 << 16;
+
+/// Most steps to sort the elements of a kernel by the pixels of a stride that they reach.
+const STEPS: usize = 1 << 24;
 
 /// Pieces of a layer's work, where its shape has as many.
 const PIECES: usize = 32;

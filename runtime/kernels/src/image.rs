@@ -5,7 +5,8 @@ use crate::{
     team::Kit,
 };
 
-/// Images of a batch: `[images][blocks of channels][height + 2 halo][width + 2 halo][16]`. The halo is zero.
+/// Images of a batch: `[images][blocks of channels][height + 2 halo][width + 2 halo][16]`. The halo is zero,
+/// and each axis has its own.
 ///
 /// A batch of feature lists is one image of height 1 whose pixels are the samples ([`Self::features`]): a
 /// linear layer is then a convolution with a kernel of one pixel.
@@ -15,22 +16,23 @@ pub struct Image {
     pub(crate) channels: usize,
     pub(crate) height: usize,
     pub(crate) width: usize,
-    pub(crate) halo: usize,
+    pub(crate) halo: [usize; 2],
     features: bool,
     pub(crate) data: Vec<Lanes>,
 }
 
 impl Image {
-    /// Images of `[channels, height, width]`, none yet, with `halo` pixels of zeros at each edge.
+    /// Images of `[channels, height, width]`, none yet. `halo` has the rows of zeros at the top and at the
+    /// bottom, then the columns of zeros at the left and at the right.
     #[must_use]
-    pub fn new([channels, height, width]: [usize; 3], halo: usize) -> Self {
+    pub fn new([channels, height, width]: [usize; 3], halo: [usize; 2]) -> Self {
         Self { count: 0, channels, height, width, halo, features: false, data: Vec::new() }
     }
 
     /// Lists of `features` values.
     #[must_use]
     pub fn features(features: usize) -> Self {
-        let mut image = Self::new([features, 1, 0], 0);
+        let mut image = Self::new([features, 1, 0], [0; 2]);
         (image.count, image.features) = (1, true);
         image
     }
@@ -47,6 +49,7 @@ impl Image {
         }
         let needed = self.needed();
         if self.data.len() < needed {
+            self.data.reserve_exact(needed - self.data.len());
             self.data.resize(needed, Lanes::ZERO);
         }
     }
@@ -65,7 +68,7 @@ impl Image {
             self.data.resize(needed, Lanes::ZERO);
         }
         let (halo, stride, plane, first) = (self.halo, self.stride(), self.plane(), self.at(0));
-        if halo == 0 || plane == 0 {
+        if halo == [0; 2] || plane == 0 {
             return;
         }
         let width = self.width;
@@ -76,7 +79,7 @@ impl Image {
                 let after = width.min(row.len());
                 row[after..].fill(Lanes::ZERO);
             }
-            let last = plane.len() - halo * stride;
+            let last = plane.len() - halo[0] * stride;
             plane[last..].fill(Lanes::ZERO);
         }
     }
@@ -92,11 +95,11 @@ impl Image {
         if self.features { self.width } else { self.count }
     }
 
-    /// Bytes that the values of one sample take.
+    /// Bytes that the values of one sample take; `usize::MAX` for more than a `usize` counts.
     #[must_use]
     pub fn bytes_of_sample(&self) -> usize {
         let pixels = if self.features { 1 } else { self.plane() };
-        self.blocks() * pixels * size_of::<Lanes>()
+        self.blocks().saturating_mul(pixels).saturating_mul(size_of::<Lanes>())
     }
 
     /// Values of one sample.
@@ -140,7 +143,7 @@ impl Image {
             for lane in 0..lanes {
                 let from = &rows[image * values + (block * LANES + lane) * height * width..];
                 for y in 0..height {
-                    let row = &mut plane[(y + halo) * stride + halo..][..width];
+                    let row = &mut plane[(y + halo[0]) * stride + halo[1]..][..width];
                     for (pixel, value) in row.iter_mut().zip(&from[y * width..][..width]) {
                         write(&mut pixel.0[lane], *value);
                     }
@@ -176,7 +179,9 @@ impl Image {
 
     /// As [`Self::store`], into a list of the right length.
     pub fn store_into(&self, kit: Kit<'_>, rows: &mut Vec<f32>) {
-        rows.resize(self.values() * self.samples(), 0.0);
+        let count = self.values() * self.samples();
+        rows.reserve_exact(count.saturating_sub(rows.len()));
+        rows.resize(count, 0.0);
         self.store(kit, rows);
     }
 
@@ -209,17 +214,17 @@ impl Image {
 
     /// Pixels from a row to the next.
     pub(crate) fn stride(&self) -> usize {
-        self.width + 2 * self.halo
+        self.width.saturating_add(self.halo[1].saturating_mul(2))
     }
 
     /// Pixels of a block.
     pub(crate) fn plane(&self) -> usize {
-        (self.height + 2 * self.halo) * self.stride()
+        self.height.saturating_add(self.halo[0].saturating_mul(2)).saturating_mul(self.stride())
     }
 
     /// The first pixel of a row, in a block.
     pub(crate) fn at(&self, y: usize) -> usize {
-        (y + self.halo) * self.stride() + self.halo
+        (y + self.halo[0]) * self.stride() + self.halo[1]
     }
 
     /// One block of one image, by the number that `image * blocks + block` gives.

@@ -146,7 +146,7 @@ pub fn place(kit: Kit<'_>, x: &Image, part: &Part, add: bool, out: &mut Image) {
                 let whole = last - first == LANES && (first - part.to + part.from.start).is_multiple_of(LANES);
                 for y in rows.clone() {
                     let from = (y as isize - part.shift[0]) as usize;
-                    let to = &mut plane[(y + halo) * stride + halo..][columns.clone()];
+                    let to = &mut plane[(y + halo[0]) * stride + halo[1]..][columns.clone()];
                     let row = |channel: usize| {
                         let block = x.block(image * x.blocks() + channel / LANES);
                         &block[x.at(from) + left..][..columns.len()]
@@ -241,7 +241,7 @@ fn each_row(kit: Kit<'_>, x: &Image, out: &mut Image, work: impl Fn(&[Lanes], &m
     kit.share(out.pixels_mut().chunks_mut(plane.max(1)).enumerate(), |(index, out)| {
         let from = x.block(index);
         for y in 0..x.height {
-            let to = &mut out[(y + halo) * stride + halo..][..x.width];
+            let to = &mut out[(y + halo[0]) * stride + halo[1]..][..x.width];
             work(&from[x.at(y)..][..x.width], to, x.lanes(index % x.blocks()));
         }
     });

@@ -118,7 +118,7 @@ pub fn largest_back(
                         let (most, mut left) = (isa.load(largest), isa.load(slope));
                         for y in rows.start..rows.end {
                             let from = &from[x.at(y) + columns.start..x.at(y) + columns.end];
-                            let to = &mut by_x[(y + halo) * stride + halo..][columns.start..columns.end];
+                            let to = &mut by_x[(y + halo[0]) * stride + halo[1]..][columns.start..columns.end];
                             for (to, pixel) in to.iter_mut().zip(from) {
                                 let value = isa.load(pixel);
                                 isa.store(to, isa.add(isa.load(to), isa.if_equal(value, most, left, zero)));
@@ -170,7 +170,7 @@ fn fold<I: Isa>(
             || {
                 let from = x.block(index);
                 for (y, rows) in windows.rows.iter().enumerate() {
-                    let out = &mut out[(y + halo) * stride + halo..][..windows.columns.len()];
+                    let out = &mut out[(y + halo[0]) * stride + halo[1]..][..windows.columns.len()];
                     for (out, columns) in out.iter_mut().zip(&windows.columns) {
                         let mut found = isa.splat(start);
                         for y in rows.start..rows.end {
@@ -202,7 +202,7 @@ pub fn mean_back(kit: Kit<'_>, windows: &Windows, gradient: &Image, by_x: &mut I
                     for (columns, slope) in windows.columns.iter().zip(slopes) {
                         let each = isa.mul(isa.load(slope), isa.splat(share(rows, columns)));
                         for y in rows.start..rows.end {
-                            let to = &mut by_x[(y + halo) * stride + halo..][columns.start..columns.end];
+                            let to = &mut by_x[(y + halo[0]) * stride + halo[1]..][columns.start..columns.end];
                             for to in to {
                                 isa.store(to, isa.add(isa.load(to), each));
                             }

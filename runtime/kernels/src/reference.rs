@@ -49,7 +49,12 @@ fn kits() -> Vec<Kit<'static>> {
     Level::all().map(kit).chain(more).collect()
 }
 
+/// With a halo that is twice as wide at the sides.
 fn image(values: &[f32], shape: [usize; 3], count: usize, halo: usize) -> Image {
+    image_within(values, shape, count, [halo, 2 * halo])
+}
+
+fn image_within(values: &[f32], shape: [usize; 3], count: usize, halo: [usize; 2]) -> Image {
     let mut image = Image::new(shape, halo);
     image.hold(count);
     image.load(kit(Level::best()), values);
@@ -157,6 +162,21 @@ impl Case {
 }
 
 #[test]
+fn strides_beyond_the_image_take_no_tables_and_each_axis_has_its_own_halo() {
+    let most = u32::MAX as usize;
+    let conv = Conv::new([1, 1], [1; 2], [most; 2], [1; 2], [0; 2], [[1; 2], [3, 4]]);
+    assert_eq!((conv.halo_down(), conv.halo_up()), ([0; 2], [0; 2]));
+    let sequence = Conv::new([4, 4], [1, 3], [1; 2], [1, 64], [0, 64], [[1, 1000]; 2]);
+    assert_eq!((sequence.halo_down(), sequence.halo_up()), ([0, 64], [0, 64]));
+    let bytes = |halo| Image::new([64, 1, 16000], halo).bytes_of_sample();
+    assert!(bytes(sequence.halo_down()) < 2 * bytes([0; 2]));
+    assert_eq!(Image::new([1, most, most], [most; 2]).bytes_of_sample(), usize::MAX);
+    assert!(Conv::has_small_tables([3; 2], [most; 2], [64; 2]));
+    assert!(!Conv::has_small_tables([60_000; 2], [1; 2], [64; 2]));
+    assert!(!Conv::has_small_tables([1; 2], [most; 2], [1, most]));
+}
+
+#[test]
 fn convolutions_and_both_passes_back_are_plain_sums_of_products() {
     let mut draws = Draws(1);
     for round in 0..120 {
@@ -167,9 +187,12 @@ fn convolutions_and_both_passes_back_are_plain_sums_of_products() {
         let large_values = draws.values(case.count * ins * case.large[0] * case.large[1]);
         let (weights, bias) = (draws.values(conv.weights()), draws.values(outs));
         let more = draws.within(0, 1);
+        let with_more = |halo: [usize; 2]| halo.map(|pixels| pixels + more);
         let shape = |channels: usize, [height, width]: [usize; 2]| [channels, height, width];
-        let large = image(&large_values, shape(ins, case.large), case.count, conv.halo_down() + more);
-        let small = image(&small_values, shape(outs, case.small), case.count, conv.halo_up() + more);
+        let large =
+            image_within(&large_values, shape(ins, case.large), case.count, with_more(conv.halo_down()));
+        let small =
+            image_within(&small_values, shape(outs, case.small), case.count, with_more(conv.halo_up()));
         let (mut down, mut up) = (vec![0.0; small_values.len()], vec![0.0; large_values.len()]);
         let mut by_weights = vec![0.0; weights.len()];
         case.products(|s, l, w| {

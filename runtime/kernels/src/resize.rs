@@ -75,7 +75,7 @@ pub fn resize(kit: Kit<'_>, by: &Resize, x: &Image, out: &mut Image) {
                 for (y, rows) in by.rows.iter().enumerate() {
                     let [upper, lower] = [rows.first, rows.second].map(|y| &from[x.at(y)..][..x.width]);
                     let down = isa.splat(rows.share);
-                    let out = &mut out[(y + halo) * stride + halo..][..by.columns.len()];
+                    let out = &mut out[(y + halo[0]) * stride + halo[1]..][..by.columns.len()];
                     for (out, columns) in out.iter_mut().zip(&by.columns) {
                         let across = isa.splat(columns.share);
                         let [upper, lower] = [upper, lower].map(#[inline(always)] |row| {
@@ -111,7 +111,7 @@ pub fn resize_back(kit: Kit<'_>, by: &Resize, gradient: &Image, by_x: &mut Image
                             for (x, across) in
                                 [(columns.first, 1.0 - columns.share), (columns.second, columns.share)]
                             {
-                                let to = &mut by_x[(y + halo) * stride + halo + x];
+                                let to = &mut by_x[(y + halo[0]) * stride + halo[1] + x];
                                 let sum = isa.fma(slope, isa.splat(down * across), isa.load(to));
                                 isa.store(to, sum);
                             }

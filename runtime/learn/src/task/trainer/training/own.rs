@@ -22,7 +22,7 @@ use fl_kernels::{Image, Kit, Lanes, by_lanes, combine, conv::Finish, norm, point
 pub(super) use self::network::plan;
 use self::{
     arena::Arena,
-    network::{Convolution, LineNorm, Node, Op},
+    network::{Convolution, LineNorm, Lines, Node, Op},
 };
 
 /// A planned model with its buffers.
@@ -76,17 +76,39 @@ impl Own {
         self.arena.bytes_of_sample()
     }
 
-    /// Bytes of all buffers in a step on `rows` samples: those of values and gradients, and for the largest
-    /// layer its weights in the order of a pass, the partial sums of their gradient, and a batch in rows.
+    /// Bytes of all buffers in a step on `rows` samples; `usize::MAX` for more than a `usize` counts. Counted
+    /// are values and gradients; for the largest layer its weights in the order of a pass and the partial
+    /// sums of their gradient; what single layers keep; and batches in rows.
     pub(super) fn bytes_of_step(&self, rows: usize) -> usize {
-        let of_layers = self.nodes.iter().map(|node| match &node.op {
-            Op::Conv(conv) => conv.shape.bytes_of_pass(rows),
-            _ => 0,
-        });
-        let largest = self.values.iter().map(Image::values).max().unwrap_or(0);
-        self.arena.bytes_of_sample() * rows
-            + of_layers.max().unwrap_or(0)
-            + 2 * largest * rows * size_of::<f32>()
+        let (mut of_layer, mut kept, mut in_rows) = (0, 0_usize, 0);
+        for Node { op, from } in &self.nodes {
+            let taken = || self.values[self.value_of[from[0]]].values();
+            match op {
+                Op::Conv(conv) => {
+                    of_layer = of_layer.max(conv.shape.bytes_of_pass(rows));
+                    if let Some(Lines { of_sample, images }) = &conv.lines {
+                        let [seen, given] = images.each_ref();
+                        let line = seen.bytes_of_sample().saturating_add(given.bytes_of_sample());
+                        kept = kept.saturating_add(line.saturating_mul(*of_sample));
+                        let widest = seen.values().max(given.values());
+                        in_rows = in_rows.max(widest.saturating_mul(*of_sample));
+                    }
+                }
+                Op::Dropout { mask, .. } => {
+                    kept = kept.saturating_add(mask.bytes_of_sample());
+                    in_rows = in_rows.max(taken());
+                }
+                Op::LineNorm(_) | Op::Softmax(_) | Op::Flatten => in_rows = in_rows.max(taken()),
+                _ => {}
+            }
+        }
+        let [first, last] = [0, self.nodes.len()].map(|place| self.values[self.value_of[place]].values());
+        // Two lists for layers that leave the blocks, the features, the output, and the loss's gradient by
+        // the output.
+        let floats = in_rows.saturating_add(last).saturating_mul(2).saturating_add(first);
+        let of_sample = self.arena.bytes_of_sample().saturating_add(kept);
+        let of_sample = of_sample.saturating_add(floats.saturating_mul(size_of::<f32>()));
+        of_sample.saturating_mul(rows).saturating_add(of_layer)
     }
 
     /// Runs the layers on `rows` samples and returns the outputs, all values of a sample in one row. With
@@ -142,7 +164,7 @@ impl Own {
                 match conv.lines.take() {
                     None => conv.forth(kit, state, x, finish, &mut out, &mut buffers.packed),
                     Some(mut lines) => {
-                        let ([row, _], [from, to]) = (&mut buffers.rows, &mut *lines);
+                        let ([row, _], [from, to]) = (&mut buffers.rows, &mut *lines.images);
                         refill(kit, x, row, from);
                         to.hold(from.samples());
                         conv.forth(kit, state, from, finish, to, &mut buffers.packed);
@@ -276,7 +298,7 @@ impl Own {
                     pointwise::relu_back(kit, out, &mut slope);
                 }
                 if let Some(mut lines) = conv.lines.take() {
-                    let ([row, _], [seen, by_out]) = (&mut buffers.rows, &mut *lines);
+                    let ([row, _], [seen, by_out]) = (&mut buffers.rows, &mut *lines.images);
                     refill(kit, &slope, row, by_out);
                     let [parts, sums] = [&mut buffers.parts, &mut buffers.lanes[0]];
                     conv.by_weights(kit, [seen, by_out], parts, sums, gradient);

@@ -58,9 +58,9 @@ impl Arena {
         Self { buffers: held.iter().map(|_| Vec::new()).collect(), tenants, bytes }
     }
 
-    /// Bytes that a sample takes.
+    /// Bytes that a sample takes; `usize::MAX` for more than a `usize` counts.
     pub(super) fn bytes_of_sample(&self) -> usize {
-        self.bytes.iter().sum()
+        self.bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes))
     }
 
     /// Takes back what images still hold.

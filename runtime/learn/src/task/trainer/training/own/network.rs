@@ -68,9 +68,16 @@ pub(super) struct Convolution {
     pub(super) weight: Range<usize>,
     pub(super) bias: Option<Range<usize>>,
     pub(super) relu: bool,
-    /// For a linear layer over the last of several axes: the lines of a batch, as features, and what they
-    /// give.
-    pub(super) lines: Option<Box<[Image; 2]>>,
+    /// For a linear layer over the last of several axes.
+    pub(super) lines: Option<Lines>,
+}
+
+/// The lines of a batch, and what a linear layer gives for them. Both keep their memory.
+pub(super) struct Lines {
+    /// Lines of a sample.
+    pub(super) of_sample: usize,
+    /// As lists of features.
+    pub(super) images: Box<[Image; 2]>,
 }
 
 /// A normalisation of each sample.
@@ -153,19 +160,18 @@ pub(in super::super) fn plan(
         let shared = same || in_place && uses[first] == 1 && first > 0;
         slope_of.push(if shared { slope_of[first] } else { own(&mut slopes) });
     }
-    let (mut halo_of_value, mut halo_of_slope) = (vec![0; values], vec![0; slopes]);
+    let (mut halo_of_value, mut halo_of_slope) = (vec![[0; 2]; values], vec![[0; 2]; slopes]);
+    let widen = |halo: &mut [usize; 2], to: [usize; 2]| *halo = [0, 1].map(|axis| halo[axis].max(to[axis]));
     for (at, node) in nodes.iter().enumerate() {
         let Op::Conv(conv) = &node.op else { continue };
         let (forward, back) = match conv.transposed {
             false => (conv.shape.halo_down(), conv.shape.halo_up()),
             true => (conv.shape.halo_up(), conv.shape.halo_down()),
         };
-        let value = &mut halo_of_value[value_of[node.from[0]]];
-        *value = forward.max(*value);
-        let slope = &mut halo_of_slope[slope_of[at + 1]];
-        *slope = back.max(*slope);
+        widen(&mut halo_of_value[value_of[node.from[0]]], forward);
+        widen(&mut halo_of_slope[slope_of[at + 1]], back);
     }
-    let images = |of: &[usize], halos: Vec<usize>| {
+    let images = |of: &[usize], halos: Vec<[usize; 2]>| {
         let mut images: Vec<Image> = halos.iter().map(|_| Image::default()).collect();
         for (slot, shape) in of.iter().zip(&shapes) {
             images[*slot] = image(shape, halos[*slot]);
@@ -272,7 +278,7 @@ fn fold_activations(nodes: &mut [Node], uses: &[usize]) {
 }
 
 /// A buffer for a shape of a sample. Sequences are images of height 1.
-fn image(shape: &[usize], halo: usize) -> Image {
+fn image(shape: &[usize], halo: [usize; 2]) -> Image {
     match *shape {
         [features] => Image::features(features),
         [channels, length] => Image::new([channels, 1, length], halo),
@@ -309,7 +315,10 @@ fn op(
     Ok(Some(match at.layer {
         Layer::Linear { bias, .. } => {
             let (outs, ins) = (output[axes], input[axes]);
-            let lines = (axes > 0).then(|| Box::new([ins, outs].map(Image::features)));
+            let lines = (axes > 0).then(|| Lines {
+                of_sample: product(&input[..axes]),
+                images: Box::new([ins, outs].map(Image::features)),
+            });
             let (weight, bias) = (take()?, if *bias { Some(take()?) } else { None });
             Op::Conv(Convolution {
                 shape: Conv::linear(outs, ins),
@@ -334,6 +343,11 @@ fn op(
             let (axis, log) = (*axis as usize, matches!(at.layer, Layer::LogSoftmax { .. }));
             Op::Softmax(lines::Softmax { count: input[axis], step: product(&input[axis + 1..]), log })
         }
+        Layer::Upsample { .. } | Layer::AdaptiveAvgPool { .. }
+            if sides(input).into_iter().chain(sides(&output)).any(|side| side > LONGEST) =>
+        {
+            return Ok(None);
+        }
         Layer::Upsample { mode, corners, .. } => {
             let (from, to) = (sides(input), sides(&output));
             Op::Resize(match mode {
@@ -354,7 +368,7 @@ fn op(
             by_affine: Vec::new(),
         }),
         Layer::Relu => Op::Relu,
-        Layer::Dropout { p } => Op::Dropout { p: *p, mask: image(input, 0) },
+        Layer::Dropout { p } => Op::Dropout { p: *p, mask: image(input, [0; 2]) },
         Layer::Flatten if axes == 0 => Op::Place {
             parts: vec![Part { from: 0..input[0], to: 0, shift: [0; 2] }],
             whole: true,
@@ -418,6 +432,10 @@ fn windowed(
     let (kernel, stride) = (along(window.kernel, 1), along(window.stride, 1));
     let edges = along([top, left], 0);
     let (small, large) = (sides(output), sides(input));
+    // Windows have tables of the sides.
+    if large.into_iter().chain(small).any(|side| side > LONGEST) {
+        return Ok(None);
+    }
     let Some(weights) = window.weights else {
         let padded = !matches!(layer, Layer::AvgPool { count_pad: false, .. });
         debug_assert!(top == bottom && left == right);
@@ -431,6 +449,9 @@ fn windowed(
         false => ([output[0], input[0]], [small, large]),
         true => ([input[0], output[0]], [large, small]),
     };
+    if !Conv::has_small_tables(kernel, stride, sides[1]) {
+        return Ok(None);
+    }
     let shape =
         Conv::new(channels, kernel, stride, dilation, edges, sides).in_groups(weights.groups as usize);
     Ok(Some(Op::Conv(Convolution {
@@ -442,3 +463,6 @@ fn windowed(
         lines: None,
     })))
 }
+
+/// Longest side of an image that windows or an interpolation go over.
+const LONGEST: usize = 1 << 22;
