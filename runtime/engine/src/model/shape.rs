@@ -404,6 +404,9 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
             if width % heads != 0 {
                 return Err(needs(&format!("features that its heads ({heads}) divide")));
             }
+            if 3 * u128::from(width) * u128::from(width) > u128::from(limits::ELEMENTS) {
+                return Err(ModelError::TooLarge { layer: at() });
+            }
             same()
         }
         Layer::AdaptiveAvgPool { size } => {

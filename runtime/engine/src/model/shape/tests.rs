@@ -101,6 +101,10 @@ fn layer_that_does_not_fit_is_named_with_what_arrives_and_what_it_needs() {
 
 #[test]
 fn sizes_past_the_bound_are_refused_without_overflow() {
+    for width in [2_000_000_000, 65_536] {
+        let refusal = shapes(&[1, width], vec![one("{attention: {name: a, heads: 8}}")]).unwrap_err();
+        assert_eq!(refusal, "layers[0] (attention \"a\") gives or holds more than 2^32 elements");
+    }
     let up = |stride: u32| {
         let most = u32::MAX;
         one(&format!("{{conv_transpose2d: {{name: u, out: {most}, kernel: {most}, stride: {stride}}}}}"))
