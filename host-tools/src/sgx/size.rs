@@ -11,7 +11,7 @@ use std::fmt;
 use fl_engine::{
     ByteCount,
     aggregate::{Footprint, Term},
-    model,
+    model::{self, Layer},
     plan::{Loader, Optimiser, Plan, TaskKind},
 };
 use fl_learn::task::planned_memory;
@@ -112,26 +112,20 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
     // The received model and the one before, the module, its gradients, the update, and the tensors of a
     // step; the sum of the gradients of several batches.
     let copies = 6 + states + sums;
-    let mut values = 0_u64;
-    for at in model::place(&plan.model).map_err(|e| refused_model(&e))? {
-        let elements = |shape: &[u32]| shape.iter().fold(1_u64, |n, side| n.saturating_mul(u64::from(*side)));
-        let window = at.layer.window(at.input.len() - 1).filter(|window| window.weights.is_some());
-        let windows = window.map_or(0, |window| {
-            let taps = window.kernel.iter().map(|side| u64::from(*side)).product::<u64>();
-            taps.saturating_mul(elements(&at.input).max(elements(&at.output)))
-        });
-        // Values and gradients, and for a convolution its unfolded input, as burn needs them.
-        values = values.saturating_add(2 * elements(&at.output)).saturating_add(windows);
-    }
-    let estimate = values.saturating_mul(batch.max(1)).saturating_mul(4);
-    let activations = planned_memory(plan).unwrap_or(estimate);
+    let (at_once, activations, how) = match planned_memory(plan) {
+        Some((rows, bytes)) => (rows, bytes, ""),
+        None => {
+            let (rows, bytes) = on_burn(plan, batch)?;
+            (rows, bytes, " (estimate)")
+        }
+    };
     let (name, rows) = match &plan.data.loader {
         Loader::Pictures(spec) if spec.cache > plan.memory_budget => ("pictures (data.cache)", spec.cache),
         _ => ("rows (limits.memory)", plan.memory_budget),
     };
     let mut terms = vec![
         Term { name: format!("{copies} models"), bytes: ByteCount(payload.saturating_mul(copies)) },
-        Term { name: format!("a batch of {batch}"), bytes: ByteCount(activations) },
+        Term { name: format!("{at_once} rows at a time{how}"), bytes: ByteCount(activations) },
         Term { name: name.to_owned(), bytes: rows },
         Term { name: "program".to_owned(), bytes: ByteCount(PROGRAM_BYTES) },
     ];
@@ -142,6 +136,44 @@ fn collaborator(plan: &Plan, payload: u64) -> Result<Vec<Term>, Failure> {
         terms.push(Term { name: "a batch read ahead".to_owned(), bytes });
     }
     Ok(terms)
+}
+
+/// The most rows that burn computes at a time, and the bytes that they take, by an estimate.
+fn on_burn(plan: &Plan, batch: u64) -> Result<(u64, u64), Failure> {
+    let elements = |shape: &[u32]| shape.iter().fold(1_u64, |n, side| n.saturating_mul(u64::from(*side)));
+    let product = |factors: &[u64]| factors.iter().fold(1_u64, |n, factor| n.saturating_mul(*factor));
+    // What one sample takes: in all layers of a training, and in the widest layer of a validation.
+    let (mut values, mut widest) = (0_u64, 1_u64);
+    for at in model::place(&plan.model).map_err(|e| refused_model(&e))? {
+        // A layer `parameter` takes nothing.
+        let length = at.input.first().map_or(1, |side| u64::from(*side));
+        let window = at.layer.window(at.input.len().saturating_sub(1));
+        let inside = match at.layer {
+            // Gates, states and their gradients at each step, also where only the last state is taken.
+            Layer::Lstm { hidden, layers, bidirectional, .. }
+            | Layer::Gru { hidden, layers, bidirectional, .. } => {
+                let ways = 1 + u64::from(*bidirectional);
+                product(&[VALUES_OF_A_STEP, (*hidden).into(), (*layers).into(), ways, length])
+            }
+            // Queries, keys, values and what they give; scores of each place for each other one.
+            Layer::Attention { heads, .. } => {
+                let scores = product(&[COPIES_OF_SCORES, (*heads).into(), length, length]);
+                product(&[COPIES_OF_PLACES, elements(&at.input)]).saturating_add(scores)
+            }
+            // The unfolded input of a convolution.
+            _ => window.filter(|window| window.weights.is_some()).map_or(0, |window| {
+                let taps = window.kernel.iter().map(|side| u64::from(*side)).product::<u64>();
+                taps.saturating_mul(elements(&at.input).max(elements(&at.output)))
+            }),
+        };
+        let given = elements(&at.output);
+        // Values and gradients.
+        values = values.saturating_add(given.saturating_mul(2)).saturating_add(inside);
+        widest = widest.max(elements(&at.input).saturating_add(given).saturating_add(inside));
+    }
+    let scored = (SCORED_VALUES / widest).clamp(1, SCORED_ROWS);
+    let bytes = values.saturating_mul(batch).max(widest.saturating_mul(scored)).saturating_mul(4);
+    Ok((batch.max(scored), bytes))
 }
 
 impl EnclaveSize {
@@ -203,6 +235,16 @@ const THREAD_STACK: u64 = 2 << 20;
 const GRAMINE_BYTES: u64 = 64 << 20;
 /// A collaborator's program, its TLS and QUIC state, and the allocator's slack.
 const PROGRAM_BYTES: u64 = 64 << 20;
+/// Values that burn keeps for each step of a recurrent layer, for each number of its state.
+const VALUES_OF_A_STEP: u64 = 32;
+/// Copies of the scores that burn keeps in an attention.
+const COPIES_OF_SCORES: u64 = 6;
+/// Copies of the sequence that burn keeps in an attention.
+const COPIES_OF_PLACES: u64 = 10;
+/// Values of the widest layer in a pass of burn outside training, and the most rows of such a pass. The
+/// trainer's own count of what is inside a layer is lower, so this one has a multiple of its values.
+const SCORED_VALUES: u64 = 4 * (16 << 20);
+const SCORED_ROWS: u64 = 128;
 /// Smallest enclave: below it Gramine's own start fails on some processors.
 const LEAST: u64 = 256 << 20;
 /// Largest enclave.

@@ -1,7 +1,9 @@
 //! The sums, line by line.
 
+use std::time::{Duration, Instant};
+
 use fl_engine::{
-    model::Layer,
+    model::{Layer, ModelSpec},
     plan::{Backend, LabelCode, PictureLabel, PictureSpec, PlanDraft, Threads},
 };
 
@@ -31,7 +33,7 @@ sgx.max_threads                     12  1 main, the actors + 2 link + 2 cpu + 2 
     let collaborator = of(Role::Collaborator, |_| {}).unwrap();
     let shown = "\
 7 models                         14 KiB
-a batch of 16                    41 KiB
+128 rows at a time               98 KiB
 rows (limits.memory)            512 MiB
 program                          64 MiB
 stacks of 7 threads              14 MiB
@@ -64,7 +66,7 @@ fn every_thread_and_byte_of_the_plan_is_in_the_sum() {
             }
         })
     };
-    assert!(batch(32).unwrap().sum() > batch(16).unwrap().sum());
+    assert!(batch(256).unwrap().sum() > batch(16).unwrap().sum());
     assert!(batch(1_000_000).unwrap().sum().0 - batch(32).unwrap().sum().0 > 256 << 20);
     let accumulated = |batches| {
         of(Role::Collaborator, |plan| {
@@ -80,10 +82,76 @@ fn every_thread_and_byte_of_the_plan_is_in_the_sum() {
 }
 
 #[test]
-fn batch_of_burn_has_the_memory_of_values_gradients_and_unfolded_inputs() {
+fn rows_at_a_time_are_those_of_a_validation_if_a_batch_is_smaller() {
     let batch = |backend| of(Role::Collaborator, |plan| plan.backend = backend).unwrap().terms.swap_remove(1);
-    assert_eq!(batch(Backend::Burn), Term { name: "a batch of 16".to_owned(), bytes: ByteCount(4352) });
-    assert_eq!(batch(Backend::Own).bytes, ByteCount(42752));
+    assert_eq!(
+        batch(Backend::Burn),
+        Term { name: "128 rows at a time (estimate)".to_owned(), bytes: ByteCount(23552) }
+    );
+    assert_eq!(
+        batch(Backend::Own),
+        Term { name: "128 rows at a time".to_owned(), bytes: ByteCount(100_352) }
+    );
+}
+
+/// The memory of the rows of a step, with this model on burn.
+fn rows_of(model: &str) -> u64 {
+    let size = of(Role::Collaborator, |plan| {
+        plan.model = ModelSpec::parse(model).unwrap();
+        plan.backend = Backend::Burn;
+        plan.data.standardise = None;
+    });
+    size.unwrap().terms[1].bytes.0
+}
+
+#[test]
+fn recurrent_layers_and_attentions_have_the_memory_of_each_step_and_of_the_scores() {
+    let recurrent = |word: &str, length: u32| {
+        let layer = format!("{word}: {{name: r, hidden: 128, layers: 2, take: last}}");
+        rows_of(&format!("{{input: [{length}, 8], layers: [{{{layer}}}, {{linear: {{name: f, out: 2}}}}]}}"))
+    };
+    for word in ["lstm", "gru"] {
+        let [short, long] = [2000, 4000].map(|length| recurrent(word, length));
+        assert!((19..=21).contains(&(long * 10 / short)), "{word}: {short} and {long}");
+        // 16 rows with 25 values of 4 bytes a step, layer and number of the state.
+        assert!(recurrent(word, 200) > 16 * 25 * 4 * 200 * 2 * 128, "{word}");
+    }
+    let attention = |length: u32| {
+        rows_of(&format!(
+            "{{input: [{length}, 16], layers: [{{attention: {{name: a, heads: 8}}}}, {{select: {{axis: 0, index: 0}}}}, \
+             {{linear: {{name: f, out: 2}}}}]}}"
+        ))
+    };
+    let [short, long] = [1024, 2048].map(attention);
+    assert!((38..=41).contains(&(long * 10 / short)), "{short} and {long}");
+    assert!(short > 16 * 4 * 8 * 1024 * 1024, "{short}");
+}
+
+#[test]
+fn model_with_a_parameter_has_a_size() {
+    let model = "{input: [30], layers: [{linear: {name: f, out: 2}, as: f}, {parameter: {name: p, shape: [2]}, as: p}, \
+                 {add: , from: [f, p]}]}";
+    assert!(rows_of(model) > 0);
+}
+
+#[test]
+fn layer_that_is_too_large_is_refused_before_memory_is_reserved() {
+    let size = |layer: &str| {
+        of(Role::Collaborator, |plan| {
+            let text = format!(
+                "{{input: [1, 60, 60], layers: [{layer}, flatten, {{linear: {{name: f, out: 2}}}}]}}"
+            );
+            plan.model = ModelSpec::parse(&text).unwrap();
+            plan.data.standardise = None;
+        })
+    };
+    let begin = Instant::now();
+    let stride = size("{conv2d: {name: c, out: 1, kernel: 3, stride: 4294967295}}").unwrap();
+    assert!(stride.terms[1].bytes.0 < 1 << 30, "{}", stride.terms[1].bytes);
+    let padded = "{conv2d: {name: c, out: 1, kernel: 3, stride: 4294967295, padding: 4294967295}}";
+    let error = size(padded).unwrap_err().error;
+    assert!(error.contains("Gramine allows at most"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -348,11 +348,11 @@ fn with_kept(state: &ModelState, from: &ModelState) -> ModelState {
     state
 }
 
-/// Bytes that a step of training takes beside the model: values, gradients and partial sums of the plan's
-/// largest batch, in the buffers that are planned from the model's graph. `None` where burn computes, and in
-/// a build without training.
+/// The most rows that a training or a validation computes at a time, and the bytes that they take beside the
+/// model: values, gradients and partial sums, in the buffers that are planned from the model's graph. `None`
+/// where burn computes, and in a build without training.
 #[must_use]
-pub fn planned_memory(plan: &Plan) -> Option<u64> {
+pub fn planned_memory(plan: &Plan) -> Option<(u64, u64)> {
     Trainer::planned_memory(plan)
 }
 

@@ -21,7 +21,7 @@ impl Trainer {
         Err(TaskError::NoTraining)
     }
 
-    pub(in crate::task) fn planned_memory(_: &Plan) -> Option<u64> {
+    pub(in crate::task) fn planned_memory(_: &Plan) -> Option<(u64, u64)> {
         None
     }
 

@@ -66,7 +66,7 @@ impl Trainer {
     }
 
     /// See [`crate::task::planned_memory`].
-    pub(in crate::task) fn planned_memory(plan: &Plan) -> Option<u64> {
+    pub(in crate::task) fn planned_memory(plan: &Plan) -> Option<(u64, u64)> {
         backend::planned_memory(plan)
     }
 

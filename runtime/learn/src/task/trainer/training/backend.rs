@@ -70,8 +70,7 @@ impl Backend {
             let note = "the model runs on burn: the own backend needs a processor with AVX2";
             return burn(Some(note.to_owned()));
         }
-        let least = largest_batch(plan);
-        let at_once = (BYTES_AT_ONCE / own.bytes_of_sample().max(1)).max(least).clamp(1, SCORED_AT_ONCE);
+        let at_once = at_once(&own, plan);
         let computer = Computer { own, level, by_output: Vec::new() };
         Ok(Self { kind: Kind::Own(Box::new(Mutex::new(computer))), at_once, note: None })
     }
@@ -170,12 +169,19 @@ impl Inference<'_> {
 }
 
 /// See [`Trainer::planned_memory`](super::Trainer::planned_memory).
-pub(super) fn planned_memory(plan: &Plan) -> Option<u64> {
+pub(super) fn planned_memory(plan: &Plan) -> Option<(u64, u64)> {
     if plan.backend != plan::Backend::Own {
         return None;
     }
     let own = own::plan(&plan.model, &plan.layout().ok()?, false).ok()?.ok()?;
-    Some(own.bytes_of_step(largest_batch(plan)) as u64)
+    let rows = at_once(&own, plan).max(largest_batch(plan));
+    Some((rows as u64, own.bytes_of_step(rows) as u64))
+}
+
+/// Most rows of a forward pass outside training: those of a training, or more in little memory.
+fn at_once(own: &Own, plan: &Plan) -> usize {
+    let least = largest_batch(plan);
+    (BYTES_AT_ONCE / own.bytes_of_sample().max(1)).max(least).clamp(1, SCORED_AT_ONCE)
 }
 
 /// Most rows of a step of the plan's trainings.
