@@ -37,6 +37,7 @@ record!(PlanDraft {
     21 row_limit,
     22 keep,
     23 stop,
+    // An exception to "never edited": the default was `Burn` once. No released version has that default.
     24 backend = Backend::Own,
     25 attestation = Attestation::NONE,
 });

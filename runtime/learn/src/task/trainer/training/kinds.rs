@@ -132,6 +132,15 @@ fn number_that_names_no_row_of_an_embedding_is_refused() {
     }
 }
 
+#[test]
+fn manual_lists_the_layers_that_run_on_burn() {
+    let chapter = include_str!("../../../../../src/manual/training.md");
+    let (_, list) = chapter.split_once("These layers have no kernel:\n\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    let listed: std::collections::BTreeSet<&str> = list.split('`').skip(1).step_by(2).collect();
+    assert_eq!(listed, ON_BURN.iter().copied().collect());
+}
+
 /// Layers that run on burn.
 pub(super) const ON_BURN: &[&str] = &[
     "reshape",
