@@ -100,7 +100,8 @@ pub fn import(bytes: &[u8], elsewhere: &dyn Elsewhere) -> Result<Imported, OnnxE
         }])
     })?;
     let (spec, sources) = graph.layers.finish(last)?;
-    let whole = model.inputs.iter().any(|input| input.name == name && input.dtype == file::INT64);
+    let whole =
+        graph.whole || model.inputs.iter().any(|input| input.name == name && input.dtype == file::INT64);
     let takes_sample = |at: usize| spec.from.get(at).map_or(at == 0, |from| from.contains(&0));
     let other = |(at, layer): (usize, &Layer)| takes_sample(at) && !matches!(layer, Layer::Embedding { .. });
     if whole && spec.layers.iter().enumerate().any(other) {
@@ -108,7 +109,8 @@ pub fn import(bytes: &[u8], elsewhere: &dyn Elsewhere) -> Result<Imported, OnnxE
         return Err(OnnxError::Ends(why.to_owned()));
     }
     let state = state(&spec, &model, &sources, elsewhere)?;
-    Ok(Imported { model: spec, state, notes: notes(&model, &sources) })
+    let notes = notes(&model, &spec, &sources);
+    Ok(Imported { model: spec, state, notes })
 }
 
 /// The name of the only input, its shape without the batch, and the size of the batch, unless it is open.
@@ -238,10 +240,20 @@ fn seen_through(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64, causes: &BTr
     if flows || !alike || first.axes[last].len() > 1 || first.side(last).is_none() {
         return Err(Why::new("joins values whose batch lies in different axes", graph::BATCH));
     }
+    // Without the batch in front, an axis may have another number.
+    let over_last = if ["LayerNormalization", "LogSoftmax", "Softmax"].contains(&node.op) {
+        let absent = if node.op == "LayerNormalization" || opset >= 13 { -1 } else { 1 };
+        if constant::index(node.whole("axis", absent), first.axes.len()) != Some(last) {
+            return Err(Why::new("goes over another axis than the last", graph::BATCH));
+        }
+        Some(node.over_last())
+    } else {
+        None
+    };
     for (name, view) in &views {
         graph.swap(name, Value::Flow(view.untwisted()));
     }
-    let given = value(graph, node, opset, causes);
+    let given = value(graph, over_last.as_ref().unwrap_or(node), opset, causes);
     for (name, view) in views {
         graph.swap(&name, Value::View(view));
     }
@@ -275,7 +287,8 @@ fn value(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64, causes: &BTreeSet<u
         return Ok(value);
     }
     match node.op {
-        "Identity" | "Cast" | "CastLike" => graph.flow(node, 0).map(Value::Flow),
+        "Identity" => graph.flow(node, 0).map(Value::Flow),
+        "Cast" | "CastLike" => moving::cast(graph, node),
         "Conv" | "ConvTranspose" => computing::convolve(graph, node),
         "Gemm" | "MatMul" => computing::linear(graph, node),
         "BatchNormalization" => computing::batch_norm(graph, node),
@@ -411,7 +424,7 @@ fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..rows * columns).map(|index| values[index % columns * rows + index / columns]).collect()
 }
 
-fn notes(file: &Model<'_>, sources: &[Source]) -> Vec<String> {
+fn notes(file: &Model<'_>, spec: &ModelSpec, sources: &[Source]) -> Vec<String> {
     let used: HashSet<usize> = sources.iter().map(|source| source.tensor).collect();
     let left = file.weights.iter().enumerate().filter(|(index, tensor)| {
         !used.contains(index) && tensor.dtype == file::FLOAT && !graph::is_unnamed(tensor.name)
@@ -424,15 +437,29 @@ fn notes(file: &Model<'_>, sources: &[Source]) -> Vec<String> {
     if file.opset >= 14 && !norms.is_empty() && norms.iter().all(evaluates) {
         notes.push("the network was exported in evaluation mode: it has no dropout".to_owned());
     }
-    if names.is_empty() {
-        return notes;
+    // The file does not tell parameters from buffers.
+    let parameters = spec.layers.iter().filter_map(|layer| match layer {
+        Layer::Parameter { name, .. } => Some(quoted(name)),
+        _ => None,
+    });
+    let parameters: Vec<String> = parameters.collect();
+    if !parameters.is_empty() {
+        notes.push(format!(
+            "taken as parameters that are trained: {}. If the network keeps one as it is, name it under `freeze` of \
+             the plan's task",
+            few(&parameters)
+        ));
     }
-    let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
-    notes.push(format!(
-        "left out, because no layer takes them: {}{more}",
-        names[..names.len().min(5)].join(", ")
-    ));
+    if !names.is_empty() {
+        notes.push(format!("left out, because no layer takes them: {}", few(&names)));
+    }
     notes
+}
+
+/// The first five, and how many more there are.
+fn few(names: &[String]) -> String {
+    let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(5)].join(", "))
 }
 
 /// Operators that treat each element alone.

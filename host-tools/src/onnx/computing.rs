@@ -360,10 +360,15 @@ pub(super) fn activate(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64) -> Gi
         "Gelu" => Layer::Gelu,
         "Clip" => {
             let bound = |setting: &str, index: usize| match node.attribute(setting) {
-                Some(bound) => Some(bound.float),
-                None => node.inputs.get(index).and_then(|name| graph.scalar(name)),
+                Some(bound) => Ok(Some(bound.float)),
+                None => match node.inputs.get(index).filter(|name| !name.is_empty()) {
+                    Some(name) => graph.scalar(name).map(Some).ok_or_else(|| {
+                        Why::new("has a bound that is computed or trained", "give bounds as numbers")
+                    }),
+                    None => Ok(None),
+                },
             };
-            match (bound("min", 1), bound("max", 2)) {
+            match (bound("min", 1)?, bound("max", 2)?) {
                 (Some(0.0), Some(6.0)) => Layer::Relu6,
                 (Some(0.0), None) => Layer::Relu,
                 (least, most) => {

@@ -24,7 +24,7 @@ pub(super) struct Model<'a> {
 }
 
 /// One operation.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Node<'a> {
     /// Names; an optional input that is left out has an empty one.
     pub(super) inputs: Vec<&'a str>,
@@ -38,7 +38,7 @@ pub(super) struct Node<'a> {
 }
 
 /// A setting of a node.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Attribute<'a> {
     pub(super) name: &'a str,
     pub(super) float: f32,

@@ -16,6 +16,8 @@ use super::{
 pub(super) struct Graph<'a> {
     pub(super) model: &'a Model<'a>,
     pub(super) layers: Layers,
+    /// Whether the network makes whole numbers of the sample.
+    pub(super) whole: bool,
     /// Whether a batch normalisation is said to be in training mode.
     pub(super) trains: bool,
     /// The size of the batch, if the export has it baked in.
@@ -92,6 +94,7 @@ impl<'a> Graph<'a> {
         Self {
             model,
             layers: Layers::new(input),
+            whole: false,
             trains: model.nodes.iter().any(|node| node.whole("training_mode", 0) == 1),
             batch,
             values: model.weights.iter().enumerate().map(weight).collect(),
@@ -369,6 +372,14 @@ impl Why {
 impl<'a> Node<'a> {
     pub(super) fn attribute(&self, name: &str) -> Option<&Attribute<'a>> {
         self.attributes.iter().find(|attribute| attribute.name == name)
+    }
+
+    /// The same operation over the last axis, whatever its number.
+    pub(super) fn over_last(&self) -> Self {
+        let mut node = self.clone();
+        node.attributes.retain(|attribute| attribute.name != "axis");
+        node.attributes.push(Attribute { name: "axis", whole: -1, ..Attribute::default() });
+        node
     }
 
     pub(super) fn whole(&self, name: &str, absent: i64) -> i64 {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use fl_engine::model::Layer;
+
 use super::{
     import,
     tests::{Nowhere, folder},
@@ -170,6 +172,21 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             net(&[weight("w", &[1], 1), relu("x", "w"), relu("w", "y")]),
             "two nodes give",
         ),
+        (
+            "a bound that is trained",
+            dense(&[weight("alpha", &[], 1), tensor("low", &[], 1, &field(9, &[0; 4])), clip("", "alpha")]),
+            "has a bound that is computed or trained",
+        ),
+        (
+            "a lower bound that is trained",
+            dense(&[weight("alpha", &[], 1), clip("alpha", "")]),
+            "has a bound that is computed or trained",
+        ),
+        ("values that become whole", dense(&[sigmoid(), cast("s", 7)]), "rounds or compares values"),
+        ("values that become yes or no", dense(&[sigmoid(), cast("s", 9)]), "rounds or compares values"),
+        ("a sample that becomes whole", dense(&[cast("x", 7)]), "other than an embedding"),
+        ("values of 64 bits", dense(&[cast("x", 11)]), "elements of the type 11"),
+        ("a softmax over another axis", heads(1), "goes over another axis than the last"),
         ("70,000 nodes", net(&[chain(70_000), relu("70000", "y")]), "too many nodes"),
         ("50,000 nodes", net(&[chain(50_000), relu("50000", "y")]), "layers"),
         ("a node of 600,000 inputs", net(&[node("Sum", &vec!["x"; 600_000], "y", &[])]), "too many inputs"),
@@ -252,6 +269,91 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         ("no weights", net(&[relu("x", "y")]), "no layer with parameters"),
     ]
+}
+
+fn clip(least: &str, most: &str) -> Vec<u8> {
+    node("Clip", &["x", least, most], "v", &[])
+}
+
+fn sigmoid() -> Vec<u8> {
+    node("Sigmoid", &["x"], "s", &[])
+}
+
+fn cast(from: &str, to: i64) -> Vec<u8> {
+    node("Cast", &[from], "v", &[setting("to", to)])
+}
+
+fn setting(name: &str, value: i64) -> Vec<u8> {
+    field(5, &[field(1, name.as_bytes()), whole(3, value)].concat())
+}
+
+/// A linear layer behind what these parts make as `v` of the images.
+fn dense(parts: &[Vec<u8>]) -> Vec<u8> {
+    let last = [
+        numbers("flat", &[-1, 192]),
+        node("Reshape", &["v", "flat"], "r", &[]),
+        weight("f.weight", &[2, 192], 384),
+        node("Gemm", &["r", "f.weight"], "y", &[setting("transB", 1)]),
+    ];
+    net(&[parts, &last[..]].concat())
+}
+
+/// A softmax over images whose channels and batch lie in one axis, as those of heads do.
+fn heads(axis: i64) -> Vec<u8> {
+    dense(&[
+        numbers("s", &[-1, 8, 8]),
+        node("Reshape", &["x", "s"], "h", &[]),
+        node("Softmax", &["h"], "v", &[setting("axis", axis)]),
+    ])
+}
+
+#[test]
+fn softmax_over_the_last_axis_is_the_same_by_each_of_its_numbers() {
+    for axis in [2, -1] {
+        let layers = import(&heads(axis), &Nowhere).unwrap().model.layers;
+        assert_eq!(layers[0], Layer::Softmax { axis: 2 }, "{axis}");
+        assert_eq!(layers.len(), 3, "{layers:?}");
+    }
+}
+
+#[test]
+fn bounds_and_types_that_change_nothing_are_taken() {
+    let first = |parts: &[Vec<u8>]| import(&dense(parts), &Nowhere).unwrap().model.layers.swap_remove(0);
+    let zero = tensor("/zero", &[], 1, &field(9, &[0; 4]));
+    assert_eq!(first(&[zero, clip("/zero", "")]), Layer::Relu);
+    assert_eq!(first(&[sigmoid(), cast("s", 1)]), Layer::Sigmoid);
+}
+
+#[test]
+fn instance_norm_of_a_sequence_needs_no_weights() {
+    let ends = [end(11, "x", &[2, 3, 8]), end(12, "y", &[])];
+    let floats = |name: &str, value: f32| {
+        let value = tensor("", &[3], 1, &field(9, &value.to_le_bytes().repeat(3)));
+        node("Constant", &[], name, &[field(5, &[field(1, b"value"), value].concat())])
+    };
+    let parts = [
+        floats("one", 1.0),
+        floats("zero", 0.0),
+        node("InstanceNormalization", &["x", "one", "zero"], "n", &[]),
+        weight("f.weight", &[2, 8], 16),
+        node("Transpose", &["f.weight"], "/turned", &[]),
+        node("MatMul", &["n", "/turned"], "y", &[]),
+    ];
+    let layers = import(&model(17, &[&ends[..], &parts].concat()), &Nowhere).unwrap().model.layers;
+    assert!(matches!(layers[0], Layer::InstanceNorm { .. }), "{layers:?}");
+}
+
+#[test]
+fn tensors_that_may_be_buffers_are_named_as_trained() {
+    let part = [weight("pe", &[1, 3, 8, 8], 192), node("Add", &["x", "pe"], "v", &[])];
+    let notes = import(&dense(&part), &Nowhere).unwrap().notes;
+    assert_eq!(
+        notes,
+        [
+            "taken as parameters that are trained: \"pe\". If the network keeps one as it is, name it under `freeze` of \
+          the plan's task"
+        ]
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use fl_engine::model::{Layer, Span, Upsampling};
 
 use super::{
     constant::{Whole, index},
-    file::Node,
+    file::{self, Node},
     folding::{squeezed, unsqueezed},
     graph::{BATCH, Given, Graph, NormKind, Value, Weight, Why},
     layers::{Flow, View},
@@ -473,9 +473,38 @@ pub(super) fn resize(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     graph.push(layer, vec![place], Vec::new())
 }
 
+/// A change of the type of elements, which is the same in all layers of a plan. Only the sample itself may
+/// become whole numbers, for an embedding.
+pub(super) fn cast(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
+    let flow = graph.flow(node, 0)?;
+    let to = if node.op == "Cast" {
+        node.whole("to", 0)
+    } else {
+        let like = node.inputs.get(1).and_then(|name| graph.constant_named(name));
+        match like.map(|like| like.numbers) {
+            Some(super::constant::Numbers::Wholes(_)) => file::INT64,
+            _ => file::FLOAT,
+        }
+    };
+    match to {
+        file::FLOAT => {}
+        file::INT32 | file::INT64 if flow.place == 0 => graph.whole = true,
+        file::INT32 | file::INT64 | file::BOOL => {
+            return Err(Why::new("rounds or compares values", "leave out conditions and whole numbers"));
+        }
+        other => {
+            let why = format!("gives elements of the type {other}; 1 (float) is needed");
+            return Err(Why::new(why, "export net.float()"));
+        }
+    }
+    Ok(Value::Flow(flow))
+}
+
 /// What `GroupNorm` becomes where ONNX has no operator for it: the channels in groups, and each group
 /// normalised as if it were a channel.
 pub(super) fn groups(graph: &Graph<'_>, node: &Node<'_>, eps: f64) -> Option<super::graph::Norm> {
+    // Without a change of shape, the channels are normalised as they are.
+    graph.made_by(node.inputs.first()?, "Reshape")?;
     let flow = graph.flow(node, 0).ok()?;
     let held = graph.layers.shape(flow.place);
     let [groups, _] = *flow.shape.as_slice() else { return None };
