@@ -26,7 +26,7 @@ const DOES: [(&str, &[&str]); 6] = [
 const SOURCES: [&str; 3] = ["runtime/src", "runtime/learn/src", "runtime/engine/src"];
 
 /// Files, what each one does with the machine, and why it does so itself.
-const PLACES: [(&str, &str, &str); 14] = [
+const PLACES: [(&str, &str, &str); 15] = [
     ("runtime/learn/src/data/folder.rs", "files", "the one place that opens a site's data"),
     (
         "runtime/learn/src/task/trainer/training/ahead.rs",
@@ -34,6 +34,7 @@ const PLACES: [(&str, &str, &str); 14] = [
         "reads the next batch of pictures beside a batch",
     ),
     ("runtime/src/actors/attestation.rs", "clock", "ages by tokio's clock, which a test can stop"),
+    ("runtime/src/actors/greeting.rs", "clock", "a minute by tokio's clock, which a test can stop"),
     (
         "runtime/src/actors/collaborator/model_receiver.rs",
         "threads",
