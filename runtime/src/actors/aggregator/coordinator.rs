@@ -27,8 +27,8 @@ use fl_engine::{
     printable::one_line,
     round::{Effect, Event, Lost, Offer, Reason, RoundEngine, RoundSummary, SlotId, Stamp},
     wire::{
-        Cancelled, Columns, Counted, Failed, LeftOut, Message, Received, RefusedUpdate, RoundDone, Side,
-        SiteSums, Verdict, cut_text,
+        Cancelled, Columns, Counted, Failed, LeftOut, Message, Received, RefusedUpdate, RoundDone, SiteSums,
+        Verdict, cut_text,
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     messages::{AggregatedRound, AggregationJob, AggregatorMessage, SessionMessage, SessionNo, StoreJob},
     outcome::AggregatorOutcome,
-    peers::{Peer, Peers},
+    peers::{Peer, Peers, close_if_refused},
     round_report::RoundReports,
     session,
     upload::Intake,
@@ -260,13 +260,9 @@ impl Coordinator {
             handle.close(close_code::LEAVING, "the run has ended");
             return;
         }
-        // The roster may have changed since the greeter asked.
-        if let Err(why) = self.admission.still_admits(admitted.proof()) {
-            handle.close(close_code::of(&why), &why.to_string());
-            return;
-        }
-        if let Err(why) = self.attestation.still(admitted.appraised()) {
-            handle.close(close_code::REJECTED, &why.told_by(Side::Aggregator));
+        // The roster, or the time, may have changed since the greeter asked.
+        let link = (admitted.proof(), admitted.appraised(), &handle);
+        if close_if_refused(link, &*self.admission, &self.attestation) {
             return;
         }
         if let Some(old) = self.peers.remove(&peer) {

@@ -68,17 +68,7 @@ impl Peers {
         attestation: &Attestation,
     ) -> Vec<Name> {
         let refused = self.connected.extract_if(.., |_, peer| {
-            let (code, why) = match (admission.still_admits(&peer.proof), attestation.still(&peer.appraised))
-            {
-                (Ok(()), Ok(())) => return false,
-                (Err(why), _) => (close_code::of(&why), why.to_string()),
-                // The next attempt of the collaborator hears the refusal at its Hello.
-                (Ok(()), Err(why)) => (close_code::REJECTED, why.told_by(Side::Aggregator)),
-            };
-            let name = peer.proof.name();
-            tracing::warn!(collaborator = %name, "closed the link of {name}: {why}");
-            peer.handle.close(code, &why);
-            true
+            close_if_refused((&peer.proof, &peer.appraised, &peer.handle), admission, attestation)
         });
         refused.map(|(name, _)| name).collect()
     }
@@ -124,6 +114,24 @@ impl Peers {
         }
         spoken.is_some()
     }
+}
+
+/// Closes the link of a collaborator that may not stay, and logs why. Returns whether the link was closed.
+pub(super) fn close_if_refused(
+    (proof, appraised, handle): (&PeerAdmitted, &Appraised, &LinkHandle),
+    admission: &dyn Admission,
+    attestation: &Attestation,
+) -> bool {
+    let (code, why) = match (admission.still_admits(proof), attestation.still(appraised)) {
+        (Ok(()), Ok(())) => return false,
+        (Err(why), _) => (close_code::of(&why), why.to_string()),
+        // The next attempt of the collaborator hears the refusal at its Hello.
+        (Ok(()), Err(why)) => (close_code::REJECTED, why.told_by(Side::Aggregator)),
+    };
+    let name = proof.name();
+    tracing::warn!(collaborator = %name, "closed the link of {name}: {why}");
+    handle.close(code, &why);
+    true
 }
 
 impl Peer {
