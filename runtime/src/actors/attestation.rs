@@ -82,14 +82,11 @@ impl Attestation {
     /// # Errors
     /// [`NotAppraised`].
     pub(crate) fn still(&self, appraised: &Appraised) -> Result<(), NotAppraised> {
-        self.appraiser.still(appraised, self.peers())
+        self.appraiser.still(appraised)
     }
 
     fn peers(&self) -> Side {
-        match self.run_key.claims().side {
-            Side::Aggregator => Side::Collaborator,
-            Side::Collaborator => Side::Aggregator,
-        }
+        self.run_key.claims().side.other()
     }
 
     /// The link, as `signer` signs it.

@@ -50,14 +50,17 @@ pub(crate) fn plan(rounds: u32) -> Plan {
 /// What a side shows and judges under a plan without `attestation`.
 pub(crate) fn attestation(side: Side) -> Arc<Attestation> {
     let ca = TestCa::new("trial");
-    let (leaf, peers) = match side {
-        Side::Aggregator => (Leaf::aggregator("aggregator"), Side::Collaborator),
-        Side::Collaborator => (Leaf::collaborator("one"), Side::Aggregator),
+    let leaf = match side {
+        Side::Aggregator => Leaf::aggregator("aggregator"),
+        Side::Collaborator => Leaf::collaborator("one"),
     };
     let credentials = ca.credentials(leaf, &ca);
     let (plan, clock) = (Digest([0; 32]), clock(NOW));
     let run_key = RunKey::make(&System::real().random, &credentials, plan, None).unwrap();
     let collaterals = Arc::new(Collaterals::new(&files(), Root::INTEL, Vec::new(), &clock));
     let expected = Expected { ca: ca.authority().digest(), plan };
-    Attestation::new(run_key, Appraiser::new(peers, Asked::NONE, expected, || None, collaterals, &clock))
+    Attestation::new(
+        run_key,
+        Appraiser::new(side.other(), Asked::NONE, expected, || None, collaterals, &clock),
+    )
 }

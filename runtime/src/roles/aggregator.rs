@@ -91,14 +91,13 @@ fn run_once(
         return Err(Failure::new(Exit::Plan, format!("the plan's memory budget is too small:\n{need}"))
             .hint("raise limits.memory or limits.spill in plan/plan.yaml"));
     }
-    let collaterals = startup_trust::collaterals(system, &workspace, &clock);
     let of = Arc::clone(&rosters);
     let attestation = startup_trust::attestation(
         system,
+        &workspace,
         (&plan, hash),
         &credentials,
         move || Some(of.roster()),
-        Arc::clone(&collaterals),
         &clock,
     )?;
     let tls = trust::server_config(&credentials, &clock).map_err(|e| Failure::of(Exit::Trust, &e))?;
@@ -116,7 +115,6 @@ fn run_once(
         resets: ResetKey::from_secret(&credentials.reset_secret()),
         rosters,
         attestation,
-        collaterals,
         terms: startup_trust::certificate_terms(&credentials),
         clock,
         fresh,
@@ -143,7 +141,6 @@ struct AggregatorSetup {
     resets: ResetKey,
     rosters: Arc<Rosters>,
     attestation: Arc<Attestation>,
-    collaterals: Arc<Collaterals>,
     clock: FlooredClock,
     /// When the certificates end.
     terms: Vec<Term>,
@@ -173,19 +170,18 @@ async fn serve(setup: AggregatorSetup) -> Result<Option<Exit>, Failure> {
     let accepting: Vec<_> = endpoints.iter().map(accept).collect();
     let ordered = Arc::new(Ordered::default());
     let watching = tokio::spawn(watch_files(
-        (Arc::clone(&setup.rosters), Arc::clone(&setup.collaterals)),
+        (Arc::clone(&setup.rosters), Arc::clone(setup.attestation.appraiser().collaterals())),
         setup.stored_run(),
         mailbox.clone(),
         Arc::clone(&ordered),
     ));
     let holding = tokio::spawn(hold(Arc::clone(&lock), mailbox.clone()));
     let terms = setup.terms.clone();
-    let (rosters, collaterals) = (Arc::clone(&setup.rosters), Arc::clone(&setup.collaterals));
-    let looks = setup.attestation.appraiser().looks_at_quotes();
+    let (rosters, attestation) = (Arc::clone(&setup.rosters), Arc::clone(&setup.attestation));
     let reminding = tokio::spawn(startup_trust::remind_daily(setup.clock.clone(), move || {
         let mut terms = terms.clone();
         terms.push(startup_trust::roster_term(rosters.roster().not_after()));
-        terms.extend(startup_trust::collateral_term(&collaterals).filter(|_| looks));
+        terms.extend(startup_trust::collateral_term(&attestation));
         terms
     }));
     let stopping = tokio::spawn(stop_signals::pass_on(signals, stop(mailbox, Arc::clone(&ordered))));

@@ -42,9 +42,7 @@ use crate::{
     pool::Pool,
     store::{self, MemberCopies},
     system::{Random, System},
-    trust::{
-        self, Authority, FlooredClock, OwnValidity, Role, Serials, SiteRoster, Term, evidence::Collaterals,
-    },
+    trust::{self, Authority, FlooredClock, OwnValidity, Role, Serials, SiteRoster, Term},
 };
 
 /// The options of the command line.
@@ -83,14 +81,13 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         trust::client_config(&credentials, &clock, aggregators).map_err(|e| Failure::of(Exit::Trust, &e))?;
     tls.enable_sni = site.server_name.is_some();
     let terms = startup_trust::certificate_terms(&credentials);
-    let collaterals = startup_trust::collaterals(system, &workspace, &clock);
     let of = Arc::clone(&site_roster);
     let attestation = startup_trust::attestation(
         system,
+        &workspace,
         (&plan, hash),
         &credentials,
         move || of.roster(),
-        Arc::clone(&collaterals),
         &clock,
     )?;
     try_save(&workspace, &plan)?;
@@ -116,7 +113,6 @@ pub(crate) fn run(system: &System, options: &Options, registry: &Registry) -> Re
         authority,
         terms,
         site_roster,
-        collaterals,
         attestation,
     };
     let outcome = system.threads.run(link, serve(setup));
@@ -160,7 +156,6 @@ struct CollaboratorSetup<'a> {
     authority: Authority,
     terms: Vec<Term>,
     site_roster: Arc<SiteRoster>,
-    collaterals: Arc<Collaterals>,
     attestation: Arc<Attestation>,
 }
 
@@ -279,10 +274,9 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         authority,
         terms,
         site_roster,
-        collaterals,
         attestation,
     } = setup;
-    let looks = attestation.appraiser().looks_at_quotes();
+    let collaterals = Arc::clone(attestation.appraiser().collaterals());
     let threads = system.threads.computing(plan.threads.cpu, site.threads);
     let pool = Pool::new(&system.threads, threads).map_err(|e| Failure::of(Exit::Failed, &e))?;
     let limits = NetLimits { mtu: site.mtu, ..NetLimits::client() };
@@ -321,7 +315,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
         own: own.clone(),
         carrier: None,
         authority,
-        attestation,
+        attestation: Arc::clone(&attestation),
         look: Box::new({
             let (site_roster, collaterals) = (Arc::clone(&site_roster), Arc::clone(&collaterals));
             move || {
@@ -330,7 +324,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
             }
         }),
         receive: Box::new({
-            let (site_roster, collaterals) = (Arc::clone(&site_roster), Arc::clone(&collaterals));
+            let site_roster = Arc::clone(&site_roster);
             move |file, text| startup_trust::take_newer(&site_roster, &collaterals, file, text)
         }),
     };
@@ -344,7 +338,7 @@ async fn serve(setup: CollaboratorSetup<'_>) -> Result<Exit, Failure> {
     let reminding = tokio::spawn(startup_trust::remind_daily(own.clock().clone(), move || {
         let mut terms = terms.clone();
         terms.extend(site_roster.ends().map(startup_trust::roster_term));
-        terms.extend(startup_trust::collateral_term(&collaterals).filter(|_| looks));
+        terms.extend(startup_trust::collateral_term(&attestation));
         terms
     }));
     let dialling = tokio::spawn(dialler.run());

@@ -11,10 +11,10 @@ use std::{
 use fl_engine::{
     Digest, Name,
     plan::{
-        self, OfAggregator, OfCollaborators, Plan, Seal,
+        Plan, Seal,
         roster::{Measurements, Member, Roster, UnixSeconds},
     },
-    wire::{NewerFile, Side},
+    wire::NewerFile,
 };
 use fl_sys::syscall::{self, Entry};
 
@@ -27,7 +27,7 @@ use crate::{
     trust::{
         self, Credentials, CredentialsError, Fingerprint, FlooredClock, Role, RosterRefused, Rosters, RunKey,
         RunKeyError, Serials, SiteRoster, Term, WARN_DAYS, WARN_DAYS_OF_COLLATERAL,
-        evidence::{Appraiser, Collaterals, Expected, Root},
+        evidence::{Appraiser, Collaterals, Demand, Expected, Root},
     },
 };
 
@@ -202,7 +202,7 @@ pub(super) fn take_newer(site: &SiteRoster, collaterals: &Collaterals, file: New
 }
 
 /// Intel's collateral in the workspace, read for the first time; in force where there is any.
-pub(super) fn collaterals(system: &System, workspace: &Workspace, clock: &FlooredClock) -> Arc<Collaterals> {
+fn collaterals(system: &System, workspace: &Workspace, clock: &FlooredClock) -> Arc<Collaterals> {
     let root = system.quote_root.map_or(Root::INTEL, Root);
     let sources = sources(workspace, "collateral.json");
     let collaterals = Collaterals::new(workspace.files(), root, sources, clock);
@@ -214,25 +214,18 @@ pub(super) fn collaterals(system: &System, workspace: &Workspace, clock: &Floore
 /// asks for this role's quote, it gets one.
 pub(super) fn attestation(
     system: &System,
+    workspace: &Workspace,
     (plan, hash): (&Plan, Digest),
     credentials: &Credentials,
     roster: impl Fn() -> Option<Arc<Roster>> + Send + Sync + 'static,
-    collaterals: Arc<Collaterals>,
     clock: &FlooredClock,
 ) -> Result<Arc<Attestation>, Failure> {
-    let plan::Attestation { aggregator, collaborators } = plan.attestation;
+    let collaterals = collaterals(system, workspace, clock);
     let role = credentials.identity().role;
-    let (shows, must, peers) = match role {
-        Role::Aggregator => {
-            let must = aggregator == OfAggregator::Required;
-            (must, must, Side::Collaborator)
-        }
-        Role::Collaborator => {
-            let must = collaborators == OfCollaborators::Required;
-            (collaborators != OfCollaborators::None, must, Side::Aggregator)
-        }
-    };
-    let quoter = shows.then_some(&*system.quoter);
+    let own = trust::run_key::side(role);
+    let demand = Demand::of(plan.attestation, own);
+    let must = demand == Demand::Required;
+    let quoter = (demand != Demand::None).then_some(&*system.quoter);
     let failed = |error: RunKeyError| Failure::of(Exit::Evidence, &error).hint(QUOTE_HINT);
     let made = match RunKey::make(&system.random, credentials, hash, quoter) {
         // Without a quote the plan admits this role too.
@@ -252,7 +245,7 @@ pub(super) fn attestation(
         return Err(Failure::new(Exit::Evidence, error).hint(QUOTE_HINT).reason(word));
     }
     let expected = Expected { ca: credentials.authority().digest(), plan: hash };
-    let appraiser = Appraiser::new(peers, plan.attestation, expected, roster, collaterals, clock);
+    let appraiser = Appraiser::new(own.other(), plan.attestation, expected, roster, collaterals, clock);
     if appraiser.looks_at_quotes() && appraiser.held().collateral == 0 {
         tracing::warn!(
             "the plan asks for quotes, and this side has no collateral of Intel: put collateral.json into plan/ or cert/"
@@ -261,9 +254,10 @@ pub(super) fn attestation(
     Ok(Attestation::new(run_key, appraiser))
 }
 
-/// When the collateral ends.
-pub(super) fn collateral_term(collaterals: &Collaterals) -> Option<Term> {
-    let until = collaterals.in_force()?.good_until();
+/// When the collateral ends, where this side judges quotes by it.
+pub(super) fn collateral_term(attestation: &Attestation) -> Option<Term> {
+    let appraiser = attestation.appraiser();
+    let until = appraiser.collaterals().in_force().filter(|_| appraiser.looks_at_quotes())?.good_until();
     let cure = "Make a new collateral.json with `fl-host attest collateral`, and put the file into plan/ or cert/. Until \
                 the roster's days of grace are over, the old one is used";
     let (what, cure) = ("Intel's collateral".to_owned(), cure.to_owned());

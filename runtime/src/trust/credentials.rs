@@ -151,9 +151,9 @@ impl Credentials {
         secret.as_ref().first_chunk().copied().unwrap_or_default()
     }
 
-    /// The certificate.
-    #[must_use]
-    pub fn certificate(&self) -> &CertificateDer<'static> {
+    /// The certificate, for tests.
+    #[cfg(test)]
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 

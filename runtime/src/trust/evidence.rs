@@ -31,7 +31,7 @@ mod verify;
 
 pub use fl_engine::plan::roster::{StatusError, TcbStatus};
 
-pub use appraise::{Appraised, Appraiser, Attested, JudgedBy, NotAppraised};
+pub use appraise::{Appraised, Appraiser, Attested, Demand, JudgedBy, NotAppraised};
 pub use bound::{Expected, NotBound};
 pub use chain::{ChainError, Holder, Root};
 pub use collateral::{Collateral, CollateralError, Statement};

@@ -449,7 +449,7 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         #[serde(default)]
         measurements: Option<measurements::Section>,
         #[serde(default)]
-        attestation: Option<accepted::Section>,
+        attestation: Option<Accepted>,
         #[serde(default)]
         resume: Option<resumption::Section>,
     }
@@ -475,7 +475,7 @@ fn parse(body: &str) -> Result<RosterDraft, RosterError> {
         members: file.collaborators.into_iter().map(member).collect(),
         aggregators: file.aggregators.into_iter().map(member).collect(),
         measurements: file.measurements.map(Measurements::from),
-        attestation: file.attestation.map(Accepted::from),
+        attestation: file.attestation,
         resume: file.resume.map(resumption::Section::read).transpose()?,
         other: other_sections(body),
     })

@@ -30,6 +30,17 @@ pub enum Side {
     Collaborator = 2,
 }
 
+impl Side {
+    /// The side at the other end of a link.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Aggregator => Self::Collaborator,
+            Self::Collaborator => Self::Aggregator,
+        }
+    }
+}
+
 /// What a process says of itself for as long as it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claims {

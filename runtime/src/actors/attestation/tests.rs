@@ -147,10 +147,7 @@ impl Rig {
         let forger = mrenclave.map(|byte| Forger(&self.intel, byte));
         let quoter = forger.as_ref().map(|forger| forger as &dyn Quoter);
         let run_key = RunKey::make(&System::real().random, credentials, plan(), quoter).unwrap();
-        let peers = match run_key.claims().side {
-            Side::Aggregator => Side::Collaborator,
-            Side::Collaborator => Side::Aggregator,
-        };
+        let peers = run_key.claims().side.other();
         let root = Root(Digest::of(&self.intel.root()));
         let collaterals = Arc::new(Collaterals::new(&files(), root, Vec::new(), &clock(NOW)));
         collaterals.take(self.intel.collateral(&Wish::default()).json().into()).unwrap();

@@ -70,18 +70,21 @@ pub struct Appraised {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attested(Arc<Verified>);
 
-/// What the plan asks of the peer.
+/// What the plan asks of a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Demand {
+pub enum Demand {
+    /// No quote.
     None,
+    /// A quote, if there is one.
     Optional,
+    /// A quote.
     Required,
 }
 
 /// Roster and collateral that a verdict rests on, by their digests.
 pub type JudgedBy = [Option<Digest>; 2];
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     /// Of claims, quote, collateral and roster.
     of: Digest,
@@ -146,6 +149,20 @@ pub enum NotAppraised {
     Platform,
 }
 
+impl Demand {
+    /// What the plan's `attestation` asks of `side`.
+    #[must_use]
+    pub fn of(attestation: Attestation, side: Side) -> Self {
+        match (side, attestation.aggregator, attestation.collaborators) {
+            (Side::Aggregator, OfAggregator::None, _) | (Side::Collaborator, _, OfCollaborators::None) => {
+                Self::None
+            }
+            (Side::Collaborator, _, OfCollaborators::Optional) => Self::Optional,
+            _ => Self::Required,
+        }
+    }
+}
+
 impl Appraiser {
     /// Judges peers that have this side, by the plan's `attestation`. `roster` returns the roster in force.
     #[must_use]
@@ -157,18 +174,8 @@ impl Appraiser {
         collaterals: Arc<Collaterals>,
         clock: &FlooredClock,
     ) -> Self {
-        let Attestation { aggregator, collaborators } = attestation;
-        let demand = match (peers, aggregator, collaborators) {
-            (Side::Aggregator, OfAggregator::None, _) | (Side::Collaborator, _, OfCollaborators::None) => {
-                Demand::None
-            }
-            (Side::Collaborator, _, OfCollaborators::Optional) => Demand::Optional,
-            _ => Demand::Required,
-        };
-        let is_judged = match peers {
-            Side::Aggregator => collaborators != OfCollaborators::None,
-            Side::Collaborator => aggregator != OfAggregator::None,
-        };
+        let demand = Demand::of(attestation, peers);
+        let is_judged = Demand::of(attestation, peers.other()) != Demand::None;
         let (roster, clock, known) = (Box::new(roster), clock.clone(), Mutex::default());
         Self { peers, demand, is_judged, expected, roster, collaterals, clock, known }
     }
@@ -242,21 +249,22 @@ impl Appraiser {
             quote,
         ];
         let (of, now) = (Digest::of(&of.concat()), self.clock.now());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = known.get(&evidence.claims.certificate_key);
-        if let Some(before) = before.filter(|before| before.of == of && now <= before.until) {
-            return Ok(Appraised { attested: before.attested.clone() });
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = evidence.claims.certificate_key;
+        let before = known().get(&key).filter(|before| before.of == of && now <= before.until).cloned();
+        if let Some(Known { attested, .. }) = before {
+            return Ok(Appraised { attested });
         }
-        drop(known);
         bound::is_vouched(&evidence, certificate)?;
-        let attested = match (self.demand, quote) {
-            (Demand::None, _) | (Demand::Optional, []) => None,
+        let (attested, until) = match (self.demand, quote) {
+            (Demand::None, _) | (Demand::Optional, []) => (None, UnixSeconds(u64::MAX)),
             (Demand::Required, []) => return Err(NotAppraised::NoQuote),
             (_, quote) => {
                 let accepted = roster.and_then(|roster| roster.accepted()).ok_or(NotAppraised::NoPolicy)?;
                 let collateral = collateral.ok_or(NotAppraised::NoCollateral)?;
                 let (grace, end) = (u64::from(accepted.grace_days) * DAY, collateral.good_until());
-                if now.0 > end.0.saturating_add(grace) {
+                let until = UnixSeconds(end.0.saturating_add(grace));
+                if now > until {
                     return Err(NotAppraised::CollateralEnded(end));
                 }
                 let verified = collateral.verify(quote, now, grace).map_err(NotAppraised::NotVerified)?;
@@ -264,14 +272,10 @@ impl Appraiser {
                     return Err(NotAppraised::OtherClaims);
                 }
                 judge(&verified, &accepted, evidence.claims.side)?;
-                let until = UnixSeconds(end.0.saturating_add(grace));
-                Some((Attested(Arc::new(verified)), until))
+                (Some(Attested(Arc::new(verified))), until)
             }
         };
-        let (attested, until) = attested.unzip();
-        let verdict = Known { of, attested: attested.clone(), until: until.unwrap_or(UnixSeconds(u64::MAX)) };
-        known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(evidence.claims.certificate_key, verdict);
+        known().insert(key, Known { of, attested: attested.clone(), until });
         Ok(Appraised { attested })
     }
 
@@ -293,10 +297,10 @@ impl Appraiser {
     ///
     /// # Errors
     /// [`NotAppraised`].
-    pub fn still(&self, appraised: &Appraised, side: Side) -> Result<(), NotAppraised> {
+    pub fn still(&self, appraised: &Appraised) -> Result<(), NotAppraised> {
         let Some(Attested(verified)) = &appraised.attested else { return Ok(()) };
         let accepted = (self.roster)().and_then(|roster| roster.accepted()).ok_or(NotAppraised::NoPolicy)?;
-        judge(verified, &accepted, side)
+        judge(verified, &accepted, self.peers)
     }
 }
 

@@ -14,26 +14,32 @@ use crate::{
 };
 
 /// What the owner accepts. Each role's list has at least one entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Accepted {
     /// Enclaves of the aggregator: any one of them.
     pub aggregator: Vec<Program>,
     /// Enclaves of collaborators: any one of them.
     pub collaborators: Vec<Program>,
     /// Intel's words for platforms that may take part; never empty.
+    #[serde(default = "statuses")]
     pub statuses: BTreeSet<TcbStatus>,
     /// Intel's advisories that may be open on a platform; `None`: any.
     pub advisories: Option<BTreeSet<String>>,
     /// Least number of Intel's evaluation (`tcbEvaluationDataNumber`) that a verdict may come from.
+    #[serde(default)]
     pub least_evaluation: u32,
     /// Days after its end in which collateral is still used.
+    #[serde(default = "grace_days")]
     pub grace_days: u32,
     /// SHA-256 of the numbers (PPID) of the machines that may take part; empty: any machine.
+    #[serde(default)]
     pub platforms: BTreeSet<Digest>,
 }
 
 /// An accepted program: what is given has to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Program {
     /// MRENCLAVE.
     pub mrenclave: Option<Digest>,
@@ -42,6 +48,7 @@ pub struct Program {
     /// ISVPRODID; with a signer.
     pub product: Option<u16>,
     /// Least ISVSVN.
+    #[serde(default)]
     pub least_svn: u16,
 }
 
@@ -54,12 +61,11 @@ impl Accepted {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct File {
-            attestation: Section,
+            attestation: Accepted,
         }
         let file: File = serde_saphyr::from_str(text)
             .map_err(|e| RosterError::Malformed(super::first_line(&e.to_string())))?;
-        let accepted = Self::from(file.attestation);
-        accepted.check().map(|()| accepted)
+        file.attestation.check().map(|()| file.attestation)
     }
 
     /// What the older section means.
@@ -200,15 +206,11 @@ impl Program {
 
     /// Whether one enclave can be both.
     fn overlaps(&self, other: &Self) -> bool {
-        let same = |a: Option<Digest>, b: Option<Digest>| a.is_none() || b.is_none() || a == b;
-        let both_measured = self.mrenclave.is_some() && other.mrenclave.is_some();
-        let both_signed = self.mrsigner.is_some() && other.mrsigner.is_some();
-        match (both_measured, both_signed) {
-            (true, _) => self.mrenclave == other.mrenclave,
-            (false, true) => same(self.mrsigner, other.mrsigner) && self.product == other.product,
-            // One names the program and the other its signer: only a quote could tell.
-            (false, false) => false,
+        if self.mrenclave.is_some() && other.mrenclave.is_some() {
+            return self.mrenclave == other.mrenclave;
         }
+        // Where one names the program and the other its signer, only a quote could tell.
+        self.mrsigner.is_some() && (self.mrsigner, self.product) == (other.mrsigner, other.product)
     }
 
     fn render(&self) -> String {
@@ -234,57 +236,6 @@ impl fmt::Display for Program {
             parts.push(format!("security version {least_svn} or later"));
         }
         f.write_str(&parts.join(", "))
-    }
-}
-
-/// As the file has it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Section {
-    aggregator: Vec<Line>,
-    collaborators: Vec<Line>,
-    #[serde(default = "statuses")]
-    statuses: BTreeSet<TcbStatus>,
-    advisories: Option<BTreeSet<String>>,
-    #[serde(default)]
-    least_evaluation: u32,
-    #[serde(default = "grace_days")]
-    grace_days: u32,
-    #[serde(default)]
-    platforms: BTreeSet<Digest>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    mrenclave: Option<Digest>,
-    mrsigner: Option<Digest>,
-    product: Option<u16>,
-    #[serde(default)]
-    least_svn: u16,
-}
-
-impl From<Section> for Accepted {
-    fn from(section: Section) -> Self {
-        let programs = |lines: Vec<Line>| {
-            let program = |Line { mrenclave, mrsigner, product, least_svn }: Line| Program {
-                mrenclave,
-                mrsigner,
-                product,
-                least_svn,
-            };
-            lines.into_iter().map(program).collect()
-        };
-        let Section { statuses, advisories, least_evaluation, grace_days, platforms, .. } = section;
-        Self {
-            aggregator: programs(section.aggregator),
-            collaborators: programs(section.collaborators),
-            statuses,
-            advisories,
-            least_evaluation,
-            grace_days,
-            platforms,
-        }
     }
 }
 

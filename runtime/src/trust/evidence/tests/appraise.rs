@@ -310,12 +310,9 @@ fn status_and_advisories_are_judged_by_the_roster() {
     // An open link is judged by the new roster too, without its quote.
     let still = |serial, edit: &dyn Fn(&mut Accepted)| {
         rig.accept(serial, edit);
-        rig.appraiser.still(&appraised, Side::Collaborator)
+        rig.appraiser.still(&appraised)
     };
-    assert_eq!(
-        rig.appraiser.still(&appraised, Side::Collaborator),
-        Err(NotAppraised::Advisory(advisory.clone()))
-    );
+    assert_eq!(rig.appraiser.still(&appraised), Err(NotAppraised::Advisory(advisory.clone())));
     let named = Some(BTreeSet::from([advisory]));
     assert_eq!(
         still(4, &|accepted| (accepted.statuses, accepted.advisories) = (more.clone(), named.clone())),
@@ -427,7 +424,7 @@ fn a_thousand_open_links_are_judged_again_within_fifty_milliseconds() {
     });
     let began = std::time::Instant::now();
     for _ in 0..1_000 {
-        rig.appraiser.still(&appraised, Side::Collaborator).unwrap();
+        rig.appraiser.still(&appraised).unwrap();
     }
     let took = began.elapsed();
     println!("1,000 open links judged again in {took:?}");
