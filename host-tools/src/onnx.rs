@@ -161,16 +161,7 @@ fn walk<'a>(graph: &mut Graph<'a>, model: &'a Model<'a>) -> Result<Vec<Refusal>,
             }
         }
         let mut causes = causes(graph, node);
-        let several = (node.op == "Split" && causes.is_empty()).then(|| moving::split(graph, node));
-        let (first, mut further) = match several {
-            Some(Ok(values)) => {
-                let mut values = values.into_iter();
-                (values.next().ok_or_else(|| Why::new("gives nothing", "")), values.collect())
-            }
-            Some(Err(why)) => (Err(why), Vec::new()),
-            None => (seen_through(graph, node, model.opset, &causes), Vec::new()),
-        };
-        let value = first.unwrap_or_else(|why| {
+        let value = seen_through(graph, node, model.opset, &causes).unwrap_or_else(|why| {
             // Nodes of the same module only prepare what it takes.
             let module = format!("{} (", node.module());
             causes.retain(|cause| {
@@ -181,17 +172,16 @@ fn walk<'a>(graph: &mut Graph<'a>, model: &'a Model<'a>) -> Result<Vec<Refusal>,
             Value::Missing(causes)
         });
         for (output, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let value = if output == 0 {
-                value.clone()
-            } else if !further.is_empty() {
-                further.remove(0)
-            } else if let Value::Missing(causes) = &value {
-                Value::Missing(causes.clone())
-            } else {
+            let given = match &value {
+                Value::Parts(parts) if node.op == "Split" => parts.get(output).cloned(),
+                Value::Missing(_) => Some(value.clone()),
+                _ => (output == 0).then(|| value.clone()),
+            };
+            let value = given.unwrap_or_else(|| {
                 let why = format!("gives a second value ({}), which another node takes", quoted(name));
                 refusals.push(Refusal { node: node.shown(), why, instead: String::new() });
                 Value::Missing(BTreeSet::from([refusals.len() - 1]))
-            };
+            });
             if !graph.set(name, value, index) {
                 return Err(OnnxError::Graph(format!("two nodes give {}", quoted(name))));
             }
@@ -299,7 +289,7 @@ fn value(graph: &mut Graph<'_>, node: &Node<'_>, opset: i64, causes: &BTreeSet<u
         "ReduceMax" => computing::max(graph, node),
         "PRelu" => computing::prelu(graph, node),
         "Expand" => moving::expand(graph, node),
-        "SplitToSequence" => moving::split(graph, node).map(Value::Parts),
+        "Split" | "SplitToSequence" => moving::split(graph, node).map(Value::Parts),
         "SequenceAt" => moving::part_of(graph, node),
         "Dropout" => computing::drop_out(graph, node, opset),
         "Relu" | "Sigmoid" | "Tanh" | "HardSwish" | "LeakyRelu" | "Elu" | "HardSigmoid" | "Gelu" | "Clip"

@@ -31,6 +31,9 @@ pub(super) fn convolve(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
         channels.ok_or_else(|| Why::new("has too many channels", ""))
     };
     let bias = bias.is_some();
+    if node.op == "ConvTranspose" && node.attribute("output_shape").is_some() {
+        return Err(Why::new("asks for a size of the output", "use output_padding"));
+    }
     let layer = match (node.op, axes) {
         ("Conv", 1) => {
             let (stride, dilation) = (stride[0], dilation[0]);
@@ -57,9 +60,6 @@ pub(super) fn convolve(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
             groups,
         },
         (_, 2) => {
-            if node.attribute("output_shape").is_some() {
-                return Err(Why::new("asks for a size of the output", "use output_padding"));
-            }
             let output_padding = pair(&numbers("output_padding", 0, axes)?);
             Layer::ConvTranspose2d {
                 name,
@@ -73,22 +73,17 @@ pub(super) fn convolve(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
                 output_padding,
             }
         }
-        _ => {
-            if node.attribute("output_shape").is_some() {
-                return Err(Why::new("asks for a size of the output", "use output_padding"));
-            }
-            Layer::ConvTranspose1d {
-                name,
-                out: channels(1, i64::from(groups))?,
-                kernel: kernel[0],
-                stride: stride[0],
-                padding: even(&pads)?[0],
-                bias,
-                dilation: dilation[0],
-                groups,
-                output_padding: numbers("output_padding", 0, axes)?[0],
-            }
-        }
+        _ => Layer::ConvTranspose1d {
+            name,
+            out: channels(1, i64::from(groups))?,
+            kernel: kernel[0],
+            stride: stride[0],
+            padding: even(&pads)?[0],
+            bias,
+            dilation: dilation[0],
+            groups,
+            output_padding: numbers("output_padding", 0, axes)?[0],
+        },
     };
     graph.push(layer, vec![place], sources)
 }
@@ -257,14 +252,19 @@ fn padding_of(by: Edges, axes: usize, kernel: Sides) -> Option<Sides> {
     (even && most(0) && most(1)).then_some(padding)
 }
 
+/// The axes that a node takes together, which count the batch; `None` if the batch is one of them, or none is
+/// named.
+fn reduced(graph: &Graph<'_>, node: &Node<'_>, rank: usize) -> Option<Vec<usize>> {
+    let axes = graph.list(node, "axes", 1)?;
+    let axes: Option<Vec<usize>> = axes.iter().map(|axis| index(*axis, rank)).collect();
+    axes.filter(|axes| !axes.contains(&0) && !axes.is_empty())
+}
+
 /// A mean over axes. Over all axes but the first, it is the mean of each channel.
 pub(super) fn mean(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let flow = graph.flow(node, 0)?;
     let (rank, held) = (flow.shape.len() + 1, graph.layers.shape(flow.place).to_vec());
-    let axes = graph.list(node, "axes", 1).ok_or_else(|| Why::new("takes the mean of the batch", MEAN))?;
-    let axes: Option<Vec<usize>> = axes.iter().map(|axis| index(*axis, rank)).collect();
-    let axes = axes.filter(|axes| !axes.contains(&0) && !axes.is_empty());
-    let axes = axes.ok_or_else(|| Why::new("takes the mean of the batch", MEAN))?;
+    let axes = reduced(graph, node, rank).ok_or_else(|| Why::new("takes the mean of the batch", MEAN))?;
     let gone = |axis: usize| axes.contains(&(axis + 1));
     let kept: u64 =
         (0..rank - 1).filter(|axis| !gone(*axis)).map(|axis| u64::from(flow.shape[axis])).product();
@@ -284,9 +284,7 @@ pub(super) fn mean(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
 /// `ReduceMax`.
 pub(super) fn max(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let flow = graph.flow(node, 0)?;
-    let axes = graph.list(node, "axes", 1).unwrap_or_default();
-    let axes: Option<Vec<usize>> = axes.iter().map(|axis| index(*axis, flow.shape.len() + 1)).collect();
-    match axes.filter(|axes| !axes.contains(&0) && !axes.is_empty()) {
+    match reduced(graph, node, flow.shape.len() + 1) {
         Some(axes) => over(graph, node, &flow, axes),
         None => Err(Why::new("takes the largest value of the batch", "name the axes: x.amax((2, 3))")),
     }
@@ -428,17 +426,10 @@ pub(super) fn combine(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
             "a plan has no layer for constants: fold it into a weight",
         ));
     }
-    let ranks = node.inputs.iter().filter_map(|name| match graph.get(name) {
-        Some(Value::Flow(flow)) => Some(flow.shape.len()),
-        _ => None,
-    });
-    let rank = ranks.max().unwrap_or(0);
+    let rank = graph.rank(node);
     let mut places = Vec::with_capacity(node.inputs.len());
     for at in 0..node.inputs.len() {
-        let flow = match graph.weight(node, at).cloned() {
-            Some(weight) => graph.parameter(&weight, rank)?,
-            None => graph.flow(node, at)?,
-        };
+        let flow = graph.flow_or_parameter(node, at, rank)?;
         places.push(graph.settle(&flow)?);
     }
     graph.push(layer, places, Vec::new())

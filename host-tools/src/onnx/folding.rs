@@ -46,7 +46,7 @@ fn view(graph: &Graph<'_>, node: &Node<'_>, weight: &Weight) -> Option<Weight> {
             seen.shape.reverse();
             seen.transposed = !seen.transposed;
         }
-        "Unsqueeze" => seen.shape = unsqueezed(&seen.shape, &graph.list(node, "axes", 1)?, 1)?,
+        "Unsqueeze" => seen.shape = unsqueezed(&seen.shape, &graph.list(node, "axes", 1)?, &1)?,
         "Squeeze" => seen.shape = squeezed(&seen.shape, graph.list(node, "axes", 1).as_deref(), &1)?,
         _ => return None,
     }
@@ -68,7 +68,7 @@ fn constant(graph: &Graph<'_>, node: &Node<'_>) -> Option<Constant> {
         "Unsqueeze" => {
             let first = first?;
             let shape: Vec<i64> = first.shape.iter().map(|side| *side as i64).collect();
-            first.reshaped(&unsqueezed(&shape, &graph.list(node, "axes", 1)?, 1)?, false)
+            first.reshaped(&unsqueezed(&shape, &graph.list(node, "axes", 1)?, &1)?, false)
         }
         "Squeeze" => {
             let first = first?;
@@ -195,7 +195,7 @@ fn literal(node: &Node<'_>) -> Option<Constant> {
 }
 
 /// A shape with sides of `one` put in at these axes of the result.
-pub(super) fn unsqueezed<T: Copy>(shape: &[T], axes: &[i64], one: T) -> Option<Vec<T>> {
+pub(super) fn unsqueezed<T: Clone>(shape: &[T], axes: &[i64], one: &T) -> Option<Vec<T>> {
     let rank = shape.len() + axes.len();
     let mut new = axes.iter().map(|axis| index(*axis, rank)).collect::<Option<Vec<_>>>()?;
     new.sort_unstable();
@@ -205,19 +205,20 @@ pub(super) fn unsqueezed<T: Copy>(shape: &[T], axes: &[i64], one: T) -> Option<V
         if *axis > out.len() {
             return None;
         }
-        out.insert(*axis, one);
+        out.insert(*axis, one.clone());
     }
     (new.len() == axes.len()).then_some(out)
 }
 
 /// A shape without these sides, which are `one`; without axes, without all sides of `one`.
-pub(super) fn squeezed<T: Copy + PartialEq>(shape: &[T], axes: Option<&[i64]>, one: &T) -> Option<Vec<T>> {
-    let Some(axes) = axes else { return Some(shape.iter().copied().filter(|side| side != one).collect()) };
+pub(super) fn squeezed<T: Clone + PartialEq>(shape: &[T], axes: Option<&[i64]>, one: &T) -> Option<Vec<T>> {
+    let Some(axes) = axes else { return Some(shape.iter().filter(|side| *side != one).cloned().collect()) };
     let gone = axes.iter().map(|axis| index(*axis, shape.len())).collect::<Option<Vec<_>>>()?;
     if gone.iter().any(|axis| shape[*axis] != *one) {
         return None;
     }
-    Some(shape.iter().enumerate().filter(|(axis, _)| !gone.contains(axis)).map(|(_, side)| *side).collect())
+    let kept = shape.iter().enumerate().filter(|(axis, _)| !gone.contains(axis));
+    Some(kept.map(|(_, side)| side.clone()).collect())
 }
 
 fn sides(wholes: &[i64]) -> Option<Vec<usize>> {

@@ -166,18 +166,19 @@ impl<'a> Graph<'a> {
         if let Some(place) = self.settled.get(&key) {
             return Ok(*place);
         }
-        let (layer, from) = match (self.layers.made(flow.place), flow.shape.as_slice()) {
-            (_, [_]) => (Layer::Flatten, flow.place),
-            // Two changes of shape in a row are one.
-            (Some((Layer::Reshape { .. } | Layer::Flatten, from)), _)
-                if self.layers.shape(from) == flow.shape =>
-            {
-                return Ok(from);
-            }
-            (Some((Layer::Reshape { .. } | Layer::Flatten, from)), shape) => {
+        let (layer, from) = match flow.shape.as_slice() {
+            [_] => (Layer::Flatten, flow.place),
+            shape => {
+                // Two changes of shape in a row are one.
+                let from = match self.layers.made(flow.place) {
+                    Some((Layer::Reshape { .. } | Layer::Flatten, from)) => from,
+                    _ => flow.place,
+                };
+                if self.layers.shape(from) == shape {
+                    return Ok(from);
+                }
                 (Layer::Reshape { shape: shape.to_vec() }, from)
             }
-            (_, shape) => (Layer::Reshape { shape: shape.to_vec() }, flow.place),
         };
         let made = self.layers.push(layer, vec![from], Vec::new()).map_err(|e| Why::of(&e))?;
         self.settled.insert(key, made.place);
@@ -222,9 +223,33 @@ impl<'a> Graph<'a> {
         Ok(Flow { place, shape: sides.split_off(1) })
     }
 
-    /// Puts another value in the place of a name's; the one before.
-    pub(super) fn swap(&mut self, name: &str, value: Value) -> Option<Value> {
-        self.values.get_mut(name).map(|held| std::mem::replace(held, value))
+    /// The most axes that a sample has at the inputs of a node.
+    pub(super) fn rank(&self, node: &Node<'_>) -> usize {
+        let axes = node.inputs.iter().filter_map(|name| match self.get(name) {
+            Some(Value::Flow(flow)) => Some(flow.shape.len()),
+            _ => None,
+        });
+        axes.max().unwrap_or(0)
+    }
+
+    /// What passes at an input, or a tensor of the file beside samples of so many axes.
+    pub(super) fn flow_or_parameter(
+        &mut self,
+        node: &Node<'_>,
+        index: usize,
+        axes: usize,
+    ) -> Result<Flow, Why> {
+        match self.weight(node, index).cloned() {
+            Some(weight) => self.parameter(&weight, axes),
+            None => self.flow(node, index),
+        }
+    }
+
+    /// Puts another value in the place of a name's.
+    pub(super) fn swap(&mut self, name: &str, value: Value) {
+        if let Some(held) = self.values.get_mut(name) {
+            *held = value;
+        }
     }
 
     /// Appends a layer that stands for a node.
@@ -331,10 +356,7 @@ impl<'a> Graph<'a> {
         }
         let of_bias = bias.and_then(|bias| self.name(bias).strip_suffix(".bias")).map(str::to_owned);
         of_bias.or_else(|| Some(node.module()).filter(|module| !module.is_empty())).ok_or_else(|| {
-            Why::new(
-                format!("has a weight without PyTorch's name ({})", quoted(name)),
-                "export with do_constant_folding=False, or with dynamo=True, optimize=False",
-            )
+            Why::new(format!("has a weight without PyTorch's name ({})", quoted(name)), EXPORTED)
         })
     }
 

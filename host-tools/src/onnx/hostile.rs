@@ -200,6 +200,11 @@ fn files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             net(&[node("Relu", &["x"], "y", &[field(7, b"com.evil")])]),
             "(Relu)|Relu",
         ),
+        (
+            "a split of somebody",
+            net(&[node("Split", &["x"], "y", &[field(7, b"com.evil")])]),
+            "(Split)|Split",
+        ),
         ("a loop", net(&[node("Loop", &["x"], "y", &[])]), "Loop"),
         ("a stride of 0", conv(&[wholes("strides", &[0, 0])]), "stride is 0"),
         ("a padding of 2^62", conv(&[wholes("pads", &[1 << 62, 0, 0, 0])]), "has pads"),
@@ -314,6 +319,19 @@ fn softmax_over_the_last_axis_is_the_same_by_each_of_its_numbers() {
         assert_eq!(layers[0], Layer::Softmax { axis: 2 }, "{axis}");
         assert_eq!(layers.len(), 3, "{layers:?}");
     }
+}
+
+#[test]
+fn parts_of_an_axis_are_counted_with_those_that_nobody_takes() {
+    let further = [field(2, b""), field(2, b"c"), setting("axis", 1)];
+    let whole = node("Concat", &["c", "c", "c"], "v", &[setting("axis", 1)]);
+    let layers =
+        import(&dense(&[node("Split", &["x"], "a", &further), whole]), &Nowhere).unwrap().model.layers;
+    let starts: Vec<u32> = layers
+        .iter()
+        .filter_map(|layer| if let Layer::Slice { start, .. } = layer { Some(*start) } else { None })
+        .collect();
+    assert_eq!(starts, [2], "{layers:?}");
 }
 
 #[test]

@@ -99,33 +99,22 @@ pub(super) fn flatten(graph: &Graph<'_>, node: &Node<'_>) -> Given {
 /// `Squeeze` and `Unsqueeze`.
 pub(super) fn squeeze(graph: &Graph<'_>, node: &Node<'_>) -> Given {
     let axes = graph.list(node, "axes", 1);
-    let view = view(graph, node)?;
-    if let Some(Value::View(_)) = node.inputs.first().and_then(|name| graph.get(name)) {
+    if let Some(Value::View(view)) = node.inputs.first().and_then(|name| graph.get(name)) {
+        let one = vec![Some(1)];
         let moved = match (node.op, &axes) {
-            ("Unsqueeze", Some(axes)) => {
-                unsqueezed(&view.axes.iter().collect::<Vec<_>>(), axes, &vec![Some(1)])
-                    .map(|axes| axes.into_iter().cloned().collect())
-            }
-            ("Squeeze", Some(gone)) => {
-                let rank = view.axes.len();
-                let gone: Option<Vec<usize>> = gone.iter().map(|axis| index(*axis, rank)).collect();
-                let gone = gone.filter(|gone| gone.iter().all(|axis| view.side(*axis) == Some(1)));
-                gone.map(|gone| {
-                    let kept = view.axes.iter().enumerate().filter(|(axis, _)| !gone.contains(axis));
-                    kept.map(|(_, axis)| axis.clone()).collect::<Vec<_>>()
-                })
-            }
+            ("Unsqueeze", Some(axes)) => unsqueezed(&view.axes, axes, &one),
+            ("Squeeze", Some(axes)) => squeezed(&view.axes, Some(axes.as_slice()), &one),
             _ => None,
         };
         let axes = moved.ok_or_else(|| Why::new("takes away a side that is not 1", BATCH))?;
-        return Ok(View { axes, ..view }.value());
+        return Ok(View { place: view.place, axes }.value());
     }
     let flow = graph.flow(node, 0)?;
     // The batch is no side of 1.
     let whole = [&[0], flow.shape.as_slice()].concat();
     let shape = match (node.op, &axes) {
         ("Squeeze", axes) => squeezed(&whole, axes.as_deref(), &1),
-        (_, Some(axes)) => unsqueezed(&whole, axes, 1),
+        (_, Some(axes)) => unsqueezed(&whole, axes, &1),
         _ => None,
     };
     match shape.as_deref().and_then(<[u32]>::split_first) {
@@ -243,9 +232,6 @@ fn cut(graph: &mut Graph<'_>, flow: Flow, axis: usize, start: i64, end: i64) -> 
     if start == 0 && end == side {
         return Ok(flow);
     }
-    if start >= end {
-        return Err(Why::new("takes an empty part", ""));
-    }
     let (before, after) = (start as u32, (side - end) as u32);
     let edges = match (flow.shape.len(), axis) {
         (2, _) if before == after => [before; 4],
@@ -306,18 +292,9 @@ fn embedding(graph: &mut Graph<'_>, node: &Node<'_>, weight: &Weight) -> Given {
 
 pub(super) fn concat(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     // A tensor of the file has as many axes as the values beside it.
-    let flows = node.inputs.iter().filter_map(|name| match graph.get(name) {
-        Some(Value::Flow(flow)) => Some(flow.shape.len()),
-        _ => None,
-    });
-    let rank = flows.max().unwrap_or(0);
-    let mut parts = Vec::new();
-    for at in 0..node.inputs.len() {
-        parts.push(match graph.weight(node, at).cloned() {
-            Some(weight) => graph.parameter(&weight, rank)?,
-            None => graph.flow(node, at)?,
-        });
-    }
+    let rank = graph.rank(node);
+    let parts = (0..node.inputs.len()).map(|at| graph.flow_or_parameter(node, at, rank));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
     let axis = index(node.whole("axis", 0), rank + 1).filter(|axis| *axis > 0);
     let axis = axis.ok_or_else(|| Why::new("joins along the batch", BATCH))? as u32 - 1;
     let places = parts.iter().map(|part| graph.settle(part)).collect::<Result<Vec<_>, _>>()?;
@@ -331,10 +308,7 @@ pub(super) fn concat(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
 pub(super) fn expand(graph: &mut Graph<'_>, node: &Node<'_>) -> Given {
     let target = graph.constant(node, 1).and_then(|to| to.as_wholes());
     let target = target.ok_or_else(|| Why::new("changes a shape to one that depends on values", ""))?;
-    let flow = match graph.weight(node, 0).cloned() {
-        Some(weight) => graph.parameter(&weight, target.len().saturating_sub(1))?,
-        None => graph.flow(node, 0)?,
-    };
+    let flow = graph.flow_or_parameter(node, 0, target.len().saturating_sub(1))?;
     let same = |(side, to): (&u32, &Whole)| !to.batch && (to.factor == i64::from(*side) || to.factor == 1);
     let sides = target.get(1..).unwrap_or_default();
     if sides.len() == flow.shape.len() && flow.shape.iter().zip(sides).all(same) {
