@@ -29,8 +29,7 @@ pub struct Placed<'a> {
 /// # Errors
 /// [`ModelError`] names the first layer at fault, the shapes that arrive and what it needs.
 pub fn place(spec: &ModelSpec) -> Result<Vec<Placed<'_>>, ModelError> {
-    let known = matches!(spec.input.len(), 1..=3) && !spec.input.contains(&0);
-    if !known || elements(&spec.input).is_none() {
+    if ranked(&spec.input).is_err() {
         return Err(ModelError::Input(spec.input.clone()));
     }
     let count = spec.layers.len();
@@ -210,7 +209,7 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
         }
         Layer::Softmax { axis } | Layer::LogSoftmax { axis } => {
             if *axis as usize >= input.len() {
-                return Err(needs(&format!("a shape with an axis {axis}; the first axis is 0")));
+                return Err(needs(&no_axis(*axis)));
             }
             same()
         }
@@ -356,14 +355,13 @@ fn output(layer: &Layer, inputs: &[&[u32]], at: &dyn Fn() -> LayerAt) -> Result<
             same()
         }
         Layer::Matmul => {
-            let ([.., rows, inner], [.., other, columns]) = (input, inputs[1]) else {
+            let ([before @ .., rows, inner], [others @ .., other, columns]) = (input, inputs[1]) else {
                 return Err(needs("two inputs whose last two axes are matrices"));
             };
-            let before = |shape: &[u32]| shape[..shape.len() - 2].to_vec();
-            if inner != other || before(input) != before(inputs[1]) {
+            if inner != other || before != others {
                 return Err(needs("[.., a, b] and [.., b, c] with the same sides in front"));
             }
-            let shape = [before(input), vec![*rows, *columns]].concat();
+            let shape = [before, &[*rows, *columns]].concat();
             shape.into_iter().map(u128::from).collect()
         }
         Layer::Embedding { rows, width, .. } => {
