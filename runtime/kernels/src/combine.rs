@@ -19,7 +19,7 @@ pub enum Combine {
 /// If a side of an input is neither 1 nor the output's, or the batches differ.
 pub fn combine(kit: Kit<'_>, how: Combine, inputs: &[&Image], out: &mut Image) {
     inputs.iter().for_each(|input| check(input, out));
-    let (blocks, plane, halo, stride) = (out.blocks(), out.plane(), out.halo, out.stride());
+    let (blocks, plane, row_at) = (out.blocks(), out.plane(), out.row_at());
     let (channels, height, width) = (out.channels, out.height, out.width);
     with_level!(kit.level, isa => {
         kit.share(out.pixels_mut().chunks_mut(plane).enumerate(), |(index, out)| {
@@ -35,7 +35,7 @@ pub fn combine(kit: Kit<'_>, how: Combine, inputs: &[&Image], out: &mut Image) {
                             Combine::Product => isa.mul(value, other),
                         };
                     }
-                    isa.store(&mut out[(y + halo[0]) * stride + halo[1] + x], value);
+                    isa.store(&mut out[row_at(y) + x], value);
                 }
             });
         });
@@ -55,7 +55,7 @@ pub fn combine_back(
     by_x: &mut Image,
 ) {
     inputs.iter().chain([&&*by_x]).for_each(|input| check(input, gradient));
-    let (blocks, plane, halo, stride) = (by_x.blocks(), by_x.plane(), by_x.halo, by_x.stride());
+    let (blocks, plane, row_at) = (by_x.blocks(), by_x.plane(), by_x.row_at());
     let (height, width, channels) = (by_x.height, by_x.width, by_x.channels);
     let is_repeated = channels < gradient.channels;
     with_level!(kit.level, isa => {
@@ -80,7 +80,7 @@ pub fn combine_back(
                             }
                         }
                         let (y, x) = (y.min(height - 1), x.min(width - 1));
-                        let to = &mut by_x[(y + halo[0]) * stride + halo[1] + x];
+                        let to = &mut by_x[row_at(y) + x];
                         if is_repeated {
                             let mut lanes = *to;
                             isa.store(&mut lanes, slope);

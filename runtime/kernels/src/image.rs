@@ -1,7 +1,7 @@
 //! Values of a batch in blocks of sixteen channels.
 
 use crate::{
-    lanes::{LANES, Lanes},
+    lanes::{LANES, Lanes, resize_exact},
     team::Kit,
 };
 
@@ -39,18 +39,8 @@ impl Image {
 
     /// Makes room for `samples`. Memory that was reserved for more samples is kept.
     pub fn hold(&mut self, samples: usize) {
-        if self.samples() == samples {
-            return;
-        }
-        if self.features {
-            self.width = samples;
-        } else {
-            self.count = samples;
-        }
-        let needed = self.needed();
-        if self.data.len() < needed {
-            self.data.reserve_exact(needed - self.data.len());
-            self.data.resize(needed, Lanes::ZERO);
+        if self.samples() != samples {
+            self.make_room(samples);
         }
     }
 
@@ -58,15 +48,7 @@ impl Image {
     /// values are any.
     pub fn take(&mut self, memory: Vec<Lanes>, samples: usize) {
         self.data = memory;
-        if self.features {
-            self.width = samples;
-        } else {
-            self.count = samples;
-        }
-        let needed = self.needed();
-        if self.data.len() < needed {
-            self.data.resize(needed, Lanes::ZERO);
-        }
+        self.make_room(samples);
         let (halo, stride, plane, first) = (self.halo, self.stride(), self.plane(), self.at(0));
         if halo == [0; 2] || plane == 0 {
             return;
@@ -87,6 +69,18 @@ impl Image {
     /// The memory of the values, which the image has no more.
     pub fn give(&mut self) -> Vec<Lanes> {
         std::mem::take(&mut self.data)
+    }
+
+    fn make_room(&mut self, samples: usize) {
+        if self.features {
+            self.width = samples;
+        } else {
+            self.count = samples;
+        }
+        let needed = self.needed();
+        if self.data.len() < needed {
+            resize_exact(&mut self.data, needed, Lanes::ZERO);
+        }
     }
 
     /// How many samples there are.
@@ -129,7 +123,7 @@ impl Image {
         let (values, channels, features) = (self.values(), self.channels, self.features);
         assert_eq!(rows.len(), values * self.samples(), "the batch has another shape");
         let (blocks, height, width) = (self.blocks(), self.height, self.width);
-        let (halo, stride, plane) = (self.halo, self.stride(), self.plane());
+        let (plane, row_at) = (self.plane(), self.row_at());
         kit.share(self.pixels_mut().chunks_mut(plane.max(1)).enumerate(), |(index, plane)| {
             let (image, block) = (index / blocks, index % blocks);
             let lanes = (channels - block * LANES).min(LANES);
@@ -143,7 +137,7 @@ impl Image {
             for lane in 0..lanes {
                 let from = &rows[image * values + (block * LANES + lane) * height * width..];
                 for y in 0..height {
-                    let row = &mut plane[(y + halo[0]) * stride + halo[1]..][..width];
+                    let row = &mut plane[row_at(y)..][..width];
                     for (pixel, value) in row.iter_mut().zip(&from[y * width..][..width]) {
                         write(&mut pixel.0[lane], *value);
                     }
@@ -180,8 +174,7 @@ impl Image {
     /// As [`Self::store`], into a list of the right length.
     pub fn store_into(&self, kit: Kit<'_>, rows: &mut Vec<f32>) {
         let count = self.values() * self.samples();
-        rows.reserve_exact(count.saturating_sub(rows.len()));
-        rows.resize(count, 0.0);
+        resize_exact(rows, count, 0.0);
         self.store(kit, rows);
     }
 
@@ -224,7 +217,14 @@ impl Image {
 
     /// The first pixel of a row, in a block.
     pub(crate) fn at(&self, y: usize) -> usize {
-        (y + self.halo[0]) * self.stride() + self.halo[1]
+        self.row_at()(y)
+    }
+
+    /// The same, while the pixels are borrowed.
+    pub(crate) fn row_at(&self) -> impl Fn(usize) -> usize + Copy + Send + Sync + use<> {
+        let (halo, stride) = (self.halo, self.stride());
+        #[inline(always)]
+        move |y| (y + halo[0]) * stride + halo[1]
     }
 
     /// One block of one image, by the number that `image * blocks + block` gives.

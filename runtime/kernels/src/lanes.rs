@@ -24,5 +24,11 @@ pub fn by_lanes(values: &[f32], out: &mut Vec<Lanes>) {
     }));
 }
 
+/// Gives a list this length, and no more memory than the length needs. New places hold `value`.
+pub(crate) fn resize_exact<T: Clone>(list: &mut Vec<T>, len: usize, value: T) {
+    list.reserve_exact(len.saturating_sub(list.len()));
+    list.resize(len, value);
+}
+
 /// Channels of a block.
 pub const LANES: usize = 16;

@@ -126,13 +126,12 @@ impl Softmax {
     /// If `out` is shorter than `gradient`.
     pub fn back(&self, kit: Kit<'_>, out: &[f32], gradient: &mut [f32]) {
         self.each(kit, gradient, out, |slopes, out| {
-            let weight = |out: f64| if self.log { maths::exp(out) } else { out };
             let sum = slopes
                 .iter()
                 .zip(out)
                 .fold(0.0, |sum, (slope, out)| sum + if self.log { *slope } else { slope * out });
             for (slope, out) in slopes.iter_mut().zip(out) {
-                *slope = if self.log { *slope - weight(*out) * sum } else { out * (*slope - sum) };
+                *slope = if self.log { *slope - maths::exp(*out) * sum } else { out * (*slope - sum) };
             }
         });
     }

@@ -133,14 +133,14 @@ fn plane_moments<I: Isa>(isa: I, x: &Image, plane: &[Lanes]) -> Sums {
 pub fn apply(kit: Kit<'_>, x: &Image, moments: &[Moments], relu: bool, out: &mut Image) {
     assert_eq!((out.values(), out.samples()), (x.values(), x.samples()), "images of other shapes");
     let (blocks, plane) = (x.blocks(), out.plane());
-    let (halo, stride) = (out.halo, out.stride());
+    let row_at = out.row_at();
     with_level!(kit.level, isa => {
         kit.share(out.pixels_mut().chunks_mut(plane).enumerate(), |(index, out)| {
             isa.run(#[inline(always)] || {
                 let (from, with) = (x.block(index), &moments[index % blocks]);
                 let (scale, shift, zero) = (isa.load(&with.scale), isa.load(&with.shift), isa.splat(0.0));
                 for y in 0..x.height {
-                    let out = &mut out[(y + halo[0]) * stride + halo[1]..][..x.width];
+                    let out = &mut out[row_at(y)..][..x.width];
                     for (out, pixel) in out.iter_mut().zip(&from[x.at(y)..][..x.width]) {
                         let value = isa.fma(isa.load(pixel), scale, shift);
                         isa.store(out, if relu { isa.max(value, zero) } else { value });
@@ -167,7 +167,7 @@ pub fn back(
 ) {
     assert_eq!((gradient.values(), gradient.samples()), (x.values(), x.samples()), "images of other shapes");
     let (blocks, plane) = (x.blocks(), gradient.plane());
-    let (halo, stride) = (gradient.halo, gradient.stride());
+    let row_at = gradient.row_at();
     scratch.0.resize(x.count * blocks, [Lanes::ZERO; 2]);
     let sums = &mut scratch.0;
     with_level!(kit.level, isa => {
@@ -179,7 +179,7 @@ pub fn back(
                 let (mean, zero) = (isa.load(&with.mean), isa.splat(0.0));
                 let (mut plain, mut weighted) = ([zero; 2], [zero; 2]);
                 for y in 0..x.height {
-                    let slope = &mut slope[(y + halo[0]) * stride + halo[1]..][..x.width];
+                    let slope = &mut slope[row_at(y)..][..x.width];
                     let from = &from[x.at(y)..][..x.width];
                     for (slope, from) in slope.chunks_mut(2).zip(from.chunks(2)) {
                         for (j, (slope, pixel)) in slope.iter_mut().zip(from).enumerate() {
@@ -225,7 +225,7 @@ pub fn back(
                 });
                 let (scale, factor, rest) = (isa.load(&with.scale), isa.load(&factor), isa.load(&rest));
                 for y in 0..x.height {
-                    let slope = &mut slope[(y + halo[0]) * stride + halo[1]..][..x.width];
+                    let slope = &mut slope[row_at(y)..][..x.width];
                     for (slope, pixel) in slope.iter_mut().zip(&from[x.at(y)..][..x.width]) {
                         let value = isa.fma(isa.load(pixel), factor, rest);
                         let value = isa.fma(isa.load(slope), scale, value);

@@ -122,7 +122,7 @@ pub fn place(kit: Kit<'_>, x: &Image, part: &Part, add: bool, out: &mut Image) {
     let channels = part.from.len();
     assert!(part.from.end <= x.channels && part.to + channels <= out.channels, "too few channels");
     assert_eq!(x.count, out.count, "images of another batch");
-    let (blocks, plane, halo, stride) = (out.blocks(), out.plane(), out.halo, out.stride());
+    let (blocks, plane, row_at) = (out.blocks(), out.plane(), out.row_at());
     // In `out`.
     let clip = |axis: usize, from: usize, to: usize| {
         let by = part.shift[axis];
@@ -146,7 +146,7 @@ pub fn place(kit: Kit<'_>, x: &Image, part: &Part, add: bool, out: &mut Image) {
                 let whole = last - first == LANES && (first - part.to + part.from.start).is_multiple_of(LANES);
                 for y in rows.clone() {
                     let from = (y as isize - part.shift[0]) as usize;
-                    let to = &mut plane[(y + halo[0]) * stride + halo[1]..][columns.clone()];
+                    let to = &mut plane[row_at(y)..][columns.clone()];
                     let row = |channel: usize| {
                         let block = x.block(image * x.blocks() + channel / LANES);
                         &block[x.at(from) + left..][..columns.len()]
@@ -237,11 +237,11 @@ fn zip(kit: Kit<'_>, x: &Image, out: &mut Image, pair: &impl Pair) {
 fn each_row(kit: Kit<'_>, x: &Image, out: &mut Image, work: impl Fn(&[Lanes], &mut [Lanes], usize) + Sync) {
     let shape = |image: &Image| (image.channels, image.count, image.height, image.width);
     assert_eq!(shape(x), shape(out), "images of other shapes");
-    let (plane, halo, stride) = (out.plane(), out.halo, out.stride());
+    let (plane, row_at) = (out.plane(), out.row_at());
     kit.share(out.pixels_mut().chunks_mut(plane.max(1)).enumerate(), |(index, out)| {
         let from = x.block(index);
         for y in 0..x.height {
-            let to = &mut out[(y + halo[0]) * stride + halo[1]..][..x.width];
+            let to = &mut out[row_at(y)..][..x.width];
             work(&from[x.at(y)..][..x.width], to, x.lanes(index % x.blocks()));
         }
     });

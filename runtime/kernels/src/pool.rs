@@ -105,7 +105,7 @@ pub fn largest_back(
 ) {
     windows.check(x, out);
     windows.check(by_x, gradient);
-    let (plane, halo, stride) = (by_x.plane(), by_x.halo, by_x.stride());
+    let (plane, row_at) = (by_x.plane(), by_x.row_at());
     with_level!(kit.level, isa => {
         kit.share(by_x.pixels_mut().chunks_mut(plane).enumerate(), |(index, by_x)| {
             isa.run(#[inline(always)] || {
@@ -118,7 +118,7 @@ pub fn largest_back(
                         let (most, mut left) = (isa.load(largest), isa.load(slope));
                         for y in rows.start..rows.end {
                             let from = &from[x.at(y) + columns.start..x.at(y) + columns.end];
-                            let to = &mut by_x[(y + halo[0]) * stride + halo[1]..][columns.start..columns.end];
+                            let to = &mut by_x[row_at(y)..][columns.start..columns.end];
                             for (to, pixel) in to.iter_mut().zip(from) {
                                 let value = isa.load(pixel);
                                 isa.store(to, isa.add(isa.load(to), isa.if_equal(value, most, left, zero)));
@@ -163,14 +163,14 @@ fn fold<I: Isa>(
     finish: impl Fn(I::V, &Span, &Span) -> I::V + Sync,
 ) {
     windows.check(x, out);
-    let (plane, halo, stride) = (out.plane(), out.halo, out.stride());
+    let (plane, row_at) = (out.plane(), out.row_at());
     kit.share(out.pixels_mut().chunks_mut(plane).enumerate(), |(index, out)| {
         isa.run(
             #[inline(always)]
             || {
                 let from = x.block(index);
                 for (y, rows) in windows.rows.iter().enumerate() {
-                    let out = &mut out[(y + halo[0]) * stride + halo[1]..][..windows.columns.len()];
+                    let out = &mut out[row_at(y)..][..windows.columns.len()];
                     for (out, columns) in out.iter_mut().zip(&windows.columns) {
                         let mut found = isa.splat(start);
                         for y in rows.start..rows.end {
@@ -192,7 +192,7 @@ fn fold<I: Isa>(
 /// As [`largest`].
 pub fn mean_back(kit: Kit<'_>, windows: &Windows, gradient: &Image, by_x: &mut Image) {
     windows.check(by_x, gradient);
-    let (plane, halo, stride) = (by_x.plane(), by_x.halo, by_x.stride());
+    let (plane, row_at) = (by_x.plane(), by_x.row_at());
     with_level!(kit.level, isa => {
         kit.share(by_x.pixels_mut().chunks_mut(plane).enumerate(), |(index, by_x)| {
             isa.run(#[inline(always)] || {
@@ -202,7 +202,7 @@ pub fn mean_back(kit: Kit<'_>, windows: &Windows, gradient: &Image, by_x: &mut I
                     for (columns, slope) in windows.columns.iter().zip(slopes) {
                         let each = isa.mul(isa.load(slope), isa.splat(share(rows, columns)));
                         for y in rows.start..rows.end {
-                            let to = &mut by_x[(y + halo[0]) * stride + halo[1]..][columns.start..columns.end];
+                            let to = &mut by_x[row_at(y)..][columns.start..columns.end];
                             for to in to {
                                 isa.store(to, isa.add(isa.load(to), each));
                             }

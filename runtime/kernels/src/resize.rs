@@ -67,7 +67,7 @@ impl Resize {
 /// If the images have other shapes.
 pub fn resize(kit: Kit<'_>, by: &Resize, x: &Image, out: &mut Image) {
     by.check(x, out);
-    let (plane, halo, stride) = (out.plane(), out.halo, out.stride());
+    let (plane, row_at) = (out.plane(), out.row_at());
     with_level!(kit.level, isa => {
         kit.share(out.pixels_mut().chunks_mut(plane).enumerate(), |(index, out)| {
             isa.run(#[inline(always)] || {
@@ -75,7 +75,7 @@ pub fn resize(kit: Kit<'_>, by: &Resize, x: &Image, out: &mut Image) {
                 for (y, rows) in by.rows.iter().enumerate() {
                     let [upper, lower] = [rows.first, rows.second].map(|y| &from[x.at(y)..][..x.width]);
                     let down = isa.splat(rows.share);
-                    let out = &mut out[(y + halo[0]) * stride + halo[1]..][..by.columns.len()];
+                    let out = &mut out[row_at(y)..][..by.columns.len()];
                     for (out, columns) in out.iter_mut().zip(&by.columns) {
                         let across = isa.splat(columns.share);
                         let [upper, lower] = [upper, lower].map(#[inline(always)] |row| {
@@ -98,7 +98,7 @@ pub fn resize(kit: Kit<'_>, by: &Resize, x: &Image, out: &mut Image) {
 /// As [`resize`].
 pub fn resize_back(kit: Kit<'_>, by: &Resize, gradient: &Image, by_x: &mut Image) {
     by.check(by_x, gradient);
-    let (plane, halo, stride) = (by_x.plane(), by_x.halo, by_x.stride());
+    let (plane, row_at) = (by_x.plane(), by_x.row_at());
     with_level!(kit.level, isa => {
         kit.share(by_x.pixels_mut().chunks_mut(plane).enumerate(), |(index, by_x)| {
             isa.run(#[inline(always)] || {
@@ -111,7 +111,7 @@ pub fn resize_back(kit: Kit<'_>, by: &Resize, gradient: &Image, by_x: &mut Image
                             for (x, across) in
                                 [(columns.first, 1.0 - columns.share), (columns.second, columns.share)]
                             {
-                                let to = &mut by_x[(y + halo[0]) * stride + halo[1] + x];
+                                let to = &mut by_x[row_at(y) + x];
                                 let sum = isa.fma(slope, isa.splat(down * across), isa.load(to));
                                 isa.store(to, sum);
                             }
