@@ -181,14 +181,13 @@ impl Net {
         watch: &mut dyn FnMut(usize, &Tensor<4>),
     ) -> Result<Pass, TaskError> {
         let rows = sample.dims()[0];
-        let device = &sample.device();
         let mut params = params.0.iter().zip(&self.tensors).map(|(tensor, (shape, _))| (tensor, shape));
         let mut training = training.map(|draws| Training { draws, statistics: Vec::new() });
         let mut flows: Vec<Option<Tensor<4>>> = vec![Some(sample)];
         for (index, node) in self.nodes.iter().enumerate() {
             let inputs: Vec<Tensor<4>> = node.from.iter().filter_map(|&from| flows[from].clone()).collect();
             node.last_use.iter().for_each(|&from| flows[from] = None);
-            let out = node.compute(rows, inputs, &mut params, &mut training, device)?;
+            let out = node.compute(rows, inputs, &mut params, &mut training)?;
             watch(index, &out);
             flows.push(Some(out));
         }

@@ -132,8 +132,7 @@ impl Own {
             self.arena.leave(at, [&mut self.values, &mut self.slopes]);
         }
         let last = &self.values[self.value_of[self.nodes.len()]];
-        self.buffers.output.resize(last.values() * rows, 0.0);
-        last.store(kit, &mut self.buffers.output);
+        last.store_into(kit, &mut self.buffers.output);
         &self.buffers.output
     }
 

@@ -5,7 +5,7 @@
 //! same axis of the tensor, one further.
 
 use burn_tensor::{
-    Device, Tensor, TensorData, activation, module,
+    Tensor, TensorData, activation, module,
     ops::{
         AvgPoolOptions, ConvOptions, ConvTransposeOptions, InterpolateMode, InterpolateOptions,
         MaxPoolOptions, PadMode,
@@ -37,13 +37,13 @@ impl Node {
         inputs: Vec<Tensor<4>>,
         params: &mut (impl ExactSizeIterator<Item = (&'p Tensor<1>, &'p Vec<usize>)> + 'p),
         training: &mut Option<Training<'_>>,
-        device: &Device,
     ) -> Result<Tensor<4>, TaskError> {
         let shape = whole(rows, &self.output);
         if let Layer::Parameter { .. } = self.layer {
-            let zeros = vec![0.0f32; shape.iter().product()];
-            let zeros = Tensor::<4>::from_data(TensorData::new(zeros, shape), device);
-            return Ok(zeros + flat(params)?.reshape(whole(1, &self.output)));
+            let values = flat(params)?;
+            let zeros = TensorData::new(vec![0.0f32; shape.iter().product()], shape);
+            let zeros = Tensor::<4>::from_data(zeros, &values.device());
+            return Ok(zeros + values.reshape(whole(1, &self.output)));
         }
         let axes = self.input.len().saturating_sub(1);
         let mut inputs = inputs.into_iter();
@@ -95,23 +95,11 @@ impl Node {
                 module::layer_norm(x.reshape([lines, width]), weight, Some(bias), *eps).reshape(shape)
             }
             Layer::GroupNorm { groups, eps, .. } => {
-                let (lines, channels) = (rows * *groups as usize, self.input[0]);
-                let width = x.shape().num_elements() / lines.max(1);
-                let x = x.reshape([lines, width]);
-                let centred = x.clone() - x.mean_dim(1);
-                let variance = centred.clone().powi_scalar(2).mean_dim(1);
-                let scale = |tensor: Tensor<1>| tensor.reshape([1, channels, 1, 1]);
+                let scale = |tensor: Tensor<1>| tensor.reshape([1, self.input[0], 1, 1]);
                 let (weight, bias) = (scale(take(params)?), scale(take(params)?));
-                (centred / variance.add_scalar(*eps).sqrt()).reshape(shape) * weight + bias
+                normalised(x, rows * *groups as usize, *eps).reshape(shape) * weight + bias
             }
-            Layer::InstanceNorm { eps } => {
-                let lines = rows * self.input[0];
-                let width = x.shape().num_elements() / lines.max(1);
-                let x = x.reshape([lines, width]);
-                let centred = x.clone() - x.mean_dim(1);
-                let variance = centred.clone().powi_scalar(2).mean_dim(1);
-                (centred / variance.add_scalar(*eps).sqrt()).reshape(shape)
-            }
+            Layer::InstanceNorm { eps } => normalised(x, rows * self.input[0], *eps).reshape(shape),
             Layer::Dropout { p } => match training {
                 Some(training) => drop_out(x, *p, training.draws),
                 None => x,
@@ -256,6 +244,15 @@ fn flat<'p>(
     params: &mut impl Iterator<Item = (&'p Tensor<1>, &'p Vec<usize>)>,
 ) -> Result<Tensor<1>, TaskError> {
     params.next().map(|(tensor, _)| tensor.clone()).ok_or(TaskError::Layout)
+}
+
+/// `x` in so many lines, each less its mean and divided by its deviation.
+fn normalised(x: Tensor<4>, lines: usize, eps: f64) -> Tensor<2> {
+    let width = x.shape().num_elements() / lines.max(1);
+    let x = x.reshape([lines, width]);
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = centred.clone().powi_scalar(2).mean_dim(1);
+    centred / variance.add_scalar(eps).sqrt()
 }
 
 /// `count` indices of an axis of the sample from `start` on, `step` apart.

@@ -46,16 +46,14 @@ impl Arena {
         for tenant in &mut tenants {
             let apart = |other: &Life| other.last < tenant.life.first || tenant.life.last < other.first;
             let free = held.iter().rposition(|lives| lives.iter().all(apart));
-            tenant.buffer = free.unwrap_or_else(|| {
-                held.push(Vec::new());
-                held.len() - 1
-            });
+            tenant.buffer = free.unwrap_or(held.len());
             if free.is_none() {
+                held.push(Vec::new());
                 bytes.push(size(tenant));
             }
             held[tenant.buffer].push(tenant.life);
         }
-        Self { buffers: held.iter().map(|_| Vec::new()).collect(), tenants, bytes }
+        Self { buffers: vec![Vec::new(); held.len()], tenants, bytes }
     }
 
     /// Bytes that a sample takes; `usize::MAX` for more than a `usize` counts.
