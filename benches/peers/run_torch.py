@@ -41,7 +41,7 @@ class Network(nn.Module):
         places = [sample]
         for index, entry in enumerate(model["layers"]):
             word, settings = next(iter(entry.items())) if isinstance(entry, dict) else (entry, {})
-            word, settings = word.lower(), settings or {}
+            settings = settings or {}
             self.layers.append((word, settings, self.module(word, settings, self.inputs(places, index)[0])))
             places.append(self.apply_(index, places))
 
@@ -52,11 +52,11 @@ class Network(nn.Module):
         made = None
         if word == "linear":
             made = nn.Linear(x.shape[-1], settings["out"], bias=settings["bias"])
-        elif word in ("conv2d", "convtranspose2d"):
+        elif word in ("conv2d", "conv_transpose2d"):
             kind = nn.Conv2d if word == "conv2d" else nn.ConvTranspose2d
             made = kind(x.shape[1], settings["out"], pair(settings["kernel"]), pair(settings["stride"]),
                         pair(settings["padding"])[:2], bias=settings["bias"])
-        elif word == "batchnorm":
+        elif word == "batch_norm":
             kind = nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d
             made = kind(x.shape[1], eps=settings["eps"], momentum=settings["momentum"])
         if made is not None:
@@ -75,16 +75,16 @@ class Network(nn.Module):
             return torch.sigmoid(x)
         if word == "flatten":
             return torch.flatten(x, 1)
-        if word == "maxpool":
+        if word == "max_pool":
             stride = pair(settings["stride"]) if settings.get("stride") else None
             return F.max_pool2d(x, pair(settings["kernel"]), stride, pair(settings["padding"]))
-        if word == "adaptiveavgpool":
+        if word == "adaptive_avg_pool":
             return F.adaptive_avg_pool2d(x, pair(settings["size"]))
         if word == "add":
             return sum(inputs[1:], x)
         if word == "concat":
             return torch.cat(inputs, 1 + settings["axis"])
-        if word == "padto":
+        if word == "pad_to":
             down, across = (inputs[1].shape[n] - x.shape[n] for n in (2, 3))
             return F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
         raise SystemExit(f"a layer that this script lacks: {word}")

@@ -426,3 +426,24 @@ const EIGHT: &str = "{input: [3, 64, 64], blocks: {
     two: [{block: one, name: a, out: $out}, {block: one, name: b, out: $out}, {max_pool: {kernel: 2}}]},
     layers: [{block: two, name: s1, out: 16}, {block: two, name: s2, out: 32}, {block: two, name: s3, out: 64},
     {block: two, name: s4, out: 128}, flatten, {linear: {name: fc, out: 10}}]}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn script_of_pytorch_knows_every_layer_of_the_networks() -> Result<(), Failure> {
+        let script = std::fs::read_to_string(scripts().join(SCRIPT))?;
+        for network in NETWORKS {
+            let spec = ModelSpec::parse(network.model).map_err(|error| error.to_string())?;
+            let written = json!(spec);
+            let layers = written["layers"].as_array().ok_or("a model is written without layers")?;
+            for layer in layers {
+                let word = layer.as_str().or_else(|| layer.as_object()?.keys().next().map(String::as_str));
+                let word = word.ok_or("a layer is written without a word")?;
+                assert!(script.contains(&format!("\"{word}\"")), "{}: {word}", network.word);
+            }
+        }
+        Ok(())
+    }
+}
